@@ -1,0 +1,229 @@
+"""Step 2: tables to codes and back.
+
+``encode`` is a map of single rows: what becomes of a row depends on that row and the schema alone, so one person's
+rows change nobody else's codes and nothing about the table is learnt on the way (SECURITY.md P10 to P12). ``decode``
+can only emit values the schema declares.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cohortium.errors import SchemaError
+from cohortium.schema import SECONDS, Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
+
+IntArray = npt.NDArray[np.int64]
+CodeArray = npt.NDArray[np.int16]
+MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "nat", "<na>"})
+TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
+FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})
+INVALID = -1
+
+
+@dataclass(frozen=True)
+class Codes:
+    """An institution's table in codes. Private: it never leaves the custodian.
+
+    values: (rows, columns) int16, each in 0 .. sizes[column] - 1.
+    persons: (rows,) int64, equal for rows of one person.
+    left_out: rows outside the table, for the institution's own eyes.
+    """
+
+    values: CodeArray
+    persons: IntArray
+    sizes: tuple[int, ...]
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def encode(table: pd.DataFrame, schema: Schema) -> Codes:
+    """Codes of every row that fits the schema.
+
+    Columns may come in any order and may be more than the schema's; a column that is missing raises SchemaError
+    E_SCHEMA_MISSING. No value raises: numbers beyond the bounds are clipped, undeclared categories go to ``other`` or
+    count as missing, what cannot be read counts as missing, and a row with a missing value in a column that is not
+    nullable is left out.
+    """
+    check_columns(table.columns, schema)
+    values = np.empty((len(table), len(schema.columns)), np.int16)
+    for j, column in enumerate(schema.columns):
+        cells = encode_column(column, table[column.name])
+        values[:, j] = np.where(cells == INVALID, column.values if column.nullable else INVALID, cells)
+    fits = (values != INVALID).all(axis=1)
+    persons = _persons(table, schema)
+    return Codes(np.ascontiguousarray(values[fits]), persons[fits], schema.sizes, int((~fits).sum()))
+
+
+def encode_parts(parts: Iterable[pd.DataFrame], schema: Schema) -> Codes:
+    """Like ``encode`` over a table that comes in parts; holds two bytes a cell in memory, never the table."""
+    codes = [encode(part, schema) for part in parts]
+    if not codes:
+        return Codes(np.empty((0, len(schema.columns)), np.int16), np.empty(0, np.int64), schema.sizes)
+    persons = np.concatenate([c.persons for c in codes])
+    if schema.person is None:
+        persons = np.arange(len(persons), dtype=np.int64)
+    return Codes(np.concatenate([c.values for c in codes]), persons, schema.sizes, sum(c.left_out for c in codes))
+
+
+def decode(values: npt.NDArray[np.integer[Any]], schema: Schema, rng: np.random.Generator) -> pd.DataFrame:
+    """A table from (rows, columns) codes: values of a bin are drawn evenly on the column's scale and grid."""
+    columns = {}
+    for j, column in enumerate(schema.columns):
+        cells = values[:, j].astype(np.int64)
+        missing = cells >= column.values
+        columns[column.name] = decode_column(column, np.where(missing, 0, cells), missing, rng)
+    return pd.DataFrame(columns)
+
+
+def check_columns(names: Iterable[str], schema: Schema) -> None:
+    """SchemaError E_SCHEMA_DUP or E_SCHEMA_MISSING unless every declared column is there exactly once."""
+    names = list(names)
+    wanted = [*schema.names, *([schema.person] if schema.person else [])]
+    for name in wanted:
+        if names.count(name) > 1:
+            raise SchemaError("E_SCHEMA_DUP", "table", f"column {name!r} occurs twice", "Rename or remove one of them.")
+        if name not in names:
+            raise SchemaError("E_SCHEMA_MISSING", "table", f"column {name!r} of the schema is missing", "Add it, or map another column to it.")
+
+
+def _persons(table: pd.DataFrame, schema: Schema) -> IntArray:
+    """A 64-bit hash of the person's identifier; rows without one count as one person's.
+
+    Two persons with the same hash count as one, which bounds them more tightly and never less.
+    """
+    if schema.person is None:
+        return np.arange(len(table), dtype=np.int64)
+    words = table[schema.person].astype("string").str.strip().fillna("")
+    return pd.util.hash_array(words.to_numpy(dtype=object), categorize=False).view(np.int64)
+
+
+def category_key(value: object) -> str:
+    """How a category is compared: trimmed text in normal form C; whole numbers without a decimal point."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = unicodedata.normalize("NFC", str(value)).strip()
+    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
+
+
+@singledispatch
+def encode_column(column: Any, values: pd.Series) -> IntArray:
+    """(rows,) int64 cells of one column, INVALID where a row has no valid value."""
+    raise TypeError(type(column).__name__)
+
+
+@singledispatch
+def decode_column(column: Any, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator) -> Any:
+    """One column of values for valid ``cells``; missing where ``missing``."""
+    raise TypeError(type(column).__name__)
+
+
+def _by_distinct_value(values: pd.Series, cell_of: Callable[[object], int]) -> IntArray:
+    """Apply ``cell_of`` once per distinct value."""
+    numbers, distinct = pd.factorize(values, use_na_sentinel=True)
+    cells = np.array([*(cell_of(v) for v in distinct), INVALID], np.int64)
+    return cells[numbers]
+
+
+@encode_column.register(Categorical)
+@encode_column.register(Ordinal)
+def _encode_category(column: Categorical | Ordinal, values: pd.Series) -> IntArray:
+    index = {str(c): i for i, c in enumerate(column.categories)}
+    other = getattr(column, "other", None)
+
+    def cell_of(value: object) -> int:
+        if (key := category_key(value)) in index:
+            return index[key]
+        return INVALID if other is None or key.lower() in MISSING_WORDS else index[other]
+
+    return _by_distinct_value(values, cell_of)
+
+
+@encode_column.register
+def _encode_boolean(column: Boolean, values: pd.Series) -> IntArray:
+    words = {**dict.fromkeys(FALSE_WORDS, 0), **dict.fromkeys(TRUE_WORDS, 1)}
+    return _by_distinct_value(values, lambda value: words.get(str(value).strip().lower(), INVALID))
+
+
+@encode_column.register
+def _encode_continuous(column: Continuous, values: pd.Series) -> IntArray:
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    steps = (np.clip(numbers, column.lower, column.upper) - column.lower) * 10**column.decimals
+    index = np.where(np.isnan(steps), 0, steps.round()).astype(np.int64)
+    cells = np.searchsorted(column.cuts, index, side="right") - 1
+    for k, point in enumerate(column.point_indices):
+        cells = np.where(index == point, len(column.cuts) - 1 + k, cells)
+    return np.where(np.isnan(numbers), INVALID, np.clip(cells, 0, column.values - 1))
+
+
+@encode_column.register
+def _encode_datetime(column: Datetime, values: pd.Series) -> IntArray:
+    moments = pd.to_datetime(values, errors="coerce", utc=True, format="mixed").dt.tz_localize(None)
+    moments = moments.clip(pd.Timestamp(column.lower), pd.Timestamp(column.upper))
+    seconds = (moments - pd.Timestamp(column.lower)).dt.total_seconds().to_numpy(dtype=np.float64)
+    index = np.where(np.isnan(seconds), 0, seconds // SECONDS[column.resolution]).astype(np.int64)
+    cells = np.searchsorted(column.cuts, np.minimum(index, column.grid - 1), side="right") - 1
+    return np.where(np.isnan(seconds), INVALID, cells)
+
+
+@decode_column.register(Categorical)
+@decode_column.register(Ordinal)
+def _decode_category(column: Categorical | Ordinal, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator) -> Any:
+    if isinstance(column.categories[0], int):
+        return _whole_numbers(np.array(column.categories, np.int64)[cells], missing, column.nullable)
+    return pd.Series(np.array(column.categories, object)[cells], dtype="str").mask(missing)
+
+
+@decode_column.register
+def _decode_boolean(column: Boolean, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator) -> Any:
+    truth = pd.Series(cells == 1)
+    return truth.astype("boolean").mask(missing) if column.nullable else truth
+
+
+@decode_column.register
+def _decode_continuous(column: Continuous, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator) -> Any:
+    bins = len(column.cuts) - 1
+    inside = np.minimum(cells, bins - 1)
+    first, last = column.cuts[inside], column.cuts[inside + 1] - 1
+    index = _spread(column, first, last, rng)
+    if column.points:
+        index = np.where(cells >= bins, column.point_indices[np.maximum(cells - bins, 0)], index)
+    if column.decimals == 0 and float(column.lower).is_integer():
+        return _whole_numbers(index + int(column.lower), missing, column.nullable)
+    numbers = np.round(column.lower + index / 10**column.decimals, column.decimals + _extra_decimals(column))
+    return pd.Series(np.where(missing, np.nan, numbers))
+
+
+def _extra_decimals(column: Continuous) -> int:
+    """Decimals a bound has beyond the declared ones, so that rounding keeps the grid."""
+    return max(0, len(repr(float(column.lower)).partition(".")[2]) - column.decimals)
+
+
+def _spread(column: Continuous, first: IntArray, last: IntArray, rng: np.random.Generator) -> IntArray:
+    """Grid indices drawn evenly, on the column's scale, between ``first`` and ``last`` (both included)."""
+    if column.scale == "linear":
+        return rng.integers(first, last, endpoint=True)
+    low, high = (column.warp(column.lower + edge / 10**column.decimals) for edge in (first - 0.5, last + 0.5))
+    drawn = column.unwarp(low + rng.random(len(first)) * (high - low))
+    return np.clip(((drawn - column.lower) * 10**column.decimals).round().astype(np.int64), first, last)
+
+
+@decode_column.register
+def _decode_datetime(column: Datetime, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator) -> Any:
+    index = rng.integers(column.cuts[cells], column.cuts[cells + 1])
+    moments = np.datetime64(column.lower, "s") + (index * SECONDS[column.resolution]).astype("timedelta64[s]")
+    return pd.Series(moments).mask(missing)
+
+
+def _whole_numbers(numbers: IntArray, missing: npt.NDArray[np.bool_], nullable: bool) -> pd.Series:
+    """int64, or the nullable Int64 where the column may be missing."""
+    return pd.Series(numbers).astype("Int64").mask(missing) if nullable else pd.Series(numbers)

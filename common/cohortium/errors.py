@@ -1,0 +1,112 @@
+"""The exception tree, with stable codes.
+
+CohortiumError
+├── InputError        a table cannot be read                         exit 10
+├── SchemaError       a schema is wrong, or a table does not fit it  exit 11
+├── StudyError        a study is wrong or not to be trusted          exit 12
+├── BudgetError       a charge would pass a population's cap         exit 13
+├── LedgerError       the ledger cannot be read, written or believed exit 14
+├── WireError         a message is malformed, repeated or too late   exit 15
+├── FederationError   an institution is missing or answered an error exit 16
+├── ReleaseError      a release is refused, touched or not readable  exit 17
+├── SecretError       a secret lies where it must not                exit 18
+└── AccountingError   a guarantee could not be computed twice        exit 19
+
+Every error says where, what, and the next step. None carries a data value: texts name columns, lines,
+bytes and limits, which are public or stay on the institution's own screen, and only ``code`` ever travels.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+CODES: dict[str, str] = {
+    "E_INPUT_NOT_FOUND": "the file does not exist or cannot be opened",
+    "E_EMPTY": "the file has no bytes, not even a header",
+    "E_ENCODING": "the text is not UTF-8",
+    "E_CSV_PARSE": "the file is not well-formed CSV or Parquet",
+    "E_LIMIT": "a cell, row or header is larger than allowed",
+    "E_SCHEMA_DUP": "two columns have the same name",
+    "E_SCHEMA_MISSING": "the table lacks a column of the schema",
+    "E_SCHEMA_INVALID": "the schema contradicts itself or is malformed",
+    "E_PRIVACY_UNIT": "several rows per person are declared, but no person column",
+    "E_PLAN_PRIVACY": "the study's privacy parameters give no meaningful guarantee",
+    "E_PLAN_LIMIT": "the study asks for more than can be answered",
+    "E_PLAN_INVALID": "the study is malformed",
+    "E_PLAN_UNTRUSTED": "the message belongs to a study this institution has not agreed to",
+    "E_NOT_IN_STUDY": "this institution does not take part in the study",
+    "E_BUDGET": "the charge would pass the population's cap",
+    "E_LEDGER_CORRUPT": "the ledger's chain of entries is broken",
+    "E_LEDGER_UNAVAILABLE": "the ledger cannot be opened, locked or written",
+    "E_WIRE": "the message cannot be decoded",
+    "E_STATE_SHAPE": "the model state has the wrong tensors, shapes or types",
+    "E_STATE_INVALID": "the model state has values that are not finite",
+    "E_REPLAY": "the message repeats an attempt with other content",
+    "E_ROUND_ORDER": "the round is not the study's next one",
+    "E_MISSING_INSTITUTION": "an institution of the study did not answer",
+    "E_INSTITUTION_REFUSED": "an institution answered with an error code",
+    "E_CUSTODIAN": "the custodian failed; its own log says why",
+    "E_GATE": "the release gate refused the release",
+    "E_RELEASE_NOT_FOUND": "there is no release in this folder",
+    "E_RELEASE_TOUCHED": "a file of the release is not what was signed",
+    "E_RELEASE_EXISTS": "the folder already holds something else",
+    "E_CONDITION": "a condition names no column or value of the schema, or an impossible one",
+    "E_SECRET": "a secret was given in the clear or lies in a readable file",
+    "E_ACCOUNTING": "the two accountants do not support the claim",
+    "E_GENERATOR": "no generator of this kind is installed",
+}
+
+
+class CohortiumError(Exception):
+    """Base of the tree: a stable code, where it happened, what is wrong, and the next step."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, code: str, where: str, what: str, fix: str) -> None:
+        if code not in CODES:
+            raise KeyError(f"undeclared error code {code}")
+        self.code, self.where, self.what, self.fix = code, where, what, fix
+        super().__init__(f"{code}: {where}: {what}. {fix}")
+
+    def as_dict(self) -> dict[str, str]:
+        return {"code": self.code, "where": self.where, "what": self.what, "fix": self.fix}
+
+
+class InputError(CohortiumError):
+    exit_code = 10
+
+
+class SchemaError(CohortiumError):
+    exit_code = 11
+
+
+class StudyError(CohortiumError):
+    exit_code = 12
+
+
+class BudgetError(CohortiumError):
+    exit_code = 13
+
+
+class LedgerError(CohortiumError):
+    exit_code = 14
+
+
+class WireError(CohortiumError):
+    exit_code = 15
+
+
+class FederationError(CohortiumError):
+    exit_code = 16
+
+
+class ReleaseError(CohortiumError):
+    exit_code = 17
+
+
+class SecretError(CohortiumError):
+    exit_code = 18
+
+
+class AccountingError(CohortiumError):
+    exit_code = 19

@@ -1,0 +1,1 @@
+"""What answers cost: events and accounting, and the ledger that remembers them."""

@@ -1,0 +1,46 @@
+"""Step 3: what the coordinator may ask. Every answer is an integer vector that is a bounded, noised sum over persons."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, Self
+
+from cohortium.coins import Coins
+from cohortium.encoding import Codes
+from cohortium.noise import Noised
+from cohortium.privacy.accounting import Events
+
+
+class Query(Protocol):
+    """A frozen value. Every field but ``state`` follows from the signed study alone; none follows from data.
+
+    A new query passes ``tests/contracts/test_queries.py`` by joining its list.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def width(self) -> int:
+        """Length of the answer."""
+        ...
+
+    @property
+    def state(self) -> bytes:
+        """The coordinator's public model state that the answer depends on; empty where there is none."""
+        ...
+
+    def with_state(self, state: bytes) -> Self:
+        """The same query at another model state; WireError where the state is not one of this query's."""
+        ...
+
+    def events(self, multiplier: float) -> Events:
+        """What one answer costs at a noise multiplier; ValueError where the grid is too coarse for the noise."""
+        ...
+
+    def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
+        """The institution's answer: (width,) int64. Never raises because of a value in ``codes``."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What is asked, for people, study show and the report."""
+        ...

@@ -1,0 +1,208 @@
+"""Many steps of DP-SGD at the institution, then one message (Abadi et al. 2016, arXiv 1607.00133, at one client).
+
+Every step draws a Poisson sample of the persons, sums their clipped gradients on an integer grid and adds integer
+noise; whatever is computed from the noised sums afterwards costs nothing more. Two things are ours:
+
+* a person's gradient is never materialised, and yet its norm is an exact sum of integers: a masked linear layer's
+  gradient is error ⊗ input, the input is one-hot, so it is enough to round the error (``clipped_sum``);
+* the institution's number of persons, which the average gradient is divided by, is a noised count of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium.coins import Coins, happens
+from cohortium.encoding import Codes
+from cohortium.errors import StudyError, WireError
+from cohortium.noise import Bounded, Noised, Scales, add_noise, noise_multiplier
+from cohortium.persons import at_most
+from cohortium.privacy.accounting import Events, Gaussian
+
+if TYPE_CHECKING:
+    import torch
+
+    from cohortium.neural.made import Made
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+FINEST = 4096.0  # grid units the noise of a step spans
+OUT_GRID = 2.0**20  # grid units of 1 in the message
+OUT_LIMIT = 2.0**50
+COUNT_SHARE = 0.02  # part of the privacy of a message that the count of persons takes
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """``steps`` steps of SGD with momentum from the coordinator's model; the answer moves the model by a weighted sum.
+
+    The answer is (weight, weight * change of parameters, weight * momentum) on a grid; adding up the answers and
+    dividing by the sum of the weights gives averages in which every person weighs the same.
+
+    sizes, order: the network (neural/made.py). sampling_rate: a person's chance to be in a step's sample.
+    clip: largest L2 norm of a person's gradient. rate: the learning rate.
+    state: flat parameters and momentum (safetensors), from the coordinator.
+
+    Formal guarantee. Each step is a Gaussian mechanism on a Poisson sample of persons: a person's rows, m at the most,
+    contribute an integer vector of norm at most ``clip_units`` (by the triangle inequality over the rows), checked in
+    integers after rounding. Rows with a gradient that is not finite contribute zero. The count is one more Gaussian
+    mechanism. Sampling, noise and sums do not depend on the micro-batch.
+    """
+
+    sizes: tuple[int, ...]
+    order: tuple[int, ...]
+    steps: int
+    sampling_rate: float
+    clip: float
+    rate: float
+    momentum: float = 0.9
+    rows_per_person: int = 1
+    state: bytes = b""
+    kind = "local-training"
+
+    def __post_init__(self) -> None:
+        good = self.steps >= 1 and 0 < self.sampling_rate <= 1 and 0 <= self.momentum < 1
+        positive = all(math.isfinite(x) and x > 0 for x in (self.clip, self.rate))
+        if not (good and positive and self.rows_per_person >= 1):
+            raise StudyError("E_PLAN_PRIVACY", "local training", "steps, sampling rate, clip or rate is out of range", "Correct the study.")
+
+    @cached_property
+    def model(self) -> Made:
+        from cohortium.neural.device import best_device
+        from cohortium.neural.made import Made
+
+        return Made(self.sizes, self.order, best_device())
+
+    @property
+    def _lengths(self) -> dict[str, int]:
+        return {"parameters": self.model.parameters, "momentum": self.model.parameters}
+
+    @property
+    def width(self) -> int:
+        return 1 + 2 * self.model.parameters
+
+    def with_state(self, state: bytes) -> Self:
+        from cohortium.neural.state import read_state
+
+        read_state(state, self._lengths)
+        return replace(self, state=state)
+
+    def clip_units(self, multiplier: float) -> int:
+        """The clip in grid units: the finest grid on which the noise keeps to its table."""
+        return max(1, round(FINEST / multiplier))
+
+    def scales(self, width: int) -> Scales:
+        return Scales(((width, 1.0),))
+
+    def events(self, multiplier: float) -> Events:
+        units = float(self.clip_units(multiplier))
+        step = noise_multiplier(multiplier, units, self.scales(1))
+        return (Gaussian(self._count_multiplier(multiplier)), Gaussian(step, self.sampling_rate, self.steps))
+
+    def _count_multiplier(self, multiplier: float) -> float:
+        """Noise of the count over its sensitivity, such that it costs about COUNT_SHARE of the steps together."""
+        return multiplier / (self.sampling_rate * math.sqrt(self.steps * COUNT_SHARE))
+
+    def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
+        people = _People(at_most(codes, self.rows_per_person, coins))
+        weight = self._noised_count(people, multiplier, coins)
+        moved, momentum = self._train(people, weight, multiplier, coins)
+        message = np.concatenate([[1.0], moved, momentum]) * weight * OUT_GRID
+        return Noised(np.clip(np.nan_to_num(message), -OUT_LIMIT, OUT_LIMIT).round().astype(np.int64))
+
+    def _noised_count(self, people: _People, multiplier: float, coins: Coins) -> float:
+        """The number of persons with noise, at least as large as its noise: too small a divisor would blow noise up."""
+        noise = self._count_multiplier(multiplier)
+        grid = max(1, math.ceil(64 / noise))
+        count = Bounded(np.array([people.count * grid]), float(grid), self.scales(1))
+        units = noise * math.sqrt(1 + 4 / (noise * grid) ** 2)  # so that the discrete noise is worth ``noise``
+        return max(float(add_noise(count, units, coins).values[0]) / grid, noise, 1.0)
+
+    def _train(self, people: _People, persons: float, multiplier: float, coins: Coins) -> tuple[FloatArray, FloatArray]:
+        """(change of parameters, last momentum) after all steps."""
+        import torch
+
+        from cohortium.neural.state import read_state
+
+        state = read_state(self.state, self._lengths)
+        parameters, momentum = (torch.tensor(state[k], dtype=torch.float64, device=self.model.device) for k in ("parameters", "momentum"))
+        begin = parameters.clone()
+        units = self.clip_units(multiplier)
+        for _ in range(self.steps):
+            summed = self._step_sum(people, parameters, units, coins)
+            noised = add_noise(Bounded(summed, float(units), self.scales(len(summed))), multiplier, coins)
+            gradient = torch.tensor(noised.values, device=parameters.device) * (self.clip / units / (self.sampling_rate * persons))
+            momentum = self.momentum * momentum + gradient
+            parameters = parameters - self.rate * momentum
+        return (parameters - begin).cpu().numpy(), momentum.cpu().numpy()
+
+    def _step_sum(self, people: _People, parameters: torch.Tensor, units: int, coins: Coins) -> IntArray:
+        """(parameters,) the sum of the sampled persons' clipped gradients, in grid units, exact."""
+        import torch
+
+        total = torch.zeros(self.model.parameters, dtype=torch.float64, device=parameters.device)
+        for codes, owners in people.sampled(self.sampling_rate, coins):
+            batch = torch.tensor(codes, dtype=torch.long, device=parameters.device)
+            who = torch.tensor(owners, device=parameters.device)
+            total += clipped_sum(self.model, parameters, batch, who, self.clip, units)
+        return total.to(torch.int64).cpu().numpy()
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": self.kind, "steps": self.steps, "sampling_rate": self.sampling_rate, "clip": self.clip, "parameters": self.model.parameters}
+
+
+class _People:
+    """Rows grouped by person, so that a micro-batch never splits one."""
+
+    micro_batch = 8192
+
+    def __init__(self, codes: Codes) -> None:
+        order = np.argsort(codes.persons, kind="stable")
+        self.values = codes.values[order]
+        _, self.owner = np.unique(codes.persons[order], return_inverse=True)
+        self.count = int(self.owner[-1]) + 1 if len(self.owner) else 0
+
+    def sampled(self, rate: float, coins: Coins) -> Iterator[tuple[npt.NDArray[np.int16], IntArray]]:
+        """(codes, owner 0, 1, ... within the batch) of a Poisson sample of the persons, in micro-batches."""
+        rows = np.flatnonzero(happens(rate, self.count, coins)[self.owner])
+        _, owners = np.unique(self.owner[rows], return_inverse=True)
+        for first in range(0, int(owners[-1]) + 1 if len(owners) else 0, self.micro_batch):
+            part = slice(*np.searchsorted(owners, [first, first + self.micro_batch]))
+            yield self.values[rows[part]], owners[part] - first
+
+
+def clipped_sum(model: Made, parameters: torch.Tensor, codes: torch.Tensor, owners: torch.Tensor, clip: float, units: int) -> torch.Tensor:
+    """(parameters,) float64 holding exact integers: the sum over persons of their clipped gradients on the grid.
+
+    owners: (rows,) int64, the person of each row. A row's gradient is error ⊗ one-hot, so rounding the error rounds
+    the gradient and norms are exact sums of integer squares. All rows of a person are scaled by
+    clip / max(clip, sum of their norms), rounded to integers, and rounded towards zero instead where rounding to the
+    nearest has made the person longer than ``units``.
+    """
+    import torch
+
+    x = model.one_hot(codes)
+    error = (model.chances(parameters, x) - x).double()
+    x = x.double()
+    mask = model.mask.double()
+
+    def norms_of_persons(error: torch.Tensor) -> torch.Tensor:
+        """(rows,) for each row the summed row norms of its person, an upper bound on the norm of their sum."""
+        squares = error**2
+        rows = (((squares @ mask) * x).sum(1) + squares.sum(1)).sqrt()
+        return torch.zeros_like(rows).index_add(0, owners, rows)[owners]
+
+    norms = norms_of_persons(error)
+    shrink = torch.where(torch.isfinite(norms), clip / norms.clamp(min=clip), 0.0) * (1 - 1e-9)
+    scaled = torch.nan_to_num(error * (shrink * units / clip)[:, None], nan=0.0, posinf=0.0, neginf=0.0)
+    integers = scaled.round()
+    integers = torch.where((norms_of_persons(integers) > units)[:, None], scaled.trunc(), integers)
+    integers = torch.where((norms_of_persons(integers) > units)[:, None], 0.0, integers)
+    return model.pack(integers.T @ x, integers.sum(0))

@@ -1,0 +1,328 @@
+"""Step 1: the public description of a table.
+
+A schema says what the public may know of the table anyway: which columns there are, of which kind, within which
+bounds. It is declared and never read off private rows, so that nothing in it can betray a person (SECURITY.md P10).
+Each column is a fixed number of cells; a value of any row falls into exactly one of them:
+
+    categorical   one cell per category; a value outside goes to ``other`` where declared, else it counts as missing
+    ordinal       like categorical, and the categories have an order
+    boolean       two cells
+    continuous    one cell per special ``point`` and per bin of the grid lower, lower + 10**-decimals, ..., upper
+    datetime      bins of the grid lower, lower + 1 resolution, ..., upper
+
+A nullable column has one more cell, its last, for a missing value. A row without a valid value in a column that is
+not nullable is outside the table: it is left out, at the institution, without a word to anybody else.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+import unicodedata
+from dataclasses import MISSING, dataclass, fields, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from cohortium.canonical import digest
+from cohortium.errors import InputError, SchemaError
+
+MAX_CELLS = 4096
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run (OWASP ASVS 1.2.10)
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+Resolution = Literal["second", "minute", "hour", "day"]
+SECONDS: dict[str, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    """What every kind of column has."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    nullable: bool = False
+    target: bool = False
+    unit: str = ""
+    description: str = ""
+
+    @property
+    def values(self) -> int:
+        """Number of cells for values, the missing one not counted."""
+        raise TypeError("a column is one of the five kinds")
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return self.values + int(self.nullable)
+
+    def invalid(self, what: str, fix: str) -> SchemaError:
+        return SchemaError("E_SCHEMA_INVALID", f"column {self.name!r}", what, fix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Categorical(_Column):
+    """Values without order. ``other`` names the category that takes every undeclared value."""
+
+    kind: Literal["categorical"] = "categorical"
+    categories: tuple[int, ...] | tuple[str, ...]
+    other: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_categories(self, self.categories)
+        if self.other is not None and self.other not in self.categories:
+            raise self.invalid(f"other = {self.other!r} is not one of the categories", "Add it to categories.")
+
+    @property
+    def values(self) -> int:
+        return len(self.categories)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordinal(_Column):
+    """Values with an order, listed from the lowest to the highest."""
+
+    kind: Literal["ordinal"] = "ordinal"
+    categories: tuple[int, ...] | tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_categories(self, self.categories)
+
+    @property
+    def values(self) -> int:
+        return len(self.categories)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boolean(_Column):
+    kind: Literal["boolean"] = "boolean"
+
+    @property
+    def values(self) -> int:
+        return 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuous(_Column):
+    """Numbers on the grid ``lower + i * 10**-decimals`` up to ``upper``; values beyond are clipped to the bounds.
+
+    ``bins`` cells cut the grid evenly on the scale ``linear`` or ``asinh`` (for heavy tails), unless ``edges`` names
+    the cuts. Each of ``points`` (a zero, a cap) has a cell of its own. A grid of at most ``bins`` values has one
+    cell per value.
+    """
+
+    kind: Literal["continuous"] = "continuous"
+    lower: float
+    upper: float
+    decimals: Annotated[int, Field(ge=0, le=12)] = 0
+    bins: Annotated[int, Field(ge=1, le=MAX_CELLS)] = 16
+    scale: Literal["linear", "asinh"] = "linear"
+    edges: tuple[float, ...] | None = None
+    points: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
+            raise self.invalid("lower must be a finite number below upper", "Declare the bounds the public knows.")
+        if self.grid > 2**53:
+            raise self.invalid("the grid of bounds and decimals is too fine", "Declare fewer decimals.")
+        if any(not self.lower <= p <= self.upper for p in self.points) or len(set(self.points)) < len(self.points):
+            raise self.invalid("points must be distinct and within the bounds", "Correct points.")
+        edges = self.edges
+        if edges is not None and (list(edges) != sorted(set(edges)) or not self.lower < edges[0] <= edges[-1] <= self.upper):
+            raise self.invalid("edges must ascend strictly between lower and upper", "Correct edges.")
+
+    @property
+    def grid(self) -> int:
+        """Number of representable values."""
+        return round((self.upper - self.lower) * 10**self.decimals) + 1
+
+    @cached_property
+    def point_indices(self) -> npt.NDArray[np.int64]:
+        return np.array([round((p - self.lower) * 10**self.decimals) for p in self.points], np.int64)
+
+    @cached_property
+    def cuts(self) -> npt.NDArray[np.int64]:
+        """(bins + 1,) int64 grid indices: bin b holds the indices cuts[b] .. cuts[b + 1] - 1."""
+        if self.grid <= self.bins and self.edges is None:
+            return np.arange(self.grid + 1, dtype=np.int64)
+        if self.edges is not None:
+            inner = np.array(self.edges)
+        else:
+            inner = self.unwarp(np.linspace(*self.warp(np.array([self.lower, self.upper])), self.bins + 1)[1:-1])
+        index = np.ceil((inner - self.lower) * 10**self.decimals - 1e-9).astype(np.int64)
+        return np.unique(np.concatenate([[0], np.clip(index, 0, self.grid), [self.grid]]))
+
+    @property
+    def values(self) -> int:
+        return len(self.cuts) - 1 + len(self.points)
+
+    @property
+    def softening(self) -> float:
+        return max(10.0**-self.decimals, (self.upper - self.lower) / 1000)
+
+    def warp(self, x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The scale on which bins are equally wide and values are spread inside a bin."""
+        if self.scale == "linear":
+            return x
+        return np.arcsinh((x - max(self.lower, 0.0)) / self.softening)
+
+    def unwarp(self, y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        if self.scale == "linear":
+            return y
+        return np.sinh(y) * self.softening + max(self.lower, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Datetime(_Column):
+    """Moments on the grid ``lower + i * resolution``; UTC without a zone; values beyond are clipped to the bounds."""
+
+    kind: Literal["datetime"] = "datetime"
+    lower: datetime
+    upper: datetime
+    resolution: Resolution = "day"
+    bins: Annotated[int, Field(ge=1, le=MAX_CELLS)] = 16
+
+    def __post_init__(self) -> None:
+        if self.lower.tzinfo or self.upper.tzinfo:
+            raise self.invalid("bounds must be without a time zone", "State them in UTC, without an offset.")
+        if not self.lower < self.upper:
+            raise self.invalid("lower must be before upper", "Declare the bounds the public knows.")
+
+    @property
+    def grid(self) -> int:
+        return int((self.upper - self.lower) / timedelta(seconds=SECONDS[self.resolution])) + 1
+
+    @cached_property
+    def cuts(self) -> npt.NDArray[np.int64]:
+        return np.unique(np.linspace(0, self.grid, min(self.bins, self.grid) + 1).round().astype(np.int64))
+
+    @property
+    def values(self) -> int:
+        return len(self.cuts) - 1
+
+
+Column = Annotated[Categorical | Ordinal | Boolean | Continuous | Datetime, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The table's public description. ``person`` names the column that tells whose row it is; it is never released."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "table"
+    person: str | None = None
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+
+    def __post_init__(self) -> None:
+        names = [*self.names, *([self.person] if self.person is not None else [])]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise SchemaError("E_SCHEMA_DUP", "schema", f"column {twice[0]!r} is declared twice", "Remove one of them.")
+        for column in self.columns:
+            if not 2 <= column.size <= MAX_CELLS:
+                fix = "A constant column tells nothing: drop it." if column.size < 2 else "Declare fewer bins or categories."
+                raise column.invalid(f"it has {column.size} cells, allowed are 2 to {MAX_CELLS}", fix)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.columns)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Cells per column."""
+        return tuple(c.size for c in self.columns)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.columns if c.target)
+
+    def index(self, name: str) -> int:
+        """Position of the column ``name``; raises SchemaError E_SCHEMA_MISSING."""
+        if name not in self.names:
+            raise SchemaError("E_SCHEMA_MISSING", "schema", f"there is no column {name!r}", f"Columns are {', '.join(self.names)}.")
+        return self.names.index(name)
+
+    def with_targets(self, targets: tuple[str, ...]) -> Schema:
+        for name in targets:
+            self.index(name)
+        return replace(self, columns=tuple(replace(c, target=c.name in targets) for c in self.columns))
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(to_document(self))
+
+
+def _check_categories(column: _Column, categories: tuple[int, ...] | tuple[str, ...]) -> None:
+    """At least one, no duplicates, in Unicode normal form C, and nothing a spreadsheet would run."""
+    if not categories:
+        raise column.invalid("there are no categories", "List them, or drop the column.")
+    if len(set(categories)) < len(categories):
+        raise column.invalid("a category is listed twice", "Remove the duplicate.")
+    for text in (c for c in categories if isinstance(c, str)):
+        if text.startswith(FORMULA_STARTS):
+            raise column.invalid(f"category {text!r} would be run as a formula by a spreadsheet", "Recode it, for example with a letter in front.")
+        if unicodedata.normalize("NFC", text) != text or text != text.strip() or not text:
+            raise column.invalid(f"category {text!r} is empty, padded or not in normal form C", "Write it trimmed and normalised.")
+
+
+_ADAPTER: TypeAdapter[Schema] = TypeAdapter(Schema)
+
+
+def schema_from_document(document: dict[str, Any], where: str = "schema") -> Schema:
+    """A schema from the content of a ``schema.toml``; every problem is a SchemaError that names the place."""
+    document = dict(document)
+    blocks = document.pop("column", [])
+    people = [b for b in blocks if isinstance(b, dict) and b.get("person") is True]
+    if len(people) > 1:
+        raise SchemaError("E_SCHEMA_DUP", where, "two columns are declared as the person", "Keep one.")
+    rest = [{k: v for k, v in b.items() if k != "person"} if isinstance(b, dict) else b for b in blocks if b not in people]
+    person = people[0].get("name") if people else None
+    try:
+        return _ADAPTER.validate_python({**document, "person": person, "columns": rest})
+    except ValidationError as error:
+        place, what = first_problem(error)
+        raise SchemaError("E_SCHEMA_INVALID", f"{where}, {place}", what, "Correct the schema and check it again.") from None
+
+
+def first_problem(error: ValidationError) -> tuple[str, str]:
+    """(place, problem) of the first validation failure, in words."""
+    problem = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in problem["loc"]) or "top level"
+    return place, problem["msg"][0].lower() + problem["msg"][1:]
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The document in a TOML file; InputError if it is not there or not TOML."""
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file", "Check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SchemaError("E_SCHEMA_INVALID", path.name, f"it is not TOML: {error}", "Correct the line named.") from None
+
+
+def load_schema(path: Path) -> Schema:
+    return schema_from_document(read_toml(path), path.name)
+
+
+def to_document(schema: Schema) -> dict[str, Any]:
+    """The schema as the content of a ``schema.toml``, defaults left out."""
+    blocks: list[dict[str, Any]] = [{"name": schema.person, "person": True}] if schema.person else []
+    blocks += [_block(column) for column in schema.columns]
+    return {"name": schema.name, "column": blocks}
+
+
+def _block(column: _Column) -> dict[str, Any]:
+    given = {f.name: getattr(column, f.name) for f in fields(column) if f.name not in ("name", "kind")}
+    told = {k: v for k, v in given.items() if v != _DEFAULTS[type(column)].get(k, MISSING)}
+    plain = {k: list(v) if isinstance(v, tuple) else v.isoformat() if isinstance(v, datetime) else v for k, v in told.items()}
+    return {"name": column.name, "kind": getattr(column, "kind", ""), **plain}
+
+
+_DEFAULTS: dict[type[_Column], dict[str, Any]] = {
+    kind: {f.name: f.default for f in fields(kind)} for kind in (Categorical, Ordinal, Boolean, Continuous, Datetime)
+}
