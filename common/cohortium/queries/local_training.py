@@ -36,6 +36,7 @@ FloatArray = npt.NDArray[np.float64]
 FINEST = 4096.0  # grid units the noise of a step spans
 OUT_GRID = 2.0**20  # grid units of 1 in the message
 OUT_LIMIT = 2.0**50
+FIXED = 2.0**18  # grid of the errors from which norms are computed; exact up to some 200 columns
 COUNT_SHARE = 0.02  # part of the privacy of a message that the count of persons takes
 
 
@@ -47,8 +48,8 @@ class LocalTraining:
     dividing by the sum of the weights gives averages in which every person weighs the same.
 
     sizes, order: the network (neural/made.py). sampling_rate: a person's chance to be in a step's sample.
-    clip: largest L2 norm of a person's gradient. rate: the learning rate.
-    state: flat parameters and momentum (safetensors), from the coordinator.
+    clip: largest L2 norm of a person's gradient.
+    state: flat parameters, momentum and learning rate (safetensors), from the coordinator.
 
     Formal guarantee. Each step is a Gaussian mechanism on a Poisson sample of persons: a person's rows, m at the most,
     contribute an integer vector of norm at most ``clip_units`` (by the triangle inequality over the rows), checked in
@@ -61,7 +62,6 @@ class LocalTraining:
     steps: int
     sampling_rate: float
     clip: float
-    rate: float
     momentum: float = 0.9
     rows_per_person: int = 1
     state: bytes = b""
@@ -69,8 +69,7 @@ class LocalTraining:
 
     def __post_init__(self) -> None:
         good = self.steps >= 1 and 0 < self.sampling_rate <= 1 and 0 <= self.momentum < 1
-        positive = all(math.isfinite(x) and x > 0 for x in (self.clip, self.rate))
-        if not (good and positive and self.rows_per_person >= 1):
+        if not (good and math.isfinite(self.clip) and self.clip > 0 and self.rows_per_person >= 1):
             raise StudyError("E_PLAN_PRIVACY", "local training", "steps, sampling rate, clip or rate is out of range", "Correct the study.")
 
     @cached_property
@@ -82,7 +81,7 @@ class LocalTraining:
 
     @property
     def _lengths(self) -> dict[str, int]:
-        return {"parameters": self.model.parameters, "momentum": self.model.parameters}
+        return {"parameters": self.model.parameters, "momentum": self.model.parameters, "rate": 1}
 
     @property
     def width(self) -> int:
@@ -133,6 +132,7 @@ class LocalTraining:
 
         state = read_state(self.state, self._lengths)
         parameters, momentum = (torch.tensor(state[k], dtype=torch.float64, device=self.model.device) for k in ("parameters", "momentum"))
+        rate = float(state["rate"][0])
         begin = parameters.clone()
         units = self.clip_units(multiplier)
         for _ in range(self.steps):
@@ -140,7 +140,7 @@ class LocalTraining:
             noised = add_noise(Bounded(summed, float(units), self.scales(len(summed))), multiplier, coins)
             gradient = torch.tensor(noised.values, device=parameters.device) * (self.clip / units / (self.sampling_rate * persons))
             momentum = self.momentum * momentum + gradient
-            parameters = parameters - self.rate * momentum
+            parameters = parameters - rate * momentum
         return (parameters - begin).cpu().numpy(), momentum.cpu().numpy()
 
     def _step_sum(self, people: _People, parameters: torch.Tensor, units: int, coins: Coins) -> IntArray:
@@ -151,7 +151,7 @@ class LocalTraining:
         for codes, owners in people.sampled(self.sampling_rate, coins):
             batch = torch.tensor(codes, dtype=torch.long, device=parameters.device)
             who = torch.tensor(owners, device=parameters.device)
-            total += clipped_sum(self.model, parameters, batch, who, self.clip, units)
+            total += clipped_sum(self.model, parameters.float(), batch, who, self.clip, units)
         return total.to(torch.int64).cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
@@ -182,27 +182,38 @@ def clipped_sum(model: Made, parameters: torch.Tensor, codes: torch.Tensor, owne
     """(parameters,) float64 holding exact integers: the sum over persons of their clipped gradients on the grid.
 
     owners: (rows,) int64, the person of each row. A row's gradient is error ⊗ one-hot, so rounding the error rounds
-    the gradient and norms are exact sums of integer squares. All rows of a person are scaled by
+    the gradient, and norms are exact sums of integer squares. All rows of a person are scaled by
     clip / max(clip, sum of their norms), rounded to integers, and rounded towards zero instead where rounding to the
-    nearest has made the person longer than ``units``.
+    nearest has made the person longer than ``units``. Every row's integers follow from its person's rows alone, to
+    the last digit: floating-point sums over several persons would let one person nudge another's rounding.
     """
     import torch
 
     x = model.one_hot(codes)
-    error = (model.chances(parameters, x) - x).double()
-    x = x.double()
-    mask = model.mask.double()
+    error = model.chances(parameters, codes) - x
+    ladder = _Ladder(model.mask.double(), x.double(), owners)
+    fixed = torch.nan_to_num(error.double(), nan=math.inf).clamp(-2, 2).mul(FIXED).round()
+    finite = torch.isfinite(error).all(1, keepdim=True)
+    shrink = clip * FIXED / ladder.norms_of_persons(fixed).clamp(min=clip * FIXED) * (1 - 1e-9)
+    scaled = torch.where(finite, fixed * (shrink * (units / (clip * FIXED)))[:, None], 0.0)
+    nearest = scaled.round()
+    shorter = torch.where((ladder.norms_of_persons(nearest) > units)[:, None], scaled.trunc(), nearest)
+    integers = torch.where((ladder.norms_of_persons(shorter) > units)[:, None], 0.0, shorter)
+    return model.pack(integers.T @ ladder.x, integers.sum(0))
 
-    def norms_of_persons(error: torch.Tensor) -> torch.Tensor:
-        """(rows,) for each row the summed row norms of its person, an upper bound on the norm of their sum."""
-        squares = error**2
-        rows = (((squares @ mask) * x).sum(1) + squares.sum(1)).sqrt()
-        return torch.zeros_like(rows).index_add(0, owners, rows)[owners]
 
-    norms = norms_of_persons(error)
-    shrink = torch.where(torch.isfinite(norms), clip / norms.clamp(min=clip), 0.0) * (1 - 1e-9)
-    scaled = torch.nan_to_num(error * (shrink * units / clip)[:, None], nan=0.0, posinf=0.0, neginf=0.0)
-    integers = scaled.round()
-    integers = torch.where((norms_of_persons(integers) > units)[:, None], scaled.trunc(), integers)
-    integers = torch.where((norms_of_persons(integers) > units)[:, None], 0.0, integers)
-    return model.pack(integers.T @ x, integers.sum(0))
+@dataclass(frozen=True)
+class _Ladder:
+    """Norms of integer gradients, exact: every sum here is of integers below 2**53 and so the same in any order."""
+
+    mask: torch.Tensor
+    x: torch.Tensor
+    owners: torch.Tensor
+
+    def norms_of_persons(self, integers: torch.Tensor) -> torch.Tensor:
+        """(rows,) for each row the summed norms, each rounded up, of its person's rows: at least the norm of their sum."""
+        import torch
+
+        squares = integers**2
+        rows = (((squares @ self.mask) * self.x).sum(1) + squares.sum(1)).sqrt().ceil()
+        return torch.zeros_like(rows).index_add(0, self.owners, rows)[self.owners]

@@ -1,0 +1,1 @@
+"""One institution: its custodian, its sources, and the relay that connects them to Flower."""

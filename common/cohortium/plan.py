@@ -1,0 +1,156 @@
+"""What a study asks, of everybody, and at which noise: a function of the study alone.
+
+The coordinator and every custodian compute the plan for themselves, so neither believes the other about a query or
+about noise. Noise is never typed by anybody: it is the least with which all phases together stay within the study's
+epsilon, by both accountants.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from cohortium.errors import StudyError
+from cohortium.privacy.accounting import Cost, Events, calibrate, cost, gaussian_epsilon, merged, repeated
+from cohortium.queries import Query
+from cohortium.queries.local_training import LocalTraining
+from cohortium.queries.marginals import Marginals, fitted_to_grid
+from cohortium.study import Autoregressive, Study, Sweep
+
+TARGET_WEIGHT = 0.5  # precision of a table of three columns, one of them a target, against a pair's
+MAX_CROSSED_CELLS = 64  # targets with more cells are not crossed with every pair
+COLUMNS_SHARE = 0.05  # part of the budget that the autoregressive generator's first round takes
+
+
+@dataclass(frozen=True)
+class Phase:
+    """``rounds`` rounds of one query, each answered with noise of ``multiplier`` times its sensitivity."""
+
+    name: str
+    query: Query
+    rounds: int
+    multiplier: float
+
+    @property
+    def events(self) -> Events:
+        """What one institution's answers in this phase cost."""
+        return repeated(self.query.events(self.multiplier), self.rounds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The phases in order, and what they cost a person in at most g institutions."""
+
+    phases: tuple[Phase, ...]
+    cost: Cost
+
+    @property
+    def rounds(self) -> int:
+        return sum(p.rounds for p in self.phases)
+
+    def phase(self, round_number: int) -> Phase:
+        """The phase that round 0, 1, ... belongs to; IndexError past the last."""
+        schedule = [p for p in self.phases for _ in range(p.rounds)]
+        if not 0 <= round_number < len(schedule):
+            raise IndexError(round_number)
+        return schedule[round_number]
+
+
+@lru_cache(maxsize=32)
+def plan(study: Study) -> Plan:
+    """The study's plan. Raises StudyError E_PLAN_LIMIT or E_PLAN_PRIVACY where there is none."""
+    phases = _phases(study)
+    total = cost(_over_institutions(study, phases), study.privacy.delta)
+    if total.epsilon > study.privacy.epsilon:
+        raise StudyError("E_PLAN_PRIVACY", "study", "the plan costs more than its epsilon", "Report this: it is a bug.")
+    return Plan(phases, total)
+
+
+def _phases(study: Study) -> tuple[Phase, ...]:
+    match study.generator:
+        case Sweep():
+            return (_sole_phase(study, "pairs", pair_query(study)),)
+        case Autoregressive() as chosen:
+            return _training_phases(study, chosen)
+
+
+def _over_institutions(study: Study, phases: tuple[Phase, ...]) -> Events:
+    """All events a person meets: g institutions answer about them, with noises independent of one another."""
+    return merged(e for p in phases for e in repeated(p.events, study.privacy.institutions_per_person))
+
+
+def calibrated(study: Study, before: tuple[Phase, ...], events_at: Callable[[float], Events]) -> float:
+    """The least multiplier of one more phase, given the phases ``before`` it."""
+
+    def all_events(multiplier: float) -> Events:
+        mine = repeated(events_at(multiplier), study.privacy.institutions_per_person)
+        return merged((*_over_institutions(study, before), *mine))
+
+    return calibrate(all_events, study.privacy.epsilon, study.privacy.delta)
+
+
+def _continuous_multiplier(study: Study) -> float:
+    """The multiplier if noise were continuous and the study one query: good enough to choose a grid by."""
+    low, high = 1e-3, 1e4
+    while high / low > 1.01:
+        middle = math.sqrt(low * high)
+        within = gaussian_epsilon(math.sqrt(study.privacy.institutions_per_person) / middle, study.privacy.delta) <= study.privacy.epsilon
+        low, high = (low, middle) if within else (middle, high)
+    return high
+
+
+def _sole_phase(study: Study, name: str, query: Marginals) -> Phase:
+    query = fitted_to_grid(query, _continuous_multiplier(study))
+    return Phase(name, query, 1, calibrated(study, (), query.events))
+
+
+def pair_query(study: Study) -> Marginals:
+    """All pairs, and all triples of a target with a pair of other columns; the single column of a table of one."""
+    sizes, columns = study.schema.sizes, range(len(study.schema.columns))
+    pairs: list[tuple[int, ...]] = list(itertools.combinations(columns, 2)) or [(0,)]
+    crossed = [t for t in study.target_indices if sizes[t] <= MAX_CROSSED_CELLS]
+    triples = sorted({tuple(sorted((t, *pair))) for t in crossed for pair in pairs if t not in pair and len(pair) == 2})
+    weights = [1.0] * len(pairs) + [TARGET_WEIGHT] * len(triples)
+    return Marginals(sizes, (*pairs, *triples), tuple(weights), study.privacy.rows_per_person)
+
+
+def column_query(study: Study) -> Marginals:
+    """Every column by itself."""
+    tables = tuple((j,) for j in range(len(study.schema.columns)))
+    return Marginals(study.schema.sizes, tables, (1.0,) * len(tables), study.privacy.rows_per_person)
+
+
+def _training_phases(study: Study, chosen: Autoregressive) -> tuple[Phase, ...]:
+    first = _continuous_multiplier(study) / math.sqrt(COLUMNS_SHARE)
+    columns = Phase("columns", fitted_to_grid(column_query(study), first), 1, first)
+    query = LocalTraining(
+        study.schema.sizes,
+        column_order(study),
+        chosen.steps,
+        chosen.sampling_rate,
+        chosen.clip or default_clip(len(study.schema.columns)),
+        rows_per_person=study.privacy.rows_per_person,
+    )
+    multiplier = calibrated(study, (columns,), lambda m: repeated(query.events(m), chosen.rounds))
+    return columns, Phase("training", query, chosen.rounds, multiplier)
+
+
+def column_order(study: Study) -> tuple[int, ...]:
+    """The schema's order with the targets moved to the end."""
+    targets = study.target_indices
+    return (*(j for j in range(len(study.schema.columns)) if j not in targets), *targets)
+
+
+def default_clip(columns: int) -> float:
+    """Near the norm of a typical gradient of this model, which grows with the number of pairs of columns."""
+    return 0.6 * math.sqrt(columns * (columns + 1) / 2)
+
+
+def with_phase(plan: Plan, name: str) -> Phase:
+    return next(p for p in plan.phases if p.name == name)
+
+
+__all__ = ["Phase", "Plan", "column_order", "column_query", "pair_query", "plan", "replace", "with_phase"]

@@ -1,0 +1,215 @@
+"""The study: the agreed plan that every institution holds to, identified by its digest.
+
+A study says what is asked of whom, at which privacy, by which generator, for which release. Nothing in it comes from
+data. What exactly is asked, and with how much noise, follows from it alone (plan.py), so an institution that has
+agreed to a digest has agreed to every number that will leave it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tomli_w
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from cohortium.canonical import digest
+from cohortium.errors import StudyError
+from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
+from cohortium.schema import Schema, first_problem, load_schema, read_toml, schema_from_document, to_document
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
+MAX_ROWS = 50_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """What is promised, per person over the whole study; neighbours differ by adding or removing one person.
+
+    trust: ``local``: every message is private by itself, also towards the coordinator.
+    rows_per_person: m; further rows of a person are left out at random, inside the institution.
+    institutions_per_person: g; the promise holds for persons in at most g institutions.
+    population: a public upper bound on the number of persons, if there is one; delta must be below one over it.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    epsilon: Annotated[float, Field(ge=MIN_EPSILON, le=MAX_EPSILON)]
+    delta: Annotated[float, Field(ge=MIN_DELTA, le=MAX_DELTA)]
+    trust: Literal["local"] = "local"
+    rows_per_person: Annotated[int, Field(ge=1, le=10_000)] = 1
+    institutions_per_person: Annotated[int, Field(ge=1, le=1_000)] = 1
+    population: Annotated[int, Field(ge=1)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Counts of all pairs of columns in one round; a mixture of product distributions is fitted to them.
+
+    targets: columns that every pair is crossed with as well. components: number of product distributions.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    kind: Literal["sweep"] = "sweep"
+    targets: tuple[str, ...] = ()
+    components: Annotated[int, Field(ge=10, le=10_000)] = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoregressive:
+    """Counts of single columns in a first round, then ``rounds`` rounds of DP-SGD steps at the institutions.
+
+    targets: columns that come last and so see all others. steps: DP-SGD steps a round. sampling_rate: a person's
+    chance to be in a step. clip: largest norm of a person's gradient; by default it follows from the columns and
+    the noise.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    kind: Literal["autoregressive"] = "autoregressive"
+    targets: tuple[str, ...] = ()
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 20
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 10
+    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    clip: Annotated[float, Field(gt=0)] | None = None
+
+
+GeneratorPlan = Annotated[Sweep | Autoregressive, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """rows: how many synthetic rows; by default the noised number of rows of all institutions together."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    rows: Annotated[int, Field(ge=1, le=MAX_ROWS)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Institution:
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    name: Name
+    key: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    name: Name
+    schema: Schema
+    privacy: Privacy
+    generator: GeneratorPlan
+    institutions: Annotated[tuple[Institution, ...], Field(min_length=1, max_length=1000)]
+    release: Release = field(default_factory=Release)
+    purpose: str = ""
+    expires: date | None = None
+    serial: Annotated[int, Field(ge=1)] = 1
+
+    def __post_init__(self) -> None:
+        names = self.institution_names
+        if len(set(names)) < len(names):
+            raise StudyError("E_PLAN_INVALID", "study", "two institutions have the same name", "Give each its own.")
+        if self.privacy.rows_per_person > 1 and self.schema.person is None:
+            raise StudyError("E_PRIVACY_UNIT", "study", "rows_per_person is above 1 but the schema has no person column", "Declare whose rows they are with person = true.")
+        if self.privacy.institutions_per_person > len(names):
+            raise StudyError("E_PLAN_INVALID", "privacy.institutions_per_person", "there are fewer institutions", "Lower it.")
+        if self.privacy.population is not None and self.privacy.delta >= 1 / self.privacy.population:
+            raise StudyError("E_PLAN_PRIVACY", "privacy.delta", "it is not below one over the population", "Lower delta.")
+        for target in self.generator.targets:
+            self.schema.index(target)
+
+    @property
+    def institution_names(self) -> tuple[str, ...]:
+        return tuple(i.name for i in self.institutions)
+
+    @property
+    def target_indices(self) -> tuple[int, ...]:
+        """Column positions of the generator's targets; the schema's own where the study names none."""
+        return tuple(sorted(self.schema.index(t) for t in self.generator.targets or self.schema.targets))
+
+    @cached_property
+    def digest(self) -> str:
+        return digest({**study_to_document(self), "schema": to_document(self.schema)})
+
+    def with_rows(self, rows: int) -> Study:
+        return replace(self, release=replace(self.release, rows=rows))
+
+
+_ADAPTER: TypeAdapter[Study] = TypeAdapter(Study)
+
+
+def study_from_document(document: dict[str, Any], schema: Schema, where: str = "study") -> Study:
+    """A study from the content of a ``study.toml``; every problem is a StudyError that names the place."""
+    document = dict(document)
+    head = {k: v for k, v in document.pop("study", {}).items() if k != "schema"}
+    if "institution" in document:
+        document["institutions"] = document.pop("institution")
+    try:
+        return _ADAPTER.validate_python(_tuples({**head, **document, "schema": schema}))
+    except ValidationError as error:
+        place, what = first_problem(error)
+        code = "E_PLAN_PRIVACY" if place.startswith("privacy") else "E_PLAN_INVALID"
+        raise StudyError(code, f"{where}, {place}", what, "Correct the study.") from None
+
+
+def _tuples(value: Any) -> Any:
+    """TOML's and JSON's lists as the tuples that strict validation wants."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def study_to_document(study: Study) -> dict[str, Any]:
+    """The study as the content of a ``study.toml`` without the schema's content."""
+    head = {"name": study.name, "purpose": study.purpose, "serial": study.serial, "expires": study.expires and study.expires.isoformat()}
+    sections: dict[str, Any] = {
+        "study": {**head, "schema": "schema.toml"},
+        "privacy": vars(study.privacy),
+        "generator": vars(study.generator),
+        "release": vars(study.release),
+        "institution": [vars(i) for i in study.institutions],
+    }
+    return {k: _told(v) for k, v in sections.items() if _told(v)}
+
+
+def _told(section: Any) -> Any:
+    if isinstance(section, list):
+        return [_told(s) for s in section]
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in section.items() if v not in (None, "", ())}
+
+
+def load_study(path: Path) -> Study:
+    """A study and the schema file it names, which lies beside it."""
+    document = read_toml(path)
+    head = document.get("study", {})
+    if isinstance(head.get("expires"), str):
+        head["expires"] = date.fromisoformat(head["expires"])
+    return study_from_document(document, load_schema(path.parent / head.get("schema", "schema.toml")), path.name)
+
+
+def dumps_study(study: Study) -> str:
+    return tomli_w.dumps(study_to_document(study))
+
+
+def dumps_schema(schema: Schema) -> str:
+    return tomli_w.dumps(to_document(schema))
+
+
+__all__ = [
+    "Autoregressive",
+    "GeneratorPlan",
+    "Institution",
+    "Privacy",
+    "Release",
+    "Schema",
+    "Study",
+    "Sweep",
+    "dumps_schema",
+    "dumps_study",
+    "load_study",
+    "schema_from_document",
+    "study_from_document",
+    "study_to_document",
+]

@@ -1,0 +1,1 @@
+"""The coordinator: asks, adds up, fits a generator, keeps the account and writes the release."""

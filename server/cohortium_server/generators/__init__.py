@@ -1,0 +1,84 @@
+"""Step 8: what synthetic rows come from. A generator asks for sums and is told them; it never sees an answer of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium.errors import StudyError
+from cohortium.queries import Query
+from cohortium.study import Study
+
+Allowed = Mapping[int, npt.NDArray[np.bool_]]
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """The answers of a round added up: (width,) int64, over ``institutions`` answers, each with noise ``multiplier``."""
+
+    query: Query
+    values: npt.NDArray[np.int64]
+    institutions: int
+    multiplier: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A table as it was measured: counts with noise of standard deviation ``sigma``, in rows."""
+
+    columns: tuple[int, ...]
+    counts: npt.NDArray[np.float64]
+    sigma: float
+
+
+class Generator(Protocol):
+    """An ask/tell object. A new one passes ``tests/contracts/test_generators.py`` by being installed.
+
+    ``seed`` touches initialisation and sampling only; what is asked follows from the study's plan.
+    """
+
+    def __init__(self, study: Study, seed: int | None = None) -> None: ...
+
+    def ask(self) -> Query | None:
+        """The next query of the plan, at the current model state; None when the generator is fitted."""
+        ...
+
+    def tell(self, total: Sum) -> None: ...
+
+    @property
+    def rows(self) -> int:
+        """The noised number of rows of all institutions together, at least 1."""
+        ...
+
+    @property
+    def measured(self) -> tuple[Measured, ...]:
+        """The noised tables the generator was told, for the report."""
+        ...
+
+    def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
+        """(rows, columns) codes; where ``allowed`` has a column, only its True cells. Exactly ``rows`` rows."""
+        ...
+
+    def tensors(self) -> Tensors:
+        """The fitted model, for safetensors."""
+        ...
+
+    @classmethod
+    def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
+        """A fitted generator from ``tensors``; raises ReleaseError where they are not this generator's."""
+        ...
+
+
+def generator_class(kind: str) -> Callable[..., Generator]:
+    """The installed generator of a kind; StudyError E_GENERATOR names the ones there are."""
+    found = {e.name: e for e in entry_points(group="cohortium.generators")}
+    if kind not in found:
+        raise StudyError("E_GENERATOR", "generator.kind", f"no generator {kind!r} is installed", f"Installed are {', '.join(sorted(found))}.")
+    loaded: Callable[..., Generator] = found[kind].load()
+    return loaded

@@ -1,0 +1,13 @@
+"""The one seam to the network: the same bytes to every institution, one answer from each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+
+class Transport(Protocol):
+    """Sends a request to every node and gathers what comes back in time. Order and origin mean nothing:
+    an answer names its institution itself."""
+
+    def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]: ...
