@@ -1,0 +1,168 @@
+"""A mixture of product distributions over the columns' cells: fitting to noised tables, and drawing from it.
+
+Component b gives every column its own distribution P[b, column]; the model's table of columns i and j is the mean over
+b of P[b, i] ⊗ P[b, j], so all pair tables together are one small matrix product and a gradient step is cheap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.stats import qmc
+from torch.nn import functional as F
+
+from cohortium.progress import Progress
+
+FloatArray = npt.NDArray[np.float64]
+RATE = 0.1
+SPREAD = 0.5  # of the random start around the single columns' distributions
+STOP = 0.95  # stop at this part of the loss that the true tables would have, which the noise's law tells
+FEWEST, MOST = 60, 1500
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Table:
+    """A noised table as proportions. columns: ascending positions, one to three; sigma: noise of a cell.
+
+    crossed: of three columns, the one within whose cells the other two are told as a pair.
+    """
+
+    columns: tuple[int, ...]
+    shares: FloatArray
+    sigma: float
+    crossed: int | None = None
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """All tables that share a crossed column, as blocks of a (slices, cells, cells) array with weights."""
+
+    crossed: int | None
+    shares: torch.Tensor
+    weights: torch.Tensor
+
+
+def fit(sizes: Sequence[int], tables: Sequence[Table], components: int, seed: int | None, device: str, progress: Progress) -> npt.NDArray[np.float32]:
+    """(components, cells) float32 logits whose tables are as close to the noised ones as the truth would be.
+
+    Squared error weighted by the noise's precision; Adam from the noised single columns; it ends where the loss
+    reaches STOP times its expectation under the truth, so that noise is not fitted, or after MOST steps.
+    """
+    goals = [_goal(sizes, tables, t, device) for t in sorted({t.crossed for t in tables if len(t.columns) > 1}, key=str)]
+    alone = _singles(sizes, tables)
+    truth = _expected_loss(tables)
+    generator = torch.Generator().manual_seed(np.random.default_rng(seed).integers(2**62).item())
+    start = torch.tensor(np.log(np.concatenate(alone)), dtype=torch.float32)
+    spread = SPREAD * torch.randn(components, len(start), generator=generator)
+    logits = (start + spread).to(device).requires_grad_()
+    singles = [t for t in tables if len(t.columns) == 1]
+    optimiser = torch.optim.Adam([logits], lr=RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, MOST)
+    progress.start(MOST, "fitting")
+    for step in range(MOST):
+        loss = _loss(_softmax(logits, sizes), sizes, goals, singles)
+        if step >= FEWEST and loss.item() <= STOP * truth:
+            break
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        progress.advance()
+    progress.done()
+    return logits.detach().cpu().numpy()
+
+
+def _softmax(logits: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
+    return torch.cat([F.softmax(block, 1) for block in logits.split(list(sizes), 1)], 1)
+
+
+def _loss(p: torch.Tensor, sizes: Sequence[int], goals: Sequence[_Goal], singles: Sequence[Table]) -> torch.Tensor:
+    """Sum over tables and cells of (model - noised)² / sigma²."""
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    loss = p.new_zeros(())
+    for goal in goals:
+        for k in range(len(goal.shares)):
+            share = p if goal.crossed is None else p * p[:, starts[goal.crossed] + k : starts[goal.crossed] + k + 1]
+            loss = loss + (goal.weights[k] * (share.T @ p / len(p) - goal.shares[k]) ** 2).sum()
+    for table in singles:
+        (j,) = table.columns
+        noised = torch.tensor(table.shares, dtype=p.dtype, device=p.device)
+        loss = loss + ((p[:, starts[j] : starts[j + 1]].mean(0) - noised) ** 2).sum() / table.sigma**2
+    return loss
+
+
+def _goal(sizes: Sequence[int], tables: Sequence[Table], crossed: int | None, device: str) -> _Goal:
+    """The pair tables (``crossed`` None), or the tables of three that are told as pairs within each cell of ``crossed``."""
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    slices = 1 if crossed is None else sizes[crossed]
+    shares, weights = np.zeros((2, slices, starts[-1], starts[-1]), np.float32)
+    for table in (t for t in tables if t.crossed == crossed and len(t.columns) > 1):
+        i, j = (c for c in table.columns if c != crossed)
+        values = table.shares[None] if crossed is None else np.moveaxis(table.shares, table.columns.index(crossed), 0)
+        block = (slice(None), slice(starts[i], starts[i + 1]), slice(starts[j], starts[j + 1]))
+        shares[block], weights[block] = values, 1 / table.sigma**2
+    return _Goal(crossed, torch.tensor(shares, device=device), torch.tensor(weights, device=device))
+
+
+def _expected_loss(tables: Sequence[Table]) -> float:
+    """The loss the truth would have: one per cell."""
+    return float(sum(t.shares.size for t in tables))
+
+
+def _singles(sizes: Sequence[int], tables: Sequence[Table]) -> list[FloatArray]:
+    """(cells,) positive proportions of every column, averaged by precision over all tables it is in."""
+    alone = []
+    for j, size in enumerate(sizes):
+        total, precision = np.zeros(size), 0.0
+        for table in (t for t in tables if j in t.columns):
+            place = table.columns.index(j)
+            others = tuple(a for a in range(len(table.columns)) if a != place)
+            weight = 1 / (table.sigma**2 * table.shares.size / size)
+            total, precision = total + weight * table.shares.sum(axis=others), precision + weight
+        floor = max(1e-4, 0.5 / math.sqrt(precision))
+        alone.append(np.maximum(total / precision, floor))
+    return alone
+
+
+def draw(logits: npt.NDArray[np.float32], sizes: Sequence[int], rows: int, rng: np.random.Generator, allowed: Mapping[int, npt.NDArray[np.bool_]]) -> npt.NDArray[np.int16]:
+    """(rows, columns) codes. Components are picked evenly, their columns by a Sobol sequence: less error than chance.
+
+    Under conditions the components are re-weighted by Bayes' rule, P(b | condition) ∝ the product of their chances of
+    an allowed cell, and every column keeps to its allowed cells: exact, and never short of rows.
+    """
+    ladders, weights = _conditioned(logits, sizes, allowed)
+    places = (np.arange(rows) + rng.random()) / max(rows, 1)
+    owner = np.minimum(np.searchsorted(np.cumsum(weights), places), len(weights) - 1)
+    sequence = qmc.Sobol(len(sizes), rng=rng)
+    codes = np.empty((rows, len(sizes)), np.int16)
+    for start in range(0, rows, _CHUNK):
+        mine = owner[start : start + _CHUNK]
+        points = sequence.random_base2(16)[: len(mine)] if rows >= _CHUNK else sequence.random_base2(_bits(rows))[: len(mine)]
+        for j, ladder in enumerate(ladders):
+            steps = ladder[mine]
+            codes[start : start + _CHUNK, j] = (steps <= points[:, j : j + 1] * steps[:, -1:]).sum(1).clip(max=sizes[j] - 1)
+    return rng.permutation(codes)
+
+
+def _bits(rows: int) -> int:
+    return max(0, (rows - 1).bit_length())
+
+
+def _conditioned(logits: npt.NDArray[np.float32], sizes: Sequence[int], allowed: Mapping[int, npt.NDArray[np.bool_]]) -> tuple[list[FloatArray], FloatArray]:
+    """Per column the (components, cells) running chances of its allowed cells, and the components' weights."""
+    ladders, log_weight = [], np.zeros(len(logits))
+    for j, block in enumerate(np.split(logits.astype(np.float64), np.cumsum(sizes)[:-1], axis=1)):
+        chances = np.exp(block - block.max(axis=1, keepdims=True))
+        chances /= chances.sum(axis=1, keepdims=True)
+        if j in allowed:
+            chances = chances * allowed[j]
+            log_weight += np.log(chances.sum(axis=1))
+        ladders.append(chances.cumsum(axis=1))
+    weights = np.exp(log_weight - log_weight.max())
+    return ladders, weights / weights.sum()

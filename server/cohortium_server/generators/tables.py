@@ -1,0 +1,31 @@
+"""Noised tables: from a sum of answers to counts, rows, and how they are told to a fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from cohortium.queries.marginals import Marginals
+from cohortium_server.generators import Measured, Sum
+
+
+def measured_tables(total: Sum) -> tuple[Measured, ...]:
+    """The tables of a sum of Marginals answers; independent noises add up in variance."""
+    query = total.query
+    if not isinstance(query, Marginals):
+        raise TypeError(query.kind)
+    growth = math.sqrt(total.institutions)
+    sigmas = query.sigmas(total.multiplier)
+    counts = query.split(total.values)
+    return tuple(Measured(t, counts[t], growth * sigma) for t, sigma in zip(query.tables, sigmas, strict=True))
+
+
+def noised_rows(tables: Iterable[Measured]) -> int:
+    """The number of rows: every table's total counts them, a small table more precisely. At least 1."""
+    weighted = [(float(t.counts.sum()), 1 / (t.counts.size * t.sigma**2)) for t in tables]
+    return max(1, round(sum(n * w for n, w in weighted) / sum(w for _, w in weighted)))
+
+
+def crossing(columns: Sequence[int], targets: Sequence[int]) -> int | None:
+    """The target that a table of three is told within each cell of; None for smaller tables."""
+    return next(t for t in targets if t in columns) if len(columns) == 3 else None
