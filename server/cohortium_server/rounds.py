@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cohortium import wire
 from cohortium.errors import FederationError
 from cohortium.plan import Phase, Plan, plan
+from cohortium.privacy.accounting import Events
 from cohortium.progress import Progress, Silent
 from cohortium.queries import Query
 from cohortium.study import Study
@@ -22,6 +23,17 @@ ROUND_TIMEOUT = 3600.0
 
 
 @dataclass(frozen=True)
+class Answered:
+    """A round that was answered by ``institutions`` institutions, at a cost of ``events`` to each."""
+
+    phase: str
+    round: int
+    attempt: int
+    institutions: int
+    events: Events
+
+
+@dataclass(frozen=True)
 class Outcome:
     """A study that has been run: a fitted generator, and the account of what was asked for it."""
 
@@ -29,6 +41,7 @@ class Outcome:
     plan: Plan
     run: str
     generator: Generator
+    answered: tuple[Answered, ...]
 
 
 def run_study(
@@ -37,18 +50,18 @@ def run_study(
     """Run every round of the study's plan. Raises FederationError naming the institutions that are missing or refuse."""
     agreed, run = plan(study), secrets.token_hex(16)
     progress = progress or Silent()
-    generator: Generator = generator_class(study.generator.kind)(study, seed)
+    generator: Generator = generator_class(study.generator.kind)(study, seed, progress)
     progress.start(agreed.rounds, "rounds")
-    round_number = 0
+    answered: list[Answered] = []
     while (query := generator.ask()) is not None:
-        phase = agreed.phase(round_number)
-        request = wire.Request(study.digest, run, round_number, 0, query.state)
-        answers = transport.exchange(wire.encode_request(request), timeout)
-        generator.tell(add_up(study, request, query, phase, answers))
+        phase = agreed.phase(len(answered))
+        request = wire.Request(study.digest, run, len(answered), 0, query.state)
+        total = add_up(study, request, query, phase, transport.exchange(wire.encode_request(request), timeout))
+        answered.append(Answered(phase.name, request.round, request.attempt, total.institutions, query.events(phase.multiplier)))
+        generator.tell(total)
         progress.advance()
-        round_number += 1
     progress.done()
-    return Outcome(study, agreed, run, generator)
+    return Outcome(study, agreed, run, generator, tuple(answered))
 
 
 def add_up(study: Study, request: wire.Request, query: Query, phase: Phase, answers: Iterable[bytes]) -> Sum:

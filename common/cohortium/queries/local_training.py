@@ -42,14 +42,14 @@ COUNT_SHARE = 0.02  # part of the privacy of a message that the count of persons
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """``steps`` steps of SGD with momentum from the coordinator's model; the answer moves the model by a weighted sum.
+    """``steps`` steps of SGD from the coordinator's model; the answer moves the model by a weighted sum.
 
-    The answer is (weight, weight * change of parameters, weight * momentum) on a grid; adding up the answers and
-    dividing by the sum of the weights gives averages in which every person weighs the same.
+    The answer is (weight, weight * change of parameters) on a grid; adding up the answers and dividing by the sum of
+    the weights gives the average change in which every person weighs the same.
 
     sizes, order: the network (neural/made.py). sampling_rate: a person's chance to be in a step's sample.
     clip: largest L2 norm of a person's gradient.
-    state: flat parameters, momentum and learning rate (safetensors), from the coordinator.
+    state: flat parameters and learning rate (safetensors), from the coordinator.
 
     Formal guarantee. Each step is a Gaussian mechanism on a Poisson sample of persons: a person's rows, m at the most,
     contribute an integer vector of norm at most ``clip_units`` (by the triangle inequality over the rows), checked in
@@ -62,13 +62,12 @@ class LocalTraining:
     steps: int
     sampling_rate: float
     clip: float
-    momentum: float = 0.9
     rows_per_person: int = 1
     state: bytes = b""
     kind = "local-training"
 
     def __post_init__(self) -> None:
-        good = self.steps >= 1 and 0 < self.sampling_rate <= 1 and 0 <= self.momentum < 1
+        good = self.steps >= 1 and 0 < self.sampling_rate <= 1
         if not (good and math.isfinite(self.clip) and self.clip > 0 and self.rows_per_person >= 1):
             raise StudyError("E_PLAN_PRIVACY", "local training", "steps, sampling rate, clip or rate is out of range", "Correct the study.")
 
@@ -81,11 +80,11 @@ class LocalTraining:
 
     @property
     def _lengths(self) -> dict[str, int]:
-        return {"parameters": self.model.parameters, "momentum": self.model.parameters, "rate": 1}
+        return {"parameters": self.model.parameters, "rate": 1}
 
     @property
     def width(self) -> int:
-        return 1 + 2 * self.model.parameters
+        return 1 + self.model.parameters
 
     def with_state(self, state: bytes) -> Self:
         from cohortium.neural.state import read_state
@@ -112,8 +111,8 @@ class LocalTraining:
     def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
         people = _People(at_most(codes, self.rows_per_person, coins))
         weight = self._noised_count(people, multiplier, coins)
-        moved, momentum = self._train(people, weight, multiplier, coins)
-        message = np.concatenate([[1.0], moved, momentum]) * weight * OUT_GRID
+        moved = self._train(people, weight, multiplier, coins)
+        message = np.concatenate([[1.0], moved]) * weight * OUT_GRID
         return Noised(np.clip(np.nan_to_num(message), -OUT_LIMIT, OUT_LIMIT).round().astype(np.int64))
 
     def _noised_count(self, people: _People, multiplier: float, coins: Coins) -> float:
@@ -124,24 +123,23 @@ class LocalTraining:
         units = noise * math.sqrt(1 + 4 / (noise * grid) ** 2)  # so that the discrete noise is worth ``noise``
         return max(float(add_noise(count, units, coins).values[0]) / grid, noise, 1.0)
 
-    def _train(self, people: _People, persons: float, multiplier: float, coins: Coins) -> tuple[FloatArray, FloatArray]:
-        """(change of parameters, last momentum) after all steps."""
+    def _train(self, people: _People, persons: float, multiplier: float, coins: Coins) -> FloatArray:
+        """(parameters,) the change after all steps."""
         import torch
 
         from cohortium.neural.state import read_state
 
         state = read_state(self.state, self._lengths)
-        parameters, momentum = (torch.tensor(state[k], dtype=torch.float64, device=self.model.device) for k in ("parameters", "momentum"))
         rate = float(state["rate"][0])
-        begin = parameters.clone()
+        begin = parameters = torch.tensor(state["parameters"], dtype=torch.float64, device=self.model.device)
         units = self.clip_units(multiplier)
         for _ in range(self.steps):
             summed = self._step_sum(people, parameters, units, coins)
             noised = add_noise(Bounded(summed, float(units), self.scales(len(summed))), multiplier, coins)
             gradient = torch.tensor(noised.values, device=parameters.device) * (self.clip / units / (self.sampling_rate * persons))
-            momentum = self.momentum * momentum + gradient
-            parameters = parameters - rate * momentum
-        return (parameters - begin).cpu().numpy(), momentum.cpu().numpy()
+            parameters = parameters - rate * gradient
+        moved: FloatArray = (parameters - begin).cpu().numpy()
+        return moved
 
     def _step_sum(self, people: _People, parameters: torch.Tensor, units: int, coins: Coins) -> IntArray:
         """(parameters,) the sum of the sampled persons' clipped gradients, in grid units, exact."""

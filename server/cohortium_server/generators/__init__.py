@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Protocol, Self
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import StudyError
+from cohortium.progress import Progress
 from cohortium.queries import Query
 from cohortium.study import Study
 
@@ -43,7 +44,7 @@ class Generator(Protocol):
     ``seed`` touches initialisation and sampling only; what is asked follows from the study's plan.
     """
 
-    def __init__(self, study: Study, seed: int | None = None) -> None: ...
+    def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None: ...
 
     def ask(self) -> Query | None:
         """The next query of the plan, at the current model state; None when the generator is fitted."""
@@ -75,10 +76,10 @@ class Generator(Protocol):
         ...
 
 
-def generator_class(kind: str) -> Callable[..., Generator]:
+def generator_class(kind: str) -> type[Generator]:
     """The installed generator of a kind; StudyError E_GENERATOR names the ones there are."""
     found = {e.name: e for e in entry_points(group="cohortium.generators")}
     if kind not in found:
         raise StudyError("E_GENERATOR", "generator.kind", f"no generator {kind!r} is installed", f"Installed are {', '.join(sorted(found))}.")
-    loaded: Callable[..., Generator] = found[kind].load()
+    loaded: type[Generator] = found[kind].load()
     return loaded

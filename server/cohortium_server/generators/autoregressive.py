@@ -22,9 +22,9 @@ from cohortium_server.generators import Allowed, Measured, Sum, Tensors
 from cohortium_server.generators.tables import measured_tables, noised_rows
 
 FloatArray = npt.NDArray[np.float64]
-NOISE_STEP = 0.04  # how far the noise of one of 200 steps may move a parameter (docs/generators.md)
+NOISE_STEP = 0.02  # how far the noise of one of 200 steps may move a parameter (docs/generators.md)
 LARGEST_RATE = 200.0  # of clip-normalised gradients
-MEMORY = 0.97  # of the average over steps that is released instead of the last parameters
+MEMORY = 0.95  # of the average over steps that is released instead of the last parameters
 OVERSAMPLING = 8  # rows drawn for one that is kept under conditions
 _CHUNK = 1 << 16
 
@@ -56,7 +56,7 @@ class Autoregressive:
             return
         self._parameters = self._parameters + total.values[1:] / max(1, int(total.values[0]))
         self._round += 1
-        keep = min(MEMORY ** self._query.steps, (self._round - 1 + 4) / (self._round + 4) if self._round > 1 else 0.0)
+        keep = min(MEMORY**self._query.steps, (self._round - 1) / self._round)  # an even average at first
         self._average = keep * self._average + (1 - keep) * self._parameters
 
     @property

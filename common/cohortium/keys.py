@@ -1,0 +1,59 @@
+"""Ed25519 identities in files that only their owner can read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from cohortium.errors import SecretError
+
+PREFIX = "ed25519:"
+
+
+def load_or_create_key(path: Path) -> Ed25519PrivateKey:
+    """The private key in ``path``, made there with mode 0600 if there is none.
+
+    SecretError E_SECRET if others may read the file or it holds something else.
+    """
+    if not path.exists():
+        _create(path)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise SecretError("E_SECRET", path.name, "others may read this private key", f"Run chmod 600 on it, or delete it and make a new one.")
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except ValueError:
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SecretError("E_SECRET", path.name, "it is not an Ed25519 private key in PEM", "Give the path of the right file.")
+    return key
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(pem)
+
+
+def public_text(key: Ed25519PrivateKey) -> str:
+    """``ed25519:`` and 64 lower-case hex digits."""
+    return PREFIX + key.public_key().public_bytes_raw().hex()
+
+
+def signed_by(public: str, signature: str, message: bytes) -> bool:
+    """Whether ``signature`` (128 lower-case hex digits) is ``public``'s on ``message``; False for anything malformed."""
+    try:
+        key_bytes, signature_bytes = bytes.fromhex(public.removeprefix(PREFIX)), bytes.fromhex(signature)
+        if PREFIX + key_bytes.hex() != public or signature_bytes.hex() != signature:
+            return False  # one spelling only, so that a touched letter is a touched file
+        Ed25519PublicKey.from_public_bytes(key_bytes).verify(signature_bytes, message)
+    except (ValueError, InvalidSignature):
+        return False
+    return True

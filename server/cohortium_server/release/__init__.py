@@ -1,0 +1,192 @@
+"""Step 10: a release is a folder: synthetic tables, the model, the study, the account, a report and a signed manifest."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cohortium.canonical import canonical_json
+from cohortium.conditions import Where, allowed_cells
+from cohortium.encoding import decode
+from cohortium.errors import ReleaseError
+from cohortium.keys import load_or_create_key
+from cohortium.plan import plan
+from cohortium.privacy.accounting import RELATION
+from cohortium.privacy.ledger import home
+from cohortium.schema import FORMULA_STARTS, Schema
+from cohortium.study import Study, dumps_schema, dumps_study, load_study
+from cohortium_server.gate import Verdict, judge
+from cohortium_server.generators import Generator, Measured, generator_class
+from cohortium_server.release.manifest import MANIFEST, verify, write_manifest
+from cohortium_server.rounds import Outcome
+
+NOTICE = "Differentially private is not the same as anonymous by law: have the guarantee judged for your purpose."
+
+
+@dataclass(frozen=True)
+class Release:
+    """A released model and its tables. ``sample`` costs nothing: it only post-processes what was released."""
+
+    path: Path
+    study: Study
+    manifest: Mapping[str, Any]
+
+    @property
+    def schema(self) -> Schema:
+        return self.study.schema
+
+    @property
+    def synthetic(self) -> pd.DataFrame:
+        """The released synthetic table."""
+        return pd.read_parquet(self.path / "synthetic.parquet")
+
+    @cached_property
+    def generator(self) -> Generator:
+        from safetensors.numpy import load_file
+
+        return generator_class(self.study.generator.kind).from_tensors(self.study, load_file(self.path / "model.safetensors"))
+
+    def sample(self, rows: int, where: Where | None = None, seed: int | None = None) -> pd.DataFrame:
+        """Exactly ``rows`` new synthetic rows; under ``where`` each row keeps to the values it names.
+
+        where: column to a value or a list of values, for example ``{"result": "positive"}``; numbers and moments name
+        the bin they fall into. seed: makes the draw repeatable; privacy does not depend on it.
+        """
+        if rows < 0:
+            raise ReleaseError("E_CONDITION", "rows", "it is negative", "Ask for 0 or more rows.")
+        rng = np.random.default_rng(seed)
+        allowed = allowed_cells(self.schema, where or {})
+        codes = self.generator.sample(rows, rng, allowed) if rows else np.empty((0, len(self.schema.columns)), np.int16)
+        return decode(codes, self.schema, rng)
+
+
+def load_release(path: str | Path) -> Release:
+    """The release in a folder, verified first: every file is what was signed."""
+    folder = Path(path)
+    manifest = verify(folder)
+    return Release(folder, load_study(folder / "study.toml"), manifest)
+
+
+def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
+    """Draw, judge and write a release into the folder ``out``, whole or not at all.
+
+    Raises ReleaseError E_GATE if the gate refuses, E_RELEASE_EXISTS if ``out`` holds anything but an older release.
+    """
+    rng = np.random.default_rng(seed)
+    rows = outcome.study.release.rows or outcome.generator.rows
+    synthetic = outcome.generator.sample(rows, rng, {})
+    verdict = judge(outcome, synthetic)
+    verdict.require()
+    with _new_folder(out) as folder:
+        _write_tables(folder, decode(synthetic, outcome.study.schema, rng))
+        _write_model(folder, outcome)
+        (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8")
+        (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8")
+        (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8")
+        (folder / "report.html").write_text(_report(outcome, synthetic, verdict), encoding="utf-8")
+        write_manifest(folder, _statement(outcome, rows, verdict), load_or_create_key(home() / "coordinator.key"))
+    return out
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its place when everything is in it."""
+    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ReleaseError("E_RELEASE_EXISTS", out.name, "it holds something that is not a release", "Choose another folder.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    folder.chmod(0o755)
+    try:
+        yield folder
+        if out.exists():
+            shutil.rmtree(out)
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_tables(folder: Path, table: pd.DataFrame) -> None:
+    table.to_parquet(folder / "synthetic.parquet", index=False)
+    safe_for_spreadsheets(table).to_csv(folder / "synthetic.csv", index=False, lineterminator="\n")
+
+
+def safe_for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+    """Text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay (OWASP ASVS 1.2.10)."""
+    text = [c for c in table.columns if table[c].dtype == object or isinstance(table[c].dtype, pd.StringDtype)]
+    return table.assign(**{c: table[c].map(_defused, na_action="ignore") for c in text})
+
+
+def _defused(value: object) -> object:
+    return "'" + value if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def _write_model(folder: Path, outcome: Outcome) -> None:
+    from safetensors.numpy import save_file
+
+    tensors = {k: np.ascontiguousarray(v) for k, v in outcome.generator.tensors().items()}
+    save_file(tensors, folder / "model.safetensors")
+    described = {"kind": outcome.study.generator.kind, "tensors": {k: list(v.shape) for k, v in tensors.items()}, "rows": outcome.generator.rows}
+    (folder / "model.json").write_bytes(canonical_json(described))
+
+
+def account(outcome: Outcome) -> dict[str, Any]:
+    """What was asked of whom, the events it cost, and what they come to: the content of ``ledger.json``."""
+    answers = [{**asdict(a), "events": [asdict(e) for e in a.events]} for a in outcome.answered]
+    return {
+        "run": outcome.run,
+        "study": outcome.study.digest,
+        "unit": privacy_unit(outcome.study),
+        "cost": asdict(outcome.plan.cost),
+        "institutions": [{"name": name, "answers": answers} for name in outcome.study.institution_names],
+    }
+
+
+def privacy_unit(study: Study) -> str:
+    """Whom the guarantee is about, in words."""
+    p = study.privacy
+    return f"{RELATION}: all rows of a person, at most {p.rows_per_person} of them used per institution, in at most {p.institutions_per_person} institutions"
+
+
+def _statement(outcome: Outcome, rows: int, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "study": outcome.study.digest,
+        "name": outcome.study.name,
+        "run": outcome.run,
+        "rows": rows,
+        "unit": privacy_unit(outcome.study),
+        "guarantee": asdict(outcome.plan.cost),
+        "trust": outcome.study.privacy.trust,
+        "institutions": list(outcome.study.institution_names),
+        "generator": outcome.study.generator.kind,
+        "verdict": [asdict(c) for c in verdict.criteria],
+        "software": software(),
+        "notice": NOTICE,
+    }
+
+
+def software() -> dict[str, str]:
+    names = ("cohortium", "torch", "numpy", "dp-accounting", "flwr")
+    return {"python": platform.python_version(), **{n: version(n) for n in names}}
+
+
+def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
+    from cohortium_server.release.report import Facts, render_report
+
+    provenance = {"study digest": outcome.study.digest, "run": outcome.run, **software()}
+    measured: Sequence[Measured] = outcome.generator.measured
+    return render_report(Facts(outcome.study, outcome.plan, synthetic, tuple(measured), outcome.generator.rows, verdict.criteria, provenance))
+
+
+__all__ = ["Release", "load_release", "plan", "verify", "write_release"]

@@ -1,0 +1,76 @@
+"""What was released, file by file, signed; and the offline check of it.
+
+``manifest.json`` is canonical JSON: SHA-256 and length of every file, the study's digest, what the release cost, and
+the coordinator's Ed25519 signature over all of it. The signature's key stands in the manifest: it proves that nothing
+was changed since signing. Who signed is proven by comparing the key with one received by another way (``--key``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cohortium.canonical import canonical_json
+from cohortium.errors import ReleaseError
+from cohortium.keys import public_text, signed_by
+
+MANIFEST = "manifest.json"
+FORMAT = "cohortium-release-1"
+_DOMAIN = b"cohortium release manifest 1\n"
+
+
+def write_manifest(folder: Path, statement: dict[str, Any], key: Ed25519PrivateKey) -> None:
+    """Sign ``statement`` together with the digests of all files now in ``folder``."""
+    body = {**statement, "format": FORMAT, "key": public_text(key), "files": {p.name: _fingerprint(p) for p in sorted(folder.iterdir())}}
+    signature = key.sign(_DOMAIN + canonical_json(body)).hex()
+    (folder / MANIFEST).write_bytes(canonical_json({**body, "signature": signature}))
+
+
+def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
+    """The manifest of a release in which nothing was touched.
+
+    Raises ReleaseError: E_RELEASE_NOT_FOUND, or E_RELEASE_TOUCHED naming the file that was changed, added or removed,
+    or a signature that is not ``key``'s.
+    """
+    manifest = _signed(folder, key)
+    found = {p.name for p in folder.iterdir()} - {MANIFEST}
+    for name in sorted(found ^ set(manifest["files"])):
+        raise _touched(name, "it is not listed in the manifest" if name in found else "it is missing")
+    for name, fingerprint in manifest["files"].items():
+        if _fingerprint(folder / name) != fingerprint:
+            raise _touched(name, "its content is not what was signed")
+    return manifest
+
+
+def _signed(folder: Path, key: str | None) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ReleaseError("E_RELEASE_NOT_FOUND", folder.name, "there is no manifest.json", "Give the folder of a release.")
+    data = path.read_bytes()
+    try:
+        manifest = json.loads(data)
+        body = {k: v for k, v in manifest.items() if k != "signature"}
+        genuine = canonical_json(manifest) == data and body["format"] == FORMAT
+        genuine = genuine and signed_by(body["key"], manifest["signature"], _DOMAIN + canonical_json(body))
+    except (ValueError, AttributeError, KeyError, TypeError):
+        genuine = False
+    if not genuine:
+        raise _touched(MANIFEST, "its signature does not fit its content")
+    if key is not None and body["key"] != key:
+        raise _touched(MANIFEST, "it is signed by another key than the one given")
+    return dict(manifest)
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {"bytes": -1, "sha256": ""}
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _touched(name: str, what: str) -> ReleaseError:
+    return ReleaseError("E_RELEASE_TOUCHED", name, what, "Do not use this release; get it again from who made it.")
