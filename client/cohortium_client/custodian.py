@@ -17,6 +17,7 @@ from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
 from cohortium.errors import CohortiumError, StudyError, WireError
 from cohortium.plan import Phase, plan
+from cohortium.privacy.accounting import merged
 from cohortium.privacy.ledger import Cap, Charge, Entry, Ledger
 from cohortium.study import Study
 
@@ -43,6 +44,11 @@ class Custodian:
         self.institution, self.study = institution, study
         self._codes, self._ledger, self._population = codes, ledger, population
         self._one_at_a_time = Lock()
+
+    def afford(self) -> None:
+        """A dry run of the whole study: BudgetError E_BUDGET, with what remains, if the population cannot pay for it."""
+        events = merged(e for phase in plan(self.study).phases for e in phase.events)
+        self._ledger.afford(self._population.name, events, self._population.cap)
 
     def answer(self, data: bytes) -> bytes:
         """The reply to a request: a noised answer of the query's width, or a refusal that carries a code alone."""

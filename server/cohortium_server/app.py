@@ -1,8 +1,9 @@
 """The coordinator's Flower ServerApp: runs a study's rounds over a Flower grid and hands the outcome on.
 
-This is the only module of the coordinator's side that imports Flower. What it runs follows from ``federation`` in the
-run's configuration: the name of a job that this process was handed, or the absolute path of a federation folder, whose
-``study.toml`` is run and whose ``release`` is written. Both ways go through the same few lines.
+This is the only module of the coordinator's side that imports Flower. What it runs follows from
+``federation`` in the run's configuration: the name of a job that this process was handed, or the absolute
+path of a federation folder, whose ``study.toml`` is run and whose ``release`` is written. Both go through
+the same few lines.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from flwr.serverapp import Grid, ServerApp
 from cohortium.errors import ReleaseError, StudyError
 from cohortium.progress import Progress
 from cohortium.study import Study, load_study
+from cohortium_server.release.manifest import MANIFEST
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
@@ -32,8 +34,8 @@ POLL = 1.0
 class FlowerTransport:
     """Sends a request to every node of a grid; an answer that is an error or holds no bytes counts as none.
 
-    nodes: how many there should be. patience: seconds to wait for them; then whoever is there is asked, so that the
-    round ends and names the missing.
+    nodes: how many there should be. patience: seconds to wait for them; then whoever is there is asked,
+    so that the round ends and names the missing.
     """
 
     grid: Grid
@@ -104,28 +106,40 @@ def run_federation(grid: Grid, job: Job) -> Outcome:
 
 
 def folder_job(config: Mapping[str, Any]) -> Job:
-    """The study of a federation folder, with its release written to ``out``; by default the folder's ``release``."""
+    """The study of a federation folder; its release goes to ``out``, by default the folder's ``release``."""
     folder = _absolute("federation", config["federation"])
     out = _absolute("out", config.get("out") or folder / "release")
-    if out.exists() and any(out.iterdir()):  # before anything is asked: what is asked is charged
-        raise ReleaseError("E_RELEASE_EXISTS", "out", "the folder of the release is not empty", "Name another with out.")
+    if _holds_something(out):  # found out before anything is asked, for whatever is asked is charged
+        raise ReleaseError(
+            "E_RELEASE_EXISTS", "out", "it holds something that is not a release", "Name another as out."
+        )
     seed = _seed(config.get("seed", ""))
     return Job(load_study(folder / "study.toml"), partial(_write_release, out, seed), seed)
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether there is anything but an older release, which may be replaced."""
+    return not (path / MANIFEST).is_file() and (any(path.iterdir()) if path.is_dir() else path.exists())
 
 
 def _absolute(key: str, value: object) -> Path:
     """A folder. Flower starts this program wherever it likes, so that a relative path would mean nothing."""
     path = Path(str(value))
     if not path.is_absolute():
-        raise StudyError("E_PLAN_INVALID", key, "it is not the absolute path of a folder", f"Run it with -c '{key}=\"/...\"'.")
+        fix = f"Run it with -c '{key}=\"/...\"'."
+        raise StudyError("E_PLAN_INVALID", key, "it is not the absolute path of a folder", fix)
     return path
 
 
 def _seed(value: object) -> int | None:
     """An empty text, the bundle's default, is no seed."""
-    if value == "" or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return value if isinstance(value, int) else None
-    raise StudyError("E_PLAN_INVALID", "seed", "it is not a whole number from 0", "Run it with -c 'seed=7', or without.")
+    if value == "":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise StudyError(
+        "E_PLAN_INVALID", "seed", "it is not a whole number", "Run it with -c 'seed=7', or without."
+    )
 
 
 def _write_release(out: Path, seed: int | None, outcome: Outcome) -> None:

@@ -123,8 +123,12 @@ class Ledger:
             for entry in entries:
                 if (entry.charge.run, entry.charge.round, entry.charge.attempt) == (charge.run, charge.round, charge.attempt):
                     return _same_request(entry, charge), False
-            _check_cap(entries, charge, cap)
+            _check_cap(events_of(entries, charge.population), charge.population, charge.events, cap)
             return self._append(charge, entries), True
+
+    def afford(self, population: str, events: Events, cap: Cap | None) -> None:
+        """A dry run: BudgetError E_BUDGET if charging ``events`` would pass ``cap``. Nothing is written."""
+        _check_cap(events_of(self.entries(), population), population, events, cap)
 
     def _append(self, charge: Charge, entries: list[Entry]) -> Entry:
         previous = entries[-1].hash if entries else GENESIS
@@ -195,17 +199,17 @@ def _same_request(entry: Entry, charge: Charge) -> Entry:
     return entry
 
 
-def _check_cap(entries: list[Entry], charge: Charge, cap: Cap | None) -> None:
+def _check_cap(before: Events, population: str, events: Events, cap: Cap | None) -> None:
     if cap is None:
         return
-    spent = cost(events_of(entries, charge.population), cap.delta).epsilon
-    after = cost((*events_of(entries, charge.population), *charge.events), cap.delta).epsilon
+    spent = cost(before, cap.delta).epsilon
+    after = cost((*before, *events), cap.delta).epsilon
     if after > cap.epsilon:
         remaining = max(0.0, cap.epsilon - spent)
         raise BudgetError(
             "E_BUDGET",
-            f"population {charge.population!r}",
-            f"this answer would bring epsilon to {after:.3f} at delta {cap.delta:g}, the cap is {cap.epsilon:g}; {remaining:.3f} of it remains",
+            f"population {population!r}",
+            f"epsilon would come to {after:.3f} at delta {cap.delta:g}, over the cap of {cap.epsilon:g}; {spent:.3f} is spent and {remaining:.3f} remains",
             "Ask for a smaller epsilon, or decide on a higher cap.",
         )
 

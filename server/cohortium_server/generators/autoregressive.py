@@ -22,7 +22,7 @@ from cohortium_server.generators import Allowed, Measured, Sum, Tensors
 from cohortium_server.generators.tables import measured_tables, noised_rows
 
 FloatArray = npt.NDArray[np.float64]
-NOISE_STEP = 0.02  # how far the noise of one of 200 steps may move a parameter (docs/generators.md)
+NOISE_STEP = 0.03  # how far the noise of one of 200 steps may move a parameter (docs/generators.md)
 LARGEST_RATE = 200.0  # of clip-normalised gradients
 MEMORY = 0.95  # of the average over steps that is released instead of the last parameters
 OVERSAMPLING = 8  # rows drawn for one that is kept under conditions

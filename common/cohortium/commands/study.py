@@ -1,0 +1,50 @@
+"""``cohortium study show``: what each institution would send, with how much noise, and what the budget buys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cohortium.commands.output import guarded, print_json
+
+study = typer.Typer(no_args_is_help=True, help="The agreed plan.")
+
+
+
+
+
+@study.command()
+def show(
+    path: Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml; its schema lies beside it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Show, before anything runs, what the study would ask of each institution and what that costs and buys."""
+    with guarded(as_json):
+        from cohortium.forecast import forecast
+        from cohortium.study import load_study
+
+        shown = forecast(load_study(path))
+        if as_json:
+            print_json(shown)
+        else:
+            _print(shown)
+
+
+def _print(shown: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"[bold]{shown['name']}[/bold]  {shown['digest'][:16]}…  {shown['generator']}, {len(shown['institutions'])} institutions, trust {shown['trust']}")
+    console.print(f"Promise: epsilon {shown['epsilon']:g}, delta {shown['delta']:g} per person ({shown['unit']}).")
+    console.print(f"Plan:    epsilon {shown['cost']['epsilon']:.4f} by {shown['cost']['method']}; {shown['cost']['check']:.4f} by {shown['cost']['check_method']}.\n")
+    table = Table(title="What each institution would send")
+    for heading in ("phase", "rounds", "numbers a round", "bytes a round", "noise multiplier", "noise sd", "epsilon alone"):
+        table.add_column(heading, justify="left" if heading == "phase" else "right")
+    for p in shown["phases"]:
+        table.add_row(p["name"], str(p["rounds"]), f"{p['numbers']:,}", f"{p['bytes']:,}", f"{p['noise_multiplier']:.3f}", p["noise_words"], f"{p['epsilon']:.3f}")
+    console.print(table)
+    for line in shown["buys"]:
+        console.print(f"• {line}")

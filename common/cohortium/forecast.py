@@ -1,0 +1,114 @@
+"""What a study would send, cost and buy, told before it runs, from the study alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from cohortium.plan import Phase, Plan, plan
+from cohortium.privacy.accounting import RELATION, cost, repeated
+from cohortium.queries.marginals import Marginals
+from cohortium.study import Study
+from cohortium.wire import Reply, encode_reply
+
+EXAMPLE_ROWS = 10_000
+
+
+def forecast(study: Study) -> dict[str, Any]:
+    """Everything ``study show`` tells: a JSON object."""
+    agreed = plan(study)
+    p = study.privacy
+    return {
+        "name": study.name,
+        "digest": study.digest,
+        "generator": study.generator.kind,
+        "institutions": list(study.institution_names),
+        "trust": p.trust,
+        "unit": f"{RELATION}; at most {p.rows_per_person} rows per institution, in at most {p.institutions_per_person} institutions",
+        "epsilon": p.epsilon,
+        "delta": p.delta,
+        "cost": asdict(agreed.cost),
+        "phases": [_phase(study, phase) for phase in agreed.phases],
+        "buys": [*_errors(study, agreed), *_risk(agreed)],
+    }
+
+
+def _phase(study: Study, phase: Phase) -> dict[str, Any]:
+    alone = cost(repeated(phase.events, study.privacy.institutions_per_person), study.privacy.delta)
+    return {
+        "name": phase.name,
+        "query": phase.query.describe(),
+        "rounds": phase.rounds,
+        "numbers": phase.query.width,
+        "bytes": _bytes(study, phase),
+        "noise_multiplier": phase.multiplier,
+        "noise_words": _noise_words(phase),
+        "epsilon": alone.epsilon,
+        "delta": alone.delta,
+        "events": [asdict(e) for e in phase.events],
+    }
+
+
+def _bytes(study: Study, phase: Phase) -> int:
+    """The longest reply of a round, to the byte."""
+    import numpy as np
+
+    longest = max(study.institution_names, key=len)
+    return len(encode_reply(Reply(study.digest, "0" * 32, 0, 0, longest, np.zeros(0, np.int64)))) + 8 * phase.query.width
+
+
+def _noise_words(phase: Phase) -> str:
+    if isinstance(phase.query, Marginals):
+        sigmas = phase.query.sigmas(phase.multiplier)
+        low, high = min(sigmas), max(sigmas)
+        return f"{low:.1f} rows" if math.isclose(low, high) else f"{low:.1f} to {high:.1f} rows"
+    return f"{phase.multiplier:.2f} x the clip, every step"
+
+
+def _errors(study: Study, agreed: Plan) -> list[str]:
+    """The expected error of a table of one and of two columns, in plain words."""
+    lines = []
+    for order, words in ((1, "one column"), (2, "two columns")):
+        sigma = expected_sigma(study, agreed, order)
+        if sigma is None:
+            lines.append(f"Tables of {words} are not measured: they are learnt in training.")
+            continue
+        error = 1.96 * sigma
+        share = 100 * error / EXAMPLE_ROWS
+        lines.append(
+            f"A count in a table of {words}, over all {len(study.institutions)} institutions, is measured to about ±{error:,.0f} rows "
+            f"(19 times in 20); with {EXAMPLE_ROWS:,} rows in all that is ±{share:.2g} percentage points. The fit smooths some of it away."
+        )
+    return lines
+
+
+def expected_sigma(study: Study, agreed: Plan, order: int) -> float | None:
+    """Noise of a typical cell of the summed tables of ``order`` columns, in rows; None if none are measured.
+
+    A column's own table is the precision-weighted mean of what all measured tables that hold it say.
+    """
+    measured = [(p.query, p.multiplier) for p in agreed.phases if isinstance(p.query, Marginals)]
+    found = []
+    for query, multiplier in measured:
+        sizes = dict(zip(query.tables, zip(query.sigmas(multiplier), query.lengths, strict=True), strict=True))
+        for wanted in [t for t in query.tables if len(t) == order] or ([(j,) for j in range(len(query.sizes))] if order == 1 else []):
+            own = math.prod(query.shape(wanted))
+            precision = sum(1 / (sigma**2 * cells / own) for t, (sigma, cells) in sizes.items() if set(wanted) <= set(t))
+            found.append(1 / math.sqrt(precision))
+    return math.sqrt(len(study.institutions)) * sorted(found)[len(found) // 2] if found else None
+
+
+def _risk(agreed: Plan) -> list[str]:
+    rate = attack_rate(agreed.cost.epsilon, agreed.cost.delta)
+    return [f"Whoever tests whether a given person took part, and is wrong about 1 in 100 who did not, is right about at most {100 * rate:.1f} in 100 who did."]
+
+
+def attack_rate(epsilon: float, delta: float, false_positives: float = 0.01) -> float:
+    """The largest true-positive rate of a membership test at a false-positive rate under (epsilon, delta).
+
+    Kairouz, Oh, Viswanath 2015 (arXiv 1311.0776), Theorem 2.1: min over the two sides of the privacy region.
+    """
+    return min(1.0, math.exp(epsilon) * false_positives + delta, 1 - math.exp(-epsilon) * (1 - delta - false_positives))
+
+
