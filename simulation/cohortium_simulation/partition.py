@@ -1,0 +1,75 @@
+"""Ways to split one table into the tables of institutions, for research; rows keep their order."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cohortium.encoding import category_key
+from cohortium.errors import SchemaError, StudyError
+
+MAX_NAME = 80
+UNKNOWN = "unknown"
+
+
+def iid(
+    table: pd.DataFrame, institutions: int, rng: np.random.Generator, person: str | None = None
+) -> dict[str, pd.DataFrame]:
+    """Persons, or rows where no column says whose they are, dealt out at random and as evenly as can be."""
+    if institutions < 1:
+        raise StudyError(
+            "E_PLAN_INVALID", "partition", "there is not even one institution", "Raise the number."
+        )
+    persons = np.arange(len(table)) if person is None else _persons(table, person)
+    dealt = rng.permutation(persons.max(initial=-1) + 1) % institutions
+    width = max(2, len(str(institutions)))
+    return {f"institution-{i + 1:0{width}}": table[dealt[persons] == i] for i in range(institutions)}
+
+
+def by_column(table: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
+    """One institution for each value of a column, and ``unknown`` for the rows without one.
+
+    The column stays in the tables. A person with several values is in several institutions; the study
+    must say so.
+    """
+    _check(table, column)
+    codes, values = pd.factorize(table[column])
+    words = np.array([*(category_key(v) or UNKNOWN for v in values), UNKNOWN], object)[codes]  # missing is -1
+    distinct = sorted(set(words))
+    return {name: table[words == word] for name, word in zip(_names(distinct), distinct, strict=True)}
+
+
+def _persons(table: pd.DataFrame, person: str) -> npt.NDArray[np.int64]:
+    """(rows,) int64 from 0, equal for rows of one person; rows without one are one person's."""
+    _check(table, person)
+    words = table[person].astype("string").str.strip().fillna("")
+    return pd.factorize(words)[0].astype(np.int64)
+
+
+def _check(table: pd.DataFrame, column: str) -> None:
+    if column not in table.columns:
+        raise SchemaError(
+            "E_SCHEMA_MISSING", "table", f"there is no column {column!r} to split by", "Name another."
+        )
+
+
+def _names(words: Iterable[str]) -> list[str]:
+    """Names that a study allows for its institutions, each once."""
+    names: list[str] = []
+    for word in words:
+        name, again = _valid(word), 1
+        while (free := name if again == 1 else f"{name[: MAX_NAME - 6]}-{again}") in names:
+            again += 1
+        names.append(free)
+    return names
+
+
+def _valid(word: str) -> str:
+    """ASCII letters, digits and `` ._-``, a letter or digit first: accents fall away, the rest is a dash."""
+    plain = unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9 ._-]+", "-", plain).lstrip(" ._-")[:MAX_NAME].rstrip() or UNKNOWN

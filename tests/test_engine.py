@@ -1,0 +1,288 @@
+"""The in-process engine: same answers as a transport without Flower, and what goes wrong is told by name."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from cohortium import wire
+from cohortium.encoding import encode
+from cohortium.errors import FederationError, WireError
+from cohortium.plan import plan
+from cohortium.privacy.ledger import Ledger
+from cohortium.schema import Categorical, Schema
+from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium_client import app as institution_side
+from cohortium_client.custodian import Custodian, Population
+from cohortium_server.app import FIELD, MESSAGE_TYPE, RECORD, FlowerTransport
+from cohortium_server.rounds import Outcome, run_study
+from cohortium_simulation.engine import Fault, InProcessGrid, run_in_process
+
+NAMES = ("north", "south", "west")
+CANARY = "SECRET-CANARY"
+Send = Callable[[Message], Message]
+
+
+def study(names: tuple[str, ...] = NAMES) -> Study:
+    columns = (
+        Categorical(name="a", categories=("x", "y", "z")),
+        Categorical(name="b", categories=("u", "v")),
+    )
+    institutions = tuple(Institution(name=n) for n in names)
+    privacy = Privacy(epsilon=3.0, delta=1e-6)
+    return Study(
+        name="engines",
+        schema=Schema(columns=columns),
+        privacy=privacy,
+        generator=Sweep(components=10),
+        institutions=institutions,
+    )
+
+
+def width() -> int:
+    return plan(study()).phases[0].query.width
+
+
+@dataclass
+class Teller:
+    """A custodian without data: tells ``values``, if need be later or not at all."""
+
+    institution: str
+    values: np.ndarray
+    delay: float = 0.0
+    raises: Exception | None = None
+    heard: list[bytes] = field(default_factory=list)
+
+    def answer(self, data: bytes) -> bytes:
+        self.heard.append(data)
+        time.sleep(self.delay)
+        if self.raises:
+            raise self.raises
+        asked = wire.decode_request(data)
+        return wire.encode_reply(
+            wire.Reply(asked.study, asked.run, asked.round, asked.attempt, self.institution, self.values)
+        )
+
+
+def tellers(**changes: Teller) -> dict[str, Teller]:
+    cells = np.arange(1, width() + 1, dtype=np.int64)
+    return {n: Teller(n, cells * 1000 * (i + 1)) for i, n in enumerate(NAMES)} | changes
+
+
+class Direct:
+    """A transport without any network."""
+
+    def __init__(self, custodians: Mapping[str, Teller]) -> None:
+        self.custodians = custodians
+
+    def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
+        return [c.answer(request) for c in self.custodians.values()]
+
+
+def measured(outcome: Outcome) -> list[list[float]]:
+    return [m.counts.tolist() for m in outcome.generator.measured]
+
+
+def test_same_sums_as_without_flower() -> None:
+    direct = run_study(study(), Direct(tellers()), seed=1)
+    in_process = run_in_process(study(), tellers(), seed=1)
+    assert measured(direct) == measured(in_process)
+    assert direct.plan == in_process.plan
+
+
+def test_real_custodians_answer(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    agreed = study()
+    custodians = {}
+    for name in NAMES:
+        table = pd.DataFrame({"a": rng.choice(["x", "y", "z"], 200), "b": rng.choice(["u", "v"], 200)})
+        ledger = Ledger(tmp_path / f"{name}.sqlite")
+        custodians[name] = Custodian(name, agreed, encode(table, agreed.schema), ledger, Population(name))
+    outcome = run_in_process(agreed, custodians, seed=1)
+    assert 300 < outcome.generator.rows < 900
+
+
+class Counting:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def start(self, total: int, what: str) -> None:
+        self.told.append(f"start {total}")
+
+    def advance(self, by: int = 1) -> None:
+        self.told.append("advance")
+
+    def done(self) -> None:
+        self.told.append("done")
+
+
+def test_progress_is_told() -> None:
+    progress = Counting()
+    run_in_process(study(), tellers(), progress=progress)
+    assert progress.told[0] == "start 1"
+    assert progress.told[-2:] == ["advance", "done"]
+
+
+def test_a_missing_institution_is_named() -> None:
+    custodians = {n: c for n, c in tellers().items() if n != "south"}
+    with pytest.raises(FederationError, match="south") as caught:
+        run_in_process(study(), custodians)
+    assert caught.value.code == "E_MISSING_INSTITUTION"
+    assert "north" not in str(caught.value)
+
+
+def test_no_institution_at_all() -> None:
+    with pytest.raises(FederationError, match="north, south, west"):
+        run_in_process(study(), {})
+
+
+def on(node: str, what: Callable[[Message, Send], Iterable[Message]]) -> Fault:
+    def fault(name: str, request: Message, app: Send) -> Iterable[Message]:
+        return what(request, app) if name == node else [app(request)]
+
+    return fault
+
+
+def test_a_lost_node_is_named() -> None:
+    with pytest.raises(FederationError, match="no answer from west"):
+        run_in_process(study(), tellers(), fault=on("west", lambda request, app: []))
+
+
+def test_a_late_answer_is_not_waited_for() -> None:
+    began = time.monotonic()
+    late = tellers(north=Teller("north", np.zeros(width(), np.int64), delay=2.0))
+    with pytest.raises(FederationError, match="no answer from north"):
+        run_in_process(study(), late, timeout=0.3)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_duplicate_counts_once() -> None:
+    def twice(request: Message, app: Send) -> list[Message]:
+        return [app(request), app(request)]
+
+    once, doubled = (
+        run_in_process(study(), tellers()),
+        run_in_process(study(), tellers(), fault=on("west", twice)),
+    )
+    assert measured(once) == measured(doubled)
+
+
+def test_corrupted_bytes_are_refused() -> None:
+    def flipped(request: Message, app: Send) -> list[Message]:
+        answer = app(request)
+        data = bytearray(answer.content[RECORD][FIELD])
+        data[12] ^= 0xFF
+        answer.content[RECORD][FIELD] = bytes(data)
+        return [answer]
+
+    with pytest.raises(WireError, match="E_WIRE"):
+        run_in_process(study(), tellers(), fault=on("west", flipped))
+
+
+def test_an_answer_of_another_width_is_refused() -> None:
+    short = tellers(south=Teller("south", np.zeros(width() - 1, np.int64)))
+    with pytest.raises(WireError, match="width"):
+        run_in_process(study(), short)
+
+
+@pytest.mark.parametrize("content", [RecordDict(), RecordDict({RECORD: ConfigRecord({FIELD: "text"})})])
+def test_an_answer_without_bytes_is_none(content: RecordDict) -> None:
+    def emptied(request: Message, app: Send) -> list[Message]:
+        return [Message(content, reply_to=request)]
+
+    with pytest.raises(FederationError, match="no answer from west"):
+        run_in_process(study(), tellers(), fault=on("west", emptied))
+
+
+def test_a_failing_custodian_tells_a_code_and_no_text() -> None:
+    failing = tellers(south=Teller("south", np.zeros(0, np.int64), raises=ValueError(CANARY)))
+    with pytest.raises(FederationError) as caught:
+        run_in_process(study(), failing)
+    assert caught.value.code == "E_INSTITUTION_REFUSED"
+    assert CANARY not in str(caught.value)
+
+
+def test_what_another_app_raises_stays_in_its_error_message() -> None:
+    broken = ClientApp()
+
+    @broken.query("round")
+    def answer(message: Message, context: object) -> Message:
+        raise ValueError(CANARY)
+
+    grid = InProcessGrid(broken, {n: {} for n in NAMES})
+    try:
+        with pytest.raises(FederationError, match="no answer from north, south, west") as caught:
+            run_study(study(), FlowerTransport(grid, 3, patience=0.0))
+        assert CANARY not in str(caught.value)
+        (error,) = grid.send_and_receive([Message(RecordDict(), grid.get_node_ids()[0], MESSAGE_TYPE)])
+        assert CANARY in error.error.reason, "the engine should hide nothing that Flower would send"
+    finally:
+        grid.close()
+
+
+def test_messages_that_flower_cannot_carry_are_found() -> None:
+    def unfit(request: Message, app: Send) -> list[Message]:
+        answer = app(request)
+        dict.__setitem__(answer.content[RECORD].__dict__["_data"], FIELD, object())
+        return [answer]
+
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        run_in_process(study(), tellers(), fault=on("west", unfit))
+
+
+def test_everybody_is_dismissed_also_after_an_error() -> None:
+    before = dict(institution_side._custodians)
+    with pytest.raises(FederationError):
+        run_in_process(study(), tellers(), fault=on("west", lambda request, app: []))
+    run_in_process(study(), tellers())
+    assert institution_side._custodians == before
+
+
+def test_runs_at_the_same_time_do_not_mix() -> None:
+    cells = np.arange(1, width() + 1, dtype=np.int64)
+    start = threading.Barrier(4)
+
+    def one(factor: int) -> list[list[float]]:
+        start.wait()
+        return measured(run_in_process(study(), {n: Teller(n, cells * factor, delay=0.02) for n in NAMES}))
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(one, [1, 10, 100, 1000]))
+    assert together == [
+        measured(run_study(study(), Direct({n: Teller(n, cells * f) for n in NAMES})))
+        for f in (1, 10, 100, 1000)
+    ]
+
+
+def test_nodes_are_waited_for_and_then_the_missing_are_named() -> None:
+    class Waking(InProcessGrid):
+        calls = 0
+
+        def get_node_ids(self) -> list[int]:
+            self.calls += 1
+            return super().get_node_ids()[: self.calls]
+
+    custodians = tellers()
+    for name, custodian in custodians.items():
+        institution_side.enrol(f"waking/{name}", custodian)
+    nodes = {n: {"institution": f"waking/{n}"} for n in NAMES}
+    grid = Waking(institution_side.app, nodes)
+    try:
+        assert measured(run_study(study(), FlowerTransport(grid, 3, patience=5.0)))
+        grid.calls = 0
+        with pytest.raises(FederationError, match="no answer from south, west"):
+            run_study(study(), FlowerTransport(grid, 3, patience=0.0))
+    finally:
+        grid.close()
+        for name in NAMES:
+            institution_side.dismiss(f"waking/{name}")
