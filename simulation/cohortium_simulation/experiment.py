@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cohortium.encoding import encode
-from cohortium.errors import FederationError
+from cohortium.errors import FederationError, StudyError
 from cohortium.privacy.ledger import Cap, Ledger, home
 from cohortium.progress import Progress
-from cohortium.study import Study
+from cohortium.schema import Schema
+from cohortium.study import Study, study_from_document
+from cohortium.tables import read_table
 from cohortium_client.custodian import Custodian, Population
 from cohortium_server.release import Release, load_release, write_release
 from cohortium_server.rounds import Outcome
+from cohortium_simulation.partition import by_column, iid
 
 
 @dataclass(frozen=True)
@@ -66,3 +71,35 @@ def run(study: Study, tables: Mapping[str, pd.DataFrame], ledgers: Ledgers, seed
             custodians[name].afford()  # all or none: a study that cannot be finished is not begun
         return run_in_process(study, custodians, seed=seed, progress=progress)
 
+
+def as_study(
+    schema: Schema,
+    institutions: Sequence[str],
+    privacy: Mapping[str, Any],
+    generator: Mapping[str, Any],
+    rows: int | None = None,
+    name: str = "simulation",
+    purpose: str = "",
+) -> Study:
+    """A study from plain values, validated as one from a file would be."""
+    document = {
+        "study": {"name": name, "purpose": purpose},
+        "privacy": dict(privacy),
+        "generator": dict(generator),
+        "release": {} if rows is None else {"rows": rows},
+        "institution": [{"name": n} for n in institutions],
+    }
+    return study_from_document(document, schema)
+
+
+def split(
+    data: Path, schema: Schema, institutions: int | None, by: str | None, rng: np.random.Generator, drop_bad_rows: bool = False
+) -> dict[str, pd.DataFrame]:
+    """One table per institution from a file: ``institutions`` random parts, or one for each value of column ``by``."""
+    if (institutions is None) == (by is None):
+        raise StudyError("E_PLAN_INVALID", "simulate", "either a number of institutions or a column to split by is needed", "Pass --institutions K or --by COLUMN.")
+    wanted = list(dict.fromkeys([*schema.names, *([schema.person] if schema.person else []), *([by] if by else [])]))
+    table = read_table(data, wanted, drop_bad_rows=drop_bad_rows)
+    if by is not None:
+        return by_column(table, by)
+    return iid(table, institutions or 1, rng, schema.person)

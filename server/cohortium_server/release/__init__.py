@@ -22,14 +22,14 @@ from cohortium.conditions import Where, allowed_cells
 from cohortium.encoding import decode
 from cohortium.errors import ReleaseError
 from cohortium.keys import load_or_create_key
-from cohortium.plan import plan
 from cohortium.privacy.accounting import RELATION
 from cohortium.privacy.ledger import home
-from cohortium.schema import FORMULA_STARTS, Schema
+from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 from cohortium_server.gate import Verdict, judge
 from cohortium_server.generators import Generator, Measured, generator_class
 from cohortium_server.release.manifest import MANIFEST, verify, write_manifest
+from cohortium_server.release.tables import write_table
 from cohortium_server.rounds import Outcome
 
 NOTICE = "Differentially private is not the same as anonymous by law: have the guarantee judged for your purpose."
@@ -90,7 +90,9 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     verdict = judge(outcome, synthetic)
     verdict.require()
     with _new_folder(out) as folder:
-        _write_tables(folder, decode(synthetic, outcome.study.schema, rng))
+        table = decode(synthetic, outcome.study.schema, rng)
+        for name in ("synthetic.parquet", "synthetic.csv"):
+            write_table(table, folder / name)
         _write_model(folder, outcome)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8")
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8")
@@ -115,21 +117,6 @@ def _new_folder(out: Path) -> Iterator[Path]:
         folder.rename(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_tables(folder: Path, table: pd.DataFrame) -> None:
-    table.to_parquet(folder / "synthetic.parquet", index=False)
-    safe_for_spreadsheets(table).to_csv(folder / "synthetic.csv", index=False, lineterminator="\n")
-
-
-def safe_for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """Text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay (OWASP ASVS 1.2.10)."""
-    text = [c for c in table.columns if table[c].dtype == object or isinstance(table[c].dtype, pd.StringDtype)]
-    return table.assign(**{c: table[c].map(_defused, na_action="ignore") for c in text})
-
-
-def _defused(value: object) -> object:
-    return "'" + value if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
 def _write_model(folder: Path, outcome: Outcome) -> None:
@@ -189,4 +176,4 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
     return render_report(Facts(outcome.study, outcome.plan, synthetic, tuple(measured), outcome.generator.rows, verdict.criteria, provenance))
 
 
-__all__ = ["Release", "load_release", "plan", "verify", "write_release"]
+__all__ = ["Release", "load_release", "verify", "write_release"]

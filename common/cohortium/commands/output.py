@@ -1,0 +1,93 @@
+"""What commands print: results on stdout, all else on stderr; of an error one line, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cohortium.errors import CohortiumError
+from cohortium.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+
+@contextmanager
+def guarded(as_json: bool = False) -> Iterator[None]:
+    """Turns a CohortiumError into its exit code and one line on stderr, or one JSON object on stdout."""
+    try:
+        yield
+    except CohortiumError as error:
+        if as_json:
+            print_json({"error": error.as_dict()})
+        else:
+            say(" ".join(str(error).split()))
+        raise typer.Exit(error.exit_code) from None
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def say(text: str) -> None:
+    """A line for the person at the screen, which never mixes with results."""
+    typer.echo(text, err=True)
+
+
+class Lines:
+    """A line at the start and at each quarter, of the outermost piece of work: for logs."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[int, str]] = []
+        self._at = 0
+
+    def start(self, total: int, what: str) -> None:
+        self._open.append((max(total, 1), what))
+        if len(self._open) == 1:
+            self._at = 0
+            say(f"{what}: 0 of {total}")
+
+    def advance(self, by: int = 1) -> None:
+        total, what = self._open[-1]
+        if len(self._open) == 1:
+            before, self._at = self._at, self._at + by
+            if before * 4 // total < self._at * 4 // total:
+                say(f"{what}: {self._at} of {total}")
+
+    def done(self) -> None:
+        self._open.pop()
+
+
+class Bar:
+    """Bars on a terminal, one below the other where work starts within work."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress as RichProgress
+
+        self._bars = RichProgress(console=Console(stderr=True), transient=True)
+        self._open: list[TaskID] = []
+
+    def start(self, total: int, what: str) -> None:
+        self._open.append(self._bars.add_task(what, total=total))
+        self._bars.start()
+
+    def advance(self, by: int = 1) -> None:
+        self._bars.advance(self._open[-1], by)
+
+    def done(self) -> None:
+        self._bars.remove_task(self._open.pop())
+        if not self._open:
+            self._bars.stop()
+
+
+def progress(as_json: bool = False) -> Progress:
+    """A bar where stderr is a terminal, lines elsewhere, nothing beside JSON."""
+    if as_json:
+        return Silent()
+    return Bar() if sys.stderr.isatty() else Lines()

@@ -1,0 +1,84 @@
+"""The demo: COVID-19 tests in six institutions of very different sizes, from bundled public data to a signed release."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cohortium.encoding import encode
+from cohortium.errors import ReleaseError
+from cohortium.evaluation.fidelity import tvd
+from cohortium.privacy.ledger import Cap, Ledger
+from cohortium.progress import Progress
+from cohortium.schema import Schema, load_schema
+from cohortium_server.release import Release
+from cohortium_simulation.experiment import Ledgers, as_study, simulate
+
+INSTITUTION = "institution"
+DELTA = 1e-6
+CAP = 10.0
+INSTITUTIONS_PER_PERSON = 2  # true of the bundled table (data/NOTICE)
+
+
+def run_demo(generator: str, epsilon: float, out: Path, seed: int | None, progress: Progress) -> dict[str, Any]:
+    """Run the demo into the folder ``out``, anew each time: its ledgers are its own. The result is a JSON object."""
+    began = time.monotonic()
+    table, schema = demo_data()
+    tables = {str(name): part.drop(columns=INSTITUTION) for name, part in table.groupby(INSTITUTION)}
+    privacy = {"epsilon": epsilon, "delta": DELTA, "rows_per_person": 1, "institutions_per_person": INSTITUTIONS_PER_PERSON}
+    study = as_study(schema, list(tables), privacy, {"kind": generator}, None, "clinics-covid-2020", "share a test cohort for triage models")
+    _fresh(out)
+    ledgers = Ledgers(out / "ledgers", "children-tested-2020", Cap(CAP, DELTA))
+    release = simulate(study, tables, out / "release", seed=seed, ledgers=ledgers, progress=progress)
+    return {
+        "release": str(release.path),
+        "report": str(release.path / "report.html"),
+        "generator": generator,
+        "rows": release.manifest["rows"],
+        "guarantee": release.manifest["guarantee"],
+        "institutions_per_person": INSTITUTIONS_PER_PERSON,
+        "spent": [_spent(ledgers, name) for name in tables],
+        "fidelity": compare(table, release, np.random.default_rng(0)),
+        "seconds": time.monotonic() - began,
+    }
+
+
+def demo_data() -> tuple[pd.DataFrame, Schema]:
+    """The bundled table, all institutions together, and its schema."""
+    folder = files("cohortium_simulation") / "data"
+    with as_file(folder / "covid_testing.parquet") as data, as_file(folder / "schema.toml") as schema:
+        return pd.read_parquet(data), load_schema(schema)
+
+
+def _fresh(out: Path) -> None:
+    """Remove what an earlier demo left in ``out``; anything else there is refused and stays."""
+    if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {"ledgers", "release"}):
+        raise ReleaseError("E_RELEASE_EXISTS", out.name, "it holds something that is not an earlier demo", "Choose another folder with --out.")
+    shutil.rmtree(out, ignore_errors=True)
+
+
+def _spent(ledgers: Ledgers, institution: str) -> dict[str, Any]:
+    with Ledger(ledgers.folder / f"{institution}.sqlite") as ledger:
+        spent = ledger.spent(str(ledgers.population), DELTA)
+        return {"institution": institution, "answers": len(ledger.entries()), "epsilon": spent.epsilon, "delta": spent.delta}
+
+
+def compare(real: pd.DataFrame, release: Release, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Distances of the release from the real table, beside columns shuffled apart and a random half against the other."""
+    codes = encode(real, release.schema).values
+    synthetic = encode(release.synthetic, release.schema).values
+    apart = rng.permuted(codes, axis=0)
+    halves: list[npt.NDArray[np.int16]] = np.array_split(rng.permutation(codes), 2)
+    words = {1: "one column", 2: "two columns", 3: "three columns"}
+    sizes = release.schema.sizes
+    return [
+        {"tables": words[k], "release": tvd(codes, synthetic, sizes, k), "independent": tvd(codes, apart, sizes, k), "real_half": tvd(*halves, sizes, k)}
+        for k in words
+    ]
