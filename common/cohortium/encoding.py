@@ -104,6 +104,7 @@ def _persons(table: pd.DataFrame, schema: Schema) -> IntArray:
     if schema.person is None:
         return np.arange(len(table), dtype=np.int64)
     words = table[schema.person].astype("string").str.strip().fillna("")
+    words = words.str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)  # a part with a missing number holds floats
     return pd.util.hash_array(words.to_numpy(dtype=object), categorize=False).view(np.int64)
 
 
@@ -137,7 +138,7 @@ def _by_distinct_value(values: pd.Series, cell_of: Callable[[object], int]) -> I
 @encode_column.register(Categorical)
 @encode_column.register(Ordinal)
 def _encode_category(column: Categorical | Ordinal, values: pd.Series) -> IntArray:
-    index = {str(c): i for i, c in enumerate(column.categories)}
+    index = {category_key(c): i for i, c in enumerate(column.categories)}
     other = getattr(column, "other", None)
 
     def cell_of(value: object) -> int:
@@ -167,12 +168,24 @@ def _encode_continuous(column: Continuous, values: pd.Series) -> IntArray:
 
 @encode_column.register
 def _encode_datetime(column: Datetime, values: pd.Series) -> IntArray:
-    moments = pd.to_datetime(values, errors="coerce", utc=True, format="mixed").dt.tz_localize(None)
-    moments = moments.clip(pd.Timestamp(column.lower), pd.Timestamp(column.upper))
-    seconds = (moments - pd.Timestamp(column.lower)).dt.total_seconds().to_numpy(dtype=np.float64)
-    index = np.where(np.isnan(seconds), 0, seconds // SECONDS[column.resolution]).astype(np.int64)
+    seconds = (_moments(values) - pd.Timestamp(column.lower)).dt.total_seconds().to_numpy(dtype=np.float64)
+    steps = np.clip(seconds, 0, None) // SECONDS[column.resolution]
+    index = np.where(np.isnan(seconds), 0, steps).astype(np.int64)
     cells = np.searchsorted(column.cuts, np.minimum(index, column.grid - 1), side="right") - 1
     return np.where(np.isnan(seconds), INVALID, cells)
+
+
+def _moments(values: pd.Series) -> pd.Series:
+    """Moments in UTC, NaT where there is none.
+
+    Fractions of a second are cut off beforehand: one of nine digits would make pandas read the whole column in
+    nanoseconds and lose other rows' far years. Words without a digit ("now") are no moments.
+    """
+    if not pd.api.types.is_datetime64_any_dtype(values.dtype):
+        words = values.astype("string").str.replace(r"(:\d\d)[.,]\d+", r"\1", regex=True)
+        values = words.where(words.str.contains(r"\d", na=False))
+    moments = pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
+    return moments.dt.tz_localize(None).dt.as_unit("us")
 
 
 @decode_column.register(Categorical)
@@ -194,7 +207,7 @@ def _decode_continuous(column: Continuous, cells: IntArray, missing: npt.NDArray
     bins = len(column.cuts) - 1
     inside = np.minimum(cells, bins - 1)
     first, last = column.cuts[inside], column.cuts[inside + 1] - 1
-    index = _spread(column, first, last, rng)
+    index = _beside_points(column, _spread(column, first, last, rng), first, last)
     if column.points:
         index = np.where(cells >= bins, column.point_indices[np.maximum(cells - bins, 0)], index)
     if column.decimals == 0 and float(column.lower).is_integer():
@@ -214,7 +227,19 @@ def _spread(column: Continuous, first: IntArray, last: IntArray, rng: np.random.
         return rng.integers(first, last, endpoint=True)
     low, high = (column.warp(column.lower + edge / 10**column.decimals) for edge in (first - 0.5, last + 0.5))
     drawn = column.unwarp(low + rng.random(len(first)) * (high - low))
-    return np.clip(((drawn - column.lower) * 10**column.decimals).round().astype(np.int64), first, last)
+    index: IntArray = ((drawn - column.lower) * 10**column.decimals).round().astype(np.int64)
+    return np.clip(index, first, last)
+
+
+def _beside_points(column: Continuous, index: IntArray, first: IntArray, last: IntArray) -> IntArray:
+    """``index`` moved to the nearest grid value of its bin that has no cell of its own, if the bin has one."""
+    moved, points = index, np.sort(column.point_indices)
+    for point in points:
+        moved = np.where(moved == point, point + 1, moved)
+    moved = np.minimum(moved, last)
+    for point in points[::-1]:
+        moved = np.where(moved == point, point - 1, moved)
+    return np.where(moved < first, index, moved)
 
 
 @decode_column.register

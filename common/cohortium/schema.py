@@ -127,7 +127,7 @@ class Continuous(_Column):
     def __post_init__(self) -> None:
         if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
             raise self.invalid("lower must be a finite number below upper", "Declare the bounds the public knows.")
-        if self.grid > 2**53:
+        if max(abs(self.lower), abs(self.upper)) > 2**50 / 10**self.decimals:  # beyond, floats miss grid values
             raise self.invalid("the grid of bounds and decimals is too fine", "Declare fewer decimals.")
         if any(not self.lower <= p <= self.upper for p in self.points) or len(set(self.points)) < len(self.points):
             raise self.invalid("points must be distinct and within the bounds", "Correct points.")
@@ -138,7 +138,7 @@ class Continuous(_Column):
     @property
     def grid(self) -> int:
         """Number of representable values."""
-        return round((self.upper - self.lower) * 10**self.decimals) + 1
+        return int(round((self.upper - self.lower) * 10.0**self.decimals)) + 1
 
     @cached_property
     def point_indices(self) -> npt.NDArray[np.int64]:
@@ -152,7 +152,8 @@ class Continuous(_Column):
         if self.edges is not None:
             inner = np.array(self.edges)
         else:
-            inner = self.unwarp(np.linspace(*self.warp(np.array([self.lower, self.upper])), self.bins + 1)[1:-1])
+            low, high = self.warp(np.array([self.lower, self.upper]))
+            inner = self.unwarp(np.linspace(low, high, self.bins + 1)[1:-1])
         index = np.ceil((inner - self.lower) * 10**self.decimals - 1e-9).astype(np.int64)
         return np.unique(np.concatenate([[0], np.clip(index, 0, self.grid), [self.grid]]))
 
@@ -189,6 +190,8 @@ class Datetime(_Column):
     def __post_init__(self) -> None:
         if self.lower.tzinfo or self.upper.tzinfo:
             raise self.invalid("bounds must be without a time zone", "State them in UTC, without an offset.")
+        if self.lower.microsecond or self.upper.microsecond:
+            raise self.invalid("bounds must be whole seconds", "State them without fractions.")
         if not self.lower < self.upper:
             raise self.invalid("lower must be before upper", "Declare the bounds the public knows.")
 
@@ -276,10 +279,16 @@ def schema_from_document(document: dict[str, Any], where: str = "schema") -> Sch
     """A schema from the content of a ``schema.toml``; every problem is a SchemaError that names the place."""
     document = dict(document)
     blocks = document.pop("column", [])
+    if not isinstance(blocks, list) or {"person", "columns"} & document.keys():
+        what = "columns, and the person's, are declared in blocks [[column]]"
+        raise SchemaError("E_SCHEMA_INVALID", where, what, "Write person = true in the block of that column.")
     people = [b for b in blocks if isinstance(b, dict) and b.get("person") is True]
+    if any(not isinstance(b.get("name"), str) or not b["name"] for b in people):
+        raise SchemaError("E_SCHEMA_INVALID", where, "the person's column has no name", "Name it.")
     if len(people) > 1:
         raise SchemaError("E_SCHEMA_DUP", where, "two columns are declared as the person", "Keep one.")
-    rest = [{k: v for k, v in b.items() if k != "person"} if isinstance(b, dict) else b for b in blocks if b not in people]
+    others = [b for b in blocks if b not in people]
+    rest = [{k: v for k, v in b.items() if (k, v) != ("person", False)} if isinstance(b, dict) else b for b in others]
     person = people[0].get("name") if people else None
     try:
         return _ADAPTER.validate_python({**document, "person": person, "columns": rest})
@@ -299,8 +308,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The document in a TOML file; InputError if it is not there or not TOML."""
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file", "Check the path.") from None
+    except OSError:
+        raise InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file to read", "Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SchemaError("E_SCHEMA_INVALID", path.name, f"it is not TOML: {error}", "Correct the line named.") from None
 

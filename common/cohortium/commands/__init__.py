@@ -1,0 +1,1 @@
+"""The sub-commands of ``cohortium`` that both sides have."""

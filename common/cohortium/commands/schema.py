@@ -1,0 +1,153 @@
+"""``cohortium schema``: propose a schema from a table, and check one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cohortium.commands.output import guarded, print_json, say
+from cohortium.errors import SchemaError
+
+if TYPE_CHECKING:
+    from cohortium.draft import Draft, Fit, Misfit
+    from cohortium.schema import Schema
+
+schema = typer.Typer(no_args_is_help=True, help="Propose a table's schema, and check one.")
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+@schema.command()
+def draft(
+    data: Annotated[Path, typer.Argument(help="CSV or Parquet file.")],
+    out: Annotated[Path, typer.Option(help="Where to write the proposal.")],
+    target: Annotated[
+        list[str] | None, typer.Option(help="A column to predict; repeat it, or list A,B.")
+    ] = None,
+    person: Annotated[str | None, typer.Option(help="The column that tells whose row it is.")] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="A column to leave out; repeat it, or list A,B.")
+    ] = None,
+    drop_bad_rows: Annotated[
+        bool, typer.Option(help="Keep malformed rows as missing instead of stopping.")
+    ] = False,
+    force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Propose a schema from DATA. A person must review it before it is used."""
+    with guarded(as_json):
+        _refuse_overwriting(out, force)
+        proposal = _draft(data, _listed(target), person, _listed(drop), drop_bad_rows)
+        _write(out, proposal)
+        _tell_draft(proposal, out, as_json)
+
+
+@schema.command()
+def check(
+    path: Annotated[Path, typer.Argument(metavar="SCHEMA", help="Schema file.")],
+    data: Annotated[Path | None, typer.Option(help="CSV or Parquet file to compare with it.")] = None,
+    drop_bad_rows: Annotated[
+        bool, typer.Option(help="Keep malformed rows as missing instead of stopping.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check SCHEMA, and how the rows of --data fit it; the counts stay on this screen."""
+    with guarded(as_json):
+        from cohortium.schema import load_schema
+
+        declared = load_schema(path)
+        found = _fit(data, declared, drop_bad_rows) if data else None
+        cells = dict(zip(declared.names, declared.sizes, strict=True))
+        if as_json:
+            print_json(
+                {
+                    "schema": declared.name,
+                    "digest": declared.digest,
+                    "cells": cells,
+                    "data": _fit_document(found) if found else None,
+                }
+            )
+            return
+        typer.echo(
+            f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}."
+        )
+        if found:
+            _tell_fit(found)
+
+
+def _listed(options: list[str] | None) -> list[str]:
+    return [name.strip() for option in options or [] for name in option.split(",") if name.strip()]
+
+
+def _refuse_overwriting(out: Path, force: bool) -> None:
+    if out.exists() and not force:
+        what = "the file exists, and may have been reviewed"
+        raise SchemaError("E_RELEASE_EXISTS", out.name, what, "Choose another name, or say --force.")
+
+
+def _draft(data: Path, targets: list[str], person: str | None, drop: list[str], drop_bad_rows: bool) -> Draft:
+    from cohortium import draft as drafts
+    from cohortium.tables import header, read_parts
+
+    names = header(data)
+    drafts.check_names([*targets, *([person] if person else []), *drop], names)
+    kept = [name for name in names if name not in drop or name in targets or name == person]
+    parts = read_parts(data, kept, drop_bad_rows=drop_bad_rows)
+    return drafts.draft(parts, data.stem, targets, person, [name for name in drop if name in kept])
+
+
+def _write(out: Path, proposal: Draft) -> None:
+    from cohortium.draft import render
+    from cohortium.errors import InputError
+
+    try:
+        out.write_text(render(proposal), encoding="utf-8", newline="\n")
+    except OSError:
+        fix = "Choose a folder that exists and can be written."
+        raise InputError("E_INPUT_NOT_FOUND", out.name, "it cannot be written", fix) from None
+
+
+def _tell_draft(proposal: Draft, out: Path, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        columns = list(proposal.schema.names)
+        print_json(
+            {"schema": str(out), "columns": columns, "review": [asdict(note) for note in proposal.notes]}
+        )
+        return
+    for note in proposal.notes:
+        say(f"{note.column!r}: {note.text}")
+    say(f"{out.name}: a proposal of {len(proposal.schema.names)} columns. Review it before you use it.")
+
+
+def _fit(data: Path, declared: Schema, drop_bad_rows: bool) -> Fit:
+    from cohortium.draft import fit
+    from cohortium.tables import read_parts
+
+    names = [*declared.names, *([declared.person] if declared.person else [])]
+    return fit(read_parts(data, names, drop_bad_rows=drop_bad_rows), declared)
+
+
+def _fit_document(found: Fit) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {**asdict(found), "misfits": [asdict(misfit) for misfit in found.misfits]}
+
+
+def _tell_fit(found: Fit) -> None:
+    typer.echo(f"{found.rows - found.left_out} of {found.rows} rows fit, {found.left_out} would be left out.")
+    for misfit in found.misfits:
+        typer.echo(f"{misfit.column!r}: {_in_words(misfit)}. {misfit.fix}")
+    say("These counts are private: they stay on this screen.")
+
+
+def _in_words(misfit: Misfit) -> str:
+    counts = {
+        "empty": misfit.missing,
+        "not readable": misfit.unreadable,
+        "of undeclared categories": misfit.undeclared,
+        "beyond the bounds": misfit.beyond,
+    }
+    return ", ".join(f"{count} cells {what}" for what, count in counts.items() if count)
