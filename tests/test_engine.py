@@ -215,7 +215,7 @@ def test_a_failing_custodian_tells_a_code_and_no_text() -> None:
 def test_what_another_app_raises_stays_in_its_error_message() -> None:
     broken = ClientApp()
 
-    @broken.query("round")
+    @broken.query("round")  # type: ignore[untyped-decorator]
     def answer(message: Message, context: object) -> Message:
         raise ValueError(CANARY)
 
@@ -250,17 +250,16 @@ def test_everybody_is_dismissed_also_after_an_error() -> None:
 
 def test_runs_at_the_same_time_do_not_mix() -> None:
     cells = np.arange(1, width() + 1, dtype=np.int64)
-    start = threading.Barrier(4)
+    start = threading.Barrier(3)
 
     def one(factor: int) -> list[list[float]]:
         start.wait()
         return measured(run_in_process(study(), {n: Teller(n, cells * factor, delay=0.02) for n in NAMES}))
 
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(one, [1, 10, 100, 1000]))
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(one, [1, 10, 100]))
     assert together == [
-        measured(run_study(study(), Direct({n: Teller(n, cells * f) for n in NAMES})))
-        for f in (1, 10, 100, 1000)
+        measured(run_study(study(), Direct({n: Teller(n, cells * f) for n in NAMES}))) for f in (1, 10, 100)
     ]
 
 

@@ -3,8 +3,11 @@ names of Flower that are private and still needed."""
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +15,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.cli.build import build_fab_from_disk
 
 from cohortium import wire
 from cohortium.errors import CohortiumError, InputError, LedgerError, ReleaseError, StudyError, WireError
@@ -170,12 +174,17 @@ def test_a_federation_takes_no_folder_that_is_in_use(tmp_path: Path) -> None:
 def test_a_folder_is_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_federation(tmp_path / "fed", study(), tables())
     written: list[object] = []
-    monkeypatch.setattr("cohortium_server.release.write_release", lambda *given: written.append(given))
+    monkeypatch.setattr(
+        coordinator_side, "write_release", lambda *outcome, **how: written.append((*outcome, how))
+    )
     job = folder_job({"federation": str(folder), "out": "", "seed": 7})
     assert (job.study, job.seed) == (study(), 7)
     job.finish("outcome")  # type: ignore[arg-type]
     folder_job({"federation": str(folder), "out": str(tmp_path / "out"), "seed": ""}).finish("other")  # type: ignore[arg-type]
-    assert written == [("outcome", folder / "release", 7), ("other", tmp_path / "out", None)]
+    assert written == [
+        ("outcome", {"out": folder / "release", "seed": 7}),
+        ("other", {"out": tmp_path / "out", "seed": None}),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -238,6 +247,19 @@ def test_messages_that_cannot_be_numbered_are_told() -> None:
     message = SimpleNamespace(metadata=SimpleNamespace(message_id=""))
     with pytest.raises(WireError, match="metadata"):
         engine._numbered(message)
+
+
+def test_the_bundle_ships_its_description_and_nothing_else() -> None:
+    fab = build_fab_from_disk(Path(__file__).parents[1] / "deploy" / "flower-app")
+    with zipfile.ZipFile(io.BytesIO(fab)) as bundle:
+        assert set(bundle.namelist()) == {"pyproject.toml", ".info/CONTENT"}
+        described = tomllib.loads(bundle.read("pyproject.toml").decode())
+    app = described["tool"]["flwr"]["app"]
+    assert app["components"] == {
+        "serverapp": "cohortium_server.app:app",
+        "clientapp": "cohortium_client.app:app",
+    }
+    assert set(app["config"]) == {"federation", "out", "seed"}  # Flower refuses to set any other
 
 
 def test_the_rest_of_the_simulation_starts_without_flower() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ from cohortium.study import Name
 from cohortium_simulation.partition import by_column, iid
 
 
-def visits(persons: list[str | None]) -> pd.DataFrame:
+def visits(persons: Sequence[str | None]) -> pd.DataFrame:
     return pd.DataFrame({"person": persons, "row": range(len(persons))})
 
 
@@ -73,7 +75,7 @@ def test_a_column_that_is_not_there(split: object) -> None:
 
 
 def test_by_column_has_one_institution_per_value() -> None:
-    table = visits(["a"] * 5).assign(site=["Zürich", "Basel", None, "Zürich", ""])
+    table = visits(["a"] * 5).assign(site=pd.Series(["Zürich", "Basel", None, "Zürich", ""], dtype=object))
     parts = by_column(table, "site")
     assert {name: list(part["row"]) for name, part in parts.items()} == {
         "unknown": [2, 4],
@@ -81,6 +83,11 @@ def test_by_column_has_one_institution_per_value() -> None:
         "Zurich": [0, 3],
     }
     assert "site" in parts["Basel"]
+
+
+def test_a_column_with_a_value_per_row_is_no_split() -> None:
+    with pytest.raises(StudyError, match="too many values"):
+        by_column(visits([str(i) for i in range(1001)]), "row")
 
 
 def test_by_column_of_numbers_with_gaps() -> None:

@@ -22,6 +22,7 @@ from flwr.serverapp import Grid, ServerApp
 from cohortium.errors import ReleaseError, StudyError
 from cohortium.progress import Progress
 from cohortium.study import Study, load_study
+from cohortium_server.release import write_release
 from cohortium_server.release.manifest import MANIFEST
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
 
@@ -114,7 +115,7 @@ def folder_job(config: Mapping[str, Any]) -> Job:
             "E_RELEASE_EXISTS", "out", "it holds something that is not a release", "Name another as out."
         )
     seed = _seed(config.get("seed", ""))
-    return Job(load_study(folder / "study.toml"), partial(_write_release, out, seed), seed)
+    return Job(load_study(folder / "study.toml"), partial(write_release, out=out, seed=seed), seed)
 
 
 def _holds_something(path: Path) -> bool:
@@ -140,9 +141,3 @@ def _seed(value: object) -> int | None:
     raise StudyError(
         "E_PLAN_INVALID", "seed", "it is not a whole number", "Run it with -c 'seed=7', or without."
     )
-
-
-def _write_release(out: Path, seed: int | None, outcome: Outcome) -> None:
-    from cohortium_server.release import write_release
-
-    write_release(outcome, out, seed)

@@ -14,6 +14,7 @@ from cohortium.encoding import category_key
 from cohortium.errors import SchemaError, StudyError
 
 MAX_NAME = 80
+MAX_INSTITUTIONS = 1000  # of a study
 UNKNOWN = "unknown"
 
 
@@ -39,9 +40,14 @@ def by_column(table: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
     """
     _check(table, column)
     codes, values = pd.factorize(table[column])
-    words = np.array([*(category_key(v) or UNKNOWN for v in values), UNKNOWN], object)[codes]  # missing is -1
-    distinct = sorted(set(words))
-    return {name: table[words == word] for name, word in zip(_names(distinct), distinct, strict=True)}
+    words = [*(category_key(v) or UNKNOWN for v in values), UNKNOWN]  # a missing value has code -1, the last
+    distinct = {word: number for number, word in enumerate(sorted(set(words)))}
+    if len(distinct) > MAX_INSTITUTIONS + 1:
+        raise StudyError(
+            "E_PLAN_LIMIT", f"column {column!r}", "it has too many values", "Split by another column."
+        )
+    home = np.array([distinct[word] for word in words])[codes]
+    return {name: table[home == i] for i, name in enumerate(_names(distinct)) if (home == i).any()}
 
 
 def _persons(table: pd.DataFrame, person: str) -> npt.NDArray[np.int64]:
