@@ -3,7 +3,8 @@
 A schema must not be read off private rows: bounds and categories as they occur can betray persons
 (SECURITY.md P10). But nobody writes one from nothing. ``draft`` proposes, for a person to review: it widens
 bounds to round numbers, lists categories by name and not by number, drops what looks like an identifier or
-free text, and says of what it read off the data why it needs a look. Only what a person lets stand is a schema.
+free text, and says of what it read off the data why it needs a look. Only what a person lets stand is a
+schema.
 
 Files are read in parts: a fact about a part and a fact about another add up to one about both.
 """
@@ -26,7 +27,7 @@ import pandas as pd
 import tomli_w
 
 from cohortium import schema as schemas
-from cohortium.encoding import INVALID, MISSING_WORDS, category_key, encode_column
+from cohortium.encoding import INVALID, MISSING_WORDS, category_key, encode_column, told_apart
 from cohortium.errors import SchemaError
 from cohortium.schema import FORMULA_STARTS, Boolean, Categorical, Continuous, Datetime, Schema
 
@@ -72,6 +73,8 @@ _IDENTIFIERS = frozenset(
     | {"address", "street", "subject", "patient", "person", "customer", "client"}
 )
 _MOMENT = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?")
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
+_LEADING_ZERO = re.compile(r"0[0-9]")
 _YEAR_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
@@ -215,7 +218,7 @@ def _facts(parts: Iterable[pd.DataFrame], named: Sequence[str], drop: Sequence[s
 def _facts_of(values: pd.Series) -> _Facts:
     """Facts of one part's column. All but the counting is done once per distinct value."""
     counts: Counter[str] = Counter()
-    for value, rows in values.value_counts(dropna=True, sort=False).items():
+    for value, rows in told_apart(values).value_counts(dropna=True, sort=False).items():
         if rows:  # a pandas category may have none
             counts[category_key(value)] += int(rows)
     missing = [word for word in counts if word.lower() in MISSING_WORDS]
@@ -285,6 +288,8 @@ def _propose(name: str, facts: _Facts, target: bool) -> _Proposal:
     if reason:
         return _Proposal(None, (Note(name, reason, dropped=True),))
     column, texts = _column(name, facts)
+    if column is not None and column.size < 2:
+        column, texts = None, ["dropped: no category but one is left"]
     if column is None:
         return _Proposal(None, tuple(Note(name, text, dropped=True) for text in texts))
     column = replace(column, target=target)
@@ -325,7 +330,7 @@ def _identifier(name: str, facts: _Facts) -> str:
 
 
 def _column(name: str, facts: _Facts) -> tuple[schemas.Column | None, list[str]]:
-    if facts.numbers >= MOSTLY * facts.valid and not _mixed_codes(facts):
+    if facts.numbers >= MOSTLY * facts.valid and not _are_names(facts):
         return _number_column(name, facts)
     if facts.moments >= MOSTLY * facts.valid:
         return _moment_column(name, facts)
@@ -334,9 +339,11 @@ def _column(name: str, facts: _Facts) -> tuple[schemas.Column | None, list[str]]
     return _text_column(name, facts)
 
 
-def _mixed_codes(facts: _Facts) -> bool:
-    """Few values, and some of them words: the numbers among them are names."""
-    return facts.numbers < facts.valid and facts.distinct <= FEW_CODES
+def _are_names(facts: _Facts) -> bool:
+    """Whether numbers are but names: few and beside words, or with leading zeros like area codes."""
+    beside_words = facts.numbers < facts.valid and facts.distinct <= FEW_CODES
+    single = facts.distinct == 1 and not _is_whole(facts)
+    return beside_words or single or any(_LEADING_ZERO.match(word) for word in facts.counts)
 
 
 # Numbers
@@ -344,13 +351,9 @@ def _mixed_codes(facts: _Facts) -> bool:
 
 def _number_column(name: str, facts: _Facts) -> tuple[schemas.Column | None, list[str]]:
     if facts.distinct == 1 or _are_codes(facts):
-        codes = sorted(facts.counts)
-        texts = [
-            *_rare(facts, facts.counts),
-            "categories as they occur; if they have an order, make it ordinal",
-        ]
-        numbers = tuple(sorted(int(w) for w in codes)) if _is_whole(facts) else None
-        return Categorical(name=name, nullable=facts.nullable, categories=numbers or tuple(codes)), texts
+        codes = tuple(sorted(int(word) for word in facts.counts))
+        texts = [*_rare(facts), "categories as they occur; if they have an order, make it ordinal"]
+        return Categorical(name=name, nullable=facts.nullable, categories=codes), texts
     if facts.lowest == facts.highest:
         return None, ["dropped: only one of its numbers is finite"]
     decimals = _affordable(facts)
@@ -399,15 +402,11 @@ def _shared_numbers(facts: _Facts, rows: float) -> set[float]:
 
 
 def _is_whole(facts: _Facts) -> bool:
-    return (
-        facts.numbers == facts.valid
-        and facts.decimals == 0
-        and abs(facts.highest) < 2**50 > abs(facts.lowest)
-    )
+    return facts.distinct <= FEW_CODES and all(_WHOLE.fullmatch(word) for word in facts.counts)
 
 
 def _are_codes(facts: _Facts) -> bool:
-    return _is_whole(facts) and facts.distinct <= FEW_CODES and facts.lowest >= 0 and facts.highest < 1000
+    return _is_whole(facts) and facts.lowest >= 0 and facts.highest < 1000
 
 
 def _affordable(facts: _Facts) -> int:
@@ -483,7 +482,7 @@ def _text_column(name: str, facts: _Facts) -> tuple[schemas.Column | None, list[
         return None, ["dropped: free text"]
     if facts.many or facts.distinct > max(20, facts.valid / 2):
         return None, ["dropped: nearly every row has a value of its own, like an identifier's or free text"]
-    words, texts = list(facts.counts), [*_rare(facts, facts.counts)]
+    words, texts = list(facts.counts), _rare(facts)
     if len(words) > MANY_WORDS:
         words = [w for w, _ in facts.counts.most_common(COMMON_WORDS)]
         if sum(facts.counts[w] for w in words) < 0.6 * facts.valid:
@@ -504,8 +503,8 @@ def _categorical(
     return Categorical(name=name, nullable=facts.nullable, categories=tuple(allowed), other=other), texts
 
 
-def _rare(facts: _Facts, words: Iterable[str]) -> list[str]:
-    rare = sorted(w for w in words if facts.counts[w] < RARE_ROWS)
+def _rare(facts: _Facts) -> list[str]:
+    rare = sorted(w for w, rows in facts.counts.items() if rows < RARE_ROWS)
     if not rare:
         return []
     shown = ", ".join(json.dumps(w, ensure_ascii=False) for w in rare[:5]) + (

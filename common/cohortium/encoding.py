@@ -128,9 +128,20 @@ def decode_column(column: Any, cells: IntArray, missing: npt.NDArray[np.bool_], 
     raise TypeError(type(column).__name__)
 
 
+def told_apart(values: pd.Series) -> pd.Series:
+    """``values`` such that equal ones mean the same: among objects, pandas takes True for 1, and no lists."""
+    if values.dtype != object:
+        return values
+
+    def plain(value: object) -> object:
+        return value if isinstance(value, str | int | float) and not isinstance(value, bool) else str(value)
+
+    return values.map(plain, na_action="ignore")
+
+
 def _by_distinct_value(values: pd.Series, cell_of: Callable[[object], int]) -> IntArray:
     """Apply ``cell_of`` once per distinct value."""
-    numbers, distinct = pd.factorize(values, use_na_sentinel=True)
+    numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
     cells = np.array([*(cell_of(v) for v in distinct), INVALID], np.int64)
     return cells[numbers]
 
@@ -157,6 +168,8 @@ def _encode_boolean(column: Boolean, values: pd.Series) -> IntArray:
 
 @encode_column.register
 def _encode_continuous(column: Continuous, values: pd.Series) -> IntArray:
+    if values.dtype.kind in "mM":  # moments are no numbers, whatever they are stored as
+        values = values.astype("string")
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     steps = (np.clip(numbers, column.lower, column.upper) - column.lower) * 10**column.decimals
     index = np.where(np.isnan(steps), 0, steps.round()).astype(np.int64)

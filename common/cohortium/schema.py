@@ -27,7 +27,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.canonical import digest
 from cohortium.errors import InputError, SchemaError
@@ -35,6 +35,7 @@ from cohortium.errors import InputError, SchemaError
 MAX_CELLS = 4096
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run (OWASP ASVS 1.2.10)
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+Categories = tuple[Annotated[int, Strict()], ...] | tuple[Annotated[str, Strict()], ...]  # "01" is not 1
 Resolution = Literal["second", "minute", "hour", "day"]
 SECONDS: dict[str, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
@@ -69,7 +70,7 @@ class Categorical(_Column):
     """Values without order. ``other`` names the category that takes every undeclared value."""
 
     kind: Literal["categorical"] = "categorical"
-    categories: tuple[int, ...] | tuple[str, ...]
+    categories: Categories
     other: str | None = None
 
     def __post_init__(self) -> None:
@@ -87,7 +88,7 @@ class Ordinal(_Column):
     """Values with an order, listed from the lowest to the highest."""
 
     kind: Literal["ordinal"] = "ordinal"
-    categories: tuple[int, ...] | tuple[str, ...]
+    categories: Categories
 
     def __post_init__(self) -> None:
         _check_categories(self, self.categories)

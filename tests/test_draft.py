@@ -1,0 +1,327 @@
+"""Proposals read from data, the ``schema`` command, and the real data sets."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from cohortium.commands.schema import schema as command
+from cohortium.draft import OTHER, Draft, draft, fit, nice_bounds, render
+from cohortium.encoding import decode, encode, encode_parts
+from cohortium.errors import SchemaError
+from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema, load_schema
+from cohortium.tables import read_parts, read_table
+
+REAL = Path(__file__).parents[1].parent / "shared" / "data"
+SETS = [
+    ("covid_testing_clinics/covid_testing.csv", ("result",), "subject_id"),
+    ("adult_raw/adult_raw.csv", ("income",), None),
+    ("bank_marketing/bank_full.csv", ("y",), None),
+    ("heart_disease_4hospitals/heart_disease.csv", ("target",), None),
+    ("sdnist_ma2019/ma2019.csv", ("PINCP_DECILE",), None),
+    ("adult16/train.csv", ("income>50K",), None),
+]
+
+
+def reloaded(proposal: Draft, folder: Path) -> Schema:
+    path = folder / "proposal.toml"
+    path.write_text(render(proposal), encoding="utf-8")
+    return load_schema(path)
+
+
+def proposed(values: object, **options: object) -> tuple[object, str]:
+    """(column or None, all notes) for one column of values, beside another column."""
+    table = pd.DataFrame({"x": values, "beside": ["a", "b"] * (len(values) // 2)})  # type: ignore[arg-type]
+    proposal = draft([table], "t", **options)  # type: ignore[arg-type]
+    column = next((c for c in proposal.schema.columns if c.name == "x"), None)
+    return column, " ".join(note.text for note in proposal.notes_on("x"))
+
+
+@pytest.mark.parametrize(("file", "targets", "person"), SETS, ids=[s[0].split("/")[0] for s in SETS])
+def test_real_tables_fit_their_proposals(
+    file: str, targets: tuple[str, ...], person: str | None, tmp_path: Path
+) -> None:
+    path = REAL / file
+    if not path.exists():
+        pytest.skip(f"the data set {file} is not in shared/data")
+    proposal = draft(read_parts(path), path.stem, targets, person)
+    assert reloaded(proposal, tmp_path) == proposal.schema
+    assert (proposal.schema.targets, proposal.schema.person) == (targets, person)
+    table = read_table(path)
+    codes = encode(table, proposal.schema)
+    assert (len(codes), codes.left_out) == (len(table), 0)
+    synthetic = decode(codes.values, proposal.schema, np.random.default_rng(1))
+    again = encode(synthetic.assign(**({person: "1"} if person else {})), proposal.schema)
+    np.testing.assert_array_equal(again.values, codes.values)
+    found = fit([table], proposal.schema)
+    assert all(m.missing == m.unreadable == m.undeclared == 0 for m in found.misfits)
+
+
+def test_kinds() -> None:
+    column, notes = proposed([0, 1] * 50)
+    assert isinstance(column, Categorical)
+    assert column.categories == (0, 1)
+    assert decode(np.array([[1, 0]]), Schema(columns=(column, Boolean(name="b"))), np.random.default_rng(0))[
+        "x"
+    ].tolist() == [1]
+    assert isinstance(proposed(["True", "false"] * 50)[0], Boolean)
+    column, _ = proposed(["3.0", "1.0"] * 49 + ["", ""])
+    assert isinstance(column, Categorical)
+    assert (column.categories, column.nullable) == ((1, 3), True)
+    column, _ = proposed(["01", "02"] * 50)  # an area code is no number
+    assert isinstance(column, Categorical)
+    assert column.categories == ("01", "02")
+    column, _ = proposed(["1.00", "2.00"] * 50)
+    assert isinstance(column, Continuous)
+    column, notes = proposed(["yes", "no"] * 50)
+    assert isinstance(column, Categorical)
+    assert (column.categories, notes) == (("no", "yes"), "")
+    column, _ = proposed(["2020-01-05", "2021-07-01"] * 50)
+    assert isinstance(column, Datetime)
+    assert (column.resolution, column.lower.year, column.upper.year, column.upper.month) == (
+        "day",
+        2020,
+        2021,
+        12,
+    )
+    column, _ = proposed(pd.to_datetime(["2020-01-05 10:30", "2021-07-01 11:00"] * 50))
+    assert isinstance(column, Datetime)
+    assert column.resolution == "second"
+    column, notes = proposed(["13/02/2020", "01/02/2021"] * 50)
+    assert isinstance(column, Datetime)
+    assert "mixed up" in notes
+
+
+def test_numbers() -> None:
+    rng = np.random.default_rng(0)
+    column, notes = proposed([f"{x:.2f}" for x in rng.normal(50, 10, 1000)])
+    assert isinstance(column, Continuous)
+    assert (column.decimals, column.scale, column.points, column.bins) == (2, "linear", (), 16)
+    assert column.lower % 5 == column.upper % 5 == 0
+    assert "data's own" in notes
+    column, _ = proposed([*np.exp(rng.normal(0, 3, 900)).round(1), *[0.0] * 600])
+    assert isinstance(column, Continuous)
+    assert (column.scale, column.points) == ("asinh", (0.0,))
+    column, notes = proposed([*rng.normal(50, 10, 1999).round(), 10.0**9])
+    assert isinstance(column, Continuous)
+    assert column.upper < 200
+    assert "far beyond" in notes
+    column, notes = proposed(["?"] * 2 + [str(i % 50) for i in range(998)])
+    assert isinstance(column, Continuous)
+    assert column.nullable
+    assert "not numbers" in notes
+
+
+def test_what_is_dropped_and_why() -> None:
+    uuids = [f"{i * 7919 % 1000:08x}" for i in range(1000)]
+    for values, reason in [
+        (uuids, "value of its own"),
+        (list(range(1000)), "numbers the rows"),
+        (["same"] * 1000, "constant"),
+        ([""] * 1000, "empty"),
+        ([f"word {i % 400}" for i in range(1000)], "none are common"),
+        ([f"{i % 20} " + "long text " * 20 for i in range(1000)], "free text"),
+        ([2.0**60 + i * 2**20 for i in range(1000)], "too large"),
+    ]:
+        column, notes = proposed(values)
+        assert column is None
+        assert reason in notes
+    table = pd.DataFrame({"patientId": [i // 2 for i in range(1000)], "sex": ["f", "m"] * 500})
+    proposal = draft([table], "t")
+    assert proposal.schema.names == ("sex",)
+    assert "as the person" in proposal.notes[0].text
+    assert draft([table], "t", person="patientId").schema.person == "patientId"
+
+
+def test_categories() -> None:
+    column, notes = proposed(["common"] * 995 + ["rare"] * 5)
+    assert isinstance(column, Categorical)
+    assert 'fewer than 10 rows, so that they may betray persons: "rare"' in notes
+    many = [f"v{i}" for i in range(20) for _ in range(40)] + [f"w{i}" for i in range(200)]
+    column, notes = proposed(many)
+    assert isinstance(column, Categorical)
+    assert column.other == OTHER
+    assert len(column.categories) == 31
+    column, notes = proposed(["=1+1", "-5 to 0", "fine", "good"] * 50)
+    assert isinstance(column, Categorical)
+    assert column.categories == ("fine", "good", OTHER)
+    assert "spreadsheet" in notes
+    column, _ = proposed(["?", "known"] * 50)
+    assert isinstance(column, Categorical)
+    assert column.categories == ("?", "known")
+    assert not column.nullable
+
+
+def test_a_proposal_says_that_it_is_one() -> None:
+    table = pd.DataFrame(
+        {'odd "name"\n[[column]]': ["a", "b", 'c"\n#'] * 4, "age": range(12), "none": [""] * 12}
+    )
+    text = render(draft([table], "t"))
+    assert text.startswith("# A PROPOSAL READ FROM DATA. A person must review it")
+    assert "# REVIEW: " in text
+    assert '# "none" dropped: every cell is empty' in text
+
+
+TEXTS = st.lists(
+    st.sampled_from(
+        [
+            "",
+            "a",
+            "=x",
+            "1",
+            "2.5",
+            "-3",
+            "2020-01-01",
+            "é\n",
+            '"',
+            "1e300",
+            "True",
+            "01",
+            "1.00",
+            "1e2",
+            "-0",
+        ]
+    ),
+    max_size=30,
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.one_of(st.text(max_size=6), st.floats().map(str), st.integers().map(str)), max_size=30)
+    | TEXTS
+)
+def test_any_proposal_is_a_schema_that_fits_its_table(
+    tmp_path_factory: pytest.TempPathFactory, values: list[str]
+) -> None:
+    table = pd.DataFrame(
+        {"x": pd.Series(values, dtype="str"), "y": pd.Series(range(len(values)), dtype=object) % 2}
+    )
+    try:
+        proposal = draft([table], "t")
+    except SchemaError as error:
+        assert error.what == "no column is left"
+        return
+    assert reloaded(proposal, tmp_path_factory.mktemp("proposal")) == proposal.schema
+    assert encode(table, proposal.schema).left_out == 0
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(1, 10**9), st.integers(0, 6))
+def test_bounds_widen_outwards_to_round_numbers(low: int, wide: int, decimals: int) -> None:
+    lowest, highest = low / 10**decimals, (low + wide) / 10**decimals
+    lower, upper = nice_bounds(lowest, highest, decimals)
+    slack = 1e-6 * (highest - lowest)
+    assert lower - slack <= lowest < highest <= upper + slack
+    assert upper - lower <= 1.3 * (highest - lowest) + 2 * 10.0**-decimals
+
+
+def test_parts_give_the_proposal_of_the_whole() -> None:
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame({"n": rng.normal(size=999).round(2), "w": rng.choice(["a", "b", ""], 999)})
+    whole = draft([table], "t").schema
+    assert draft([table[:400], table[400:]], "t").schema == whole
+
+
+def test_unknown_names() -> None:
+    table = pd.DataFrame({"sex": ["f", "m"]})
+    for options in ({"targets": ["x"]}, {"person": "x"}, {"drop": ["x"]}):
+        with pytest.raises(SchemaError) as caught:
+            draft([table], "t", **options)  # type: ignore[arg-type]
+        assert caught.value.code == "E_SCHEMA_MISSING"
+
+
+# The command
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "clinic.csv"
+    rows = [f"p{i},{20 + i % 50},{'fm'[i % 2]},{'' if i % 10 else 'x'}" for i in range(200)]
+    path.write_text("patient,age,sex,note\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_draft_then_check(data: Path) -> None:
+    out = data.parent / "schema.toml"
+    arguments = [
+        "draft",
+        str(data),
+        "--target",
+        "sex",
+        "--person",
+        "patient",
+        "--drop",
+        "note",
+        "--out",
+        str(out),
+    ]
+    result = CliRunner().invoke(command, arguments)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "Review it" in result.stderr
+    schema = load_schema(out)
+    assert (schema.names, schema.targets, schema.person) == (("age", "sex"), ("sex",), "patient")
+    checked = CliRunner().invoke(command, ["check", str(out), "--data", str(data)])
+    assert checked.exit_code == 0
+    assert "200 of 200 rows fit" in checked.stdout
+    assert "stay on this screen" in checked.stderr
+    again = CliRunner().invoke(command, arguments)
+    assert again.exit_code == 11
+    assert len(again.stderr.strip().splitlines()) == 1
+    assert CliRunner().invoke(command, [*arguments, "--force"]).exit_code == 0
+
+
+def test_json_is_alone_on_stdout(data: Path) -> None:
+    out = data.parent / "schema.toml"
+    arguments = [
+        "draft",
+        str(data),
+        "--drop",
+        "note,patient",
+        "--target",
+        "sex,age",
+        "--out",
+        str(out),
+        "--json",
+    ]
+    result = CliRunner().invoke(command, arguments)
+    assert json.loads(result.stdout)["columns"] == ["age", "sex"]
+    assert result.stderr == ""
+    refused = CliRunner().invoke(command, arguments)
+    assert json.loads(refused.stdout)["error"]["code"] == "E_RELEASE_EXISTS"
+    assert refused.exit_code == 11
+    checked = CliRunner().invoke(command, ["check", str(out), "--data", str(data), "--json"])
+    assert json.loads(checked.stdout)["data"]["left_out"] == 0
+    missing = CliRunner().invoke(command, ["check", str(out), "--data", str(out.parent / "no.csv"), "--json"])
+    assert (missing.exit_code, json.loads(missing.stdout)["error"]["code"]) == (10, "E_INPUT_NOT_FOUND")
+
+
+def test_check_says_what_does_not_fit(tmp_path: Path) -> None:
+    schema = Schema(
+        columns=(
+            Continuous(name="age", lower=0, upper=90),
+            Categorical(name="sex", categories=("f", "m"), nullable=True),
+        )
+    )
+    frame = pd.DataFrame({"age": ["10", "", "old", "120"], "sex": ["f", "x", "m", ""]})
+    found = fit([frame[:2], frame[2:]], schema)
+    assert (found.rows, found.left_out) == (4, 2)
+    age, sex = found.misfits
+    assert (age.missing, age.unreadable, age.beyond, sex.undeclared, sex.missing) == (1, 1, 1, 1, 0)
+    assert "nullable" in age.fix
+    assert encode_parts([frame], schema).left_out == found.left_out
+
+
+def test_the_command_loads_no_heavy_library() -> None:
+    heavy = "{'pandas', 'torch', 'pyarrow', 'numpy'}"
+    code = f"import sys, cohortium.commands.schema; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,192 @@
+"""Schemas: what is refused, and that the document is the schema."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohortium.errors import InputError, SchemaError
+from cohortium.schema import (
+    FORMULA_STARTS,
+    Boolean,
+    Categorical,
+    Column,
+    Continuous,
+    Datetime,
+    Ordinal,
+    Schema,
+    load_schema,
+    schema_from_document,
+    to_document,
+)
+
+WORDS = st.from_regex(r"[a-zé][a-z 0-9]{0,8}[a-z0-9]", fullmatch=True)
+
+
+@st.composite
+def columns(draw: st.DrawFn, name: str) -> Column:
+    """Any column of any kind."""
+    common: dict[str, Any] = {"name": name, "nullable": draw(st.booleans()), "target": draw(st.booleans())}
+    kind = draw(st.sampled_from([Categorical, Ordinal, Boolean, Continuous, Datetime]))
+    if kind is Boolean:
+        return Boolean(**common)
+    if kind is Datetime:
+        lower = draw(st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1))).replace(microsecond=0)
+        resolution = draw(st.sampled_from(["second", "minute", "hour", "day"]))
+        upper = lower + timedelta(days=draw(st.integers(2, 40_000)), seconds=draw(st.integers(0, 86_399)))
+        return Datetime(
+            **common, lower=lower, upper=upper, resolution=resolution, bins=draw(st.integers(2, 40))
+        )
+    if kind is Continuous:
+        return draw(continuous(common))
+    of_numbers = st.lists(st.integers(-1000, 1000), min_size=2, max_size=12, unique=True)
+    of_words = st.lists(WORDS | st.integers(0, 20).map(str), min_size=2, max_size=12, unique=True)
+    categories = tuple(draw(st.one_of(of_numbers, of_words)))
+    if kind is Categorical and isinstance(categories[0], str):
+        common["other"] = draw(st.sampled_from([None, categories[-1]]))
+    return kind(**common, categories=categories)
+
+
+@st.composite
+def continuous(draw: st.DrawFn, common: dict[str, Any]) -> Continuous:
+    decimals = draw(st.integers(0, 4))
+    unit = 10**decimals
+    low, wide = draw(st.integers(-(10**6), 10**6)), draw(st.integers(3, 10**6))
+    at = st.integers(low, low + wide).map(lambda i: i / unit)
+    points = tuple(draw(st.lists(at, max_size=3, unique=True)))
+    inner = st.integers(low + 1, low + wide).map(lambda i: i / unit)
+    edges = draw(
+        st.none() | st.lists(inner, min_size=1, max_size=6, unique=True).map(lambda e: tuple(sorted(e)))
+    )
+    return Continuous(
+        **common,
+        lower=low / unit,
+        upper=(low + wide) / unit,
+        decimals=decimals,
+        bins=draw(st.integers(2, 40)),
+        scale=draw(st.sampled_from(["linear", "asinh"])),
+        edges=edges,
+        points=points,
+    )
+
+
+def schemas() -> st.SearchStrategy[Schema]:
+    person = st.sampled_from([None, "who"])
+    several = st.integers(1, 4).flatmap(lambda n: st.tuples(*(columns(f"column {i}") for i in range(n))))
+    return st.builds(lambda p, c: Schema(name="any", person=p, columns=c), person, several)
+
+
+@given(schemas())
+def test_the_document_is_the_schema(schema: Schema) -> None:
+    again = schema_from_document(to_document(schema))
+    assert again == schema
+    assert again.digest == schema.digest
+
+
+def test_the_file_is_the_schema(tmp_path: Path) -> None:
+    schema = Schema(person="who", columns=(Continuous(name="age", lower=0, upper=90), Boolean(name="ill")))
+    path = tmp_path / "schema.toml"
+    path.write_text("\ufeff" + tomli_w.dumps(to_document(schema)), encoding="utf-8")
+    assert load_schema(path) == schema
+
+
+def test_categories_of_digits_stay_text() -> None:
+    block = {"name": "area", "kind": "categorical", "categories": ["01", "1"]}
+    column = schema_from_document({"name": "t", "column": [block]}).columns[0]
+    assert isinstance(column, Categorical)
+    assert column.categories == ("01", "1")
+
+
+BAD_COLUMNS: list[dict[str, Any]] = [
+    {"kind": "continuous", "lower": 5.0, "upper": 5.0},
+    {"kind": "continuous", "lower": 6.0, "upper": 5.0},
+    {"kind": "continuous", "lower": math.nan, "upper": 5.0},
+    {"kind": "continuous", "lower": 0.0, "upper": math.inf},
+    {"kind": "continuous", "lower": -1e308, "upper": 1e308},
+    {"kind": "continuous", "lower": 1e18, "upper": 1e18 + 1000},
+    {"kind": "continuous", "lower": 0.0, "upper": 1e9, "decimals": 12},
+    {"kind": "continuous", "lower": 0.0, "upper": 9.0, "points": [10.0]},
+    {"kind": "continuous", "lower": 0.0, "upper": 9.0, "points": [1.0, 1.0]},
+    {"kind": "continuous", "lower": 0.0, "upper": 9.0, "edges": [3.0, 2.0]},
+    {"kind": "continuous", "lower": 0.0, "upper": 9.0, "bins": 0},
+    {"kind": "continuous", "lower": "low", "upper": 9.0},
+    {"kind": "datetime", "lower": "2021-01-01", "upper": "2020-01-01"},
+    {"kind": "datetime", "lower": "2021-01-01T00:00:00+01:00", "upper": "2022-01-01T00:00:00+01:00"},
+    {"kind": "datetime", "lower": "2020-01-01T00:00:00.5", "upper": "2021-01-01"},
+    {"kind": "categorical", "categories": []},
+    {"kind": "categorical", "categories": ["a"]},
+    {"kind": "categorical", "categories": ["a", "a"]},
+    {"kind": "categorical", "categories": ["a", 1]},
+    {"kind": "categorical", "categories": ["a", " b"]},
+    {"kind": "categorical", "categories": ["a", "e\u0301"]},
+    {"kind": "categorical", "categories": ["a", "b"], "other": "c"},
+    {"kind": "categorical", "categories": [True, False]},
+    {"kind": "ordinal", "categories": [1, 1]},
+    {"kind": "nominal", "categories": ["a", "b"]},
+    {"kind": "boolean", "colour": "red"},
+    {"kind": "boolean", "person": "yes"},
+    {"kind": "boolean", "name": ""},
+]
+
+
+@pytest.mark.parametrize("block", BAD_COLUMNS, ids=lambda b: str(sorted(b.items()))[:60])
+def test_bad_input_23_contradictory_schema(block: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError) as caught:
+        schema_from_document({"name": "bad", "column": [{"name": "x", **block}]})
+    assert caught.value.code == "E_SCHEMA_INVALID"
+
+
+@pytest.mark.parametrize("start", FORMULA_STARTS)
+def test_bad_input_20_a_category_a_spreadsheet_would_run(start: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        Categorical(name="x", categories=("a", f"{start}1+2"))
+    assert caught.value.code == "E_SCHEMA_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        ({"name": "t"}, "E_SCHEMA_INVALID"),
+        ({"name": "t", "column": 3}, "E_SCHEMA_INVALID"),
+        ({"name": "t", "column": ["age"]}, "E_SCHEMA_INVALID"),
+        ({"name": "t", "person": "who", "column": [{"name": "a", "kind": "boolean"}]}, "E_SCHEMA_INVALID"),
+        ({"name": "t", "column": [{"person": True}, {"name": "a", "kind": "boolean"}]}, "E_SCHEMA_INVALID"),
+        ({"name": "t", "column": [{"name": "a", "kind": "boolean"}] * 2}, "E_SCHEMA_DUP"),
+        (
+            {"name": "t", "column": [{"name": "a", "person": True}, {"name": "b", "person": True}]},
+            "E_SCHEMA_DUP",
+        ),
+    ],
+)
+def test_malformed_documents(document: dict[str, Any], code: str) -> None:
+    with pytest.raises(SchemaError) as caught:
+        schema_from_document(document)
+    assert caught.value.code == code
+
+
+def test_files_that_are_no_schema(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none.toml"):
+        with pytest.raises(InputError) as missing:
+            load_schema(path)
+        assert missing.value.code == "E_INPUT_NOT_FOUND"
+    for content in (b"name = ", b"\xff\xfe", b"name = 'a'\nname = 'b'"):
+        (tmp_path / "bad.toml").write_bytes(content)
+        with pytest.raises(SchemaError) as malformed:
+            load_schema(tmp_path / "bad.toml")
+        assert malformed.value.code == "E_SCHEMA_INVALID"
+
+
+@given(schemas())
+def test_cells_cover_the_grid_once(schema: Schema) -> None:
+    for column in schema.columns:
+        if isinstance(column, Continuous | Datetime):
+            assert column.cuts[0] == 0
+            assert column.cuts[-1] == column.grid
+            assert (column.cuts[1:] > column.cuts[:-1]).all()
