@@ -251,7 +251,9 @@ def _with_numbers(facts: _Facts, words: list[str], rows: npt.NDArray[np.int64]) 
 def _decimals(numbers: npt.NDArray[np.float64]) -> int:
     """The fewest decimals that tell all the numbers, at most MAX_DECIMALS."""
     for decimals in range(MAX_DECIMALS):
-        if np.allclose(np.round(numbers, decimals), numbers, rtol=1e-12, atol=10.0 ** -(MAX_DECIMALS + 2)):
+        with np.errstate(over="ignore"):  # numbers near the largest there are
+            rounded = np.round(numbers, decimals)
+        if np.allclose(rounded, numbers, rtol=1e-12, atol=10.0 ** -(MAX_DECIMALS + 2)):
             return decimals
     return MAX_DECIMALS
 
