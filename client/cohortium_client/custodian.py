@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Lock
 
 from cohortium import wire
@@ -87,10 +88,17 @@ class Custodian:
             raise StudyError("E_PLAN_UNTRUSTED", "request", "it belongs to another study", "Agree to that study first.")
         if request.attempt >= MAX_ATTEMPTS:
             raise WireError("E_ROUND_ORDER", "request", f"more than {MAX_ATTEMPTS} attempts at a round", "Start a new run.")
-        done = {e.charge.round for e in self._ledger.entries() if e.charge.run == request.run}
+        entries = self._ledger.entries()
+        self._check_expiry(max([datetime.now(UTC).isoformat(), *(e.at for e in entries)]))
+        done = {e.charge.round for e in entries if e.charge.run == request.run}
         if request.round > max(done, default=-1) + 1 or request.round >= plan(self.study).rounds:
             raise WireError("E_ROUND_ORDER", "request", "the round is not the next one of its run", "Ask the rounds in order.")
         return plan(self.study).phase(request.round)
+
+    def _check_expiry(self, now: str) -> None:
+        """``now`` is the latest moment known, so that a clock set back prolongs nothing."""
+        if self.study.expires is not None and now[:10] > self.study.expires.isoformat():
+            raise StudyError("E_PLAN_UNTRUSTED", "request", f"the study was agreed until {self.study.expires}", "Agree to a new one.")
 
     def _charge(self, request: wire.Request, phase: Phase) -> Charge:
         return Charge(

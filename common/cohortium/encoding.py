@@ -52,15 +52,15 @@ def encode(table: pd.DataFrame, schema: Schema) -> Codes:
     Columns may come in any order and may be more than the schema's; a column that is missing raises SchemaError
     E_SCHEMA_MISSING. No value raises: numbers beyond the bounds are clipped, undeclared categories go to ``other`` or
     count as missing, what cannot be read counts as missing, and a row with a missing value in a column that is not
-    nullable is left out.
+    nullable is left out, as is a row that does not say whose it is.
     """
     check_columns(table.columns, schema)
     values = np.empty((len(table), len(schema.columns)), np.int16)
     for j, column in enumerate(schema.columns):
         cells = encode_column(column, table[column.name])
         values[:, j] = np.where(cells == INVALID, column.values if column.nullable else INVALID, cells)
-    fits = (values != INVALID).all(axis=1)
-    persons = _persons(table, schema)
+    persons, known = _persons(table, schema)
+    fits = known & (values != INVALID).all(axis=1)
     return Codes(np.ascontiguousarray(values[fits]), persons[fits], schema.sizes, int((~fits).sum()))
 
 
@@ -96,16 +96,19 @@ def check_columns(names: Iterable[str], schema: Schema) -> None:
             raise SchemaError("E_SCHEMA_MISSING", "table", f"column {name!r} of the schema is missing", "Add it, or map another column to it.")
 
 
-def _persons(table: pd.DataFrame, schema: Schema) -> IntArray:
-    """A 64-bit hash of the person's identifier; rows without one count as one person's.
+def _persons(table: pd.DataFrame, schema: Schema) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+    """A 64-bit hash of every row's person, and whether the row has an identifier at all.
 
-    Two persons with the same hash count as one, which bounds them more tightly and never less.
+    Rows without one may not be anybody's: taken for one person's, a person among them would displace the others'
+    rows, and the sum would change by up to twice what one person may change it. The same befalls a person whose hash
+    is another's too; among n persons the chance of that is n / 2**64.
     """
     if schema.person is None:
-        return np.arange(len(table), dtype=np.int64)
+        return np.arange(len(table), dtype=np.int64), np.ones(len(table), bool)
     words = table[schema.person].astype("string").str.strip().fillna("")
     words = words.str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)  # a part with a missing number holds floats
-    return pd.util.hash_array(words.to_numpy(dtype=object), categorize=False).view(np.int64)
+    known = ~words.str.lower().isin(MISSING_WORDS).to_numpy(dtype=bool)
+    return pd.util.hash_array(words.to_numpy(dtype=object), categorize=False).view(np.int64), known
 
 
 def category_key(value: object) -> str:

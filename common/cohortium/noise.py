@@ -10,8 +10,9 @@ the continuous Gaussian mechanism with scales sqrt(σ_c² - 4): add N(0, σ_c² 
 probability ∝ exp(-(k - y)² / 8). The mixture of the two is the discrete Gaussian because the rounding's normaliser is
 constant up to 2 exp(-8 π²) < 1e-33 (Poisson summation). So every theorem about Gaussian noise holds for ours with
 σ_c² - 4 in the place of σ_c², whatever v is, with Poisson sampling and composition included; ``noise_multiplier``
-accounts for exactly that. The tail beyond 12 σ (< 1e-32 of the probability) and the table's last digit (2**-120) are
-covered by ``SLACK`` per draw.
+accounts for exactly that. What remains is at most ``SLACK`` of statistical distance per draw: the tail beyond 12 σ
+(3.6e-33), 24 σ table entries each cut at 2**-128 (5.8e-34 at the largest σ) and the normaliser (1.1e-34). ``draws``
+of them add (1 + exp(epsilon)) draws SLACK to delta; a plan that does not fit into its reserve is refused (plan.py).
 
 Edge cases: σ below ``SMALLEST`` or above ``LARGEST`` is refused (ValueError); an empty vector draws nothing.
 """
@@ -31,7 +32,7 @@ from cohortium.coins import Coins, WordArray
 IntArray = npt.NDArray[np.int64]
 SMALLEST, LARGEST = 3.0, 8192.0
 ROUNDING_VARIANCE = 4.0
-SLACK = 1e-30  # statistical distance per draw: cut tail, table digits and the rounding's normaliser together
+SLACK = 1e-32  # statistical distance per draw: cut tail, table digits and the rounding's normaliser together
 _TAIL = 12
 _BITS = 128
 _BLOCK = 1 << 18
@@ -104,7 +105,7 @@ def discrete_gaussian(sigma: float, count: int, coins: Coins) -> IntArray:
 
 @dataclass(frozen=True)
 class _Table:
-    """The distribution function in units of 2**-128: high and low words, and where each 2**-12 of the way starts."""
+    """The distribution function in units of 2**-128, high and low words; entry i is Pr[x <= first + i]."""
 
     high: WordArray
     low: WordArray

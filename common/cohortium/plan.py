@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from cohortium.errors import StudyError
-from cohortium.privacy.accounting import Cost, Events, calibrate, cost, gaussian_epsilon, merged, repeated
+from cohortium.noise import LARGEST, SLACK
+from cohortium.privacy.accounting import RESERVE, Cost, Events, calibrate, cost, gaussian_epsilon, merged, repeated
 from cohortium.queries import Query
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals, fitted_to_grid
@@ -66,7 +67,18 @@ def plan(study: Study) -> Plan:
     total = cost(_over_institutions(study, phases), study.privacy.delta)
     if total.epsilon > study.privacy.epsilon:
         raise StudyError("E_PLAN_PRIVACY", "study", "the plan costs more than its epsilon", "Report this: it is a bug.")
+    _check_sampler(study, phases)
     return Plan(phases, total)
+
+
+def _check_sampler(study: Study, phases: tuple[Phase, ...]) -> None:
+    """The sampler can draw the plan's noise, and its own error fits into the part of delta kept for it (noise.py)."""
+    drawn = [(p.rounds, *p.query.draws(p.multiplier)) for p in phases]
+    if max(scale for _, _, scale in drawn) > LARGEST:
+        raise StudyError("E_PLAN_LIMIT", "study", "the noise is wider than the sampler's table", "Declare fewer rows per person or fewer columns, or a larger epsilon.")
+    draws = study.privacy.institutions_per_person * sum(rounds * count for rounds, count, _ in drawn)
+    if draws * SLACK * (1 + math.exp(study.privacy.epsilon)) > RESERVE * study.privacy.delta:
+        raise StudyError("E_PLAN_PRIVACY", "privacy.epsilon", "it is too large for the precision of the noise", "Lower epsilon, or raise delta.")
 
 
 def _phases(study: Study) -> tuple[Phase, ...]:

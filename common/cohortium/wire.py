@@ -105,9 +105,10 @@ def _header(data: bytes) -> tuple[dict[str, Any], bytes]:
         raise _malformed("its lengths are out of range")
     try:
         header = json.loads(data[8 : 8 + length])
-    except ValueError:
+        canonical = isinstance(header, dict) and canonical_json(header) == data[8 : 8 + length]
+    except (ValueError, RecursionError):  # no JSON, NaN, half a surrogate pair, or nested beyond measure
         raise _malformed("its header is not JSON") from None
-    if not isinstance(header, dict) or canonical_json(header) != data[8 : 8 + length]:
+    if not canonical:
         raise _malformed("its header is not canonical")
     return header, data[8 + length :]
 

@@ -24,7 +24,7 @@ from functools import lru_cache
 
 from cohortium.errors import AccountingError, StudyError
 
-RESERVE = 1e-6  # part of delta kept for the noise sampler's own error (noise.SLACK per draw)
+RESERVE = 1e-3  # part of delta kept for the noise sampler's own error (noise.SLACK per draw; plan.py checks it)
 MIN_DELTA, MAX_DELTA = 1e-12, 1e-4
 MIN_EPSILON, MAX_EPSILON = 1e-3, 100.0
 INTERVAL = 1e-3  # grid of privacy losses; a coarser one only makes the upper bound larger

@@ -159,7 +159,7 @@ class Ledger:
         entries, previous = [], GENESIS
         for expected, row in enumerate(rows, start=1):
             entry = self._entry(row)
-            if entry.number != expected or entry.previous != previous or entry.hash != _hash(entry.number, entry.charge, entry.at, previous):
+            if entry.number != expected or entry.previous != previous or not _fits(entry):
                 raise self._corrupt(f"entry {expected}")
             entries.append(entry)
             previous = entry.hash
@@ -204,7 +204,7 @@ def _check_cap(before: Events, population: str, events: Events, cap: Cap | None)
         return
     spent = cost(before, cap.delta).epsilon
     after = cost((*before, *events), cap.delta).epsilon
-    if after > cap.epsilon:
+    if not after <= cap.epsilon:  # a cap that is no number allows nothing
         remaining = max(0.0, cap.epsilon - spent)
         raise BudgetError(
             "E_BUDGET",
@@ -212,6 +212,13 @@ def _check_cap(before: Events, population: str, events: Events, cap: Cap | None)
             f"epsilon would come to {after:.3f} at delta {cap.delta:g}, over the cap of {cap.epsilon:g}; {spent:.3f} is spent and {remaining:.3f} remains",
             "Ask for a smaller epsilon, or decide on a higher cap.",
         )
+
+
+def _fits(entry: Entry) -> bool:
+    try:
+        return entry.hash == _hash(entry.number, entry.charge, entry.at, entry.previous)
+    except ValueError:  # an infinite number
+        return False
 
 
 def _hash(number: int, charge: Charge, at: str, previous: str) -> str:

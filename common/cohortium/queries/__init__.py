@@ -37,6 +37,10 @@ class Query(Protocol):
         """What one answer costs at a noise multiplier; ValueError where the grid is too coarse for the noise."""
         ...
 
+    def draws(self, multiplier: float) -> tuple[int, float]:
+        """The noise behind one answer: how many numbers are drawn, and the largest of their scales, in grid units."""
+        ...
+
     def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
         """The institution's answer: (width,) int64. Never raises because of a value in ``codes``."""
         ...

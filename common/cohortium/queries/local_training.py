@@ -36,8 +36,11 @@ FloatArray = npt.NDArray[np.float64]
 FINEST = 4096.0  # grid units the noise of a step spans
 OUT_GRID = 2.0**20  # grid units of 1 in the message
 OUT_LIMIT = 2.0**50
-FIXED = 2.0**18  # grid of the errors from which norms are computed; exact up to some 200 columns
+FIXED = 2.0**18  # grid of the errors from which norms are computed
+MAX_COLUMNS = 200  # up to which every sum of squares on that grid is below 2**53 and so exact
+MIN_CLIP, MAX_CLIP = 1e-6, 1e6
 COUNT_SHARE = 0.02  # part of the privacy of a message that the count of persons takes
+COUNT_NOISE = 4096.0  # persons; more noise than this saves next to nothing
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,18 @@ class LocalTraining:
 
     def __post_init__(self) -> None:
         good = self.steps >= 1 and 0 < self.sampling_rate <= 1
-        if not (good and math.isfinite(self.clip) and self.clip > 0 and self.rows_per_person >= 1):
-            raise StudyError("E_PLAN_PRIVACY", "local training", "steps, sampling rate, clip or rate is out of range", "Correct the study.")
+        if not (good and MIN_CLIP <= self.clip <= MAX_CLIP and self.rows_per_person >= 1):
+            raise StudyError("E_PLAN_PRIVACY", "local training", "steps, sampling rate, clip or rows per person is out of range", "Correct the study.")
+        if len(self.sizes) > MAX_COLUMNS:
+            raise StudyError("E_PLAN_LIMIT", "local training", f"the schema has {len(self.sizes)} columns, allowed are {MAX_COLUMNS}", "Declare fewer columns, or use another generator.")
 
     @cached_property
     def model(self) -> Made:
         from cohortium.neural.device import best_device
         from cohortium.neural.made import Made
 
-        return Made(self.sizes, self.order, best_device())
+        # CUDA's softmax of more than 1024 cells adds them up in an order that depends on where the row lies
+        return Made(self.sizes, self.order, best_device() if max(self.sizes) <= 1024 else "cpu")
 
     @property
     def _lengths(self) -> dict[str, int]:
@@ -106,7 +112,11 @@ class LocalTraining:
 
     def _count_multiplier(self, multiplier: float) -> float:
         """Noise of the count over its sensitivity, such that it costs about COUNT_SHARE of the steps together."""
-        return multiplier / (self.sampling_rate * math.sqrt(self.steps * COUNT_SHARE))
+        return min(multiplier / (self.sampling_rate * math.sqrt(self.steps * COUNT_SHARE)), COUNT_NOISE)
+
+    def draws(self, multiplier: float) -> tuple[int, float]:
+        scale = max(multiplier * self.clip_units(multiplier), 128 + self._count_multiplier(multiplier))
+        return 1 + self.steps * self.model.parameters, scale
 
     def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
         people = _People(at_most(codes, self.rows_per_person, coins))
@@ -190,10 +200,10 @@ def clipped_sum(model: Made, parameters: torch.Tensor, codes: torch.Tensor, owne
     x = model.one_hot(codes)
     error = model.chances(parameters, codes) - x
     ladder = _Ladder(model.mask.double(), x.double(), owners)
-    fixed = torch.nan_to_num(error.double(), nan=math.inf).clamp(-2, 2).mul(FIXED).round()
     finite = torch.isfinite(error).all(1, keepdim=True)
+    fixed = torch.where(finite, error.double(), 0.0).mul(FIXED).round()
     shrink = clip * FIXED / ladder.norms_of_persons(fixed).clamp(min=clip * FIXED) * (1 - 1e-9)
-    scaled = torch.where(finite, fixed * (shrink * (units / (clip * FIXED)))[:, None], 0.0)
+    scaled = fixed * (shrink * (units / (clip * FIXED)))[:, None]
     nearest = scaled.round()
     shorter = torch.where((ladder.norms_of_persons(nearest) > units)[:, None], scaled.trunc(), nearest)
     integers = torch.where((ladder.norms_of_persons(shorter) > units)[:, None], 0.0, shorter)

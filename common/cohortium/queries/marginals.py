@@ -89,6 +89,9 @@ class Marginals:
     def events(self, multiplier: float) -> Events:
         return (Gaussian(noise_multiplier(multiplier, self.sensitivity, self.scales)),)
 
+    def draws(self, multiplier: float) -> tuple[int, float]:
+        return self.width, multiplier * self.sensitivity * max(scale for _, scale in self.scales.runs)
+
     def contribute(self, codes: Codes, coins: Coins) -> Bounded:
         """The bounded counts, un-noised."""
         return Bounded(self.grid * self._count(at_most(codes, self.rows_per_person, coins)), self.sensitivity, self.scales)
