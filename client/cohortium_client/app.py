@@ -47,8 +47,11 @@ def _custodian(context: Context) -> Answering:
 
 
 def _place(context: Context) -> str:
-    """``institution`` of the node's configuration; in Flower's simulation, the partition's folder of a federation."""
-    if "institution" in context.node_config:
+    """``institution`` of the node's configuration; in Flower's simulation, the partition's folder of a federation.
+
+    A real node has no partition, so the coordinator, who writes the run's configuration, cannot choose what it opens.
+    """
+    if "partition-id" not in context.node_config:
         return str(context.node_config["institution"])
     folders = sorted((Path(str(context.run_config["federation"])) / "institutions").iterdir())
     return str(folders[int(context.node_config["partition-id"])])

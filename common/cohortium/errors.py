@@ -53,6 +53,7 @@ CODES: dict[str, str] = {
     "E_CONDITION": "a condition names no column or value of the schema, or an impossible one",
     "E_SECRET": "a secret was given in the clear or lies in a readable file",
     "E_ACCOUNTING": "the two accountants do not support the claim",
+    "E_FLOWER": "this version of Flower has other internals than the one this was built on",
     "E_GENERATOR": "no generator of this kind is installed",
 }
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.canonical import digest
 from cohortium.errors import StudyError
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
 from cohortium.schema import Schema, first_problem, load_schema, read_toml, schema_from_document, to_document
 
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+_CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
 MAX_ROWS = 50_000_000
 
@@ -36,13 +36,13 @@ class Privacy:
     population: a public upper bound on the number of persons, if there is one; delta must be below one over it.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    epsilon: Annotated[float, Field(ge=MIN_EPSILON, le=MAX_EPSILON)]
-    delta: Annotated[float, Field(ge=MIN_DELTA, le=MAX_DELTA)]
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    epsilon: Annotated[float, Strict(), Field(ge=MIN_EPSILON, le=MAX_EPSILON)]
+    delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)]
     trust: Literal["local"] = "local"
-    rows_per_person: Annotated[int, Field(ge=1, le=10_000)] = 1
-    institutions_per_person: Annotated[int, Field(ge=1, le=1_000)] = 1
-    population: Annotated[int, Field(ge=1)] | None = None
+    rows_per_person: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 1
+    institutions_per_person: Annotated[int, Strict(), Field(ge=1, le=1_000)] = 1
+    population: Annotated[int, Strict(), Field(ge=1)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,10 @@ class Sweep:
     targets: columns that every pair is crossed with as well. components: number of product distributions.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     kind: Literal["sweep"] = "sweep"
     targets: tuple[str, ...] = ()
-    components: Annotated[int, Field(ge=10, le=10_000)] = 500
+    components: Annotated[int, Strict(), Field(ge=10, le=10_000)] = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +67,13 @@ class Autoregressive:
     the noise.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     kind: Literal["autoregressive"] = "autoregressive"
     targets: tuple[str, ...] = ()
-    rounds: Annotated[int, Field(ge=1, le=1000)] = 20
-    steps: Annotated[int, Field(ge=1, le=10_000)] = 10
-    sampling_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    clip: Annotated[float, Field(gt=0)] | None = None
+    rounds: Annotated[int, Strict(), Field(ge=1, le=1000)] = 20
+    steps: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 10
+    sampling_rate: Annotated[float, Strict(), Field(gt=0, le=1)] = 0.1
+    clip: Annotated[float, Strict(), Field(gt=0)] | None = None
 
 
 GeneratorPlan = Annotated[Sweep | Autoregressive, Field(discriminator="kind")]
@@ -83,20 +83,20 @@ GeneratorPlan = Annotated[Sweep | Autoregressive, Field(discriminator="kind")]
 class Release:
     """rows: how many synthetic rows; by default the noised number of rows of all institutions together."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    rows: Annotated[int, Field(ge=1, le=MAX_ROWS)] | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    rows: Annotated[int, Strict(), Field(ge=1, le=MAX_ROWS)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Institution:
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     name: Name
     key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     name: Name
     schema: Schema
     privacy: Privacy
@@ -105,7 +105,7 @@ class Study:
     release: Release = field(default_factory=Release)
     purpose: str = ""
     expires: date | None = None
-    serial: Annotated[int, Field(ge=1)] = 1
+    serial: Annotated[int, Strict(), Field(ge=1)] = 1
 
     def __post_init__(self) -> None:
         names = self.institution_names
@@ -147,18 +147,11 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
     if "institution" in document:
         document["institutions"] = document.pop("institution")
     try:
-        return _ADAPTER.validate_python(_tuples({**head, **document, "schema": schema}))
+        return _ADAPTER.validate_python({**head, **document, "schema": schema})
     except ValidationError as error:
         place, what = first_problem(error)
         code = "E_PLAN_PRIVACY" if place.startswith("privacy") else "E_PLAN_INVALID"
         raise StudyError(code, f"{where}, {place}", what, "Correct the study.") from None
-
-
-def _tuples(value: Any) -> Any:
-    """TOML's and JSON's lists as the tuples that strict validation wants."""
-    if isinstance(value, dict):
-        return {k: _tuples(v) for k, v in value.items()}
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def study_to_document(study: Study) -> dict[str, Any]:

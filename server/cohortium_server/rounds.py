@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium import wire
-from cohortium.errors import FederationError
+from cohortium.errors import FederationError, WireError
 from cohortium.plan import Phase, Plan, plan
 from cohortium.privacy.accounting import Events
 from cohortium.progress import Progress, Silent
@@ -69,8 +69,7 @@ def add_up(study: Study, request: wire.Request, query: Query, phase: Phase, answ
     total: npt.NDArray[np.int64] = np.zeros(query.width, np.int64)
     heard: set[str] = set()
     refused: dict[str, str] = {}
-    for data in answers:
-        answer = wire.decode_answer(data, query.width)
+    for answer in filter(None, (_decoded(data, query.width) for data in answers)):
         if isinstance(answer, wire.Refusal):
             refused[answer.institution] = answer.code
         elif _belongs(answer, request, study) and answer.institution not in heard:
@@ -78,6 +77,14 @@ def add_up(study: Study, request: wire.Request, query: Query, phase: Phase, answ
             total += answer.values
     _all_there(study, request, heard, refused)
     return Sum(query, total, len(heard), phase.multiplier)
+
+
+def _decoded(data: bytes, width: int) -> wire.Reply | wire.Refusal | None:
+    """The answer, or None for what is no answer: its institution is then named as missing."""
+    try:
+        return wire.decode_answer(data, width)
+    except WireError:
+        return None
 
 
 def _belongs(reply: wire.Reply, request: wire.Request, study: Study) -> bool:

@@ -5,7 +5,7 @@ does not travel here. Importing this module imports Flower, which takes about a 
 is used.
 
 Flower has no public way to set a process's identity or a message's number. The few private names needed
-for that are used in this file only, each with a check that raises E_WIRE if a version of Flower has
+for that are used in this file only, each with a check that raises E_FLOWER if a version of Flower has
 changed them.
 """
 
@@ -62,7 +62,7 @@ class _Internals:
 
 @lru_cache(maxsize=1)
 def _internals() -> _Internals:
-    """Raises WireError E_WIRE if this version of Flower has no such parts."""
+    """Raises WireError E_FLOWER if this version of Flower has no such parts."""
     try:
         serde = import_module("flwr.common.serde")
         identity = import_module("flwr.supercore.task_identity").TaskIdentity
@@ -74,7 +74,7 @@ def _internals() -> _Internals:
 def _changed(what: str) -> WireError:
     fix = "Install a version of Flower that cohortium's dependencies allow."
     return WireError(
-        "E_WIRE", f"Flower {version('flwr')}", f"it has changed {what}, which this engine needs", fix
+        "E_FLOWER", f"Flower {version('flwr')}", f"it has changed {what}, which this engine needs", fix
     )
 
 

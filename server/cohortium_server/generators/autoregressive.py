@@ -8,7 +8,6 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import qmc
 
 from cohortium.errors import ReleaseError
 from cohortium.neural.made import Made
@@ -19,6 +18,7 @@ from cohortium.queries import Query
 from cohortium.queries.local_training import LocalTraining
 from cohortium.study import Study
 from cohortium_server.generators import Allowed, Measured, Sum, Tensors
+from cohortium_server.generators.quasi import sobol
 from cohortium_server.generators.tables import measured_tables, noised_rows
 
 FloatArray = npt.NDArray[np.float64]
@@ -26,7 +26,6 @@ NOISE_STEP = 0.03  # how far the noise of one of 200 steps may move a parameter 
 LARGEST_RATE = 200.0  # of clip-normalised gradients
 MEMORY = 0.95  # of the average over steps that is released instead of the last parameters
 OVERSAMPLING = 8  # rows drawn for one that is kept under conditions
-_CHUNK = 1 << 16
 
 
 class Autoregressive:
@@ -96,10 +95,8 @@ class Autoregressive:
         keep to their cells, and rows are kept with the chance that the model had of drawing them so by itself."""
         conditions = {j: torch.tensor(cells) for j, cells in allowed.items()}
         needed = rows * (OVERSAMPLING if conditions else 1)
-        sequence = qmc.Sobol(len(self._study.schema.sizes), rng=rng)
         codes, weights = [], []
-        for start in range(0, needed, _CHUNK):
-            points = sequence.random_base2(16 if needed >= _CHUNK else (needed - 1).bit_length())[: needed - start]
+        for points in sobol(needed, len(self._study.schema.sizes), rng):
             drawn, log_weight = self._model.sample(torch.tensor(self._average), torch.tensor(points), conditions)
             codes.append(drawn.numpy().astype(np.int16))
             weights.append(log_weight.numpy())

@@ -13,17 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import qmc
 from torch.nn import functional as F
 
 from cohortium.progress import Progress
+from cohortium_server.generators.quasi import sobol
 
 FloatArray = npt.NDArray[np.float64]
 RATE = 0.1
 SPREAD = 0.5  # of the random start around the single columns' distributions
 STOP = 0.95  # stop at this part of the loss that the true tables would have, which the noise's law tells
 FEWEST, MOST = 60, 1500
-_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -139,19 +138,13 @@ def draw(logits: npt.NDArray[np.float32], sizes: Sequence[int], rows: int, rng: 
     ladders, weights = _conditioned(logits, sizes, allowed)
     places = (np.arange(rows) + rng.random()) / max(rows, 1)
     owner = np.minimum(np.searchsorted(np.cumsum(weights), places), len(weights) - 1)
-    sequence = qmc.Sobol(len(sizes), rng=rng)
-    codes = np.empty((rows, len(sizes)), np.int16)
-    for start in range(0, rows, _CHUNK):
-        mine = owner[start : start + _CHUNK]
-        points = sequence.random_base2(16)[: len(mine)] if rows >= _CHUNK else sequence.random_base2(_bits(rows))[: len(mine)]
+    codes, start = np.empty((rows, len(sizes)), np.int16), 0
+    for points in sobol(rows, len(sizes), rng):
+        part = slice(start, start := start + len(points))
         for j, ladder in enumerate(ladders):
-            steps = ladder[mine]
-            codes[start : start + _CHUNK, j] = (steps <= points[:, j : j + 1] * steps[:, -1:]).sum(1).clip(max=sizes[j] - 1)
+            steps = ladder[owner[part]]
+            codes[part, j] = (steps <= points[:, j : j + 1] * steps[:, -1:]).sum(1).clip(max=sizes[j] - 1)
     return rng.permutation(codes)
-
-
-def _bits(rows: int) -> int:
-    return max(0, (rows - 1).bit_length())
 
 
 def _conditioned(logits: npt.NDArray[np.float32], sizes: Sequence[int], allowed: Mapping[int, npt.NDArray[np.bool_]]) -> tuple[list[FloatArray], FloatArray]:

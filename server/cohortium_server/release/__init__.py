@@ -98,6 +98,8 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8")
         (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8")
         (folder / "report.html").write_text(_report(outcome, synthetic, verdict), encoding="utf-8")
+        for path in folder.iterdir():
+            path.chmod(0o644)  # a release is for everybody
         write_manifest(folder, _statement(outcome, rows, verdict), load_or_create_key(home() / "coordinator.key"))
     return out
 

@@ -1,0 +1,52 @@
+# `make demo` and `make test` do all their set-up by themselves, in .venv, with pinned versions (constraints.txt).
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check lint types imports unit bench clean
+
+help:
+	@echo "make demo    run a federation on bundled data and show what it made"
+	@echo "make test    lint, types, import rules and all tests (what CI runs)"
+	@echo "make bench   the benchmarks: utility and speed, as tables and JSON"
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found: install one, or name it with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,simulation]"
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/cohortium demo --out cohortium-demo
+
+test: lint types imports unit
+
+check: lint types imports
+
+lint: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.tested
+	$(BIN)/mypy
+
+imports: $(VENV)/.tested
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.tested
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.tested
+	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/utility.py
+
+clean:
+	rm -rf $(VENV) cohortium-demo .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,93 @@
+"""What many tests need: a small public schema, tables of made-up people, a study, and a home of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cohortium.schema import Schema, schema_from_document
+from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
+
+NAMES = ("north", "south", "west")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keys and ledgers of a test lie in its own folder."""
+    monkeypatch.setenv("COHORTIUM_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def schema() -> Schema:
+    return schema_from_document(
+        {
+            "name": "visits",
+            "column": [
+                {"name": "id", "person": True},
+                {"name": "sex", "kind": "categorical", "categories": ["f", "m"]},
+                {"name": "age", "kind": "continuous", "lower": 0, "upper": 100, "bins": 5},
+                {"name": "ward", "kind": "categorical", "categories": ["a", "b", "c"], "nullable": True},
+                {"name": "seen", "kind": "datetime", "lower": "2020-01-01", "upper": "2020-12-31", "bins": 4},
+                {"name": "urgent", "kind": "boolean"},
+                {"name": "result", "kind": "categorical", "categories": ["negative", "positive"], "target": True},
+            ],
+        }
+    )
+
+
+def people(count: int, seed: int) -> pd.DataFrame:
+    """A table in which age, ward, urgency and result depend on one another."""
+    rng = np.random.default_rng(seed)
+    age = rng.integers(0, 101, count)
+    ward = np.where(age > 60, "a", rng.choice(["b", "c"], count)).astype(object)
+    ward[rng.random(count) < 0.1] = None
+    positive = rng.random(count) < 0.1 + 0.6 * (age > 60)
+    return pd.DataFrame(
+        {
+            "id": np.arange(count) // 2,
+            "sex": rng.choice(["f", "m"], count),
+            "age": age,
+            "ward": ward,
+            "seen": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 366, count), "D"),
+            "urgent": rng.random(count) < 0.2 + 0.5 * positive,
+            "result": np.where(positive, "positive", "negative"),
+        }
+    )
+
+
+@pytest.fixture
+def tables() -> dict[str, pd.DataFrame]:
+    return {name: people(count, seed) for seed, (name, count) in enumerate(zip(NAMES, (4000, 2000, 600), strict=True))}
+
+
+@pytest.fixture(scope="session")
+def study(schema: Schema) -> Study:
+    return Study(
+        name="visits",
+        schema=schema,
+        privacy=Privacy(epsilon=5.0, delta=1e-6),
+        generator=Sweep(components=60),
+        institutions=tuple(Institution(name=n) for n in NAMES),
+    )
+
+
+@pytest.fixture(scope="session")
+def training_study(study: Study) -> Study:
+    return replace(study, generator=Autoregressive(rounds=3, steps=2))
+
+
+@pytest.fixture
+def with_privacy(study: Study) -> Callable[..., Study]:
+    """The study with some privacy parameters changed."""
+
+    def change(**changes: Any) -> Study:
+        return replace(study, privacy=replace(study.privacy, **changes))
+
+    return change

@@ -1,0 +1,65 @@
+"""The rules of the house that no single test of a room would notice."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cohortium.errors import CODES
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("common", "client", "server", "simulation")
+SOURCES = [p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))]
+
+
+def lines_with(pattern: str, allowed: tuple[str, ...] = ()) -> list[str]:
+    found = re.compile(pattern)
+    return [f"{p.relative_to(ROOT)}: {line.strip()}" for p in SOURCES for line in p.read_text().splitlines() if found.search(line) and p.name not in allowed]
+
+
+def test_there_are_sources() -> None:
+    assert len(SOURCES) > 40
+
+
+def test_bad_input_31_nothing_is_ever_unpickled() -> None:
+    assert lines_with(r"\bpickle\b|torch\.load|joblib|allow_pickle=True|read_pickle|\beval\(|\bexec\(", ("made.py",)) == [] or all(
+        "never pickle" in line for line in lines_with(r"\bpickle\b|torch\.load|joblib|allow_pickle=True|read_pickle")
+    )
+
+
+def test_no_global_random_state() -> None:
+    pattern = r"np\.random\.(normal|rand|randn|randint|choice|seed|shuffle|uniform)\(|torch\.manual_seed\(|^import random|from random"
+    assert lines_with(pattern) == []
+
+
+def test_noise_has_no_seed() -> None:
+    for name in ("coins.py", "noise.py"):
+        text = (ROOT / "common/cohortium" / name).read_text()
+        assert "default_rng" not in text
+        assert "Generator" not in text
+
+
+def test_flower_is_imported_in_one_adapter_a_side_and_the_engine() -> None:
+    importing = {str(p.relative_to(ROOT)) for p in SOURCES if re.search(r"^\s*(from|import) flwr", p.read_text(), re.M)}
+    assert importing == {
+        "client/cohortium_client/app.py",
+        "server/cohortium_server/app.py",
+        "simulation/cohortium_simulation/engine.py",
+    }
+
+
+def test_the_relay_has_no_data() -> None:
+    text = (ROOT / "client/cohortium_client/app.py").read_text()
+    assert not re.search(r"^(from|import) (pandas|torch|numpy)", text, re.M)
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_code_is_told_in_the_docs(code: str) -> None:
+    assert f"`{code}`" in (ROOT / "docs/errors.md").read_text()
+
+
+def test_every_code_that_is_raised_is_declared() -> None:
+    raised = {code for p in SOURCES for code in re.findall(r'"(E_[A-Z_]+)"', p.read_text())}
+    assert raised - set(CODES) == set()

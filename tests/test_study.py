@@ -1,0 +1,179 @@
+"""Studies: what is refused, what a digest covers, and what show tells."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cohortium.errors import CohortiumError, SchemaError, StudyError
+from cohortium.forecast import attack_rate, expected_sigma, forecast
+from cohortium.plan import pair_query, plan
+from cohortium.schema import Schema, schema_from_document
+from cohortium.study import (
+    Autoregressive,
+    Institution,
+    Privacy,
+    Study,
+    dumps_schema,
+    dumps_study,
+    load_study,
+    study_from_document,
+    study_to_document,
+)
+
+
+def document(**privacy: Any) -> dict[str, Any]:
+    return {
+        "study": {"name": "s"},
+        "privacy": {"epsilon": 1.0, "delta": 1e-6, **privacy},
+        "generator": {"kind": "sweep"},
+        "institution": [{"name": "north"}],
+    }
+
+
+@pytest.mark.parametrize(
+    "privacy",
+    [
+        {"epsilon": 0}, {"epsilon": -1}, {"epsilon": float("nan")}, {"epsilon": float("inf")}, {"epsilon": "8"},
+        {"delta": 0}, {"delta": 1}, {"delta": 0.5}, {"delta": float("nan")}, {"delta": 1e-5, "population": 1_000_000},
+        {"rows_per_person": 0}, {"trust": "none"},
+    ],
+)  # fmt: skip
+def test_bad_input_24_privacy_parameters(schema: Schema, privacy: dict[str, Any]) -> None:
+    with pytest.raises(StudyError) as caught:
+        study_from_document(document(**privacy), schema)
+    assert caught.value.code == "E_PLAN_PRIVACY"
+
+
+def test_bad_input_24_absent_epsilon(schema: Schema) -> None:
+    broken = document()
+    del broken["privacy"]["epsilon"]
+    with pytest.raises(StudyError) as caught:
+        study_from_document(broken, schema)
+    assert caught.value.code == "E_PLAN_PRIVACY"
+
+
+def test_bad_input_21_rows_per_person_need_a_person(schema: Schema) -> None:
+    with pytest.raises(StudyError) as caught:
+        study_from_document(document(rows_per_person=3), replace(schema, person=None))
+    assert caught.value.code == "E_PRIVACY_UNIT"
+
+
+@pytest.mark.parametrize("change", [{"kind": "sweep", "oops": 1}, {"kind": "nothing"}, {"kind": "sweep", "components": 2}])
+def test_unknown_or_impossible_generators_are_refused(schema: Schema, change: dict[str, Any]) -> None:
+    with pytest.raises(StudyError) as caught:
+        study_from_document({**document(), "generator": change}, schema)
+    assert caught.value.code == "E_PLAN_INVALID"
+
+
+def test_a_target_must_be_a_column(schema: Schema) -> None:
+    with pytest.raises(SchemaError, match="nowhere"):
+        study_from_document({**document(), "generator": {"kind": "sweep", "targets": ["nowhere"]}}, schema)
+
+
+def test_bad_input_46_rows_are_the_plans_and_limited(schema: Schema) -> None:
+    for rows in (0, -1, 10**9):
+        with pytest.raises(StudyError):
+            study_from_document({**document(), "release": {"rows": rows}}, schema)
+
+
+def test_two_institutions_of_one_name_are_refused(schema: Schema) -> None:
+    with pytest.raises(StudyError, match="same name"):
+        study_from_document({**document(), "institution": [{"name": "a"}, {"name": "a"}]}, schema)
+
+
+def test_files_come_back_as_they_were(study: Study, training_study: Study, tmp_path: Path) -> None:
+    for one in (study, training_study, study.with_rows(100)):
+        (tmp_path / "study.toml").write_text(dumps_study(one))
+        (tmp_path / "schema.toml").write_text(dumps_schema(one.schema))
+        again = load_study(tmp_path / "study.toml")
+        assert again == one
+        assert again.digest == one.digest
+
+
+def test_the_digest_covers_everything(study: Study, schema: Schema) -> None:
+    other = schema.with_targets(("ward",))
+    changed = [
+        replace(study, name="other"),
+        replace(study, schema=other),
+        replace(study, serial=2),
+        replace(study, privacy=replace(study.privacy, epsilon=4.0)),
+        replace(study, institutions=study.institutions[:2]),
+        replace(study, generator=Autoregressive()),
+        study.with_rows(10),
+    ]
+    assert len({s.digest for s in [study, *changed]}) == len(changed) + 1
+
+
+@pytest.mark.parametrize("epsilon", [0.05, 0.3, 1.0, 3.0, 10.0, 40.0])
+def test_a_plan_never_costs_more_than_its_epsilon_nor_wastes_it(training_study: Study, study: Study, epsilon: float) -> None:
+    for one in (study, training_study):
+        agreed = plan(replace(one, privacy=replace(one.privacy, epsilon=epsilon)))
+        assert 0.97 * epsilon <= agreed.cost.epsilon <= epsilon
+
+
+def test_more_institutions_per_person_need_more_noise(study: Study) -> None:
+    twice = replace(study, privacy=replace(study.privacy, institutions_per_person=2))
+    assert plan(twice).phases[0].multiplier > 1.3 * plan(study).phases[0].multiplier
+    assert plan(twice).cost.epsilon <= study.privacy.epsilon
+
+
+def test_more_rows_per_person_need_more_noise(study: Study) -> None:
+    def sigma(m: int) -> float:
+        one = replace(study, privacy=replace(study.privacy, rows_per_person=m))
+        phase = plan(one).phases[0]
+        return phase.query.sigmas(phase.multiplier)[0]  # type: ignore[attr-defined]
+
+    assert sigma(3) == pytest.approx(3 * sigma(1), rel=0.01)
+
+
+def test_pairs_and_crossed_triples_are_asked(study: Study) -> None:
+    query = pair_query(study)
+    columns, target = len(study.schema.columns), study.target_indices[0]
+    assert sum(len(t) == 2 for t in query.tables) == columns * (columns - 1) // 2
+    assert all(target in t for t in query.tables if len(t) == 3)
+
+
+def test_a_schema_of_one_column_has_a_plan() -> None:
+    schema = schema_from_document({"column": [{"name": "a", "kind": "boolean"}]})
+    one = Study(name="s", schema=schema, privacy=Privacy(epsilon=1, delta=1e-6), generator=Autoregressive(rounds=2), institutions=(Institution(name="x"),))
+    assert plan(one).rounds == 3
+    assert plan(replace(one, generator=study_from_document(document(), schema).generator)).rounds == 1
+
+
+def test_show_tells_what_leaves_and_what_it_buys(study: Study, training_study: Study) -> None:
+    told = forecast(study)
+    (phase,) = told["phases"]
+    assert phase["numbers"] == plan(study).phases[0].query.width
+    assert phase["bytes"] > 8 * phase["numbers"]
+    assert told["cost"]["epsilon"] <= told["epsilon"]
+    assert "two columns" in told["buys"][1]
+    assert [p["name"] for p in forecast(training_study)["phases"]] == ["columns", "training"]
+    assert "learnt in training" in forecast(training_study)["buys"][1]
+
+
+def test_expected_error_is_the_error_that_comes(study: Study) -> None:
+    """A single column is the precision-weighted mean over all tables it is in: less noise than a pair's cell."""
+    agreed = plan(study)
+    one, two = (expected_sigma(study, agreed, k) for k in (1, 2))
+    assert one is not None and two is not None
+    pairs = agreed.phases[0].query.sigmas(agreed.phases[0].multiplier)[0]  # type: ignore[attr-defined]
+    assert 0 < two <= 3**0.5 * pairs
+
+
+def test_attack_rate_is_the_corner_of_the_privacy_region() -> None:
+    assert attack_rate(0.0, 0.0) == pytest.approx(0.01)
+    assert attack_rate(1.0, 0.0) == pytest.approx(0.01 * 2.718281828)
+    assert attack_rate(50.0, 0.0) == 1.0
+
+
+def test_study_documents_have_no_empty_entries(study: Study) -> None:
+    assert "release" not in study_to_document(study)
+
+
+def test_errors_have_codes_and_a_next_step() -> None:
+    with pytest.raises(KeyError):
+        CohortiumError("E_UNHEARD_OF", "here", "what", "fix")
