@@ -74,7 +74,22 @@ def test_a_split_by_a_column(data: Path, drafted: Path, tmp_path: Path) -> None:
 
 
 def test_a_cap_is_kept_and_the_remainder_named(data: Path, drafted: Path, tmp_path: Path) -> None:
-    usual = ("simulate", "--data", data, "--schema", drafted, "--institutions", 2, "--epsilon", 2, "--delta", 1e-6, "--cap", 3, "--out")
+    usual = (
+        "simulate",
+        "--data",
+        data,
+        "--schema",
+        drafted,
+        "--institutions",
+        2,
+        "--epsilon",
+        2,
+        "--delta",
+        1e-6,
+        "--cap",
+        3,
+        "--out",
+    )
     call(*usual, tmp_path / "one")
     before = call_json("ledger", "show")
     error = call_json(*usual, tmp_path / "two", code=13)["error"]
@@ -86,7 +101,21 @@ def test_a_cap_is_kept_and_the_remainder_named(data: Path, drafted: Path, tmp_pa
 
 
 def test_a_touched_release_is_refused_by_name(data: Path, drafted: Path, tmp_path: Path) -> None:
-    call("simulate", "--data", data, "--schema", drafted, "--institutions", 1, "--epsilon", 4, "--delta", 1e-6, "--out", tmp_path / "r")
+    call(
+        "simulate",
+        "--data",
+        data,
+        "--schema",
+        drafted,
+        "--institutions",
+        1,
+        "--epsilon",
+        4,
+        "--delta",
+        1e-6,
+        "--out",
+        tmp_path / "r",
+    )
     with (tmp_path / "r" / "synthetic.csv").open("a") as file:
         file.write("x")
     error = call_json("verify", tmp_path / "r", code=17)["error"]
@@ -126,7 +155,14 @@ def test_errors_are_one_line_and_a_code(tmp_path: Path, drafted: Path) -> None:
 def test_bad_input_leaves_nothing_behind(
     data: Path, drafted: Path, tmp_path: Path, home: Path, changes: dict[str, str], code: int, name: str
 ) -> None:
-    usual = {"--data": data, "--schema": drafted, "--institutions": 2, "--epsilon": 1, "--delta": 1e-6, "--out": tmp_path / "out"}
+    usual = {
+        "--data": data,
+        "--schema": drafted,
+        "--institutions": 2,
+        "--epsilon": 1,
+        "--delta": 1e-6,
+        "--out": tmp_path / "out",
+    }
     arguments = [text for pair in {**usual, **changes}.items() for text in map(str, pair)]
     error = call_json("simulate", *arguments, code=code)["error"]
     assert isinstance(error, dict)
@@ -141,7 +177,12 @@ def test_bad_input_47_no_command_takes_a_secret() -> None:
 
     def options(command: object, path: str = "") -> list[str]:
         nested = getattr(command, "commands", {})
-        own = [f"{path} {o}" for p in getattr(command, "params", []) for o in p.opts if getattr(p, "envvar", None) or o.startswith("--")]
+        own = [
+            f"{path} {o}"
+            for p in getattr(command, "params", [])
+            for o in p.opts
+            if getattr(p, "envvar", None) or o.startswith("--")
+        ]
         return own + [o for name, c in nested.items() for o in options(c, f"{path} {name}")]
 
     found = options(typer.main.get_command(build()))
@@ -159,7 +200,9 @@ def test_help_starts_lean_and_imports_neither_torch_nor_flower() -> None:
         "heavy = {'torch', 'flwr', 'pandas', 'numpy', 'scipy', 'pyarrow', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"})
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "COLUMNS": "120"}
+    )
     assert done.returncode == 0, done.stderr
     for command in ("demo", "simulate", "sample", "verify", "schema", "study", "ledger"):
         assert command in done.stdout

@@ -162,9 +162,7 @@ def test_categories() -> None:
 
 
 def test_a_proposal_says_that_it_is_one() -> None:
-    table = pd.DataFrame(
-        {'odd "name"\n[[column]]': ["a", "b", 'c"\n#'] * 4, "age": range(12), "none": [""] * 12}
-    )
+    table = pd.DataFrame({'odd "name"\n[[column]]': ["a", "b", 'c"\n#'] * 4, "age": range(12), "none": [""] * 12})
     text = render(draft([table], "t"))
     assert text.startswith("# A PROPOSAL READ FROM DATA. A person must review it")
     assert "# REVIEW: " in text
@@ -196,16 +194,11 @@ TEXTS = st.lists(
 
 
 @settings(deadline=None, max_examples=150)
-@given(
-    st.lists(st.one_of(st.text(max_size=6), st.floats().map(str), st.integers().map(str)), max_size=30)
-    | TEXTS
-)
+@given(st.lists(st.one_of(st.text(max_size=6), st.floats().map(str), st.integers().map(str)), max_size=30) | TEXTS)
 def test_any_proposal_is_a_schema_that_fits_its_table(
     tmp_path_factory: pytest.TempPathFactory, values: list[str]
 ) -> None:
-    table = pd.DataFrame(
-        {"x": pd.Series(values, dtype="str"), "y": pd.Series(range(len(values)), dtype=object) % 2}
-    )
+    table = pd.DataFrame({"x": pd.Series(values, dtype="str"), "y": pd.Series(range(len(values)), dtype=object) % 2})
     try:
         proposal = draft([table], "t")
     except SchemaError as error:

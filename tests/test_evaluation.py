@@ -102,9 +102,7 @@ def test_orders_that_do_not_exist_are_refused(order: int) -> None:
         tvd(codes(10, 0), codes(10, 0), SIZES, order)
 
 
-@pytest.mark.parametrize(
-    "wrong", [np.empty((0, 4), np.int16), np.full((2, 4), 3, np.int16), -codes(9, 0) - 1]
-)
+@pytest.mark.parametrize("wrong", [np.empty((0, 4), np.int16), np.full((2, 4), 3, np.int16), -codes(9, 0) - 1])
 def test_codes_outside_the_cells_and_empty_tables_are_refused(wrong: Codes) -> None:
     with pytest.raises(ValueError, match="code"):
         tvd(codes(10, 0), wrong, SIZES, 1)

@@ -155,9 +155,7 @@ def mixed() -> dict[str, pd.DataFrame]:
         (mixed(), InputError),
     ],
 )
-def test_no_partial_federation(
-    tmp_path: Path, wrong: dict[str, pd.DataFrame], error: type[CohortiumError]
-) -> None:
+def test_no_partial_federation(tmp_path: Path, wrong: dict[str, pd.DataFrame], error: type[CohortiumError]) -> None:
     with pytest.raises(error) as caught:
         write_federation(tmp_path / "fed", study(), wrong)
     assert CANARY not in str(caught.value)
@@ -174,9 +172,7 @@ def test_a_federation_takes_no_folder_that_is_in_use(tmp_path: Path) -> None:
 def test_a_folder_is_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_federation(tmp_path / "fed", study(), tables())
     written: list[object] = []
-    monkeypatch.setattr(
-        coordinator_side, "write_release", lambda *outcome, **how: written.append((*outcome, how))
-    )
+    monkeypatch.setattr(coordinator_side, "write_release", lambda *outcome, **how: written.append((*outcome, how)))
     job = folder_job({"federation": str(folder), "out": "", "seed": 7})
     assert (job.study, job.seed) == (study(), 7)
     job.finish("outcome")  # type: ignore[arg-type]

@@ -29,10 +29,7 @@ def test_iid_keeps_every_row_once_and_persons_whole(persons: list[str | None], i
     parts = iid(visits(persons), institutions, np.random.default_rng(0), "person")
     assert list(parts) == [f"institution-{i:02}" for i in range(1, institutions + 1)]
     assert rows(parts) == list(range(len(persons)))
-    homes = [
-        {name for name, part in parts.items() if person in set(part["person"])}
-        for person in {*persons} - {None}
-    ]
+    homes = [{name for name, part in parts.items() if person in set(part["person"])} for person in {*persons} - {None}]
     assert all(len(home) == 1 for home in homes)
 
 

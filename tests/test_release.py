@@ -83,7 +83,9 @@ def test_a_folder_with_something_else_is_never_overwritten(study: Study, tables:
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
-def test_an_older_release_is_replaced_and_nothing_is_left_beside(release: Release, study: Study, tables: Tables) -> None:
+def test_an_older_release_is_replaced_and_nothing_is_left_beside(
+    release: Release, study: Study, tables: Tables
+) -> None:
     before = release.manifest["run"]
     simulate(study, tables, release.path)
     assert verify(release.path)["run"] != before

@@ -41,9 +41,7 @@ def columns(draw: st.DrawFn, name: str) -> Column:
         lower = draw(st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1))).replace(microsecond=0)
         resolution = draw(st.sampled_from(["second", "minute", "hour", "day"]))
         upper = lower + timedelta(days=draw(st.integers(2, 40_000)), seconds=draw(st.integers(0, 86_399)))
-        return Datetime(
-            **common, lower=lower, upper=upper, resolution=resolution, bins=draw(st.integers(2, 40))
-        )
+        return Datetime(**common, lower=lower, upper=upper, resolution=resolution, bins=draw(st.integers(2, 40)))
     if kind is Continuous:
         return draw(continuous(common))
     of_numbers = st.lists(st.integers(-1000, 1000), min_size=2, max_size=12, unique=True)
@@ -62,9 +60,7 @@ def continuous(draw: st.DrawFn, common: dict[str, Any]) -> Continuous:
     at = st.integers(low, low + wide).map(lambda i: i / unit)
     points = tuple(draw(st.lists(at, max_size=3, unique=True)))
     inner = st.integers(low + 1, low + wide).map(lambda i: i / unit)
-    edges = draw(
-        st.none() | st.lists(inner, min_size=1, max_size=6, unique=True).map(lambda e: tuple(sorted(e)))
-    )
+    edges = draw(st.none() | st.lists(inner, min_size=1, max_size=6, unique=True).map(lambda e: tuple(sorted(e))))
     return Continuous(
         **common,
         lower=low / unit,

@@ -62,7 +62,9 @@ def test_bad_input_21_rows_per_person_need_a_person(schema: Schema) -> None:
     assert caught.value.code == "E_PRIVACY_UNIT"
 
 
-@pytest.mark.parametrize("change", [{"kind": "sweep", "oops": 1}, {"kind": "nothing"}, {"kind": "sweep", "components": 2}])
+@pytest.mark.parametrize(
+    "change", [{"kind": "sweep", "oops": 1}, {"kind": "nothing"}, {"kind": "sweep", "components": 2}]
+)
 def test_unknown_or_impossible_generators_are_refused(schema: Schema, change: dict[str, Any]) -> None:
     with pytest.raises(StudyError) as caught:
         study_from_document({**document(), "generator": change}, schema)
@@ -109,7 +111,9 @@ def test_the_digest_covers_everything(study: Study, schema: Schema) -> None:
 
 
 @pytest.mark.parametrize("epsilon", [0.05, 0.3, 1.0, 3.0, 10.0, 40.0])
-def test_a_plan_never_costs_more_than_its_epsilon_nor_wastes_it(training_study: Study, study: Study, epsilon: float) -> None:
+def test_a_plan_never_costs_more_than_its_epsilon_nor_wastes_it(
+    training_study: Study, study: Study, epsilon: float
+) -> None:
     for one in (study, training_study):
         agreed = plan(replace(one, privacy=replace(one.privacy, epsilon=epsilon)))
         assert 0.97 * epsilon <= agreed.cost.epsilon <= epsilon
@@ -139,7 +143,13 @@ def test_pairs_and_crossed_triples_are_asked(study: Study) -> None:
 
 def test_a_schema_of_one_column_has_a_plan() -> None:
     schema = schema_from_document({"column": [{"name": "a", "kind": "boolean"}]})
-    one = Study(name="s", schema=schema, privacy=Privacy(epsilon=1, delta=1e-6), generator=Autoregressive(rounds=2), institutions=(Institution(name="x"),))
+    one = Study(
+        name="s",
+        schema=schema,
+        privacy=Privacy(epsilon=1, delta=1e-6),
+        generator=Autoregressive(rounds=2),
+        institutions=(Institution(name="x"),),
+    )
     assert plan(one).rounds == 3
     assert plan(replace(one, generator=study_from_document(document(), schema).generator)).rounds == 1
 

@@ -60,7 +60,7 @@ def _place(context: Context) -> str:
 app = ClientApp()
 
 
-@app.query("round")
+@app.query("round")  # type: ignore[untyped-decorator]
 def relay(message: Message, context: Context) -> Message:
     """Forward a request and send back what the custodian says, or a code."""
     return Message(RecordDict({RECORD: ConfigRecord({FIELD: _ask(message, context)})}), reply_to=message)

@@ -39,9 +39,19 @@ class Custodian:
 
     def __init__(self, institution: str, study: Study, codes: Codes, ledger: Ledger, population: Population) -> None:
         if institution not in study.institution_names:
-            raise StudyError("E_NOT_IN_STUDY", institution, f"study {study.name!r} does not name this institution", "Check the institution's name.")
+            raise StudyError(
+                "E_NOT_IN_STUDY",
+                institution,
+                f"study {study.name!r} does not name this institution",
+                "Check the institution's name.",
+            )
         if codes.sizes != study.schema.sizes:
-            raise StudyError("E_PLAN_UNTRUSTED", institution, "the table was encoded for another schema", "Encode it with the study's schema.")
+            raise StudyError(
+                "E_PLAN_UNTRUSTED",
+                institution,
+                "the table was encoded for another schema",
+                "Encode it with the study's schema.",
+            )
         self.institution, self.study = institution, study
         self._codes, self._ledger, self._population = codes, ledger, population
         self._one_at_a_time = Lock()
@@ -79,7 +89,12 @@ class Custodian:
         """The very bytes an attempt was answered with. An interrupted attempt is spent: fresh noise needs a new one."""
         message = self._ledger.message(entry)
         if message is None:
-            raise WireError("E_REPLAY", "ledger", "this attempt was charged and then interrupted", "Ask again as a new attempt, which is charged.")
+            raise WireError(
+                "E_REPLAY",
+                "ledger",
+                "this attempt was charged and then interrupted",
+                "Ask again as a new attempt, which is charged.",
+            )
         return message
 
     def _check(self, request: wire.Request) -> Phase:
@@ -87,18 +102,24 @@ class Custodian:
         if request.study != self.study.digest:
             raise StudyError("E_PLAN_UNTRUSTED", "request", "it belongs to another study", "Agree to that study first.")
         if request.attempt >= MAX_ATTEMPTS:
-            raise WireError("E_ROUND_ORDER", "request", f"more than {MAX_ATTEMPTS} attempts at a round", "Start a new run.")
+            raise WireError(
+                "E_ROUND_ORDER", "request", f"more than {MAX_ATTEMPTS} attempts at a round", "Start a new run."
+            )
         entries = self._ledger.entries()
         self._check_expiry(max([datetime.now(UTC).isoformat(), *(e.at for e in entries)]))
         done = {e.charge.round for e in entries if e.charge.run == request.run}
         if request.round > max(done, default=-1) + 1 or request.round >= plan(self.study).rounds:
-            raise WireError("E_ROUND_ORDER", "request", "the round is not the next one of its run", "Ask the rounds in order.")
+            raise WireError(
+                "E_ROUND_ORDER", "request", "the round is not the next one of its run", "Ask the rounds in order."
+            )
         return plan(self.study).phase(request.round)
 
     def _check_expiry(self, now: str) -> None:
         """``now`` is the latest moment known, so that a clock set back prolongs nothing."""
         if self.study.expires is not None and now[:10] > self.study.expires.isoformat():
-            raise StudyError("E_PLAN_UNTRUSTED", "request", f"the study was agreed until {self.study.expires}", "Agree to a new one.")
+            raise StudyError(
+                "E_PLAN_UNTRUSTED", "request", f"the study was agreed until {self.study.expires}", "Agree to a new one."
+            )
 
     def _charge(self, request: wire.Request, phase: Phase) -> Charge:
         return Charge(

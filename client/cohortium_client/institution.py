@@ -1,16 +1,16 @@
 """An institution's folder: ``institution.toml`` and what it names.
 
-    name = "emergency"
-    study = "../study.toml"          # the study this institution has agreed to
-    ledger = "ledger.sqlite"
+name = "emergency"
+study = "../study.toml"          # the study this institution has agreed to
+ledger = "ledger.sqlite"
 
-    [source]
-    path = "table.parquet"
+[source]
+path = "table.parquet"
 
-    [population]
-    name = "emergency-patients"
-    epsilon = 10.0                   # the most these people may ever spend; leave out both for no cap
-    delta = 1e-6
+[population]
+name = "emergency-patients"
+epsilon = 10.0                   # the most these people may ever spend; leave out both for no cap
+delta = 1e-6
 """
 
 from __future__ import annotations
@@ -74,7 +74,15 @@ def load_institution(folder: Path) -> InstitutionFile:
 
 def dumps_institution(file: InstitutionFile) -> str:
     population = {k: v for k, v in vars(file.population).items() if v is not None}
-    return tomli_w.dumps({"name": file.name, "study": file.study, "ledger": file.ledger, "source": vars(file.source), "population": population})
+    return tomli_w.dumps(
+        {
+            "name": file.name,
+            "study": file.study,
+            "ledger": file.ledger,
+            "source": vars(file.source),
+            "population": population,
+        }
+    )
 
 
 def open_custodian(folder: Path) -> Custodian:

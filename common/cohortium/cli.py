@@ -9,7 +9,9 @@ import typer
 
 def build() -> typer.Typer:
     """The command with every installed sub-command: an entry is a noun (a Typer app) or a verb (a function)."""
-    app = typer.Typer(name="cohortium", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP)
+    app = typer.Typer(
+        name="cohortium", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP
+    )
     app.callback()(_root)
     for entry in sorted(entry_points(group="cohortium.commands"), key=lambda e: e.name):
         command = entry.load()
@@ -31,7 +33,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version.")) -> None:
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
     pass
 
 

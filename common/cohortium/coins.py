@@ -41,7 +41,7 @@ class SecureCoins:
         drawn = np.empty(8 * count, np.uint8)
         for start in range(0, 8 * count, len(_ZEROS)):
             size = min(len(_ZEROS), 8 * count - start)
-            self._stream.update_into(memoryview(_ZEROS)[:size], memoryview(drawn)[start : start + size])
+            self._stream.update_into(memoryview(_ZEROS)[:size], memoryview(drawn.data)[start : start + size])
         return drawn.view(np.uint64)
 
 

@@ -25,7 +25,9 @@ def allowed_cells(schema: Schema, where: Where) -> dict[int, npt.NDArray[np.bool
     allowed = {}
     for name, wanted in where.items():
         if name not in schema.names:
-            raise ReleaseError("E_CONDITION", "where", f"there is no column {name!r}", f"Columns are {', '.join(schema.names)}.")
+            raise ReleaseError(
+                "E_CONDITION", "where", f"there is no column {name!r}", f"Columns are {', '.join(schema.names)}."
+            )
         j = schema.names.index(name)
         cells = np.zeros(schema.sizes[j], bool)
         for value in wanted if isinstance(wanted, list | tuple | set | frozenset) else [wanted]:
@@ -42,7 +44,12 @@ def _cell(schema: Schema, j: int, value: Any) -> int:
         return column.values
     (cell,) = encode_column(column, pd.Series([value], dtype=object))
     if cell == INVALID:
-        raise ReleaseError("E_CONDITION", f"where, column {column.name!r}", f"{value!r} is not one of its values", "Use a value of the schema.")
+        raise ReleaseError(
+            "E_CONDITION",
+            f"where, column {column.name!r}",
+            f"{value!r} is not one of its values",
+            "Use a value of the schema.",
+        )
     return int(cell)
 
 

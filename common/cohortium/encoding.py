@@ -93,7 +93,12 @@ def check_columns(names: Iterable[str], schema: Schema) -> None:
         if names.count(name) > 1:
             raise SchemaError("E_SCHEMA_DUP", "table", f"column {name!r} occurs twice", "Rename or remove one of them.")
         if name not in names:
-            raise SchemaError("E_SCHEMA_MISSING", "table", f"column {name!r} of the schema is missing", "Add it, or map another column to it.")
+            raise SchemaError(
+                "E_SCHEMA_MISSING",
+                "table",
+                f"column {name!r} of the schema is missing",
+                "Add it, or map another column to it.",
+            )
 
 
 def _persons(table: pd.DataFrame, schema: Schema) -> tuple[IntArray, npt.NDArray[np.bool_]]:
@@ -206,7 +211,9 @@ def _moments(values: pd.Series) -> pd.Series:
 
 @decode_column.register(Categorical)
 @decode_column.register(Ordinal)
-def _decode_category(column: Categorical | Ordinal, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator) -> Any:
+def _decode_category(
+    column: Categorical | Ordinal, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator
+) -> Any:
     if isinstance(column.categories[0], int):
         return _whole_numbers(np.array(column.categories, np.int64)[cells], missing, column.nullable)
     return pd.Series(np.array(column.categories, object)[cells], dtype="str").mask(missing)
@@ -219,7 +226,9 @@ def _decode_boolean(column: Boolean, cells: IntArray, missing: npt.NDArray[np.bo
 
 
 @decode_column.register
-def _decode_continuous(column: Continuous, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator) -> Any:
+def _decode_continuous(
+    column: Continuous, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator
+) -> Any:
     bins = len(column.cuts) - 1
     inside = np.minimum(cells, bins - 1)
     first, last = column.cuts[inside], column.cuts[inside + 1] - 1
@@ -259,7 +268,9 @@ def _beside_points(column: Continuous, index: IntArray, first: IntArray, last: I
 
 
 @decode_column.register
-def _decode_datetime(column: Datetime, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator) -> Any:
+def _decode_datetime(
+    column: Datetime, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator
+) -> Any:
     index = rng.integers(column.cuts[cells], column.cuts[cells + 1])
     moments = np.datetime64(column.lower, "s") + (index * SECONDS[column.resolution]).astype("timedelta64[s]")
     return pd.Series(moments).mask(missing)

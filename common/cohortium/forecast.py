@@ -55,7 +55,9 @@ def _bytes(study: Study, phase: Phase) -> int:
     import numpy as np
 
     longest = max(study.institution_names, key=len)
-    return len(encode_reply(Reply(study.digest, "0" * 32, 0, 0, longest, np.zeros(0, np.int64)))) + 8 * phase.query.width
+    return (
+        len(encode_reply(Reply(study.digest, "0" * 32, 0, 0, longest, np.zeros(0, np.int64)))) + 8 * phase.query.width
+    )
 
 
 def _noise_words(phase: Phase) -> str:
@@ -92,16 +94,22 @@ def expected_sigma(study: Study, agreed: Plan, order: int) -> float | None:
     found = []
     for query, multiplier in measured:
         sizes = dict(zip(query.tables, zip(query.sigmas(multiplier), query.lengths, strict=True), strict=True))
-        for wanted in [t for t in query.tables if len(t) == order] or ([(j,) for j in range(len(query.sizes))] if order == 1 else []):
+        for wanted in [t for t in query.tables if len(t) == order] or (
+            [(j,) for j in range(len(query.sizes))] if order == 1 else []
+        ):
             own = math.prod(query.shape(wanted))
-            precision = sum(1 / (sigma**2 * cells / own) for t, (sigma, cells) in sizes.items() if set(wanted) <= set(t))
+            precision = sum(
+                1 / (sigma**2 * cells / own) for t, (sigma, cells) in sizes.items() if set(wanted) <= set(t)
+            )
             found.append(1 / math.sqrt(precision))
     return math.sqrt(len(study.institutions)) * sorted(found)[len(found) // 2] if found else None
 
 
 def _risk(agreed: Plan) -> list[str]:
     rate = attack_rate(agreed.cost.epsilon, agreed.cost.delta)
-    return [f"Whoever tests whether a given person took part, and is wrong about 1 in 100 who did not, is right about at most {100 * rate:.1f} in 100 who did."]
+    return [
+        f"Whoever tests whether a given person took part, and is wrong about 1 in 100 who did not, is right about at most {100 * rate:.1f} in 100 who did."
+    ]
 
 
 def attack_rate(epsilon: float, delta: float, false_positives: float = 0.01) -> float:
@@ -110,5 +118,3 @@ def attack_rate(epsilon: float, delta: float, false_positives: float = 0.01) -> 
     Kairouz, Oh, Viswanath 2015 (arXiv 1311.0776), Theorem 2.1: min over the two sides of the privacy region.
     """
     return min(1.0, math.exp(epsilon) * false_positives + delta, 1 - math.exp(-epsilon) * (1 - delta - false_positives))
-
-

@@ -23,13 +23,20 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
     if not path.exists():
         _create(path)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise SecretError("E_SECRET", path.name, "others may read this private key", f"Run chmod 600 on it, or delete it and make a new one.")
+        raise SecretError(
+            "E_SECRET",
+            path.name,
+            "others may read this private key",
+            "Run chmod 600 on it, or delete it and make a new one.",
+        )
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except ValueError:
         key = None
     if not isinstance(key, Ed25519PrivateKey):
-        raise SecretError("E_SECRET", path.name, "it is not an Ed25519 private key in PEM", "Give the path of the right file.")
+        raise SecretError(
+            "E_SECRET", path.name, "it is not an Ed25519 private key in PEM", "Give the path of the right file."
+        )
     return key
 
 

@@ -22,7 +22,9 @@ def at_most(codes: Codes, rows_per_person: int, coins: Coins) -> Codes:
     return replace(codes, values=codes.values[kept], persons=codes.persons[kept])
 
 
-def _rank_within(sorted_persons: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _rank_within(
+    sorted_persons: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """0, 1, 2, ... within every run of equal persons."""
     starts = np.flatnonzero(np.diff(sorted_persons, prepend=sorted_persons[:1] - 1))
     return np.arange(len(sorted_persons)) - np.repeat(starts, np.diff(starts, append=len(sorted_persons)))

@@ -75,10 +75,20 @@ def _check_sampler(study: Study, phases: tuple[Phase, ...]) -> None:
     """The sampler can draw the plan's noise, and its own error fits into the part of delta kept for it (noise.py)."""
     drawn = [(p.rounds, *p.query.draws(p.multiplier)) for p in phases]
     if max(scale for _, _, scale in drawn) > LARGEST:
-        raise StudyError("E_PLAN_LIMIT", "study", "the noise is wider than the sampler's table", "Declare fewer rows per person or fewer columns, or a larger epsilon.")
+        raise StudyError(
+            "E_PLAN_LIMIT",
+            "study",
+            "the noise is wider than the sampler's table",
+            "Declare fewer rows per person or fewer columns, or a larger epsilon.",
+        )
     draws = study.privacy.institutions_per_person * sum(rounds * count for rounds, count, _ in drawn)
     if draws * SLACK * (1 + math.exp(study.privacy.epsilon)) > RESERVE * study.privacy.delta:
-        raise StudyError("E_PLAN_PRIVACY", "privacy.epsilon", "it is too large for the precision of the noise", "Lower epsilon, or raise delta.")
+        raise StudyError(
+            "E_PLAN_PRIVACY",
+            "privacy.epsilon",
+            "it is too large for the precision of the noise",
+            "Lower epsilon, or raise delta.",
+        )
 
 
 def _phases(study: Study) -> tuple[Phase, ...]:
@@ -109,7 +119,10 @@ def _continuous_multiplier(study: Study) -> float:
     low, high = 1e-3, 1e4
     while high / low > 1.01:
         middle = math.sqrt(low * high)
-        within = gaussian_epsilon(math.sqrt(study.privacy.institutions_per_person) / middle, study.privacy.delta) <= study.privacy.epsilon
+        within = (
+            gaussian_epsilon(math.sqrt(study.privacy.institutions_per_person) / middle, study.privacy.delta)
+            <= study.privacy.epsilon
+        )
         low, high = (low, middle) if within else (middle, high)
     return high
 
@@ -156,5 +169,5 @@ def default_clip(columns: int, multiplier: float) -> float:
 
     The part was chosen on public benchmark tables (docs/generators.md); it depends on nothing private.
     """
-    part = min(1.5, max(0.6, 0.6 * (5.5 / multiplier) ** 0.6))
+    part = float(min(1.5, max(0.6, 0.6 * (5.5 / multiplier) ** 0.6)))
     return part * math.sqrt(columns * (columns + 1) / 2)

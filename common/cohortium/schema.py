@@ -133,7 +133,9 @@ class Continuous(_Column):
         if any(not self.lower <= p <= self.upper for p in self.points) or len(set(self.points)) < len(self.points):
             raise self.invalid("points must be distinct and within the bounds", "Correct points.")
         edges = self.edges
-        if edges is not None and (list(edges) != sorted(set(edges)) or not self.lower < edges[0] <= edges[-1] <= self.upper):
+        if edges is not None and (
+            list(edges) != sorted(set(edges)) or not self.lower < edges[0] <= edges[-1] <= self.upper
+        ):
             raise self.invalid("edges must ascend strictly between lower and upper", "Correct edges.")
 
     @property
@@ -228,7 +230,11 @@ class Schema:
             raise SchemaError("E_SCHEMA_DUP", "schema", f"column {twice[0]!r} is declared twice", "Remove one of them.")
         for column in self.columns:
             if not 2 <= column.size <= MAX_CELLS:
-                fix = "A constant column tells nothing: drop it." if column.size < 2 else "Declare fewer bins or categories."
+                fix = (
+                    "A constant column tells nothing: drop it."
+                    if column.size < 2
+                    else "Declare fewer bins or categories."
+                )
                 raise column.invalid(f"it has {column.size} cells, allowed are 2 to {MAX_CELLS}", fix)
 
     @property
@@ -247,7 +253,9 @@ class Schema:
     def index(self, name: str) -> int:
         """Position of the column ``name``; raises SchemaError E_SCHEMA_MISSING."""
         if name not in self.names:
-            raise SchemaError("E_SCHEMA_MISSING", "schema", f"there is no column {name!r}", f"Columns are {', '.join(self.names)}.")
+            raise SchemaError(
+                "E_SCHEMA_MISSING", "schema", f"there is no column {name!r}", f"Columns are {', '.join(self.names)}."
+            )
         return self.names.index(name)
 
     def with_targets(self, targets: tuple[str, ...]) -> Schema:
@@ -268,9 +276,14 @@ def _check_categories(column: _Column, categories: tuple[int, ...] | tuple[str, 
         raise column.invalid("a category is listed twice", "Remove the duplicate.")
     for text in (c for c in categories if isinstance(c, str)):
         if text.startswith(FORMULA_STARTS):
-            raise column.invalid(f"category {text!r} would be run as a formula by a spreadsheet", "Recode it, for example with a letter in front.")
+            raise column.invalid(
+                f"category {text!r} would be run as a formula by a spreadsheet",
+                "Recode it, for example with a letter in front.",
+            )
         if unicodedata.normalize("NFC", text) != text or text != text.strip() or not text:
-            raise column.invalid(f"category {text!r} is empty, padded or not in normal form C", "Write it trimmed and normalised.")
+            raise column.invalid(
+                f"category {text!r} is empty, padded or not in normal form C", "Write it trimmed and normalised."
+            )
 
 
 _ADAPTER: TypeAdapter[Schema] = TypeAdapter(Schema)
@@ -295,7 +308,9 @@ def schema_from_document(document: dict[str, Any], where: str = "schema") -> Sch
         return _ADAPTER.validate_python({**document, "person": person, "columns": rest})
     except ValidationError as error:
         place, what = first_problem(error)
-        raise SchemaError("E_SCHEMA_INVALID", f"{where}, {place}", what, "Correct the schema and check it again.") from None
+        raise SchemaError(
+            "E_SCHEMA_INVALID", f"{where}, {place}", what, "Correct the schema and check it again."
+        ) from None
 
 
 def first_problem(error: ValidationError) -> tuple[str, str]:
@@ -312,7 +327,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     except OSError:
         raise InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file to read", "Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SchemaError("E_SCHEMA_INVALID", path.name, f"it is not TOML: {error}", "Correct the line named.") from None
+        raise SchemaError(
+            "E_SCHEMA_INVALID", path.name, f"it is not TOML: {error}", "Correct the line named."
+        ) from None
 
 
 def load_schema(path: Path) -> Schema:
@@ -329,7 +346,9 @@ def to_document(schema: Schema) -> dict[str, Any]:
 def _block(column: _Column) -> dict[str, Any]:
     given = {f.name: getattr(column, f.name) for f in fields(column) if f.name not in ("name", "kind")}
     told = {k: v for k, v in given.items() if v != _DEFAULTS[type(column)].get(k, MISSING)}
-    plain = {k: list(v) if isinstance(v, tuple) else v.isoformat() if isinstance(v, datetime) else v for k, v in told.items()}
+    plain = {
+        k: list(v) if isinstance(v, tuple) else v.isoformat() if isinstance(v, datetime) else v for k, v in told.items()
+    }
     return {"name": column.name, "kind": getattr(column, "kind", ""), **plain}
 
 

@@ -112,11 +112,20 @@ class Study:
         if len(set(names)) < len(names):
             raise StudyError("E_PLAN_INVALID", "study", "two institutions have the same name", "Give each its own.")
         if self.privacy.rows_per_person > 1 and self.schema.person is None:
-            raise StudyError("E_PRIVACY_UNIT", "study", "rows_per_person is above 1 but the schema has no person column", "Declare whose rows they are with person = true.")
+            raise StudyError(
+                "E_PRIVACY_UNIT",
+                "study",
+                "rows_per_person is above 1 but the schema has no person column",
+                "Declare whose rows they are with person = true.",
+            )
         if self.privacy.institutions_per_person > len(names):
-            raise StudyError("E_PLAN_INVALID", "privacy.institutions_per_person", "there are fewer institutions", "Lower it.")
+            raise StudyError(
+                "E_PLAN_INVALID", "privacy.institutions_per_person", "there are fewer institutions", "Lower it."
+            )
         if self.privacy.population is not None and self.privacy.delta >= 1 / self.privacy.population:
-            raise StudyError("E_PLAN_PRIVACY", "privacy.delta", "it is not below one over the population", "Lower delta.")
+            raise StudyError(
+                "E_PLAN_PRIVACY", "privacy.delta", "it is not below one over the population", "Lower delta."
+            )
         for target in self.generator.targets:
             self.schema.index(target)
 
@@ -156,7 +165,12 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
 
 def study_to_document(study: Study) -> dict[str, Any]:
     """The study as the content of a ``study.toml`` without the schema's content."""
-    head = {"name": study.name, "purpose": study.purpose, "serial": study.serial, "expires": study.expires and study.expires.isoformat()}
+    head = {
+        "name": study.name,
+        "purpose": study.purpose,
+        "serial": study.serial,
+        "expires": study.expires and study.expires.isoformat(),
+    }
     sections: dict[str, Any] = {
         "study": {**head, "schema": "schema.toml"},
         "privacy": vars(study.privacy),

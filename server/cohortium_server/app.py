@@ -138,6 +138,4 @@ def _seed(value: object) -> int | None:
         return None
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    raise StudyError(
-        "E_PLAN_INVALID", "seed", "it is not a whole number", "Run it with -c 'seed=7', or without."
-    )
+    raise StudyError("E_PLAN_INVALID", "seed", "it is not a whole number", "Run it with -c 'seed=7', or without.")

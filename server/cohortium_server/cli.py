@@ -17,7 +17,10 @@ def sample(
     release: Folder,
     rows: Annotated[int, typer.Option("--rows", min=0, help="How many rows.")],
     out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")],
-    where: Annotated[list[str] | None, typer.Option("--where", help="column=value; repeat it for more columns, or for more values of one.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", help="column=value; repeat it for more columns, or for more values of one."),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Draw the same rows again.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -39,41 +39,78 @@ class Verdict:
         """ReleaseError E_GATE naming the first criterion that failed."""
         for c in self.criteria:
             if not c.passed:
-                raise ReleaseError("E_GATE", f"gate, {c.name}", f"found {c.value}, wanted {c.threshold}: {c.reason}", "Nothing was released; the budget stays spent.")
+                raise ReleaseError(
+                    "E_GATE",
+                    f"gate, {c.name}",
+                    f"found {c.value}, wanted {c.threshold}: {c.reason}",
+                    "Nothing was released; the budget stays spent.",
+                )
 
 
 def judge(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Verdict:
     """The verdict on releasing ``synthetic``, (rows, columns) codes, from a study that has been run."""
-    checks: tuple[Callable[[Outcome, npt.NDArray[np.int16]], Criterion], ...] = (_budget, _complete, _signal, _in_schema, _model)
+    checks: tuple[Callable[[Outcome, npt.NDArray[np.int16]], Criterion], ...] = (
+        _budget,
+        _complete,
+        _signal,
+        _in_schema,
+        _model,
+    )
     return Verdict(tuple(check(outcome, synthetic) for check in checks))
 
 
 def _budget(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
     found, promised = outcome.plan.cost, outcome.study.privacy
     good = math.isfinite(found.epsilon) and found.epsilon <= promised.epsilon and found.delta == promised.delta
-    return Criterion("budget", good, f"epsilon {found.epsilon:.4f}", f"at most {promised.epsilon:g}", "the release must cost no more than was agreed")
+    return Criterion(
+        "budget",
+        good,
+        f"epsilon {found.epsilon:.4f}",
+        f"at most {promised.epsilon:g}",
+        "the release must cost no more than was agreed",
+    )
 
 
 def _complete(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
     asked = merged(e for answered in outcome.answered for e in answered.events)
     planned = merged(e for phase in outcome.plan.phases for e in repeated(phase.events, 1))
     good = asked == planned and all(a.institutions == len(outcome.study.institutions) for a in outcome.answered)
-    return Criterion("rounds", good, f"{len(outcome.answered)} answered by all", f"{outcome.plan.rounds} answered by all", "what was asked must be what was planned and charged")
+    return Criterion(
+        "rounds",
+        good,
+        f"{len(outcome.answered)} answered by all",
+        f"{outcome.plan.rounds} answered by all",
+        "what was asked must be what was planned and charged",
+    )
 
 
 def _signal(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
     precision = sum(1 / (t.counts.size * t.sigma**2) for t in outcome.generator.measured)
     noise = math.inf if precision == 0 else 1 / math.sqrt(precision)
     ratio = outcome.generator.rows / noise
-    return Criterion("signal", ratio >= SIGNAL, f"{ratio:.1f} times its noise", f"at least {SIGNAL:g} times", "a table drawn from noise alone would mislead")
+    return Criterion(
+        "signal",
+        ratio >= SIGNAL,
+        f"{ratio:.1f} times its noise",
+        f"at least {SIGNAL:g} times",
+        "a table drawn from noise alone would mislead",
+    )
 
 
 def _in_schema(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
     sizes = np.array(outcome.study.schema.sizes)
-    outside = int(((synthetic < 0) | (synthetic >= sizes)).sum()) if synthetic.ndim == 2 and synthetic.shape[1] == len(sizes) else -1
-    return Criterion("schema", outside == 0, f"{outside} cells outside", "0 cells outside", "a release can only hold declared values")
+    outside = (
+        int(((synthetic < 0) | (synthetic >= sizes)).sum())
+        if synthetic.ndim == 2 and synthetic.shape[1] == len(sizes)
+        else -1
+    )
+    return Criterion(
+        "schema", outside == 0, f"{outside} cells outside", "0 cells outside", "a release can only hold declared values"
+    )
 
 
 def _model(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
     finite = all(np.isfinite(t).all() for t in outcome.generator.tensors().values())
-    return Criterion("model", finite, "finite" if finite else "not finite", "finite", "a diverged fit must not be sampled")
+    return Criterion(
+        "model", finite, "finite" if finite else "not finite", "finite", "a diverged fit must not be sampled"
+    )

@@ -45,7 +45,11 @@ class Outcome:
 
 
 def run_study(
-    study: Study, transport: Transport, seed: int | None = None, progress: Progress | None = None, timeout: float = ROUND_TIMEOUT
+    study: Study,
+    transport: Transport,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    timeout: float = ROUND_TIMEOUT,
 ) -> Outcome:
     """Run every round of the study's plan. Raises FederationError naming the institutions that are missing or refuse."""
     agreed, run = plan(study), secrets.token_hex(16)
@@ -57,7 +61,9 @@ def run_study(
         phase = agreed.phase(len(answered))
         request = wire.Request(study.digest, run, len(answered), 0, query.state)
         total = add_up(study, request, query, phase, transport.exchange(wire.encode_request(request), timeout))
-        answered.append(Answered(phase.name, request.round, request.attempt, total.institutions, query.events(phase.multiplier)))
+        answered.append(
+            Answered(phase.name, request.round, request.attempt, total.institutions, query.events(phase.multiplier))
+        )
         generator.tell(total)
         progress.advance()
     progress.done()
@@ -69,10 +75,10 @@ def add_up(study: Study, request: wire.Request, query: Query, phase: Phase, answ
     total: npt.NDArray[np.int64] = np.zeros(query.width, np.int64)
     heard: set[str] = set()
     refused: dict[str, str] = {}
-    for answer in filter(None, (_decoded(data, query.width) for data in answers)):
+    for answer in (_decoded(data, query.width) for data in answers):
         if isinstance(answer, wire.Refusal):
             refused[answer.institution] = answer.code
-        elif _belongs(answer, request, study) and answer.institution not in heard:
+        elif answer is not None and _belongs(answer, request, study) and answer.institution not in heard:
             heard.add(answer.institution)
             total += answer.values
     _all_there(study, request, heard, refused)
@@ -89,7 +95,12 @@ def _decoded(data: bytes, width: int) -> wire.Reply | wire.Refusal | None:
 
 def _belongs(reply: wire.Reply, request: wire.Request, study: Study) -> bool:
     asked = (request.study, request.run, request.round, request.attempt)
-    return (reply.study, reply.run, reply.round, reply.attempt) == asked and reply.institution in study.institution_names
+    return (
+        reply.study,
+        reply.run,
+        reply.round,
+        reply.attempt,
+    ) == asked and reply.institution in study.institution_names
 
 
 def _all_there(study: Study, request: wire.Request, heard: set[str], refused: dict[str, str]) -> None:
@@ -100,5 +111,15 @@ def _all_there(study: Study, request: wire.Request, heard: set[str], refused: di
     silent = [name for name in missing if name not in refused]
     if told or "" in refused:
         names = ", ".join(told) or f"a node ({refused['']})"
-        raise FederationError("E_INSTITUTION_REFUSED", f"round {request.round}", f"refused by {names}", "Its own log and ledger say why; what was answered is charged.")
-    raise FederationError("E_MISSING_INSTITUTION", f"round {request.round}", f"no answer from {', '.join(silent)}", "Start it, then run the study again; what was answered is charged.")
+        raise FederationError(
+            "E_INSTITUTION_REFUSED",
+            f"round {request.round}",
+            f"refused by {names}",
+            "Its own log and ledger say why; what was answered is charged.",
+        )
+    raise FederationError(
+        "E_MISSING_INSTITUTION",
+        f"round {request.round}",
+        f"no answer from {', '.join(silent)}",
+        "Start it, then run the study again; what was answered is charged.",
+    )

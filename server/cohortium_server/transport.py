@@ -8,6 +8,7 @@ from typing import Protocol
 
 class Transport(Protocol):
     """Sends a request to every node and gathers what comes back in time. Order and origin mean nothing:
-    an answer names its institution itself."""
+    an answer names its institution itself.
+    """
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]: ...

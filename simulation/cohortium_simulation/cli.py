@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from cohortium_server.release import Release
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Repeats the split, the start of the fit and the sample; never the noise.")]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, help="Repeats the split, the start of the fit and the sample; never the noise."),
+]
 
 
 def simulate(
@@ -22,19 +25,38 @@ def simulate(
     epsilon: Annotated[float, typer.Option("--epsilon", help="The promise per person, over the whole study.")],
     delta: Annotated[float, typer.Option("--delta", help="Well below one over the number of persons.")],
     out: Annotated[Path, typer.Option("--out", help="The folder of the release.")],
-    institutions: Annotated[int | None, typer.Option("--institutions", min=1, help="Deal the persons out to so many.")] = None,
+    institutions: Annotated[
+        int | None, typer.Option("--institutions", min=1, help="Deal the persons out to so many.")
+    ] = None,
     by: Annotated[str | None, typer.Option("--by", help="Or one institution for each value of this column.")] = None,
     trust: Annotated[str, typer.Option("--trust", help="local: every message is private by itself.")] = "local",
     generator: Annotated[str, typer.Option("--generator", help="sweep or autoregressive.")] = "sweep",
-    target: Annotated[list[str] | None, typer.Option("--target", help="A column to predict; repeat it for more.")] = None,
-    rows: Annotated[int | None, typer.Option("--rows", min=1, help="Synthetic rows; by default the noised number of real ones.")] = None,
-    rows_per_person: Annotated[int, typer.Option("--rows-per-person", min=1, help="m: further rows of a person are left out at random.")] = 1,
-    institutions_per_person: Annotated[int, typer.Option("--institutions-per-person", min=1, help="g: in how many a person may be.")] = 1,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", help="A column to predict; repeat it for more.")
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option("--rows", min=1, help="Synthetic rows; by default the noised number of real ones.")
+    ] = None,
+    rows_per_person: Annotated[
+        int, typer.Option("--rows-per-person", min=1, help="m: further rows of a person are left out at random.")
+    ] = 1,
+    institutions_per_person: Annotated[
+        int, typer.Option("--institutions-per-person", min=1, help="g: in how many a person may be.")
+    ] = 1,
     seed: Seed = None,
-    ledger: Annotated[Path | None, typer.Option("--ledger", help="Folder of the institutions' ledgers; by default $COHORTIUM_HOME/ledgers.")] = None,
-    population: Annotated[str | None, typer.Option("--population", help="Whose privacy is spent; by default the schema's name.")] = None,
-    cap: Annotated[float | None, typer.Option("--cap", help="Refuse what would bring the population's epsilon over this.")] = None,
-    drop_bad_rows: Annotated[bool, typer.Option("--drop-bad-rows", help="Keep malformed rows as missing instead of stopping.")] = False,
+    ledger: Annotated[
+        Path | None,
+        typer.Option("--ledger", help="Folder of the institutions' ledgers; by default $COHORTIUM_HOME/ledgers."),
+    ] = None,
+    population: Annotated[
+        str | None, typer.Option("--population", help="Whose privacy is spent; by default the schema's name.")
+    ] = None,
+    cap: Annotated[
+        float | None, typer.Option("--cap", help="Refuse what would bring the population's epsilon over this.")
+    ] = None,
+    drop_bad_rows: Annotated[
+        bool, typer.Option("--drop-bad-rows", help="Keep malformed rows as missing instead of stopping.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a whole federation on one table: split it, let institutions answer, release one synthetic table."""
@@ -43,11 +65,18 @@ def simulate(
 
         from cohortium.privacy.ledger import Cap, home
         from cohortium.schema import load_schema
-        from cohortium_simulation.experiment import Ledgers, as_study, simulate as run, split
+        from cohortium_simulation.experiment import Ledgers, as_study, split
+        from cohortium_simulation.experiment import simulate as run
 
         public = load_schema(schema)
         tables = split(data, public, institutions, by, np.random.default_rng(seed), drop_bad_rows)
-        privacy = {"epsilon": epsilon, "delta": delta, "trust": trust, "rows_per_person": rows_per_person, "institutions_per_person": institutions_per_person}
+        privacy = {
+            "epsilon": epsilon,
+            "delta": delta,
+            "trust": trust,
+            "rows_per_person": rows_per_person,
+            "institutions_per_person": institutions_per_person,
+        }
         asked = {"kind": generator, "targets": [name for text in target or [] for name in text.split(",")]}
         study = as_study(public, list(tables), privacy, asked, rows)
         ledgers = Ledgers(ledger or home() / "ledgers", population, None if cap is None else Cap(cap, delta))
@@ -58,16 +87,29 @@ def simulate(
 def _tell(release: Release, as_json: bool) -> None:
     m = release.manifest
     if as_json:
-        print_json({"release": str(release.path), **{k: m[k] for k in ("rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust")}})
+        print_json(
+            {
+                "release": str(release.path),
+                **{
+                    k: m[k] for k in ("rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust")
+                },
+            }
+        )
         return
-    typer.echo(f"{m['rows']} synthetic rows in {release.path} from {len(m['institutions'])} institutions by {m['generator']}.")
-    typer.echo(f"Cost: epsilon {m['guarantee']['epsilon']:.4f} at delta {m['guarantee']['delta']:g} per person. Check it: cohortium verify {release.path}")
+    typer.echo(
+        f"{m['rows']} synthetic rows in {release.path} from {len(m['institutions'])} institutions by {m['generator']}."
+    )
+    typer.echo(
+        f"Cost: epsilon {m['guarantee']['epsilon']:.4f} at delta {m['guarantee']['delta']:g} per person. Check it: cohortium verify {release.path}"
+    )
 
 
 def demo(
     generator: Annotated[str, typer.Option("--generator", help="sweep or autoregressive.")] = "sweep",
     epsilon: Annotated[float, typer.Option("--epsilon", help="The promise per person.")] = 3.0,
-    out: Annotated[Path, typer.Option("--out", help="Where the release and the demo's own ledgers go.")] = Path("cohortium-demo"),
+    out: Annotated[Path, typer.Option("--out", help="Where the release and the demo's own ledgers go.")] = Path(
+        "cohortium-demo"
+    ),
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
@@ -76,7 +118,9 @@ def demo(
         from cohortium_simulation.demo import run_demo
 
         if not as_json:
-            say("Six institutions of a children's hospital, COVID-19 tests of 2020 (public, de-identified; medicaldata, MIT).")
+            say(
+                "Six institutions of a children's hospital, COVID-19 tests of 2020 (public, de-identified; medicaldata, MIT)."
+            )
         result = run_demo(generator, epsilon, out, seed, progress(as_json))
         if as_json:
             print_json(result)
@@ -92,10 +136,19 @@ def _show_demo(result: dict[str, Any]) -> None:
     for heading in ("institution", "answers", "epsilon", "at delta"):
         spent.add_column(heading, justify="left" if heading == "institution" else "right")
     for account in result["spent"]:
-        spent.add_row(account["institution"], str(account["answers"]), f"{account['epsilon']:.3f}", f"{account['delta']:g}")
+        spent.add_row(
+            account["institution"], str(account["answers"]), f"{account['epsilon']:.3f}", f"{account['delta']:g}"
+        )
     spent.add_section()
-    spent.add_row(f"a person in up to {result['institutions_per_person']}", "", f"{result['guarantee']['epsilon']:.3f}", f"{result['guarantee']['delta']:g}")
-    fidelity = Table(title="How close the release is to the real pooled table (mean total variation distance, 0 is equal)")
+    spent.add_row(
+        f"a person in up to {result['institutions_per_person']}",
+        "",
+        f"{result['guarantee']['epsilon']:.3f}",
+        f"{result['guarantee']['delta']:g}",
+    )
+    fidelity = Table(
+        title="How close the release is to the real pooled table (mean total variation distance, 0 is equal)"
+    )
     for heading in ("tables of", "release", "independent columns", "another real half"):
         fidelity.add_column(heading, justify="left" if heading == "tables of" else "right")
     for row in result["fidelity"]:
@@ -103,6 +156,10 @@ def _show_demo(result: dict[str, Any]) -> None:
     console = Console()
     console.print(spent)
     console.print(fidelity)
-    typer.echo("The comparison reads the real table. That is allowed here because the demo's data are public; a real study never does it.")
-    typer.echo(f"{result['rows']} synthetic rows by {result['generator']}, {result['seconds']:.0f} s. Look at {result['report']}")
+    typer.echo(
+        "The comparison reads the real table. That is allowed here because the demo's data are public; a real study never does it."
+    )
+    typer.echo(
+        f"{result['rows']} synthetic rows by {result['generator']}, {result['seconds']:.0f} s. Look at {result['report']}"
+    )
     typer.echo(f"Check it: cohortium verify {result['release']}")

@@ -33,8 +33,21 @@ def run_demo(generator: str, epsilon: float, out: Path, seed: int | None, progre
     began = time.monotonic()
     table, schema = demo_data()
     tables = {str(name): part.drop(columns=INSTITUTION) for name, part in table.groupby(INSTITUTION)}
-    privacy = {"epsilon": epsilon, "delta": DELTA, "rows_per_person": 1, "institutions_per_person": INSTITUTIONS_PER_PERSON}
-    study = as_study(schema, list(tables), privacy, {"kind": generator}, None, "clinics-covid-2020", "share a test cohort for triage models")
+    privacy = {
+        "epsilon": epsilon,
+        "delta": DELTA,
+        "rows_per_person": 1,
+        "institutions_per_person": INSTITUTIONS_PER_PERSON,
+    }
+    study = as_study(
+        schema,
+        list(tables),
+        privacy,
+        {"kind": generator},
+        None,
+        "clinics-covid-2020",
+        "share a test cohort for triage models",
+    )
     _fresh(out)
     ledgers = Ledgers(out / "ledgers", "children-tested-2020", Cap(CAP, DELTA))
     release = simulate(study, tables, out / "release", seed=seed, ledgers=ledgers, progress=progress)
@@ -61,14 +74,24 @@ def demo_data() -> tuple[pd.DataFrame, Schema]:
 def _fresh(out: Path) -> None:
     """Remove what an earlier demo left in ``out``; anything else there is refused and stays."""
     if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {"ledgers", "release"}):
-        raise ReleaseError("E_RELEASE_EXISTS", out.name, "it holds something that is not an earlier demo", "Choose another folder with --out.")
+        raise ReleaseError(
+            "E_RELEASE_EXISTS",
+            out.name,
+            "it holds something that is not an earlier demo",
+            "Choose another folder with --out.",
+        )
     shutil.rmtree(out, ignore_errors=True)
 
 
 def _spent(ledgers: Ledgers, institution: str) -> dict[str, Any]:
     with Ledger(ledgers.folder / f"{institution}.sqlite") as ledger:
         spent = ledger.spent(str(ledgers.population), DELTA)
-        return {"institution": institution, "answers": len(ledger.entries()), "epsilon": spent.epsilon, "delta": spent.delta}
+        return {
+            "institution": institution,
+            "answers": len(ledger.entries()),
+            "epsilon": spent.epsilon,
+            "delta": spent.delta,
+        }
 
 
 def compare(real: pd.DataFrame, release: Release, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -76,10 +99,15 @@ def compare(real: pd.DataFrame, release: Release, rng: np.random.Generator) -> l
     anonymous = replace(release.schema, person=None)
     codes, synthetic = (encode(table, anonymous).values for table in (real, release.synthetic))
     apart = rng.permuted(codes, axis=0)
-    halves: list[npt.NDArray[np.int16]] = np.array_split(rng.permutation(codes), 2)
+    half, other = np.array_split(rng.permutation(codes), 2)
     words = {1: "one column", 2: "two columns", 3: "three columns"}
     sizes = release.schema.sizes
     return [
-        {"tables": words[k], "release": tvd(codes, synthetic, sizes, k), "independent": tvd(codes, apart, sizes, k), "real_half": tvd(*halves, sizes, k)}
+        {
+            "tables": words[k],
+            "release": tvd(codes, synthetic, sizes, k),
+            "independent": tvd(codes, apart, sizes, k),
+            "real_half": tvd(half, other, sizes, k),
+        }
         for k in words
     ]

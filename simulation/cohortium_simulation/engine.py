@@ -73,9 +73,7 @@ def _internals() -> _Internals:
 
 def _changed(what: str) -> WireError:
     fix = "Install a version of Flower that cohortium's dependencies allow."
-    return WireError(
-        "E_FLOWER", f"Flower {version('flwr')}", f"it has changed {what}, which this engine needs", fix
-    )
+    return WireError("E_FLOWER", f"Flower {version('flwr')}", f"it has changed {what}, which this engine needs", fix)
 
 
 def _take_identity() -> None:

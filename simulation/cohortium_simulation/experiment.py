@@ -55,13 +55,21 @@ def simulate(
     return load_release(write_release(outcome, Path(out), seed))
 
 
-def run(study: Study, tables: Mapping[str, pd.DataFrame], ledgers: Ledgers, seed: int | None = None, progress: Progress | None = None) -> Outcome:
+def run(
+    study: Study,
+    tables: Mapping[str, pd.DataFrame],
+    ledgers: Ledgers,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> Outcome:
     """The rounds of ``study`` in this process, without a release."""
     from cohortium_simulation.engine import run_in_process
 
     absent = [name for name in study.institution_names if name not in tables]
     if absent:
-        raise FederationError("E_MISSING_INSTITUTION", "tables", f"none for {', '.join(absent)}", "Pass a table for each institution.")
+        raise FederationError(
+            "E_MISSING_INSTITUTION", "tables", f"none for {', '.join(absent)}", "Pass a table for each institution."
+        )
     population = Population(ledgers.population or study.schema.name, ledgers.cap)
     with ExitStack() as stack:
         custodians = {}
@@ -93,11 +101,21 @@ def as_study(
 
 
 def split(
-    data: Path, schema: Schema, institutions: int | None, by: str | None, rng: np.random.Generator, drop_bad_rows: bool = False
+    data: Path,
+    schema: Schema,
+    institutions: int | None,
+    by: str | None,
+    rng: np.random.Generator,
+    drop_bad_rows: bool = False,
 ) -> dict[str, pd.DataFrame]:
     """One table per institution from a file: ``institutions`` random parts, or one for each value of column ``by``."""
     if (institutions is None) == (by is None):
-        raise StudyError("E_PLAN_INVALID", "simulate", "either a number of institutions or a column to split by is needed", "Pass --institutions K or --by COLUMN.")
+        raise StudyError(
+            "E_PLAN_INVALID",
+            "simulate",
+            "either a number of institutions or a column to split by is needed",
+            "Pass --institutions K or --by COLUMN.",
+        )
     wanted = list(dict.fromkeys([*schema.names, *([schema.person] if schema.person else []), *([by] if by else [])]))
     table = read_table(data, wanted, drop_bad_rows=drop_bad_rows)
     if by is not None:

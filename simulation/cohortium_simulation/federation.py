@@ -75,6 +75,4 @@ def _write_table(path: Path, name: str, table: pd.DataFrame) -> None:
         table.to_parquet(path, index=False)
     except (ValueError, TypeError):  # Arrow's errors are ValueErrors and TypeErrors, and quote the cell
         what = "a column holds values of several types"
-        raise InputError(
-            "E_CSV_PARSE", f"table of {name}", what, "Convert it to text or to numbers."
-        ) from None
+        raise InputError("E_CSV_PARSE", f"table of {name}", what, "Convert it to text or to numbers.") from None

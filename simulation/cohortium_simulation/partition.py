@@ -23,9 +23,7 @@ def iid(
 ) -> dict[str, pd.DataFrame]:
     """Persons, or rows where no column says whose they are, dealt out at random and as evenly as can be."""
     if institutions < 1:
-        raise StudyError(
-            "E_PLAN_INVALID", "partition", "there is not even one institution", "Raise the number."
-        )
+        raise StudyError("E_PLAN_INVALID", "partition", "there is not even one institution", "Raise the number.")
     persons = np.arange(len(table)) if person is None else _persons(table, person)
     dealt = rng.permutation(persons.max(initial=-1) + 1) % institutions
     width = max(2, len(str(institutions)))
@@ -43,9 +41,7 @@ def by_column(table: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
     words = [*(category_key(v) or UNKNOWN for v in values), UNKNOWN]  # a missing value has code -1, the last
     distinct = {word: number for number, word in enumerate(sorted(set(words)))}
     if len(distinct) > MAX_INSTITUTIONS + 1:
-        raise StudyError(
-            "E_PLAN_LIMIT", f"column {column!r}", "it has too many values", "Split by another column."
-        )
+        raise StudyError("E_PLAN_LIMIT", f"column {column!r}", "it has too many values", "Split by another column.")
     home = np.array([distinct[word] for word in words])[codes]
     return {name: table[home == i] for i, name in enumerate(_names(distinct)) if (home == i).any()}
 
@@ -59,9 +55,7 @@ def _persons(table: pd.DataFrame, person: str) -> npt.NDArray[np.int64]:
 
 def _check(table: pd.DataFrame, column: str) -> None:
     if column not in table.columns:
-        raise SchemaError(
-            "E_SCHEMA_MISSING", "table", f"there is no column {column!r} to split by", "Name another."
-        )
+        raise SchemaError("E_SCHEMA_MISSING", "table", f"there is no column {column!r} to split by", "Name another.")
 
 
 def _names(words: Iterable[str]) -> list[str]:

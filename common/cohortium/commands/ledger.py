@@ -13,14 +13,18 @@ if TYPE_CHECKING:
     from cohortium.privacy.ledger import Ledger
 
 ledger = typer.Typer(no_args_is_help=True, help="The durable record of every answer ever given.")
-Place = Annotated[Path | None, typer.Option("--ledger", help="A ledger file or a folder of them; by default $COHORTIUM_HOME/ledgers.")]
+Place = Annotated[
+    Path | None, typer.Option("--ledger", help="A ledger file or a folder of them; by default $COHORTIUM_HOME/ledgers.")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @ledger.command()
 def show(
     place: Place = None,
-    delta: Annotated[float | None, typer.Option(help="State epsilon at this delta; by default the smallest that was promised.")] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="State epsilon at this delta; by default the smallest that was promised.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show what every population has spent, in every ledger."""
@@ -38,7 +42,7 @@ def verify(place: Place = None, as_json: Json = False) -> None:
     with guarded(as_json):
         from cohortium.privacy.ledger import Ledger
 
-        checked = []
+        checked: list[dict[str, Any]] = []
         for path in _files(place):
             with Ledger(path) as opened:
                 checked.append({"ledger": path.name, "entries": len(opened.entries()), "head": opened.head()})
@@ -94,5 +98,13 @@ def _print(accounts: list[dict[str, Any]]) -> None:
     for heading in ("ledger", "population", "runs", "answers", "epsilon", "at delta", "last answer"):
         table.add_column(heading, justify="right" if heading in ("runs", "answers", "epsilon", "at delta") else "left")
     for a in accounts:
-        table.add_row(a["ledger"], a["population"], str(a["runs"]), str(a["answers"]), f"{a['epsilon']:.4f}", f"{a['delta']:g}", a["last"])
+        table.add_row(
+            a["ledger"],
+            a["population"],
+            str(a["runs"]),
+            str(a["answers"]),
+            f"{a['epsilon']:.4f}",
+            f"{a['delta']:g}",
+            a["last"],
+        )
     Console().print(table if accounts else "Nothing has been answered yet: there is no ledger.")

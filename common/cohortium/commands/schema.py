@@ -22,16 +22,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 def draft(
     data: Annotated[Path, typer.Argument(help="CSV or Parquet file.")],
     out: Annotated[Path, typer.Option(help="Where to write the proposal.")],
-    target: Annotated[
-        list[str] | None, typer.Option(help="A column to predict; repeat it, or list A,B.")
-    ] = None,
+    target: Annotated[list[str] | None, typer.Option(help="A column to predict; repeat it, or list A,B.")] = None,
     person: Annotated[str | None, typer.Option(help="The column that tells whose row it is.")] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option(help="A column to leave out; repeat it, or list A,B.")
-    ] = None,
-    drop_bad_rows: Annotated[
-        bool, typer.Option(help="Keep malformed rows as missing instead of stopping.")
-    ] = False,
+    drop: Annotated[list[str] | None, typer.Option(help="A column to leave out; repeat it, or list A,B.")] = None,
+    drop_bad_rows: Annotated[bool, typer.Option(help="Keep malformed rows as missing instead of stopping.")] = False,
     force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -47,9 +41,7 @@ def draft(
 def check(
     path: Annotated[Path, typer.Argument(metavar="SCHEMA", help="Schema file.")],
     data: Annotated[Path | None, typer.Option(help="CSV or Parquet file to compare with it.")] = None,
-    drop_bad_rows: Annotated[
-        bool, typer.Option(help="Keep malformed rows as missing instead of stopping.")
-    ] = False,
+    drop_bad_rows: Annotated[bool, typer.Option(help="Keep malformed rows as missing instead of stopping.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check SCHEMA, and how the rows of --data fit it; the counts stay on this screen."""
@@ -69,9 +61,7 @@ def check(
                 }
             )
             return
-        typer.echo(
-            f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}."
-        )
+        typer.echo(f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}.")
         if found:
             _tell_fit(found)
 
@@ -113,9 +103,7 @@ def _tell_draft(proposal: Draft, out: Path, as_json: bool) -> None:
 
     if as_json:
         columns = list(proposal.schema.names)
-        print_json(
-            {"schema": str(out), "columns": columns, "review": [asdict(note) for note in proposal.notes]}
-        )
+        print_json({"schema": str(out), "columns": columns, "review": [asdict(note) for note in proposal.notes]})
         return
     for note in proposal.notes:
         say(f"{note.column!r}: {note.text}")

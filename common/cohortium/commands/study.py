@@ -12,9 +12,6 @@ from cohortium.commands.output import guarded, print_json
 study = typer.Typer(no_args_is_help=True, help="The agreed plan.")
 
 
-
-
-
 @study.command()
 def show(
     path: Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml; its schema lies beside it.")],
@@ -37,14 +34,34 @@ def _print(shown: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
-    console.print(f"[bold]{shown['name']}[/bold]  {shown['digest'][:16]}…  {shown['generator']}, {len(shown['institutions'])} institutions, trust {shown['trust']}")
+    console.print(
+        f"[bold]{shown['name']}[/bold]  {shown['digest'][:16]}…  {shown['generator']}, {len(shown['institutions'])} institutions, trust {shown['trust']}"
+    )
     console.print(f"Promise: epsilon {shown['epsilon']:g}, delta {shown['delta']:g} per person ({shown['unit']}).")
-    console.print(f"Plan:    epsilon {shown['cost']['epsilon']:.4f} by {shown['cost']['method']}; {shown['cost']['check']:.4f} by {shown['cost']['check_method']}.\n")
+    console.print(
+        f"Plan:    epsilon {shown['cost']['epsilon']:.4f} by {shown['cost']['method']}; {shown['cost']['check']:.4f} by {shown['cost']['check_method']}.\n"
+    )
     table = Table(title="What each institution would send")
-    for heading in ("phase", "rounds", "numbers a round", "bytes a round", "noise multiplier", "noise sd", "epsilon alone"):
+    for heading in (
+        "phase",
+        "rounds",
+        "numbers a round",
+        "bytes a round",
+        "noise multiplier",
+        "noise sd",
+        "epsilon alone",
+    ):
         table.add_column(heading, justify="left" if heading == "phase" else "right")
     for p in shown["phases"]:
-        table.add_row(p["name"], str(p["rounds"]), f"{p['numbers']:,}", f"{p['bytes']:,}", f"{p['noise_multiplier']:.3f}", p["noise_words"], f"{p['epsilon']:.3f}")
+        table.add_row(
+            p["name"],
+            str(p["rounds"]),
+            f"{p['numbers']:,}",
+            f"{p['bytes']:,}",
+            f"{p['noise_multiplier']:.3f}",
+            p["noise_words"],
+            f"{p['epsilon']:.3f}",
+        )
     console.print(table)
     for line in shown["buys"]:
         console.print(f"• {line}")

@@ -29,10 +29,19 @@ def read_state(state: bytes, lengths: Mapping[str, int]) -> dict[str, FloatArray
     try:
         tensors = load(state)
     except (SafetensorError, KeyError, ValueError):
-        raise WireError("E_STATE_SHAPE", "model state", "it is not in safetensors format", "Update the coordinator.") from None
+        raise WireError(
+            "E_STATE_SHAPE", "model state", "it is not in safetensors format", "Update the coordinator."
+        ) from None
     shapes = {name: (t.dtype, t.shape) for name, t in tensors.items()}
     if shapes != {name: (np.dtype(np.float32), (n,)) for name, n in lengths.items()}:
-        raise WireError("E_STATE_SHAPE", "model state", "its tensors are not those of the study's model", "Update the coordinator.")
+        raise WireError(
+            "E_STATE_SHAPE", "model state", "its tensors are not those of the study's model", "Update the coordinator."
+        )
     if not all(np.isfinite(t).all() for t in tensors.values()):
-        raise WireError("E_STATE_INVALID", "model state", "it has values that are not finite", "Restart the study from its last good round.")
+        raise WireError(
+            "E_STATE_INVALID",
+            "model state",
+            "it has values that are not finite",
+            "Restart the study from its last good round.",
+        )
     return {name: tensors[name] for name in lengths}

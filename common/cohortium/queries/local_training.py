@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from cohortium.coins import Coins, happens
 from cohortium.encoding import Codes
-from cohortium.errors import StudyError, WireError
+from cohortium.errors import StudyError
 from cohortium.noise import Bounded, Noised, Scales, add_noise, noise_multiplier
 from cohortium.persons import at_most
 from cohortium.privacy.accounting import Events, Gaussian
@@ -52,7 +52,7 @@ class LocalTraining:
 
     sizes, order: the network (neural/made.py). sampling_rate: a person's chance to be in a step's sample.
     clip: largest L2 norm of a person's gradient.
-    state: flat parameters and learning rate (safetensors), from the coordinator.
+    state: flat parameters, learning rate and the cells' noised shares (safetensors), from the coordinator.
 
     Formal guarantee. Each step is a Gaussian mechanism on a Poisson sample of persons: a person's rows, m at the most,
     contribute an integer vector of norm at most ``clip_units`` (by the triangle inequality over the rows), checked in
@@ -72,9 +72,19 @@ class LocalTraining:
     def __post_init__(self) -> None:
         good = self.steps >= 1 and 0 < self.sampling_rate <= 1
         if not (good and MIN_CLIP <= self.clip <= MAX_CLIP and self.rows_per_person >= 1):
-            raise StudyError("E_PLAN_PRIVACY", "local training", "steps, sampling rate, clip or rows per person is out of range", "Correct the study.")
+            raise StudyError(
+                "E_PLAN_PRIVACY",
+                "local training",
+                "steps, sampling rate, clip or rows per person is out of range",
+                "Correct the study.",
+            )
         if len(self.sizes) > MAX_COLUMNS:
-            raise StudyError("E_PLAN_LIMIT", "local training", f"the schema has {len(self.sizes)} columns, allowed are {MAX_COLUMNS}", "Declare fewer columns, or use another generator.")
+            raise StudyError(
+                "E_PLAN_LIMIT",
+                "local training",
+                f"the schema has {len(self.sizes)} columns, allowed are {MAX_COLUMNS}",
+                "Declare fewer columns, or use another generator.",
+            )
 
     @cached_property
     def model(self) -> Made:
@@ -86,7 +96,7 @@ class LocalTraining:
 
     @property
     def _lengths(self) -> dict[str, int]:
-        return {"parameters": self.model.parameters, "rate": 1}
+        return {"parameters": self.model.parameters, "rate": 1, "means": self.model.cells}
 
     @property
     def width(self) -> int:
@@ -141,13 +151,16 @@ class LocalTraining:
 
         state = read_state(self.state, self._lengths)
         rate = float(state["rate"][0])
+        means = torch.tensor(state["means"], dtype=torch.float64, device=self.model.device)
         begin = parameters = torch.tensor(state["parameters"], dtype=torch.float64, device=self.model.device)
         units = self.clip_units(multiplier)
         for _ in range(self.steps):
             summed = self._step_sum(people, parameters, units, coins)
             noised = add_noise(Bounded(summed, float(units), self.scales(len(summed))), multiplier, coins)
-            gradient = torch.tensor(noised.values, device=parameters.device) * (self.clip / units / (self.sampling_rate * persons))
-            parameters = parameters - rate * gradient
+            gradient = torch.tensor(noised.values, dtype=torch.float64, device=parameters.device) * (
+                self.clip / units / (self.sampling_rate * persons)
+            )
+            parameters = parameters - rate * self.model.centred(gradient, means)
         moved: FloatArray = (parameters - begin).cpu().numpy()
         return moved
 
@@ -163,7 +176,13 @@ class LocalTraining:
         return total.to(torch.int64).cpu().numpy()
 
     def describe(self) -> dict[str, Any]:
-        return {"kind": self.kind, "steps": self.steps, "sampling_rate": self.sampling_rate, "clip": self.clip, "parameters": self.model.parameters}
+        return {
+            "kind": self.kind,
+            "steps": self.steps,
+            "sampling_rate": self.sampling_rate,
+            "clip": self.clip,
+            "parameters": self.model.parameters,
+        }
 
 
 class _People:
@@ -186,7 +205,9 @@ class _People:
             yield self.values[rows[part]], owners[part] - first
 
 
-def clipped_sum(model: Made, parameters: torch.Tensor, codes: torch.Tensor, owners: torch.Tensor, clip: float, units: int) -> torch.Tensor:
+def clipped_sum(
+    model: Made, parameters: torch.Tensor, codes: torch.Tensor, owners: torch.Tensor, clip: float, units: int
+) -> torch.Tensor:
     """(parameters,) float64 holding exact integers: the sum over persons of their clipped gradients on the grid.
 
     owners: (rows,) int64, the person of each row. A row's gradient is error ⊗ one-hot, so rounding the error rounds

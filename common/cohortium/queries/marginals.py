@@ -49,13 +49,22 @@ class Marginals:
 
     def __post_init__(self) -> None:
         ordered = all(1 <= len(t) <= MAX_ORDER and list(t) == sorted(set(t)) for t in self.tables)
-        known = all(0 <= t[0] and t[-1] < len(self.sizes) for t in self.tables)
+        known = all(t[0] >= 0 and t[-1] < len(self.sizes) for t in self.tables)
         if not (self.tables and ordered and known) or len(set(self.tables)) < len(self.tables):
-            raise StudyError("E_PLAN_LIMIT", "marginals", "a table is not one to three different columns", "Correct the tables.")
+            raise StudyError(
+                "E_PLAN_LIMIT", "marginals", "a table is not one to three different columns", "Correct the tables."
+            )
         if len(self.weights) != len(self.tables) or not all(math.isfinite(w) and w > 0 for w in self.weights):
-            raise StudyError("E_PLAN_PRIVACY", "marginals", "every table needs a positive weight", "Correct the weights.")
+            raise StudyError(
+                "E_PLAN_PRIVACY", "marginals", "every table needs a positive weight", "Correct the weights."
+            )
         if self.width > MAX_WIDTH:
-            raise StudyError("E_PLAN_LIMIT", "marginals", f"the tables have {self.width} cells, allowed are {MAX_WIDTH}", "Declare fewer bins, or fewer targets.")
+            raise StudyError(
+                "E_PLAN_LIMIT",
+                "marginals",
+                f"the tables have {self.width} cells, allowed are {MAX_WIDTH}",
+                "Declare fewer bins, or fewer targets.",
+            )
 
     def shape(self, table: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(self.sizes[j] for j in table)
@@ -94,7 +103,9 @@ class Marginals:
 
     def contribute(self, codes: Codes, coins: Coins) -> Bounded:
         """The bounded counts, un-noised."""
-        return Bounded(self.grid * self._count(at_most(codes, self.rows_per_person, coins)), self.sensitivity, self.scales)
+        return Bounded(
+            self.grid * self._count(at_most(codes, self.rows_per_person, coins)), self.sensitivity, self.scales
+        )
 
     def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
         return add_noise(self.contribute(codes, coins), multiplier, coins)
@@ -109,7 +120,7 @@ class Marginals:
 
     def _cells(self, block: IntArray, table: tuple[int, ...]) -> IntArray:
         """(rows,) position of each row's cell in the table, the last column running fastest."""
-        cells = block[table[0]]
+        cells: IntArray = block[table[0]]
         for j in table[1:]:
             cells = cells * self.sizes[j] + block[j]
         return cells
@@ -121,7 +132,11 @@ class Marginals:
 
     def describe(self) -> dict[str, Any]:
         orders = {k: sum(len(t) == k for t in self.tables) for k in (1, 2, 3)}
-        return {"kind": self.kind, "tables": len(self.tables), "tables_by_columns": {k: n for k, n in orders.items() if n}}
+        return {
+            "kind": self.kind,
+            "tables": len(self.tables),
+            "tables_by_columns": {k: n for k, n in orders.items() if n},
+        }
 
 
 def fitted_to_grid(query: Marginals, multiplier: float, units: float = 64.0) -> Marginals:

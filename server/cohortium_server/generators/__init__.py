@@ -80,6 +80,11 @@ def generator_class(kind: str) -> type[Generator]:
     """The installed generator of a kind; StudyError E_GENERATOR names the ones there are."""
     found = {e.name: e for e in entry_points(group="cohortium.generators")}
     if kind not in found:
-        raise StudyError("E_GENERATOR", "generator.kind", f"no generator {kind!r} is installed", f"Installed are {', '.join(sorted(found))}.")
+        raise StudyError(
+            "E_GENERATOR",
+            "generator.kind",
+            f"no generator {kind!r} is installed",
+            f"Installed are {', '.join(sorted(found))}.",
+        )
     loaded: type[Generator] = found[kind].load()
     return loaded

@@ -23,7 +23,7 @@ from cohortium_server.generators.tables import measured_tables, noised_rows
 
 FloatArray = npt.NDArray[np.float64]
 NOISE_STEP = 0.03  # how far the noise of one of 200 steps may move a parameter (docs/generators.md)
-LARGEST_RATE = 200.0  # of clip-normalised gradients
+LARGEST_RATE = 4.0  # at which the steps of a logistic regression are stable
 MEMORY = 0.95  # of the average over steps that is released instead of the last parameters
 OVERSAMPLING = 8  # rows drawn for one that is kept under conditions
 
@@ -45,7 +45,11 @@ class Autoregressive:
             return self._columns.query
         if self._round == self._training.rounds:
             return None
-        state = {"parameters": self._parameters, "rate": np.array([self._rate()])}
+        state = {
+            "parameters": self._parameters,
+            "rate": np.array([self._rate()]),
+            "means": np.concatenate(self._shares()),
+        }
         return self._training.query.with_state(write_state(state))
 
     def tell(self, total: Sum) -> None:
@@ -65,11 +69,13 @@ class Autoregressive:
 
     def _start(self) -> FloatArray:
         """Independent columns, as noised: log proportions as biases, no weights."""
-        biases = []
-        for table in self._measured:
-            shares = np.maximum(table.counts, max(0.5, table.sigma)) / self.rows
-            biases.append(np.log(shares) - np.log(shares).mean())
+        biases = [np.log(shares) - np.log(shares).mean() for shares in self._shares()]
         return np.concatenate([np.zeros(self._model.weights), *biases])
+
+    def _shares(self) -> list[FloatArray]:
+        """Every column's noised distribution, positive and summing to one."""
+        counts = [np.maximum(table.counts, max(0.5, table.sigma)) for table in self._measured]
+        return [c / c.sum() for c in counts]
 
     def _rate(self) -> float:
         """The learning rate at which one step's noise moves a parameter by NOISE_STEP, falling at the end.
@@ -79,8 +85,8 @@ class Autoregressive:
         phase: Phase = self._training
         steps = phase.rounds * self._query.steps
         noise = phase.multiplier * math.sqrt(len(self._study.institutions)) / (self._query.sampling_rate * self.rows)
-        rate = min(LARGEST_RATE, NOISE_STEP * math.sqrt(200 / steps) / noise)
-        return rate / self._query.clip * min(1.0, 1.5 * (1 - self._round / phase.rounds))
+        rate = min(LARGEST_RATE, NOISE_STEP * math.sqrt(200 / steps) / (noise * self._query.clip))
+        return rate * min(1.0, 1.5 * (1 - self._round / phase.rounds))
 
     @property
     def rows(self) -> int:
@@ -92,7 +98,8 @@ class Autoregressive:
 
     def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
         """Column by column, from a Sobol sequence. Under conditions by importance resampling: conditioned columns
-        keep to their cells, and rows are kept with the chance that the model had of drawing them so by itself."""
+        keep to their cells, and rows are kept with the chance that the model had of drawing them so by itself.
+        """
         conditions = {j: torch.tensor(cells) for j, cells in allowed.items()}
         needed = rows * (OVERSAMPLING if conditions else 1)
         codes, weights = [], []
@@ -110,8 +117,18 @@ class Autoregressive:
     def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
         generator = cls(study)
         parameters = tensors.get("parameters")
-        if parameters is None or set(tensors) != {"parameters"} or parameters.shape != generator._average.shape or not np.isfinite(parameters).all():
-            raise ReleaseError("E_RELEASE_TOUCHED", "model.safetensors", "it does not hold this study's model", "Get the release again.")
+        if (
+            parameters is None
+            or set(tensors) != {"parameters"}
+            or parameters.shape != generator._average.shape
+            or not np.isfinite(parameters).all()
+        ):
+            raise ReleaseError(
+                "E_RELEASE_TOUCHED",
+                "model.safetensors",
+                "it does not hold this study's model",
+                "Get the release again.",
+            )
         generator._average = parameters.astype(np.float64)
         return generator
 
@@ -120,4 +137,5 @@ def _resampled(log_weights: FloatArray, rows: int, rng: np.random.Generator) -> 
     """(rows,) positions, each in proportion to its weight, by systematic resampling."""
     weights = np.exp(log_weights - log_weights.max())
     places = (np.arange(rows) + rng.random()) / rows * weights.sum()
-    return np.minimum(np.searchsorted(np.cumsum(weights), places, side="right"), len(weights) - 1)
+    chosen: npt.NDArray[np.int64] = np.searchsorted(np.cumsum(weights), places, side="right")
+    return np.minimum(chosen, len(weights) - 1)

@@ -47,13 +47,17 @@ class _Goal:
     weights: torch.Tensor
 
 
-def fit(sizes: Sequence[int], tables: Sequence[Table], components: int, seed: int | None, device: str, progress: Progress) -> npt.NDArray[np.float32]:
+def fit(
+    sizes: Sequence[int], tables: Sequence[Table], components: int, seed: int | None, device: str, progress: Progress
+) -> npt.NDArray[np.float32]:
     """(components, cells) float32 logits whose tables are as close to the noised ones as the truth would be.
 
     Squared error weighted by the noise's precision; Adam from the noised single columns; it ends where the loss
     reaches STOP times its expectation under the truth, so that noise is not fitted, or after MOST steps.
     """
-    goals = [_goal(sizes, tables, t, device) for t in sorted({t.crossed for t in tables if len(t.columns) > 1}, key=str)]
+    goals = [
+        _goal(sizes, tables, t, device) for t in sorted({t.crossed for t in tables if len(t.columns) > 1}, key=str)
+    ]
     alone = _singles(sizes, tables)
     truth = _expected_loss(tables)
     generator = torch.Generator().manual_seed(np.random.default_rng(seed).integers(2**62).item())
@@ -78,7 +82,7 @@ def fit(sizes: Sequence[int], tables: Sequence[Table], components: int, seed: in
 
 
 def _softmax(logits: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
-    return torch.cat([F.softmax(block, 1) for block in logits.split(list(sizes), 1)], 1)
+    return torch.cat([F.softmax(block, 1) for block in torch.split(logits, list(sizes), 1)], 1)
 
 
 def _loss(p: torch.Tensor, sizes: Sequence[int], goals: Sequence[_Goal], singles: Sequence[Table]) -> torch.Tensor:
@@ -129,7 +133,13 @@ def _singles(sizes: Sequence[int], tables: Sequence[Table]) -> list[FloatArray]:
     return alone
 
 
-def draw(logits: npt.NDArray[np.float32], sizes: Sequence[int], rows: int, rng: np.random.Generator, allowed: Mapping[int, npt.NDArray[np.bool_]]) -> npt.NDArray[np.int16]:
+def draw(
+    logits: npt.NDArray[np.float32],
+    sizes: Sequence[int],
+    rows: int,
+    rng: np.random.Generator,
+    allowed: Mapping[int, npt.NDArray[np.bool_]],
+) -> npt.NDArray[np.int16]:
     """(rows, columns) codes. Components are picked evenly, their columns by a Sobol sequence: less error than chance.
 
     Under conditions the components are re-weighted by Bayes' rule, P(b | condition) ∝ the product of their chances of
@@ -147,7 +157,9 @@ def draw(logits: npt.NDArray[np.float32], sizes: Sequence[int], rows: int, rng: 
     return rng.permutation(codes)
 
 
-def _conditioned(logits: npt.NDArray[np.float32], sizes: Sequence[int], allowed: Mapping[int, npt.NDArray[np.bool_]]) -> tuple[list[FloatArray], FloatArray]:
+def _conditioned(
+    logits: npt.NDArray[np.float32], sizes: Sequence[int], allowed: Mapping[int, npt.NDArray[np.bool_]]
+) -> tuple[list[FloatArray], FloatArray]:
     """Per column the (components, cells) running chances of its allowed cells, and the components' weights."""
     ladders, log_weight = [], np.zeros(len(logits))
     for j, block in enumerate(np.split(logits.astype(np.float64), np.cumsum(sizes)[:-1], axis=1)):

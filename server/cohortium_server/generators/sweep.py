@@ -36,7 +36,9 @@ class Sweep:
         assert isinstance(total.query, Marginals)  # noqa: S101 - what was asked
         self._measured = measured_tables(total)
         rows, targets = self.rows, self._study.target_indices
-        tables = [Table(m.columns, m.counts / rows, m.sigma / rows, crossing(m.columns, targets)) for m in self._measured]
+        tables = [
+            Table(m.columns, m.counts / rows, m.sigma / rows, crossing(m.columns, targets)) for m in self._measured
+        ]
         chosen = self._study.generator
         components = chosen.components if isinstance(chosen, SweepPlan) else 0
         self._logits = fit(self._study.schema.sizes, tables, components, self._seed, best_device(), self._progress)
@@ -61,10 +63,19 @@ class Sweep:
     def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
         logits = tensors.get("logits")
         width = sum(study.schema.sizes)
-        if logits is None or set(tensors) != {"logits"} or logits.ndim != 2 or logits.shape[1] != width or not np.isfinite(logits).all():
-            raise ReleaseError("E_RELEASE_TOUCHED", "model.safetensors", "it does not hold this study's mixture", "Get the release again.")
+        if (
+            logits is None
+            or set(tensors) != {"logits"}
+            or logits.ndim != 2
+            or logits.shape[1] != width
+            or not np.isfinite(logits).all()
+        ):
+            raise ReleaseError(
+                "E_RELEASE_TOUCHED",
+                "model.safetensors",
+                "it does not hold this study's mixture",
+                "Get the release again.",
+            )
         generator = cls(study)
         generator._logits = logits.astype(np.float32)
         return generator
-
-

@@ -56,7 +56,9 @@ class Release:
     def generator(self) -> Generator:
         from safetensors.numpy import load_file
 
-        return generator_class(self.study.generator.kind).from_tensors(self.study, load_file(self.path / "model.safetensors"))
+        return generator_class(self.study.generator.kind).from_tensors(
+            self.study, load_file(self.path / "model.safetensors")
+        )
 
     def sample(self, rows: int, where: Where | None = None, seed: int | None = None) -> pd.DataFrame:
         """Exactly ``rows`` new synthetic rows; under ``where`` each row keeps to the values it names.
@@ -108,7 +110,9 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
 def _new_folder(out: Path) -> Iterator[Path]:
     """A folder beside ``out`` that takes its place when everything is in it."""
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ReleaseError("E_RELEASE_EXISTS", out.name, "it holds something that is not a release", "Choose another folder.")
+        raise ReleaseError(
+            "E_RELEASE_EXISTS", out.name, "it holds something that is not a release", "Choose another folder."
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     folder.chmod(0o755)
@@ -126,7 +130,11 @@ def _write_model(folder: Path, outcome: Outcome) -> None:
 
     tensors = {k: np.ascontiguousarray(v) for k, v in outcome.generator.tensors().items()}
     save_file(tensors, folder / "model.safetensors")
-    described = {"kind": outcome.study.generator.kind, "tensors": {k: list(v.shape) for k, v in tensors.items()}, "rows": outcome.generator.rows}
+    described = {
+        "kind": outcome.study.generator.kind,
+        "tensors": {k: list(v.shape) for k, v in tensors.items()},
+        "rows": outcome.generator.rows,
+    }
     (folder / "model.json").write_bytes(canonical_json(described))
 
 
@@ -175,7 +183,17 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
 
     provenance = {"study digest": outcome.study.digest, "run": outcome.run, **software()}
     measured: Sequence[Measured] = outcome.generator.measured
-    return render_report(Facts(outcome.study, outcome.plan, synthetic, tuple(measured), outcome.generator.rows, verdict.criteria, provenance))
+    return render_report(
+        Facts(
+            outcome.study,
+            outcome.plan,
+            synthetic,
+            tuple(measured),
+            outcome.generator.rows,
+            verdict.criteria,
+            provenance,
+        )
+    )
 
 
 __all__ = ["Release", "load_release", "verify", "write_release"]

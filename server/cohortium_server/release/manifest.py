@@ -25,7 +25,12 @@ _DOMAIN = b"cohortium release manifest 1\n"
 
 def write_manifest(folder: Path, statement: dict[str, Any], key: Ed25519PrivateKey) -> None:
     """Sign ``statement`` together with the digests of all files now in ``folder``."""
-    body = {**statement, "format": FORMAT, "key": public_text(key), "files": {p.name: _fingerprint(p) for p in sorted(folder.iterdir())}}
+    body = {
+        **statement,
+        "format": FORMAT,
+        "key": public_text(key),
+        "files": {p.name: _fingerprint(p) for p in sorted(folder.iterdir())},
+    }
     signature = key.sign(_DOMAIN + canonical_json(body)).hex()
     (folder / MANIFEST).write_bytes(canonical_json({**body, "signature": signature}))
 
@@ -49,7 +54,9 @@ def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
 def _signed(folder: Path, key: str | None) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise ReleaseError("E_RELEASE_NOT_FOUND", folder.name, "there is no manifest.json", "Give the folder of a release.")
+        raise ReleaseError(
+            "E_RELEASE_NOT_FOUND", folder.name, "there is no manifest.json", "Give the folder of a release."
+        )
     data = path.read_bytes()
     try:
         manifest = json.loads(data)

@@ -154,9 +154,7 @@ def _asked(phase: Phase) -> str:
         case Marginals() as query:
             orders = sorted({len(t) for t in query.tables})
             parts = [(sum(len(t) == k for t in query.tables), k) for k in orders]
-            return "counts: " + ", ".join(
-                f"{_plural(n, 'table')} of {_plural(k, 'column')}" for n, k in parts
-            )
+            return "counts: " + ", ".join(f"{_plural(n, 'table')} of {_plural(k, 'column')}" for n, k in parts)
         case LocalTraining() as query:
             steps = _plural(query.steps, "training step")
             return f"{steps} a round, each on a random {_percent(query.sampling_rate)} of the persons"
@@ -283,9 +281,7 @@ class _ColumnView:
 def _column_view(facts: Facts, j: int) -> _ColumnView:
     column, shares = facts.study.schema.columns[j], _shares(facts, (j,))
     cells, estimate = _cells(column, shares), _estimate(facts, (j,))
-    rows = [
-        _Row(label, share) for label, share in zip(cells.labels, cells.grouped(shares).tolist(), strict=True)
-    ]
+    rows = [_Row(label, share) for label, share in zip(cells.labels, cells.grouped(shares).tolist(), strict=True)]
     inside = (0, 0)
     if estimate is not None:
         noised = cells.grouped(estimate.shares).tolist()
@@ -316,9 +312,7 @@ def _estimate(facts: Facts, columns: Columns) -> _Estimate | None:
         weighted, precision = weighted + weight * counts, precision + weight
     if precision == 0:
         return None
-    return _Estimate(
-        weighted / precision / facts.rows_measured, 1 / math.sqrt(precision) / facts.rows_measured
-    )
+    return _Estimate(weighted / precision / facts.rows_measured, 1 / math.sqrt(precision) / facts.rows_measured)
 
 
 def _coverage(views: Sequence[_ColumnView]) -> tuple[int, int]:
@@ -372,9 +366,7 @@ def _group_label(column: Column, group: Sequence[int], ends: Sequence[tuple[str,
     if group[0] >= bins:
         return f"exactly {first}"
     if isinstance(column, Datetime):
-        last = (
-            last.removeprefix(first[:11]) if first[:10] == last[:10] != last else last.removeprefix(first[:5])
-        )
+        last = last.removeprefix(first[:11]) if first[:10] == last[:10] != last else last.removeprefix(first[:5])
     return first if ends[group[0]][0] == ends[group[-1]][1] else f"{first} to {last}"
 
 
@@ -405,9 +397,7 @@ def _grid_moment(column: Datetime, index: int) -> str:
     moment = column.lower + timedelta(seconds=index * SECONDS[column.resolution])
     if column.resolution == "day" and not (column.lower.hour or column.lower.minute or column.lower.second):
         return moment.date().isoformat()
-    return moment.isoformat(
-        " ", "seconds" if column.resolution == "second" or column.lower.second else "minutes"
-    )
+    return moment.isoformat(" ", "seconds" if column.resolution == "second" or column.lower.second else "minutes")
 
 
 # Pairs: differences beyond the noise, or associations of the synthetic rows alone
@@ -602,9 +592,7 @@ def _differences_map(names: Sequence[str], pairs: Sequence[_Pair]) -> Markup:
     values = {(p.columns[1], p.columns[0]): p.beyond for p in pairs} | {p.columns: p.noise for p in pairs}
     top = max(pairs, key=lambda p: p.beyond)
     first, second = (names[j] for j in top.columns)
-    words = (
-        f"Map of {len(pairs)} pairs. Furthest beyond noise, {_percent(top.beyond)}: {first} with {second}."
-    )
+    words = f"Map of {len(pairs)} pairs. Furthest beyond noise, {_percent(top.beyond)}: {first} with {second}."
     return _matrix(names, values, min(1.0, max(0.01, *values.values())), words, 100, 1)
 
 
@@ -675,9 +663,7 @@ def _cell_labels(cells: tuple[_Cells, _Cells], left: float, width: float, height
     return drawn
 
 
-def _tile(
-    x: float, y: float, width: float, height: float, *inside: str, class_: str, strength: float = 1.0
-) -> Markup:
+def _tile(x: float, y: float, width: float, height: float, *inside: str, class_: str, strength: float = 1.0) -> Markup:
     place = {"x": x + 0.4, "y": y + 0.4, "width": width - 0.8, "height": height - 0.8}
     return _element("rect", *inside, class_=class_, fill_opacity=min(1.0, strength), **place)
 
@@ -848,7 +834,8 @@ _PAGE = (
 <div class="two">
 <section aria-labelledby="is"><h3 id="is">What this table is</h3>
 <ul>
-<li>Synthetic. A generator of the kind “{{ study.generator.kind }}” drew every row from noised statistics.</li>
+<li>Synthetic. A generator of the kind “{{ study.generator.kind }}” drew every row from noised
+statistics.</li>
 <li>Differentially private: the promise below holds for every person, whatever else is known about them.</li>
 <li>Made for developing and testing. How near it is to the real tables, as far as that can be told without
 them, is shown below.</li>
@@ -903,8 +890,8 @@ looser bound, may not contradict it.</caption>
 {{ row("promised at most", ["%.4f" | format(privacy.epsilon), privacy.delta | small], [1]) }}
 </tbody></table>
 </div></div>
-<p class="note" id="phases">What was asked of each institution, phase by phase. Only these noised whole numbers
-left it.</p>
+<p class="note" id="phases">What was asked of each institution, phase by phase. Only these noised whole
+numbers left it.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Phases">
 <table class="broad" aria-describedby="phases">
 {{ heads(["phase", "asked", "rounds", "numbers a round", "sent in all", "noise (standard deviation)",
@@ -917,9 +904,9 @@ left it.</p>
 </tbody></table></div>
 
 <h2 id="columns">Single columns</h2>
-<p>Bars are the released synthetic rows. Dots are what the institutions measured together, with noise. The line
-through a dot reaches 1.96 standard deviations of that noise either way, so it holds the real share in about
-95 of 100 cases. Noise can push a dot below zero.</p>
+<p>Bars are the released synthetic rows. Dots are what the institutions measured together, with noise. The
+line through a dot reaches 1.96 standard deviations of that noise either way, so it holds the real share in
+about 95 of 100 cases. Noise can push a dot below zero.</p>
 {% if coverage[1] %}
 <p>The synthetic share lies within that line for <strong>{{ coverage[0] | number }} of
 {{ coverage[1] | number }} cells</strong> ({{ (coverage[0] / coverage[1]) | percent }}). If the synthetic
@@ -965,17 +952,17 @@ shares were the real ones, about 95\u202f% would.</p>
 <h2 id="pairs">Pairs of columns</h2>
 {% if pairs.measured %}
 <p>For each pair, the difference is the total variation distance between the synthetic table and the noised
-one: the share of rows one would have to move to make them equal. Noise alone makes two equal tables differ. So
-each difference stands beside what noise alone would give on average, and what is left after subtracting that is
-<em>beyond noise</em>.</p>
+one: the share of rows one would have to move to make them equal. Noise alone makes two equal tables differ.
+So each difference stands beside what noise alone would give on average, and what is left after subtracting
+that is <em>beyond noise</em>.</p>
 <p>On average over {{ pairs.measured | number }} of {{ pairs.all | plural("pair") }} the difference is
 <strong>{{ pairs.difference | percent }}</strong>; noise alone would give {{ pairs.noise | percent }}. Two
-limits: differences much smaller than the noise cannot be seen here, and the generator was fitted to these same
-noised tables, so a small value does not prove that the real tables are as near.</p>
+limits: differences much smaller than the noise cannot be seen here, and the generator was fitted to these
+same noised tables, so a small value does not prove that the real tables are as near.</p>
 {% if pairs.drowned %}
-<p>For <strong>{{ pairs.drowned | plural("pair") }} noise alone would give more than 50\u202f%</strong>: too many
-cells for this many rows and this much noise, so this check says nothing there. Noised counts may be negative, so
-a distance may pass 100\u202f%.</p>
+<p>For <strong>{{ pairs.drowned | plural("pair") }} noise alone would give more than 50\u202f%</strong>:
+too many cells for this many rows and this much noise, so this check says nothing there. Noised counts may be
+negative, so a distance may pass 100\u202f%.</p>
 {% endif %}
 <figure>
 <figcaption><b>Below the diagonal: beyond noise. Above it: what noise alone would give.</b>
@@ -1009,8 +996,8 @@ w.place, w.synthetic | percent, [w.measured | percent, w.within | percent] | joi
 <div class="cards">
 {% for w in pairs.worst %}
 <figure>
-<figcaption><b>{{ w.names | join(" and ") }}</b>{{ w.names[0] }} downwards, {{ w.names[1] }} across. The stronger
-the colour, the more rows.</figcaption>
+<figcaption><b>{{ w.names | join(" and ") }}</b>{{ w.names[0] }} downwards, {{ w.names[1] }} across. The
+stronger the colour, the more rows.</figcaption>
 {{ w.drawing }}
 </figure>
 {% endfor %}
@@ -1019,9 +1006,9 @@ the colour, the more rows.</figcaption>
 <p>The table has one column, and so no pairs.</p>
 {% else %}
 <p>This generator asked for no pairs of columns, so nothing measured tells how the real pairs look. The map
-shows the <strong>synthetic rows only</strong>: how strongly two columns go together in them, as Cramér's V from
-0 (not at all) to 1 (one tells the other), corrected for chance. Whether the real columns do the same, it cannot
-say.</p>
+shows the <strong>synthetic rows only</strong>: how strongly two columns go together in them, as Cramér's V
+from 0 (not at all) to 1 (one tells the other), corrected for chance. Whether the real columns do the same, it
+cannot say.</p>
 <figure>
 <figcaption><b>Associations in the synthetic rows (not compared with anything real)</b>
 Cramér's V. Columns of many cells are taken in the bars drawn above.
@@ -1057,8 +1044,8 @@ The gate looks at the plan, the noised tables and the synthetic rows, never at a
 {% endif %}
 
 <h2 id="provenance">Provenance</h2>
-<p>Anybody who has the release folder can check, without a network, that no file of it was changed since it was
-signed:</p>
+<p>Anybody who has the release folder can check, without a network, that no file of it was changed since it
+was signed:</p>
 <p><code>cohortium verify RELEASE</code></p>
 <p class="note">The check covers this report too. Add <code>--key</code> with the coordinator's public key,
 received by another way, to check who signed.</p>

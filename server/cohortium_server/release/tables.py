@@ -15,7 +15,9 @@ from cohortium.schema import FORMULA_STARTS
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV or Parquet file, by its suffix, whole or not at all. InputError for another suffix or no folder."""
     if path.suffix not in (".csv", ".parquet"):
-        raise InputError("E_INPUT_NOT_FOUND", path.name, "the file's name ends neither in .csv nor in .parquet", "Rename it.")
+        raise InputError(
+            "E_INPUT_NOT_FOUND", path.name, "the file's name ends neither in .csv nor in .parquet", "Rename it."
+        )
     if not path.parent.is_dir():
         raise InputError("E_INPUT_NOT_FOUND", path.name, "its folder does not exist", "Make the folder first.")
     handle, partial = tempfile.mkstemp(suffix=path.suffix, dir=path.parent)

@@ -1,0 +1,301 @@
+"""Epsilon against independent computations: integrals, and a privacy loss distribution of our own.
+
+``true_epsilon`` brackets the truth: losses rounded down give a lower bound, losses rounded up an upper one. It shares
+no code with the product or with dp_accounting.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate, special, stats
+
+from cohortium.errors import AccountingError, StudyError
+from cohortium.plan import plan
+from cohortium.privacy import accounting
+from cohortium.privacy.accounting import (
+    FREE,
+    MAX_DELTA,
+    MIN_DELTA,
+    RESERVE,
+    Gaussian,
+    calibrate,
+    cost,
+    gaussian_delta,
+    gaussian_epsilon,
+    merged,
+    pld_epsilon,
+    rdp_epsilon,
+    repeated,
+    total_mu,
+)
+from cohortium.study import Autoregressive, Study
+
+
+def integrated_delta(mu: float, epsilon: float) -> float:
+    """The hockey-stick divergence of N(mu, 1) from N(0, 1) as an integral."""
+
+    def excess(x: float) -> float:
+        return float(stats.norm.pdf(x - mu) - math.exp(epsilon) * stats.norm.pdf(x))
+
+    start = epsilon / mu + mu / 2
+    value, _ = integrate.quad(excess, start, start + mu + 40, epsabs=0, epsrel=1e-11, limit=500)
+    return float(value)
+
+
+def true_epsilon(events: Iterable[Gaussian], delta: float, guess: float) -> tuple[float, float]:
+    """A lower and an upper bound on the smallest epsilon, over adding and removing a person."""
+    events = list(events)
+    width = 1e-3 * guess / sum(e.count for e in events)
+    cells = 1 << math.ceil(math.log2(16 * (guess + 1e-3) / width))
+    both = [_one_way(events, delta, width, cells, adding) for adding in (False, True)]
+    return max(low for low, _ in both), max(high for _, high in both)
+
+
+def _one_way(events: list[Gaussian], delta: float, width: float, cells: int, adding: bool) -> tuple[float, float]:
+    places = np.arange(cells) - cells // 2
+    chances = np.ones(cells // 2 + 1, complex)
+    for e in events:
+        edges = np.append(places, places[-1] + 1) * width
+        mass = np.diff(_below(edges, e, adding))  # of losses in [edge, next edge)
+        chances = chances * np.fft.rfft(np.fft.ifftshift(mass)) ** e.count
+    mass = np.fft.fftshift(np.fft.irfft(chances, cells))
+    up = sum(e.count for e in events)  # as many times a loss was rounded down by less than one cell
+    return _solve(mass, places * width, delta), _solve(mass, (places + up) * width, delta)
+
+
+def _below(loss: np.ndarray, e: Gaussian, adding: bool) -> np.ndarray:
+    """Chance that one step's privacy loss is below ``loss``."""
+    q, z = e.sampling_rate, e.noise_multiplier
+    if adding:  # outputs without the person, loss log(without / with)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x = z**2 * np.log((np.expm1(-loss) + q) / q) + 0.5
+        return np.where(np.expm1(-loss) + q > 0, stats.norm.sf(x / z), 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = z**2 * np.log((np.expm1(loss) + q) / q) + 0.5
+    cdf = (1 - q) * special.ndtr(x / z) + q * special.ndtr((x - 1) / z)
+    return np.where(np.expm1(loss) + q > 0, cdf, 0.0)
+
+
+def _solve(mass: np.ndarray, losses: np.ndarray, delta: float) -> float:
+    low, high = 0.0, float(losses[-1])
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = losses > middle
+        reached = float(mass[above] @ -np.expm1(middle - losses[above]))
+        low, high = (middle, high) if reached > delta else (low, middle)
+    return high
+
+
+@pytest.mark.parametrize("mu", [0.01, 0.3, 1.0, 3.0, 9.0])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0, 8.0])
+def test_the_closed_form_is_the_integral(mu: float, epsilon: float) -> None:
+    assert gaussian_delta(mu, epsilon) == pytest.approx(integrated_delta(mu, epsilon), rel=1e-7, abs=1e-17)
+
+
+@given(st.floats(0.01, 20), st.floats(1e-12, 1e-4))
+def test_the_inverse_of_the_closed_form_is_rounded_up(mu: float, delta: float) -> None:
+    epsilon = gaussian_epsilon(mu, delta)
+    assert gaussian_delta(mu, epsilon) <= delta
+    assert epsilon == 0 or gaussian_delta(mu, epsilon * (1 - 1e-6)) > delta
+
+
+@pytest.mark.parametrize(
+    ("noise", "count", "delta"), [(10.0, 100, 1e-5), (0.5, 1, 1e-6), (40.0, 1000, 1e-10), (700.0, 50, 1e-6)]
+)
+def test_unsampled_events_cost_the_same_in_both_accountants(noise: float, count: int, delta: float) -> None:
+    events = (Gaussian(noise, 1.0, count),)
+    exact = gaussian_epsilon(total_mu(events), delta)
+    assert exact * (1 - 1e-9) <= pld_epsilon(events, delta) <= exact * 1.002
+    assert exact <= rdp_epsilon(events, delta) <= 1.25 * exact
+
+
+GOLDEN = [  # noise, rate, steps, delta, epsilon, and Rényi's; the last line: SECURITY.md P26
+    (10.0, 1.0, 100, 1e-5, 4.377, 4.729),
+    (1.0, 1.0, 1, 1e-6, 4.886, 5.221),
+    (0.5, 0.01, 100, 1e-5, 6.476, 8.031),
+]
+
+
+@pytest.mark.parametrize(("noise", "rate", "steps", "delta", "epsilon", "check"), GOLDEN)
+def test_golden_values(noise: float, rate: float, steps: int, delta: float, epsilon: float, check: float) -> None:
+    found = cost((Gaussian(noise, rate, steps),), delta)
+    assert found.epsilon == pytest.approx(epsilon, abs=1.5e-3)
+    assert found.check == pytest.approx(check, abs=1.5e-3)
+
+
+BRACKETED = [
+    ((Gaussian(1.0, 0.1, 50),), 1e-6),
+    ((Gaussian(0.7, 0.01, 200),), 1e-5),
+    ((Gaussian(5.0, 0.2, 300),), 1e-6),
+    ((Gaussian(2.0, 0.5, 20),), 1e-8),
+    ((Gaussian(12.0, 1.0, 1), Gaussian(4.0, 0.1, 200)), 1e-6),
+    ((Gaussian(300.0, 0.1, 100),), 1e-6),  # so little a step that a coarse grid of losses would drown it
+    ((Gaussian(580.0, 0.1, 100),), 1e-10),
+    ((Gaussian(14.0, 0.01, 20),), 1e-6),
+]
+
+
+@pytest.mark.parametrize(("events", "delta"), BRACKETED)
+def test_nothing_is_reported_as_cheaper_than_it_is(events: tuple[Gaussian, ...], delta: float) -> None:
+    claimed = pld_epsilon(events, delta)
+    low, high = true_epsilon(events, delta, claimed)
+    assert low <= high <= 1.01 * low
+    assert low <= claimed <= 1.01 * high
+
+
+def test_a_cheaper_claim_would_be_found_out() -> None:
+    """The bracket has power: the claim for a rate or a noise off by a twentieth lies outside."""
+    low, high = true_epsilon((Gaussian(1.0, 0.1, 50),), 1e-6, 4.0)
+    assert pld_epsilon((Gaussian(1.05, 0.1, 50),), 1e-6) < low
+    assert pld_epsilon((Gaussian(1.0, 0.095, 50),), 1e-6) < low
+    assert pld_epsilon((Gaussian(1.0, 0.105, 50),), 1e-6) > high
+
+
+NOISES, RATES, STEPS, DELTAS = (0.7, 1.5, 4.0, 20.0), (0.01, 0.1, 0.4, 1.0), (1, 20, 200), (1e-5, 1e-7, 1e-10)
+
+
+@pytest.fixture(scope="module")
+def grid() -> dict[tuple[float, float, int, float], tuple[float, float]]:
+    points = itertools.product(NOISES, RATES, STEPS, DELTAS)
+    return {p: (pld_epsilon((Gaussian(*p[:3]),), p[3]), rdp_epsilon((Gaussian(*p[:3]),), p[3])) for p in points}
+
+
+def test_on_a_grid_the_claim_is_within_the_check_and_monotone(
+    grid: dict[tuple[float, float, int, float], tuple[float, float]],
+) -> None:
+    assert len(grid) >= 100
+    for (noise, rate, steps, delta), (claim, check) in grid.items():
+        assert 0 <= claim <= check * (1 + 1e-6) + 1e-9
+        if rate == 1:
+            exact = gaussian_epsilon(math.sqrt(steps) / noise, delta)
+            assert exact * (1 - 1e-9) <= claim <= exact * 1.01 + 1e-3
+    for index, values in enumerate((NOISES, RATES, STEPS, DELTAS)):
+        for point in grid:
+            at = values.index(point[index])
+            if at + 1 < len(values):
+                other = (*point[:index], values[at + 1], *point[index + 1 :])
+                cheaper, dearer = (other, point) if index in (0,) else (point, other)
+                if index == 3:  # a smaller delta costs more
+                    cheaper, dearer = point, other
+                assert grid[cheaper][0] <= grid[dearer][0] * (1 + 1e-6), (cheaper, dearer)
+
+
+EVENT = st.builds(Gaussian, st.sampled_from([2.0, 5.0, 9.5]), st.just(1.0), st.integers(1, 30))
+
+
+@given(st.lists(EVENT, max_size=6), st.randoms(use_true_random=False))
+def test_order_and_grouping_of_events_do_not_matter(events: list[Gaussian], random: object) -> None:
+    shuffled = sorted(events, key=lambda _: random.random())  # type: ignore[attr-defined]
+    one_by_one = [replace(e, count=1) for e in shuffled for _ in range(e.count)]
+    assert merged(events) == merged(shuffled) == merged(one_by_one)
+    assert cost(events, 1e-6) == cost(one_by_one, 1e-6)
+
+
+def test_two_institutions_cost_what_two_answers_cost() -> None:
+    events = (Gaussian(4.0), Gaussian(2.0, 0.1, 10))
+    assert merged(repeated(events, 2)) == merged((*events, *events))
+
+
+def test_nothing_answered_costs_nothing() -> None:
+    assert cost((), 1e-6) == replace(FREE, delta=1e-6)
+
+
+def test_a_part_of_delta_is_kept_for_the_sampler() -> None:
+    events = (Gaussian(2.0),)
+    assert cost(events, 1e-6).epsilon == gaussian_epsilon(0.5, 1e-6 * (1 - RESERVE)) > gaussian_epsilon(0.5, 1e-6)
+    sampled = (Gaussian(2.0, 0.1, 10),)
+    assert cost(sampled, 1e-6).epsilon == pld_epsilon(sampled, 1e-6 * (1 - RESERVE))
+
+
+@pytest.mark.parametrize("delta", [0.0, -1e-6, MIN_DELTA / 2, MAX_DELTA * 2, 1.0, math.nan, math.inf])
+def test_a_delta_out_of_range_is_refused(delta: float) -> None:
+    with pytest.raises(StudyError, match="E_PLAN_PRIVACY"):
+        cost((Gaussian(1.0),), delta)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, 1e-4, 101.0, math.nan, math.inf, -math.inf])
+def test_an_epsilon_out_of_range_is_refused(epsilon: float) -> None:
+    with pytest.raises(StudyError, match="E_PLAN_PRIVACY"):
+        calibrate(lambda noise: (Gaussian(noise),), epsilon, 1e-6)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [(0.0,), (-1.0,), (math.nan,), (math.inf,), (1.0, 0.0), (1.0, 1.1), (1.0, math.nan), (1.0, 0.5, 0), (1.0, 0.5, -1)],
+)
+def test_an_event_out_of_range_is_refused(event: tuple[float, ...]) -> None:
+    with pytest.raises(StudyError, match="E_PLAN_PRIVACY"):
+        Gaussian(*event)  # type: ignore[arg-type]
+
+
+SHAPES: list[Callable[[float], tuple[Gaussian, ...]]] = [
+    lambda noise: (Gaussian(noise),),
+    lambda noise: (Gaussian(3 * noise, 1.0, 20), Gaussian(noise, 0.1, 200)),
+    lambda noise: (Gaussian(40.0), Gaussian(noise, 0.01, 1000)),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("epsilon", [0.2, 1.0, 8.0])
+@pytest.mark.parametrize("delta", [1e-6, 1e-10])
+def test_calibration_keeps_to_epsilon_and_wastes_little(
+    shape: Callable[[float], tuple[Gaussian, ...]], epsilon: float, delta: float
+) -> None:
+    spent = cost(shape(calibrate(shape, epsilon, delta)), delta).epsilon
+    assert 0.995 * epsilon <= spent <= epsilon
+
+
+@pytest.mark.parametrize("epsilon", [1e-3, 0.01, 0.05])
+def test_small_epsilons_need_no_more_noise_under_sampling_than_theory_says(epsilon: float) -> None:
+    """For small epsilon a hundred steps at a tenth are worth about one unsampled answer."""
+    sampled = calibrate(lambda noise: (Gaussian(noise, 0.1, 100),), epsilon, 1e-6)
+    assert sampled == pytest.approx(calibrate(lambda noise: (Gaussian(noise),), epsilon, 1e-6), rel=0.02)
+
+
+def test_no_noise_in_range_is_an_error_and_not_a_guess() -> None:
+    with pytest.raises(AccountingError, match="E_ACCOUNTING"):
+        calibrate(lambda noise: (Gaussian(noise, 1.0, 10**12),), 1e-3, 1e-12)
+    with pytest.raises(AccountingError, match="E_ACCOUNTING"):
+        calibrate(lambda noise: (Gaussian(1.0),), 0.1, 1e-6)
+
+
+@pytest.mark.parametrize("lie", [0.5, math.nan, -math.inf, math.inf])
+@pytest.mark.parametrize("liar", ["rdp_epsilon", "pld_epsilon"])
+def test_accountants_that_contradict_each_other_are_believed_neither(
+    monkeypatch: pytest.MonkeyPatch, liar: str, lie: float
+) -> None:
+    accounting._cost.cache_clear()
+    told = {"rdp_epsilon": 3.0, "pld_epsilon": 2.0, liar: lie if liar == "rdp_epsilon" or lie != 0.5 else 3.5}
+    for name, value in told.items():
+        monkeypatch.setattr(accounting, name, lambda *_, value=value: value)
+    with pytest.raises(AccountingError, match="E_ACCOUNTING"):
+        cost((Gaussian(1.0, 0.5, 3),), 1e-6)
+    accounting._cost.cache_clear()
+
+
+# What a plan adds: the sampler's own error, and noise that can be drawn
+
+
+def test_an_epsilon_beyond_the_samplers_precision_is_refused(with_privacy: Callable[..., Study]) -> None:
+    """At such an epsilon the tail the sampler cuts off is not small against exp(-epsilon) delta any more."""
+    with pytest.raises(StudyError, match="E_PLAN_PRIVACY.*precision"):
+        plan(with_privacy(epsilon=90.0))
+
+
+def test_noise_wider_than_the_table_is_refused_before_anything_is_charged(with_privacy: Callable[..., Study]) -> None:
+    with pytest.raises(StudyError, match="E_PLAN_LIMIT.*noise"):
+        plan(with_privacy(epsilon=0.1, rows_per_person=1000))
+
+
+def test_rare_samples_leave_a_count_that_can_be_drawn(training_study: Study) -> None:
+    rare = replace(training_study, generator=Autoregressive(rounds=2, steps=2, sampling_rate=1e-4))
+    phase = plan(rare).phases[1]
+    assert phase.query.draws(phase.multiplier)[1] <= 8192

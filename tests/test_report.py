@@ -1,0 +1,302 @@
+"""The public report: what it shows, what it must never show, and that it runs nothing and loads nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from cohortium.plan import plan
+from cohortium.schema import Boolean, Categorical, Column, Continuous, Datetime, Ordinal, Schema
+from cohortium.study import Autoregressive, GeneratorPlan, Institution, Privacy, Study, Sweep
+from cohortium_server.generators import Measured
+from cohortium_server.release import report
+from cohortium_server.release.report import Facts, render_report
+
+NASTY = "<script>alert('x')</script> & \"quoted\" {{ 7 * 7 }}"
+COLUMNS: tuple[Column, ...] = (
+    Categorical(name=NASTY, categories=("<b>bold</b>", "a & b", "it's"), description="<i>tags</i>"),
+    Boolean(name="smoker", nullable=True),
+    Datetime(name="arrival", lower=datetime(2020, 1, 1), upper=datetime(2020, 12, 31), nullable=True, bins=40),
+    Continuous(name="temperature", lower=34.0, upper=43.0, decimals=1, unit="°C", bins=8),
+    Continuous(name="cost", lower=-500, upper=1e6, scale="asinh", points=(0.0,), bins=64),
+    Ordinal(name="pain", categories=("none", "some", "much")),
+    Categorical(name="ward", categories=tuple(f"ward {k}" for k in range(40))),
+)
+KINDS: tuple[GeneratorPlan, ...] = (Sweep(targets=("pain",)), Autoregressive(rounds=2))
+
+
+@dataclass(frozen=True)
+class Judged:
+    name: str = "rows"
+    passed: bool = True
+    value: str = "812"
+    threshold: str = "at least 500"
+    reason: str = "fewer carry too little"
+
+
+def study(generator: GeneratorPlan, columns: tuple[Column, ...] = COLUMNS, institutions: int = 2) -> Study:
+    return Study(
+        name="clinics",
+        purpose="Compare <wards> & triage",
+        schema=Schema(columns=columns),
+        privacy=Privacy(epsilon=1.0, delta=1e-6),
+        generator=generator,
+        institutions=tuple(Institution(name=f"clinic {k}") for k in range(institutions)),
+    )
+
+
+def codes(sizes: Iterable[int], rows: int = 600, seed: int = 0) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
+    sizes = tuple(sizes)
+    return np.random.default_rng(seed).integers(0, sizes, (rows, len(sizes))).astype(np.int16)
+
+
+def measure(
+    study: Study, rows: np.ndarray[tuple[int, int], np.dtype[np.int16]], sigma: float = 3.0
+) -> tuple[Measured, ...]:
+    """Every table the study's plan asks for, of these rows, with noise."""
+    rng = np.random.default_rng(1)
+    tables = [t for phase in plan(study).phases for t in getattr(phase.query, "tables", ())]
+    found = []
+    for table in tables:
+        shape = tuple(study.schema.sizes[j] for j in table)
+        cells = np.ravel_multi_index(tuple(rows[:, j].astype(int) for j in table), shape)
+        counts = np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape)
+        found.append(Measured(table, counts + rng.normal(0, sigma, shape), sigma))
+    return tuple(found)
+
+
+def facts(generator: GeneratorPlan, columns: tuple[Column, ...] = COLUMNS, institutions: int = 2) -> Facts:
+    agreed = study(generator, columns, institutions)
+    real = codes(agreed.schema.sizes)
+    provenance = {"run": "ab" * 16, "python": "3.11"}
+    synthetic = codes(agreed.schema.sizes, seed=2)
+    return Facts(agreed, plan(agreed), synthetic, measure(agreed, real), 603, (Judged(),), provenance)
+
+
+class Page(HTMLParser):
+    """Tags, attributes and texts of a page; open tags must be closed in order."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "input"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open and data.strip():
+            self.texts.append(" ".join(data.split()))
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts).replace("\u202f", " ")
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.kind)
+def rendered(request: pytest.FixtureRequest) -> str:
+    return render_report(facts(request.param))
+
+
+def test_it_runs_nothing_and_loads_nothing(rendered: str) -> None:
+    page = Page(rendered)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "form", "base", "image", "use"} & set(page.tags)
+    assert not [a for a in page.attributes if a[1].startswith("on") or a[1] in ("src", "srcset", "style")]
+    assert all(value.startswith("#") for _, name, value in page.attributes if name.endswith("href"))
+    assert not re.search(r"https?://|url\(|@import|javascript:", rendered.replace("http://www.w3.org/2000/svg", ""))
+    assert ("meta", "content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+
+
+@pytest.mark.parametrize("generator", KINDS, ids=lambda kind: kind.kind)
+def test_same_facts_same_bytes(generator: GeneratorPlan) -> None:
+    assert render_report(facts(generator)) == render_report(facts(generator))
+
+
+def test_texts_of_the_schema_are_shown_as_texts(rendered: str) -> None:
+    page = Page(rendered)
+    assert "<script" not in rendered and "<i>tags" not in rendered and "<b>bold" not in rendered
+    for words in (NASTY, "<i>tags</i>", "<b>bold</b>", "Compare <wards> & triage"):
+        assert words in page.texts
+    assert any(NASTY in value for _, name, value in page.attributes if name == "aria-label")
+
+
+@pytest.mark.parametrize("generator", KINDS, ids=lambda kind: kind.kind)
+def test_other_texts_are_escaped_too(generator: GeneratorPlan) -> None:
+    bad = "<img src=x onerror=alert(1)>"
+    judged = Judged(bad, False, bad, bad, bad)
+    page = Page(render_report(replace(facts(generator), verdict=[judged], provenance={bad: bad})))
+    assert "img" not in page.tags and page.texts.count(bad) == 6
+
+
+def test_every_bar_is_a_value_of_the_schema(rendered: str) -> None:
+    """The labels in the drawings are the cells' ends, or say how many cells were put together."""
+    allowed = {"<b>bold</b>", "a & b", "it's", "false", "true", "missing", "none", "some", "much"}
+    allowed |= {f"ward {k}" for k in range(40)} | {"17 other categories", "exactly 0", *COLUMN_NAMES}
+    number = r"−?\d+(\.\d)?( to −?\d+(\.\d)?)?"
+    date = r"2020-\d\d-\d\d( to \d\d-\d\d)?"
+    for label in re.findall(r'<text [^>]*class="(?:label|tick)[^"]*"[^>]*>([^<]*)', rendered):
+        plain = label.replace("&lt;", "<").replace("&gt;", ">").replace("&#39;", "'").replace("&amp;", "&")
+        known = plain in allowed or plain.endswith("…")
+        assert known or re.fullmatch(number, plain) or re.fullmatch(date, plain), plain
+
+
+COLUMN_NAMES = {c.name for c in COLUMNS}
+
+
+def test_headings_and_drawings_can_be_heard(rendered: str) -> None:
+    page = Page(rendered)
+    drawings = [i for i, tag in enumerate(page.tags) if tag == "svg"]
+    described = [a for a in page.attributes if a[:2] == ("svg", "aria-label")]
+    ornaments = rendered.count('<div class="legend" aria-hidden="true">')
+    assert len(described) >= len(COLUMNS) + 1 and all(words.strip() for _, _, words in described)
+    assert len(drawings) - len(described) == 2 * 1 + 3 * (ornaments - 1)
+    assert page.tags.count("h1") == 1 and ("html", "lang", "en") in page.attributes
+
+
+@pytest.mark.parametrize("generator", KINDS, ids=lambda kind: kind.kind)
+def test_what_it_says_of_the_budget(generator: GeneratorPlan) -> None:
+    text = Page(render_report(facts(generator))).text
+    assert "Differentially private is not the same as anonymous by law." in text
+    assert "2.7 % of those who did" in text and "by at most the factor e ε = 2.72" in text
+    assert f"{facts(generator).plan.cost.epsilon:.4f}" in text and "Rényi DP (check)" in text
+    assert "clinic 0, clinic 1" in text and "cohortium verify RELEASE" in text
+    assert all(phase.name in text for phase in facts(generator).plan.phases)
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "delta", "found"),
+    [(1e-9, 1e-12, 0.01), (1.0, 1e-5, 0.0271928), (100.0, 1e-6, 1.0), (4.0, 0.0, 0.5459815)],
+)
+def test_the_best_attacker(epsilon: float, delta: float, found: float) -> None:
+    assert report._promise(epsilon, delta).true_positives == pytest.approx(found, rel=1e-4)
+
+
+def test_pairs_are_compared_only_where_they_were_measured() -> None:
+    compared, alone = (Page(render_report(facts(kind))).text for kind in KINDS)
+    assert "beyond noise" in compared and "synthetic rows only" not in compared
+    assert "synthetic rows only" in alone and "beyond noise" not in alone
+
+
+def test_a_column_without_a_measurement_says_so() -> None:
+    whole = facts(Autoregressive(rounds=2))
+    some = replace(whole, measured=whole.measured[1:])
+    assert "Not measured by itself" in Page(render_report(some)).text
+    assert "Not measured by itself" not in Page(render_report(whole)).text
+
+
+def test_estimates_are_averaged_by_precision_over_all_tables() -> None:
+    """A column's own table, and the margin of a pair, in which the noise of three cells adds up."""
+    columns: tuple[Column, ...] = (Boolean(name="a"), Ordinal(name="b", categories=("x", "y", "z")))
+    measured = (
+        Measured((0,), np.array([40.0, 60.0]), 1.0),
+        Measured((0, 1), np.full((2, 3), 20.0), 1.0),
+    )
+    base = facts(Sweep(), columns)
+    known = replace(base, measured=measured, rows_measured=100)
+    estimate = report._estimate(known, (0,))
+    assert estimate is not None
+    assert estimate.shares == pytest.approx(np.array([40 + 60 / 3, 60 + 60 / 3]) / (1 + 1 / 3) / 100)
+    assert estimate.sd == pytest.approx(1 / np.sqrt(1 + 1 / 3) / 100)
+    assert report._estimate(known, (1,)) is not None
+    assert report._estimate(replace(known, measured=measured[:1]), (1,)) is None
+
+
+def test_noise_alone_is_told_as_noise() -> None:
+    """Equal tables under noise: the difference is about what noise alone would give, pair by pair."""
+    base = facts(Sweep())
+    same = replace(base, measured=measure(base.study, base.synthetic, 5.0), rows_measured=len(base.synthetic))
+    for columns in [(0, 5), (2, 3), (4, 6)]:
+        pair = report._pair(same, columns)
+        assert pair is not None and pair.difference == pytest.approx(pair.noise, rel=0.2)
+
+
+def test_a_real_difference_stands_out_of_the_noise() -> None:
+    columns: tuple[Column, ...] = (Boolean(name="a"), Boolean(name="b"))
+    base = facts(Sweep(), columns)
+    together = np.repeat(base.synthetic[:, :1], 2, axis=1)  # the real columns are equal, the synthetic ones not
+    pair = report._pair(replace(base, measured=measure(base.study, together)), (0, 1))
+    assert pair is not None and pair.beyond > 0.4
+
+
+def test_association_is_one_for_equal_columns_and_none_for_constant_ones() -> None:
+    columns: tuple[Column, ...] = tuple(Ordinal(name=n, categories=("x", "y", "z")) for n in "abcd")
+    base = facts(Autoregressive(rounds=1), columns)
+    rows = base.synthetic.copy()
+    rows[:, 1], rows[:, 2] = rows[:, 0], 0
+    known = replace(base, synthetic=rows)
+    cells = [report._cells(c, np.ones(3) / 3) for c in columns]
+    assert report._association(known, cells, (0, 1)) == pytest.approx(1, abs=1e-3)
+    assert report._association(known, cells, (0, 2)) is None
+    assert report._association(known, cells, (0, 3)) == pytest.approx(0, abs=0.15)
+    assert "a and b" in Page(render_report(known)).text
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=lambda c: c.name[:12])
+def test_bars_hold_every_cell_once(column: Column) -> None:
+    cells = report._cells(column, np.random.default_rng(0).dirichlet(np.ones(column.size)))
+    assert len(cells.bar) == column.size and len(set(cells.labels)) == len(cells.labels) == cells.bar.max() + 1
+    assert len(cells.labels) <= report.MOST_BARS + report.MOST_POINTS + 1
+    assert cells.grouped(np.ones(column.size)) == pytest.approx(cells.counts)
+
+
+@pytest.mark.parametrize(
+    ("column", "labels"),
+    [
+        (Boolean(name="x", nullable=True), ("false", "true", "missing")),
+        (Continuous(name="x", lower=0, upper=9, bins=2), ("0 to 4", "5 to 9")),
+        (
+            Continuous(name="x", lower=-1, upper=1, decimals=1, bins=2, points=(0.5,)),
+            ("−1 to −0.1", "0 to 1", "exactly 0.5"),
+        ),
+        (
+            Datetime(name="x", lower=datetime(2020, 12, 1), upper=datetime(2021, 1, 29), bins=2),
+            ("2020-12-01 to 12-30", "2020-12-31 to 2021-01-29"),
+        ),
+        (
+            Datetime(name="x", lower=datetime(2020, 1, 1), upper=datetime(2020, 1, 1, 3), resolution="hour", bins=2),
+            ("2020-01-01 00:00 to 01:00", "2020-01-01 02:00 to 03:00"),
+        ),
+    ],
+)
+def test_labels_are_the_values_at_both_ends(column: Column, labels: tuple[str, ...]) -> None:
+    assert report._cells(column, np.ones(column.size)).labels == labels
+
+
+@pytest.mark.parametrize("generator", [Sweep(), Autoregressive(rounds=1)], ids=lambda kind: kind.kind)
+def test_one_column_one_institution(generator: GeneratorPlan) -> None:
+    text = Page(render_report(facts(generator, (Boolean(name="only"),), 1))).text
+    assert "The table has one column" in text
+
+
+def test_a_gate_that_judged_nothing_was_not_passed() -> None:
+    assert "✗ not passed" in Page(render_report(replace(facts(Sweep()), verdict=()))).text
+    assert "✓ passed" in Page(render_report(facts(Sweep()))).text
+
+
+def test_heavy_noise_is_admitted() -> None:
+    base = facts(Sweep())
+    drowned = replace(base, measured=measure(base.study, base.synthetic, 80.0))
+    assert "says nothing there" in Page(render_report(drowned)).text
