@@ -1,0 +1,186 @@
+"""How fast the parts are that a study waits for, against the figures we want to reach.
+
+    python benchmarks/speed.py [--draws N] [--rows N] [--rounds N] [--out benchmarks/results/speed.json]
+
+Noise: discrete Gaussian draws on one core, beside NumPy's floating-point normal draws rounded to integers.
+Counts: all pairs of a table of 15 columns with 16 cells each, before noise, and how much memory that needs on
+top of the table. Engine: a round of 10 custodians that answer at once, so that only messages and the
+coordinator are left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cohortium import wire
+from cohortium.coins import SecureCoins
+from cohortium.encoding import Codes
+from cohortium.noise import discrete_gaussian
+from cohortium.plan import plan
+from cohortium.queries.marginals import Marginals
+from cohortium.schema import schema_from_document
+from cohortium.study import Autoregressive, Institution, Privacy, Study
+from cohortium_simulation.engine import run_in_process
+
+ROOT = Path(__file__).resolve().parents[1]
+SIGMAS = (4, 64, 512, 4096)
+COLUMNS, CELLS = 15, 16
+INSTITUTIONS = 10
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measurement. wanted: None where it stands for comparison only."""
+
+    name: str
+    value: float
+    unit: str
+    wanted: float | None = None
+    larger_is_better: bool = False
+    note: str = ""
+
+    @property
+    def reached(self) -> bool | None:
+        if self.wanted is None:
+            return None
+        return self.value >= self.wanted if self.larger_is_better else self.value <= self.wanted
+
+
+def fastest(work: Callable[[], object], times: int = 3) -> float:
+    """Seconds of the fastest of some runs, after one that fills caches."""
+    work()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def noise(draws: int) -> list[Figure]:
+    figures = []
+    for sigma in SIGMAS:
+        ours = draws / fastest(partial(discrete_gaussian, sigma, draws, SecureCoins())) / 1e6
+        theirs = draws / fastest(partial(rounded_normal, sigma, draws)) / 1e6
+        note = f"{ours / theirs:.2f} of NumPy's {theirs:.1f}"
+        figures.append(Figure(f"noise, sigma {sigma}", ours, "million draws/s", 5.0, True, note))
+    return figures
+
+
+def rounded_normal(sigma: float, draws: int) -> object:
+    """What a program without our care would do: floating point, no secret coins."""
+    return np.rint(np.random.default_rng(0).standard_normal(draws) * sigma).astype(np.int64)
+
+
+def counts(rows: int) -> list[Figure]:
+    figures = []
+    for many in (rows, 2 * rows):
+        codes, query = table(many), all_pairs()
+        seconds = fastest(lambda c=codes, q=query: q.contribute(c, SecureCoins()), times=2)  # type: ignore[misc]
+        growth = peak_growth(lambda c=codes, q=query: q.contribute(c, SecureCoins()))  # type: ignore[misc]
+        wanted = 3.0 if many == rows == 1_000_000 else None
+        figures.append(Figure(f"all pairs of {many:,} rows", seconds, "s", wanted))
+        note = f"the table itself: {codes.values.nbytes / 1e6:.0f} MB"
+        figures.append(Figure(f"the same, memory at its peak (+ {many:,} rows)", growth / 1e6, "MB", None, note=note))
+    return figures
+
+
+def table(rows: int) -> Codes:
+    values = np.random.default_rng(0).integers(0, CELLS, (rows, COLUMNS)).astype(np.int16)
+    return Codes(values, np.arange(rows), (CELLS,) * COLUMNS)
+
+
+def all_pairs() -> Marginals:
+    pairs = tuple(itertools.combinations(range(COLUMNS), 2))
+    return Marginals((CELLS,) * COLUMNS, pairs, (1.0,) * len(pairs))
+
+
+def peak_growth(work: Callable[[], object]) -> int:
+    """Bytes allocated at the worst moment, over what was there before."""
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    work()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak - before
+
+
+@dataclass(frozen=True)
+class Trivial:
+    """A custodian without data: it answers zeros, as fast as it can."""
+
+    name: str
+    widths: tuple[int, ...]
+
+    def answer(self, data: bytes) -> bytes:
+        request = wire.decode_request(data)
+        values = np.zeros(self.widths[min(request.round, 1)], np.int64)
+        header = (request.study, request.run, request.round, request.attempt, self.name)
+        return wire.encode_reply(wire.Reply(*header, values))
+
+
+def engine(rounds: int) -> list[Figure]:
+    """Wall time of many rounds less that of few, so that starting and stopping cancel."""
+    few = rounds // 6
+    seconds = [fastest(partial(empty_study, r), times=3) for r in (few, rounds)]
+    name = f"in-process round, {INSTITUTIONS} institutions"
+    return [Figure(name, 1000 * (seconds[1] - seconds[0]) / (rounds - few), "ms", 20.0)]
+
+
+def empty_study(rounds: int) -> None:
+    columns = [{"name": n, "kind": "boolean"} for n in ("a", "b")]
+    names = [f"institution-{k:02}" for k in range(INSTITUTIONS)]
+    study = Study(
+        name="speed",
+        schema=schema_from_document({"name": "speed", "column": columns}),
+        privacy=Privacy(epsilon=1.0, delta=1e-5),
+        generator=Autoregressive(rounds=rounds, steps=1),
+        institutions=tuple(Institution(name=n) for n in names),
+    )
+    widths = tuple(phase.query.width for phase in plan(study).phases)
+    run_in_process(study, {n: Trivial(n, widths) for n in names}, seed=0)
+
+
+def shown(figures: Sequence[Figure]) -> Table:
+    result = Table(title="Speed")
+    for column in ("", "measured", "unit", "wanted", "note"):
+        result.add_column(column, justify="right" if column in ("measured", "wanted") else "left")
+    for f in figures:
+        sign = "≥" if f.larger_is_better else "≤"
+        wanted = "" if f.wanted is None else f"{'✓' if f.reached else '✗'} {sign} {f.wanted:g}"
+        result.add_row(f.name, f"{f.value:.2f}", f.unit, wanted, f.note)
+    return result
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--draws", type=int, default=4_000_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "speed.json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = options()
+    figures = [*noise(chosen.draws), *counts(chosen.rows), *engine(chosen.rounds)]
+    Console(width=140).print(shown(figures))
+    told = {"draws": chosen.draws, "figures": [{**asdict(f), "reached": f.reached} for f in figures]}
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    chosen.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""How good synthetic rows are on a known table, and how long they take, against the figures we want to reach.
+
+    python benchmarks/utility.py [--seeds 3] [--epsilon 1] [--rows 0] [--out benchmarks/results/utility.json]
+
+The table is Adult in at most 42 cells a column (../shared/data/adult16), dealt out to institutions at random.
+Every line is a whole federation in one process: custodians with ledgers on disk, Flower's apps in threads,
+secret noise. Seconds are wall time from the first ask to the last sampled row: counting or training at all
+institutions, as many at a time as there are cores, noise, ledgers, messages, fitting, sampling. They leave
+out finding the noise from epsilon (done once a study), importing, and encoding the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from cohortium.encoding import Codes
+from cohortium.evaluation.fidelity import tvd
+from cohortium.evaluation.utility import auc_of_synthetic
+from cohortium.plan import plan
+from cohortium.privacy.ledger import Ledger
+from cohortium.schema import Schema, schema_from_document
+from cohortium.study import Autoregressive, GeneratorPlan, Institution, Privacy, Study, Sweep
+from cohortium_client.custodian import Custodian, Population
+from cohortium_server.generators import generator_class
+from cohortium_simulation.engine import run_in_process
+
+ROOT = Path(__file__).resolve().parents[1]
+ADULT = ROOT.parent / "shared" / "data" / "adult16"
+TARGET = "income>50K"
+MEASURES = ("2-way TVD", "3-way TVD", "boosting AUC", "logistic AUC", "seconds")
+LARGER_IS_BETTER = {"boosting AUC", "logistic AUC"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is run, and the figures it should reach; None is the real training rows."""
+
+    name: str
+    generator: GeneratorPlan | None
+    institutions: int
+    wanted: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One run, in the order of MEASURES."""
+
+    pairs: float
+    triples: float
+    boosting: float
+    logistic: float
+    seconds: float
+
+
+LINES = (
+    Line("sweep, one institution", Sweep(), 1, (0.0175, 0.0445, 0.902, 0.905, 10)),
+    Line("sweep, ten institutions, local noise", Sweep(), 10, (0.037, 0.088, 0.880, 0.883, 10)),
+    Line("autoregressive, ten institutions", Autoregressive(), 10, (0.045, 0.080, 0.898, 0.895, 60)),
+    Line("autoregressive, one institution", Autoregressive(), 1, (0.023, 0.045, 0.907, 0.907, 40)),
+    Line("the real training rows", None, 1, ()),
+)
+
+
+@dataclass(frozen=True)
+class Data:
+    schema: Schema
+    train: pd.DataFrame
+    test: pd.DataFrame
+
+    @property
+    def codes(self) -> npt.NDArray[np.int16]:
+        return self.train.to_numpy().astype(np.int16)
+
+
+def load(rows: int) -> Data:
+    """The table as codes; ``rows`` above 0 keeps the first training rows only."""
+    sizes: dict[str, int] = json.loads((ADULT / "domain.json").read_text())
+    train, test = (pd.read_csv(ADULT / f"{part}.csv")[list(sizes)] for part in ("train", "test"))
+    columns = [
+        {"name": n, "kind": "categorical", "categories": list(range(k)), "target": n == TARGET}
+        for n, k in sizes.items()
+    ]
+    schema = schema_from_document({"name": "adult", "column": columns})
+    return Data(schema, train[:rows] if rows else train, test)
+
+
+def run(line: Line, data: Data, epsilon: float, seed: int) -> Figures:
+    """One run of one line, judged against the real training and test rows."""
+    synthetic, seconds = (data.codes, 0.0) if line.generator is None else synthesise(line, data, epsilon, seed)
+    pairs, triples = (tvd(data.codes, synthetic, data.schema.sizes, k) for k in (2, 3))
+    areas = auc_of_synthetic(pd.DataFrame(synthetic, columns=data.train.columns), data.test, TARGET)
+    return Figures(pairs, triples, areas.boosting, areas.logistic, seconds)
+
+
+def synthesise(line: Line, data: Data, epsilon: float, seed: int) -> tuple[npt.NDArray[np.int16], float]:
+    assert line.generator is not None
+    names = [f"institution-{k + 1:02}" for k in range(line.institutions)]
+    study = Study(
+        name="utility",
+        schema=data.schema,
+        privacy=Privacy(epsilon=epsilon, delta=1e-5),
+        generator=line.generator,
+        institutions=tuple(Institution(name=n) for n in names),
+    )
+    plan(study)  # remembered, so that it is not timed; nor is importing the generator
+    generator_class(study.generator.kind)
+    dealt = np.random.default_rng(seed).permutation(len(data.train))
+    with tempfile.TemporaryDirectory() as folder:
+        custodians = {
+            name: custodian(name, study, data.codes[dealt[k :: len(names)]], Path(folder))
+            for k, name in enumerate(names)
+        }
+        start = time.perf_counter()
+        generator = run_in_process(study, custodians, seed).generator
+        synthetic = generator.sample(generator.rows, np.random.default_rng(seed), {})
+        return synthetic, time.perf_counter() - start
+
+
+def custodian(name: str, study: Study, values: npt.NDArray[np.int16], folder: Path) -> Custodian:
+    codes = Codes(values, np.arange(len(values)), study.schema.sizes)
+    return Custodian(name, study, codes, Ledger(folder / f"{name}.sqlite"), Population(name))
+
+
+def table(results: dict[str, list[Figures]], lines: Sequence[Line], title: str) -> Table:
+    shown = Table(title=title, caption="mean (least to most over seeds), wanted; ✓ reached, ✗ missed")
+    for column in ("", *MEASURES):
+        shown.add_column(column, justify="left" if not column else "right")
+    for line in lines:
+        shown.add_row(line.name, *(cell(line, k, results[line.name]) for k in range(len(MEASURES))), end_section=True)
+    return shown
+
+
+def cell(line: Line, k: int, runs: Sequence[Figures]) -> str:
+    values = [astuple(r)[k] for r in runs]
+    digits = 1 if MEASURES[k] == "seconds" else 4
+    text = f"{np.mean(values):.{digits}f}\n({min(values):.{digits}f} to {max(values):.{digits}f})"
+    if not line.wanted:
+        return text
+    sign = "≥" if MEASURES[k] in LARGER_IS_BETTER else "≤"
+    return f"{text}\n{'✓' if reached(line, k, float(np.mean(values))) else '✗'} {sign} {line.wanted[k]:g}"
+
+
+def reached(line: Line, k: int, mean: float) -> bool:
+    return mean >= line.wanted[k] if MEASURES[k] in LARGER_IS_BETTER else mean <= line.wanted[k]
+
+
+def document(results: dict[str, list[Figures]], lines: Sequence[Line], settings: dict[str, float]) -> str:
+    told = []
+    for line in lines:
+        runs = results[line.name]
+        means = [float(np.mean([astuple(r)[k] for r in runs])) for k in range(len(MEASURES))]
+        verdicts = {m: reached(line, k, means[k]) for k, m in enumerate(MEASURES)} if line.wanted else {}
+        wanted = dict(zip(MEASURES, line.wanted, strict=False))
+        told.append(
+            {
+                "line": line.name,
+                "mean": dict(zip(MEASURES, means, strict=True)),
+                "wanted": wanted,
+                "reached": verdicts,
+                "runs": [asdict(r) for r in runs],
+            }
+        )
+    return json.dumps({"settings": settings, "lines": told}, indent=1)
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epsilon", type=float, default=1.0)
+    parser.add_argument("--rows", type=int, default=0, help="training rows; 0 for all")
+    parser.add_argument("--only", default="", help="lines whose name contains this")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "utility.json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen, console = options(), Console(width=140)
+    if not ADULT.is_dir():
+        console.print("Skipped: the table is not in ../shared/data/adult16.")
+        return
+    data, results = load(chosen.rows), dict[str, list[Figures]]()
+    lines = [line for line in LINES if chosen.only in line.name]
+    for line in lines:
+        seeds = range(chosen.seeds if line.generator else 1)
+        results[line.name] = []
+        for seed in seeds:
+            results[line.name].append(run(line, data, chosen.epsilon, seed))
+            console.print(line.name, seed, results[line.name][-1])
+    rows = f"Adult, {len(data.train)} training rows"
+    title = f"{rows}, epsilon {chosen.epsilon:g}, delta 1e-5, {chosen.seeds} seeds"
+    console.print(table(results, lines, title))
+    settings = {"epsilon": chosen.epsilon, "delta": 1e-5, "rows": len(data.train), "seeds": chosen.seeds}
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    chosen.out.write_text(document(results, lines, settings) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
