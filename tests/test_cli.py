@@ -87,7 +87,7 @@ def test_a_cap_is_kept_and_the_remainder_named(data: Path, drafted: Path, tmp_pa
         "--delta",
         1e-6,
         "--cap",
-        3,
+        2.5,
         "--out",
     )
     call(*usual, tmp_path / "one")
@@ -98,6 +98,21 @@ def test_a_cap_is_kept_and_the_remainder_named(data: Path, drafted: Path, tmp_pa
     assert "remains" in error["what"]
     assert call_json("ledger", "show") == before
     assert not (tmp_path / "two").exists()
+
+
+def test_persons_in_more_institutions_than_promised_are_refused(data: Path, drafted: Path, tmp_path: Path) -> None:
+    usual = ("simulate", "--data", data, "--schema", drafted, "--by", "sex", "--epsilon", 4, "--delta", 1e-6)
+    error = call_json(*usual, "--out", tmp_path / "release", code=12)["error"]
+    assert isinstance(error, dict)
+    assert error["where"] == "privacy.institutions_per_person"
+
+
+def test_what_the_system_refuses_is_one_line(data: Path, drafted: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    usual = ("simulate", "--data", data, "--schema", drafted, "--institutions", 1, "--epsilon", 4, "--delta", 1e-6)
+    error = call_json(*usual, "--out", tmp_path / "file" / "release", code=10)["error"]
+    assert isinstance(error, dict)
+    assert error["code"] == "E_IO"
 
 
 def test_a_touched_release_is_refused_by_name(data: Path, drafted: Path, tmp_path: Path) -> None:

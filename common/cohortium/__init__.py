@@ -1,8 +1,8 @@
 """Cohortium: institutions train one differentially private generator together and release one synthetic data set.
 
-    import cohortium
-    release = cohortium.load_release("release/")
-    table = release.sample(1000, where={"result": "positive"}, seed=7)      # a DataFrame
+import cohortium
+release = cohortium.load_release("release/")
+table = release.sample(1000, where={"result": "positive"}, seed=7)      # a DataFrame
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def encode(table: pd.DataFrame, schema: Schema) -> Codes:
     for j, column in enumerate(schema.columns):
         cells = encode_column(column, table[column.name])
         values[:, j] = np.where(cells == INVALID, column.values if column.nullable else INVALID, cells)
-    persons, known = _persons(table, schema)
+    persons, known = person_hashes(table, schema)
     fits = known & (values != INVALID).all(axis=1)
     return Codes(np.ascontiguousarray(values[fits]), persons[fits], schema.sizes, int((~fits).sum()))
 
@@ -101,7 +101,7 @@ def check_columns(names: Iterable[str], schema: Schema) -> None:
             )
 
 
-def _persons(table: pd.DataFrame, schema: Schema) -> tuple[IntArray, npt.NDArray[np.bool_]]:
+def person_hashes(table: pd.DataFrame, schema: Schema) -> tuple[IntArray, npt.NDArray[np.bool_]]:
     """A 64-bit hash of every row's person, and whether the row has an identifier at all.
 
     Rows without one may not be anybody's: taken for one person's, a person among them would displace the others'

@@ -22,6 +22,7 @@ from typing import ClassVar
 
 CODES: dict[str, str] = {
     "E_INPUT_NOT_FOUND": "the file does not exist or cannot be opened",
+    "E_IO": "the system refused to read or write a file",
     "E_EMPTY": "the file has no bytes, not even a header",
     "E_ENCODING": "the text is not UTF-8",
     "E_CSV_PARSE": "the file is not well-formed CSV or Parquet",

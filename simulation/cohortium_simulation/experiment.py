@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from cohortium.encoding import encode
+from cohortium.encoding import encode, person_hashes
 from cohortium.errors import FederationError, StudyError
 from cohortium.privacy.ledger import Cap, Ledger, home
 from cohortium.progress import Progress
@@ -70,6 +71,7 @@ def run(
         raise FederationError(
             "E_MISSING_INSTITUTION", "tables", f"none for {', '.join(absent)}", "Pass a table for each institution."
         )
+    _check_persons(study, tables)
     population = Population(ledgers.population or study.schema.name, ledgers.cap)
     with ExitStack() as stack:
         custodians = {}
@@ -78,6 +80,25 @@ def run(
             custodians[name] = Custodian(name, study, encode(tables[name], study.schema), ledger, population)
             custodians[name].afford()  # all or none: a study that cannot be finished is not begun
         return run_in_process(study, custodians, seed=seed, progress=progress)
+
+
+def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
+    """A simulation sees all tables and so can tell whether the study's g is true; a real coordinator never could."""
+    if study.schema.person is None:
+        return
+    seen = [pd.Series(_persons(tables[name], study.schema)).drop_duplicates() for name in study.institution_names]
+    if pd.concat(seen).value_counts().max() > study.privacy.institutions_per_person:
+        raise StudyError(
+            "E_PLAN_PRIVACY",
+            "privacy.institutions_per_person",
+            "some persons are in more institutions than it says, and would not be covered by the promise",
+            "Raise it (--institutions-per-person).",
+        )
+
+
+def _persons(table: pd.DataFrame, schema: Schema) -> npt.NDArray[np.int64]:
+    hashes, known = person_hashes(table, schema)
+    return hashes[known]
 
 
 def as_study(

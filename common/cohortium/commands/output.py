@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from cohortium.errors import CohortiumError
+from cohortium.errors import CohortiumError, InputError
 from cohortium.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -23,11 +24,24 @@ def guarded(as_json: bool = False) -> Iterator[None]:
     try:
         yield
     except CohortiumError as error:
-        if as_json:
-            print_json({"error": error.as_dict()})
-        else:
-            say(" ".join(str(error).split()))
-        raise typer.Exit(error.exit_code) from None
+        _tell(error, as_json)
+    except OSError as error:
+        _tell(_of_the_system(error), as_json)
+
+
+def _tell(error: CohortiumError, as_json: bool) -> NoReturn:
+    if as_json:
+        print_json({"error": error.as_dict()})
+    else:
+        say(" ".join(str(error).split()))
+    raise typer.Exit(error.exit_code) from None
+
+
+def _of_the_system(error: OSError) -> CohortiumError:
+    """A full disk, a folder without rights: the system's own words, which hold no data."""
+    where = Path(error.filename).name if isinstance(error.filename, str) else "file"
+    what = error.strerror or "the system refused it"
+    return InputError("E_IO", where, what, "Check the path, its rights and the free space; nothing partial was left.")
 
 
 def print_json(value: Any) -> None:

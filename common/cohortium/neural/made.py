@@ -68,22 +68,24 @@ class Made:
             logits += by_input[codes[:, j] + start]
         return torch.cat([F.softmax(block, 1) for block in torch.split(logits, list(self.sizes), 1)], 1)
 
-    def centred(self, gradient: Tensor, means: Tensor) -> Tensor:
-        """The step that gradient descent would take if inputs were one-hot codes minus ``means``, (cells,).
+    def evened(self, gradient: Tensor) -> Tensor:
+        """``gradient`` without what an input column's weights have in common: their mean over the column's cells.
 
-        The model is the same, b + W x = b' + W (x - means), but a column's intercept is then told once and not by
-        every input anew, so larger steps are stable. A linear map of the gradient: free after noise.
+        One-hot inputs add up to one in every column, so each input column tells a column's intercept anew; only the
+        bias tells it now, and larger steps are stable. A projection: it never makes noise larger.
         """
-        rows, columns = self._places
         weights, biases = gradient[: self.weights], gradient[self.weights :]
-        weights = weights - biases[rows] * means[columns]
-        return torch.cat([weights, biases.index_add(0, rows, -weights * means[columns])])
+        group, cells = self._groups
+        common = torch.zeros(self.cells * len(self.sizes), dtype=gradient.dtype, device=gradient.device)
+        return torch.cat([weights - common.index_add(0, group, weights)[group] / cells, biases])
 
     @cached_property
-    def _places(self) -> tuple[Tensor, Tensor]:
-        """Output and input cell of each weight of the flat vector."""
-        rows, columns = torch.nonzero(self.mask, as_tuple=True)
-        return rows, columns
+    def _groups(self) -> tuple[Tensor, Tensor]:
+        """Of each weight of the flat vector, a number of its (output cell, input column), and that column's cells."""
+        outputs, inputs = torch.nonzero(self.mask, as_tuple=True)
+        sizes = torch.tensor(self.sizes, device=inputs.device)
+        column = torch.repeat_interleave(torch.arange(len(sizes), device=inputs.device), sizes)[inputs]
+        return outputs * len(sizes) + column, sizes[column]
 
     def log_likelihood(self, parameters: Tensor, codes: Tensor) -> Tensor:
         """(rows,) natural logarithm of each row's probability."""

@@ -52,7 +52,7 @@ class LocalTraining:
 
     sizes, order: the network (neural/made.py). sampling_rate: a person's chance to be in a step's sample.
     clip: largest L2 norm of a person's gradient.
-    state: flat parameters, learning rate and the cells' noised shares (safetensors), from the coordinator.
+    state: flat parameters and learning rate (safetensors), from the coordinator.
 
     Formal guarantee. Each step is a Gaussian mechanism on a Poisson sample of persons: a person's rows, m at the most,
     contribute an integer vector of norm at most ``clip_units`` (by the triangle inequality over the rows), checked in
@@ -96,7 +96,7 @@ class LocalTraining:
 
     @property
     def _lengths(self) -> dict[str, int]:
-        return {"parameters": self.model.parameters, "rate": 1, "means": self.model.cells}
+        return {"parameters": self.model.parameters, "rate": 1}
 
     @property
     def width(self) -> int:
@@ -151,7 +151,6 @@ class LocalTraining:
 
         state = read_state(self.state, self._lengths)
         rate = float(state["rate"][0])
-        means = torch.tensor(state["means"], dtype=torch.float64, device=self.model.device)
         begin = parameters = torch.tensor(state["parameters"], dtype=torch.float64, device=self.model.device)
         units = self.clip_units(multiplier)
         for _ in range(self.steps):
@@ -160,7 +159,7 @@ class LocalTraining:
             gradient = torch.tensor(noised.values, dtype=torch.float64, device=parameters.device) * (
                 self.clip / units / (self.sampling_rate * persons)
             )
-            parameters = parameters - rate * self.model.centred(gradient, means)
+            parameters = parameters - rate * self.model.evened(gradient)
         moved: FloatArray = (parameters - begin).cpu().numpy()
         return moved
 

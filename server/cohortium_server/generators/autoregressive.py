@@ -45,11 +45,7 @@ class Autoregressive:
             return self._columns.query
         if self._round == self._training.rounds:
             return None
-        state = {
-            "parameters": self._parameters,
-            "rate": np.array([self._rate()]),
-            "means": np.concatenate(self._shares()),
-        }
+        state = {"parameters": self._parameters, "rate": np.array([self._rate()])}
         return self._training.query.with_state(write_state(state))
 
     def tell(self, total: Sum) -> None:
@@ -69,13 +65,8 @@ class Autoregressive:
 
     def _start(self) -> FloatArray:
         """Independent columns, as noised: log proportions as biases, no weights."""
-        biases = [np.log(shares) - np.log(shares).mean() for shares in self._shares()]
-        return np.concatenate([np.zeros(self._model.weights), *biases])
-
-    def _shares(self) -> list[FloatArray]:
-        """Every column's noised distribution, positive and summing to one."""
-        counts = [np.maximum(table.counts, max(0.5, table.sigma)) for table in self._measured]
-        return [c / c.sum() for c in counts]
+        logs = [np.log(np.maximum(table.counts, max(0.5, table.sigma))) for table in self._measured]
+        return np.concatenate([np.zeros(self._model.weights), *(biases - biases.mean() for biases in logs)])
 
     def _rate(self) -> float:
         """The learning rate at which one step's noise moves a parameter by NOISE_STEP, falling at the end.

@@ -627,7 +627,7 @@ def _matrix(
         hint = _element("title", f"{names[row]} and {names[column]}: {shown}")
         drawn.append(_tile(x, y, cell, cell, hint, class_="heat", strength=value / peak))
         if cell >= 30:
-            class_ = f"value mid{' on' if value > 0.5 * peak else ''}"
+            class_ = f"value mid{' on' if value > 0.62 * peak else ''}"
             drawn.append(_text(shown if float(shown) else "0", x + cell / 2, y + cell / 2 + 4, class_))
     return _drawing(left + count * cell + 76, top + count * cell + 4, words, *drawn, class_="wide")
 
@@ -748,7 +748,8 @@ svg text { fill: var(--ink); font-size: 11px; font-variant-numeric: tabular-nums
 svg .tick { font-size: 10px; fill: var(--soft); }
 svg .tiny { font-size: 7.5px; }
 svg .end { text-anchor: end; } svg .mid { text-anchor: middle; }
-svg .value { pointer-events: none; } svg .on { fill: var(--on); }
+svg .value { pointer-events: none; paint-order: stroke; stroke: var(--paper); stroke-width: 2px; }
+svg .on { fill: var(--on); stroke: var(--heat); }
 .bar { fill: var(--bar); } .dot { fill: var(--dot); } .whisker { stroke: var(--dot); stroke-width: 1.5; }
 .grid { stroke: var(--rule); stroke-width: 1; } .zero { stroke: var(--soft); stroke-width: 1; }
 .heat { fill: var(--heat); } .self { fill: var(--blank); } .blank { fill: var(--blank); }
@@ -804,7 +805,7 @@ _PAGE = (
 </tr>
 {% endmacro %}
 {% macro verdict(passed) %}
-{% if passed %}<span class="good">✓ passed</span>{% else %}<span class="bad">✗ not passed</span>{% endif %}
+{% if passed %}<span class="good">✓ passed</span>{% else %}<span class="bad">✗ failed</span>{% endif %}
 {% endmacro %}
 {% macro swatch(class) %}
 <svg width="14" height="14"><rect class="{{ class }}" width="14" height="14"/></svg>
