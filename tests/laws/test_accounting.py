@@ -25,6 +25,7 @@ from cohortium.privacy.accounting import (
     MAX_DELTA,
     MIN_DELTA,
     RESERVE,
+    ROUNDING,
     Gaussian,
     calibrate,
     cost,
@@ -36,7 +37,7 @@ from cohortium.privacy.accounting import (
     repeated,
     total_mu,
 )
-from cohortium.study import Autoregressive, Study
+from cohortium.study import Study
 
 
 def integrated_delta(mu: float, epsilon: float) -> float:
@@ -53,7 +54,7 @@ def integrated_delta(mu: float, epsilon: float) -> float:
 def true_epsilon(events: Iterable[Gaussian], delta: float, guess: float) -> tuple[float, float]:
     """A lower and an upper bound on the smallest epsilon, over adding and removing a person."""
     events = list(events)
-    width = 1e-3 * guess / sum(e.count for e in events)
+    width = 5e-3 * guess / sum(e.count for e in events)
     cells = 1 << math.ceil(math.log2(16 * (guess + 1e-3) / width))
     both = [_one_way(events, delta, width, cells, adding) for adding in (False, True)]
     return max(low for low, _ in both), max(high for _, high in both)
@@ -117,10 +118,10 @@ def test_unsampled_events_cost_the_same_in_both_accountants(noise: float, count:
     assert exact <= rdp_epsilon(events, delta) <= 1.25 * exact
 
 
-GOLDEN = [  # noise, rate, steps, delta, epsilon, and Rényi's; the last line: SECURITY.md P26
+GOLDEN = [  # noise, rate, steps, delta, epsilon, and that of Rényi DP of whole orders
     (10.0, 1.0, 100, 1e-5, 4.377, 4.729),
     (1.0, 1.0, 1, 1e-6, 4.886, 5.221),
-    (0.5, 0.01, 100, 1e-5, 6.476, 8.031),
+    (0.5, 0.01, 100, 1e-5, 6.476, 10.662),
 ]
 
 
@@ -176,7 +177,7 @@ def test_on_a_grid_the_claim_is_within_the_check_and_monotone(
         assert 0 <= claim <= check * (1 + 1e-6) + 1e-9
         if rate == 1:
             exact = gaussian_epsilon(math.sqrt(steps) / noise, delta)
-            assert exact * (1 - 1e-9) <= claim <= exact * 1.01 + 1e-3
+            assert exact * (1 - 1e-6) <= claim <= exact * 1.01 + 1e-3
     for index, values in enumerate((NOISES, RATES, STEPS, DELTAS)):
         for point in grid:
             at = values.index(point[index])
@@ -212,7 +213,35 @@ def test_a_part_of_delta_is_kept_for_the_sampler() -> None:
     events = (Gaussian(2.0),)
     assert cost(events, 1e-6).epsilon == gaussian_epsilon(0.5, 1e-6 * (1 - RESERVE)) > gaussian_epsilon(0.5, 1e-6)
     sampled = (Gaussian(2.0, 0.1, 10),)
-    assert cost(sampled, 1e-6).epsilon == pld_epsilon(sampled, 1e-6 * (1 - RESERVE))
+    rounding = ROUNDING * 110
+    assert cost(sampled, 1e-6).epsilon == pld_epsilon(sampled, 1e-6 * (1 - RESERVE) - rounding)
+
+
+ROUNDED = [
+    (1.5, 200),
+    (0.7, 20),
+    (20.0, 200),
+    (300.0, 10_000),
+    (2400.0, 10_000),
+    (500.0, 100_000),
+    (30_000.0, 10**6),
+]
+
+
+@pytest.mark.parametrize(("noise", "steps"), ROUNDED)
+@pytest.mark.parametrize("delta", [1e-6, 1e-9, 1e-12])
+def test_what_convolution_loses_to_rounding_is_set_aside(noise: float, steps: int, delta: float) -> None:
+    """Without sampling the truth is known: what the convolution claims is short of it by less than is set aside."""
+    events = (Gaussian(noise, 1.0, steps),)
+    reached = gaussian_delta(total_mu(events), pld_epsilon(events, delta))
+    assert reached <= delta + ROUNDING * (100 + steps)
+
+
+def test_where_delta_is_too_small_for_the_convolution_renyi_is_the_claim() -> None:
+    events = (Gaussian(100.0, 0.1, 20_000),)
+    assert cost(events, 1e-12).method == "Rényi DP"
+    assert cost(events, 1e-12).epsilon == rdp_epsilon(events, 1e-12 * (1 - RESERVE)) > pld_epsilon(events, 1e-12)
+    assert cost(events, 1e-9).method == "privacy loss distribution"
 
 
 @pytest.mark.parametrize("delta", [0.0, -1e-6, MIN_DELTA / 2, MAX_DELTA * 2, 1.0, math.nan, math.inf])
@@ -229,7 +258,17 @@ def test_an_epsilon_out_of_range_is_refused(epsilon: float) -> None:
 
 @pytest.mark.parametrize(
     "event",
-    [(0.0,), (-1.0,), (math.nan,), (math.inf,), (1.0, 0.0), (1.0, 1.1), (1.0, math.nan), (1.0, 0.5, 0), (1.0, 0.5, -1)],
+    [
+        (0.0,),
+        (-1.0,),
+        (math.nan,),
+        (math.inf,),
+        (1.0, 0.0),
+        (1.0, 1.1),
+        (1.0, math.nan),
+        (1.0, 0.5, 0),
+        (1.0, 0.5, -1),
+    ],
 )
 def test_an_event_out_of_range_is_refused(event: tuple[float, ...]) -> None:
     with pytest.raises(StudyError, match="E_PLAN_PRIVACY"):
@@ -286,16 +325,12 @@ def test_accountants_that_contradict_each_other_are_believed_neither(
 
 def test_an_epsilon_beyond_the_samplers_precision_is_refused(with_privacy: Callable[..., Study]) -> None:
     """At such an epsilon the tail the sampler cuts off is not small against exp(-epsilon) delta any more."""
-    with pytest.raises(StudyError, match="E_PLAN_PRIVACY.*precision"):
+    with pytest.raises(StudyError, match=r"E_PLAN_PRIVACY.*precision"):
         plan(with_privacy(epsilon=90.0))
 
 
-def test_noise_wider_than_the_table_is_refused_before_anything_is_charged(with_privacy: Callable[..., Study]) -> None:
-    with pytest.raises(StudyError, match="E_PLAN_LIMIT.*noise"):
+def test_noise_wider_than_the_table_is_refused_before_anything_is_charged(
+    with_privacy: Callable[..., Study],
+) -> None:
+    with pytest.raises(StudyError, match=r"E_PLAN_LIMIT.*noise"):
         plan(with_privacy(epsilon=0.1, rows_per_person=1000))
-
-
-def test_rare_samples_leave_a_count_that_can_be_drawn(training_study: Study) -> None:
-    rare = replace(training_study, generator=Autoregressive(rounds=2, steps=2, sampling_rate=1e-4))
-    phase = plan(rare).phases[1]
-    assert phase.query.draws(phase.multiplier)[1] <= 8192

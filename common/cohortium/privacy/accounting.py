@@ -11,7 +11,8 @@ costs is computed here, whenever somebody asks:
   arXiv 1908.10530).
 
 The first way is the claim; the second is an upper bound that the claim may never exceed. If either fails or they
-contradict each other AccountingError E_ACCOUNTING is raised: nothing is ever reported as cheaper than it is.
+contradict each other AccountingError E_ACCOUNTING is raised. The convolution loses some of delta to floating-point
+numbers; that much is set aside, and where delta is too small for it Rényi DP is the claim.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from cohortium.errors import AccountingError, StudyError
 RESERVE = 1e-3  # part of delta kept for the noise sampler's own error (noise.SLACK per draw; plan.py checks it)
 MIN_DELTA, MAX_DELTA = 1e-12, 1e-4
 MIN_EPSILON, MAX_EPSILON = 1e-3, 100.0
-INTERVAL = 1e-3  # grid of privacy losses; a coarser one only makes the upper bound larger
+ROUNDING = 1e-16  # of delta, lost to floating-point numbers per step convolved; ten times what was ever measured
+INTERVAL = 1e-3  # coarsest grid of privacy losses; a coarser one only makes the upper bound larger
 ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)  # whole orders have an exact formula under sampling
 RELATION = "add or remove one person"
 
@@ -46,7 +48,9 @@ class Gaussian:
     def __post_init__(self) -> None:
         positive = math.isfinite(self.noise_multiplier) and self.noise_multiplier > 0
         if not (positive and 0 < self.sampling_rate <= 1 and self.count >= 1):
-            raise StudyError("E_PLAN_PRIVACY", "event", "a noise, sampling rate or count is out of range", "Correct the study.")
+            raise StudyError(
+                "E_PLAN_PRIVACY", "event", "a noise, sampling rate or count is out of range", "Correct the study."
+            )
 
 
 Events = tuple[Gaussian, ...]
@@ -82,7 +86,12 @@ def merged(events: Iterable[Gaussian]) -> Events:
 def cost(events: Iterable[Gaussian], delta: float) -> Cost:
     """The smallest epsilon both ways support at ``delta``; raises AccountingError where they do not."""
     if not MIN_DELTA <= delta <= MAX_DELTA:
-        raise StudyError("E_PLAN_PRIVACY", "delta", f"it must lie between {MIN_DELTA:g} and {MAX_DELTA:g}", "Choose a delta well below one over the number of persons.")
+        raise StudyError(
+            "E_PLAN_PRIVACY",
+            "delta",
+            f"it must lie between {MIN_DELTA:g} and {MAX_DELTA:g}",
+            "Choose a delta well below one over the number of persons.",
+        )
     return _cost(merged(events), delta)
 
 
@@ -91,13 +100,21 @@ def _cost(events: Events, delta: float) -> Cost:
     if not events:
         return replace(FREE, delta=delta)
     usable = delta * (1 - RESERVE)
+    lost = ROUNDING * (100 + sum(e.count for e in events))
+    check = rdp_epsilon(events, usable)
     if all(e.sampling_rate == 1 for e in events):
         epsilon, method = gaussian_epsilon(total_mu(events), usable), "closed form"
+    elif lost < usable / 2:
+        epsilon, method = pld_epsilon(events, usable - lost), "privacy loss distribution"
     else:
-        epsilon, method = pld_epsilon(events, usable), "privacy loss distribution"
-    check = rdp_epsilon(events, usable)
+        epsilon, method = check, "Rényi DP"
     if not (math.isfinite(epsilon) and math.isfinite(check) and 0 <= epsilon <= check * (1 + 1e-6) + 1e-9):
-        raise AccountingError("E_ACCOUNTING", "accounting", f"{method} and Rényi DP do not support the same claim", "Do not release; choose other noise or fewer steps.")
+        raise AccountingError(
+            "E_ACCOUNTING",
+            "accounting",
+            f"{method} and Rényi DP do not support the same claim",
+            "Do not release; choose other noise or fewer steps.",
+        )
     return Cost(epsilon, delta, method, check, "Rényi DP")
 
 
@@ -124,14 +141,23 @@ def pld_epsilon(events: Events, delta: float) -> float:
     """Upper bound on epsilon from discretised privacy loss distributions, composed by convolution."""
     from dp_accounting.pld import privacy_loss_distribution as pld
 
-    total = None
+    total, interval = None, _interval(events)
     for e in events:
         one = pld.from_gaussian_mechanism(
-            e.noise_multiplier, sampling_prob=e.sampling_rate, value_discretization_interval=INTERVAL, use_connect_dots=True
+            e.noise_multiplier,
+            sampling_prob=e.sampling_rate,
+            value_discretization_interval=interval,
+            use_connect_dots=True,
         )
         part = one.self_compose(e.count)
         total = part if total is None else total.compose(part)
     return float(total.get_epsilon_for_delta(delta)) if total is not None else 0.0
+
+
+def _interval(events: Events) -> float:
+    """A tenth of a step's typical loss, or ``INTERVAL``: many small steps would add up what a coarse grid adds to each."""
+    squares = sum(e.count * e.sampling_rate**2 * math.expm1(min(e.noise_multiplier**-2, 50.0)) for e in events)
+    return min(INTERVAL, math.sqrt(squares / max(1, sum(e.count for e in events))) / 10)
 
 
 def rdp_epsilon(events: Events, delta: float) -> float:
@@ -151,7 +177,12 @@ def rdp_epsilon(events: Events, delta: float) -> float:
 def calibrate(events_at: Callable[[float], Events], epsilon: float, delta: float) -> float:
     """The smallest noise multiplier, to 0.1 %, at which ``cost(events_at(multiplier), delta)`` is within ``epsilon``."""
     if not MIN_EPSILON <= epsilon <= MAX_EPSILON:
-        raise StudyError("E_PLAN_PRIVACY", "epsilon", f"it must lie between {MIN_EPSILON:g} and {MAX_EPSILON:g}", "Choose an epsilon in this range.")
+        raise StudyError(
+            "E_PLAN_PRIVACY",
+            "epsilon",
+            f"it must lie between {MIN_EPSILON:g} and {MAX_EPSILON:g}",
+            "Choose an epsilon in this range.",
+        )
 
     def affordable(multiplier: float) -> bool:
         try:
@@ -165,7 +196,12 @@ def calibrate(events_at: Callable[[float], Events], epsilon: float, delta: float
 def _smallest(holds: Callable[[float], bool], low: float, high: float, precision: float = 1e-9) -> float:
     """The smallest x in [low, high] with ``holds(x)``, rounded up by ``precision``, for a monotone condition."""
     if not holds(high):
-        raise AccountingError("E_ACCOUNTING", "accounting", "no value in range satisfies the guarantee", "Choose a larger epsilon or fewer steps.")
+        raise AccountingError(
+            "E_ACCOUNTING",
+            "accounting",
+            "no value in range satisfies the guarantee",
+            "Choose a larger epsilon or fewer steps.",
+        )
     while high / low > 1 + precision:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if holds(middle) else (middle, high)
