@@ -6,13 +6,15 @@ The table is Adult in at most 42 cells a column (../shared/data/adult16), dealt 
 Every line is a whole federation in one process: custodians with ledgers on disk, Flower's apps in threads,
 secret noise. Seconds are wall time from the first ask to the last sampled row: counting or training at all
 institutions, as many at a time as there are cores, noise, ledgers, messages, fitting, sampling. They leave
-out finding the noise from epsilon (done once a study), importing, and encoding the tables.
+out finding the noise from epsilon (done once a study), importing, and encoding the tables. On a machine that
+others use as well, set OMP_NUM_THREADS=1: threads that wait for one another wait for the others too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -156,7 +158,7 @@ def reached(line: Line, k: int, mean: float) -> bool:
     return mean >= line.wanted[k] if MEASURES[k] in LARGER_IS_BETTER else mean <= line.wanted[k]
 
 
-def document(results: dict[str, list[Figures]], lines: Sequence[Line], settings: dict[str, float]) -> str:
+def document(results: dict[str, list[Figures]], lines: Sequence[Line], settings: dict[str, float | str]) -> str:
     told = []
     for line in lines:
         runs = results[line.name]
@@ -190,7 +192,7 @@ def main() -> None:
     if not ADULT.is_dir():
         console.print("Skipped: the table is not in ../shared/data/adult16.")
         return
-    data, results = load(chosen.rows), dict[str, list[Figures]]()
+    data, results, load_before = load(chosen.rows), dict[str, list[Figures]](), os.getloadavg()[0]
     lines = [line for line in LINES if chosen.only in line.name]
     for line in lines:
         seeds = range(chosen.seeds if line.generator else 1)
@@ -201,7 +203,14 @@ def main() -> None:
     rows = f"Adult, {len(data.train)} training rows"
     title = f"{rows}, epsilon {chosen.epsilon:g}, delta 1e-5, {chosen.seeds} seeds"
     console.print(table(results, lines, title))
-    settings = {"epsilon": chosen.epsilon, "delta": 1e-5, "rows": len(data.train), "seeds": chosen.seeds}
+    settings: dict[str, float | str] = {
+        "epsilon": chosen.epsilon,
+        "delta": 1e-5,
+        "rows": len(data.train),
+        "seeds": chosen.seeds,
+    }
+    settings |= {"cores": os.cpu_count() or 0, "threads": os.environ.get("OMP_NUM_THREADS", "default")}
+    settings |= {"load_before": load_before, "load_after": os.getloadavg()[0]}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(document(results, lines, settings) + "\n", encoding="utf-8")
 

@@ -292,7 +292,7 @@ def test_one_column_one_institution(generator: GeneratorPlan) -> None:
 
 
 def test_a_gate_that_judged_nothing_was_not_passed() -> None:
-    assert "✗ not passed" in Page(render_report(replace(facts(Sweep()), verdict=()))).text
+    assert "✗ failed" in Page(render_report(replace(facts(Sweep()), verdict=()))).text
     assert "✓ passed" in Page(render_report(facts(Sweep()))).text
 
 
