@@ -190,7 +190,13 @@ def calibrate(events_at: Callable[[float], Events], epsilon: float, delta: float
         except ValueError:  # the noise is too fine for the grid
             return False
 
-    return _smallest(affordable, 0.05, 1e5, precision=1e-3)
+    # from 1 outwards: far from the answer the accountants are slow, and it is never far
+    low, high = 1.0, 1.0
+    while low > 0.05 and affordable(low):
+        low /= 2
+    while high < 1e5 and not affordable(high):
+        high *= 2
+    return _smallest(affordable, low, high, precision=1e-3)
 
 
 def _smallest(holds: Callable[[float], bool], low: float, high: float, precision: float = 1e-9) -> float:
