@@ -166,9 +166,7 @@ def test_discrete_noise_is_continuous_noise_that_was_rounded(sigma: float, shift
             peak = shift + (k - shift) * variance / mpf(sigma) ** 2
             norms = [normaliser(peak + mpf(i) / 8) for i in range(8)]
             steps = [(peak + mpf(i) / 8, norms[i % 8]) for i in range(-260, 261)]
-            terms = (
-                mpmath.exp(-((y - shift) ** 2) / (2 * variance) - (k - y) ** 2 / 8) / n for y, n in steps
-            )
+            terms = (mpmath.exp(-((y - shift) ** 2) / (2 * variance) - (k - y) ** 2 / 8) / n for y, n in steps)
             mixture = mpmath.fsum(terms)
             mixture /= 8 * mpmath.sqrt(2 * mpmath.pi * variance)
             exact = mpmath.exp(-(mpf(k - shift) ** 2) / (2 * mpf(sigma) ** 2)) / total
