@@ -1,0 +1,97 @@
+"""What was promised, and what was asked for it, phase by phase."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cohortium.plan import Phase
+from cohortium.privacy.accounting import Gaussian
+from cohortium.queries import Query
+from cohortium.queries.local_training import LocalTraining
+from cohortium.queries.marginals import Marginals
+from cohortium_server.release.page.numerals import percent, plural, storage
+
+FALSE_POSITIVES = 0.01  # of the attacker whose success is told
+
+
+@dataclass(frozen=True)
+class Promise:
+    """true_positives: the most persons any attacker finds at FALSE_POSITIVES; odds: the largest factor."""
+
+    true_positives: float
+    odds: float
+
+
+def promise(epsilon: float, delta: float) -> Promise:
+    """The two lines that bound every attacker's errors (Kairouz, Oh, Viswanath 2015, arXiv 1311.0776)."""
+    upper = math.exp(epsilon) * FALSE_POSITIVES + delta
+    lower = 1 - math.exp(-epsilon) * (1 - delta - FALSE_POSITIVES)
+    return Promise(min(upper, lower, 1.0), math.exp(epsilon))
+
+
+@dataclass(frozen=True)
+class PhaseView:
+    """A phase in words; ``numbers`` are those of one institution's answer in one round."""
+
+    name: str
+    asked: str
+    rounds: int
+    numbers: int
+    sent: str
+    noise: str
+    events: Sequence[str]
+
+
+def phase_view(phase: Phase, institutions: int) -> PhaseView:
+    return PhaseView(
+        phase.name,
+        _asked(phase.query),
+        phase.rounds,
+        phase.query.width,
+        storage(8 * phase.query.width * phase.rounds),
+        _noise(phase, institutions),
+        [_event(e) for e in phase.events],
+    )
+
+
+def _asked(query: Query) -> str:
+    match query:
+        case Marginals():
+            orders = sorted({len(t) for t in query.tables})
+            parts = [(sum(len(t) == k for t in query.tables), k) for k in orders]
+            return "counts: " + ", ".join(f"{plural(n, 'table')} of {plural(k, 'column')}" for n, k in parts)
+        case LocalTraining():
+            steps = plural(query.steps, "training step")
+            return f"{steps} a round, each on a random {percent(query.sampling_rate)} of the persons"
+        case _:
+            return ", ".join(f"{key}: {value}" for key, value in query.describe().items())
+
+
+def _noise(phase: Phase, institutions: int) -> str:
+    match phase.query:
+        case Marginals() as query:
+            return _noise_of_counts(query, phase.multiplier, institutions)
+        case LocalTraining():
+            return f"{phase.multiplier:.3g} × the most that one person can move a step's sum"
+        case _:
+            return f"{phase.multiplier:.3g} × the most that one person can change"
+
+
+def _noise_of_counts(query: Marginals, multiplier: float, institutions: int) -> str:
+    """In rows, for each number of columns that tables have."""
+    sigmas = {len(t): s for t, s in zip(query.tables, query.sigmas(multiplier), strict=True)}
+    words = []
+    for order, sigma in sorted(sigmas.items()):
+        alone = f"{sigma:.3g} rows in every count of an institution"
+        together = "" if institutions == 1 else f", {math.sqrt(institutions) * sigma:.3g} in the sum"
+        tables = "" if len(sigmas) == 1 else f" (tables of {plural(order, 'column')})"
+        words.append(alone + together + tables)
+    return "; ".join(words)
+
+
+def _event(event: Gaussian) -> str:
+    sampled = "" if event.sampling_rate == 1 else f" on random samples of {percent(event.sampling_rate)}"
+    noise = f"noise {event.noise_multiplier:.4g} × sensitivity"
+    return f"{plural(event.count, 'Gaussian answer')}{sampled}, {noise}"

@@ -1,0 +1,76 @@
+"""What the synthetic rows say about tables of some columns, and what was measured of them with noise."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium_server.generators import Measured
+
+FloatArray = npt.NDArray[np.float64]
+Columns = tuple[int, ...]
+NORMAL_95 = 1.96  # standard deviations either side that hold 95 % of a normal distribution
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Shares of the real rows, each with independent noise of standard deviation ``sd``."""
+
+    shares: FloatArray
+    sd: float
+
+    @property
+    def within(self) -> float:
+        """How far either way the noise of a share may reach."""
+        return NORMAL_95 * self.sd
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The released rows, (rows, columns) codes of ``sizes``, and noised tables of ``rows_measured`` real rows."""
+
+    sizes: tuple[int, ...]
+    synthetic: npt.NDArray[np.int16]
+    measured: Sequence[Measured]
+    rows_measured: int
+
+    @cached_property
+    def _holders(self) -> Mapping[Columns, Sequence[Measured]]:
+        """The noised tables that hold a column, or a pair."""
+        found: defaultdict[Columns, list[Measured]] = defaultdict(list)
+        for table in self.measured:
+            for order in (1, 2):
+                for columns in itertools.combinations(table.columns, order):
+                    found[columns].append(table)
+        return dict(found)
+
+    def holds(self, columns: Columns) -> bool:
+        """Whether anything measured tells about this column, or pair."""
+        return columns in self._holders
+
+    def estimate(self, columns: Columns) -> Estimate:
+        """The average, weighted by precision, of what every noised table says about the table of ``columns``."""
+        weighted, precision = np.zeros([self.sizes[j] for j in columns]), 0.0
+        for table in self._holders[columns]:
+            others = tuple(axis for axis, j in enumerate(table.columns) if j not in columns)
+            counts = table.counts.sum(axis=others)
+            weight = counts.size / (table.counts.size * table.sigma**2)
+            weighted, precision = weighted + weight * counts, precision + weight
+        return Estimate(weighted / precision / self.rows_measured, 1 / math.sqrt(precision) / self.rows_measured)
+
+    def shares(self, columns: Columns) -> FloatArray:
+        """The synthetic rows' share of every cell, in the shape of the table of ``columns``."""
+        shape = tuple(self.sizes[j] for j in columns)
+        total = np.zeros(math.prod(shape), np.int64)
+        for start in range(0, len(self.synthetic), _BLOCK):
+            block = self.synthetic[start : start + _BLOCK, columns].astype(np.int64)
+            total += np.bincount(np.ravel_multi_index(tuple(block.T), shape), minlength=len(total))
+        return (total / max(1, len(self.synthetic))).reshape(shape)
