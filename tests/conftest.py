@@ -51,7 +51,7 @@ def people(count: int, seed: int) -> pd.DataFrame:
     positive = rng.random(count) < 0.1 + 0.6 * (age > 60)
     return pd.DataFrame(
         {
-            "id": np.arange(count) // 2,
+            "id": np.arange(count) // 2 + 1_000_000 * seed,  # nobody is in two institutions
             "sex": rng.choice(["f", "m"], count),
             "age": age,
             "ward": ward,

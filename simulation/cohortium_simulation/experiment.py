@@ -64,6 +64,7 @@ def run(
     progress: Progress | None = None,
 ) -> Outcome:
     """The rounds of ``study`` in this process, without a release."""
+    from cohortium.neural.device import one_thread
     from cohortium_simulation.engine import run_in_process
 
     absent = [name for name in study.institution_names if name not in tables]
@@ -79,7 +80,8 @@ def run(
             ledger = stack.enter_context(Ledger(ledgers.folder / f"{name}.sqlite"))
             custodians[name] = Custodian(name, study, encode(tables[name], study.schema), ledger, population)
             custodians[name].afford()  # all or none: a study that cannot be finished is not begun
-        return run_in_process(study, custodians, seed=seed, progress=progress)
+        with one_thread():  # institutions answer side by side, each in a thread of its own
+            return run_in_process(study, custodians, seed=seed, progress=progress)
 
 
 def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import ReleaseError
-from cohortium.neural.device import best_device
+from cohortium.neural.device import best_device, one_thread
 from cohortium.plan import plan
 from cohortium.progress import Progress, Silent
 from cohortium.queries.marginals import Marginals
@@ -41,7 +41,8 @@ class Sweep:
         ]
         chosen = self._study.generator
         components = chosen.components if isinstance(chosen, SweepPlan) else 0
-        self._logits = fit(self._study.schema.sizes, tables, components, self._seed, best_device(), self._progress)
+        with one_thread():
+            self._logits = fit(self._study.schema.sizes, tables, components, self._seed, best_device(), self._progress)
 
     @property
     def rows(self) -> int:

@@ -54,11 +54,16 @@ class Release:
 
     @cached_property
     def generator(self) -> Generator:
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        return generator_class(self.study.generator.kind).from_tensors(
-            self.study, load_file(self.path / "model.safetensors")
-        )
+        try:
+            tensors = load_file(self.path / "model.safetensors")
+        except SafetensorError:
+            raise ReleaseError(
+                "E_RELEASE_TOUCHED", "model.safetensors", "it is not in safetensors format", "Get the release again."
+            ) from None
+        return generator_class(self.study.generator.kind).from_tensors(self.study, tensors)
 
     def sample(self, rows: int, where: Where | None = None, seed: int | None = None) -> pd.DataFrame:
         """Exactly ``rows`` new synthetic rows; under ``where`` each row keeps to the values it names.
