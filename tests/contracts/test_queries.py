@@ -37,42 +37,43 @@ MULTIPLIER = 5.0
 HUGE = 3e38
 
 
-@dataclass(frozen=True)
-class PersonCoins:
-    """Every person's own words, whoever else is there: first one for each row, later one for each person."""
+@dataclass
+class KeyedCoins:
+    """Words that follow from keys, so that a person's own stay the same whoever else is there."""
 
-    persons: np.ndarray
-    salt: int
-    calls: list[int]
+    keys: list[str]
+    calls: int = 0
 
     def words(self, count: int) -> np.ndarray:
-        self.calls.append(count)
-        keys = self._row_keys() if len(self.calls) == 1 else [str(p) for p in np.unique(self.persons)]
-        assert count == len(keys)
-        names = (f"{self.salt}/{len(self.calls)}/{key}".encode() for key in keys)
+        assert count == len(self.keys)
+        self.calls += 1
+        names = (f"{self.calls}/{key}".encode() for key in self.keys)
         return np.array([int.from_bytes(hashlib.sha256(n).digest()[:8], "little") for n in names], np.uint64)
 
-    def _row_keys(self) -> list[str]:
-        seen: Counter[int] = Counter()
-        keys = []
-        for person in self.persons.tolist():
-            keys.append(f"{person}, row {seen[person]}")
-            seen[person] += 1
-        return keys
+
+def row_coins(codes: Codes, salt: int) -> KeyedCoins:
+    """One word for each row: of its person, and of how many of the person's rows come before it."""
+    seen: Counter[int] = Counter()
+    keys = []
+    for person in codes.persons.tolist():
+        keys.append(f"{salt}/{person}, row {seen[person]}")
+        seen[person] += 1
+    return KeyedCoins(keys)
 
 
-def person_coins(codes: Codes, salt: int) -> PersonCoins:
-    return PersonCoins(codes.persons, salt, [])
+def person_coins(codes: Codes, salt: int) -> KeyedCoins:
+    """One word for each person."""
+    return KeyedCoins([f"{salt}/{person}" for person in np.unique(codes.persons)])
 
 
-def before_noise(query: Query, codes: Codes, coins: Coins) -> np.ndarray:
+def before_noise(query: Query, codes: Codes, salt: int) -> np.ndarray:
     """The integer vector that gets noise; for training, of one step at the query's state."""
     if isinstance(query, Marginals):
-        return query.contribute(codes, coins).values
+        return query.contribute(codes, row_coins(codes, salt)).values
     assert isinstance(query, LocalTraining)
-    state = local_training_parameters(query)
-    people = local_training._People(at_most(codes, query.rows_per_person, coins))
-    return query._step_sum(people, state, query.clip_units(MULTIPLIER), coins)
+    people = local_training._People(local_training.at_most(codes, query.rows_per_person, row_coins(codes, salt)))
+    units = query.clip_units(MULTIPLIER)
+    return query._step_sum(people, local_training_parameters(query), units, person_coins(codes, salt))
 
 
 def local_training_parameters(query: LocalTraining) -> torch.Tensor:
@@ -106,6 +107,10 @@ def training(sizes: tuple[int, ...], order: tuple[int, ...], **changes: Any) -> 
 
 def state_of(query: LocalTraining, parameters: np.ndarray, rate: float = 0.1) -> bytes:
     return write_state({"parameters": parameters.astype(np.float32), "rate": np.array([rate])})
+
+
+def always_sampled(query: Query) -> Query:
+    return replace(query, sampling_rate=1.0) if isinstance(query, LocalTraining) else query
 
 
 PAIRS = ((0, 1), (0, 2), (1, 2))
@@ -169,8 +174,8 @@ class TestContract:
         without = table(query, rows, people, seed)
         others = with_person(without, table(query, theirs, 1, seed + 1, kind), seed)
         for asked in states(query, seed):
-            one = before_noise(asked, without, person_coins(without, seed))
-            other = before_noise(asked, others, person_coins(others, seed))
+            one = before_noise(asked, without, seed)
+            other = before_noise(asked, others, seed)
             assert one.dtype == other.dtype == np.int64
             assert len(one) == len(other)
             assert squared_change(asked, one, other) <= squared_sensitivity(asked)
@@ -180,17 +185,17 @@ class TestContract:
         without = table(query, 3000, 2000, seed)
         others = with_person(without, table(query, 1, 1, seed + 1), seed)
         for asked in states(query, seed):
-            one = before_noise(asked, without, person_coins(without, seed))
-            other = before_noise(asked, others, person_coins(others, seed))
+            one = before_noise(asked, without, seed)
+            other = before_noise(asked, others, seed)
             assert squared_change(asked, one, other) <= squared_sensitivity(asked)
 
     @pytest.mark.parametrize("kind", ["any", "first", "last"])
     def test_ten_thousand_rows_of_one_person_are_bounded(self, query: Query, kind: str) -> None:
         crowd = table(query, 10_000, 1, 3, kind)
         empty = table(query, 0, 1, 3)
-        for asked in states(query, 5):
-            one = before_noise(asked, crowd, person_coins(crowd, 1))
-            nothing = before_noise(asked, empty, SecureCoins())
+        for asked in states(always_sampled(query), 5):
+            one = before_noise(asked, crowd, 1)
+            nothing = before_noise(asked, empty, 1)
             assert not nothing.any()
             assert squared_change(asked, one, nothing) <= squared_sensitivity(asked)
 
@@ -552,9 +557,9 @@ def test_the_count_is_noised_as_charged() -> None:
 @pytest.mark.parametrize("name", ["pairs, three rows a person", "training, four rows a person"])
 def test_the_contract_finds_a_bound_that_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the bound on rows, or without the clip, ten thousand rows are over the sensitivity."""
-    query = CASES[name]
+    query = always_sampled(CASES[name])
     monkeypatch.setattr(marginals, "at_most", lambda codes, *_: codes)
     monkeypatch.setattr(local_training._Ladder, "norms_of_persons", lambda self, n: torch.zeros(len(n)).double())
     crowd, empty = table(query, 10_000, 1, 3), table(query, 0, 1, 3)
-    one, nothing = (before_noise(query, codes, SecureCoins()) for codes in (crowd, empty))
+    one, nothing = (before_noise(query, codes, 1) for codes in (crowd, empty))
     assert squared_change(query, one, nothing) > squared_sensitivity(query)
