@@ -106,18 +106,12 @@ def draft(
     """A schema proposed from the table that comes in ``parts``; an unknown name raises E_SCHEMA_MISSING."""
     kept = [*targets, *([person] if person is not None else [])]
     if both := sorted({*kept} & {*drop}):
-        raise SchemaError(
-            "E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one."
-        )
+        raise SchemaError("E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one.")
     facts = _facts(parts, kept, drop)
-    proposals = [
-        _propose(column, known, column in targets) for column, known in facts.items() if column != person
-    ]
+    proposals = [_propose(column, known, column in targets) for column, known in facts.items() if column != person]
     columns = tuple(p.column for p in proposals if p.column is not None)
     if not columns:
-        raise SchemaError(
-            "E_SCHEMA_INVALID", "draft", "no column is left", "Drop fewer columns, or add rows."
-        )
+        raise SchemaError("E_SCHEMA_INVALID", "draft", "no column is left", "Drop fewer columns, or add rows.")
     notes = tuple(note for p in proposals for note in p.notes)
     if person is not None and facts[person].nullable:
         notes += (Note(person, "rows without a person all count as one person's"),)
@@ -231,9 +225,7 @@ def _facts_of(values: pd.Series) -> _Facts:
 
 
 def _with_numbers(facts: _Facts, words: list[str], rows: npt.NDArray[np.int64]) -> _Facts:
-    read = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(
-        np.float64, na_value=np.nan
-    )
+    read = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     finite = np.isfinite(read)
     if not finite.any():
         return facts
@@ -323,11 +315,7 @@ def _identifier(name: str, facts: _Facts) -> str:
         return "dropped: it numbers the rows"
     if not (named and wide):
         return ""
-    hint = (
-        ""
-        if facts.distinct == facts.valid
-        else "; if it tells whose row it is, draft again with it as the person"
-    )
+    hint = "" if facts.distinct == facts.valid else "; if it tells whose row it is, draft again with it as the person"
     return f"dropped: its name and many values look like an identifier{hint}"
 
 
@@ -397,9 +385,7 @@ def _without_outliers(facts: _Facts) -> tuple[float, float]:
 def _shared_numbers(facts: _Facts, rows: float) -> set[float]:
     """Numbers that at least so many rows have."""
     words = [w for w, count in facts.counts.items() if count >= rows]
-    numbers = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(
-        np.float64, na_value=np.nan
-    )
+    numbers = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     return {float(x) for x in numbers[np.isfinite(numbers)]}
 
 
@@ -464,9 +450,7 @@ def _moment_column(name: str, facts: _Facts) -> tuple[schemas.Column | None, lis
         name=name,
         nullable=facts.nullable or facts.moments < facts.valid,
         lower=datetime(facts.earliest.year, 1, 1),
-        upper=datetime(facts.latest.year, 12, 31)
-        if facts.days
-        else datetime(facts.latest.year, 12, 31, 23, 59, 59),
+        upper=datetime(facts.latest.year, 12, 31) if facts.days else datetime(facts.latest.year, 12, 31, 23, 59, 59),
         resolution="day" if facts.days else "second",
     )
     texts = ["bounds are the data's own, widened to whole years"]
@@ -493,9 +477,7 @@ def _text_column(name: str, facts: _Facts) -> tuple[schemas.Column | None, list[
     return _categorical(name, facts, words, texts)
 
 
-def _categorical(
-    name: str, facts: _Facts, words: list[str], texts: list[str]
-) -> tuple[Categorical, list[str]]:
+def _categorical(name: str, facts: _Facts, words: list[str], texts: list[str]) -> tuple[Categorical, list[str]]:
     allowed = sorted(w for w in words if not w.startswith(FORMULA_STARTS) and len(w) <= LONG_TEXT)
     if len(allowed) < len(words):
         texts = [*texts, f"values that a spreadsheet would run, or that are long, become {OTHER}"]
@@ -509,9 +491,7 @@ def _rare(facts: _Facts) -> list[str]:
     rare = sorted(w for w, rows in facts.counts.items() if rows < RARE_ROWS)
     if not rare:
         return []
-    shown = ", ".join(json.dumps(w, ensure_ascii=False) for w in rare[:5]) + (
-        ", ..." if len(rare) > 5 else ""
-    )
+    shown = ", ".join(json.dumps(w, ensure_ascii=False) for w in rare[:5]) + (", ..." if len(rare) > 5 else "")
     return [f"in fewer than {RARE_ROWS} rows, so that they may betray persons: {shown}"]
 
 
@@ -531,10 +511,7 @@ def render(draft: Draft) -> str:
     document = schemas.to_document(draft.schema)
     blocks = [_block(block, draft.notes_on(block["name"])) for block in document["column"]]
     dropped = [f"# {_quoted(n.column)} {_one_line(n.text)}\n" for n in draft.notes if n.dropped]
-    return (
-        "\n".join([_HEAD, f"name = {_quoted(draft.schema.name)}\n", *blocks, "".join(dropped)]).rstrip()
-        + "\n"
-    )
+    return "\n".join([_HEAD, f"name = {_quoted(draft.schema.name)}\n", *blocks, "".join(dropped)]).rstrip() + "\n"
 
 
 def _block(block: dict[str, Any], notes: Sequence[Note]) -> str:

@@ -47,9 +47,7 @@ PARQUET_ROWS = 65_536
 _END = "end-of-table"  # the content of a row that is put behind the last one, see _Source
 
 
-def read_table(
-    path: Path, columns: Sequence[str] | None = None, *, drop_bad_rows: bool = False
-) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str] | None = None, *, drop_bad_rows: bool = False) -> pd.DataFrame:
     """The whole table at once."""
     return pd.concat(read_parts(path, columns, drop_bad_rows=drop_bad_rows), ignore_index=True)
 
@@ -99,14 +97,8 @@ def _open(path: Path) -> IO[bytes]:
     try:
         file = path.open("rb")
     except OSError as error:
-        what = (
-            "there is no such file"
-            if isinstance(error, FileNotFoundError)
-            else "it cannot be opened as a file"
-        )
-        raise InputError(
-            "E_INPUT_NOT_FOUND", path.name, what, "Check the path and its permissions."
-        ) from None
+        what = "there is no such file" if isinstance(error, FileNotFoundError) else "it cannot be opened as a file"
+        raise InputError("E_INPUT_NOT_FOUND", path.name, what, "Check the path and its permissions.") from None
     if not file.read(1):
         file.close()
         raise _empty(path)
@@ -115,15 +107,11 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _empty(path: Path) -> InputError:
-    return InputError(
-        "E_EMPTY", path.name, "it has no header", "Write at least the line with the columns' names."
-    )
+    return InputError("E_EMPTY", path.name, "it has no header", "Write at least the line with the columns' names.")
 
 
 def _too_large(path: Path, what: str) -> InputError:
-    return InputError(
-        "E_LIMIT", path.name, what, "Correct the file; a quotation mark may have been left open."
-    )
+    return InputError("E_LIMIT", path.name, what, "Correct the file; a quotation mark may have been left open.")
 
 
 def _malformed(path: Path, what: str, fix: str) -> InputError:
@@ -225,9 +213,7 @@ class _BadRows:
         return taken
 
 
-def _csv_parts(
-    path: Path, names: Sequence[str], wanted: Sequence[str], keep_bad_rows: bool
-) -> Iterator[pd.DataFrame]:
+def _csv_parts(path: Path, names: Sequence[str], wanted: Sequence[str], keep_bad_rows: bool) -> Iterator[pd.DataFrame]:
     bad = _BadRows(keep_bad_rows)
     with _open(path) as file:
         batches = _csv_batches(path, io.BufferedReader(_Source(file, path, len(names))), wanted, bad)
@@ -243,9 +229,7 @@ def _csv_parts(
     yield _with_missing_rows(batch.slice(0, batch.num_rows - 1).to_pandas(), bad.take())
 
 
-def _csv_batches(
-    path: Path, source: IO[bytes], wanted: Sequence[str], bad: _BadRows
-) -> Iterator[pa.RecordBatch]:
+def _csv_batches(path: Path, source: IO[bytes], wanted: Sequence[str], bad: _BadRows) -> Iterator[pa.RecordBatch]:
     """Batches that have rows; the reader's errors become ours."""
     try:
         for batch in pacsv.open_csv(source, **_csv_options(wanted, bad)):
@@ -258,9 +242,7 @@ def _csv_batches(
 
 def _csv_options(wanted: Sequence[str], bad: _BadRows) -> dict[str, Any]:
     return {
-        "read_options": pacsv.ReadOptions(
-            use_threads=False, block_size=BLOCK
-        ),  # one thread: rows are numbered
+        "read_options": pacsv.ReadOptions(use_threads=False, block_size=BLOCK),  # one thread: rows are numbered
         "parse_options": pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=bad),
         "convert_options": pacsv.ConvertOptions(
             check_utf8=False,  # _Source has done it
@@ -318,9 +300,7 @@ def _parquet_file(path: Path, file: IO[bytes]) -> pq.ParquetFile:
 
 
 def _not_parquet(path: Path) -> InputError:
-    return _malformed(
-        path, "it is not a readable Parquet file", "Write it again, or name it .csv if it is CSV."
-    )
+    return _malformed(path, "it is not a readable Parquet file", "Write it again, or name it .csv if it is CSV.")
 
 
 def _parquet_parts(path: Path, wanted: Sequence[str]) -> Iterator[pd.DataFrame]:

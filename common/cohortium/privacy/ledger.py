@@ -96,7 +96,12 @@ class Ledger:
         self._db.close()
 
     def _unavailable(self) -> LedgerError:
-        return LedgerError("E_LEDGER_UNAVAILABLE", self.path.name, "it cannot be opened, locked or written", "Check the disk, the rights and that no other custodian uses it; nothing was sent.")
+        return LedgerError(
+            "E_LEDGER_UNAVAILABLE",
+            self.path.name,
+            "it cannot be opened, locked or written",
+            "Check the disk, the rights and that no other custodian uses it; nothing was sent.",
+        )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -121,7 +126,11 @@ class Ledger:
         with self._transaction():
             entries = self.entries()
             for entry in entries:
-                if (entry.charge.run, entry.charge.round, entry.charge.attempt) == (charge.run, charge.round, charge.attempt):
+                if (entry.charge.run, entry.charge.round, entry.charge.attempt) == (
+                    charge.run,
+                    charge.round,
+                    charge.attempt,
+                ):
                     return _same_request(entry, charge), False
             _check_cap(events_of(entries, charge.population), charge.population, charge.events, cap)
             return self._append(charge, entries), True
@@ -171,10 +180,17 @@ class Ledger:
             parsed = tuple(Gaussian(**e) for e in json.loads(events))
         except (ValueError, TypeError, StudyError):
             raise self._corrupt(f"entry {number}") from None
-        return Entry(number, Charge(population, study, run, round_, attempt, request, parsed, delta), at, previous, chain)
+        return Entry(
+            number, Charge(population, study, run, round_, attempt, request, parsed, delta), at, previous, chain
+        )
 
     def _corrupt(self, place: str) -> LedgerError:
-        return LedgerError("E_LEDGER_CORRUPT", self.path.name, f"the chain is broken at {place}", "Stop, keep the file, and restore the ledger from a backup with a second person.")
+        return LedgerError(
+            "E_LEDGER_CORRUPT",
+            self.path.name,
+            f"the chain is broken at {place}",
+            "Stop, keep the file, and restore the ledger from a backup with a second person.",
+        )
 
     def head(self) -> str:
         """The hash of the last entry."""
@@ -195,7 +211,12 @@ def events_of(entries: list[Entry], population: str) -> Events:
 
 def _same_request(entry: Entry, charge: Charge) -> Entry:
     if entry.charge.request != charge.request:
-        raise WireError("E_REPLAY", "ledger", "this attempt was charged for another request", "Ask again as a new attempt, which is charged.")
+        raise WireError(
+            "E_REPLAY",
+            "ledger",
+            "this attempt was charged for another request",
+            "Ask again as a new attempt, which is charged.",
+        )
     return entry
 
 
