@@ -141,7 +141,7 @@ class Continuous(_Column):
     @property
     def grid(self) -> int:
         """Number of representable values."""
-        return int(round((self.upper - self.lower) * 10.0**self.decimals)) + 1
+        return round((self.upper - self.lower) * 10.0**self.decimals) + 1
 
     @cached_property
     def point_indices(self) -> npt.NDArray[np.int64]:

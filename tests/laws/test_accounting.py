@@ -37,7 +37,7 @@ from cohortium.privacy.accounting import (
     repeated,
     total_mu,
 )
-from cohortium.study import Study
+from cohortium.study import Autoregressive, Study, Sweep
 
 
 def integrated_delta(mu: float, epsilon: float) -> float:
@@ -334,3 +334,20 @@ def test_noise_wider_than_the_table_is_refused_before_anything_is_charged(
 ) -> None:
     with pytest.raises(StudyError, match=r"E_PLAN_LIMIT.*noise"):
         plan(with_privacy(epsilon=0.1, rows_per_person=1000))
+
+
+@pytest.mark.parametrize("institutions", [1, 2, 3])
+@pytest.mark.parametrize("chosen", [Sweep(components=10), Autoregressive(rounds=2, steps=3)])
+def test_a_plan_counts_every_round_of_every_institution_a_person_is_in(
+    with_privacy: Callable[..., Study], chosen: Sweep | Autoregressive, institutions: int
+) -> None:
+    study = replace(with_privacy(institutions_per_person=institutions), generator=chosen)
+    agreed = plan(study)
+    met = [
+        event
+        for phase in agreed.phases
+        for _ in range(phase.rounds * institutions)
+        for event in phase.query.events(phase.multiplier)
+    ]
+    assert agreed.cost == cost(met, study.privacy.delta)
+    assert 0.99 * study.privacy.epsilon <= agreed.cost.epsilon <= study.privacy.epsilon
