@@ -211,10 +211,10 @@ class TestContract:
             for asked in states(query, 2):
                 assert len(asked.answer(table(query, 30, 20, 1), MULTIPLIER, SecureCoins()).values) == query.width
 
-    def test_two_answers_differ(self, query: Query) -> None:
+    def test_answers_differ(self, query: Query) -> None:
         codes = table(query, 100, 50, 1)
-        one, other = (query.answer(codes, MULTIPLIER, SecureCoins()).values for _ in range(2))
-        assert (one != other).mean() > 0.5
+        many = [query.answer(codes, MULTIPLIER, SecureCoins()).values.tobytes() for _ in range(12)]
+        assert len(set(many)) > 6  # of four counts two answers may be equal, but not half of them
 
     @pytest.mark.parametrize("rows", [0, 1, 300])
     @pytest.mark.parametrize("multiplier", [0.4, 5.0, 40.0])
