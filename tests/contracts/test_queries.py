@@ -122,6 +122,7 @@ CASES: dict[str, Query] = {
     "training": training((2, 3, 5), (2, 0, 1)),
     "training, hardly clipped": training((2, 3, 5), (0, 1, 2), clip=50.0, sampling_rate=1.0),
     "training, four rows a person": training((4, 3, 2, 6), (3, 1, 0, 2), rows_per_person=4, clip=1.5),
+    "training, many columns": training((3,) * 16, tuple(range(16)), sampling_rate=1.0, clip=4.0),
     "training, wide": training((70, 2, 33), (1, 0, 2), sampling_rate=1.0),
 }
 ALL = pytest.mark.parametrize("query", CASES.values(), ids=CASES.keys())
@@ -384,7 +385,7 @@ def test_the_sum_is_the_sum_of_single_persons(query: LocalTraining) -> None:
     np.testing.assert_array_equal(sum(parts), summed(query, codes, parameters, 800))
 
 
-@pytest.mark.parametrize("sizes", [(2, 3), (31, 33, 7), (1025, 5), (4096, 3)])
+@pytest.mark.parametrize("sizes", [(2, 3), (31, 33, 7), (1025, 5), (4096, 3), (40,) * 24])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_chances_of_a_row_do_not_depend_on_the_batch_to_the_last_bit(sizes: tuple[int, ...], threads: int) -> None:
     before = torch.get_num_threads()
