@@ -135,9 +135,10 @@ def test_a_federation_folder_is_what_both_sides_read(tmp_path: Path) -> None:
             "south",
         ]
     )
+    promised = study().privacy
     north, south = (load_institution(folder / "institutions" / n).population for n in ("north", "south"))
-    assert (north.name, north.population().cap) == ("north", Cap(4.0, 1e-6))
-    assert south.population().cap is None
+    assert (north.name, north.population(promised).cap) == ("north", Cap(4.0, 1e-6))
+    assert south.population(promised).cap == Cap(promised.epsilon, promised.delta)
     assert list(pd.read_parquet(folder / "institutions/north/table.parquet")) == ["a", "b", "who"]
     assert open_custodian(folder / "institutions" / "south").institution == "south"
 

@@ -9,7 +9,7 @@ path = "table.parquet"
 
 [population]
 name = "emergency-patients"
-epsilon = 10.0                   # the most these people may ever spend; leave out both for no cap
+epsilon = 10.0                   # the most these people may ever spend; by default what the study promises, once
 delta = 1e-6
 """
 
@@ -25,7 +25,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from cohortium.errors import InputError
 from cohortium.privacy.ledger import Cap, Ledger
 from cohortium.schema import first_problem, read_toml
-from cohortium.study import load_study
+from cohortium.study import Privacy, load_study
 from cohortium_client.custodian import Custodian, Population
 from cohortium_client.source import load_codes
 
@@ -46,8 +46,10 @@ class PopulationFile:
     epsilon: Annotated[float, Field(gt=0)] | None = None
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-6
 
-    def population(self) -> Population:
-        return Population(self.name, None if self.epsilon is None else Cap(self.epsilon, self.delta))
+    def population(self, promised: Privacy) -> Population:
+        """A coordinator may start runs as often as it likes, so there is always a cap."""
+        declared = None if self.epsilon is None else Cap(self.epsilon, self.delta)
+        return Population(self.name, declared or Cap(promised.epsilon, promised.delta))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,4 +92,4 @@ def open_custodian(folder: Path) -> Custodian:
     file = load_institution(folder)
     study = load_study(folder / file.study)
     codes = load_codes(folder / file.source.path, study.schema, drop_bad_rows=file.source.drop_bad_rows)
-    return Custodian(file.name, study, codes, Ledger(folder / file.ledger), file.population.population())
+    return Custodian(file.name, study, codes, Ledger(folder / file.ledger), file.population.population(study.privacy))

@@ -30,7 +30,7 @@ def write_federation(
     """Write the folder, all or nothing; it must not exist yet, or be empty.
 
     tables: one for each of the study's institutions, by name; only the schema's columns are written.
-    caps: the most an institution's population may ever spend, by name; others have no cap.
+    caps: the most an institution's population may ever spend, by name; for others, what the study promises, once.
     """
     _check(study, tables)
     if folder.exists() and any(folder.iterdir()):
