@@ -16,6 +16,7 @@ from cohortium.study import (
     Autoregressive,
     Institution,
     Privacy,
+    Release,
     Study,
     dumps_schema,
     dumps_study,
@@ -88,7 +89,7 @@ def test_two_institutions_of_one_name_are_refused(schema: Schema) -> None:
 
 
 def test_files_come_back_as_they_were(study: Study, training_study: Study, tmp_path: Path) -> None:
-    for one in (study, training_study, study.with_rows(100)):
+    for one in (study, training_study, replace(study, release=Release(rows=100))):
         (tmp_path / "study.toml").write_text(dumps_study(one))
         (tmp_path / "schema.toml").write_text(dumps_schema(one.schema))
         again = load_study(tmp_path / "study.toml")
@@ -97,7 +98,7 @@ def test_files_come_back_as_they_were(study: Study, training_study: Study, tmp_p
 
 
 def test_the_digest_covers_everything(study: Study, schema: Schema) -> None:
-    other = schema.with_targets(("ward",))
+    other = replace(schema, columns=tuple(replace(c, target=c.name == "ward") for c in schema.columns))
     changed = [
         replace(study, name="other"),
         replace(study, schema=other),
@@ -105,7 +106,7 @@ def test_the_digest_covers_everything(study: Study, schema: Schema) -> None:
         replace(study, privacy=replace(study.privacy, epsilon=4.0)),
         replace(study, institutions=study.institutions[:2]),
         replace(study, generator=Autoregressive()),
-        study.with_rows(10),
+        replace(study, release=Release(rows=10)),
     ]
     assert len({s.digest for s in [study, *changed]}) == len(changed) + 1
 

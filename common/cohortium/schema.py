@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import tomllib
 import unicodedata
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -257,11 +257,6 @@ class Schema:
                 "E_SCHEMA_MISSING", "schema", f"there is no column {name!r}", f"Columns are {', '.join(self.names)}."
             )
         return self.names.index(name)
-
-    def with_targets(self, targets: tuple[str, ...]) -> Schema:
-        for name in targets:
-            self.index(name)
-        return replace(self, columns=tuple(replace(c, target=c.name in targets) for c in self.columns))
 
     @cached_property
     def digest(self) -> str:

@@ -7,7 +7,7 @@ agreed to a digest has agreed to every number that will leave it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from cohortium.canonical import digest
 from cohortium.errors import StudyError
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
-from cohortium.schema import Schema, first_problem, load_schema, read_toml, schema_from_document, to_document
+from cohortium.schema import Schema, first_problem, load_schema, read_toml, to_document
 
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
@@ -142,9 +142,6 @@ class Study:
     def digest(self) -> str:
         return digest({**study_to_document(self), "schema": to_document(self.schema)})
 
-    def with_rows(self, rows: int) -> Study:
-        return replace(self, release=replace(self.release, rows=rows))
-
 
 _ADAPTER: TypeAdapter[Study] = TypeAdapter(Study)
 
@@ -202,21 +199,3 @@ def dumps_study(study: Study) -> str:
 
 def dumps_schema(schema: Schema) -> str:
     return tomli_w.dumps(to_document(schema))
-
-
-__all__ = [
-    "Autoregressive",
-    "GeneratorPlan",
-    "Institution",
-    "Privacy",
-    "Release",
-    "Schema",
-    "Study",
-    "Sweep",
-    "dumps_schema",
-    "dumps_study",
-    "load_study",
-    "schema_from_document",
-    "study_from_document",
-    "study_to_document",
-]
