@@ -25,7 +25,7 @@ def forecast(study: Study) -> dict[str, Any]:
         "generator": study.generator.kind,
         "institutions": list(study.institution_names),
         "trust": p.trust,
-        "unit": f"{RELATION}; at most {p.rows_per_person} rows per institution, in at most {p.institutions_per_person} institutions",
+        "unit": f"{RELATION}; {p.counted} per institution, in at most {p.institutions_per_person} institutions",
         "epsilon": p.epsilon,
         "delta": p.delta,
         "cost": asdict(agreed.cost),

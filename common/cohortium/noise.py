@@ -52,6 +52,10 @@ class Scales:
     def smallest(self) -> float:
         return min(scale for _, scale in self.runs)
 
+    @property
+    def largest(self) -> float:
+        return max(scale for _, scale in self.runs)
+
 
 @dataclass(frozen=True)
 class Bounded:

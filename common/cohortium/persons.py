@@ -1,32 +1,69 @@
-"""At most m rows of any person, chosen by secret coins."""
+"""How much one person counts: at most m rows, or all rows together as much as one row. Secret coins decide.
+
+Whatever is drawn here for a person follows from that person's own rows and coins: adding or removing another person
+changes nothing about it. So one person's rows move a sum by what that person is given, and by nothing else.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from cohortium.coins import Coins
 from cohortium.encoding import Codes
 
+IntArray = npt.NDArray[np.int64]
+EqualWeight = Literal["rows", "persons"]  # which weigh the same: the used rows, m of a person at most, or the persons
+
 
 def at_most(codes: Codes, rows_per_person: int, coins: Coins) -> Codes:
-    """``codes`` with a uniformly random choice of ``rows_per_person`` rows of every person who has more.
-
-    One person's choice depends on the coins of that person's own rows only, so adding or removing another person
-    changes nothing about it.
-    """
-    if (codes.persons[1:] > codes.persons[:-1]).all():  # every row its own person: nothing to choose, nothing to copy
+    """``codes`` with a uniformly random choice of ``rows_per_person`` rows of every person who has more."""
+    if _in_order(codes.persons):  # every row its own person: nothing to choose, nothing to copy
         return codes
     order = np.lexsort((coins.words(len(codes)), codes.persons))
-    rank = _rank_within(codes.persons[order])
+    rank, _ = _within_persons(codes.persons[order])
     kept = np.sort(order[rank < rows_per_person])
     return replace(codes, values=codes.values[kept], persons=codes.persons[kept])
 
 
-def _rank_within(
-    sorted_persons: np.ndarray[tuple[int], np.dtype[np.int64]],
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """0, 1, 2, ... within every run of equal persons."""
+def dealt(persons: IntArray, units: int, coins: Coins) -> IntArray:
+    """(rows,) the units of each row: ``units`` of every person, dealt out to that person's rows as evenly as can be.
+
+    Formal guarantee. Of a person with k rows every row has floor(units / k), and units mod k rows, chosen by coins,
+    have one more. So a person's units add up to ``units`` exactly, none is lost to rounding, and each row expects
+    units / k. Adding a person's rows up by cells gives nonnegative integers of sum ``units``, whose L2 norm is at
+    most their sum: a person moves any table by at most ``units``, as a single row of that many would.
+
+    Edge cases: with more rows than units, so many random rows have one unit each and the others none.
+    """
+    if _in_order(persons):
+        return np.full(len(persons), units, np.int64)
+    order = np.lexsort((coins.words(len(persons)), persons))
+    rank, rows = _within_persons(persons[order])
+    given = np.empty(len(persons), np.int64)
+    given[order] = units // rows + (rank < units % rows)
+    return given
+
+
+def one_of_each(rows: IntArray, coins: Coins) -> IntArray:
+    """(persons,) for each person one of the rows 0 .. rows - 1, all with the same chance (up to 2**-32 x rows).
+
+    rows: (persons,) int64 numbers of rows, below 2**31.
+    """
+    words = coins.words(len(rows)) >> np.uint64(32)
+    return ((words * rows.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
+
+
+def _in_order(persons: IntArray) -> bool:
+    """Every row is its own person's, as where the schema has no person column."""
+    return bool((persons[1:] > persons[:-1]).all())
+
+
+def _within_persons(sorted_persons: IntArray) -> tuple[IntArray, IntArray]:
+    """(rows,) 0, 1, 2, ... within every run of equal persons, and (rows,) the length of the run."""
     starts = np.flatnonzero(np.diff(sorted_persons, prepend=sorted_persons[:1] - 1))
-    return np.arange(len(sorted_persons)) - np.repeat(starts, np.diff(starts, append=len(sorted_persons)))
+    lengths = np.diff(starts, append=len(sorted_persons))
+    return np.arange(len(sorted_persons)) - np.repeat(starts, lengths), np.repeat(lengths, lengths)

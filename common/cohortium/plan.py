@@ -139,20 +139,30 @@ def pair_query(study: Study) -> Marginals:
     crossed = [t for t in study.target_indices if sizes[t] <= MAX_CROSSED_CELLS]
     triples = sorted({tuple(sorted((t, *pair))) for t in crossed for pair in pairs if t not in pair and len(pair) == 2})
     weights = [1.0] * len(pairs) + [TARGET_WEIGHT] * len(triples)
-    return Marginals(sizes, (*pairs, *triples), tuple(weights), study.privacy.rows_per_person)
+    p = study.privacy
+    return Marginals(sizes, (*pairs, *triples), tuple(weights), p.rows_per_person, equal_weight=p.equal_weight)
 
 
 def column_query(study: Study) -> Marginals:
     """Every column by itself."""
     tables = tuple((j,) for j in range(len(study.schema.columns)))
-    return Marginals(study.schema.sizes, tables, (1.0,) * len(tables), study.privacy.rows_per_person)
+    p = study.privacy
+    return Marginals(study.schema.sizes, tables, (1.0,) * len(tables), p.rows_per_person, equal_weight=p.equal_weight)
 
 
 def _training_phases(study: Study, chosen: Autoregressive) -> tuple[Phase, ...]:
     first = _continuous_multiplier(study) / math.sqrt(COLUMNS_SHARE)
     columns = Phase("columns", fitted_to_grid(column_query(study), first), 1, first)
-    sizes, m = study.schema.sizes, study.privacy.rows_per_person
-    query = LocalTraining(sizes, column_order(study), chosen.steps, chosen.sampling_rate, chosen.clip or 1.0, m)
+    sizes, p = study.schema.sizes, study.privacy
+    query = LocalTraining(
+        sizes,
+        column_order(study),
+        chosen.steps,
+        chosen.sampling_rate,
+        chosen.clip or 1.0,
+        p.rows_per_person,
+        equal_weight=p.equal_weight,
+    )
     multiplier = calibrated(study, (columns,), lambda z: repeated(query.events(z), chosen.rounds))
     clip = chosen.clip or default_clip(len(sizes), multiplier)
     return columns, Phase("training", replace(query, clip=clip), chosen.rounds, multiplier)

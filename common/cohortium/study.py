@@ -32,6 +32,8 @@ class Privacy:
 
     trust: ``local``: every message is private by itself, also towards the coordinator.
     rows_per_person: m; further rows of a person are left out at random, inside the institution.
+    equal_weight: which weigh the same, the ``rows`` that are used, or the ``persons``: all rows of a person are used
+    then and weigh as much as one row together (persons.py), and rows_per_person stays 1.
     institutions_per_person: g; the promise holds for persons in at most g institutions.
     population: a public upper bound on the number of persons, if there is one; delta must be below one over it.
     """
@@ -41,8 +43,16 @@ class Privacy:
     delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)]
     trust: Literal["local"] = "local"
     rows_per_person: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 1
+    equal_weight: Literal["rows", "persons"] = "rows"
     institutions_per_person: Annotated[int, Strict(), Field(ge=1, le=1_000)] = 1
     population: Annotated[int, Strict(), Field(ge=1)] | None = None
+
+    @property
+    def counted(self) -> str:
+        """How much of a person counts, in words."""
+        if self.equal_weight == "persons":
+            return "all rows together count as much as one row"
+        return f"at most {self.rows_per_person} rows count"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +101,7 @@ class Release:
 class Institution:
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     name: Name
-    key: str = ""
+    key: Annotated[str, Field(pattern=r"^(ed25519:[0-9a-f]{64})?$")] = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +121,23 @@ class Study:
         names = self.institution_names
         if len(set(names)) < len(names):
             raise StudyError("E_PLAN_INVALID", "study", "two institutions have the same name", "Give each its own.")
-        if self.privacy.rows_per_person > 1 and self.schema.person is None:
+        keys = [i.key for i in self.institutions if i.key]
+        if len(set(keys)) < len(keys):
+            raise StudyError("E_PLAN_INVALID", "study", "two institutions have the same key", "Give each its own.")
+        several = self.privacy.rows_per_person > 1
+        if (several or self.privacy.equal_weight == "persons") and self.schema.person is None:
             raise StudyError(
                 "E_PRIVACY_UNIT",
                 "study",
-                "rows_per_person is above 1 but the schema has no person column",
+                f"{'rows_per_person is above 1' if several else 'persons are to weigh the same'} but the schema has no person column",
                 "Declare whose rows they are with person = true.",
+            )
+        if several and self.privacy.equal_weight == "persons":
+            raise StudyError(
+                "E_PLAN_PRIVACY",
+                "privacy.rows_per_person",
+                "it is above 1, but where persons weigh the same all rows count as one together",
+                'Leave it at 1, or set equal_weight = "rows".',
             )
         if self.privacy.institutions_per_person > len(names):
             raise StudyError(

@@ -40,6 +40,9 @@ def simulate(
     rows_per_person: Annotated[
         int, typer.Option("--rows-per-person", min=1, help="m: further rows of a person are left out at random.")
     ] = 1,
+    equal_weight: Annotated[
+        str, typer.Option("--equal-weight", help="rows, or persons: all rows of a person weigh one row together.")
+    ] = "rows",
     institutions_per_person: Annotated[
         int, typer.Option("--institutions-per-person", min=1, help="g: in how many a person may be.")
     ] = 1,
@@ -75,6 +78,7 @@ def simulate(
             "delta": delta,
             "trust": trust,
             "rows_per_person": rows_per_person,
+            "equal_weight": equal_weight,
             "institutions_per_person": institutions_per_person,
         }
         asked = {"kind": generator, "targets": [name for text in target or [] for name in text.split(",")]}

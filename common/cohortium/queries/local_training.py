@@ -23,7 +23,7 @@ from cohortium.coins import Coins, happens
 from cohortium.encoding import Codes
 from cohortium.errors import StudyError
 from cohortium.noise import Bounded, Noised, Scales, add_noise, noise_multiplier
-from cohortium.persons import at_most
+from cohortium.persons import EqualWeight, at_most, one_of_each
 from cohortium.privacy.accounting import Events, Gaussian
 
 if TYPE_CHECKING:
@@ -52,12 +52,21 @@ class LocalTraining:
 
     sizes, order: the network (neural/made.py). sampling_rate: a person's chance to be in a step's sample.
     clip: largest L2 norm of a person's gradient.
+    equal_weight: "rows": a person's rows, m at the most, are summed and clipped together; "persons": in every step a
+    sampled person takes part with one row, drawn anew from all of that person's rows.
     state: flat parameters and learning rate (safetensors), from the coordinator.
 
-    Formal guarantee. Each step is a Gaussian mechanism on a Poisson sample of persons: a person's rows, m at the most,
-    contribute an integer vector of norm at most ``clip_units`` (by the triangle inequality over the rows), checked in
-    integers after rounding. Rows with a gradient that is not finite contribute zero. The count is one more Gaussian
-    mechanism. Sampling, noise and sums do not depend on the micro-batch.
+    Formal guarantee. Each step is a Gaussian mechanism on a Poisson sample of persons: a person's rows contribute an
+    integer vector of norm at most ``clip_units`` (by the triangle inequality over the rows), checked in integers
+    after rounding. Which of a person's rows take part is drawn from coins of that person's own: whatever they show,
+    the bound holds, and what a mixture of such outcomes can tell is no more than what the worst of them can (the
+    divergence that defines (epsilon, delta) is jointly convex). Rows with a gradient that is not finite contribute
+    zero. The count is one more Gaussian mechanism. Sampling, noise and sums do not depend on the micro-batch.
+
+    Why one row a step and not the average of all: what is expected of both is the average of the rows' clipped
+    gradients, each row weighing 1 / k, and what one row varies more is small beside the noise. An average of many
+    rows would have to be rounded row by row to ever smaller integers, and memory and time would follow from whoever
+    has the most rows.
     """
 
     sizes: tuple[int, ...]
@@ -67,6 +76,7 @@ class LocalTraining:
     clip: float
     rows_per_person: int = 1
     state: bytes = b""
+    equal_weight: EqualWeight = "rows"
     kind = "local-training"
 
     def __post_init__(self) -> None:
@@ -129,11 +139,16 @@ class LocalTraining:
         return 1 + self.steps * self.model.parameters, scale
 
     def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
-        people = _People(at_most(codes, self.rows_per_person, coins))
+        people = self._people(codes, coins)
         weight = self._noised_count(people, multiplier, coins)
         moved = self._train(people, weight, multiplier, coins)
         message = np.concatenate([[1.0], moved]) * weight * OUT_GRID
         return Noised(np.clip(np.nan_to_num(message), -OUT_LIMIT, OUT_LIMIT).round().astype(np.int64))
+
+    def _people(self, codes: Codes, coins: Coins) -> _People:
+        if self.equal_weight == "persons":
+            return _People(codes, one_row=True)
+        return _People(at_most(codes, self.rows_per_person, coins))
 
     def _noised_count(self, people: _People, multiplier: float, coins: Coins) -> float:
         """The number of persons with noise, at least as large as its noise: too small a divisor would blow noise up."""
@@ -185,23 +200,31 @@ class LocalTraining:
 
 
 class _People:
-    """Rows grouped by person, so that a micro-batch never splits one."""
+    """Rows grouped by person, so that a micro-batch never splits one. one_row: a sample has one row of a person."""
 
     micro_batch = 8192
 
-    def __init__(self, codes: Codes) -> None:
+    def __init__(self, codes: Codes, one_row: bool = False) -> None:
         order = np.argsort(codes.persons, kind="stable")
         self.values = codes.values[order]
-        _, self.owner = np.unique(codes.persons[order], return_inverse=True)
-        self.count = int(self.owner[-1]) + 1 if len(self.owner) else 0
+        _, self.first, self.owner, self.rows = np.unique(
+            codes.persons[order], return_index=True, return_inverse=True, return_counts=True
+        )
+        self.count = len(self.rows)
+        self.one_row = one_row
 
     def sampled(self, rate: float, coins: Coins) -> Iterator[tuple[npt.NDArray[np.int16], IntArray]]:
         """(codes, owner 0, 1, ... within the batch) of a Poisson sample of the persons, in micro-batches."""
-        rows = np.flatnonzero(happens(rate, self.count, coins)[self.owner])
+        chosen = happens(rate, self.count, coins)
+        rows = self._of_each(coins)[chosen] if self.one_row else np.flatnonzero(chosen[self.owner])
         _, owners = np.unique(self.owner[rows], return_inverse=True)
         for first in range(0, int(owners[-1]) + 1 if len(owners) else 0, self.micro_batch):
             part = slice(*np.searchsorted(owners, [first, first + self.micro_batch]))
             yield self.values[rows[part]], owners[part] - first
+
+    def _of_each(self, coins: Coins) -> IntArray:
+        """(persons,) a random row of every person, sampled or not, so that nobody's coins depend on who is."""
+        return self.first + one_of_each(self.rows, coins)
 
 
 def clipped_sum(

@@ -158,7 +158,7 @@ def account(outcome: Outcome) -> dict[str, Any]:
 def privacy_unit(study: Study) -> str:
     """Whom the guarantee is about, in words."""
     p = study.privacy
-    return f"{RELATION}: all rows of a person, at most {p.rows_per_person} of them used per institution, in at most {p.institutions_per_person} institutions"
+    return f"{RELATION}: all rows of a person; {p.counted} per institution, in at most {p.institutions_per_person} institutions"
 
 
 def _statement(outcome: Outcome, rows: int, verdict: Verdict) -> dict[str, Any]:
