@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types imports unit bench clean
+.PHONY: help demo test check lint types imports unit bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
@@ -47,6 +47,15 @@ unit: $(VENV)/.tested
 bench: $(VENV)/.tested
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/utility.py
+
+# Generated code works with its own version of protobuf or a later one below the next but one, and with that grpcio or a later one.
+STUBS := .stubs
+stubs:
+	$(PYTHON) -m venv $(STUBS)
+	$(STUBS)/bin/python -m pip install --quiet --disable-pip-version-check grpcio-tools==1.76.0 mypy-protobuf==5.1.0 "protobuf<7"
+	cd client && PATH="$(CURDIR)/$(STUBS)/bin:$$PATH" python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. \
+		--mypy_out=quiet:. --mypy_grpc_out=quiet:. cohortium_client/protocol/custodian.proto
+	rm -rf $(STUBS)
 
 clean:
 	rm -rf $(VENV) cohortium-demo .mypy_cache .ruff_cache .pytest_cache

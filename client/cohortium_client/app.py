@@ -1,27 +1,23 @@
 """The relay: a Flower ClientApp that carries bytes between the network and the custodian, and has no data.
 
 This is the only module of the institution's side that imports Flower. Which custodian answers follows from the node's
-own configuration: ``institution``, the name of one enrolled in this process or the path of an institution folder.
+own configuration, which the coordinator does not write: ``socket``, where the institution's custodian is served, or
+``institution``, the name of one enrolled in this process. Only in Flower's simulation, where one machine is the whole
+federation, does the relay open institutions' folders itself.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from cohortium.errors import CohortiumError
+from cohortium.errors import CohortiumError, FederationError
 from cohortium.wire import Refusal, encode_refusal
+from cohortium_client.service import Answering, Connection
 
 RECORD, FIELD = "cohortium", "message"
-
-
-class Answering(Protocol):
-    """A custodian as the relay sees it."""
-
-    def answer(self, data: bytes) -> bytes: ...
 
 
 _custodians: dict[str, Answering] = {}
@@ -37,24 +33,35 @@ def dismiss(node: str) -> None:
 
 
 def _custodian(context: Context) -> Answering:
-    """The node's custodian: enrolled in this process, or opened once from its institution folder."""
-    place = _place(context)
-    if place not in _custodians:
+    """FederationError E_CUSTODIAN_GONE if the node's configuration leads to no custodian."""
+    if "socket" in context.node_config:
+        return Connection(Path(str(context.node_config["socket"])))
+    if "partition-id" in context.node_config:
+        return _opened(_folder(context))
+    try:
+        return _custodians[str(context.node_config["institution"])]
+    except KeyError:
+        raise FederationError(
+            "E_CUSTODIAN_GONE", "node configuration", "it leads to no custodian", "Set socket to where one is served."
+        ) from None
+
+
+def _opened(folder: Path) -> Answering:
+    """The custodian of an institution's folder, opened once."""
+    if str(folder) not in _custodians:
         from cohortium_client.institution import open_custodian
 
-        enrol(place, open_custodian(Path(place)))
-    return _custodians[place]
+        enrol(str(folder), open_custodian(folder))
+    return _custodians[str(folder)]
 
 
-def _place(context: Context) -> str:
-    """``institution`` of the node's configuration; in Flower's simulation, the partition's folder of a federation.
+def _folder(context: Context) -> Path:
+    """In Flower's simulation, the partition's folder of a federation.
 
     A real node has no partition, so the coordinator, who writes the run's configuration, cannot choose what it opens.
     """
-    if "partition-id" not in context.node_config:
-        return str(context.node_config["institution"])
     folders = sorted((Path(str(context.run_config["federation"])) / "institutions").iterdir())
-    return str(folders[int(context.node_config["partition-id"])])
+    return folders[int(context.node_config["partition-id"])]
 
 
 app = ClientApp()

@@ -33,7 +33,7 @@ from cohortium.errors import WireError
 from cohortium.progress import Progress
 from cohortium.study import Study
 from cohortium_client import app as institution_side
-from cohortium_client.app import Answering
+from cohortium_client.service import Answering
 from cohortium_server import app as coordinator_side
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome
 

@@ -1,0 +1,1 @@
+"""custodian.proto and what is generated from it (``make stubs``)."""
