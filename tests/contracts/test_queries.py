@@ -71,7 +71,7 @@ def before_noise(query: Query, codes: Codes, salt: int) -> np.ndarray:
     if isinstance(query, Marginals):
         return query.contribute(codes, row_coins(codes, salt)).values
     assert isinstance(query, LocalTraining)
-    people = local_training._People(local_training.at_most(codes, query.rows_per_person, row_coins(codes, salt)))
+    people = query._people(codes, row_coins(codes, salt))
     units = query.clip_units(MULTIPLIER)
     return query._step_sum(people, local_training_parameters(query), units, person_coins(codes, salt))
 
@@ -119,9 +119,12 @@ CASES: dict[str, Query] = {
     "pairs": Marginals((2, 3, 5), PAIRS, (1.0, 1.0, 1.0)),
     "weighted, on a grid": Marginals((2, 3, 5), (*PAIRS, (0, 1, 2)), (1.0, 0.3, 7.0, 0.01), 1, 16),
     "pairs, three rows a person": Marginals((2, 3, 5), (*PAIRS, (1,)), (1.0, 0.1, 1.0, 2.0), 3, 4),
+    "pairs, equal persons": Marginals((2, 3, 5), (*PAIRS, (1,)), (1.0, 0.1, 1.0, 2.0), 1, 64, "persons"),
+    "equal persons on a coarse grid": Marginals((2, 3), ((0,), (0, 1)), (1.0, 3.0), 1, 3, "persons"),
     "training": training((2, 3, 5), (2, 0, 1)),
     "training, hardly clipped": training((2, 3, 5), (0, 1, 2), clip=50.0, sampling_rate=1.0),
     "training, four rows a person": training((4, 3, 2, 6), (3, 1, 0, 2), rows_per_person=4, clip=1.5),
+    "training, equal persons": training((4, 3, 2, 6), (3, 1, 0, 2), equal_weight="persons", clip=1.5),
     "training, many columns": training((3,) * 16, tuple(range(16)), sampling_rate=1.0, clip=4.0),
     "training, wide": training((70, 2, 33), (1, 0, 2), sampling_rate=1.0),
 }
@@ -199,6 +202,23 @@ class TestContract:
             nothing = before_noise(asked, empty, 1)
             assert not nothing.any()
             assert squared_change(asked, one, nothing) <= squared_sensitivity(asked)
+
+    @pytest.mark.parametrize("theirs", [1, 2, 1000, 5000])
+    @pytest.mark.parametrize("kind", ["any", "first"])
+    def test_one_person_of_any_number_of_rows_changes_it_by_its_sensitivity_at_most(
+        self, query: Query, theirs: int, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Among others with one row and with many; blocks and micro-batches so small that persons lie across them."""
+        monkeypatch.setattr(marginals, "_BLOCK", 97)
+        monkeypatch.setattr(local_training._People, "micro_batch", 5)
+        without = table(query, 400, 40, 7)
+        singles = table(query, 30, 10**9, 8)
+        persons = np.concatenate([without.persons, singles.persons])
+        without = replace(without, values=np.concatenate([without.values, singles.values]), persons=persons)
+        others = with_person(without, table(query, theirs, 1, 9, kind), 9)
+        for asked in states(always_sampled(query), 6)[:3]:
+            one, other = before_noise(asked, without, 4), before_noise(asked, others, 4)
+            assert squared_change(asked, one, other) <= squared_sensitivity(asked)
 
     @pytest.mark.parametrize("rows", [0, 1, 500])
     def test_the_answer_has_the_querys_width_whatever_the_data(self, query: Query, rows: int) -> None:
@@ -316,6 +336,28 @@ def test_the_rows_of_a_person_are_chosen_evenly() -> None:
     assert sum(kept[v] for v in range(6)) == 2 * trials
     for v in range(6):
         assert stats.binomtest(kept[v], trials, 1 / 3).pvalue > ALPHA
+
+
+def test_a_person_with_many_rows_weighs_as_much_as_one_with_one() -> None:
+    """Exactly so in every table's total, and up to a unit a row in every cell."""
+    query = Marginals((4, 3), ((0,), (0, 1)), (1.0, 1.0), 1, 1000, "persons")
+    values = np.array([[0, 0]] + [[1, 0]] * 7 + [[j % 4, j % 3] for j in range(5000)], np.int16)
+    codes = Codes(values, np.repeat([5, 3, 4], [1, 7, 5000]), (4, 3))
+    counted = query.contribute(codes, SecureCoins()).values
+    assert counted[:4].sum() == counted[4:].sum() == 3000
+    many = replace(codes, values=values[8:], persons=codes.persons[8:])
+    rest = replace(codes, values=values[:8], persons=codes.persons[:8])
+    assert query.contribute(many, SecureCoins()).values[:4].sum() == 1000
+    assert query.contribute(rest, SecureCoins()).values[:4].tolist() == [1000, 1000, 0, 0]
+
+
+def test_where_persons_weigh_the_same_their_units_are_as_fine_as_the_sampler_allows() -> None:
+    rows = Marginals((2, 3, 5), (*PAIRS, (1,)), (1.0, 0.5, 1.0, 2.0))
+    for multiplier in (0.1, 0.5, 3.0, 17.0, 900.0):
+        persons = fitted_to_grid(replace(rows, equal_weight="persons"), multiplier)
+        assert persons.grid >= fitted_to_grid(rows, multiplier).grid
+        assert LARGEST / 2.3 < persons.draws(multiplier)[1] < 0.91 * LARGEST
+        assert persons.sigmas(multiplier) == pytest.approx(fitted_to_grid(rows, multiplier).sigmas(multiplier))
 
 
 # Local training
@@ -535,6 +577,47 @@ def test_the_test_of_samples_has_power() -> None:
     for wrong in (0.9 * RATE, 1.1 * RATE):
         assert size_agreement(inclusions(wrong).sum(1), RATE) < ALPHA
     assert size_agreement(np.full(TRIALS, int(PEOPLE * RATE)), RATE) < ALPHA
+
+
+@pytest.mark.parametrize("rate", [1.0, RATE])
+def test_equal_persons_take_part_with_one_row_each_drawn_evenly(rate: float) -> None:
+    """Persons of 1 to 5 rows: one row of whoever is sampled, any with the same chance, drawn anew in every step."""
+    persons = np.repeat(np.arange(PEOPLE), np.arange(PEOPLE) % 5 + 1)
+    codes = Codes(np.arange(len(persons), dtype=np.int16)[:, None], persons, (len(persons),))
+    people = training((2, 3), (0, 1), equal_weight="persons")._people(codes, SecureCoins())
+    assert people.count == PEOPLE
+    seen, sizes, coins = np.zeros(len(persons), int), np.zeros(TRIALS, int), SecureCoins()
+    for trial in range(TRIALS):
+        for values, owners in people.sampled(rate, coins):
+            assert owners.tolist() == list(range(len(owners)))
+            assert (np.diff(persons[values[:, 0]]) > 0).all()
+            seen[values[:, 0]] += 1
+            sizes[trial] += len(owners)
+    if rate == 1:
+        assert (sizes == PEOPLE).all()
+    else:
+        assert size_agreement(sizes, rate) > ALPHA
+    for row, person in enumerate(persons):
+        chance = rate / (person % 5 + 1)
+        assert stats.binomtest(int(seen[row]), TRIALS, chance).pvalue > ALPHA / len(persons)
+
+
+def test_the_expected_sum_of_equal_persons_weighs_every_row_by_one_over_its_persons_rows() -> None:
+    """Against the average of the rows' own clipped gradients, which the one-row steps have as their mean."""
+    query = training(SIZES, ORDER, sampling_rate=1.0, equal_weight="persons")
+    codes, parameters, units, trials = table(query, 40, 6, 1), normal(query), 800, 4000
+    people, coins = query._people(codes, SecureCoins()), SecureCoins()
+    rows = [
+        summed(query, replace(codes, values=codes.values[r : r + 1], persons=codes.persons[r : r + 1]), parameters, 800)
+        for r in range(len(codes))
+    ]
+    _, inverse, many = np.unique(codes.persons, return_inverse=True, return_counts=True)
+    expected = (np.array(rows) / many[inverse][:, None]).sum(0)
+    drawn = np.array([query._step_sum(people, parameters, units, coins) for _ in range(trials)])
+    error = np.abs(drawn.mean(0) - expected)
+    # Hoeffding, for every parameter: each of the persons moves it by at most 2 x units
+    assert error.max() < 2 * units * math.sqrt(people.count * math.log(2 * len(expected) / ALPHA) / (2 * trials))
+    assert np.linalg.norm(expected) > 4 * error.max()
 
 
 def test_an_empty_sample_is_answered_with_noise_alone() -> None:
