@@ -8,6 +8,7 @@ from typing import Any
 
 from cohortium.plan import Phase, Plan, plan
 from cohortium.privacy.accounting import RELATION, cost, repeated
+from cohortium.privacy.guarantee import guarantees
 from cohortium.queries.marginals import Marginals
 from cohortium.study import Study
 from cohortium.wire import Reply, encode_reply
@@ -29,8 +30,9 @@ def forecast(study: Study) -> dict[str, Any]:
         "epsilon": p.epsilon,
         "delta": p.delta,
         "cost": asdict(agreed.cost),
+        "guarantees": [g.document() for g in guarantees(study, agreed)],
         "phases": [_phase(study, phase) for phase in agreed.phases],
-        "buys": [*_errors(study, agreed), *_risk(agreed)],
+        "buys": _errors(study, agreed),
     }
 
 
@@ -103,18 +105,3 @@ def expected_sigma(study: Study, agreed: Plan, order: int) -> float | None:
             )
             found.append(1 / math.sqrt(precision))
     return math.sqrt(len(study.institutions)) * sorted(found)[len(found) // 2] if found else None
-
-
-def _risk(agreed: Plan) -> list[str]:
-    rate = attack_rate(agreed.cost.epsilon, agreed.cost.delta)
-    return [
-        f"Whoever tests whether a given person took part, and is wrong about 1 in 100 who did not, is right about at most {100 * rate:.1f} in 100 who did."
-    ]
-
-
-def attack_rate(epsilon: float, delta: float, false_positives: float = 0.01) -> float:
-    """The largest true-positive rate of a membership test at a false-positive rate under (epsilon, delta).
-
-    Kairouz, Oh, Viswanath 2015 (arXiv 1311.0776), Theorem 2.1: min over the two sides of the privacy region.
-    """
-    return min(1.0, math.exp(epsilon) * false_positives + delta, 1 - math.exp(-epsilon) * (1 - delta - false_positives))

@@ -33,6 +33,8 @@ def _print(shown: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from cohortium.privacy.guarantee import in_hundred
+
     console = Console()
     console.print(
         f"[bold]{shown['name']}[/bold]  {shown['digest'][:16]}…  {shown['generator']}, {len(shown['institutions'])} institutions, trust {shown['trust']}"
@@ -41,6 +43,16 @@ def _print(shown: dict[str, Any]) -> None:
     console.print(
         f"Plan:    epsilon {shown['cost']['epsilon']:.4f} by {shown['cost']['method']}; {shown['cost']['check']:.4f} by {shown['cost']['check_method']}.\n"
     )
+    promised = Table(title="What is promised, and towards whom")
+    for heading in ("adversary", "epsilon", "at delta", "second way", "right about at most, in 100"):
+        promised.add_column(heading, justify="left" if heading == "adversary" else "right")
+    for g in shown["guarantees"]:
+        numbers = (f"{g['epsilon']:.4f}", f"{g['delta']:g}", f"{g['check']:.4f}", in_hundred(g["attack_rate"]))
+        promised.add_row(g["towards"], *numbers)
+    console.print(promised)
+    for g in shown["guarantees"]:
+        console.print(f"• {g['towards']} sees {g['sees']}.")
+    console.print(f"• {shown['guarantees'][1]['words']} (The coordinator's row; the others are read alike.)\n")
     table = Table(title="What each institution would send")
     for heading in (
         "phase",

@@ -13,15 +13,19 @@ costs is computed here, whenever somebody asks:
 The first way is the claim; the second is an upper bound that the claim may never exceed. If either fails or they
 contradict each other AccountingError E_ACCOUNTING is raised. The convolution loses some of delta to floating-point
 numbers; that much is set aside, and where delta is too small for it Rényi DP is the claim.
+
+What an attacker can do is not one point (epsilon, delta) but the whole curve: ``profile`` gives delta at any epsilon,
+``attack_rate`` the largest true-positive rate of any membership test that the curve leaves room for.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from cohortium.errors import AccountingError, StudyError
 
@@ -32,6 +36,8 @@ ROUNDING = 1e-16  # of delta, lost to floating-point numbers per step convolved;
 INTERVAL = 1e-3  # coarsest grid of privacy losses; a coarser one only makes the upper bound larger
 ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)  # whole orders have an exact formula under sampling
 RELATION = "add or remove one person"
+FALSE_POSITIVES = 0.01  # of the attacker whose success is told
+LEAST_LOSS, LARGEST_LOSS = 1e-6, 20.0  # epsilons between which a test's limit is looked for; outside it hardly moves
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,12 @@ def merged(events: Iterable[Gaussian]) -> Events:
     return tuple(Gaussian(z, q, n) for (z, q), n in sorted(counts.items()))
 
 
+def within(part: Events, whole: Events) -> bool:
+    """Whether all of ``part`` (merged) is in ``whole`` (merged), so that it costs no more."""
+    counts = {(e.noise_multiplier, e.sampling_rate): e.count for e in whole}
+    return all(e.count <= counts.get((e.noise_multiplier, e.sampling_rate), 0) for e in part)
+
+
 def cost(events: Iterable[Gaussian], delta: float) -> Cost:
     """The smallest epsilon both ways support at ``delta``; raises AccountingError where they do not."""
     if not MIN_DELTA <= delta <= MAX_DELTA:
@@ -100,22 +112,116 @@ def _cost(events: Events, delta: float) -> Cost:
     if not events:
         return replace(FREE, delta=delta)
     usable = delta * (1 - RESERVE)
-    lost = ROUNDING * (100 + sum(e.count for e in events))
+    lost = _lost(events)
     check = rdp_epsilon(events, usable)
-    if all(e.sampling_rate == 1 for e in events):
+    if _unsampled(events):
         epsilon, method = gaussian_epsilon(total_mu(events), usable), "closed form"
     elif lost < usable / 2:
         epsilon, method = pld_epsilon(events, usable - lost), "privacy loss distribution"
     else:
         epsilon, method = check, "Rényi DP"
     if not (math.isfinite(epsilon) and math.isfinite(check) and 0 <= epsilon <= check * (1 + 1e-6) + 1e-9):
-        raise AccountingError(
-            "E_ACCOUNTING",
-            "accounting",
-            f"{method} and Rényi DP do not support the same claim",
-            "Do not release; choose other noise or fewer steps.",
-        )
+        raise _contradiction(f"{method} and Rényi DP")
     return Cost(epsilon, delta, method, check, "Rényi DP")
+
+
+def _unsampled(events: Events) -> bool:
+    return all(e.sampling_rate == 1 for e in events)
+
+
+def _lost(events: Events) -> float:
+    """Of delta, to floating-point numbers in the convolution of all events."""
+    return ROUNDING * (100 + sum(e.count for e in events))
+
+
+def _contradiction(ways: str) -> AccountingError:
+    return AccountingError(
+        "E_ACCOUNTING",
+        "accounting",
+        f"{ways} do not support the same claim",
+        "Do not release; choose other noise or fewer steps.",
+    )
+
+
+def profile(events: Iterable[Gaussian], epsilons: Sequence[float]) -> tuple[float, ...]:
+    """Upper bounds on delta at each of ``epsilons`` >= 0, for adding and for removing a person.
+
+    Closed form or privacy loss distribution, plus what floating-point numbers may take; AccountingError E_ACCOUNTING
+    where one of them is above what Rényi DP allows.
+    """
+    done = merged(events)
+    if not done:
+        return (0.0,) * len(epsilons)
+    lost = _lost(done)
+    claims = _deltas(done, epsilons)
+    for claim, check in zip(claims, rdp_deltas(done, epsilons), strict=True):
+        # "not within" instead of "beyond", so that NaN is refused as well
+        if not -lost <= claim <= check * (1 + 1e-6) + lost:
+            raise _contradiction("the privacy profile and Rényi DP")
+    return tuple(min(1.0, max(0.0, claim) + lost) for claim in claims)
+
+
+def _deltas(events: Events, epsilons: Sequence[float]) -> list[float]:
+    if _unsampled(events):
+        return [gaussian_delta(total_mu(events), epsilon) for epsilon in epsilons]
+    losses = _distribution(events)
+    return [float(losses.get_delta_for_epsilon(epsilon)) for epsilon in epsilons]
+
+
+def most_right(false_positives: float, epsilons: Sequence[float], deltas: Sequence[float]) -> float:
+    """The largest true-positive rate that (epsilon, delta) pairs, all of them holding, leave to any test.
+
+    Each pair gives two lines (Kairouz, Oh, Viswanath 2015, arXiv 1311.0776, Theorem 2.1), one from each direction:
+    with a = Pr[test says "took part" | did not] and b = Pr[the same | did], b <= exp(epsilon) a + delta, and
+    1 - a <= exp(epsilon) (1 - b) + delta. Every pair is a bound by itself, so fewer pairs can only give a larger one.
+    """
+    lines = [1.0]
+    for epsilon, delta in zip(epsilons, deltas, strict=True):
+        lines.append(math.exp(epsilon) * false_positives + delta)
+        lines.append(1 - math.exp(-epsilon) * (1 - delta - false_positives))
+    return min(lines)
+
+
+def attack_rate(events: Iterable[Gaussian], delta: float, false_positives: float = FALSE_POSITIVES) -> float:
+    """Upper bound on the true-positive rate of any test of whether a person took part, at a false-positive rate.
+
+    Without sampling Φ(Φ⁻¹(false positives) + total_mu), exactly (Dong, Roth, Su 2019, arXiv 1905.02383, Section 2.2),
+    which may not pass what the profile allows; with sampling the best bound of the profile. delta: the promise's; the
+    part of it that is kept for the noise sampler is added to both rates. That is enough: noise whose distance from
+    ideal noise is at most t moves either rate by at most t, and t (1 + exp(epsilon)) fits into the part (plan.py).
+    Raises AccountingError where the two ways contradict each other.
+    """
+    if not (0 < false_positives < 1 and 0 <= delta <= 1):
+        raise StudyError("E_PLAN_PRIVACY", "attack rate", "a rate or delta is out of range", "Correct the study.")
+    return _attack_rate(merged(events), delta, false_positives)
+
+
+@lru_cache(maxsize=512)
+def _attack_rate(events: Events, delta: float, false_positives: float) -> float:
+    from scipy.special import ndtr, ndtri
+
+    if not events:
+        return false_positives
+    sampler = RESERVE * delta
+    wrong = min(1.0, false_positives + sampler)
+    bound = _profile_rate(events, wrong)
+    exact = float(ndtr(ndtri(wrong) + total_mu(events))) if _unsampled(events) else bound
+    if not wrong * (1 - 1e-9) <= exact <= bound * (1 + 1e-9):
+        raise _contradiction("the trade-off function and the privacy profile")
+    return min(1.0, exact * (1 + 1e-9) + sampler)
+
+
+def _profile_rate(events: Events, false_positives: float) -> float:
+    """The profile's bound: epsilons spread over their range, then twice between the neighbours of the best."""
+    best, low, high = 1.0, LEAST_LOSS, LARGEST_LOSS
+    for _ in range(3):
+        epsilons = [low * (high / low) ** (k / 47) for k in range(48)]
+        pairs = zip(epsilons, profile(events, epsilons), strict=True)
+        bounds = [most_right(false_positives, (epsilon,), (delta,)) for epsilon, delta in pairs]
+        at = bounds.index(min(bounds))
+        best = min(best, bounds[at])
+        low, high = epsilons[max(0, at - 1)], epsilons[min(47, at + 1)]
+    return best
 
 
 def total_mu(events: Events) -> float:
@@ -139,6 +245,12 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
 
 def pld_epsilon(events: Events, delta: float) -> float:
     """Upper bound on epsilon from discretised privacy loss distributions, composed by convolution."""
+    return float(_distribution(events).get_epsilon_for_delta(delta)) if events else 0.0
+
+
+@lru_cache(maxsize=4)
+def _distribution(events: Events) -> Any:
+    """The privacy loss distribution of all ``events``, of which there is at least one; it holds both directions."""
     from dp_accounting.pld import privacy_loss_distribution as pld
 
     total, interval = None, _interval(events)
@@ -151,7 +263,7 @@ def pld_epsilon(events: Events, delta: float) -> float:
         )
         part = one.self_compose(e.count)
         total = part if total is None else total.compose(part)
-    return float(total.get_epsilon_for_delta(delta)) if total is not None else 0.0
+    return total
 
 
 def _interval(events: Events) -> float:
@@ -162,16 +274,27 @@ def _interval(events: Events) -> float:
 
 def rdp_epsilon(events: Events, delta: float) -> float:
     """Upper bound on epsilon from Rényi DP: the best of many orders."""
+    return float(_renyi(events).get_epsilon(delta))
+
+
+def rdp_deltas(events: Events, epsilons: Sequence[float]) -> list[float]:
+    """Upper bounds on delta at each of ``epsilons`` from Rényi DP: the best of many orders each."""
+    accountant = _renyi(events)
+    return [float(accountant.get_delta(epsilon)) for epsilon in epsilons]
+
+
+@lru_cache(maxsize=4)
+def _renyi(events: Events) -> Any:
+    """dp_accounting's Rényi accountant after all ``events``."""
     import dp_accounting
     from dp_accounting.rdp import RdpAccountant
 
-    sampled = any(e.sampling_rate < 1 for e in events)
-    accountant = RdpAccountant(ORDERS) if sampled else RdpAccountant()
+    accountant = RdpAccountant() if _unsampled(events) else RdpAccountant(ORDERS)
     for e in events:
         noise: dp_accounting.DpEvent = dp_accounting.GaussianDpEvent(e.noise_multiplier)
         one = noise if e.sampling_rate == 1 else dp_accounting.PoissonSampledDpEvent(e.sampling_rate, noise)
         accountant.compose(dp_accounting.SelfComposedDpEvent(one, e.count))
-    return float(accountant.get_epsilon(delta))
+    return accountant
 
 
 def calibrate(events_at: Callable[[float], Events], epsilon: float, delta: float) -> float:

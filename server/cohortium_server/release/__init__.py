@@ -23,6 +23,7 @@ from cohortium.encoding import decode
 from cohortium.errors import ReleaseError
 from cohortium.keys import load_or_create_key
 from cohortium.privacy.accounting import RELATION
+from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.ledger import home
 from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
@@ -144,15 +145,24 @@ def _write_model(folder: Path, outcome: Outcome) -> None:
 
 
 def account(outcome: Outcome) -> dict[str, Any]:
-    """What was asked of whom, the events it cost, and what they come to: the content of ``ledger.json``."""
+    """What was asked of whom, the events it cost, and what they come to: the content of ``ledger.json``.
+
+    Of a single institution it may tell the name and nothing else: the public's guarantee counts on seeing sums only,
+    and a digest of an institution's answer, or of its ledger, would be more.
+    """
     answers = [{**asdict(a), "events": [asdict(e) for e in a.events]} for a in outcome.answered]
     return {
         "run": outcome.run,
         "study": outcome.study.digest,
         "unit": privacy_unit(outcome.study),
         "cost": asdict(outcome.plan.cost),
+        "guarantees": _guarantees(outcome),
         "institutions": [{"name": name, "answers": answers} for name in outcome.study.institution_names],
     }
+
+
+def _guarantees(outcome: Outcome) -> list[dict[str, Any]]:
+    return [g.document() for g in guarantees(outcome.study, outcome.plan)]
 
 
 def privacy_unit(study: Study) -> str:
@@ -169,6 +179,7 @@ def _statement(outcome: Outcome, rows: int, verdict: Verdict) -> dict[str, Any]:
         "rows": rows,
         "unit": privacy_unit(outcome.study),
         "guarantee": asdict(outcome.plan.cost),
+        "guarantees": _guarantees(outcome),
         "trust": outcome.study.privacy.trust,
         "institutions": list(outcome.study.institution_names),
         "generator": outcome.study.generator.kind,

@@ -7,6 +7,7 @@ dark. The same facts give the same bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,10 +18,11 @@ import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined, Template
 
 from cohortium.plan import Plan
+from cohortium.privacy.guarantee import guarantees
 from cohortium.study import Study
 from cohortium_server.gate import Criterion, Verdict
 from cohortium_server.generators import Measured
-from cohortium_server.release.page.budget import phase_view, promise
+from cohortium_server.release.page.budget import guarantee_view, phase_view
 from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.drawing import associations_map, bars, cells_map, differences_map
 from cohortium_server.release.page.evidence import Evidence
@@ -59,7 +61,8 @@ def render_report(facts: Facts) -> str:
         study=study,
         privacy=study.privacy,
         cost=facts.plan.cost,
-        promise=promise(study.privacy.epsilon, study.privacy.delta),
+        odds=math.exp(study.privacy.epsilon),
+        promised=[guarantee_view(g) for g in guarantees(study, facts.plan)],
         phases=[phase_view(p, len(study.institutions)) for p in facts.plan.phases],
         names=study.schema.names,
         columns=columns,

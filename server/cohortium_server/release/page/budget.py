@@ -8,27 +8,29 @@ from dataclasses import dataclass
 
 from cohortium.plan import Phase
 from cohortium.privacy.accounting import Gaussian
+from cohortium.privacy.guarantee import Guarantee, in_hundred
 from cohortium.queries import Query
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium_server.release.page.numerals import percent, plural, storage
 
-FALSE_POSITIVES = 0.01  # of the attacker whose success is told
-
 
 @dataclass(frozen=True)
-class Promise:
-    """true_positives: the most persons any attacker finds at FALSE_POSITIVES; odds: the largest factor."""
+class GuaranteeView:
+    """A guarantee as a line of a table: towards whom, what they are assumed to see, and what holds."""
 
-    true_positives: float
-    odds: float
+    towards: str
+    sees: str
+    epsilon: str
+    delta: float
+    check: str
+    found: str
 
 
-def promise(epsilon: float, delta: float) -> Promise:
-    """The two lines that bound every attacker's errors (Kairouz, Oh, Viswanath 2015, arXiv 1311.0776)."""
-    upper = math.exp(epsilon) * FALSE_POSITIVES + delta
-    lower = 1 - math.exp(-epsilon) * (1 - delta - FALSE_POSITIVES)
-    return Promise(min(upper, lower, 1.0), math.exp(epsilon))
+def guarantee_view(guarantee: Guarantee) -> GuaranteeView:
+    cost, adversary = guarantee.cost, guarantee.adversary
+    found = in_hundred(guarantee.attack_rate)
+    return GuaranteeView(adversary.words, adversary.sees, f"{cost.epsilon:.4f}", cost.delta, f"{cost.check:.4f}", found)
 
 
 @dataclass(frozen=True)

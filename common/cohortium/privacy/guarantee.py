@@ -1,0 +1,180 @@
+"""What is promised towards whom: the same study costs a person differently before different adversaries.
+
+In trust mode ``local`` every message is private by itself. Whoever sees messages (the coordinator, alone or with
+institutions that do not hold the person) sees those of the g institutions that do: their events compose, whatever the
+coordinator asked and whatever others lent it.
+
+The public sees the release only: tables, model, account and report, all of them computed from the *sums* over the K
+institutions and from what the study says anyway; of a single institution it holds the name and the planned events.
+For counts (``Marginals``) a sum carries K independent noises and so is worth more than one message:
+
+1. *Sensitivity.* The g institutions that hold the person change the sum by v = v_1 + ... + v_g, each of L2 norm at
+   most s on the noise's scale, so v is an integer vector of norm at most g s; that is reached where all g change alike.
+2. *The noise of the sum.* Let X, Y be discrete Gaussians on the integers with variances a and b, r = a b / (a + b).
+   Pr[X + Y = n] is proportional to the sum over x of exp(-x²/2a - (n - x)²/2b), that is to
+   exp(-n²/2(a + b)) h(n) with h(n) = sum over x of exp(-(x - n a/(a + b))²/2r). By Poisson summation h(n) is
+   sqrt(2 pi r) (1 + 2 sum over j >= 1 of exp(-2 pi² r j²) cos(2 pi j n a/(a + b))), constant up to 1 ± t,
+   t = 2 q/(1 - q), q = exp(-2 pi² r). So X + Y has the chances of the discrete Gaussian of variance a + b up to a factor
+   (1 + t)/(1 - t). Adding K of variance s² one by one, r is at least s²/2 each time: ``sum_error``. (Kairouz, Liu,
+   Steinke 2021, arXiv 2102.06387, bound the same divergence.) At the least noise that is drawn, 3 grid units, a
+   thousand institutions make it 1e-35; below one unit it would not be small.
+3. *Rounding.* noise.py's lemma holds for any integer vector v and any variance: the discrete Gaussian of variance K s²
+   is post-processed continuous noise of variance K s² - 4. The sum is thus a Gaussian mechanism of noise multiplier
+   sqrt(K) z sqrt(1 - 4/(K s²)) / g, z being the multiplier of one message.
+4. *The sampler.* The noises of all K institutions are relied on now, so all their draws count, and one more for steps 2
+   and 3; where they do not fit into the part of delta kept for them, nothing is gained.
+5. With g = K this is the coordinator's cost (K institutions, each z) but for the -4; it is never more, because K >= g.
+
+For ``LocalTraining`` nothing is gained: its noise goes through a training, and messages are weighted by noised counts.
+There the public's events are the coordinator's.
+
+The public's claim holds if the coordinator publishes nothing but the release and all K institutions added their noise.
+An institution that reads the release is not the public: it can subtract what it sent. The coordinator's claims cover it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cohortium.noise import SLACK, SMALLEST
+from cohortium.plan import Phase, Plan
+from cohortium.privacy.accounting import (
+    FALSE_POSITIVES,
+    RESERVE,
+    Cost,
+    Events,
+    Gaussian,
+    attack_rate,
+    cost,
+    merged,
+    repeated,
+)
+from cohortium.queries.marginals import Marginals
+from cohortium.study import Study
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """Somebody to protect a person from. words: who that is; sees: what is assumed they have, and have not."""
+
+    name: str
+    words: str
+    sees: str
+
+
+PUBLIC = Adversary(
+    "public",
+    "the public",
+    "the release and nothing else: the coordinator publishes no more, and every institution added its noise",
+)
+COORDINATOR = Adversary("coordinator", "the coordinator", "every message of every institution")
+WITH_SOME = Adversary(
+    "coordinator-with-some",
+    "the coordinator with T institutions",
+    "every message, and all that T institutions know which do not hold the person",
+)
+WITH_ALL_OTHERS = Adversary(
+    "coordinator-with-all-others",
+    "the coordinator with all other institutions",
+    "every message, and all that every institution knows which does not hold the person",
+)
+ADVERSARIES = (PUBLIC, COORDINATOR, WITH_SOME, WITH_ALL_OTHERS)
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """What is promised towards an adversary.
+
+    attack_rate: the largest true-positive rate of any test of whether a person took part, at a false-positive rate of
+    ``FALSE_POSITIVES``. words: the same for people.
+    """
+
+    adversary: Adversary
+    words: str
+    cost: Cost
+    attack_rate: float
+
+    def document(self) -> dict[str, Any]:
+        """A JSON object, for ``study show``, ledger.json and the manifest."""
+        return {
+            "adversary": self.adversary.name,
+            "towards": self.adversary.words,
+            "sees": self.adversary.sees,
+            **asdict(self.cost),
+            "attack_rate": self.attack_rate,
+            "words": self.words,
+        }
+
+
+def guarantees(study: Study, agreed: Plan) -> tuple[Guarantee, ...]:
+    """What the study promises towards each adversary, in the order of ``ADVERSARIES``."""
+    match study.privacy.trust:
+        case "local":
+            met = _local(study, agreed)
+    return tuple(_guarantee(adversary, met[adversary], study.privacy.delta) for adversary in ADVERSARIES)
+
+
+def _guarantee(adversary: Adversary, events: Events, delta: float) -> Guarantee:
+    rate = attack_rate(events, delta)
+    return Guarantee(adversary, risk_words(rate), cost(events, delta), rate)
+
+
+def risk_words(rate: float) -> str:
+    """A true-positive rate at ``FALSE_POSITIVES``, as a sentence."""
+    return (
+        f"Whoever tests whether a given person took part, and is wrong about {100 * FALSE_POSITIVES:g} in 100 who did not, "
+        f"is right about at most {in_hundred(rate)} in 100 who did."
+    )
+
+
+def in_hundred(rate: float) -> str:
+    """A rate in 100, to one decimal, rounded up."""
+    return f"{math.ceil(1000 * rate) / 10:.1f}"
+
+
+def _local(study: Study, agreed: Plan) -> dict[Adversary, Events]:
+    """The events a person's rows meet before each adversary in trust mode ``local``."""
+    messages = merged(e for p in agreed.phases for e in repeated(p.events, study.privacy.institutions_per_person))
+    return {a: _public_events(study, agreed, messages) if a is PUBLIC else messages for a in ADVERSARIES}
+
+
+def _public_events(study: Study, agreed: Plan, messages: Events) -> Events:
+    """The events of the sums, or ``messages`` where it is not sure that they cost less."""
+    delta = study.privacy.delta
+    sums = merged(e for p in agreed.phases for e in _summed(p, study))
+    less = cost(sums, delta).epsilon <= cost(messages, delta).epsilon
+    return sums if less and _covered(study, agreed, cost(sums, delta).epsilon) else messages
+
+
+def _summed(phase: Phase, study: Study) -> Events:
+    """What the sum of a phase's answers costs a person who is in g of the K institutions (steps 1 to 3 above)."""
+    held_by = study.privacy.institutions_per_person
+    if not isinstance(phase.query, Marginals):
+        return repeated(phase.events, held_by)
+    (one,) = phase.query.events(math.sqrt(len(study.institutions)) * phase.multiplier)
+    return (Gaussian(one.noise_multiplier / held_by, 1.0, phase.rounds),)
+
+
+def _covered(study: Study, agreed: Plan, epsilon: float) -> bool:
+    """Whether the sampler's error in all noises that the public's claim relies on fits into its part of delta."""
+    institutions, draws = len(study.institutions), 0
+    for phase in agreed.phases:
+        count, _ = phase.query.draws(phase.multiplier)
+        relied_on = institutions + 1 if isinstance(phase.query, Marginals) else study.privacy.institutions_per_person
+        draws += phase.rounds * count * relied_on
+    fits = draws * SLACK * (1 + math.exp(epsilon)) <= RESERVE * study.privacy.delta
+    return fits and sum_error(SMALLEST, institutions) <= SLACK / 2
+
+
+def sum_error(sigma: float, institutions: int) -> float:
+    """How far, as a factor less 1, chances of the sum of discrete Gaussians are from the discrete Gaussian of their variance.
+
+    sigma: scale of each, in grid units, above 0. Infinite where the bound says nothing (step 2 above).
+    """
+    if institutions == 1:
+        return 0.0
+    q = math.exp(-((math.pi * sigma) ** 2))
+    t = -2 * q / math.expm1(-((math.pi * sigma) ** 2))
+    return math.expm1(2 * (institutions - 1) * math.atanh(t)) if t < 1 else math.inf
