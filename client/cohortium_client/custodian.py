@@ -1,134 +1,236 @@
-"""The institution's story: check, charge, contribute, noise, keep, reply.
+"""The institution's story: check, contribute, noise, charge and keep, reply.
 
 The custodian is the only place where a record and a message meet. It believes nothing the coordinator says: which
-query a round is, how much noise it gets and what it costs follow from the study the institution has agreed to. What
-goes wrong leaves the institution as a code, never as a text.
+query a round is, how much noise it gets and what it costs follow from a study that this institution and all others
+have signed; what the policy forbids is not answered, whatever was signed. What goes wrong leaves the institution as a
+code, never as a text.
+
+A message and its charge become durable together, before the message leaves. A custodian that stops before that has
+said nothing and spent nothing; one that stops after it says the same bytes when it is asked again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
 
-from cohortium import wire
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cohortium import consent, failpoints, wire
 from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
-from cohortium.errors import CohortiumError, StudyError, WireError
+from cohortium.errors import BudgetError, CohortiumError, LedgerError, PolicyError, StudyError, WireError
+from cohortium.keys import public_text
 from cohortium.plan import Phase, plan
 from cohortium.privacy.accounting import merged
-from cohortium.privacy.ledger import Cap, Charge, Entry, Ledger
+from cohortium.privacy.ledger import Approval, Caps, Charge, Consent, Entry, Ledger, Withdrawal
+from cohortium.receipt import sign_receipt
 from cohortium.study import Study
+from cohortium_client.policy import Policy
 
 MAX_ATTEMPTS = 3
+TOLD = (
+    StudyError,
+    WireError,
+    BudgetError,
+    PolicyError,
+    LedgerError,
+)  # of these the code may leave: they are not about data
 _log = logging.getLogger("cohortium.custodian")  # the institution's own log; nothing of it travels
 
 
 @dataclass(frozen=True)
-class Population:
-    """Whose privacy is spent, and how much of it there is. ``name`` stays the same however the table changes."""
+class Identity:
+    """Who answers: the institution's name in studies, and the key that only its custodian has."""
 
     name: str
-    cap: Cap | None = None
+    key: Ed25519PrivateKey
+
+    @property
+    def public(self) -> str:
+        return public_text(self.key)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """What the custodian keeps: whose privacy is spent, the table as codes of a study's schema, and the ledger.
+
+    population: stays the same however the table changes. table: reads the table; it is called once a run.
+    """
+
+    population: str
+    table: Callable[[Study], Codes]
+    ledger: Ledger
 
 
 class Custodian:
-    """Answers the rounds of one study from one institution's table."""
+    """Answers the rounds of the studies that one institution has agreed to, from its table.
 
-    def __init__(self, institution: str, study: Study, codes: Codes, ledger: Ledger, population: Population) -> None:
-        if institution not in study.institution_names:
-            raise StudyError(
-                "E_NOT_IN_STUDY",
-                institution,
-                f"study {study.name!r} does not name this institution",
-                "Check the institution's name.",
-            )
-        if codes.sizes != study.schema.sizes:
-            raise StudyError(
-                "E_PLAN_UNTRUSTED",
-                institution,
-                "the table was encoded for another schema",
-                "Encode it with the study's schema.",
-            )
-        self.institution, self.study = institution, study
-        self._codes, self._ledger, self._population = codes, ledger, population
+    studies: those it has agreed to, by digest; what the ledger holds no consent to is not answered all the same.
+    """
+
+    def __init__(self, identity: Identity, studies: Mapping[str, Study], holding: Holding, policy: Policy) -> None:
+        self.identity, self._studies, self._policy = identity, studies, policy
+        self._holding, self._ledger = holding, holding.ledger
         self._one_at_a_time = Lock()
-
-    def afford(self) -> None:
-        """A dry run of the whole study: BudgetError E_BUDGET, with what remains, if the population cannot pay for it."""
-        events = merged(e for phase in plan(self.study).phases for e in phase.events)
-        self._ledger.afford(self._population.name, events, self._population.cap)
+        self._open: tuple[str, Codes] | None = None
+        self._verified: tuple[str, tuple[tuple[str, str], ...]] | None = None
 
     def answer(self, data: bytes) -> bytes:
         """The reply to a request: a noised answer of the query's width, or a refusal that carries a code alone."""
         try:
             with self._one_at_a_time:
                 return self._reply(wire.decode_request(data))
+        except TOLD as error:
+            _log.warning("refused: %s", error)
+            return self._refusal(error.code)
         except CohortiumError as error:
-            _log.warning("refused: %s", error.code)
-            return wire.encode_refusal(wire.Refusal(self.institution, error.code))
+            _log.error("failed: %s", error)
+            return self._refusal("E_CUSTODIAN")
         except Exception:  # noqa: BLE001 - whatever happened may depend on data and must not be told
             _log.exception("failed")
-            return wire.encode_refusal(wire.Refusal(self.institution, "E_CUSTODIAN"))
+            return self._refusal("E_CUSTODIAN")
+
+    def _refusal(self, code: str) -> bytes:
+        return wire.encode_refusal(wire.Refusal(self.identity.name, code))
 
     def _reply(self, request: wire.Request) -> bytes:
-        phase = self._check(request)
-        query = phase.query.with_state(request.state)
-        entry, fresh = self._ledger.charge(self._charge(request, phase), self._population.cap)
-        if not fresh:
-            return self._kept(entry)
-        noised = query.answer(self._codes, phase.multiplier, SecureCoins())
-        header = (request.study, request.run, request.round, request.attempt, self.institution)
+        study = self._agreed(request)
+        phase = self._next_phase(study, request)
+        kept = self._ledger.answered(self._charge(study, request, phase, ""))
+        return self._sealed(*(kept or self._answered(study, request, phase)))
+
+    def _answered(self, study: Study, request: wire.Request, phase: Phase) -> tuple[Entry, bytes]:
+        """A fresh answer, charged and kept."""
+        query, caps = phase.query.with_state(request.state), self._policy.caps(study)
+        self._afford(study, request, phase, caps)
+        codes = self._table(study, request.run)
+        failpoints.passed("request accepted")
+        noised = query.answer(codes, phase.multiplier, SecureCoins())
+        header = (request.study, request.run, request.round, request.attempt, self.identity.name)
         message = wire.encode_reply(wire.Reply(*header, noised.values))
-        self._ledger.store_message(entry, message)
-        return message
+        failpoints.passed("answer computed")
+        digest = hashlib.sha256(message).hexdigest()
+        return self._ledger.charge(self._charge(study, request, phase, digest), message, caps)
 
-    def _kept(self, entry: Entry) -> bytes:
-        """The very bytes an attempt was answered with. An interrupted attempt is spent: fresh noise needs a new one."""
-        message = self._ledger.message(entry)
-        if message is None:
-            raise WireError(
-                "E_REPLAY",
-                "ledger",
-                "this attempt was charged and then interrupted",
-                "Ask again as a new attempt, which is charged.",
+    def _sealed(self, entry: Entry, message: bytes) -> bytes:
+        """The message under the receipt of its own charge: always the same bytes."""
+        failpoints.passed("answer sealed")
+        digest = hashlib.sha256(message).hexdigest()
+        return wire.encode_answer(message, sign_receipt(self.identity.key, self.identity.name, digest, entry.hash))
+
+    # Whether it may be answered
+
+    def _agreed(self, request: wire.Request) -> Study:
+        """The request's study, if everybody agreed to it, it still holds, and the policy and a person allow it."""
+        study = self._studies.get(request.study)
+        if study is None or not agreed_to(self._ledger, study):
+            raise StudyError("E_PLAN_UNTRUSTED", "request", "this institution has not agreed to its study", "Sign it.")
+        self._check_consents(study, request)
+        self._check_expiry(study)
+        self._policy.check(study)
+        self._check_receipts(request)
+        self._check_approval(request)
+        return study
+
+    def _check_consents(self, study: Study, request: wire.Request) -> None:
+        """The study names our own key for us, and all have signed it; what was verified once need not be again."""
+        consent.require_key(study, self.identity.name, self.identity.public)
+        seen = (study.digest, tuple(sorted(request.consents.items())))
+        if seen != self._verified:
+            consent.require_all(study, request.consents)
+            self._verified = seen
+
+    def _check_expiry(self, study: Study) -> None:
+        """The latest moment known counts, so that a clock set back prolongs nothing."""
+        now = max([datetime.now(UTC).isoformat(), *(e.at for e in self._ledger.entries())])
+        if study.expires is not None and now[:10] > study.expires.isoformat():
+            raise StudyError(
+                "E_PLAN_UNTRUSTED", "request", f"the study was agreed until {study.expires}", "Agree to a new one."
             )
-        return message
 
-    def _check(self, request: wire.Request) -> Phase:
-        """The phase the request asks for, if it is one of the study's and the next one of its run."""
-        if request.study != self.study.digest:
-            raise StudyError("E_PLAN_UNTRUSTED", "request", "it belongs to another study", "Agree to that study first.")
+    def _check_receipts(self, request: wire.Request) -> None:
+        """Every head we ever signed must be in our ledger."""
+        for receipt in request.receipts:
+            if receipt.institution == self.identity.name and receipt.is_of(self.identity.public):
+                if not self._ledger.holds(receipt.head):
+                    raise self._ledger.rolled_back()
+
+    def _check_approval(self, request: wire.Request) -> None:
+        wanted = Approval(request.study, request.run)
+        if self._policy.require_approval and all(e.record != wanted for e in self._ledger.entries()):
+            raise PolicyError(
+                "E_APPROVAL",
+                f"run {request.run}",
+                "nobody here has let it go ahead yet",
+                f"Say cohortium institution approve FOLDER {request.run}, then let the coordinator resume.",
+            )
+
+    def _next_phase(self, study: Study, request: wire.Request) -> Phase:
+        """The phase the request asks for, if it is the next one of its run, or one that was answered before."""
         if request.attempt >= MAX_ATTEMPTS:
             raise WireError(
                 "E_ROUND_ORDER", "request", f"more than {MAX_ATTEMPTS} attempts at a round", "Start a new run."
             )
-        entries = self._ledger.entries()
-        self._check_expiry(max([datetime.now(UTC).isoformat(), *(e.at for e in entries)]))
-        done = {e.charge.round for e in entries if e.charge.run == request.run}
-        if request.round > max(done, default=-1) + 1 or request.round >= plan(self.study).rounds:
+        done = [c for c in self._ledger.charges(self._holding.population) if c.run == request.run]
+        if any(c.study != request.study for c in done):
+            raise WireError("E_REPLAY", "request", "the run belongs to another study", "Start a new run.")
+        if request.round > max((c.round for c in done), default=-1) + 1 or request.round >= plan(study).rounds:
             raise WireError(
                 "E_ROUND_ORDER", "request", "the round is not the next one of its run", "Ask the rounds in order."
             )
-        return plan(self.study).phase(request.round)
+        return plan(study).phase(request.round)
 
-    def _check_expiry(self, now: str) -> None:
-        """``now`` is the latest moment known, so that a clock set back prolongs nothing."""
-        if self.study.expires is not None and now[:10] > self.study.expires.isoformat():
+    def _afford(self, study: Study, request: wire.Request, phase: Phase, caps: Caps) -> None:
+        """All or nothing: a run whose end could not be paid for is not begun."""
+        whole = merged(e for p in plan(study).phases for e in p.events)
+        events = whole if request.round == request.attempt == 0 else phase.query.events(phase.multiplier)
+        self._ledger.afford(self._holding.population, study.digest, events, caps)
+
+    def afford(self, study: Study) -> None:
+        """A dry run of a whole study: BudgetError E_BUDGET, with what remains, if it cannot be paid for."""
+        whole = merged(e for p in plan(study).phases for e in p.events)
+        self._ledger.afford(self._holding.population, study.digest, whole, self._policy.caps(study))
+
+    # What is answered from
+
+    def _table(self, study: Study, run: str) -> Codes:
+        """The table, read once a run."""
+        if self._open is None or self._open[0] != run:
+            self._open = None
+            self._open = run, self._holding.table(study)
+        codes = self._open[1]
+        if codes.sizes != study.schema.sizes:
             raise StudyError(
-                "E_PLAN_UNTRUSTED", "request", f"the study was agreed until {self.study.expires}", "Agree to a new one."
+                "E_PLAN_UNTRUSTED", "table", "it was encoded for another schema", "Encode it with the study's schema."
             )
+        return codes
 
-    def _charge(self, request: wire.Request, phase: Phase) -> Charge:
+    def _charge(self, study: Study, request: wire.Request, phase: Phase, message: str) -> Charge:
         return Charge(
-            self._population.name,
+            self._holding.population,
             request.study,
             request.run,
             request.round,
             request.attempt,
-            hashlib.sha256(wire.encode_request(request)).hexdigest(),
+            request.question,
+            message,
             phase.query.events(phase.multiplier),
-            self.study.privacy.delta,
+            study.privacy.delta,
         )
+
+
+def agreed_to(ledger: Ledger, study: Study) -> bool:
+    """Whether the last study of this name and the highest serial that the ledger consents to is this one, still."""
+    agreed, highest = "", 0
+    for entry in ledger.entries():
+        match entry.record:
+            case Consent(digest, study.name, serial) if serial >= highest:
+                agreed, highest = digest, serial
+            case Withdrawal(digest) if digest == agreed:
+                agreed = ""
+    return agreed == study.digest

@@ -1,95 +1,127 @@
-"""An institution's folder: ``institution.toml`` and what it names.
+"""An institution's folder: ``institution.toml`` and what it names. Nobody else decides or sees what is in it.
 
 name = "emergency"
-study = "../study.toml"          # the study this institution has agreed to
-ledger = "ledger.sqlite"
+relay_uid = 1001                 # who may ask the custodian, beside itself: the user that runs the relay
 
 [source]
-path = "table.parquet"
+path = "table.parquet"           # or a database (docs/sources.md)
 
 [population]
-name = "emergency-patients"
-epsilon = 10.0                   # the most these people may ever spend; by default what the study promises, once
-delta = 1e-6
+name = "emergency-patients"      # whose privacy is spent; it stays the same however the table changes
+
+Beside it lie ``policy.toml`` (what is allowed), ``institution.key`` (mode 0600), ``ledger.sqlite``, ``studies`` (what was
+signed) and, while the custodian runs, ``custodian.sock``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tomli_w
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
-from cohortium.errors import InputError
-from cohortium.privacy.ledger import Cap, Ledger
+from cohortium.errors import InputError, ReleaseError
+from cohortium.files import write_whole
+from cohortium.keys import load_key, load_or_create_key
+from cohortium.privacy.ledger import Ledger
 from cohortium.schema import first_problem, read_toml
-from cohortium.study import Privacy, load_study
-from cohortium_client.custodian import Custodian, Population
-from cohortium_client.source import load_codes
+from cohortium.study import Name
+from cohortium_client.agreements import Agreements
+from cohortium_client.custodian import Custodian, Holding, Identity
+from cohortium_client.policy import Policy, load_policy
+from cohortium_client.source import Source, load_source
 
+FILE, POLICY, KEY = "institution.toml", "policy.toml", "institution.key"
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Population:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    path: str
-    drop_bad_rows: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class PopulationFile:
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    name: str
-    epsilon: Annotated[float, Field(gt=0)] | None = None
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-6
-
-    def population(self, promised: Privacy) -> Population:
-        """A coordinator may start runs as often as it likes, so there is always a cap."""
-        declared = None if self.epsilon is None else Cap(self.epsilon, self.delta)
-        return Population(self.name, declared or Cap(promised.epsilon, promised.delta))
+    name: Annotated[str, Field(min_length=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstitutionFile:
-    """What nobody else decides or sees. Paths are relative to the file."""
+    """The content of ``institution.toml``. Paths are relative to its folder.
+
+    witness: where the newest head of the ledger is remembered; by default beside the ledger.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    name: str
+    name: Name
     source: Source
-    population: PopulationFile
-    study: str = "../../study.toml"
-    ledger: str = field(default="ledger.sqlite")
+    population: Population
+    ledger: str = "ledger.sqlite"
+    witness: str | None = None
+    socket: str = "custodian.sock"
+    relay_uid: Annotated[int, Strict(), Field(ge=0)] | None = None
 
 
-def load_institution(folder: Path) -> InstitutionFile:
-    """The folder's ``institution.toml``; InputError names the place of a problem."""
-    document = read_toml(folder / "institution.toml")
+@dataclass(frozen=True)
+class Institution:
+    """An institution's folder, read: who it is, what it allows, and where things lie."""
+
+    folder: Path
+    file: InstitutionFile
+    identity: Identity
+    policy: Policy
+
+    @property
+    def agreements(self) -> Agreements:
+        return Agreements(self.folder / "studies")
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / self.file.socket
+
+    def ledger(self) -> Ledger:
+        """The ledger, opened: whoever opens it closes it."""
+        witness = None if self.file.witness is None else self.folder / self.file.witness
+        return Ledger(self.folder / self.file.ledger, witness)
+
+    def custodian(self, ledger: Ledger) -> Custodian:
+        """The custodian over an open ledger; it reads the table when it is first asked."""
+        holding = Holding(
+            self.file.population.name, lambda study: load_source(self.file.source, self.folder, study.schema), ledger
+        )
+        return Custodian(self.identity, self.agreements, holding, self.policy)
+
+
+def load_institution(folder: Path) -> Institution:
+    """Read an institution's folder; InputError, PolicyError or SecretError names the file and place of a problem."""
+    file = _load_file(folder / FILE)
+    identity = Identity(file.name, load_key(folder / KEY))
+    return Institution(folder, file, identity, load_policy(folder / POLICY))
+
+
+def _load_file(path: Path) -> InstitutionFile:
     try:
-        return TypeAdapter(InstitutionFile).validate_python(document)
+        return TypeAdapter(InstitutionFile).validate_python(read_toml(path))
     except ValidationError as error:
         place, what = first_problem(error)
-        raise InputError("E_INPUT_NOT_FOUND", f"institution.toml, {place}", what, "Correct the file.") from None
+        raise InputError("E_INSTITUTION", f"{path.name}, {place}", what, "Correct the file.") from None
 
 
-def dumps_institution(file: InstitutionFile) -> str:
-    population = {k: v for k, v in vars(file.population).items() if v is not None}
-    return tomli_w.dumps(
-        {
-            "name": file.name,
-            "study": file.study,
-            "ledger": file.ledger,
-            "source": vars(file.source),
-            "population": population,
-        }
-    )
+def init_institution(
+    folder: Path, name: str, source: dict[str, Any], population: str, policy: dict[str, Any]
+) -> Institution:
+    """Make the folder's files and its key; nothing that is there already is touched (E_RELEASE_EXISTS)."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for taken in (FILE, POLICY, KEY):
+        if (folder / taken).exists():
+            raise ReleaseError("E_RELEASE_EXISTS", taken, "the folder is an institution's already", "Name another.")
+    write_whole(folder / POLICY, tomli_w.dumps(policy).encode())
+    load_policy(folder / POLICY)
+    load_or_create_key(folder / KEY)
+    document = {"name": name, "source": source, "population": {"name": population}}
+    write_whole(folder / FILE, tomli_w.dumps(document).encode())
+    return load_institution(folder)
 
 
 def open_custodian(folder: Path) -> Custodian:
-    """The custodian of an institution's folder, with its table encoded and its ledger open."""
-    file = load_institution(folder)
-    study = load_study(folder / file.study)
-    codes = load_codes(folder / file.source.path, study.schema, drop_bad_rows=file.source.drop_bad_rows)
-    return Custodian(file.name, study, codes, Ledger(folder / file.ledger), file.population.population(study.privacy))
+    """The custodian of an institution's folder, alone with its ledger until the process ends."""
+    institution = load_institution(folder)
+    return institution.custodian(institution.ledger().hold())

@@ -10,7 +10,8 @@ CohortiumError
 ├── FederationError   an institution is missing or answered an error exit 16
 ├── ReleaseError      a release is refused, touched or not readable  exit 17
 ├── SecretError       a secret lies where it must not                exit 18
-└── AccountingError   a guarantee could not be computed twice        exit 19
+├── AccountingError   a guarantee could not be computed twice        exit 19
+└── PolicyError       an institution's own rules forbid it           exit 20
 
 Every error says where, what, and the next step. None carries a data value: texts name columns, lines,
 bytes and limits, which are public or stay on the institution's own screen, and only ``code`` ever travels.
@@ -22,6 +23,8 @@ from typing import ClassVar
 
 CODES: dict[str, str] = {
     "E_INPUT_NOT_FOUND": "the file does not exist or cannot be opened",
+    "E_SOURCE": "the source is not described rightly, or the database refused the query or broke it off",
+    "E_MAPPING": "the mapping does not fit the schema, or contradicts itself",
     "E_IO": "the system refused to read or write a file",
     "E_EMPTY": "the file has no bytes, not even a header",
     "E_ENCODING": "the text is not UTF-8",
@@ -36,17 +39,24 @@ CODES: dict[str, str] = {
     "E_PLAN_INVALID": "the study is malformed",
     "E_PLAN_UNTRUSTED": "the message belongs to a study this institution has not agreed to",
     "E_NOT_IN_STUDY": "this institution does not take part in the study",
+    "E_INSTITUTION": "the institution's folder or its institution.toml is wrong",
+    "E_POLICY": "the institution's policy forbids it, or its policy file is wrong",
+    "E_APPROVAL": "a person at the institution has yet to let the run go ahead",
     "E_BUDGET": "the charge would pass the population's cap",
     "E_LEDGER_CORRUPT": "the ledger's chain of entries is broken",
+    "E_LEDGER_ROLLED_BACK": "the ledger lacks entries that it once had",
     "E_LEDGER_UNAVAILABLE": "the ledger cannot be opened, locked or written",
     "E_WIRE": "the message cannot be decoded",
     "E_STATE_SHAPE": "the model state has the wrong tensors, shapes or types",
     "E_STATE_INVALID": "the model state has values that are not finite",
     "E_REPLAY": "the message repeats an attempt with other content",
     "E_ROUND_ORDER": "the round is not the study's next one",
+    "E_RUN": "the folder of a run is missing, in use, or not what it was",
     "E_MISSING_INSTITUTION": "an institution of the study did not answer",
     "E_INSTITUTION_REFUSED": "an institution answered with an error code",
     "E_CUSTODIAN": "the custodian failed; its own log says why",
+    "E_CUSTODIAN_GONE": "the custodian cannot be reached",
+    "E_SOCKET": "the custodian's socket cannot be opened, or another one serves there",
     "E_GATE": "the release gate refused the release",
     "E_RELEASE_NOT_FOUND": "there is no release in this folder",
     "E_RELEASE_TOUCHED": "a file of the release is not what was signed",
@@ -112,3 +122,7 @@ class SecretError(CohortiumError):
 
 class AccountingError(CohortiumError):
     exit_code = 19
+
+
+class PolicyError(CohortiumError):
+    exit_code = 20

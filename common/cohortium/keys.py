@@ -16,12 +16,18 @@ PREFIX = "ed25519:"
 
 
 def load_or_create_key(path: Path) -> Ed25519PrivateKey:
-    """The private key in ``path``, made there with mode 0600 if there is none.
-
-    SecretError E_SECRET if others may read the file or it holds something else.
-    """
+    """The private key in ``path``, made there with mode 0600 if there is none; raises as ``load_key`` does."""
     if not path.exists():
         _create(path)
+    return load_key(path)
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
+    """SecretError E_SECRET if there is no such file, others may read it, or it holds something else."""
+    if not path.is_file():
+        raise SecretError(
+            "E_SECRET", path.name, "there is no such private key", "Make one: cohortium institution init."
+        )
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise SecretError(
             "E_SECRET",

@@ -19,9 +19,11 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
+from cohortium.consent import Signatures, read_signatures, require_all
 from cohortium.errors import ReleaseError, StudyError
 from cohortium.progress import Progress
 from cohortium.study import Study, load_study
+from cohortium_server.journal import FolderJournal, Journal
 from cohortium_server.release import write_release
 from cohortium_server.release.manifest import MANIFEST
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
@@ -68,11 +70,12 @@ def _told(answer: Any) -> bytes | None:
 
 @dataclass(frozen=True)
 class Job:
-    """A study to be run, and what is done with its outcome."""
+    """A study that all have signed, to be run, and what is done with its outcome."""
 
     study: Study
+    consents: Signatures
+    journal: Journal
     finish: Callable[[Outcome], object]
-    seed: int | None = None
     progress: Progress | None = None
     timeout: float = ROUND_TIMEOUT
     patience: float = PATIENCE
@@ -103,11 +106,14 @@ def main(grid: Grid, context: Context) -> None:
 def run_federation(grid: Grid, job: Job) -> Outcome:
     """Every round of the job's study over the grid's nodes."""
     transport = FlowerTransport(grid, len(job.study.institutions), job.patience)
-    return run_study(job.study, transport, job.seed, job.progress, job.timeout)
+    return run_study(job.study, job.consents, transport, job.journal, job.progress, job.timeout)
 
 
 def folder_job(config: Mapping[str, Any]) -> Job:
-    """The study of a federation folder; its release goes to ``out``, by default the folder's ``release``."""
+    """The study of a federation folder, or with ``resume`` a run of it that stopped.
+
+    Its release goes to ``out``, by default the folder's ``release``; its journal lies in the folder's ``runs``.
+    """
     folder = _absolute("federation", config["federation"])
     out = _absolute("out", config.get("out") or folder / "release")
     if _holds_something(out):  # found out before anything is asked, for whatever is asked is charged
@@ -115,7 +121,17 @@ def folder_job(config: Mapping[str, Any]) -> Job:
             "E_RELEASE_EXISTS", "out", "it holds something that is not a release", "Name another as out."
         )
     seed = _seed(config.get("seed", ""))
-    return Job(load_study(folder / "study.toml"), partial(write_release, out=out, seed=seed), seed)
+    journal = _journal(folder, str(config.get("resume", "")), seed)
+    return Job(journal.study, journal.consents, journal, partial(write_release, out=out, seed=seed))
+
+
+def _journal(folder: Path, resume: str, seed: int | None) -> FolderJournal:
+    if resume:
+        return FolderJournal(folder / "runs" / Path(resume).name)
+    study = load_study(folder / "study.toml")
+    consents = read_signatures(folder / "study.toml", study)
+    require_all(study, consents)
+    return FolderJournal.begin(folder / "runs", study, consents, seed, {})
 
 
 def _holds_something(path: Path) -> bool:

@@ -87,7 +87,7 @@ def _spent(ledgers: Ledgers, institution: str) -> dict[str, Any]:
         spent = ledger.spent(str(ledgers.population), DELTA)
         return {
             "institution": institution,
-            "answers": len(ledger.entries()),
+            "answers": len(ledger.charges()),
             "epsilon": spent.epsilon,
             "delta": spent.delta,
         }

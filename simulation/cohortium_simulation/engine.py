@@ -29,12 +29,14 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
+from cohortium.consent import Signatures
 from cohortium.errors import WireError
 from cohortium.progress import Progress
 from cohortium.study import Study
 from cohortium_client import app as institution_side
 from cohortium_client.service import Answering
 from cohortium_server import app as coordinator_side
+from cohortium_server.journal import BriefJournal, Journal
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome
 
 COORDINATOR = 1  # Flower's number for the node the ServerApp runs on
@@ -180,8 +182,9 @@ def _context(number: int, config: Config, run_config: Config | None = None) -> C
 
 def run_in_process(
     study: Study,
+    consents: Signatures,
     custodians: Mapping[str, Answering],
-    seed: int | None = None,
+    journal: Journal | None = None,
     progress: Progress | None = None,
     *,
     timeout: float = ROUND_TIMEOUT,
@@ -189,7 +192,9 @@ def run_in_process(
 ) -> Outcome:
     """Run the study with a custodian for each institution. Raises FederationError as a deployment would."""
     federation, outcomes = f"in-process-{secrets.token_hex(8)}", list[Outcome]()
-    job = coordinator_side.Job(study, outcomes.append, seed, progress, timeout, patience=0.0)
+    job = coordinator_side.Job(
+        study, consents, journal or BriefJournal(), outcomes.append, progress, timeout, patience=0.0
+    )
     with coordinator_side.handed(federation, job), _nodes(federation, custodians) as nodes:
         grid = InProcessGrid(institution_side.app, nodes, fault)
         try:

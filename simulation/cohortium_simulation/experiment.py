@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.encoding import encode, person_hashes
+from cohortium import consent
+from cohortium.encoding import Codes, encode, person_hashes
 from cohortium.errors import FederationError, StudyError
-from cohortium.privacy.ledger import Cap, Ledger, home
+from cohortium.keys import load_or_create_key
+from cohortium.privacy.ledger import Cap, Consent, Ledger, home
 from cohortium.progress import Progress
 from cohortium.schema import Schema
 from cohortium.study import Study, study_from_document
 from cohortium.tables import read_table
-from cohortium_client.custodian import Custodian, Population
+from cohortium_client.custodian import Custodian, Holding, Identity, agreed_to
+from cohortium_client.policy import Policy
+from cohortium_server.journal import BriefJournal
 from cohortium_server.release import Release, load_release, write_release
 from cohortium_server.rounds import Outcome
 from cohortium_simulation.partition import by_column, iid
@@ -73,15 +77,52 @@ def run(
             "E_MISSING_INSTITUTION", "tables", f"none for {', '.join(absent)}", "Pass a table for each institution."
         )
     _check_persons(study, tables)
-    population = Population(ledgers.population or study.schema.name, ledgers.cap)
     with ExitStack() as stack:
-        custodians = {}
-        for name in study.institution_names:
-            ledger = stack.enter_context(Ledger(ledgers.folder / f"{name}.sqlite"))
-            custodians[name] = Custodian(name, study, encode(tables[name], study.schema), ledger, population)
-            custodians[name].afford()  # all or none: a study that cannot be finished is not begun
+        opened = {n: stack.enter_context(Ledger(ledgers.folder / f"{n}.sqlite")) for n in study.institution_names}
+        institutions = [Simulated(n, opened[n], ledgers.population or study.schema.name, ledgers.cap) for n in opened]
+        signed, consents = sign_all(study, [i.identity for i in institutions])
+        custodians = {i.name: i.custodian(signed, encode(tables[i.name], signed.schema)) for i in institutions}
+        for custodian in custodians.values():  # all or none: a study that cannot be finished is not begun
+            custodian.afford(signed)
+        for institution in institutions:
+            institution.agree(signed)
         with one_thread():  # institutions answer side by side, each in a thread of its own
-            return run_in_process(study, custodians, seed=seed, progress=progress)
+            return run_in_process(signed, consents, custodians, BriefJournal(seed), progress)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """An institution of a simulation: whatever is asked of it, it signs. Its key lies beside its ledger."""
+
+    name: str
+    ledger: Ledger
+    population: str
+    cap: Cap | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.name, load_or_create_key(self.ledger.path.with_suffix(".key")))
+
+    def agree(self, study: Study) -> None:
+        """Let the ledger remember the consent, unless it does."""
+        if not agreed_to(self.ledger, study):
+            self.ledger.record(Consent(study.digest, study.name, study.serial))
+
+    def custodian(self, study: Study, codes: Codes) -> Custodian:
+        """Its custodian for a study that was signed, over a table that is there already."""
+        policy = Policy(repeatable=True)
+        if self.cap is not None:
+            policy = replace(policy, epsilon_per_population=self.cap.epsilon, delta=self.cap.delta)
+        return Custodian(
+            self.identity, {study.digest: study}, Holding(self.population, lambda _: codes, self.ledger), policy
+        )
+
+
+def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[str, str]]:
+    """The study with the keys of simulated institutions in it, and the signatures of all of them."""
+    keys = {identity.name: identity.public for identity in identities}
+    signed = replace(study, institutions=tuple(replace(i, key=keys[i.name]) for i in study.institutions))
+    return signed, {i.name: consent.sign(signed, i.name, i.key) for i in identities}
 
 
 def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:

@@ -1,25 +1,27 @@
 """A federation as a folder, which Flower's engines and every institution read.
 
-It holds ``study.toml``, ``schema.toml`` and, in ``institutions/<name>``, ``institution.toml`` and
-``table.parquet``.
+It holds ``study.toml`` with everybody's signatures, ``schema.toml`` and, in ``institutions/<name>``, an institution's
+folder with its ``table.parquet``.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from cohortium.consent import write_signature
 from cohortium.encoding import check_columns
 from cohortium.errors import InputError, ReleaseError, StudyError
 from cohortium.privacy.ledger import Cap
 from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study
-from cohortium_client.institution import InstitutionFile, PopulationFile, Source, dumps_institution
+from cohortium_client.agreements import agree
+from cohortium_client.institution import Institution, init_institution
+from cohortium_simulation.experiment import sign_all
 
 TABLE = "table.parquet"
 
@@ -38,18 +40,33 @@ def write_federation(
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # nobody else's to read
     try:
-        (partial / "study.toml").write_text(dumps_study(study), encoding="utf-8")
-        (partial / "schema.toml").write_text(dumps_schema(study.schema), encoding="utf-8")
-        for name, table in tables.items():
-            place = partial / "institutions" / name
-            place.mkdir(parents=True)
-            _write_table(place / TABLE, name, table[_columns(study.schema)])
-            text = dumps_institution(_institution(name, (caps or {}).get(name)))
-            (place / "institution.toml").write_text(text, encoding="utf-8")
+        members = [_found(partial, study, name, table, (caps or {}).get(name)) for name, table in tables.items()]
+        _sign(partial, study, members)
         return partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _found(folder: Path, study: Study, name: str, table: pd.DataFrame, cap: Cap | None) -> Institution:
+    """An institution's folder with its table."""
+    place = folder / "institutions" / name
+    place.mkdir(parents=True)
+    _write_table(place / TABLE, name, table[_columns(study.schema)])
+    cap = cap or Cap(study.privacy.epsilon, study.privacy.delta)
+    policy = {"epsilon_per_population": cap.epsilon, "delta": cap.delta, "repeatable": True}
+    return init_institution(place, name, {"path": TABLE}, name, policy)
+
+
+def _sign(folder: Path, study: Study, members: Sequence[Institution]) -> None:
+    """The study with everybody's keys and signatures; everybody's ledger remembers the consent."""
+    signed, signatures = sign_all(study, [m.identity for m in members])
+    (folder / "study.toml").write_text(dumps_study(signed), encoding="utf-8")
+    (folder / "schema.toml").write_text(dumps_schema(signed.schema), encoding="utf-8")
+    for member in members:
+        write_signature(folder / "study.toml", signed, member.identity.name, signatures[member.identity.name])
+        with member.ledger() as ledger:
+            agree(signed, member.identity, member.policy, ledger, member.agreements)
 
 
 def _check(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
@@ -63,11 +80,6 @@ def _check(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
 
 def _columns(schema: Schema) -> list[str]:
     return list(dict.fromkeys([*schema.names, *([schema.person] if schema.person else [])]))
-
-
-def _institution(name: str, cap: Cap | None) -> InstitutionFile:
-    population = PopulationFile(name=name, **({} if cap is None else asdict(cap)))
-    return InstitutionFile(name=name, source=Source(path=TABLE), population=population)
 
 
 def _write_table(path: Path, name: str, table: pd.DataFrame) -> None:

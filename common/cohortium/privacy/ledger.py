@@ -1,18 +1,26 @@
-"""The durable record of every answer ever given from a population.
+"""The durable record of every answer ever given from a population, and of every agreement it was given under.
 
-One SQLite file per institution, in WAL mode with synchronous=FULL. A row is an event, never an epsilon: what was done,
-for which study, run, round and attempt. It is committed before anything leaves; the message itself is stored beside it,
-so a lost message is sent again byte by byte and a new attempt is a new charge. Nothing is ever taken back. Every row
-carries the hash of the row before it, so a change or a gap in the middle is found.
+One SQLite file per institution, in WAL mode with synchronous=FULL. A charge is an event, never an epsilon: what was
+done, for which study, run, round and attempt. The charge and the message it pays for are committed together, before
+anything leaves: there is never a message without its charge, nor a charge whose message was lost. So a lost message is
+sent again byte by byte, and a new attempt is a new charge. Nothing is ever taken back.
+
+Every entry carries the hash of the entry before it and a charge the hash of its message, so a change or a gap in the
+middle is found. What a chain cannot show is an end that was cut off, or a whole file that an older copy replaced: the
+newest head is also written to a second file, the *witness*, and travels with every answer, so that a ledger whose
+chain lacks a head once seen is refused (E_LEDGER_ROLLED_BACK).
 
 The spend belongs to the population, not to the run: a new study on the same people goes on where the last one stopped.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,28 +28,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cohortium.canonical import digest
+from cohortium import failpoints
+from cohortium.canonical import canonical_json, digest
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
-from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged
+from cohortium.files import write_whole
+from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged, within
 
-FORMAT = 1
+FORMAT = 2
 GENESIS = "0" * 64
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entry (
-    number INTEGER PRIMARY KEY, population TEXT NOT NULL, study TEXT NOT NULL, run TEXT NOT NULL,
-    round INTEGER NOT NULL, attempt INTEGER NOT NULL, request TEXT NOT NULL, events TEXT NOT NULL, delta REAL NOT NULL,
-    at TEXT NOT NULL, previous TEXT NOT NULL, hash TEXT NOT NULL UNIQUE, UNIQUE (run, round, attempt)
+    number INTEGER PRIMARY KEY, kind TEXT NOT NULL, content TEXT NOT NULL, attempt TEXT UNIQUE,
+    at TEXT NOT NULL, previous TEXT NOT NULL UNIQUE, hash TEXT NOT NULL UNIQUE
 ) STRICT;
 CREATE TABLE IF NOT EXISTS message (number INTEGER PRIMARY KEY REFERENCES entry (number), bytes BLOB NOT NULL) STRICT;
 CREATE TRIGGER IF NOT EXISTS entries_stay BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS entries_last BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
+CREATE TRIGGER IF NOT EXISTS messages_stay BEFORE DELETE ON message BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS messages_last BEFORE UPDATE ON message BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
 
 
 @dataclass(frozen=True)
 class Charge:
-    """One answer about to be given: its events, and the digest of the request it answers."""
+    """One answer: its events, the digest of the request it answers, and the digest of its own bytes."""
 
     population: str
     study: str
@@ -49,32 +59,90 @@ class Charge:
     round: int
     attempt: int
     request: str
+    message: str
     events: Events
     delta: float
+
+    @property
+    def place(self) -> str:
+        """What an attempt is known by; the ledger holds each once."""
+        return f"{self.run}/{self.round}/{self.attempt}"
+
+
+@dataclass(frozen=True)
+class Consent:
+    """The institution has signed a study: its digest, and the name and serial by which a later one replaces it."""
+
+    study: str
+    name: str
+    serial: int
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """The institution answers this study no longer."""
+
+    study: str
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A person at the institution has let one run of a study go ahead."""
+
+    study: str
+    run: str
+
+
+Record = Charge | Consent | Withdrawal | Approval
+_KINDS: dict[str, type[Record]] = {c.__name__.lower(): c for c in (Charge, Consent, Withdrawal, Approval)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    number: int
+    record: Record
+    at: str
+    previous: str
+    hash: str
 
 
 @dataclass(frozen=True)
 class Cap:
-    """The most a population may ever spend: epsilon at delta."""
+    """The most that may ever be spent: epsilon at delta."""
 
     epsilon: float
     delta: float
 
 
 @dataclass(frozen=True)
-class Entry:
-    number: int
-    charge: Charge
-    at: str
-    previous: str
-    hash: str
+class Caps:
+    """What a charge must stay within: of its population over all studies, and of its study over all runs."""
+
+    population: Cap | None = None
+    study: Cap | None = None
+
+
+NO_CAPS = Caps()
+Account = tuple[str, str | None]  # a population, and one of its studies or all
 
 
 class Ledger:
-    """A ledger file. ``Ledger(path)`` opens or creates it; it is closed by ``close`` or at the end of a ``with``."""
+    """A ledger file. ``Ledger(path)`` opens or creates it; it is closed by ``close`` or at the end of a ``with``.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    witness: the file that remembers the newest head; by default beside the ledger, better where backups do not reach.
+    Raises LedgerError: E_LEDGER_UNAVAILABLE where it cannot be used, E_LEDGER_ROLLED_BACK where it is older than its
+    witness. Reading and adding entries read only what is new since the last time; a changed old entry can therefore
+    not be noticed by a ledger that is open, and cannot mislead it either: what it spends is counted from what it
+    verified.
+    """
+
+    def __init__(self, path: Path, witness: Path | None = None) -> None:
+        self.path, self.witness = path, witness or path.with_name(path.name + ".head")
+        self._known = _Known()
+        self._affordable: dict[tuple[Account, Cap], Events] = {}
+        self._held: int | None = None
+        if self.witness.exists() and not path.exists():
+            raise self.rolled_back()  # and no empty ledger is put in the place of the lost one
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
@@ -82,9 +150,11 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
+            self._check_format()
             self._db.executescript(_TABLES)
         except (sqlite3.Error, OSError):
             raise self._unavailable() from None
+        self._check_witness()
 
     def __enter__(self) -> Ledger:
         return self
@@ -94,6 +164,47 @@ class Ledger:
 
     def close(self) -> None:
         self._db.close()
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def hold(self) -> Ledger:
+        """Make this the only custodian of the ledger until it is closed or its process ends."""
+        try:
+            self._held = os.open(self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise self._unavailable() from None
+        return self
+
+    def _check_format(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if version == 0 and tables == 0:
+            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+        elif version != FORMAT:
+            raise LedgerError(
+                "E_LEDGER_UNAVAILABLE",
+                self.path.name,
+                f"it is written in format {version}, this version of cohortium reads format {FORMAT}",
+                "Open it with the version that wrote it.",
+            )
+
+    def _check_witness(self) -> None:
+        try:
+            seen = self.witness.read_text(encoding="ascii").strip() if self.witness.exists() else GENESIS
+        except (OSError, ValueError):
+            raise self._unavailable() from None
+        if not self.holds(seen):
+            raise self.rolled_back()
+
+    def rolled_back(self) -> LedgerError:
+        return LedgerError(
+            "E_LEDGER_ROLLED_BACK",
+            self.path.name,
+            "it lacks entries that it once had: it was deleted, cut off or replaced by an older copy",
+            "Stop, and put back the newest ledger there is; until then nothing is answered from it.",
+        )
 
     def _unavailable(self) -> LedgerError:
         return LedgerError(
@@ -110,79 +221,149 @@ class Ledger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
         except sqlite3.Error:
             raise self._unavailable() from None
 
-    def charge(self, charge: Charge, cap: Cap | None) -> tuple[Entry, bool]:
-        """Commit one charge. Returns (entry, True), or (the entry it already has, False) for the same attempt again.
+    # Charges
 
-        Raises BudgetError E_BUDGET if the population would pass ``cap``, WireError E_REPLAY if the attempt was
-        charged for another request, LedgerError if the chain is broken or the disk refuses; then nothing is written.
+    def charge(self, charge: Charge, message: bytes, caps: Caps = NO_CAPS) -> tuple[Entry, bytes]:
+        """Commit a charge and its message. Returns the entry and the message to send.
+
+        For an attempt that was charged before, these are the entry and the message it has, and nothing is written.
+        Raises BudgetError E_BUDGET if a cap would be passed, WireError E_REPLAY if the attempt was charged for another
+        request, LedgerError if the chain is broken or the disk refuses; then nothing is written.
         """
-        with self._transaction():
-            entries = self.entries()
-            for entry in entries:
-                if (entry.charge.run, entry.charge.round, entry.charge.attempt) == (
-                    charge.run,
-                    charge.round,
-                    charge.attempt,
-                ):
-                    return _same_request(entry, charge), False
-            _check_cap(events_of(entries, charge.population), charge.population, charge.events, cap)
-            return self._append(charge, entries), True
+        failpoints.passed("ledger begun")
+        with self._transaction() as db:
+            kept = self.answered(charge)
+            if kept is not None:
+                return kept
+            self.afford(charge.population, charge.study, charge.events, caps)
+            entry = self._add(db, charge)
+            db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))
+            failpoints.passed("ledger written")
+        self._added(entry)
+        return entry, message
 
-    def afford(self, population: str, events: Events, cap: Cap | None) -> None:
-        """A dry run: BudgetError E_BUDGET if charging ``events`` would pass ``cap``. Nothing is written."""
-        _check_cap(events_of(self.entries(), population), population, events, cap)
+    def answered(self, charge: Charge) -> tuple[Entry, bytes] | None:
+        """The entry and the message that an attempt already has; WireError E_REPLAY if they are another request's."""
+        self._refresh()
+        entry = self._known.attempts.get(charge.place)
+        if entry is None:
+            return None
+        if not isinstance(entry.record, Charge) or entry.record.request != charge.request:
+            raise WireError(
+                "E_REPLAY",
+                "ledger",
+                "this attempt was charged for another request",
+                "Ask again as a new attempt, which is charged.",
+            )
+        return entry, self.message(entry)
 
-    def _append(self, charge: Charge, entries: list[Entry]) -> Entry:
-        previous = entries[-1].hash if entries else GENESIS
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        number = len(entries) + 1
-        entry = Entry(number, charge, at, previous, _hash(number, charge, at, previous))
-        fields = (charge.population, charge.study, charge.run, charge.round, charge.attempt, charge.request)
-        row = (number, *fields, json.dumps([asdict(e) for e in charge.events]), charge.delta, at, previous, entry.hash)
-        self._db.execute(f"INSERT INTO entry VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - only question marks
+    def message(self, entry: Entry) -> bytes:
+        """The bytes that were charged as ``entry``; LedgerError E_LEDGER_CORRUPT if they are not those any more."""
+        row = self._read("SELECT bytes FROM message WHERE number = ?", entry.number)
+        wanted = entry.record.message if isinstance(entry.record, Charge) else ""
+        if not row or hashlib.sha256(row[0][0]).hexdigest() != wanted:
+            raise self._corrupt(f"the message of entry {entry.number}")
+        return bytes(row[0][0])
+
+    def afford(self, population: str, study: str, events: Events, caps: Caps) -> None:
+        """A dry run: BudgetError E_BUDGET if charging ``events`` would pass a cap. Nothing is written."""
+        if caps.population is not None:
+            self._check_cap(f"population {population!r}", (population, None), events, caps.population)
+        if caps.study is not None:
+            self._check_cap(f"study {study[:16]}", (population, study), events, caps.study)
+
+    def _check_cap(self, where: str, account: Account, events: Events, cap: Cap) -> None:
+        """What was once found affordable need not be computed again for a part of it."""
+        before = self.events(*account)
+        after = merged((*before, *events))
+        if within(after, self._affordable.get((account, cap), ())):
+            return
+        total = cost(after, cap.delta).epsilon
+        if not total <= cap.epsilon:  # a cap that is no number allows nothing
+            spent = cost(before, cap.delta).epsilon
+            raise BudgetError(
+                "E_BUDGET",
+                where,
+                f"epsilon would come to {total:.3f} at delta {cap.delta:g}, over the cap of {cap.epsilon:g}; "
+                f"{spent:.3f} is spent and {max(0.0, cap.epsilon - spent):.3f} remains",
+                "Ask for a smaller epsilon, or decide on a higher cap.",
+            )
+        self._affordable[account, cap] = after
+
+    # Agreements
+
+    def record(self, record: Consent | Withdrawal | Approval) -> Entry:
+        """Add an entry that costs nothing."""
+        with self._transaction() as db:
+            self._refresh()
+            entry = self._add(db, record)
+        self._added(entry)
         return entry
 
-    def store_message(self, entry: Entry, message: bytes) -> None:
-        """Keep the bytes that answer ``entry``, before they are sent."""
-        with self._transaction() as db:
-            db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))
+    # The chain
 
-    def message(self, entry: Entry) -> bytes | None:
-        """The bytes that answered ``entry``; None if the custodian stopped between charging and answering."""
-        row = self._db.execute("SELECT bytes FROM message WHERE number = ?", (entry.number,)).fetchone()
-        return None if row is None else bytes(row[0])
+    def _add(self, db: sqlite3.Connection, record: Record) -> Entry:
+        previous, number = self.head(), len(self._known.entries) + 1
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        entry = Entry(number, record, at, previous, _hash(number, record, at, previous))
+        attempt = record.place if isinstance(record, Charge) else None
+        fields = (number, _kind(record), canonical_json(asdict(record)).decode(), attempt, at, previous, entry.hash)
+        db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", fields)
+        return entry
+
+    def _added(self, entry: Entry) -> None:
+        """The entry is durable: remember it, and let the witness remember it. A witness that lags is harmless."""
+        failpoints.passed("ledger committed")
+        self._known.add(entry)
+        try:
+            write_whole(self.witness, entry.hash.encode())
+        except OSError:
+            raise self._unavailable() from None
+        failpoints.passed("witness written")
 
     def entries(self) -> list[Entry]:
         """All entries in order; LedgerError E_LEDGER_CORRUPT names the first that does not fit the chain."""
+        self._refresh()
+        return list(self._known.entries)
+
+    def _refresh(self) -> None:
+        """Read and verify what is new. The last entry known is read again: if it is gone, so is what it stood on."""
+        known = len(self._known.entries)
+        rows = self._read("SELECT * FROM entry WHERE number >= ? ORDER BY number", known)
+        if known and (not rows or rows[0][-1] != self._known.head):
+            raise self._corrupt(f"entry {known}")
+        for row in rows[1 if known else 0 :]:
+            self._known.add(self._verified(row))
+
+    def _verified(self, row: tuple[Any, ...]) -> Entry:
+        expected, previous = len(self._known.entries) + 1, self._known.head
         try:
-            rows = self._db.execute("SELECT * FROM entry ORDER BY number").fetchall()
+            number, kind, content, attempt, at, before, chain = row
+            record = _record(kind, json.loads(content))
+            entry = Entry(number, record, at, before, chain)
+            sound = number == expected and before == previous and chain == _hash(number, record, at, before)
+            sound = sound and attempt == (record.place if isinstance(record, Charge) else None)
+        except (ValueError, TypeError, KeyError, StudyError):
+            sound = False
+        if not sound:
+            raise self._corrupt(f"entry {expected}")
+        return entry
+
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.OperationalError:
+            raise self._unavailable() from None
         except sqlite3.DatabaseError:
             raise self._corrupt("its pages") from None
-        entries, previous = [], GENESIS
-        for expected, row in enumerate(rows, start=1):
-            entry = self._entry(row)
-            if entry.number != expected or entry.previous != previous or not _fits(entry):
-                raise self._corrupt(f"entry {expected}")
-            entries.append(entry)
-            previous = entry.hash
-        return entries
-
-    def _entry(self, row: tuple[Any, ...]) -> Entry:
-        number, population, study, run, round_, attempt, request, events, delta, at, previous, chain = row
-        try:
-            parsed = tuple(Gaussian(**e) for e in json.loads(events))
-        except (ValueError, TypeError, StudyError):
-            raise self._corrupt(f"entry {number}") from None
-        return Entry(
-            number, Charge(population, study, run, round_, attempt, request, parsed, delta), at, previous, chain
-        )
 
     def _corrupt(self, place: str) -> LedgerError:
         return LedgerError(
@@ -194,56 +375,82 @@ class Ledger:
 
     def head(self) -> str:
         """The hash of the last entry."""
-        entries = self.entries()
-        return entries[-1].hash if entries else GENESIS
+        self._refresh()
+        return self._known.head
+
+    def holds(self, head: str) -> bool:
+        """Whether ``head`` is, or once was, the head of this ledger."""
+        self._refresh()
+        return head in self._known.heads
+
+    def verify(self) -> int:
+        """Read everything anew, messages included; the number of entries. LedgerError names the first that is wrong."""
+        self._known = _Known()
+        for entry in self.entries():
+            if isinstance(entry.record, Charge):
+                self.message(entry)
+        self._check_witness()
+        return len(self._known.entries)
+
+    # Accounts
+
+    def charges(self, population: str | None = None) -> list[Charge]:
+        """All charges in order, of one population or of all."""
+        records = (e.record for e in self.entries())
+        return [r for r in records if isinstance(r, Charge) and population in (None, r.population)]
 
     def populations(self) -> list[str]:
-        return sorted({e.charge.population for e in self.entries()})
+        return sorted({c.population for c in self.charges()})
+
+    def events(self, population: str, study: str | None = None) -> Events:
+        """All events of a population's charges, of one study or of all."""
+        self._refresh()
+        counted = self._known.events.get((population, study), Counter())
+        return merged(Gaussian(z, q, n) for (z, q), n in counted.items())
 
     def spent(self, population: str, delta: float) -> Cost:
         """What the population has spent, over all studies, at ``delta``."""
-        return cost(events_of(self.entries(), population), delta)
+        return cost(self.events(population), delta)
 
 
-def events_of(entries: list[Entry], population: str) -> Events:
-    return merged(e for entry in entries if entry.charge.population == population for e in entry.charge.events)
+class _Known:
+    """The entries verified so far, and what is looked up among them."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.heads = {GENESIS}
+        self.attempts: dict[str, Entry] = {}
+        self.events: dict[Account, Counter[tuple[float, float]]] = {}
+
+    @property
+    def head(self) -> str:
+        return self.entries[-1].hash if self.entries else GENESIS
+
+    def add(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self.heads.add(entry.hash)
+        if isinstance(entry.record, Charge):
+            self.attempts[entry.record.place] = entry
+            for account in ((entry.record.population, None), (entry.record.population, entry.record.study)):
+                counted = self.events.setdefault(account, Counter())
+                for e in entry.record.events:
+                    counted[e.noise_multiplier, e.sampling_rate] += e.count
 
 
-def _same_request(entry: Entry, charge: Charge) -> Entry:
-    if entry.charge.request != charge.request:
-        raise WireError(
-            "E_REPLAY",
-            "ledger",
-            "this attempt was charged for another request",
-            "Ask again as a new attempt, which is charged.",
-        )
-    return entry
+def _kind(record: Record) -> str:
+    return type(record).__name__.lower()
 
 
-def _check_cap(before: Events, population: str, events: Events, cap: Cap | None) -> None:
-    if cap is None:
-        return
-    spent = cost(before, cap.delta).epsilon
-    after = cost((*before, *events), cap.delta).epsilon
-    if not after <= cap.epsilon:  # a cap that is no number allows nothing
-        remaining = max(0.0, cap.epsilon - spent)
-        raise BudgetError(
-            "E_BUDGET",
-            f"population {population!r}",
-            f"epsilon would come to {after:.3f} at delta {cap.delta:g}, over the cap of {cap.epsilon:g}; {spent:.3f} is spent and {remaining:.3f} remains",
-            "Ask for a smaller epsilon, or decide on a higher cap.",
-        )
+def _record(kind: str, content: dict[str, Any]) -> Record:
+    """The record of a row; raises ValueError, TypeError, KeyError or StudyError where it is none."""
+    if kind == "charge":
+        content["events"] = tuple(Gaussian(**e) for e in content["events"])
+    return _KINDS[kind](**content)
 
 
-def _fits(entry: Entry) -> bool:
-    try:
-        return entry.hash == _hash(entry.number, entry.charge, entry.at, entry.previous)
-    except ValueError:  # an infinite number
-        return False
-
-
-def _hash(number: int, charge: Charge, at: str, previous: str) -> str:
-    return digest({"format": FORMAT, "number": number, "at": at, "previous": previous, "charge": asdict(charge)})
+def _hash(number: int, record: Record, at: str, previous: str) -> str:
+    content = {"kind": _kind(record), "content": asdict(record)}
+    return digest({"format": FORMAT, "number": number, "at": at, "previous": previous, **content})
 
 
 def home() -> Path:

@@ -1,0 +1,100 @@
+"""What an institution has agreed to: the studies it signed, kept in its folder, and the consents in its ledger.
+
+The ledger has the last word: a study that lies in the folder but that no entry consents to is not answered.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cohortium import consent
+from cohortium.errors import StudyError
+from cohortium.files import write_whole
+from cohortium.plan import plan
+from cohortium.privacy.ledger import Approval, Consent, Ledger, Withdrawal
+from cohortium.study import Study, dumps_schema, dumps_study, load_study
+from cohortium_client.custodian import Identity
+from cohortium_client.policy import Policy
+
+STUDY, SCHEMA = "study.toml", "schema.toml"
+
+
+class Agreements(Mapping[str, Study]):
+    """Studies by their digests, each in a folder of that name; what has another digest by now is not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loaded: dict[str, Study] = {}
+
+    def __getitem__(self, digest: str) -> Study:
+        if digest not in self._loaded:
+            self._loaded[digest] = self._load(digest)
+        return self._loaded[digest]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(p.name for p in self._folder.glob("*") if (p / STUDY).is_file()))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _load(self, digest: str) -> Study:
+        if digest not in set(self):
+            raise KeyError(digest)
+        study = load_study(self._folder / digest / STUDY)
+        if study.digest != digest:
+            raise KeyError(digest)
+        return study
+
+    def keep(self, study: Study) -> None:
+        """Put a study into the folder, whole or not at all."""
+        if study.digest in set(self):
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".", dir=self._folder))
+        try:
+            write_whole(partial / STUDY, dumps_study(study).encode())
+            write_whole(partial / SCHEMA, dumps_schema(study.schema).encode())
+            partial.rename(self._folder / study.digest)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def agree(study: Study, identity: Identity, policy: Policy, ledger: Ledger, agreements: Agreements) -> str:
+    """Sign a study: the policy is asked, the study kept and the consent recorded. The signature.
+
+    Raises PolicyError, or StudyError E_PLAN_UNTRUSTED if the study names another key for the institution, or a study
+    of this name and a higher serial, or of the same serial and another content, was signed before; the plan's own
+    errors where it has none.
+    """
+    consent.require_key(study, identity.name, identity.public)
+    policy.check(study)
+    plan(study)
+    _check_serial(study, ledger)
+    agreements.keep(study)
+    ledger.record(Consent(study.digest, study.name, study.serial))
+    return consent.sign(study, identity.name, identity.key)
+
+
+def _check_serial(study: Study, ledger: Ledger) -> None:
+    for entry in ledger.entries():
+        match entry.record:
+            case Consent(digest, study.name, serial) if serial >= study.serial and digest != study.digest:
+                raise StudyError(
+                    "E_PLAN_UNTRUSTED",
+                    f"study {study.name!r}",
+                    f"serial {serial} of it was signed before, this one is serial {study.serial}",
+                    "Give a changed study a higher serial.",
+                )
+
+
+def withdraw(digest: str, ledger: Ledger) -> None:
+    """Answer a study no longer. What was answered stays charged."""
+    ledger.record(Withdrawal(digest))
+
+
+def approve(study: str, run: str, ledger: Ledger) -> None:
+    """Let a run of a study go ahead."""
+    ledger.record(Approval(study, run))

@@ -1,0 +1,106 @@
+"""What an institution allows, whatever a study says: ``policy.toml``, which nobody else writes or sees.
+
+epsilon_per_population = 10.0    # the most the people behind the table may ever spend, over all studies
+delta = 1e-6                     # the delta that spend is stated at
+epsilon_per_study = 3.0          # no study that promises less privacy than this is signed or answered
+generators = ["sweep"]           # by default all
+columns = ["age", "result"]      # the only columns a study's schema may name; by default all
+minimum_institutions = 3         # how many must take part
+require_approval = true          # a person lets every run go ahead: cohortium institution approve
+repeatable = false               # whether a study may be answered more than once, as far as the cap allows
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
+
+from cohortium.errors import PolicyError
+from cohortium.plan import plan
+from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost, merged
+from cohortium.privacy.ledger import Cap, Caps
+from cohortium.schema import first_problem, read_toml
+from cohortium.study import Study
+
+Epsilon = Annotated[float, Strict(), Field(gt=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The rules of one institution. ``epsilon_per_population`` is None only where no real people's privacy is at stake."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+    epsilon_per_population: Epsilon | None = None
+    delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)] = 1e-6
+    epsilon_per_study: Epsilon | None = None
+    generators: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
+    minimum_institutions: Annotated[int, Strict(), Field(ge=1)] = 1
+    require_approval: Annotated[bool, Strict()] = False
+    repeatable: Annotated[bool, Strict()] = False
+
+    def check(self, study: Study) -> None:
+        """PolicyError E_POLICY naming the first rule that ``study`` breaks."""
+        for rule, broken in self._rules(study).items():
+            if broken:
+                raise PolicyError(
+                    "E_POLICY",
+                    f"policy.toml, {rule}",
+                    f"study {study.name!r} {broken}",
+                    "Agree on another study, or decide on another policy.",
+                )
+
+    def _rules(self, study: Study) -> dict[str, str]:
+        """For every rule what breaks it, or nothing."""
+        asked, count = study.privacy.epsilon, len(study.institutions)
+        foreign = [n for n in study.schema.names if self.columns is not None and n not in self.columns]
+        kind = study.generator.kind
+        return {
+            "epsilon_per_study": _if(
+                self.epsilon_per_study is not None and asked > self.epsilon_per_study,
+                f"asks for epsilon {asked:g}, allowed is {self.epsilon_per_study}",
+            ),
+            "generators": _if(
+                self.generators is not None and kind not in self.generators, f"uses the generator {kind!r}"
+            ),
+            "columns": _if(bool(foreign), f"asks for {', '.join(map(repr, foreign))}"),
+            "minimum_institutions": _if(
+                count < self.minimum_institutions,
+                f"has {count} institutions, wanted are at least {self.minimum_institutions}",
+            ),
+        }
+
+    def caps(self, study: Study) -> Caps:
+        """What answers to ``study`` must stay within: unless it is repeatable, what its plan costs here, once."""
+        population = None if self.epsilon_per_population is None else Cap(self.epsilon_per_population, self.delta)
+        if not self.repeatable:
+            own = merged(e for phase in plan(study).phases for e in phase.events)
+            return Caps(population, Cap(cost(own, study.privacy.delta).epsilon, study.privacy.delta))
+        if self.epsilon_per_study is not None:
+            return Caps(population, Cap(self.epsilon_per_study, study.privacy.delta))
+        return Caps(population)
+
+
+def _if(broken: bool, what: str) -> str:
+    return what if broken else ""
+
+
+def load_policy(path: Path) -> Policy:
+    """A policy file; it must say how much its population may ever spend. PolicyError E_POLICY names a problem's place."""
+    document = read_toml(path)
+    try:
+        policy = TypeAdapter(Policy).validate_python(document)
+    except ValidationError as error:
+        place, what = first_problem(error)
+        raise PolicyError("E_POLICY", f"{path.name}, {place}", what, "Correct the file.") from None
+    if policy.epsilon_per_population is None:
+        raise PolicyError(
+            "E_POLICY",
+            f"{path.name}, epsilon_per_population",
+            "it does not say how much may ever be spent",
+            "Decide on it, for example epsilon_per_population = 10.0.",
+        )
+    return policy

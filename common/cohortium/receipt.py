@@ -1,0 +1,40 @@
+"""A receipt: an institution's signature that its ledger holds the charge of a message.
+
+``head`` is the hash of the ledger's entry that charged the message. The coordinator keeps every institution's newest
+receipt and shows it again with each request: an institution whose ledger lacks a head that it has itself signed knows
+that the ledger was rolled back. A release carries the receipts of all its messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cohortium.canonical import canonical_json
+from cohortium.keys import signed_by
+
+_DOMAIN = b"cohortium receipt 1\n"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """institution: its name in the study. message: SHA-256 of the message's bytes. head: of its ledger, with the charge."""
+
+    institution: str
+    message: str
+    head: str
+    signature: str
+
+    def is_of(self, public: str) -> bool:
+        """Whether the holder of the key ``public`` signed it."""
+        return signed_by(public, self.signature, _statement(self.institution, self.message, self.head))
+
+
+def sign_receipt(key: Ed25519PrivateKey, institution: str, message: str, head: str) -> Receipt:
+    """Always the same bytes for the same message and head, so that a repeated answer is the same answer."""
+    return Receipt(institution, message, head, key.sign(_statement(institution, message, head)).hex())
+
+
+def _statement(institution: str, message: str, head: str) -> bytes:
+    return _DOMAIN + canonical_json({"institution": institution, "message": message, "head": head})

@@ -1,0 +1,221 @@
+"""What a coordinator remembers of a run, so that one that stops goes on where it stood and nothing is spent twice.
+
+A run is its sums: a generator is an ask/tell object, and told the same sums again it comes to the same place. So a
+checkpoint is no picture of a generator but the sum of each round, written whole before the next round is asked, and
+the state that a round was asked at, written before it is sent: asked again it is the same question, to which an
+institution that has answered sends the same bytes and charges nothing. All of it is noised already.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium import failpoints
+from cohortium.canonical import canonical_json
+from cohortium.consent import Signatures, read_signatures, write_signature
+from cohortium.errors import FederationError
+from cohortium.files import write_whole
+from cohortium.receipt import Receipt
+from cohortium.study import Study, dumps_schema, dumps_study, load_study
+
+FORMAT = "cohortium-run-1"
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A complete round: (width,) int64, the sum of its answers, and each institution's receipt."""
+
+    round: int
+    attempt: int
+    values: npt.NDArray[np.int64]
+    receipts: tuple[Receipt, ...]
+
+
+class Journal(Protocol):
+    """The memory of one run. ``seed`` is where its generator starts from."""
+
+    run: str
+    seed: int
+
+    def heard(self, round_number: int) -> Heard | None: ...
+
+    def remember(self, heard: Heard) -> None: ...
+
+    def state(self, round_number: int) -> bytes | None:
+        """What the round was asked at, if it was asked."""
+        ...
+
+    def remember_state(self, round_number: int, state: bytes) -> None: ...
+
+
+class BriefJournal:
+    """Remembers as long as the process lives."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.run, self.seed = new_run(), new_seed() if seed is None else seed
+        self._heard: dict[int, Heard] = {}
+        self._states: dict[int, bytes] = {}
+
+    def heard(self, round_number: int) -> Heard | None:
+        return self._heard.get(round_number)
+
+    def remember(self, heard: Heard) -> None:
+        self._heard[heard.round] = heard
+
+    def state(self, round_number: int) -> bytes | None:
+        return self._states.get(round_number)
+
+    def remember_state(self, round_number: int, state: bytes) -> None:
+        self._states[round_number] = state
+
+
+class FolderJournal:
+    """A run as a folder: ``run.json``, the study with its signatures, and two files a round.
+
+    One process at a time may have it open. Raises FederationError E_RUN.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        document = self._document()
+        self.run, self.seed, self.settings = str(document["run"]), int(document["seed"]), document["settings"]
+        self.study = self._study(document["study"])
+        self.consents: Signatures = read_signatures(folder / "study.toml", self.study)
+        self._lock = self._locked()
+
+    @classmethod
+    def begin(
+        cls, runs: Path, study: Study, consents: Signatures, seed: int | None, settings: Mapping[str, Any]
+    ) -> FolderJournal:
+        """A new run, in a folder of its own in ``runs``. settings: what ``resume`` needs to know again, as JSON."""
+        run = new_run()
+        folder = runs / run
+        folder.mkdir(parents=True)
+        write_whole(folder / "schema.toml", dumps_schema(study.schema).encode())
+        write_whole(folder / "study.toml", dumps_study(study).encode())
+        for name, signature in consents.items():
+            write_signature(folder / "study.toml", study, name, signature)
+        chosen = new_seed() if seed is None else seed
+        document = {"format": FORMAT, "run": run, "study": study.digest, "seed": chosen, "settings": dict(settings)}
+        write_whole(folder / "run.json", canonical_json(document))  # last: a folder without it is no run
+        return cls(folder)
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def _document(self) -> dict[str, Any]:
+        try:
+            document = json.loads((self.folder / "run.json").read_bytes())
+        except OSError:
+            raise _no_run(self.folder, "there is no run in it", "Name the folder that the run printed.") from None
+        except ValueError:
+            document = {}
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise _no_run(self.folder, "its run.json is not what was written", "Begin a new run.")
+        return document
+
+    def _study(self, digest: str) -> Study:
+        study = load_study(self.folder / "study.toml")
+        if study.digest != digest:
+            raise _no_run(self.folder, "its study is not the one it was begun with", "Put the study back.")
+        return study
+
+    def _locked(self) -> int:
+        lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise _no_run(self.folder, "another coordinator has it open", "Let that one end.") from None
+        return lock
+
+    def heard(self, round_number: int) -> Heard | None:
+        from safetensors import SafetensorError, safe_open
+
+        path = self._sum(round_number)
+        if not path.exists():
+            return None
+        try:
+            with safe_open(str(path), "np") as file:
+                told = json.loads(file.metadata()["heard"])
+                receipts = tuple(Receipt(**r) for r in told["receipts"])
+                return Heard(round_number, int(told["attempt"]), file.get_tensor("sum"), receipts)
+        except (SafetensorError, ValueError, KeyError, TypeError):
+            raise _no_run(self.folder, f"{path.name} is not what was written", "Begin a new run.") from None
+
+    def remember(self, heard: Heard) -> None:
+        from safetensors.numpy import save
+
+        told = {"attempt": heard.attempt, "receipts": [asdict(r) for r in heard.receipts]}
+        write_whole(self._sum(heard.round), save({"sum": heard.values}, {"heard": json.dumps(told)}))
+        failpoints.passed("checkpoint written")
+
+    def state(self, round_number: int) -> bytes | None:
+        path = self._asked(round_number)
+        return path.read_bytes() if path.exists() else None
+
+    def remember_state(self, round_number: int, state: bytes) -> None:
+        write_whole(self._asked(round_number), state)
+
+    def _sum(self, round_number: int) -> Path:
+        return self.folder / f"{round_number:04}.sum"
+
+    def _asked(self, round_number: int) -> Path:
+        return self.folder / f"{round_number:04}.asked"
+
+    @property
+    def rounds_done(self) -> int:
+        return len(list(self.folder.glob("*.sum")))
+
+
+def new_run() -> str:
+    return secrets.token_hex(16)
+
+
+def new_seed() -> int:
+    return secrets.randbits(32)
+
+
+def _no_run(folder: Path, what: str, fix: str) -> FederationError:
+    return FederationError("E_RUN", folder.name, what, fix)
+
+
+class Receipts:
+    """The newest receipt of every institution, by its key: what shows a ledger that was rolled back its own head."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def of(self, study: Study) -> tuple[Receipt, ...]:
+        found = (self._read(i.key) for i in study.institutions)
+        return tuple(r for r in found if r is not None)
+
+    def remember(self, study: Study, receipts: tuple[Receipt, ...]) -> None:
+        keys = {i.name: i.key for i in study.institutions}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for receipt in receipts:
+            write_whole(self._path(keys[receipt.institution]), canonical_json(asdict(receipt)))
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key.rpartition(':')[2]}.json"
+
+    def _read(self, key: str) -> Receipt | None:
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        try:
+            return Receipt(**json.loads(path.read_bytes()))
+        except (ValueError, TypeError):
+            raise FederationError(
+                "E_RUN", path.name, "this receipt is not what was written", "Remove the file; it is only a safeguard."
+            ) from None
