@@ -155,10 +155,9 @@ class Custodian:
 
     def _check_receipts(self, request: wire.Request) -> None:
         """Every head we ever signed must be in our ledger."""
-        for receipt in request.receipts:
-            if receipt.institution == self.identity.name and receipt.is_of(self.identity.public):
-                if not self._ledger.holds(receipt.head):
-                    raise self._ledger.rolled_back()
+        ours = (r for r in request.receipts if r.institution == self.identity.name and r.is_of(self.identity.public))
+        if not all(self._ledger.holds(receipt.head) for receipt in ours):
+            raise self._ledger.rolled_back()
 
     def _check_approval(self, request: wire.Request) -> None:
         wanted = Approval(request.study, request.run)
