@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -112,7 +113,7 @@ class Custodian:
         failpoints.passed("request accepted")
         noised = query.answer(codes, phase.multiplier, SecureCoins())
         header = (request.study, request.run, request.round, request.attempt, self.identity.name)
-        message = wire.encode_reply(wire.Reply(*header, noised.values))
+        message = wire.encode_reply(wire.Reply(*header, secrets.token_hex(32), noised.values))
         failpoints.passed("answer computed")
         digest = hashlib.sha256(message).hexdigest()
         return self._ledger.charge(self._charge(study, request, phase, digest), message, caps)

@@ -10,8 +10,9 @@ from cohortium.plan import Phase, Plan, plan
 from cohortium.privacy.accounting import RELATION, cost, repeated
 from cohortium.privacy.guarantee import guarantees
 from cohortium.queries.marginals import Marginals
+from cohortium.receipt import Receipt
 from cohortium.study import Study
-from cohortium.wire import Reply, encode_reply
+from cohortium.wire import Reply, encode_answer, encode_reply
 
 EXAMPLE_ROWS = 10_000
 
@@ -53,13 +54,13 @@ def _phase(study: Study, phase: Phase) -> dict[str, Any]:
 
 
 def _bytes(study: Study, phase: Phase) -> int:
-    """The longest reply of a round, to the byte."""
+    """The longest answer of a round, to the byte."""
     import numpy as np
 
-    longest = max(study.institution_names, key=len)
-    return (
-        len(encode_reply(Reply(study.digest, "0" * 32, 0, 0, longest, np.zeros(0, np.int64)))) + 8 * phase.query.width
-    )
+    name, digest = max(study.institution_names, key=len), "0" * 64
+    reply = Reply(study.digest, "0" * 32, plan(study).rounds - 1, 0, name, digest, np.zeros(0, np.int64))
+    answer = encode_answer(encode_reply(reply), Receipt(name, digest, digest, "0" * 128))
+    return len(answer) + 8 * phase.query.width
 
 
 def _noise_words(phase: Phase) -> str:

@@ -53,13 +53,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """One institution's noised answer, (width,) int64."""
+    """One institution's noised answer, (width,) int64.
+
+    salt: 32 random bytes in hex. Receipts are public, and so is the digest in them: without a salt, whoever has the sum
+    of a few small numbers could try out which ones the message held.
+    """
 
     study: str
     run: str
     round: int
     attempt: int
     institution: str
+    salt: str
     values: npt.NDArray[np.int64]
 
 
@@ -127,7 +132,9 @@ def decode_answer(data: bytes, width: int) -> Answer | Refusal:
 
 
 def decode_reply(data: bytes, width: int) -> Reply:
-    header, payload = _unpack(data, "reply", {**_ROUND, "institution": str})
+    header, payload = _unpack(data, "reply", {**_ROUND, "institution": str, "salt": str})
+    if len(header["salt"]) != 64 or not set(header["salt"]) <= _HEX:
+        raise _malformed("its salt is not 32 bytes")
     if len(payload) != 8 * width:
         raise _malformed("the answer does not have the query's width")
     return Reply(**header, values=np.frombuffer(payload, "<i8").astype(np.int64))
