@@ -40,6 +40,18 @@ class Agreements(Mapping[str, Study]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
+    def find(self, beginning: str) -> str:
+        """The digest that begins so; StudyError E_NOT_IN_STUDY unless it is exactly one."""
+        found = [digest for digest in self if digest.startswith(beginning)]
+        if len(found) != 1:
+            raise StudyError(
+                "E_NOT_IN_STUDY",
+                beginning or "study",
+                f"{len(found)} studies that were signed here begin so",
+                "Give the digest as cohortium study verify shows it.",
+            )
+        return found[0]
+
     def _load(self, digest: str) -> Study:
         if digest not in set(self):
             raise KeyError(digest)

@@ -167,7 +167,7 @@ class Custodian:
                 "E_APPROVAL",
                 f"run {request.run}",
                 "nobody here has let it go ahead yet",
-                f"Say cohortium institution approve FOLDER {request.run}, then let the coordinator resume.",
+                f"Say cohortium institution approve FOLDER {request.run} --study {request.study[:16]}, then resume.",
             )
 
     def _next_phase(self, study: Study, request: wire.Request) -> Phase:

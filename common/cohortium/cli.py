@@ -8,17 +8,23 @@ import typer
 
 
 def build() -> typer.Typer:
-    """The command with every installed sub-command: an entry is a noun (a Typer app) or a verb (a function)."""
+    """The command with every installed sub-command: an entry is a noun (a Typer app) or a verb (a function).
+
+    The name ``study.sign`` adds the verb ``sign`` to the noun ``study``, whoever brings it.
+    """
     app = typer.Typer(
         name="cohortium", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP
     )
     app.callback()(_root)
+    nouns = {"": app}
     for entry in sorted(entry_points(group="cohortium.commands"), key=lambda e: e.name):
         command = entry.load()
+        noun, _, name = entry.name.rpartition(".")
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=entry.name)
+            nouns[name] = command
+            app.add_typer(command, name=name)
         else:
-            app.command(name=entry.name)(command)
+            nouns[noun].command(name=name)(command)
     return app
 
 

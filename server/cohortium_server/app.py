@@ -20,12 +20,11 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from cohortium.consent import Signatures, read_signatures, require_all
-from cohortium.errors import ReleaseError, StudyError
+from cohortium.errors import StudyError
 from cohortium.progress import Progress
 from cohortium.study import Study, load_study
 from cohortium_server.journal import FolderJournal, Journal
-from cohortium_server.release import write_release
-from cohortium_server.release.manifest import MANIFEST
+from cohortium_server.release import require_free, write_release
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
@@ -116,10 +115,7 @@ def folder_job(config: Mapping[str, Any]) -> Job:
     """
     folder = _absolute("federation", config["federation"])
     out = _absolute("out", config.get("out") or folder / "release")
-    if _holds_something(out):  # found out before anything is asked, for whatever is asked is charged
-        raise ReleaseError(
-            "E_RELEASE_EXISTS", "out", "it holds something that is not a release", "Name another as out."
-        )
+    require_free(out)  # found out before anything is asked, for whatever is asked is charged
     seed = _seed(config.get("seed", ""))
     journal = _journal(folder, str(config.get("resume", "")), seed)
     return Job(journal.study, journal.consents, journal, partial(write_release, out=out, seed=seed))
@@ -132,11 +128,6 @@ def _journal(folder: Path, resume: str, seed: int | None) -> FolderJournal:
     consents = read_signatures(folder / "study.toml", study)
     require_all(study, consents)
     return FolderJournal.begin(folder / "runs", study, consents, seed, {})
-
-
-def _holds_something(path: Path) -> bool:
-    """Whether there is anything but an older release, which may be replaced."""
-    return not (path / MANIFEST).is_file() and (any(path.iterdir()) if path.is_dir() else path.exists())
 
 
 def _absolute(key: str, value: object) -> Path:

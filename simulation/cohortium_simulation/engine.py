@@ -14,13 +14,14 @@ from __future__ import annotations
 import os
 import secrets
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read when Flower is imported
@@ -34,7 +35,7 @@ from cohortium.errors import WireError
 from cohortium.progress import Progress
 from cohortium.study import Study
 from cohortium_client import app as institution_side
-from cohortium_client.service import Answering
+from cohortium_client.service import Answering, Connection
 from cohortium_server import app as coordinator_side
 from cohortium_server.journal import BriefJournal, Journal
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome
@@ -202,6 +203,14 @@ def run_in_process(
         finally:
             grid.close()
     return outcomes[0]
+
+
+def run_over_sockets(
+    study: Study, consents: Signatures, sockets: Sequence[Path], journal: Journal, progress: Progress
+) -> Outcome:
+    """Run the study over custodians that are processes of this machine, one behind each socket."""
+    connections = {str(path): Connection(path) for path in sockets}
+    return run_in_process(study, consents, connections, journal, progress)
 
 
 @contextmanager

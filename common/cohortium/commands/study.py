@@ -1,4 +1,4 @@
-"""``cohortium study show``: what each institution would send, with how much noise, and what the budget buys."""
+"""``cohortium study``: what would be asked of each institution, and who has agreed to it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,45 @@ def show(
         if as_json:
             print_json(shown)
         else:
-            _print(shown)
+            print_forecast(shown)
 
 
-def _print(shown: dict[str, Any]) -> None:
+@study.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml; its signatures lie beside it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:
+    """Check who has signed STUDY as it is here; an error unless all have."""
+    with guarded(as_json):
+        from cohortium.consent import has_signed, read_signatures, require_all
+        from cohortium.study import load_study
+
+        agreed = load_study(path)
+        signatures = read_signatures(path, agreed)
+        signed = {i.name: has_signed(agreed, i.name, signatures) for i in agreed.institutions}
+        if not as_json:
+            _print_signed({i.name: i.key for i in agreed.institutions}, signed)
+        require_all(agreed, signatures)
+        if as_json:
+            print_json({"study": agreed.digest, "serial": agreed.serial, "signed": signed})
+        else:
+            typer.echo(f"All have signed study {agreed.name!r}, serial {agreed.serial}, digest {agreed.digest}.")
+
+
+def _print_signed(keys: dict[str, str], signed: dict[str, bool]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Compare each key with its institution by another way")
+    for heading in ("institution", "signed", "key"):
+        table.add_column(heading, overflow="fold")
+    for name, key in keys.items():
+        table.add_row(name, "yes" if signed[name] else "NO", key or "none is named")
+    Console().print(table)
+
+
+def print_forecast(shown: dict[str, Any]) -> None:
+    """What a study would send, cost and buy, for people."""
     from rich.console import Console
     from rich.table import Table
 

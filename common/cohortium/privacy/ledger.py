@@ -308,6 +308,16 @@ class Ledger:
         self._added(entry)
         return entry
 
+    def writable(self) -> None:
+        """LedgerError E_LEDGER_UNAVAILABLE unless an entry could be added now; none is."""
+        try:
+            with self._transaction() as db:
+                number, head = len(self.entries()) + 1, self.head()
+                db.execute("INSERT INTO entry VALUES (?, '', '', NULL, '', ?, '')", (number, head))
+                raise _NotMeantError
+        except _NotMeantError:
+            return
+
     # The chain
 
     def _add(self, db: sqlite3.Connection, record: Record) -> Entry:
@@ -411,6 +421,10 @@ class Ledger:
     def spent(self, population: str, delta: float) -> Cost:
         """What the population has spent, over all studies, at ``delta``."""
         return cost(self.events(population), delta)
+
+
+class _NotMeantError(Exception):
+    """Undoes a transaction that was only tried."""
 
 
 class _Known:

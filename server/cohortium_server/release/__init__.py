@@ -112,13 +112,18 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     return out
 
 
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its place when everything is in it."""
+def require_free(out: Path) -> None:
+    """ReleaseError E_RELEASE_EXISTS if ``out`` holds anything but an older release, which may be replaced."""
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ReleaseError(
             "E_RELEASE_EXISTS", out.name, "it holds something that is not a release", "Choose another folder."
         )
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its place when everything is in it."""
+    require_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     folder.chmod(0o755)
@@ -212,4 +217,4 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
     )
 
 
-__all__ = ["Release", "load_release", "verify", "write_release"]
+__all__ = ["Release", "load_release", "require_free", "verify", "write_release"]

@@ -1,0 +1,183 @@
+"""``cohortium institution``, and ``cohortium study sign``: what the people at an institution do."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cohortium.commands.output import guarded, print_json, say
+
+if TYPE_CHECKING:
+    from cohortium_client.institution import Institution
+
+institution = typer.Typer(no_args_is_help=True, help="One institution: its folder, its custodian, what it allows.")
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The institution's folder.")]
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml; its schema lies beside it.")]
+
+
+@institution.command()
+def init(
+    folder: Folder,
+    name: Annotated[str, typer.Option("--name", help="Its name in studies.")],
+    data: Annotated[str | None, typer.Option("--data", help="A CSV or Parquet file.")] = None,
+    url: Annotated[str | None, typer.Option("--url", help="Or a database, without a password.")] = None,
+    query: Annotated[str | None, typer.Option("--query", help="The one SELECT that is read from it.")] = None,
+    population: Annotated[
+        str | None, typer.Option("--population", help="Whose privacy is spent; by default the institution's name.")
+    ] = None,
+    cap: Annotated[float, typer.Option("--cap", help="The most epsilon these people may ever spend.")] = 10.0,
+    delta: Annotated[float, typer.Option("--delta", help="The delta that is stated at.")] = 1e-6,
+    as_json: Json = False,
+) -> None:
+    """Make an institution's folder: institution.toml, policy.toml and a key that never leaves it."""
+    with guarded(as_json):
+        from cohortium_client.institution import init_institution
+
+        where = {"path": None if data is None else str(Path(data).absolute()), "url": url, "query": query}
+        source = {k: v for k, v in where.items() if v is not None}
+        policy = {"epsilon_per_population": cap, "delta": delta, "minimum_institutions": 1, "require_approval": False}
+        made = init_institution(folder, name, source, population or name, policy)
+        if as_json:
+            print_json({"institution": name, "folder": str(folder), "key": made.identity.public})
+            return
+        say(f"{folder}: review institution.toml and policy.toml; the custodian does what they say.")
+        say("For the study's author, who should compare it with you by telephone:")
+        typer.echo(f'[[institution]]\nname = "{name}"\nkey = "{made.identity.public}"')
+
+
+@institution.command()
+def check(
+    folder: Folder,
+    study: Annotated[Path | None, typer.Option("--study", help="Also whether this study could be answered.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look at everything the custodian will need; each line that fails ends with what to do."""
+    with guarded(as_json):
+        from dataclasses import asdict
+
+        from cohortium_client.preflight import Check, preflight
+
+        found: list[Check] = []
+        for line in preflight(folder, study):
+            found.append(line)
+            if not as_json:
+                typer.echo(f"{'ok  ' if line.passed else 'FAIL'} {line.name}: {line.found}. {line.fix}".rstrip())
+        if as_json:
+            print_json({"ready": all(c.passed for c in found), "checks": [asdict(c) for c in found]})
+        if not all(c.passed for c in found):
+            raise typer.Exit(1)
+
+
+@institution.command()
+def preview(folder: Folder, study: StudyFile, as_json: Json = False) -> None:
+    """Show exactly what would leave this institution: numbers, bytes, bounds, noise, epsilon towards whom."""
+    with guarded(as_json):
+        from cohortium.study import load_study
+        from cohortium_client.institution import load_institution
+        from cohortium_client.preview import preview as previewed
+
+        shown = previewed(load_institution(folder), load_study(study))
+        if as_json:
+            print_json(shown)
+        else:
+            _print_preview(shown)
+
+
+def _print_preview(shown: dict[str, Any]) -> None:
+    from cohortium.commands.study import print_forecast
+
+    print_forecast(shown)
+    for phase in shown["phases"]:
+        typer.echo(f"• {phase['name']}: {phase['bound']}.")
+    typer.echo(f"• Beside its numbers each answer holds {'; '.join(shown['beside'])}. Nothing else leaves.")
+    here = shown["here"]
+    typer.echo(
+        f"• Here: of {here['population']!r} epsilon {here['spent']:.3f} of {here['cap']:g} is spent at delta {here['delta']:g}; "
+        f"after this study it would be {here['spent_afterwards']:.3f}."
+    )
+    typer.echo(f"• Would be refused: {here['refused']}" if here["refused"] else "• The policy allows it.")
+
+
+@institution.command()
+def serve(folder: Folder) -> None:
+    """Run the custodian until it is told to stop. It answers the relay at its socket, and nobody else."""
+    with guarded():
+        from cohortium_client.institution import load_institution
+        from cohortium_client.service import run_until_stopped
+        from cohortium_client.service import serve as served
+
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        opened = load_institution(folder)
+        with opened.ledger().hold() as ledger:
+            service = served(opened.custodian(ledger), opened.socket, opened.file.relay_uid)
+            say(f"custodian of {opened.identity.name!r} at {opened.socket}; {len(opened.agreements)} studies signed")
+            run_until_stopped(service)
+        say("stopped")
+
+
+@institution.command()
+def approve(
+    folder: Folder,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The run, as the custodian's log names it.")],
+    study: Annotated[
+        str, typer.Option("--study", help="The digest of its study, or its beginning; needed where several are signed.")
+    ] = "",
+) -> None:
+    """Let one run of a signed study go ahead, where policy.toml requires it."""
+    with guarded():
+        from cohortium_client.agreements import approve as approved
+
+        opened = _opened(folder)
+        digest = opened.agreements.find(study)
+        with opened.ledger() as ledger:
+            approved(digest, run, ledger)
+        say(f"run {run} of study {digest[:16]}… may go ahead: let the coordinator resume it")
+
+
+@institution.command()
+def withdraw(
+    folder: Folder, study: Annotated[str, typer.Argument(metavar="STUDY", help="The study's digest, or its beginning.")]
+) -> None:
+    """Answer a study no longer. What was answered stays charged."""
+    with guarded():
+        from cohortium_client.agreements import withdraw as withdrawn
+
+        opened = _opened(folder)
+        digest = opened.agreements.find(study)
+        with opened.ledger() as ledger:
+            withdrawn(digest, ledger)
+        say(f"study {digest[:16]}… is answered no longer")
+
+
+def _opened(folder: Path) -> Institution:
+    from cohortium_client.institution import load_institution
+
+    return load_institution(folder)
+
+
+def sign(
+    study: StudyFile,
+    institution: Annotated[Path, typer.Option("--as", metavar="FOLDER", help="The institution that signs.")],
+    as_json: Json = False,
+) -> None:
+    """Sign STUDY for an institution, if its policy allows it: from then on its custodian answers it."""
+    with guarded(as_json):
+        from cohortium.consent import read_signatures, unsigned, write_signature
+        from cohortium.study import load_study
+        from cohortium_client.agreements import agree
+
+        opened, agreed = _opened(institution), load_study(study)
+        with opened.ledger() as ledger:
+            signature = agree(agreed, opened.identity, opened.policy, ledger, opened.agreements)
+        path = write_signature(study, agreed, opened.identity.name, signature)
+        absent = unsigned(agreed, read_signatures(study, agreed))
+        if as_json:
+            print_json({"study": agreed.digest, "signature": str(path), "unsigned": absent})
+            return
+        say(f"study {agreed.name!r}, serial {agreed.serial}, digest {agreed.digest}")
+        say(f"signed by {opened.identity.name!r} in {path}: send this file to the coordinator")
+        say(f"still to sign: {', '.join(absent)}" if absent else "all institutions have signed")

@@ -1,0 +1,63 @@
+"""What would leave an institution if it signed a study: every number, its bound, its noise, and what it costs here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cohortium.errors import CohortiumError
+from cohortium.forecast import forecast
+from cohortium.plan import Phase, plan
+from cohortium.privacy.accounting import cost, merged
+from cohortium.queries.marginals import Marginals
+from cohortium.study import Study
+from cohortium_client.institution import Institution
+
+BESIDE = (
+    "the study's digest, the run, round and attempt",
+    "the institution's name",
+    "32 random bytes",
+    "a receipt: hashes of the message and of the ledger's last entry, and the institution's signature on them",
+)
+
+
+def preview(institution: Institution, study: Study) -> dict[str, Any]:
+    """A JSON object: what ``study show`` tells, and what the study means for this institution."""
+    told = forecast(study)
+    phases = [{**told["phases"][i], "bound": _bound(p)} for i, p in enumerate(plan(study).phases)]
+    return {**told, "phases": phases, "beside": list(BESIDE), "here": _here(institution, study)}
+
+
+def _bound(phase: Phase) -> str:
+    """How far one person can move the answer."""
+    if isinstance(phase.query, Marginals):
+        return f"one person moves it by at most {phase.query.sensitivity:,.0f} grid units (L2), {phase.query.grid} of them a row"
+    return f"one person's gradient is at most {phase.query.describe().get('clip')} long in each step"
+
+
+def _here(institution: Institution, study: Study) -> dict[str, Any]:
+    """The verdict of the policy, and the budget before and after."""
+    delta, population = institution.policy.delta, institution.file.population.name
+    own = merged(e for phase in plan(study).phases for e in phase.events)
+    with institution.ledger() as ledger:
+        before, events = ledger.spent(population, delta).epsilon, ledger.events(population)
+        refused = _refusal(institution, study)
+    return {
+        "institution": institution.identity.name,
+        "population": population,
+        "cap": institution.policy.epsilon_per_population,
+        "delta": delta,
+        "spent": before,
+        "spent_afterwards": cost((*events, *own), delta).epsilon,
+        "refused": refused,
+    }
+
+
+def _refusal(institution: Institution, study: Study) -> str | None:
+    """Why the study would not be answered, or None."""
+    try:
+        institution.policy.check(study)
+        with institution.ledger() as ledger:
+            institution.custodian(ledger).afford(study)
+    except CohortiumError as error:
+        return str(error)
+    return None

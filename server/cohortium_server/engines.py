@@ -1,0 +1,34 @@
+"""What carries a run's messages: an engine is installed under a name, as a generator is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+from cohortium.consent import Signatures
+from cohortium.errors import StudyError
+from cohortium.progress import Progress
+from cohortium.study import Study
+from cohortium_server.journal import Journal
+from cohortium_server.rounds import Outcome
+
+
+class Engine(Protocol):
+    """Runs what the journal does not remember of a study, over the custodians that listen at ``sockets``."""
+
+    def __call__(
+        self, study: Study, consents: Signatures, sockets: Sequence[Path], journal: Journal, progress: Progress
+    ) -> Outcome: ...
+
+
+def engine(name: str) -> Engine:
+    """The installed engine of a name; StudyError E_GENERATOR names the ones there are."""
+    found = {e.name: e for e in entry_points(group="cohortium.engines")}
+    if name not in found:
+        raise StudyError(
+            "E_GENERATOR", "engine", f"no engine {name!r} is installed", f"Installed are {', '.join(sorted(found))}."
+        )
+    loaded: Engine = found[name].load()
+    return loaded
