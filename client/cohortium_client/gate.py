@@ -27,6 +27,7 @@ from typing import Any
 from cohortium.errors import FederationError
 
 _CHUNK = 1 << 18
+_WAITING = 1024  # connections the kernel keeps until the gate looks at them
 _LONGEST_PATH = 107  # bytes, of any Unix socket on Linux
 _NOBODY = 65534  # what the kernel calls a user of another user namespace, whoever it is
 
@@ -47,6 +48,7 @@ class _Link:
     outer: socket.socket
     inner: socket.socket
     answering: int = 0
+    asked: bool = False
     active: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
 
@@ -59,7 +61,6 @@ class Gate:
         self._links: dict[str, _Link] = {}
         self._lock = Lock()
         self._loop = asyncio.new_event_loop()
-        self._duties: list[asyncio.Task[None]] = []
         self._thread = Thread(target=self._loop.run_forever, name="gate", daemon=True)
 
     def open(self) -> None:
@@ -68,8 +69,8 @@ class Gate:
         self._run(self._begin())
 
     def shut(self) -> None:
-        """Let nobody else in. Who is inside goes on."""
-        self._run(self._rest())
+        """Let nobody else in, and send away who has not asked anything yet. The others go on."""
+        self._run(self._turn_away())
         self._listener.close()
 
     def close(self, patience: float) -> None:
@@ -94,25 +95,23 @@ class Gate:
             with self._lock:
                 link.active = time.monotonic()
                 link.answering += more
+                link.asked = True
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _begin(self) -> None:
-        self._duties = [asyncio.create_task(self._accept()), asyncio.create_task(self._tidy())]
+        self._accepting, self._tidying = asyncio.create_task(self._accept()), asyncio.create_task(self._tidy())
 
-    async def _rest(self) -> None:
-        for duty in self._duties:
-            duty.cancel()
-        await asyncio.gather(*self._duties, return_exceptions=True)
+    async def _turn_away(self) -> None:
+        await _ended([self._accepting])
+        await _ended([link.task for link in self._links.values() if link.task and not link.asked])
 
     async def _finish(self, patience: float) -> None:
         tasks = [link.task for link in self._links.values() if link.task]
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=patience)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks, timeout=patience)
+        await _ended([self._tidying, *tasks])
 
     async def _accept(self) -> None:
         while True:
@@ -187,6 +186,12 @@ class Gate:
                 self._drop(name)
 
 
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def peer_uid(connection: socket.socket) -> int:
     """The user at the other end of a Unix domain socket when it connected; the kernel's word, not the caller's."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -244,7 +249,7 @@ def listening(path: Path, mode: int) -> Iterator[socket.socket]:
         _clear(path)
         listener.bind(str(path))
         path.chmod(mode)  # nobody can connect before listen
-        listener.listen()
+        listener.listen(_WAITING)
     except OSError as error:
         listener.close()
         raise refused(path, _told(error), "Check the folder and its rights.") from None
@@ -271,6 +276,17 @@ def _clear(path: Path) -> None:
             path.unlink()
             return
     raise refused(path, "a living process listens there", "Stop it, or choose another path.")
+
+
+def is_served(path: Path) -> bool:
+    """Whether somebody listens at ``path``."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
 
 
 def _told(error: OSError) -> str:

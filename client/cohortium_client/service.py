@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import grpc
 
 from cohortium.errors import FederationError, WireError
 from cohortium.wire import MAGIC, Refusal, encode_refusal
-from cohortium_client.gate import Gate, Limits, allowed_uid, claimed, listening, refused
+from cohortium_client.gate import Gate, Limits, allowed_uid, claimed, is_served, listening, refused
 from cohortium_client.protocol.custodian_pb2 import Message
 from cohortium_client.protocol.custodian_pb2_grpc import (
     CustodianServicer,
@@ -138,9 +139,10 @@ def _server(servicer: _Servicer, inner: Path, limits: Limits) -> grpc.Server:
 
 @dataclass(frozen=True)
 class Connection:
-    """A custodian that is served at ``socket``. Each request connects anew, so a custodian may come and go.
+    """A custodian that is served at ``socket``, or will be within ``wait`` seconds.
 
-    A request that was sent and not answered is not repeated here: whoever asked may ask again, and gets the same bytes.
+    Each request connects anew, so a custodian may come and go. A request is sent once: whoever got no answer may ask
+    again, and gets the same bytes.
     """
 
     socket: Path
@@ -151,24 +153,32 @@ class Connection:
         """FederationError E_CUSTODIAN_GONE without a custodian or its answer; WireError E_WIRE if it is too long."""
         if len(data) > self.limit:
             raise WireError("E_WIRE", "message", f"it is longer than {self.limit} bytes", "Ask for less at once.")
-        options = [*_sizes(self.limit), *_CALLER]
+        self._await()
         try:
-            with grpc.insecure_channel(_address(self.socket.absolute()), options) as channel:
-                grpc.channel_ready_future(channel).result(timeout=self.wait)
+            with grpc.insecure_channel(_address(self.socket.absolute()), self._options()) as channel:
                 return CustodianStub(channel).Answer(Message(data=data), timeout=ANSWER_WITHIN).data
-        except (grpc.RpcError, grpc.FutureTimeoutError):
-            raise FederationError(
-                "E_CUSTODIAN_GONE", str(self.socket), "the custodian cannot be reached", "Start it, then ask again."
-            ) from None
+        except grpc.RpcError:
+            raise self._gone() from None
 
+    def _await(self) -> None:
+        """Wait until somebody listens at the socket, which a custodian that is being restarted soon does."""
+        until = time.monotonic() + self.wait
+        while not is_served(self.socket):
+            if time.monotonic() >= until:
+                raise self._gone()
+            time.sleep(0.05)
 
-_CALLER = [
-    ("grpc.use_local_subchannel_pool", 1),  # a connection of its own for every request
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-]
+    def _options(self) -> list[tuple[str, int]]:
+        return [
+            *_sizes(self.limit),
+            ("grpc.use_local_subchannel_pool", 1),  # a connection of its own for every request
+            ("grpc.enable_http_proxy", 0),
+        ]
+
+    def _gone(self) -> FederationError:
+        return FederationError(
+            "E_CUSTODIAN_GONE", str(self.socket), "the custodian cannot be reached", "Start it, then ask again."
+        )
 
 
 def _sizes(limit: int) -> list[tuple[str, int]]:
