@@ -38,6 +38,7 @@ OUT_GRID = 2.0**20  # grid units of 1 in the message
 OUT_LIMIT = 2.0**50
 FIXED = 2.0**18  # grid of the errors from which norms are computed
 MAX_COLUMNS = 200  # up to which every sum of squares on that grid is below 2**53 and so exact
+ROWS_AT_ONCE = 8  # most rows of a person in one step, where persons weigh the same
 MIN_CLIP, MAX_CLIP = 1e-6, 1e6
 COUNT_SHARE = 0.02  # part of the privacy of a message that the count of persons takes
 COUNT_NOISE = 4096.0  # persons; more noise than this saves next to nothing
@@ -52,20 +53,20 @@ class LocalTraining:
 
     sizes, order: the network (neural/made.py). sampling_rate: a person's chance to be in a step's sample.
     clip: largest L2 norm of a person's gradient.
-    equal_weight: "rows": a person's rows, m at the most, are summed and clipped together; "persons": in every step a
-    sampled person takes part with one row, drawn anew from all of that person's rows.
+    equal_weight: "rows": a person's rows, m at the most, are summed and clipped together; "persons": the
+    average of a person's rows is clipped; of more than ``ROWS_AT_ONCE`` rows so many are drawn anew in every step.
     state: flat parameters and learning rate (safetensors), from the coordinator.
 
     Formal guarantee. Each step is a Gaussian mechanism on a Poisson sample of persons: a person's rows contribute an
-    integer vector of norm at most ``clip_units`` (by the triangle inequality over the rows), checked in integers
-    after rounding. Which of a person's rows take part is drawn from coins of that person's own: whatever they show,
-    the bound holds, and what a mixture of such outcomes can tell is no more than what the worst of them can (the
-    divergence that defines (epsilon, delta) is jointly convex). Rows with a gradient that is not finite contribute
-    zero. The count is one more Gaussian mechanism. Sampling, noise and sums do not depend on the micro-batch.
+    integer vector of norm at most ``clip_units``, checked in integers after rounding (for "rows" by the triangle
+    inequality over the rows, for "persons" by the norm itself). Which of a person's rows take part is drawn from coins
+    of that person's own: whatever they show, the bound holds, and a mixture of such outcomes tells no more than the
+    worst of them (the divergence that defines (epsilon, delta) is jointly convex). Rows with a gradient that is not
+    finite contribute zero. The count is one more Gaussian mechanism. Sampling, noise and sums do not depend on the
+    micro-batch.
 
-    Why one row a step and not the average of all: what is expected of both is the average of the rows' clipped
-    gradients, each row weighing 1 / k, and what one row varies more is small beside the noise. An average of many
-    rows would have to be rounded row by row to ever smaller integers, and memory and time would follow from whoever
+    Why not all rows of a person at once: an average of a few is as good beside the noise, every row expects the same
+    weight, 1 / k of its person's, and neither integers that are ever smaller nor memory and time follow from whoever
     has the most rows.
     """
 
@@ -147,7 +148,7 @@ class LocalTraining:
 
     def _people(self, codes: Codes, coins: Coins) -> _People:
         if self.equal_weight == "persons":
-            return _People(codes, one_row=True)
+            return _People(_shuffled(codes, coins), ROWS_AT_ONCE)
         return _People(at_most(codes, self.rows_per_person, coins))
 
     def _noised_count(self, people: _People, multiplier: float, coins: Coins) -> float:
@@ -186,8 +187,22 @@ class LocalTraining:
         for codes, owners in people.sampled(self.sampling_rate, coins):
             batch = torch.tensor(codes, dtype=torch.long, device=parameters.device)
             who = torch.tensor(owners, device=parameters.device)
-            total += clipped_sum(self.model, parameters.float(), batch, who, self.clip, units)
+            total += self._clipped(parameters.float(), batch, who, units)
         return total.to(torch.int64).cpu().numpy()
+
+    def _clipped(self, parameters: torch.Tensor, codes: torch.Tensor, owners: torch.Tensor, units: int) -> torch.Tensor:
+        """(parameters,) of a micro-batch. Who has one row is summed the same way whoever else is there."""
+        import torch
+
+        rows = torch.bincount(owners)
+        if self.equal_weight == "rows" or len(rows) == len(owners):
+            return clipped_sum(self.model, parameters, codes, owners, self.clip, units)
+        several = rows[owners] > 1
+        single, many = owners[~several], torch.unique(owners[several], return_inverse=True)[1]
+        alone = torch.arange(len(single), device=owners.device)
+        return clipped_sum(self.model, parameters, codes[~several], alone, self.clip, units) + clipped_average(
+            self.model, parameters, codes[several], many, self.clip, units
+        )
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -199,32 +214,46 @@ class LocalTraining:
         }
 
 
+def _shuffled(codes: Codes, coins: Coins) -> Codes:
+    """The rows in an order drawn by coins."""
+    order = np.argsort(coins.words(len(codes)))
+    return replace(codes, values=codes.values[order], persons=codes.persons[order])
+
+
 class _People:
-    """Rows grouped by person, so that a micro-batch never splits one. one_row: a sample has one row of a person."""
+    """Rows grouped by person, so that a micro-batch never splits one. at_once: most rows of a person in a sample."""
 
     micro_batch = 8192
 
-    def __init__(self, codes: Codes, one_row: bool = False) -> None:
+    def __init__(self, codes: Codes, at_once: int | None = None) -> None:
         order = np.argsort(codes.persons, kind="stable")
         self.values = codes.values[order]
         _, self.first, self.owner, self.rows = np.unique(
             codes.persons[order], return_index=True, return_inverse=True, return_counts=True
         )
         self.count = len(self.rows)
-        self.one_row = one_row
+        self.at_once = at_once
 
     def sampled(self, rate: float, coins: Coins) -> Iterator[tuple[npt.NDArray[np.int16], IntArray]]:
         """(codes, owner 0, 1, ... within the batch) of a Poisson sample of the persons, in micro-batches."""
         chosen = happens(rate, self.count, coins)
-        rows = self._of_each(coins)[chosen] if self.one_row else np.flatnonzero(chosen[self.owner])
+        rows = np.flatnonzero(chosen[self.owner]) if self.at_once is None else self._some(chosen, self.at_once, coins)
         _, owners = np.unique(self.owner[rows], return_inverse=True)
-        for first in range(0, int(owners[-1]) + 1 if len(owners) else 0, self.micro_batch):
-            part = slice(*np.searchsorted(owners, [first, first + self.micro_batch]))
+        size = max(1, self.micro_batch // (self.at_once or 1))
+        for first in range(0, int(owners[-1]) + 1 if len(owners) else 0, size):
+            part = slice(*np.searchsorted(owners, [first, first + size]))
             yield self.values[rows[part]], owners[part] - first
 
-    def _of_each(self, coins: Coins) -> IntArray:
-        """(persons,) a random row of every person, sampled or not, so that nobody's coins depend on who is."""
-        return self.first + one_of_each(self.rows, coins)
+    def _some(self, chosen: npt.NDArray[np.bool_], most: int, coins: Coins) -> IntArray:
+        """``most`` rows in a row, or all, of every chosen person, from one drawn by coins; after the last the first."""
+        begin = one_of_each(self.rows, coins)[chosen]  # everybody draws, so that no draw depends on who is chosen
+        rows = self.rows[chosen]
+        taken = np.minimum(rows, most)
+        place = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
+        some: IntArray = np.repeat(self.first[chosen], taken) + (np.repeat(begin, taken) + place) % np.repeat(
+            rows, taken
+        )
+        return some
 
 
 def clipped_sum(
@@ -268,3 +297,84 @@ class _Ladder:
         squares = integers**2
         rows = (((squares @ self.mask) * self.x).sum(1) + squares.sum(1)).sqrt().ceil()
         return torch.zeros_like(rows).index_add(0, self.owners, rows)[self.owners]
+
+
+def clipped_average(
+    model: Made, parameters: torch.Tensor, codes: torch.Tensor, owners: torch.Tensor, clip: float, units: int
+) -> torch.Tensor:
+    """(parameters,) float64 holding exact integers: the sum over persons of the clipped average of their rows' gradients.
+
+    owners: (rows,) int64 ascending, the person 0, 1, ... of each row; of everybody at least one row and at most
+    ``ROWS_AT_ONCE``. A person's errors are divided by the number of rows, scaled by clip / max(clip, norm of the average),
+    and rounded to integers, where each row takes over what rounding left of the row before. A person whose integers
+    are longer than ``units``, by their exact norm, is scaled down and rounded once more, twice at most, and is zero
+    after that. As in ``clipped_sum`` every row's integers follow from its person's rows alone, to the last digit.
+    """
+    import torch
+
+    x = model.one_hot(codes)
+    error = model.chances(parameters, codes) - x
+    finite = torch.isfinite(error).all(1, keepdim=True)
+    fixed = torch.where(finite, error.double(), 0.0).mul(FIXED / ROWS_AT_ONCE).round()
+    together = _Together(model, codes, owners)
+    unclipped = together.rows.double() * (clip * FIXED / ROWS_AT_ONCE)
+    scale = units / torch.maximum(together.squares(fixed).sqrt(), unclipped)
+    for _ in range(3):
+        integers = together.rounded(fixed * scale[owners][:, None])
+        squares = together.squares(integers)
+        scale = torch.where(squares > units**2, scale * (0.998 * units / squares.sqrt()), scale)
+    integers = torch.where((squares > units**2)[owners][:, None], 0.0, integers)
+    return model.pack(integers.T @ x.double(), integers.sum(0))
+
+
+class _Together:
+    """Norms of the sums of persons' integer gradients, exact: the sum over all pairs of a person's rows of their products.
+
+    rows: (persons,) how many rows each has. The product of two rows' gradients is the sum over the cells of the
+    product of their errors, once for the bias and once for each input column that the cell sees and in which the two
+    rows are equal.
+    """
+
+    def __init__(self, model: Made, codes: torch.Tensor, owners: torch.Tensor) -> None:
+        import torch
+
+        self.owners, self.rows = owners, torch.bincount(owners)
+        starts = torch.tensor(model.starts, device=codes.device)
+        self._columns = torch.zeros(model.cells, len(model.sizes), dtype=torch.float64, device=codes.device)
+        column = torch.repeat_interleave(torch.tensor(model.sizes, device=codes.device))
+        self._columns[torch.arange(model.cells, device=codes.device), column] = 1.0
+        self._sees = model.mask[starts][:, starts].double()
+        first = torch.cumsum(self.rows, 0) - self.rows
+        self._place = torch.arange(len(owners), device=codes.device) - first[owners]
+        self._pairs = []
+        for apart in range(int(self.rows.max()) if len(owners) else 0):
+            later = torch.nonzero(self._place >= apart)[:, 0]
+            same = (codes[later] == codes[later - apart]).double()
+            self._pairs.append((later - apart, later, same, 1.0 if apart == 0 else 2.0))
+
+    def squares(self, integers: torch.Tensor) -> torch.Tensor:
+        """(persons,) the squared norm of each one's sum; infinite where that could not be told exactly."""
+        import torch
+
+        total = torch.zeros(len(self.rows), dtype=torch.float64, device=integers.device)
+        lengths = torch.zeros_like(total)
+        for one, other, same, times in self._pairs:
+            by_column = (integers[one] * integers[other]) @ self._columns
+            products = by_column.sum(1) + ((by_column @ self._sees) * same).sum(1)
+            total.index_add_(0, self.owners[one], times * products)
+            if times == 1.0:
+                lengths.index_add_(0, self.owners, products.sqrt().ceil())
+        return torch.where(lengths < 2.0**26, total, torch.inf)  # every partial sum is below lengths**2 < 2**52
+
+    def rounded(self, numbers: torch.Tensor) -> torch.Tensor:
+        """(rows, cells) integers whose sum over a person's rows is that of ``numbers``, but for the last rounding."""
+        import torch
+
+        integers = torch.empty_like(numbers)
+        left = torch.zeros(len(self.rows), numbers.shape[1], dtype=numbers.dtype, device=numbers.device)
+        for place in range(len(self._pairs)):
+            at = torch.nonzero(self._place == place)[:, 0]
+            wanted = numbers[at] + left[self.owners[at]]
+            integers[at] = wanted.round()
+            left[self.owners[at]] = wanted - integers[at]
+        return integers
