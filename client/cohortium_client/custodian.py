@@ -116,7 +116,9 @@ class Custodian:
         message = wire.encode_reply(wire.Reply(*header, secrets.token_hex(32), noised.values))
         failpoints.passed("answer computed")
         digest = hashlib.sha256(message).hexdigest()
-        return self._ledger.charge(self._charge(study, request, phase, digest), message, caps)
+        answered = self._ledger.charge(self._charge(study, request, phase, digest), message, caps)
+        _log.info("answered round %d of run %s of study %s", request.round, request.run, study.name)
+        return answered
 
     def _sealed(self, entry: Entry, message: bytes) -> bytes:
         """The message under the receipt of its own charge: always the same bytes."""

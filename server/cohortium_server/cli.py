@@ -135,14 +135,19 @@ def verify(
 ) -> None:
     """Check, offline, that a release is what was signed; names the file that was touched."""
     with guarded(as_json):
+        from cohortium.study import load_study
+        from cohortium_server.release.evidence import check_evidence
         from cohortium_server.release.manifest import verify as check
 
         manifest = check(release, key)
+        study = load_study(release / "study.toml")
+        check_evidence(release, study)
         if as_json:
             print_json({"verified": True, "release": str(release), "manifest": manifest})
             return
         guarantee = manifest["guarantee"]
         typer.echo(f"{release}: {len(manifest['files'])} files are what was signed by {manifest['key']}.")
+        typer.echo(f"All {len(study.institutions)} institutions have signed its study, and for every answer they gave.")
         typer.echo(f"It cost epsilon {guarantee['epsilon']:.4f} at delta {guarantee['delta']:g}; {manifest['unit']}.")
         if key is None:
             typer.echo("Who that key belongs to is for you to find out; then pass it with --key.")

@@ -144,9 +144,9 @@ def _all_there(study: Study, request: wire.Request, heard: set[str], refused: di
     if not missing:
         return
     told = [f"{name} ({refused[name]})" for name in missing if name in refused]
-    silent = [name for name in missing if name not in refused]
+    silent = ", ".join(name for name in missing if name not in refused)
     if told or "" in refused:
-        names = ", ".join(told) or f"a node ({refused['']})"
+        names = ", ".join(told) or f"the node of {silent.replace(', ', ' or ')} ({refused['']})"
         raise FederationError(
             "E_INSTITUTION_REFUSED",
             f"round {request.round}",
@@ -156,6 +156,6 @@ def _all_there(study: Study, request: wire.Request, heard: set[str], refused: di
     raise FederationError(
         "E_MISSING_INSTITUTION",
         f"round {request.round}",
-        f"no answer from {', '.join(silent)}",
+        f"no answer from {silent}",
         "Start it, then resume the run: what was answered is charged and kept.",
     )

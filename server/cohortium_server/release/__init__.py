@@ -29,9 +29,10 @@ from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 from cohortium_server.gate import Verdict, judge
 from cohortium_server.generators import Generator, Measured, generator_class
+from cohortium_server.release.evidence import check_evidence
 from cohortium_server.release.manifest import MANIFEST, verify, write_manifest
 from cohortium_server.release.tables import write_table
-from cohortium_server.rounds import Outcome
+from cohortium_server.rounds import Answered, Outcome
 
 NOTICE = "Differentially private is not the same as anonymous by law: have the guarantee judged for your purpose."
 
@@ -84,7 +85,9 @@ def load_release(path: str | Path) -> Release:
     """The release in a folder, verified first: every file is what was signed."""
     folder = Path(path)
     manifest = verify(folder)
-    return Release(folder, load_study(folder / "study.toml"), manifest)
+    study = load_study(folder / "study.toml")
+    check_evidence(folder, study)
+    return Release(folder, study, manifest)
 
 
 def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
@@ -152,17 +155,35 @@ def _write_model(folder: Path, outcome: Outcome) -> None:
 def account(outcome: Outcome) -> dict[str, Any]:
     """What was asked of whom, the events it cost, and what they come to: the content of ``ledger.json``.
 
-    Of a single institution it may tell the name and nothing else: the public's guarantee counts on seeing sums only,
-    and a digest of an institution's answer, or of its ledger, would be more.
+    Of a single institution it tells the name, the key, the consent and the receipts. A receipt's digests are of salted
+    bytes and give nothing away: the public's guarantee counts on seeing sums only.
     """
-    answers = [{**asdict(a), "events": [asdict(e) for e in a.events]} for a in outcome.answered]
     return {
         "run": outcome.run,
         "study": outcome.study.digest,
         "unit": privacy_unit(outcome.study),
         "cost": asdict(outcome.plan.cost),
         "guarantees": _guarantees(outcome),
-        "institutions": [{"name": name, "answers": answers} for name in outcome.study.institution_names],
+        "institutions": [
+            {
+                "name": i.name,
+                "key": i.key,
+                "consent": outcome.consents[i.name],
+                "answers": [_answer(answered, i.name) for answered in outcome.answered],
+            }
+            for i in outcome.study.institutions
+        ],
+    }
+
+
+def _answer(answered: Answered, institution: str) -> dict[str, Any]:
+    (receipt,) = (r for r in answered.receipts if r.institution == institution)
+    return {
+        "phase": answered.phase,
+        "round": answered.round,
+        "attempt": answered.attempt,
+        "events": [asdict(e) for e in answered.events],
+        "receipt": asdict(receipt),
     }
 
 
@@ -217,4 +238,4 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
     )
 
 
-__all__ = ["Release", "load_release", "require_free", "verify", "write_release"]
+__all__ = ["Release", "check_evidence", "load_release", "require_free", "verify", "write_release"]
