@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,24 +10,33 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cohortium.errors import CODES, WireError
+from cohortium.keys import public_text
+from cohortium.receipt import Receipt, sign_receipt
 from cohortium.wire import (
+    MAGIC,
     MAX_HEADER,
+    MAX_REQUEST_HEADER,
+    Answer,
     Refusal,
     Reply,
     Request,
     decode_answer,
+    decode_reply,
     decode_request,
+    encode_answer,
     encode_refusal,
     encode_reply,
     encode_request,
 )
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "wire.json").read_text(encoding="utf-8"))
-WIDTH = 6  # of the vectors' replies
+WIDTH = 6  # of the bad vectors' replies
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))  # of the vectors' receipts
 
 
 def named(vectors: list[dict[str, Any]]) -> Any:
@@ -37,25 +47,37 @@ def fields(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name != "type"}
 
 
+def as_request(document: dict[str, Any], state: bytes) -> Request:
+    receipts = tuple(Receipt(**r) for r in document["receipts"])
+    return Request(**{**fields(document), "receipts": receipts}, state=state)
+
+
 def same_reply(one: Reply, other: Reply) -> bool:
     nothing = np.zeros(0, np.int64)
     alike = replace(one, values=nothing).__dict__.items() <= replace(other, values=nothing).__dict__.items()
     return alike and np.array_equal(one.values, other.values)
 
 
+def sealed(reply: Reply, head: str = "1e" * 32) -> bytes:
+    """The reply as it travels."""
+    data = encode_reply(reply)
+    return encode_answer(data, sign_receipt(KEY, reply.institution, hashlib.sha256(data).hexdigest(), head))
+
+
 @named(VECTORS["good"])
 def test_good_vectors(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["message"])
     if "request" in vector:
-        request = Request(**fields(vector["request"]), state=bytes.fromhex(vector["payload"]))
+        request = as_request(vector["request"], bytes.fromhex(vector["payload"]))
         assert encode_request(request) == data
         assert decode_request(data) == request
     elif "reply" in vector:
         reply = Reply(**fields(vector["reply"]), values=np.array(vector["values"], np.int64))
-        assert encode_reply(reply) == data
+        assert sealed(reply) == data
         read = decode_answer(data, len(vector["values"]))
-        assert isinstance(read, Reply)
-        assert same_reply(read, reply)
+        assert isinstance(read, Answer)
+        assert same_reply(read.reply, reply)
+        assert read.receipt.is_of(public_text(KEY))
     else:
         refusal = Refusal(**fields(vector["refusal"]))
         assert encode_refusal(refusal) == data
@@ -70,16 +92,28 @@ def test_bad_vectors_are_refused_as_malformed(vector: dict[str, Any]) -> None:
 
 
 def test_there_are_more_bad_vectors_than_good_ones() -> None:
-    assert len(VECTORS["bad"]) >= 90
+    assert len(VECTORS["bad"]) >= 220
     assert {v["of"] for v in VECTORS["bad"]} == {"request", "answer"}
+    assert VECTORS["format"] == MAGIC.decode() == "COH2"
 
 
 HEX = st.text("0123456789abcdef", min_size=1, max_size=64)
+DIGEST = st.binary(min_size=32, max_size=32).map(bytes.hex)
 NUMBER = st.integers(0, 2**31 - 1)
 NAME = st.text(st.characters(codec="utf-8"), max_size=80)
-REQUESTS = st.builds(Request, HEX, HEX, NUMBER, NUMBER, st.binary(max_size=200))
+RECEIPTS = st.builds(Receipt, NAME, DIGEST, DIGEST, NAME)
+REQUESTS = st.builds(
+    Request,
+    HEX,
+    HEX,
+    NUMBER,
+    NUMBER,
+    st.binary(max_size=200),
+    st.dictionaries(NAME, NAME, max_size=4),
+    st.lists(RECEIPTS, max_size=3).map(tuple),
+)
 VALUES = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20).map(lambda v: np.array(v, np.int64))
-REPLIES = st.builds(Reply, HEX, HEX, NUMBER, NUMBER, NAME, VALUES)
+REPLIES = st.builds(Reply, HEX, HEX, NUMBER, NUMBER, NAME, DIGEST, VALUES)
 REFUSALS = st.builds(Refusal, NAME, st.sampled_from(sorted(CODES)))
 
 
@@ -88,15 +122,18 @@ def test_a_request_is_read_as_it_was_written(request: Request) -> None:
     assert decode_request(encode_request(request)) == request
 
 
-@given(REPLIES)
-def test_a_reply_is_read_as_it_was_written(reply: Reply) -> None:
-    read = decode_answer(encode_reply(reply), len(reply.values))
-    assert isinstance(read, Reply)
-    assert read.values.dtype == np.int64
-    assert same_reply(read, reply)
+@given(REPLIES, DIGEST)
+def test_an_answer_is_read_as_it_was_written(reply: Reply, head: str) -> None:
+    message = sealed(reply, head)
+    read = decode_answer(message, len(reply.values))
+    assert isinstance(read, Answer)
+    assert read.reply.values.dtype == np.int64
+    assert same_reply(read.reply, reply)
+    assert (read.receipt.institution, read.receipt.head) == (reply.institution, head)
+    assert same_reply(decode_reply(encode_reply(reply), len(reply.values)), reply)
     for width in (len(reply.values) + 1, len(reply.values) - 1):
         with pytest.raises(WireError, match="E_WIRE"):
-            decode_answer(encode_reply(reply), width)
+            decode_answer(message, width)
 
 
 @given(REFUSALS)
@@ -105,16 +142,35 @@ def test_a_refusal_is_read_as_it_was_written(refusal: Refusal) -> None:
 
 
 @given(REPLIES, REPLIES)
-def test_the_length_of_a_reply_tells_nothing_of_its_values(one: Reply, other: Reply) -> None:
+def test_the_length_of_an_answer_tells_nothing_of_its_values(one: Reply, other: Reply) -> None:
     shorter = min(len(one.values), len(other.values))
-    messages = [encode_reply(replace(one, values=r.values[:shorter])) for r in (one, other)]
+    messages = [sealed(replace(one, values=r.values[:shorter], salt=r.salt), r.salt) for r in (one, other)]
     assert len(messages[0]) == len(messages[1])
 
 
+@given(REPLIES, REPLIES)
+def test_a_receipt_is_of_one_message_only(one: Reply, other: Reply) -> None:
+    """No institution's receipt can be put on another message, not even on one that it sent itself."""
+    assume(not same_reply(one, other))
+    message, receipt = encode_reply(one), decode_answer(sealed(other), len(other.values)).receipt  # type: ignore[union-attr]
+    with pytest.raises(WireError, match="receipt"):
+        decode_answer(encode_answer(message, receipt), len(one.values))
+
+
+@given(REQUESTS, st.sampled_from(["study", "run", "round", "attempt", "state"]))
+def test_the_question_is_what_is_asked_and_nothing_else(request: Request, name: str) -> None:
+    """Consents and receipts may have changed when a lost answer is asked for again; the question may not."""
+    again = replace(request, consents={"somebody": "else"}, receipts=())
+    assert again.question == request.question
+    value = getattr(request, name)
+    other = value + b"x" if name == "state" else value + 1 if isinstance(value, int) else value + "0"
+    assert replace(request, **{name: other}).question != request.question
+
+
 @settings(max_examples=300)
-@given(st.one_of(st.binary(max_size=400), st.binary(max_size=400).map(lambda b: b"COH1" + b)))
+@given(st.one_of(st.binary(max_size=400), st.binary(max_size=400).map(lambda b: MAGIC + b)))
 def test_garbage_is_malformed_and_nothing_else(data: bytes) -> None:
-    for decode in (decode_request, lambda d: decode_answer(d, WIDTH)):
+    for decode in (decode_request, lambda d: decode_answer(d, WIDTH), lambda d: decode_reply(d, WIDTH)):
         with pytest.raises(WireError, match="E_WIRE"):
             decode(data)
 
@@ -122,16 +178,32 @@ def test_garbage_is_malformed_and_nothing_else(data: bytes) -> None:
 @settings(max_examples=300)
 @given(REPLIES, st.data())
 def test_a_message_is_read_in_one_spelling_only(reply: Reply, data: st.DataObject) -> None:
-    """A changed byte is malformed, or another message that is written with just these bytes."""
-    message = encode_reply(reply)
+    """A changed byte is malformed, or only in the receipt's head or signature, which its reader checks."""
+    message = sealed(reply)
     place = data.draw(st.integers(0, len(message) - 1))
     touched = message[:place] + bytes([message[place] ^ data.draw(st.integers(1, 255))]) + message[place + 1 :]
     try:
         read = decode_answer(touched, len(reply.values))
     except WireError:
         return
-    assert isinstance(read, Reply)
-    assert encode_reply(read) == touched
+    assert isinstance(read, Answer)
+    assert same_reply(read.reply, reply)
+    assert not read.receipt.is_of(public_text(KEY))
+    assert encode_answer(encode_reply(read.reply), read.receipt) == touched
+
+
+@settings(max_examples=300)
+@given(REQUESTS, st.data())
+def test_a_request_is_read_in_one_spelling_only(request: Request, data: st.DataObject) -> None:
+    message = encode_request(request)
+    place = data.draw(st.integers(0, len(message) - 1))
+    touched = message[:place] + bytes([message[place] ^ data.draw(st.integers(1, 255))]) + message[place + 1 :]
+    try:
+        read = decode_request(touched)
+    except WireError:
+        return
+    assert read != request
+    assert encode_request(read) == touched
 
 
 @given(REQUESTS, st.integers(1, 500))
@@ -144,10 +216,22 @@ def test_a_request_cut_in_its_header_is_malformed(request: Request, cut: int) ->
 def test_a_header_has_a_limit() -> None:
     with pytest.raises(WireError, match="E_WIRE"):
         decode_answer(encode_refusal(Refusal("x" * MAX_HEADER, "E_BUDGET")), WIDTH)
+    with pytest.raises(WireError, match="E_WIRE"):
+        decode_answer(sealed(Reply("aa", "bb", 0, 0, "x" * MAX_HEADER, "5a" * 32, np.zeros(6, np.int64))), WIDTH)
+    with pytest.raises(WireError, match="E_WIRE"):
+        decode_request(encode_request(Request("aa", "bb", 0, 0, consents={"x": "0" * MAX_REQUEST_HEADER})))
+
+
+def test_a_request_of_a_thousand_institutions_is_within_the_limit() -> None:
+    """As many as a study may have, with the longest names."""
+    names = [f"{k:04}" + "n" * 76 for k in range(1000)]
+    receipts = tuple(Receipt(n, "0" * 64, "0" * 64, "0" * 128) for n in names)
+    request = Request("a" * 64, "b" * 64, 0, 0, b"", dict.fromkeys(names, "0" * 128), receipts)
+    assert decode_request(encode_request(request)) == request
 
 
 def test_values_are_little_endian_wherever_they_come_from() -> None:
     values = np.array([1, -2], np.int64)
-    one, other = (encode_reply(Reply("aa", "bb", 0, 0, "n", v)) for v in (values, values.astype(">i8")))
+    one, other = (encode_reply(Reply("aa", "bb", 0, 0, "n", "5a" * 32, v)) for v in (values, values.astype(">i8")))
     assert one == other
     assert one.endswith(b"\x01" + bytes(7) + b"\xfe" + b"\xff" * 7)
