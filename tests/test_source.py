@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import sys
 import tomllib
@@ -555,9 +556,9 @@ def test_a_query_is_taken_as_it_is_written(tmp_path: Path, postgresql: Cluster, 
 
 
 def test_names_of_files_and_columns_are_taken_as_they_are(tmp_path: Path) -> None:
-    sqlite(tmp_path, 'CREATE TABLE t AS SELECT 55 AS "t.n"', name="täble #1 ?%41.sqlite")
-    url = sqlalchemy.URL.create("sqlite", database="täble #1 ?%41.sqlite").render_as_string()
-    source = Source(url=url, query="SELECT * FROM t", mapping={"n": ColumnMapping(origin="t.n")})
+    sqlite(tmp_path, 'CREATE TABLE t AS SELECT 55 AS "t.n"', name="täble #1.sqlite")
+    mapping = {"n": ColumnMapping(origin="t.n")}
+    source = Source(url="sqlite:///täble #1.sqlite", query="SELECT * FROM t", mapping=mapping)
     assert load_source(source, tmp_path, NUMBERS).values.tolist() == [[5]]
 
 
@@ -706,6 +707,16 @@ def test_nothing_is_ever_committed(tmp_path: Path) -> None:
     refusal(from_sqlite("SELECT 1 AS m"), tmp_path)
     next(read_parts(from_sqlite("SELECT 1 AS n"), tmp_path, NUMBERS))
     assert seen == ["rollback"] * 3
+
+
+def test_no_row_is_written_down(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """However much else is."""
+    sqlite(tmp_path, f"CREATE TABLE t AS SELECT 1 AS n, '{CANARY}' AS note")
+    with caplog.at_level(logging.DEBUG, logger="sqlalchemy"):
+        logging.getLogger("sqlalchemy.engine").debug("something")
+        assert len(load_source(from_sqlite("SELECT * FROM t"), tmp_path, NUMBERS)) == 1
+    assert "something" in caplog.text
+    assert CANARY not in caplog.text
 
 
 # Databases that are not there

@@ -8,6 +8,7 @@ on: what is told is looked up by the error's public number.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
@@ -26,13 +27,11 @@ from cohortium.errors import InputError, SchemaError, SecretError
 ROWS = 10_000
 MAX_PASSWORD = 4096
 CONNECT_SECONDS = 10
+_LOG = "cohortium_source"
 # Moments, durations and times that Python's own types cannot hold (infinity, years before 1 and after 9999, 24:00)
 # would end the query; as text they are read, or missing, row by row.
 _AS_TEXT = ("date", "timestamp", "timestamptz", "time", "timetz", "interval")
-_FIRST = {
-    "postgresql": ("SET LOCAL DateStyle = 'ISO'", "SET LOCAL TimeZone = 'UTC'"),
-    "sqlite": ("PRAGMA query_only = ON",),
-}
+_FIRST = {"postgresql": ("SET LOCAL DateStyle = 'ISO'", "SET LOCAL TimeZone = 'UTC'")}
 _SELECT = re.compile(r"(\s|--[^\n]*(\n|$)|/\*.*?\*/|\()*(select|with)\b", re.IGNORECASE | re.DOTALL)
 _SECRET_KEY = re.compile(r"passw|pwd|secret|token", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"(passw(or)?d|pwd)\s*=", re.IGNORECASE)
@@ -144,10 +143,11 @@ def _address(url: URL, folder: Path, password: str | None) -> URL:
 
 def _engine(url: URL) -> Engine:
     """An engine that connects once and keeps nothing; E_SOURCE where Python lacks the driver."""
+    logging.getLogger(f"sqlalchemy.engine.Engine.{_LOG}").setLevel(logging.WARNING)  # below, it writes down every row
     mine = url.drivername == "postgresql+psycopg"
     options = {"connect_timeout": CONNECT_SECONDS} if mine and "connect_timeout" not in url.query else {}
     try:
-        engine = create_engine(url, poolclass=NullPool, hide_parameters=True, connect_args=options)
+        engine = create_engine(url, poolclass=NullPool, logging_name=_LOG, connect_args=options)
     except (ImportError, NoSuchModuleError):
         raise _no_driver(url) from None
     except (SQLAlchemyError, ValueError, TypeError):
@@ -195,7 +195,7 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
 
 def _executed(connection: Connection, query: str) -> CursorResult[Any]:
     """The query as it is written (no placeholder in it is special), with a cursor at the database's side."""
-    options = {"stream_results": True, "yield_per": ROWS, "no_parameters": True, "sqlite_raw_colnames": True}
+    options = {"yield_per": ROWS, "no_parameters": True}
     try:
         result = connection.exec_driver_sql(query.strip().rstrip(";"), execution_options=options)
     except (SQLAlchemyError, ValueError) as error:
