@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sqlite3
 import sys
 import tomllib
@@ -31,7 +32,7 @@ from cohortium.encoding import encode
 from cohortium.errors import CohortiumError, InputError, SchemaError, SecretError
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
 from cohortium_client import database
-from cohortium_client.mapping import ColumnMapping, apply_mapping, check_mapping
+from cohortium_client.mapping import CONVERSIONS, ColumnMapping, apply_mapping, check_mapping
 from cohortium_client.source import Source, load_source, plain, read_parts, source_to_document
 
 CANARY = "canary-7391"
@@ -100,6 +101,16 @@ def test_the_section_as_it_is_written() -> None:
     assert source_to_document(source) == tomllib.loads(WRITTEN)["source"]
     assert TypeAdapter(Source).validate_python(source_to_document(source)) == source
     assert source_to_document(Source(path="a.csv", drop_bad_rows=True)) == {"path": "a.csv", "drop_bad_rows": True}
+
+
+def test_the_examples_of_the_docs_are_good() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "sources.md").read_text()
+    blocks = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
+    sources = [b["source"] if "mapping" not in b["source"] else {"path": "a.csv", **b["source"]} for b in blocks]
+    kinds = [TypeAdapter(Source).validate_python(s) for s in sources]
+    assert len(kinds) == 4
+    for name in CONVERSIONS:
+        assert f"`{name}`" in text
 
 
 def test_an_offset_of_nothing_and_an_empty_default_are_kept() -> None:

@@ -143,9 +143,3 @@ def _text(value: bytes) -> str:
         return value.decode()
     except UnicodeDecodeError:
         return "\\x" + value.hex()
-
-
-def load_codes(path: Path, schema: Schema, *, drop_bad_rows: bool = False) -> Codes:
-    """A CSV or Parquet file, streamed, as codes; columns that the schema does not name are never read."""
-    wanted = [*schema.names, *([schema.person] if schema.person else [])]
-    return encode_parts(read_file(path, wanted, drop_bad_rows=drop_bad_rows), schema)
