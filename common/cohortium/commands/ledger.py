@@ -1,4 +1,4 @@
-"""``cohortium ledger show`` and ``verify``: what the people behind this institution's tables have spent."""
+"""``cohortium ledger show``, ``verify`` and ``export``: what the people behind this institution's tables have spent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from cohortium.commands.output import guarded, print_json
 
 if TYPE_CHECKING:
-    from cohortium.privacy.ledger import Ledger
+    from cohortium.privacy.ledger import Charge, Ledger
 
 ledger = typer.Typer(no_args_is_help=True, help="The durable record of every answer ever given.")
 Place = Annotated[
@@ -38,19 +38,51 @@ def show(
 
 @ledger.command()
 def verify(place: Place = None, as_json: Json = False) -> None:
-    """Check every ledger's chain of entries; the first entry that does not fit is named."""
+    """Check every ledger's chain of entries, and every message; the first that does not fit is named."""
     with guarded(as_json):
         from cohortium.privacy.ledger import Ledger
 
         checked: list[dict[str, Any]] = []
         for path in _files(place):
             with Ledger(path) as opened:
-                checked.append({"ledger": path.name, "entries": len(opened.entries()), "head": opened.head()})
+                checked.append({"ledger": path.name, "entries": opened.verify(), "head": opened.head()})
         if as_json:
             print_json({"ledgers": checked})
         else:
             for c in checked:
                 typer.echo(f"{c['ledger']}: {c['entries']} entries, chain intact, head {c['head'][:16]}…")
+
+
+@ledger.command()
+def export(
+    place: Place = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The file to write; by default standard output.")] = None,
+) -> None:
+    """Write every entry as a line of JSON, for auditors: what was agreed and charged, with its hashes. No message's bytes."""
+    with guarded():
+        from cohortium.files import write_whole
+
+        text = "".join(line for path in _files(place) for line in _lines(path))
+        if out is None:
+            typer.echo(text, nl=False)
+        else:
+            write_whole(out, text.encode())
+
+
+def _lines(path: Path) -> list[str]:
+    import json
+    from dataclasses import asdict
+
+    from cohortium.privacy.ledger import Ledger
+
+    with Ledger(path) as opened:
+        opened.verify()
+        entries = opened.entries()
+    kinds = [type(e.record).__name__.lower() for e in entries]
+    return [
+        json.dumps({"ledger": path.name, "kind": kind, **asdict(e)}) + "\n"
+        for e, kind in zip(entries, kinds, strict=True)
+    ]
 
 
 def _files(place: Path | None) -> list[Path]:
@@ -59,9 +91,12 @@ def _files(place: Path | None) -> list[Path]:
     from cohortium.privacy.ledger import home
 
     where = place or home() / "ledgers"
-    if place is not None and not where.exists():
+    if where.is_dir() or place is None:
+        lost = (p.with_suffix("") for p in where.glob("*.sqlite.head"))  # a ledger whose witness is left is opened too
+        return sorted({*where.glob("*.sqlite"), *lost})
+    if not where.exists() and not where.with_name(where.name + ".head").exists():
         raise LedgerError("E_LEDGER_UNAVAILABLE", where.name, "there is no such ledger", "Check the path.")
-    return sorted(where.glob("*.sqlite")) if where.is_dir() or place is None else [where]
+    return [where]
 
 
 def _accounts(path: Path, delta: float | None) -> list[dict[str, Any]]:
@@ -72,31 +107,46 @@ def _accounts(path: Path, delta: float | None) -> list[dict[str, Any]]:
 
 
 def _account(path: Path, opened: Ledger, population: str, delta: float | None) -> dict[str, Any]:
-    entries = [e for e in opened.entries() if e.charge.population == population]
-    stated = delta or min(e.charge.delta for e in entries)
+    from cohortium.privacy.ledger import Charge
+
+    given = [(e.record, e.at) for e in opened.entries() if isinstance(e.record, Charge)]
+    charges = [charge for charge, _ in given if charge.population == population]
+    stated = delta or min(c.delta for c in charges)
     spent = opened.spent(population, stated)
     return {
         "ledger": path.stem,
         "population": population,
-        "answers": len(entries),
-        "studies": len({e.charge.study for e in entries}),
-        "runs": len({e.charge.run for e in entries}),
+        "answers": len(charges),
+        "studies": len({c.study for c in charges}),
+        "runs": len({c.run for c in charges}),
         "epsilon": spent.epsilon,
         "delta": stated,
         "method": spent.method,
         "check_epsilon": spent.check,
-        "last": entries[-1].at,
+        "attack_rate": _risk(charges),
+        "last": [at for charge, at in given if charge.population == population][-1],
         "head": opened.head(),
     }
+
+
+def _risk(charges: list[Charge]) -> float:
+    """How many of 100 persons who took part any test can find at 1 in 100 false alarms, after all of ``charges``."""
+    from cohortium.privacy.accounting import attack_rate
+
+    deltas = {c.run: c.delta for c in charges}  # each run's noise may be as far from ideal noise as its delta allows
+    return attack_rate((e for c in charges for e in c.events), min(1.0, sum(deltas.values())))
 
 
 def _print(accounts: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from cohortium.privacy.guarantee import in_hundred, risk_words
+
     table = Table(title="Spent so far, per person")
-    for heading in ("ledger", "population", "runs", "answers", "epsilon", "at delta", "last answer"):
-        table.add_column(heading, justify="right" if heading in ("runs", "answers", "epsilon", "at delta") else "left")
+    numbers = ("runs", "answers", "epsilon", "at delta", "right about, in 100")
+    for heading in ("ledger", "population", *numbers, "last answer"):
+        table.add_column(heading, justify="right" if heading in numbers else "left")
     for a in accounts:
         table.add_row(
             a["ledger"],
@@ -105,6 +155,10 @@ def _print(accounts: list[dict[str, Any]]) -> None:
             str(a["answers"]),
             f"{a['epsilon']:.4f}",
             f"{a['delta']:g}",
+            in_hundred(a["attack_rate"]),
             a["last"],
         )
     Console().print(table if accounts else "Nothing has been answered yet: there is no ledger.")
+    if accounts:
+        most = max(a["attack_rate"] for a in accounts)
+        Console().print(f"The most that anybody can do with what one institution sent: {risk_words(most)}")
