@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cohortium import tables
-from cohortium.encoding import encode, encode_parts
+from cohortium.encoding import encode, encode_parts, person_hashes
 from cohortium.errors import CohortiumError, InputError, SchemaError
-from cohortium.schema import Categorical, Continuous, Schema
+from cohortium.schema import Boolean, Categorical, Continuous, Schema
 from cohortium.tables import header, read_parts, read_table
 
 SCHEMA = Schema(
@@ -253,3 +254,15 @@ def test_a_person_is_the_same_in_every_part(tmp_path: Path, monkeypatch: pytest.
     codes = encode_parts(read_parts(path), schema)
     assert len(set(codes.persons)) == 1
     assert (len(codes), codes.left_out) == (3, 1)  # nobody's row is nobody's
+
+
+def test_decimals_of_parquet_are_exact_so_that_no_two_persons_become_one(tmp_path: Path) -> None:
+    numbers = [Decimal("9007199254740993"), Decimal("9007199254740992"), None, Decimal("1.50")]
+    written = pa.table(
+        {"who": pa.array(numbers[:3], pa.decimal128(20, 0)), "dose": pa.array(numbers[1:], pa.decimal128(20, 2))}
+    )
+    pq.write_table(written, tmp_path / "t.parquet")
+    read = read_table(tmp_path / "t.parquet")
+    assert list(read["who"]) == [9007199254740993, 9007199254740992, None]
+    assert list(read["dose"]) == [9007199254740992, None, 1.5]
+    assert len(set(person_hashes(read, Schema(person="who", columns=(Boolean(name="x"),)))[0][:2])) == 2

@@ -27,6 +27,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -319,18 +320,30 @@ def _parquet_parts(path: Path, wanted: Sequence[str]) -> Iterator[pd.DataFrame]:
 
 
 def _plain_field(path: Path, field: pa.Field) -> pa.Field:
-    """The field as it is handed on: dictionaries written out, decimals as floating point, nothing nested."""
+    """The field as it is handed on: dictionaries written out, nothing nested."""
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
     if pa.types.is_nested(kind):
         what = f"column {field.name!r} holds lists or records"
         raise SchemaError("E_SCHEMA_INVALID", path.name, what, "Flatten it into columns of single values.")
-    return pa.field(field.name, pa.float64() if pa.types.is_decimal(kind) else kind)
+    return pa.field(field.name, kind)
 
 
 def _typed(batch: pa.RecordBatch | pa.Table, plain: pa.Schema) -> pd.DataFrame:
-    """Whole numbers stay whole beside missing ones, so that a person is written alike in every part."""
+    """Whole numbers stay whole beside missing ones, so that a person is written alike in every part.
+
+    Whole decimals become whole numbers however long they are: as floating point, two persons' identifiers could be one.
+    """
     table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
     frame: pd.DataFrame = (
         table.select(plain.names).cast(plain).to_pandas(integer_object_nulls=True, ignore_metadata=True)
     )
+    for field in plain:
+        if pa.types.is_decimal(field.type):
+            frame[field.name] = pd.Series([_number(v) for v in frame[field.name]], dtype=object)
     return frame
+
+
+def _number(value: Decimal | None) -> int | float | None:
+    if value is None:
+        return None
+    return int(value) if value == value.to_integral_value() else float(value)
