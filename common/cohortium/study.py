@@ -52,7 +52,8 @@ class Privacy:
         """How much of a person counts, in words."""
         if self.equal_weight == "persons":
             return "all rows together count as much as one row"
-        return f"at most {self.rows_per_person} rows count"
+        m = self.rows_per_person
+        return "one row counts at most" if m == 1 else f"at most {m} rows count"
 
 
 @dataclass(frozen=True, kw_only=True)

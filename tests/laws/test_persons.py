@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
+from cohortium.errors import StudyError
 from cohortium.persons import at_most, dealt, one_of_each
+from cohortium.plan import plan
+from cohortium.queries.marginals import Marginals
+from cohortium.study import Autoregressive, Privacy, Study
 
 ALPHA = 1e-7
 PERSONS = st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 4), max_size=60)
@@ -106,3 +112,33 @@ def test_one_of_each_is_a_row_of_each() -> None:
 def test_nobody_is_dealt_nothing() -> None:
     nobody = np.zeros(0, np.int64)
     assert len(dealt(nobody, 10, SecureCoins())) == len(one_of_each(nobody, SecureCoins())) == 0
+
+
+# In a study
+
+EQUAL = Privacy(epsilon=5.0, delta=1e-6, equal_weight="persons")
+
+
+def test_equal_persons_cost_the_noise_of_one_row(study: Study) -> None:
+    for generator in (study.generator, Autoregressive(rounds=2)):
+        rows = plan(replace(study, generator=generator)).phases
+        persons = plan(replace(study, generator=generator, privacy=EQUAL)).phases
+        for one, other in zip(rows, persons, strict=True):
+            assert other.multiplier == pytest.approx(one.multiplier, rel=2e-3)
+            assert other.query.equal_weight == "persons"  # type: ignore[attr-defined]
+            if isinstance(one.query, Marginals) and isinstance(other.query, Marginals):
+                assert other.query.sigmas(other.multiplier) == pytest.approx(one.query.sigmas(one.multiplier), rel=2e-3)
+
+
+def test_equal_persons_need_a_person_column_and_leave_rows_per_person_alone(study: Study) -> None:
+    with pytest.raises(StudyError, match="E_PRIVACY_UNIT"):
+        replace(study, privacy=EQUAL, schema=replace(study.schema, person=None))
+    with pytest.raises(StudyError, match="E_PLAN_PRIVACY"):
+        replace(study, privacy=replace(EQUAL, rows_per_person=2))
+
+
+def test_another_way_of_counting_is_another_study(study: Study) -> None:
+    assert replace(study, privacy=EQUAL).digest != study.digest
+    assert EQUAL.counted == "all rows together count as much as one row"
+    assert study.privacy.counted == "one row counts at most"
+    assert replace(study.privacy, rows_per_person=3).counted == "at most 3 rows count"
