@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cohortium import consent, failpoints, wire
 from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
-from cohortium.errors import BudgetError, CohortiumError, LedgerError, PolicyError, StudyError, WireError
+from cohortium.errors import BudgetError, CohortiumError, InputError, LedgerError, PolicyError, StudyError, WireError
 from cohortium.keys import public_text
 from cohortium.plan import Phase, plan
 from cohortium.privacy.accounting import merged
@@ -78,7 +79,7 @@ class Custodian:
         self.identity, self._studies, self._policy = identity, studies, policy
         self._holding, self._ledger = holding, holding.ledger
         self._one_at_a_time = Lock()
-        self._open: tuple[str, Codes] | None = None
+        self._open: tuple[tuple[str, str], Codes] | None = None
         self._verified: tuple[str, tuple[tuple[str, str], ...]] | None = None
 
     def answer(self, data: bytes) -> bytes:
@@ -109,9 +110,10 @@ class Custodian:
         """A fresh answer, charged and kept."""
         query, caps = phase.query.with_state(request.state), self._policy.caps(study)
         self._afford(study, request, phase, caps)
-        codes = self._table(study, request.run)
-        failpoints.passed("request accepted")
-        noised = query.answer(codes, phase.multiplier, SecureCoins())
+        with _untold():
+            codes = self._table(study, request.run)
+            failpoints.passed("request accepted")
+            noised = query.answer(codes, phase.multiplier, SecureCoins())
         header = (request.study, request.run, request.round, request.attempt, self.identity.name)
         message = wire.encode_reply(wire.Reply(*header, secrets.token_hex(32), noised.values))
         failpoints.passed("answer computed")
@@ -189,8 +191,9 @@ class Custodian:
 
     def _afford(self, study: Study, request: wire.Request, phase: Phase, caps: Caps) -> None:
         """All or nothing: a run whose end could not be paid for is not begun."""
+        begun = any(c.run == request.run for c in self._ledger.charges(self._holding.population))
         whole = merged(e for p in plan(study).phases for e in p.events)
-        events = whole if request.round == request.attempt == 0 else phase.query.events(phase.multiplier)
+        events = phase.query.events(phase.multiplier) if begun else whole
         self._ledger.afford(self._holding.population, study.digest, events, caps)
 
     def afford(self, study: Study) -> None:
@@ -202,9 +205,10 @@ class Custodian:
 
     def _table(self, study: Study, run: str) -> Codes:
         """The table, read once a run."""
-        if self._open is None or self._open[0] != run:
+        wanted = (study.digest, run)
+        if self._open is None or self._open[0] != wanted:
             self._open = None
-            self._open = run, self._holding.table(study)
+            self._open = wanted, self._holding.table(study)
         codes = self._open[1]
         if codes.sizes != study.schema.sizes:
             raise StudyError(
@@ -224,6 +228,17 @@ class Custodian:
             phase.query.events(phase.multiplier),
             study.privacy.delta,
         )
+
+
+@contextmanager
+def _untold() -> Iterator[None]:
+    """Whatever fails beside the data is E_CUSTODIAN: which error it is may depend on a person, and so may its code."""
+    try:
+        yield
+    except TOLD as error:
+        raise InputError(
+            "E_CUSTODIAN", "table", f"it could not be answered from: {error}", "Check the table."
+        ) from error
 
 
 def agreed_to(ledger: Ledger, study: Study) -> bool:
