@@ -14,6 +14,8 @@ from conftest import people
 from typer.testing import CliRunner
 
 from cohortium.cli import build
+from cohortium.plan import plan
+from cohortium.privacy.guarantee import guarantees, in_hundred
 from cohortium.study import Study, dumps_schema, dumps_study
 
 runner = CliRunner()
@@ -61,7 +63,8 @@ def test_the_way_of_a_researcher(data: Path, drafted: Path, tmp_path: Path) -> N
     assert isinstance(accounts, list)
     assert [a["ledger"] for a in accounts] == ["institution-01", "institution-02", "institution-03"]
     assert all(a["epsilon"] <= 4 and a["answers"] == 1 for a in accounts)
-    call("ledger", "show")
+    assert all(0.01 < a["attack_rate"] < 0.1 for a in accounts)
+    assert in_hundred(accounts[0]["attack_rate"]) in call("ledger", "show")
     call("ledger", "verify")
 
 
@@ -143,7 +146,12 @@ def test_study_show(study: Study, training_study: Study, tmp_path: Path) -> None
     for one in (study, training_study):
         (tmp_path / "study.toml").write_text(dumps_study(one))
         assert call_json("study", "show", tmp_path / "study.toml")["digest"] == one.digest
-        assert "two columns" in call("study", "show", tmp_path / "study.toml").replace("\n", " ")
+        shown = " ".join(call("study", "show", tmp_path / "study.toml").split())
+        assert "two columns" in shown
+        assert "What is promised, and towards whom" in shown
+        for g in guarantees(one, plan(one)):
+            assert f"{g.adversary.words} sees" in shown
+            assert f"{g.cost.epsilon:.4f}" in shown and f" {in_hundred(g.attack_rate)} " in shown
 
 
 def test_errors_are_one_line_and_a_code(tmp_path: Path, drafted: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -12,8 +13,12 @@ import pandas as pd
 import pytest
 
 import cohortium
+from cohortium import wire
 from cohortium.errors import ReleaseError, SecretError
 from cohortium.keys import load_or_create_key, public_text, signed_by
+from cohortium.plan import plan
+from cohortium.privacy.guarantee import guarantees
+from cohortium.privacy.ledger import Charge, Ledger, home
 from cohortium.study import Study
 from cohortium_server.gate import Criterion, Verdict, judge
 from cohortium_server.release import Release
@@ -72,6 +77,41 @@ def test_the_manifest_states_the_unit_the_cost_and_a_notice(release: Release, st
     assert manifest["guarantee"]["check"] >= manifest["guarantee"]["epsilon"]
     assert "add or remove one person" in manifest["unit"]
     assert "not the same as anonymous" in manifest["notice"]
+
+
+def test_a_release_states_its_guarantee_towards_each_adversary(release: Release, study: Study) -> None:
+    promised = [g.document() for g in guarantees(study, plan(study))]
+    assert len(promised) == 4
+    assert release.manifest["guarantees"] == promised
+    assert json.loads((release.path / "ledger.json").read_text())["guarantees"] == promised
+
+
+def test_a_release_tells_of_a_single_institution_no_more_than_digests_of_salted_bytes(
+    release: Release, study: Study
+) -> None:
+    """The public's guarantee is that of sums: a message, or a digest that messages could be tried on, would end it."""
+    told = json.loads((release.path / "ledger.json").read_text())["institutions"]
+    assert [set(one) for one in told] == 3 * [{"name", "key", "consent", "answers"}]
+    assert [one["name"] for one in told] == list(study.institution_names)
+    own = [[answer.pop("receipt") for answer in one["answers"]] for one in told]
+    assert all(set(receipt) == {"institution", "message", "head", "signature"} for (receipt,) in own)
+    assert all(one["answers"] == told[0]["answers"] for one in told)  # the rest follows from the study
+    names = {"synthetic.parquet", "synthetic.csv", "model.safetensors", "model.json", "study.toml", "schema.toml"}
+    assert {p.name for p in release.path.iterdir()} == names | {"ledger.json", "report.html", "manifest.json"}
+    written = b"".join(p.read_bytes() for p in release.path.iterdir())
+    messages = _messages()
+    assert sorted(hashlib.sha256(m).hexdigest() for m in messages) == sorted(r["message"] for (r,) in own)
+    salts = {wire.decode_reply(m, plan(study).phases[0].query.width).salt for m in messages}
+    assert len(salts) == 3 and all(len(bytes.fromhex(salt)) == 32 for salt in salts)
+    assert not [m for m in messages if m in written] and not [s for s in salts if s.encode() in written]
+
+
+def _messages() -> list[bytes]:
+    found = []
+    for path in (home() / "ledgers").glob("*.sqlite"):
+        with Ledger(path) as opened:
+            found += [opened.message(e) for e in opened.entries() if isinstance(e.record, Charge)]
+    return found
 
 
 def test_a_folder_with_something_else_is_never_overwritten(study: Study, tables: Tables, tmp_path: Path) -> None:

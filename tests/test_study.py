@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cohortium.errors import CohortiumError, SchemaError, StudyError
-from cohortium.forecast import attack_rate, expected_sigma, forecast
+from cohortium.forecast import expected_sigma, forecast
 from cohortium.plan import pair_query, plan
+from cohortium.privacy.guarantee import ADVERSARIES
 from cohortium.schema import Schema, schema_from_document
 from cohortium.study import (
     Autoregressive,
@@ -175,10 +176,13 @@ def test_expected_error_is_the_error_that_comes(study: Study) -> None:
     assert 0 < two <= 3**0.5 * pairs
 
 
-def test_attack_rate_is_the_corner_of_the_privacy_region() -> None:
-    assert attack_rate(0.0, 0.0) == pytest.approx(0.01)
-    assert attack_rate(1.0, 0.0) == pytest.approx(0.01 * 2.718281828)
-    assert attack_rate(50.0, 0.0) == 1.0
+def test_show_tells_what_is_promised_towards_whom(study: Study, training_study: Study) -> None:
+    for one in (study, training_study):
+        told = forecast(one)["guarantees"]
+        assert [g["adversary"] for g in told] == [a.name for a in ADVERSARIES]
+        assert [g["epsilon"] for g in told[1:]] == 3 * [plan(one).cost.epsilon]
+        assert told[0]["epsilon"] < told[1]["epsilon"] and told[0]["attack_rate"] < told[1]["attack_rate"]
+        assert "is right about at most" in told[0]["words"]
 
 
 def test_study_documents_have_no_empty_entries(study: Study) -> None:

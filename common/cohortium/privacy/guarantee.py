@@ -5,7 +5,10 @@ institutions that do not hold the person) sees those of the g institutions that 
 coordinator asked and whatever others lent it.
 
 The public sees the release only: tables, model, account and report, all of them computed from the *sums* over the K
-institutions and from what the study says anyway; of a single institution it holds the name and the planned events.
+institutions and from what the study says anyway. Of a single institution it holds the name, key and consent, the
+planned events, and receipts: digests of messages that hold 32 secret random bytes each. They tell nothing to whoever
+cannot find those bytes by trying (SHA-256 taken as a random function); so the public's claim is against everybody who
+computes less than that, where all others are against anybody.
 For counts (``Marginals``) a sum carries K independent noises and so is worth more than one message:
 
 1. *Sensitivity.* The g institutions that hold the person change the sum by v = v_1 + ... + v_g, each of L2 norm at
@@ -28,7 +31,8 @@ For counts (``Marginals``) a sum carries K independent noises and so is worth mo
 For ``LocalTraining`` nothing is gained: its noise goes through a training, and messages are weighted by noised counts.
 There the public's events are the coordinator's.
 
-The public's claim holds if the coordinator publishes nothing but the release and all K institutions added their noise.
+The public's claim holds if the coordinator publishes nothing but the release and all K institutions added
+their noise. Whoever has seen messages of another attempt, too, is not the public.
 An institution that reads the release is not the public: it can subtract what it sent. The coordinator's claims cover it.
 """
 
