@@ -493,6 +493,14 @@ def test_no_rounding_and_no_cancelling_makes_an_average_longer_than_the_clip(row
                 assert sum(int(v) ** 2 for v in found) <= units**2
 
 
+def test_an_average_that_stays_too_long_counts_as_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever rounding does: what is checked is what is added up."""
+    asked, away = equal_persons(), lambda self, numbers: numbers.sign() * (numbers.abs().ceil() + 50)
+    monkeypatch.setattr(local_training._Together, "rounded", away)
+    for rows in (2, 5, 100):
+        assert not summed_persons(asked, table(asked, rows, 1, rows), normal(asked), 30).any()
+
+
 @pytest.mark.parametrize("sizes", [(2, 3), (31, 33, 7), (1025, 5), (4096, 3), (40,) * 24])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_chances_of_a_row_do_not_depend_on_the_batch_to_the_last_bit(sizes: tuple[int, ...], threads: int) -> None:
