@@ -14,10 +14,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Lock
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -93,8 +95,8 @@ class Custodian:
         except CohortiumError as error:
             _log.error("failed: %s", error)
             return self._refusal("E_CUSTODIAN")
-        except Exception:  # noqa: BLE001 - whatever happened may depend on data and must not be told
-            _log.exception("failed")
+        except Exception as error:  # noqa: BLE001 - whatever happened may depend on data and must not be told
+            _log.error("failed: %s", without_text(error))
             return self._refusal("E_CUSTODIAN")
 
     def _refusal(self, code: str) -> bytes:
@@ -239,6 +241,12 @@ def _untold() -> Iterator[None]:
         raise InputError(
             "E_CUSTODIAN", "table", f"it could not be answered from: {error}", "Check the table."
         ) from error
+
+
+def without_text(error: BaseException) -> str:
+    """What an error is and where it arose. Its text may quote a cell, and a log is read by many."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at {', '.join(f'{Path(f.filename).name}:{f.lineno}' for f in frames[-3:])}"
 
 
 def agreed_to(ledger: Ledger, study: Study) -> bool:
