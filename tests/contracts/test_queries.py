@@ -493,6 +493,24 @@ def test_no_rounding_and_no_cancelling_makes_an_average_longer_than_the_clip(row
                 assert sum(int(v) ** 2 for v in found) <= units**2
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_norm_of_rows_together_is_exact_or_infinite(query: LocalTraining, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    owners = np.sort(rng.integers(0, 4, 12))
+    owners = np.unique(owners, return_inverse=True)[1]
+    codes = torch.tensor(table(query, 12, 1, seed).values, dtype=torch.long)
+    integers = rng.integers(-(2**18), 2**18, (12, query.model.cells))
+    together = local_training._Together(query.model, codes, torch.tensor(owners))
+    inputs = query.model.one_hot(codes).numpy().astype(int)
+    for person, found in enumerate(together.squares(torch.tensor(integers, dtype=torch.float64)).tolist()):
+        mine = owners == person
+        weights = (integers[mine].T @ inputs[mine]) * query.model.mask.numpy()
+        parts = [int(v) ** 2 for v in (*weights.ravel(), *integers[mine].sum(0))]
+        assert found == sum(parts)
+    vast = torch.tensor(integers, dtype=torch.float64) * 2.0**14  # beyond what is exact, though rows may cancel
+    assert torch.isinf(together.squares(vast)).all()
+
+
 def test_an_average_that_stays_too_long_counts_as_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever rounding does: what is checked is what is added up."""
     asked, away = equal_persons(), lambda self, numbers: numbers.sign() * (numbers.abs().ceil() + 50)
