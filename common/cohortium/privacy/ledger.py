@@ -369,7 +369,7 @@ class Ledger:
             entry = Entry(number, record, at, before, chain)
             sound = number == expected and before == previous and chain == _hash(number, record, at, before)
             sound = sound and attempt == (record.place if isinstance(record, Charge) else None)
-        except (ValueError, TypeError, KeyError, StudyError):
+        except (ValueError, TypeError, KeyError, StudyError, RecursionError):
             sound = False
         if not sound:
             raise self._corrupt(f"entry {expected}")
