@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from enlisted import agree, consents, custodian, key_of, with_keys
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -20,12 +23,15 @@ from cohortium.encoding import encode
 from cohortium.errors import FederationError
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Ledger
+from cohortium.receipt import sign_receipt
 from cohortium.schema import Categorical, Schema
-from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium.study import Privacy, Study, Sweep
 from cohortium_client import app as institution_side
-from cohortium_client.custodian import Custodian, Population
+from cohortium_client.service import Answering
 from cohortium_server.app import FIELD, MESSAGE_TYPE, RECORD, FlowerTransport
+from cohortium_server.journal import BriefJournal
 from cohortium_server.rounds import Outcome, run_study
+from cohortium_server.transport import Transport
 from cohortium_simulation.engine import Fault, InProcessGrid, run_in_process
 
 NAMES = ("north", "south", "west")
@@ -38,7 +44,7 @@ def study(names: tuple[str, ...] = NAMES) -> Study:
         Categorical(name="a", categories=("x", "y", "z")),
         Categorical(name="b", categories=("u", "v")),
     )
-    institutions = tuple(Institution(name=n) for n in names)
+    institutions = with_keys(*names)
     privacy = Privacy(epsilon=3.0, delta=1e-6)
     return Study(
         name="engines",
@@ -61,6 +67,7 @@ class Teller:
     values: np.ndarray
     delay: float = 0.0
     raises: Exception | None = None
+    signer: str = ""
     heard: list[bytes] = field(default_factory=list)
 
     def answer(self, data: bytes) -> bytes:
@@ -69,8 +76,11 @@ class Teller:
         if self.raises:
             raise self.raises
         asked = wire.decode_request(data)
-        return wire.encode_reply(
-            wire.Reply(asked.study, asked.run, asked.round, asked.attempt, self.institution, self.values)
+        header = (asked.study, asked.run, asked.round, asked.attempt, self.institution, "5a" * 32)
+        reply = wire.encode_reply(wire.Reply(*header, self.values))
+        digest = hashlib.sha256(reply).hexdigest()
+        return wire.encode_answer(
+            reply, sign_receipt(key_of(self.signer or self.institution), self.institution, digest, digest)
         )
 
 
@@ -89,13 +99,27 @@ class Direct:
         return [c.answer(request) for c in self.custodians.values()]
 
 
+def over(transport: Transport, seed: int | None = None) -> Outcome:
+    return run_study(study(), consents(study()), transport, BriefJournal(seed))
+
+
+def alone(custodians: Mapping[str, Teller], seed: int | None = None) -> Outcome:
+    """The study without Flower."""
+    return over(Direct(custodians), seed)
+
+
+def together(custodians: Mapping[str, Answering], seed: int | None = None, **how: Any) -> Outcome:
+    """The study over the in-process engine."""
+    return run_in_process(study(), consents(study()), custodians, BriefJournal(seed), **how)
+
+
 def measured(outcome: Outcome) -> list[list[float]]:
     return [m.counts.tolist() for m in outcome.generator.measured]
 
 
 def test_same_sums_as_without_flower() -> None:
-    direct = run_study(study(), Direct(tellers()), seed=1)
-    in_process = run_in_process(study(), tellers(), seed=1)
+    direct = alone(tellers(), seed=1)
+    in_process = together(tellers(), seed=1)
     assert measured(direct) == measured(in_process)
     assert direct.plan == in_process.plan
 
@@ -106,9 +130,10 @@ def test_real_custodians_answer(tmp_path: Path) -> None:
     custodians = {}
     for name in NAMES:
         table = pd.DataFrame({"a": rng.choice(["x", "y", "z"], 200), "b": rng.choice(["u", "v"], 200)})
-        ledger = Ledger(tmp_path / f"{name}.sqlite")
-        custodians[name] = Custodian(name, agreed, encode(table, agreed.schema), ledger, Population(name))
-    outcome = run_in_process(agreed, custodians, seed=1)
+        codes, ledger = encode(table, agreed.schema), Ledger(tmp_path / f"{name}.sqlite")
+        agree(ledger, agreed)
+        custodians[name] = custodian(ledger, lambda _, codes=codes: codes, agreed, name=name)
+    outcome = together(custodians, seed=1)
     assert 300 < outcome.generator.rows < 900
 
 
@@ -128,7 +153,7 @@ class Counting:
 
 def test_progress_is_told() -> None:
     progress = Counting()
-    run_in_process(study(), tellers(), progress=progress)
+    together(tellers(), progress=progress)
     assert progress.told[0] == "start 1"
     assert progress.told[-2:] == ["advance", "done"]
 
@@ -136,14 +161,14 @@ def test_progress_is_told() -> None:
 def test_a_missing_institution_is_named() -> None:
     custodians = {n: c for n, c in tellers().items() if n != "south"}
     with pytest.raises(FederationError, match="south") as caught:
-        run_in_process(study(), custodians)
+        together(custodians)
     assert caught.value.code == "E_MISSING_INSTITUTION"
     assert "north" not in str(caught.value)
 
 
 def test_no_institution_at_all() -> None:
     with pytest.raises(FederationError, match="north, south, west"):
-        run_in_process(study(), {})
+        together({})
 
 
 def on(node: str, what: Callable[[Message, Send], Iterable[Message]]) -> Fault:
@@ -155,26 +180,71 @@ def on(node: str, what: Callable[[Message, Send], Iterable[Message]]) -> Fault:
 
 def test_a_lost_node_is_named() -> None:
     with pytest.raises(FederationError, match="no answer from west"):
-        run_in_process(study(), tellers(), fault=on("west", lambda request, app: []))
+        together(tellers(), fault=on("west", lambda request, app: []))
 
 
-def test_a_late_answer_is_not_waited_for() -> None:
+def test_bad_input_32_a_late_answer_is_not_waited_for() -> None:
     began = time.monotonic()
     late = tellers(north=Teller("north", np.zeros(width(), np.int64), delay=2.0))
     with pytest.raises(FederationError, match="no answer from north"):
-        run_in_process(study(), late, timeout=0.3)
+        together(late, timeout=0.3)
     assert time.monotonic() - began < 1.5
 
 
-def test_a_duplicate_counts_once() -> None:
+def test_bad_input_33_a_duplicate_counts_once() -> None:
     def twice(request: Message, app: Send) -> list[Message]:
         return [app(request), app(request)]
 
     once, doubled = (
-        run_in_process(study(), tellers()),
-        run_in_process(study(), tellers(), fault=on("west", twice)),
+        together(tellers()),
+        together(tellers(), fault=on("west", twice)),
     )
     assert measured(once) == measured(doubled)
+
+
+@pytest.mark.parametrize("node", ["south-west", "North", ""])
+def test_bad_input_32_an_unknown_institution_adds_nothing(node: str) -> None:
+    """Whatever it signs itself, or however it calls itself."""
+    cells = np.arange(1, width() + 1, dtype=np.int64)
+    stranger = {"stranger": Teller(node, cells * 10**6)}
+    assert measured(alone(tellers() | stranger)) == measured(alone(tellers()))
+
+
+@pytest.mark.parametrize("signer", ["south", "stranger"])
+def test_bad_input_32_an_answer_under_anothers_receipt_is_no_answer(signer: str) -> None:
+    """A node cannot speak for west, not even one that is an institution itself."""
+    forged = tellers(west=Teller("west", np.zeros(width(), np.int64), signer=signer))
+    with pytest.raises(FederationError, match="no answer from west"):
+        alone(forged)
+
+
+@pytest.mark.parametrize("which", ["study", "run", "round", "attempt"])
+def test_bad_input_34_an_answer_to_another_request_is_no_answer(which: str) -> None:
+    """A genuine answer of west, replayed from elsewhere."""
+
+    class Replayed(Teller):
+        def answer(self, data: bytes) -> bytes:
+            asked = wire.decode_request(data)
+            other = {"study": "00" * 32, "run": "11" * 16, "round": asked.round + 1, "attempt": asked.attempt + 1}
+            return super().answer(wire.encode_request(replace(asked, **{which: other[which]})))
+
+    with pytest.raises(FederationError, match="no answer from west"):
+        alone(tellers(west=Replayed("west", np.zeros(width(), np.int64))))
+
+
+def test_bad_input_33_the_first_of_two_answers_of_one_institution_counts() -> None:
+    cells = np.arange(1, width() + 1, dtype=np.int64)
+    twice = tellers() | {"again": Teller("west", cells * 10**6)}
+    assert measured(alone(twice)) == measured(alone(tellers()))
+
+
+def test_every_answers_receipt_is_in_the_account() -> None:
+    outcome = together(tellers())
+    (answered,) = outcome.answered
+    assert [r.institution for r in answered.receipts] == list(NAMES)
+    keys = {i.name: i.key for i in study().institutions}
+    assert all(r.is_of(keys[r.institution]) for r in answered.receipts)
+    assert answered.institutions == 3
 
 
 def test_corrupted_bytes_are_no_answer() -> None:
@@ -186,13 +256,13 @@ def test_corrupted_bytes_are_no_answer() -> None:
         return [answer]
 
     with pytest.raises(FederationError, match="no answer from west"):
-        run_in_process(study(), tellers(), fault=on("west", flipped))
+        together(tellers(), fault=on("west", flipped))
 
 
-def test_an_answer_of_another_width_is_no_answer() -> None:
+def test_bad_input_32_an_answer_of_another_width_is_no_answer() -> None:
     short = tellers(south=Teller("south", np.zeros(width() - 1, np.int64)))
     with pytest.raises(FederationError, match="no answer from south"):
-        run_in_process(study(), short)
+        together(short)
 
 
 @pytest.mark.parametrize("content", [RecordDict(), RecordDict({RECORD: ConfigRecord({FIELD: "text"})})])
@@ -201,13 +271,13 @@ def test_an_answer_without_bytes_is_none(content: RecordDict) -> None:
         return [Message(content, reply_to=request)]
 
     with pytest.raises(FederationError, match="no answer from west"):
-        run_in_process(study(), tellers(), fault=on("west", emptied))
+        together(tellers(), fault=on("west", emptied))
 
 
 def test_a_failing_custodian_tells_a_code_and_no_text() -> None:
     failing = tellers(south=Teller("south", np.zeros(0, np.int64), raises=ValueError(CANARY)))
     with pytest.raises(FederationError) as caught:
-        run_in_process(study(), failing)
+        together(failing)
     assert caught.value.code == "E_INSTITUTION_REFUSED"
     assert CANARY not in str(caught.value)
 
@@ -222,7 +292,7 @@ def test_what_another_app_raises_stays_in_its_error_message() -> None:
     grid = InProcessGrid(broken, {n: {} for n in NAMES})
     try:
         with pytest.raises(FederationError, match="no answer from north, south, west") as caught:
-            run_study(study(), FlowerTransport(grid, 3, patience=0.0))
+            over(FlowerTransport(grid, 3, patience=0.0))
         assert CANARY not in str(caught.value)
         (error,) = grid.send_and_receive([Message(RecordDict(), grid.get_node_ids()[0], MESSAGE_TYPE)])
         assert CANARY in error.error.reason, "the engine should hide nothing that Flower would send"
@@ -237,14 +307,14 @@ def test_messages_that_flower_cannot_carry_are_found() -> None:
         return [answer]
 
     with pytest.raises((TypeError, ValueError, AttributeError)):
-        run_in_process(study(), tellers(), fault=on("west", unfit))
+        together(tellers(), fault=on("west", unfit))
 
 
 def test_everybody_is_dismissed_also_after_an_error() -> None:
     before = dict(institution_side._custodians)
     with pytest.raises(FederationError):
-        run_in_process(study(), tellers(), fault=on("west", lambda request, app: []))
-    run_in_process(study(), tellers())
+        together(tellers(), fault=on("west", lambda request, app: []))
+    together(tellers())
     assert institution_side._custodians == before
 
 
@@ -254,13 +324,11 @@ def test_runs_at_the_same_time_do_not_mix() -> None:
 
     def one(factor: int) -> list[list[float]]:
         start.wait()
-        return measured(run_in_process(study(), {n: Teller(n, cells * factor, delay=0.02) for n in NAMES}))
+        return measured(together({n: Teller(n, cells * factor, delay=0.02) for n in NAMES}))
 
     with ThreadPoolExecutor(3) as pool:
-        together = list(pool.map(one, [1, 10, 100]))
-    assert together == [
-        measured(run_study(study(), Direct({n: Teller(n, cells * f) for n in NAMES}))) for f in (1, 10, 100)
-    ]
+        found = list(pool.map(one, [1, 10, 100]))
+    assert found == [measured(alone({n: Teller(n, cells * f) for n in NAMES})) for f in (1, 10, 100)]
 
 
 def test_nodes_are_waited_for_and_then_the_missing_are_named() -> None:
@@ -272,15 +340,15 @@ def test_nodes_are_waited_for_and_then_the_missing_are_named() -> None:
             return super().get_node_ids()[: self.calls]
 
     custodians = tellers()
-    for name, custodian in custodians.items():
-        institution_side.enrol(f"waking/{name}", custodian)
+    for name, teller in custodians.items():
+        institution_side.enrol(f"waking/{name}", teller)
     nodes = {n: {"institution": f"waking/{n}"} for n in NAMES}
     grid = Waking(institution_side.app, nodes)
     try:
-        assert measured(run_study(study(), FlowerTransport(grid, 3, patience=5.0)))
+        assert measured(over(FlowerTransport(grid, 3, patience=5.0)))
         grid.calls = 0
         with pytest.raises(FederationError, match="no answer from south, west"):
-            run_study(study(), FlowerTransport(grid, 3, patience=0.0))
+            over(FlowerTransport(grid, 3, patience=0.0))
     finally:
         grid.close()
         for name in NAMES:
