@@ -4,11 +4,13 @@ names of Flower that are private and still needed."""
 from __future__ import annotations
 
 import io
+import stat
 import subprocess
 import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +20,16 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.cli.build import build_fab_from_disk
 
 from cohortium import wire
-from cohortium.errors import CohortiumError, InputError, LedgerError, ReleaseError, StudyError, WireError
+from cohortium.consent import read_signatures, require_all
+from cohortium.errors import (
+    CohortiumError,
+    FederationError,
+    InputError,
+    LedgerError,
+    ReleaseError,
+    StudyError,
+    WireError,
+)
 from cohortium.privacy.ledger import Cap
 from cohortium.schema import Categorical, Schema
 from cohortium.study import Institution, Privacy, Study, Sweep, load_study
@@ -26,6 +37,7 @@ from cohortium_client import app as institution_side
 from cohortium_client.institution import load_institution, open_custodian
 from cohortium_server import app as coordinator_side
 from cohortium_server.app import FIELD, MESSAGE_TYPE, RECORD, folder_job
+from cohortium_server.journal import BriefJournal, FolderJournal
 from cohortium_simulation import engine
 from cohortium_simulation.federation import write_federation
 
@@ -124,23 +136,36 @@ def tables() -> dict[str, pd.DataFrame]:
 
 def test_a_federation_folder_is_what_both_sides_read(tmp_path: Path) -> None:
     folder = write_federation(tmp_path / "fed", study(), tables(), {"north": Cap(4.0, 1e-6)})
-    assert load_study(folder / "study.toml") == study()
-    assert sorted(p.name for p in folder.rglob("*")) == sorted(
-        [
-            "study.toml",
-            "schema.toml",
-            "institutions",
-            *2 * ["institution.toml", "table.parquet"],
-            "north",
-            "south",
-        ]
+    written = load_study(folder / "study.toml")
+    assert unkeyed(written) == study()
+    assert all(i.key for i in written.institutions)
+    require_all(written, read_signatures(folder / "study.toml", written))
+    files = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    own = ["institution.key", "institution.toml", "ledger.sqlite", "ledger.sqlite.head", "policy.toml", "table.parquet"]
+    kept = [f"studies/{written.digest}/{name}" for name in ("schema.toml", "study.toml")]
+    institutions = [f"institutions/{n}/{name}" for n in ("north", "south") for name in [*own, *kept]]
+    assert files == sorted(
+        ["study.toml", "schema.toml", "study.signatures/north.json", "study.signatures/south.json", *institutions]
     )
-    promised = study().privacy
-    north, south = (load_institution(folder / "institutions" / n).population for n in ("north", "south"))
-    assert (north.name, north.population(promised).cap) == ("north", Cap(4.0, 1e-6))
-    assert south.population(promised).cap == Cap(promised.epsilon, promised.delta)
+    north, south = (load_institution(folder / "institutions" / n) for n in ("north", "south"))
+    assert (north.identity.name, north.file.population.name) == ("north", "north")
+    assert north.policy.caps(written).population == Cap(4.0, 1e-6)
+    assert south.policy.caps(written).population == Cap(written.privacy.epsilon, written.privacy.delta)
     assert list(pd.read_parquet(folder / "institutions/north/table.parquet")) == ["a", "b", "who"]
-    assert open_custodian(folder / "institutions" / "south").institution == "south"
+    assert {stat.S_IMODE((folder / f).stat().st_mode) for f in files if f.endswith(".key")} == {0o600}
+
+
+def test_a_federation_is_answered_as_it_was_written(tmp_path: Path) -> None:
+    folder = write_federation(tmp_path / "fed", study(), tables())
+    job = folder_job({"federation": str(folder), "out": "", "seed": ""})
+    custodians = {n: open_custodian(folder / "institutions" / n) for n in ("north", "south")}
+    outcome = engine.run_in_process(job.study, job.consents, custodians, job.journal)
+    assert outcome.run == job.journal.run
+    assert [r.institution for r in outcome.answered[0].receipts] == ["north", "south"]
+
+
+def unkeyed(written: Study) -> Study:
+    return replace(written, institutions=tuple(replace(i, key="") for i in written.institutions))
 
 
 def mixed() -> dict[str, pd.DataFrame]:
@@ -175,13 +200,37 @@ def test_a_folder_is_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     written: list[object] = []
     monkeypatch.setattr(coordinator_side, "write_release", lambda *outcome, **how: written.append((*outcome, how)))
     job = folder_job({"federation": str(folder), "out": "", "seed": 7})
-    assert (job.study, job.seed) == (study(), 7)
+    assert (unkeyed(job.study), job.journal.seed) == (study(), 7)
+    require_all(job.study, job.consents)
     job.finish("outcome")  # type: ignore[arg-type]
     folder_job({"federation": str(folder), "out": str(tmp_path / "out"), "seed": ""}).finish("other")  # type: ignore[arg-type]
     assert written == [
         ("outcome", {"out": folder / "release", "seed": 7}),
         ("other", {"out": tmp_path / "out", "seed": None}),
     ]
+
+
+def test_a_folder_whose_study_is_not_signed_by_all_is_no_job(tmp_path: Path) -> None:
+    folder = write_federation(tmp_path / "fed", study(), tables())
+    (folder / "study.signatures" / "south.json").unlink()
+    with pytest.raises(StudyError, match=r"E_PLAN_UNTRUSTED.*south"):
+        folder_job({"federation": str(folder), "out": "", "seed": ""})
+    assert not (folder / "runs").exists()
+
+
+def test_a_run_that_stopped_is_a_job_as_well(tmp_path: Path) -> None:
+    folder = write_federation(tmp_path / "fed", study(), tables())
+    first = folder_job({"federation": str(folder), "out": "", "seed": 7})
+    assert isinstance(first.journal, FolderJournal)
+    config = {"federation": str(folder), "out": "", "seed": "", "resume": first.journal.run}
+    with pytest.raises(FederationError, match="E_RUN"):
+        folder_job(config)
+    first.journal.close()
+    again = folder_job(config)
+    assert (again.journal.run, again.journal.seed, again.study) == (first.journal.run, 7, first.study)
+    for wrong in ("00" * 16, "../institutions", "/etc"):
+        with pytest.raises(FederationError, match="E_RUN"):
+            folder_job(config | {"resume": wrong})
 
 
 @pytest.mark.parametrize(
@@ -215,7 +264,7 @@ def test_a_folder_in_use_is_refused_before_anything_is_asked(tmp_path: Path) -> 
 
 
 def test_a_job_is_forgotten_with_its_run() -> None:
-    job = coordinator_side.Job(study(), print)
+    job = coordinator_side.Job(study(), {}, BriefJournal(), print)
     with pytest.raises(RuntimeError), coordinator_side.handed("here", job):
         assert coordinator_side._jobs == {"here": job}
         raise RuntimeError
@@ -256,7 +305,7 @@ def test_the_bundle_ships_its_description_and_nothing_else() -> None:
         "serverapp": "cohortium_server.app:app",
         "clientapp": "cohortium_client.app:app",
     }
-    assert set(app["config"]) == {"federation", "out", "seed"}  # Flower refuses to set any other
+    assert set(app["config"]) == {"federation", "out", "seed", "resume"}  # Flower refuses to set any other
 
 
 def test_the_rest_of_the_simulation_starts_without_flower() -> None:
