@@ -12,16 +12,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from cohortium.consent import read_signatures
 from cohortium.schema import Boolean, Categorical, Schema
-from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium.study import Institution, Privacy, Study, Sweep, load_study
 from cohortium.study import Release as Rows
 from cohortium_client.institution import open_custodian
+from cohortium_server.journal import BriefJournal
 from cohortium_server.release import load_release, write_release
 from cohortium_simulation.engine import run_in_process
 from cohortium_simulation.federation import write_federation
@@ -162,13 +165,21 @@ def test_flower_and_the_in_process_engine_release_alike(
     assert (over_flower / "release").is_dir(), said
     in_process = write_federation(tmp_path / "in-process", study(), tables())
     custodians = {n: open_custodian(in_process / "institutions" / n) for n in NAMES}
-    write_release(run_in_process(study(), custodians, seed=7), in_process / "release", seed=7)
+    agreed = load_study(in_process / "study.toml")
+    signatures = read_signatures(in_process / "study.toml", agreed)
+    outcome = run_in_process(agreed, signatures, custodians, BriefJournal(7))
+    write_release(outcome, in_process / "release", seed=7)
     first, second = (load_release(f / "release") for f in (over_flower, in_process))
-    assert first.study == second.study == study()
+    assert unkeyed(first.study) == unkeyed(second.study) == study()
     assert first.synthetic.shape == second.synthetic.shape == (150, 3)
     assert first.synthetic.dtypes.equals(second.synthetic.dtypes)
     assert files(first.path) == files(second.path)
     assert first.manifest.keys() == second.manifest.keys()
+
+
+def unkeyed(agreed: Study) -> Study:
+    """The study as it was before the institutions put their keys into it."""
+    return replace(agreed, institutions=tuple(replace(i, key="") for i in agreed.institutions))
 
 
 def files(folder: Path) -> set[str]:

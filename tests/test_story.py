@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +23,9 @@ Tables = dict[str, pd.DataFrame]
 
 def test_three_institutions_release_one_table(study: Study, tables: Tables, tmp_path: Path) -> None:
     release = cohortium.simulate(study, tables, tmp_path / "release", seed=1)
-    assert verify(release.path)["study"] == study.digest
+    assert verify(release.path)["study"] == release.study.digest
+    assert replace(release.study, institutions=study.institutions) == study  # but for the keys of those who signed
+    assert all(i.key for i in release.study.institutions)
     synthetic = release.synthetic
     assert list(synthetic.columns) == list(study.schema.names)
     pooled = pd.concat(tables.values())
