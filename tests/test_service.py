@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import pytest
@@ -93,6 +93,13 @@ def code_of(reach: Callable[[], object]) -> str:
 
 def gone(path: Path, wait: float = 0.1) -> bool:
     return code_of(lambda: Connection(path, wait).answer(b"?")) == "E_CUSTODIAN_GONE"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def silent(path: Path, count: int) -> list[socket.socket]:
@@ -281,12 +288,17 @@ class Stalling:
         self.path, self.after = path, after
         self.folder, self.listener = tempfile.TemporaryDirectory(), socket.socket(socket.AF_UNIX)
         self.ends: list[socket.socket] = []
+        self.stalled: list[int] = []
 
-    def __enter__(self) -> Path:
-        self.listener.bind(f"{self.folder.name}/s")
+    @property
+    def way(self) -> Path:
+        return Path(self.folder.name) / "s"
+
+    def __enter__(self) -> Self:
+        self.listener.bind(str(self.way))
         self.listener.listen()
         threading.Thread(target=self.accept, daemon=True).start()
-        return Path(self.folder.name) / "s"
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.listener.shutdown(socket.SHUT_RDWR)
@@ -313,6 +325,8 @@ class Stalling:
                 count -= len(data)
             if count:  # one side has ended
                 sink.shutdown(socket.SHUT_RDWR)
+            else:
+                self.stalled.append(self.after)
 
 
 def in_threads(count: int, call: Callable[[], Any]) -> list[Future[Any]]:
@@ -323,13 +337,12 @@ def in_threads(count: int, call: Callable[[], Any]) -> list[Future[Any]]:
 
 
 def test_nor_those_who_stall_in_the_middle_of_a_message(path: Path, start: Callable[..., Service]) -> None:
-    custodian = Echo()
+    custodian, stalled = Echo(), list[Future[Any]]()
     service = start(custodian)
     with Stalling(path, after=60_000) as slow:
-        stalled = in_threads(Limits.connections, lambda: Connection(slow).answer(bytes(1 << 20)))
-        until = time.monotonic() + 60
-        while len(service._gate._links) < Limits.connections and time.monotonic() < until:
-            time.sleep(0.01)
+        for count in range(1, Limits.connections + 1):
+            stalled += in_threads(1, lambda: Connection(slow.way).answer(bytes(1 << 20)))
+            until(lambda: len(slow.stalled) >= count)  # noqa: B023 - called at once
         for i in range(5):
             assert Connection(path).answer(b"%d" % i) == wire.MAGIC + b"%d" % i
         service.stop(0)
@@ -344,7 +357,7 @@ def test_a_connection_may_not_be_silent_for_ever(path: Path, start: Callable[...
         pass
     connection.close()
     with Stalling(path, after=60_000) as slow:
-        assert code_of(lambda: Connection(slow).answer(bytes(1 << 20))) == "E_CUSTODIAN_GONE"
+        assert code_of(lambda: Connection(slow.way).answer(bytes(1 << 20))) == "E_CUSTODIAN_GONE"
 
 
 def test_but_an_answer_may_take_its_time(path: Path, start: Callable[..., Service]) -> None:
@@ -478,13 +491,6 @@ def serving(path: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_a_killed_custodian_is_gone_and_comes_back(path: Path) -> None:

@@ -4,8 +4,8 @@ gRPC for Python does not tell who is at the other end of a socket. The gate acce
 the user of each (SO_PEERCRED), closes those of other users and passes the bytes of the rest on to a second socket, which
 lies in a folder that only the custodian's own user can enter. It understands nothing of what it passes on.
 
-At most ``Limits.connections`` are open. One more takes the place of the one that has been silent longest; one on which
-an answer is being made is never given away, however long that takes.
+At most ``Limits.connections`` are open. One more takes the place of one that has asked nothing yet, the one that has been
+silent longest; one on which an answer is being made is never given away, however long that takes.
 """
 
 from __future__ import annotations
@@ -129,8 +129,13 @@ class Gate:
             return True
         silent = [name for name, link in self._links.items() if not link.answering]
         if silent:
-            self._drop(min(silent, key=lambda name: self._links[name].active))
+            self._drop(min(silent, key=self._claim))
         return bool(silent)
+
+    def _claim(self, name: str) -> tuple[bool, float]:
+        """The smaller, the less would be lost: who has asked may still have to be sent the answer."""
+        link = self._links[name]
+        return link.asked, link.active
 
     def _drop(self, name: str) -> None:
         task = self._links.pop(name).task

@@ -105,7 +105,7 @@ class Big:
 
     def __init__(self) -> None:
         values = np.arange(5_000_000, dtype=np.int64) * 1_000_003
-        reply = wire.encode_reply(wire.Reply("ab", "cd", 0, 0, "north", values))
+        reply = wire.encode_reply(wire.Reply("ab", "cd", 0, 0, "north", values=values, salt="00" * 32))
         receipt = sign_receipt(KEYS["north"], "north", hashlib.sha256(reply).hexdigest(), "00" * 32)
         self.message = wire.encode_answer(reply, receipt)
 
