@@ -511,6 +511,38 @@ def test_the_norm_of_rows_together_is_exact_or_infinite(query: LocalTraining, se
     assert torch.isinf(together.squares(vast)).all()
 
 
+def test_rounding_hands_on_what_it_leaves_to_the_persons_next_row(query: LocalTraining) -> None:
+    """A person's cells add up to what they should, to half a unit, though every row's part is below one."""
+    owners = torch.tensor([0] * 8 + [1] * 3 + [2])
+    codes = torch.tensor(table(query, 12, 1, 1).values, dtype=torch.long)
+    numbers = torch.tensor(np.random.default_rng(1).uniform(-0.49, 0.49, (12, query.model.cells)))
+    integers = local_training._Together(query.model, codes, owners).rounded(numbers)
+    assert torch.equal(integers, integers.round())
+    assert integers[:8].any()
+    for person in range(3):
+        mine = owners == person
+        assert (integers[mine].sum(0) - numbers[mine].sum(0)).abs().max() <= 0.5 + 1e-12
+
+
+def test_equal_persons_rows_without_a_finite_gradient_weigh_as_zero(query: LocalTraining) -> None:
+    """And poison nobody: not the person's other rows, and not another person's."""
+    asked, model = equal_persons(), query.model
+    weights = torch.zeros(model.cells, model.cells)
+    first, last = model.starts[ORDER[0]], model.starts[ORDER[2]]
+    weights[last : last + 2, first + 1] = math.inf
+    parameters = model.pack(weights, torch.zeros(model.cells)).double()
+    codes = table(asked, 60, 15, 1)
+    poisoned = codes.values[:, ORDER[0]] == 1
+    hit = np.isin(codes.persons, codes.persons[poisoned])
+    assert 0 < hit.sum() < 60
+    whole = summed_persons(asked, codes, parameters, 800)
+    healthy = replace(codes, values=codes.values[~hit], persons=codes.persons[~hit])
+    ill = replace(codes, values=codes.values[hit], persons=codes.persons[hit])
+    parts = [summed_persons(asked, c, parameters, 800) for c in (healthy, ill)]
+    np.testing.assert_array_equal(whole, parts[0] + parts[1])
+    assert parts[0].any() and parts[1].any()
+
+
 def test_an_average_that_stays_too_long_counts_as_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever rounding does: what is checked is what is added up."""
     asked, away = equal_persons(), lambda self, numbers: numbers.sign() * (numbers.abs().ceil() + 50)
