@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cohortium import consent
+from cohortium import consent, failpoints
 from cohortium.errors import StudyError
 from cohortium.files import write_whole
 from cohortium.plan import plan
@@ -35,7 +35,8 @@ class Agreements(Mapping[str, Study]):
         return self._loaded[digest]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(p.name for p in self._folder.glob("*") if (p / STUDY).is_file()))
+        """Names with a dot are of studies that were being written when the process ended."""
+        return iter(sorted(p.name for p in self._folder.glob("[!.]*") if (p / STUDY).is_file()))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
@@ -69,6 +70,7 @@ class Agreements(Mapping[str, Study]):
         try:
             write_whole(partial / STUDY, dumps_study(study).encode())
             write_whole(partial / SCHEMA, dumps_schema(study.schema).encode())
+            failpoints.passed("study written aside")
             partial.rename(self._folder / study.digest)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -86,6 +88,7 @@ def agree(study: Study, identity: Identity, policy: Policy, ledger: Ledger, agre
     plan(study)
     _check_serial(study, ledger)
     agreements.keep(study)
+    failpoints.passed("study kept")
     ledger.record(Consent(study.digest, study.name, study.serial))
     return consent.sign(study, identity.name, identity.key)
 

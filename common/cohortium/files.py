@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
+
+from cohortium import failpoints
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -16,11 +19,23 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(mode)
+        failpoints.passed("file written aside")
         Path(name).replace(path)
         _make_durable(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """As ``write_whole``, where there is no file yet; FileExistsError, and nothing is touched, where there is one."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        write_whole(aside / path.name, content)
+        path.hardlink_to(aside / path.name)
+        _make_durable(path.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _make_durable(folder: Path) -> None:

@@ -108,6 +108,7 @@ class FolderJournal:
         chosen = new_seed() if seed is None else seed
         document = {"format": FORMAT, "run": run, "study": study.digest, "seed": chosen, "settings": dict(settings)}
         write_whole(folder / "run.json", canonical_json(document))  # last: a folder without it is no run
+        failpoints.passed("run begun")
         return cls(folder)
 
     def close(self) -> None:

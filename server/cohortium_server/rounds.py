@@ -104,6 +104,7 @@ def _ask(this: Round, consents: Signatures, transport: Transport, journal: Journ
     heard = add_up(this, asked, transport.exchange(wire.encode_request(asked), timeout))
     failpoints.passed("round added up")
     seen.remember(this.study, heard.receipts)
+    failpoints.passed("receipts kept")
     journal.remember(heard)
     return heard
 

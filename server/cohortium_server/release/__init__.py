@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cohortium import failpoints
 from cohortium.canonical import canonical_json
 from cohortium.conditions import Where, allowed_cells
 from cohortium.encoding import decode
@@ -111,7 +112,10 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
         (folder / "report.html").write_text(_report(outcome, synthetic, verdict), encoding="utf-8")
         for path in folder.iterdir():
             path.chmod(0o644)  # a release is for everybody
+        failpoints.passed("release written")
         write_manifest(folder, _statement(outcome, rows, verdict), load_or_create_key(home() / "coordinator.key"))
+        failpoints.passed("manifest signed")
+    failpoints.passed("release published")
     return out
 
 
@@ -130,13 +134,16 @@ def _new_folder(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     folder.chmod(0o755)
+    old = folder.with_name(folder.name + ".old")
     try:
         yield folder
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(old)  # at once: half a release could be neither used nor replaced
+        failpoints.passed("older release aside")
         folder.rename(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_model(folder: Path, outcome: Outcome) -> None:
