@@ -97,6 +97,18 @@ def noise_multiplier(multiplier: float, sensitivity: float, scales: Scales) -> f
     return multiplier * math.sqrt(1 - ROUNDING_VARIANCE / smallest**2)
 
 
+def sum_error(sigma: float, institutions: int) -> float:
+    """How far, as a factor less 1, chances of the sum of discrete Gaussians are from the discrete Gaussian of their variance.
+
+    sigma: scale of each, in grid units, above 0. Infinite where the bound says nothing (privacy/guarantee.py, step 2).
+    """
+    if institutions == 1:
+        return 0.0
+    q = math.exp(-((math.pi * sigma) ** 2))
+    t = -2 * q / math.expm1(-((math.pi * sigma) ** 2))
+    return math.expm1(2 * (institutions - 1) * math.atanh(t)) if t < 1 else math.inf
+
+
 def discrete_gaussian(sigma: float, count: int, coins: Coins) -> IntArray:
     """(count,) int64 independent draws of the discrete Gaussian of scale ``sigma``, in grid units."""
     table = _table(float(sigma))

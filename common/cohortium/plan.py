@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from cohortium.errors import StudyError
-from cohortium.noise import LARGEST, SLACK
+from cohortium.masking.ring import Ring, ring_for
+from cohortium.noise import LARGEST, SLACK, SMALLEST, sum_error
 from cohortium.privacy.accounting import RESERVE, Cost, Events, calibrate, cost, gaussian_epsilon, merged, repeated
 from cohortium.queries import Query
 from cohortium.queries.local_training import LocalTraining
@@ -23,22 +24,40 @@ from cohortium.study import Autoregressive, Study, Sweep
 
 TARGET_WEIGHT = 0.5  # precision of a table of three columns, one of them a target, against a pair's
 MAX_CROSSED_CELLS = 64  # targets with more cells are not crossed with every pair
+MOST_PERSONS = 100_000_000  # that a study without a declared population may have
 COLUMNS_SHARE = 0.05  # part of the budget that the autoregressive generator's first round takes
 
 
 @dataclass(frozen=True)
 class Phase:
-    """``rounds`` rounds of one query, each answered with noise of ``multiplier`` times its sensitivity."""
+    """``rounds`` rounds of one query, each answered with noise of ``multiplier`` times its sensitivity.
+
+    honest: how many such noises are in whatever the coordinator sees: one in a message, H in a masked sum.
+    """
 
     name: str
     query: Query
     rounds: int
     multiplier: float
+    honest: int = 1
+
+    @property
+    def answer_events(self) -> Events:
+        """What one institution's answer in a round costs.
+
+        The sum of H noises of variance s² is, but for ``noise.sum_error``, one of variance H s² (privacy/guarantee.py).
+        """
+        return self.query.events(math.sqrt(self.honest) * self.multiplier)
+
+    @property
+    def bare_events(self) -> Events:
+        """The same towards somebody who knows what all the others sent, and so sees the answer under its own noise only."""
+        return self.query.events(self.multiplier)
 
     @property
     def events(self) -> Events:
         """What one institution's answers in this phase cost."""
-        return repeated(self.query.events(self.multiplier), self.rounds)
+        return repeated(self.answer_events, self.rounds)
 
 
 @dataclass(frozen=True)
@@ -81,7 +100,7 @@ def _check_sampler(study: Study, phases: tuple[Phase, ...]) -> None:
             "the noise is wider than the sampler's table",
             "Declare fewer rows per person or fewer columns, or a larger epsilon.",
         )
-    draws = study.privacy.institutions_per_person * sum(rounds * count for rounds, count, _ in drawn)
+    draws = _relied_on(study) * sum(rounds * count for rounds, count, _ in drawn)
     if draws * SLACK * (1 + math.exp(study.privacy.epsilon)) > RESERVE * study.privacy.delta:
         raise StudyError(
             "E_PLAN_PRIVACY",
@@ -89,6 +108,30 @@ def _check_sampler(study: Study, phases: tuple[Phase, ...]) -> None:
             "it is too large for the precision of the noise",
             "Lower epsilon, or raise delta.",
         )
+
+
+def _relied_on(study: Study) -> int:
+    """How many institutions' noises a claim rests on; of a masked sum all, and one more for ``noise.sum_error``."""
+    if study.privacy.trust == "local":
+        return study.privacy.institutions_per_person
+    if sum_error(SMALLEST, study.honest) > SLACK / 2:
+        raise StudyError("E_PLAN_LIMIT", "institution", "there are too many for one masked sum", "Let fewer take part.")
+    return len(study.institutions) + 1
+
+
+def ring(study: Study, phase: Phase) -> Ring:
+    """The ring in which a phase's masked answers are added; it follows from the study alone.
+
+    Where the study names no ``population`` there may be ``MOST_PERSONS``. More would garble a cell, and tell nothing.
+    """
+    query = phase.query
+    if not isinstance(query, Marginals):
+        raise StudyError("E_PLAN_INVALID", phase.name, "its answers cannot be masked", "Choose another trust mode.")
+    persons = study.privacy.population or MOST_PERSONS
+    held_by = study.privacy.institutions_per_person
+    _, widest = query.draws(phase.multiplier)
+    largest = persons * held_by * study.privacy.rows_per_person * query.grid
+    return ring_for(largest, math.sqrt(len(study.institutions)) * widest)
 
 
 def _phases(study: Study) -> tuple[Phase, ...]:
@@ -99,37 +142,48 @@ def _phases(study: Study) -> tuple[Phase, ...]:
             return _training_phases(study, chosen)
 
 
+def met(study: Study, events: Events) -> Events:
+    """What a person in g institutions meets of ``events`` of one institution.
+
+    Messages have noises independent of one another and compose. A masked sum has one noise, which g institutions move at
+    once, by g times as much at the most.
+    """
+    held_by = study.privacy.institutions_per_person
+    if study.privacy.trust == "local":
+        return repeated(events, held_by)
+    return tuple(replace(e, noise_multiplier=e.noise_multiplier / held_by) for e in events)
+
+
 def _over_institutions(study: Study, phases: tuple[Phase, ...]) -> Events:
-    """All events a person meets: g institutions answer about them, with noises independent of one another."""
-    return merged(e for p in phases for e in repeated(p.events, study.privacy.institutions_per_person))
+    """All events a person meets."""
+    return merged(e for p in phases for e in met(study, p.events))
 
 
 def calibrated(study: Study, before: tuple[Phase, ...], events_at: Callable[[float], Events]) -> float:
     """The least multiplier of one more phase, given the phases ``before`` it."""
 
     def all_events(multiplier: float) -> Events:
-        mine = repeated(events_at(multiplier), study.privacy.institutions_per_person)
-        return merged((*_over_institutions(study, before), *mine))
+        return merged((*_over_institutions(study, before), *met(study, events_at(multiplier))))
 
     return calibrate(all_events, study.privacy.epsilon, study.privacy.delta)
 
 
 def _continuous_multiplier(study: Study) -> float:
-    """The multiplier if noise were continuous and the study one query: good enough to choose a grid by."""
+    """Each institution's multiplier if noise were continuous and the study one query: good enough to choose a grid by."""
+    held_by = study.privacy.institutions_per_person
+    moved = math.sqrt(held_by) if study.privacy.trust == "local" else held_by
     low, high = 1e-3, 1e4
     while high / low > 1.01:
         middle = math.sqrt(low * high)
-        within = (
-            gaussian_epsilon(math.sqrt(study.privacy.institutions_per_person) / middle, study.privacy.delta)
-            <= study.privacy.epsilon
-        )
+        within = gaussian_epsilon(moved / middle, study.privacy.delta) <= study.privacy.epsilon
         low, high = (low, middle) if within else (middle, high)
-    return high
+    return high / math.sqrt(study.honest)
 
 
 def _sole_phase(study: Study, name: str, query: Marginals) -> Phase:
-    query = fitted_to_grid(query, _continuous_multiplier(study))
-    return Phase(name, query, 1, calibrated(study, (), query.events))
+    query, honest = fitted_to_grid(query, _continuous_multiplier(study)), study.honest
+    whole = calibrated(study, (), query.events)  # of all the noise that H institutions share
+    return Phase(name, query, 1, whole / math.sqrt(honest), honest)
 
 
 def pair_query(study: Study) -> Marginals:

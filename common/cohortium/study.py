@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.canonical import digest
 from cohortium.errors import StudyError
+from cohortium.masking.cohort import Cohort
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
 from cohortium.schema import Schema, first_problem, load_schema, read_toml, to_document
 
@@ -30,7 +31,10 @@ MAX_ROWS = 50_000_000
 class Privacy:
     """What is promised, per person over the whole study; neighbours differ by adding or removing one person.
 
-    trust: ``local``: every message is private by itself, also towards the coordinator.
+    trust: ``local``: every message is private by itself, also towards the coordinator. ``secure-sum``: institutions add
+    shares of the noise and mask what they send; the coordinator sees the sum alone.
+    dropouts: D; under secure-sum so many institutions may be missing when a sum is opened. 0: all or nothing.
+    colluders: T; under secure-sum the promise holds even if so many tell the coordinator all they know.
     rows_per_person: m; further rows of a person are left out at random, inside the institution.
     equal_weight: which weigh the same, the ``rows`` that are used, or the ``persons``: all rows of a person are used
     then and weigh as much as one row together (persons.py), and rows_per_person stays 1.
@@ -41,7 +45,9 @@ class Privacy:
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     epsilon: Annotated[float, Strict(), Field(ge=MIN_EPSILON, le=MAX_EPSILON)]
     delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)]
-    trust: Literal["local"] = "local"
+    trust: Literal["local", "secure-sum"] = "local"
+    dropouts: Annotated[int, Strict(), Field(ge=0, le=1_000)] = 0
+    colluders: Annotated[int, Strict(), Field(ge=0, le=1_000)] = 0
     rows_per_person: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 1
     equal_weight: Literal["rows", "persons"] = "rows"
     institutions_per_person: Annotated[int, Strict(), Field(ge=1, le=1_000)] = 1
@@ -150,10 +156,40 @@ class Study:
             )
         for target in self.generator.targets:
             self.schema.index(target)
+        self._check_trust()
+
+    def _check_trust(self) -> None:
+        if self.privacy.trust == "secure-sum":
+            self.cohort.check_numbers()
+            if isinstance(self.generator, Autoregressive):
+                raise StudyError(
+                    "E_PLAN_INVALID",
+                    "privacy.trust",
+                    "what institutions train by themselves is noised in every step and cannot share its noise",
+                    'Choose trust = "local", or another generator.',
+                )
+        elif self.privacy.dropouts or self.privacy.colluders:
+            raise StudyError(
+                "E_PLAN_INVALID",
+                "privacy.dropouts",
+                "dropouts and colluders belong to masked sums",
+                'Remove them, or choose trust = "secure-sum".',
+            )
 
     @property
     def institution_names(self) -> tuple[str, ...]:
         return tuple(i.name for i in self.institutions)
+
+    @property
+    def cohort(self) -> Cohort:
+        """Who adds up together."""
+        keys = {i.name: i.key for i in self.institutions}
+        return Cohort(keys, self.privacy.dropouts, self.privacy.colluders)
+
+    @property
+    def honest(self) -> int:
+        """How many noises are in whatever the coordinator sees: one in a message, H in a masked sum."""
+        return self.cohort.honest if self.privacy.trust == "secure-sum" else 1
 
     @property
     def target_indices(self) -> tuple[int, ...]:

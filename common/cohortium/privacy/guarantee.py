@@ -42,8 +42,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cohortium.noise import SLACK, SMALLEST
-from cohortium.plan import Phase, Plan
+from cohortium.noise import SLACK, SMALLEST, sum_error
+from cohortium.plan import Phase, Plan, met
 from cohortium.privacy.accounting import (
     FALSE_POSITIVES,
     RESERVE,
@@ -116,8 +116,10 @@ def guarantees(study: Study, agreed: Plan) -> tuple[Guarantee, ...]:
     """What the study promises towards each adversary, in the order of ``ADVERSARIES``."""
     match study.privacy.trust:
         case "local":
-            met = _local(study, agreed)
-    return tuple(_guarantee(adversary, met[adversary], study.privacy.delta) for adversary in ADVERSARIES)
+            events = _local(study, agreed)
+        case "secure-sum":
+            events = _secure_sum(study, agreed)
+    return tuple(_guarantee(adversary, events[adversary], study.privacy.delta) for adversary in ADVERSARIES)
 
 
 def _guarantee(adversary: Adversary, events: Events, delta: float) -> Guarantee:
@@ -142,6 +144,19 @@ def _local(study: Study, agreed: Plan) -> dict[Adversary, Events]:
     """The events a person's rows meet before each adversary in trust mode ``local``."""
     messages = merged(e for p in agreed.phases for e in repeated(p.events, study.privacy.institutions_per_person))
     return {a: _public_events(study, agreed, messages) if a is PUBLIC else messages for a in ADVERSARIES}
+
+
+def _secure_sum(study: Study, agreed: Plan) -> dict[Adversary, Events]:
+    """The events before each adversary in trust mode ``secure-sum``.
+
+    The coordinator, alone or with T institutions, sees sums in which at least H = K - D - T noises are that it does not
+    know; more are never counted on, for the public neither. With all others it sees every message under its own noise,
+    and the g institutions' compose.
+    """
+    held_by = study.privacy.institutions_per_person
+    sums = merged(e for p in agreed.phases for e in met(study, p.events))
+    bare = merged(e for p in agreed.phases for e in repeated(p.bare_events, p.rounds * held_by))
+    return {a: bare if a is WITH_ALL_OTHERS else sums for a in ADVERSARIES}
 
 
 def _public_events(study: Study, agreed: Plan, messages: Events) -> Events:
@@ -170,15 +185,3 @@ def _covered(study: Study, agreed: Plan, epsilon: float) -> bool:
         draws += phase.rounds * count * relied_on
     fits = draws * SLACK * (1 + math.exp(epsilon)) <= RESERVE * study.privacy.delta
     return fits and sum_error(SMALLEST, institutions) <= SLACK / 2
-
-
-def sum_error(sigma: float, institutions: int) -> float:
-    """How far, as a factor less 1, chances of the sum of discrete Gaussians are from the discrete Gaussian of their variance.
-
-    sigma: scale of each, in grid units, above 0. Infinite where the bound says nothing (step 2 above).
-    """
-    if institutions == 1:
-        return 0.0
-    q = math.exp(-((math.pi * sigma) ** 2))
-    t = -2 * q / math.expm1(-((math.pi * sigma) ** 2))
-    return math.expm1(2 * (institutions - 1) * math.atanh(t)) if t < 1 else math.inf
