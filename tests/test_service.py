@@ -28,6 +28,7 @@ from cohortium_client.service import Answering, Connection, Service, serve
 from cohortium_simulation import engine
 
 CANARY = "SECRET-CANARY-1234"
+SIZES = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 METHOD = "/cohortium.custodian.v1.Custodian/Answer"
 FAILED = wire.encode_refusal(wire.Refusal("", "E_CUSTODIAN"))
 RELAY, STRANGER = 12345, 54321
@@ -217,13 +218,13 @@ def test_that_of_another_program_is_not(path: Path) -> None:
 
 
 def in_the_way(path: Path) -> dict[str, Callable[[], Any]]:
-    private = path.with_name(f".{path.name}.d")
+    private, elsewhere = path.with_name(f".{path.name}.d"), path.with_name("elsewhere")
     return {
         "a file": lambda: path.write_text("thesis"),
         "a dangling link": lambda: path.symlink_to("nowhere"),
         "a folder": path.mkdir,
         "a private folder open to others": lambda: private.mkdir() or private.chmod(0o755),
-        "a private folder elsewhere": lambda: private.symlink_to(tempfile.gettempdir()),
+        "a private folder elsewhere": lambda: elsewhere.mkdir(0o700) or private.symlink_to(elsewhere),
     }
 
 
@@ -350,6 +351,25 @@ def test_nor_those_who_stall_in_the_middle_of_a_message(path: Path, start: Calla
     assert len(custodian.heard) == 5
 
 
+def test_nor_one_who_stalls_many_times_over(path: Path, start: Callable[..., Service]) -> None:
+    custodian, never = Echo(), threading.Event()
+    start(custodian)
+
+    def nothing() -> Iterator[bytes]:
+        never.wait(60)
+        yield from ()
+
+    with grpc.insecure_channel(f"unix:{path}", SIZES) as channel:
+        calls = [channel.stream_unary(METHOD).future(nothing()) for _ in range(3 * Limits.connections)]
+        until(lambda: Connection(path).answer(b"x") == wire.MAGIC + b"x")
+        time.sleep(0.2)  # give every call the time to take a worker, if it could
+        for i in range(5):
+            assert Connection(path).answer(b"%d" % i) == wire.MAGIC + b"%d" % i
+        for call in calls:
+            call.cancel()
+        never.set()
+
+
 def test_a_connection_may_not_be_silent_for_ever(path: Path, start: Callable[..., Service]) -> None:
     start(Echo(), limits=Limits(patience=0.2))
     (connection,) = silent(path, 1)
@@ -378,9 +398,6 @@ def test_no_more_than_its_workers_ask_at_once(path: Path, start: Callable[..., S
     assert gone(path)
     custodian.go.set()
     assert [caller.result(60) for caller in callers] == 2 * [wire.MAGIC + b"x"]
-
-
-SIZES = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
 def raw(path: Path, message: bytes, method: str = METHOD) -> grpc.RpcError:
