@@ -9,8 +9,10 @@ institution that has answered sends the same bytes and charges nothing. All of i
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,14 +23,15 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium import failpoints
-from cohortium.canonical import canonical_json
+from cohortium.canonical import canonical_json, digest
 from cohortium.consent import Signatures, read_signatures, write_signature
-from cohortium.errors import FederationError
+from cohortium.errors import CohortiumError, FederationError
 from cohortium.files import write_whole
 from cohortium.receipt import Receipt
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 
 FORMAT = "cohortium-run-1"
+_DOCUMENT: dict[str, type] = {"format": str, "run": str, "study": str, "seed": int, "settings": dict}
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class FolderJournal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         document = self._document()
-        self.run, self.seed, self.settings = str(document["run"]), int(document["seed"]), document["settings"]
+        self.run, self.seed, self.settings = document["run"], document["seed"], document["settings"]
         self.study = self._study(document["study"])
         self.consents: Signatures = read_signatures(folder / "study.toml", self.study)
         self._lock = self._locked()
@@ -115,18 +118,24 @@ class FolderJournal:
         os.close(self._lock)
 
     def _document(self) -> dict[str, Any]:
+        document: Any = None
         try:
             document = json.loads((self.folder / "run.json").read_bytes())
         except OSError:
             raise _no_run(self.folder, "there is no run in it", "Name the folder that the run printed.") from None
-        except ValueError:
-            document = {}
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
+        except (ValueError, RecursionError):
+            pass
+        if not isinstance(document, dict) or {k: type(v) for k, v in document.items()} != _DOCUMENT:
             raise _no_run(self.folder, "its run.json is not what was written", "Begin a new run.")
+        if document["format"] != FORMAT or not re.fullmatch("[0-9a-f]{32}", document["run"]):
+            raise _no_run(self.folder, "its run.json is not of this version", "Begin a new run.")
         return document
 
     def _study(self, digest: str) -> Study:
-        study = load_study(self.folder / "study.toml")
+        try:
+            study = load_study(self.folder / "study.toml")
+        except CohortiumError as error:
+            raise _no_run(self.folder, f"its study cannot be read ({error.code})", "Put the study back.") from None
         if study.digest != digest:
             raise _no_run(self.folder, "its study is not the one it was begun with", "Put the study back.")
         return study
@@ -150,16 +159,26 @@ class FolderJournal:
             with safe_open(str(path), "np") as file:
                 told = json.loads(file.metadata()["heard"])
                 receipts = tuple(Receipt(**r) for r in told["receipts"])
-                return Heard(round_number, int(told["attempt"]), file.get_tensor("sum"), receipts)
-        except (SafetensorError, ValueError, KeyError, TypeError):
-            raise _no_run(self.folder, f"{path.name} is not what was written", "Begin a new run.") from None
+                heard = Heard(round_number, int(told["attempt"]), file.get_tensor("sum"), receipts)
+            if told["digest"] == self._digest(heard):
+                return heard
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+            pass
+        raise _no_run(self.folder, f"{path.name} is not what was written", "Begin a new run.")
 
     def remember(self, heard: Heard) -> None:
         from safetensors.numpy import save
 
-        told = {"attempt": heard.attempt, "receipts": [asdict(r) for r in heard.receipts]}
+        receipts = [asdict(r) for r in heard.receipts]
+        told = {"attempt": heard.attempt, "receipts": receipts, "digest": self._digest(heard)}
         write_whole(self._sum(heard.round), save({"sum": heard.values}, {"heard": json.dumps(told)}))
         failpoints.passed("checkpoint written")
+
+    def _digest(self, heard: Heard) -> str:
+        """Of everything in a checkpoint, so that one that was damaged or is another round's is found."""
+        values = hashlib.sha256(heard.values.tobytes()).hexdigest()
+        receipts = [asdict(r) for r in heard.receipts]
+        return digest([self.run, heard.round, heard.attempt, str(heard.values.dtype), values, receipts])
 
     def state(self, round_number: int) -> bytes | None:
         path = self._asked(round_number)
@@ -216,7 +235,7 @@ class Receipts:
             return None
         try:
             return Receipt(**json.loads(path.read_bytes()))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             raise FederationError(
                 "E_RUN", path.name, "this receipt is not what was written", "Remove the file; it is only a safeguard."
             ) from None
