@@ -11,8 +11,11 @@ coordinator are left.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
+import os
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -21,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from rich.table import Table
 
@@ -30,9 +34,13 @@ from cohortium.encoding import Codes
 from cohortium.noise import discrete_gaussian
 from cohortium.plan import plan
 from cohortium.queries.marginals import Marginals
+from cohortium.receipt import sign_receipt
 from cohortium.schema import schema_from_document
 from cohortium.study import Autoregressive, Institution, Privacy, Study
+from cohortium_client.custodian import Identity
+from cohortium_server.journal import BriefJournal
 from cohortium_simulation.engine import run_in_process
+from cohortium_simulation.experiment import sign_all
 
 ROOT = Path(__file__).resolve().parents[1]
 SIGMAS = (4, 64, 512, 4096)
@@ -121,14 +129,16 @@ def peak_growth(work: Callable[[], object]) -> int:
 class Trivial:
     """A custodian without data: it answers zeros, as fast as it can."""
 
-    name: str
+    identity: Identity
     widths: tuple[int, ...]
 
     def answer(self, data: bytes) -> bytes:
         request = wire.decode_request(data)
         values = np.zeros(self.widths[min(request.round, 1)], np.int64)
-        header = (request.study, request.run, request.round, request.attempt, self.name)
-        return wire.encode_reply(wire.Reply(*header, values))
+        header = (request.study, request.run, request.round, request.attempt, self.identity.name, "00" * 32)
+        reply = wire.encode_reply(wire.Reply(*header, values))
+        digest = hashlib.sha256(reply).hexdigest()
+        return wire.encode_answer(reply, sign_receipt(self.identity.key, self.identity.name, digest, digest))
 
 
 def engine(rounds: int) -> list[Figure]:
@@ -150,7 +160,9 @@ def empty_study(rounds: int) -> None:
         institutions=tuple(Institution(name=n) for n in names),
     )
     widths = tuple(phase.query.width for phase in plan(study).phases)
-    run_in_process(study, {n: Trivial(n, widths) for n in names}, seed=0)
+    identities = [Identity(n, Ed25519PrivateKey.generate()) for n in names]
+    signed, consents = sign_all(study, identities)
+    run_in_process(signed, consents, {i.name: Trivial(i, widths) for i in identities}, BriefJournal(0))
 
 
 def shown(figures: Sequence[Figure]) -> Table:
@@ -175,7 +187,9 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     chosen = options()
-    figures = [*noise(chosen.draws), *counts(chosen.rows), *engine(chosen.rounds)]
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["COHORTIUM_HOME"] = home  # receipts of made-up institutions are nobody's
+        figures = [*noise(chosen.draws), *counts(chosen.rows), *engine(chosen.rounds)]
     Console(width=140).print(shown(figures))
     told = {"draws": chosen.draws, "figures": [{**asdict(f), "reached": f.reached} for f in figures]}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)

@@ -34,9 +34,10 @@ from cohortium.plan import plan
 from cohortium.privacy.ledger import Ledger
 from cohortium.schema import Schema, schema_from_document
 from cohortium.study import Autoregressive, GeneratorPlan, Institution, Privacy, Study, Sweep
-from cohortium_client.custodian import Custodian, Population
 from cohortium_server.generators import generator_class
+from cohortium_server.journal import BriefJournal
 from cohortium_simulation.engine import run_in_process
+from cohortium_simulation.experiment import Simulated, sign_all
 
 ROOT = Path(__file__).resolve().parents[1]
 ADULT = ROOT.parent / "shared" / "data" / "adult16"
@@ -116,23 +117,26 @@ def synthesise(line: Line, data: Data, epsilon: float, seed: int) -> tuple[npt.N
         generator=line.generator,
         institutions=tuple(Institution(name=n) for n in names),
     )
-    plan(study)  # remembered, so that it is not timed; nor is importing the generator
-    generator_class(study.generator.kind)
+    generator_class(study.generator.kind)  # imported, so that it is not timed
     dealt = np.random.default_rng(seed).permutation(len(data.train))
     with tempfile.TemporaryDirectory() as folder:
-        custodians = {
-            name: custodian(name, study, data.codes[dealt[k :: len(names)]], Path(folder))
-            for k, name in enumerate(names)
-        }
+        os.environ["COHORTIUM_HOME"] = folder  # receipts of made-up institutions are nobody's
+        enlisted = [Simulated(name, Ledger(Path(folder) / f"{name}.sqlite"), name) for name in names]
+        signed, consents = sign_all(study, [one.identity for one in enlisted])
+        plan(signed)  # remembered, so that it is not timed either
+        custodians = {}
+        for k, one in enumerate(enlisted):
+            one.agree(signed)
+            custodians[one.name] = one.custodian(signed, codes(signed, data.codes[dealt[k :: len(names)]]))
         start = time.perf_counter()
-        generator = run_in_process(study, custodians, seed).generator
+        generator = run_in_process(signed, consents, custodians, BriefJournal(seed)).generator
         synthetic = generator.sample(generator.rows, np.random.default_rng(seed), {})
         return synthetic, time.perf_counter() - start
 
 
-def custodian(name: str, study: Study, values: npt.NDArray[np.int16], folder: Path) -> Custodian:
-    codes = Codes(values, np.arange(len(values)), study.schema.sizes)
-    return Custodian(name, study, codes, Ledger(folder / f"{name}.sqlite"), Population(name))
+def codes(study: Study, values: npt.NDArray[np.int16]) -> Codes:
+    """A table in which every row is a person's own."""
+    return Codes(values, np.arange(len(values)), study.schema.sizes)
 
 
 def table(results: dict[str, list[Figures]], lines: Sequence[Line], title: str) -> Table:
