@@ -15,13 +15,14 @@ import os
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from threading import Semaphore, Thread
 from typing import Any
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read when Flower is imported
@@ -115,13 +116,14 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         self._app, self._fault = app, fault
         self._names = dict(enumerate(nodes, start=COORDINATOR + 1))
         self._contexts = {number: _context(number, nodes[name]) for number, name in self._names.items()}
-        self._pool = ThreadPoolExecutor(min(len(nodes), os.cpu_count() or 1) or 1, "node")
+        self._turns = Semaphore(os.cpu_count() or 1)
         self._pending: dict[str, Future[list[Message]]] = {}
         self._run: Any = None
 
     def close(self) -> None:
         """Start no more; whatever still runs is not waited for, and nobody hears of it."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for answer in self._pending.values():
+            answer.cancel()
 
     def set_run(self, run: Any) -> None:
         self._run = run
@@ -149,8 +151,19 @@ class InProcessGrid(Grid):  # type: ignore[misc]
 
     def _push(self, message: Message) -> str:
         number: str = message.metadata.message_id
-        self._pending[number] = self._pool.submit(self._turn, _sent(message))
+        self._pending[number] = answer = Future()
+        Thread(target=self._take, args=(_sent(message), answer), name="node", daemon=True).start()
         return number
+
+    def _take(self, request: Message, answer: Future[list[Message]]) -> None:
+        """In a daemon's thread: at the end of the process a pool would wait for an answer that is late by hours."""
+        with self._turns:
+            if not answer.set_running_or_notify_cancel():
+                return
+            try:
+                answer.set_result(self._turn(request))
+            except BaseException as error:  # noqa: BLE001 - raised again where the answer is read
+                answer.set_exception(error)
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         done = [i for i in message_ids if i in self._pending and self._pending[i].done()]
