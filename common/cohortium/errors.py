@@ -11,7 +11,8 @@ CohortiumError
 ├── ReleaseError      a release is refused, touched or not readable  exit 17
 ├── SecretError       a secret lies where it must not                exit 18
 ├── AccountingError   a guarantee could not be computed twice        exit 19
-└── PolicyError       an institution's own rules forbid it           exit 20
+├── PolicyError       an institution's own rules forbid it           exit 20
+└── AuditError        an audit contradicts a claim                   exit 21
 
 Every error says where, what, and the next step. None carries a data value: texts name columns, lines,
 bytes and limits, which are public or stay on the institution's own screen, and only ``code`` ever travels.
@@ -64,6 +65,7 @@ CODES: dict[str, str] = {
     "E_CONDITION": "a condition names no column or value of the schema, or an impossible one",
     "E_SECRET": "a secret was given in the clear or lies in a readable file",
     "E_ACCOUNTING": "the two accountants do not support the claim",
+    "E_AUDIT": "an audit found more than is claimed, or other noise",
     "E_FLOWER": "this version of Flower has other internals than the one this was built on",
     "E_GENERATOR": "no generator of this kind is installed",
 }
@@ -126,3 +128,7 @@ class AccountingError(CohortiumError):
 
 class PolicyError(CohortiumError):
     exit_code = 20
+
+
+class AuditError(CohortiumError):
+    exit_code = 21

@@ -1,0 +1,30 @@
+"""Two small studies whose promises an attack can come close to: counts, and training without sampling."""
+
+from __future__ import annotations
+
+from cohortium.schema import Continuous, Schema
+from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
+
+DELTA = 1e-6
+NAMES = ("north", "south", "west", "east")
+
+
+def _column(name: str, cells: int) -> Continuous:
+    return Continuous(name=name, lower=0, upper=cells - 1, bins=cells)
+
+
+def _study(name: str, generator: Sweep | Autoregressive, m: int, *columns: Continuous) -> Study:
+    return Study(
+        name=name,
+        schema=Schema(name=name, person="person", columns=columns),
+        privacy=Privacy(epsilon=4.0, delta=DELTA, rows_per_person=m),
+        generator=generator,
+        institutions=tuple(Institution(name=n) for n in NAMES),
+    )
+
+
+def builtin_studies() -> tuple[Study, Study]:
+    """Of counts almost all cells are some canary's own; a training's one column has a bias for every canary."""
+    counts = _study("counts", Sweep(components=10), 2, _column("cell", 4096), _column("b", 3), _column("c", 2))
+    training = Autoregressive(rounds=2, steps=4, sampling_rate=1.0, clip=0.25)
+    return counts, _study("training", training, 1, _column("cell", 256))

@@ -1,0 +1,110 @@
+"""Canaries: made-up persons who are there or not by a secret coin, and whose traces in an answer do not mix.
+
+Canary i has the code i mod size in every column (after a random renaming of each column's codes), so that by the
+Chinese remainder theorem no two of the first n canaries share a cell of a table whose sizes have a least common
+multiple of n or more. An attack reads these tables alone; how much of the promise that is, is ``Design.share``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium.encoding import Codes
+from cohortium_simulation.audit.detectors import BoolArray, expected_mu
+
+IntArray = npt.NDArray[np.int64]
+Table = tuple[int, ...]
+MOST_RUNS, FEW_RUNS = 24, 4  # few, where canaries will tell nothing anyway
+
+
+@dataclass(frozen=True)
+class Design:
+    """``each`` canaries in each of ``runs`` runs, told apart by ``tables``, which carry ``share`` of the information.
+
+    copies: how many may share their cells, because they are in different messages.
+    """
+
+    each: int
+    runs: int
+    tables: tuple[Table, ...]
+    share: float
+    copies: int = 1
+
+    @property
+    def canaries(self) -> int:
+        return self.each * self.runs
+
+
+def design(
+    sizes: Sequence[int], weights: dict[Table, float], mu: float, wanted: int, alpha: float, copies: int = 1
+) -> Design:
+    """The design that will show most of a mechanism of sensitivity over noise ``mu`` with about ``wanted`` canaries.
+
+    weights: what each table tells, relative to the others. copies: see ``Design``.
+    """
+    ladder = sorted({math.lcm(*(sizes[j] for j in t)) for t in weights} | {2**k for k in range(1, 16)})
+    fitting = [_design(sizes, weights, n, wanted, copies) for n in ladder if 2 <= n <= max(2, wanted)]
+    shown = {d: expected_mu(mu * math.sqrt(d.share), d.canaries, alpha) for d in fitting}
+    best = max(fitting, key=lambda d: (shown[d], d.share * d.canaries))
+    return best if shown[best] else replace(best, runs=min(best.runs, FEW_RUNS))
+
+
+def _design(sizes: Sequence[int], weights: dict[Table, float], n: int, wanted: int, copies: int) -> Design:
+    apart = tuple(t for t in weights if math.lcm(*(sizes[j] for j in t)) >= n)
+    share = math.fsum(weights[t] for t in apart) / math.fsum(weights.values())
+    return Design(n * copies, min(MOST_RUNS, math.ceil(wanted / (n * copies))), apart, share, copies)
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """One run's canaries.
+
+    rows: (canaries, columns) the codes of each. included: (canaries,) whose coin fell so. homes: (canaries, g) the
+    institutions, by number, that each is in if included. rows_each: how many rows, all the same, each has.
+    """
+
+    sizes: tuple[int, ...]
+    rows: IntArray
+    included: BoolArray
+    homes: IntArray
+    rows_each: int
+
+    def table(self, institution: int) -> Codes:
+        """The table of an institution."""
+        there = np.repeat(np.flatnonzero(self.included & (self.homes == institution).any(1)), self.rows_each)
+        return Codes(self.rows[there].astype(np.int16), there.astype(np.int64), self.sizes)
+
+    def counted(self, institution: int, table: Table, units: int) -> IntArray:
+        """(cells,) what an answer without noise must be, computed apart from the product: ``units`` for each."""
+        there = self.included & (self.homes == institution).any(1)
+        return units * np.bincount(self.cells(table)[there], minlength=math.prod(self.sizes[j] for j in table))
+
+    def cells(self, table: Table) -> IntArray:
+        """(canaries,) where each canary is in a table, the last column running fastest."""
+        shape = tuple(self.sizes[j] for j in table)
+        found: IntArray = np.ravel_multi_index(tuple(self.rows[:, j] for j in table), shape)
+        return found
+
+
+def draw(sizes: tuple[int, ...], chosen: Design, institutions: int, held_by: int, rows_each: int) -> Canaries:
+    """Fresh canaries, dealt round-robin to the institutions. Coins and renamings are the operating system's."""
+    rng = np.random.default_rng(np.frombuffer(os.urandom(32), np.uint32))  # which codes: no secret, and no noise
+    number = np.arange(chosen.each // chosen.copies)
+    rows = np.stack([rng.permutation(size)[number % size] for size in sizes], axis=1).astype(np.int64)
+    rows = np.repeat(rows, chosen.copies, axis=0)
+    first = np.arange(len(rows)) % institutions
+    homes = (first[:, None] + np.arange(held_by)) % institutions
+    included = np.unpackbits(np.frombuffer(os.urandom((len(rows) + 7) // 8), np.uint8))[: len(rows)].astype(bool)
+    return Canaries(sizes, rows, included, homes, rows_each)
+
+
+def nobody(sizes: tuple[int, ...]) -> Canaries:
+    """A run without anybody: what is answered then is noise alone."""
+    none = np.zeros((0, len(sizes)), np.int64)
+    return Canaries(sizes, none, np.zeros(0, bool), np.zeros((0, 1), np.int64), 1)

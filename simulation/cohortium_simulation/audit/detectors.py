@@ -1,0 +1,250 @@
+"""What can be told from outputs alone: statistical tests as pure functions of numbers, each with its source.
+
+A and B bound from below what the outputs give away about who was there; C and D look at the noise. Every function
+either returns a bound that is wrong with a chance of at most its ``alpha``, or the chance of something as extreme
+under a correct pipeline (a p-value).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from scipy.signal import fftconvolve
+from scipy.special import ndtr, ndtri
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+GUESSES = (50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)  # fixed before anything is seen
+THRESHOLDS = np.linspace(0.02, 0.98, 49)
+MOST_EPSILON = 60.0
+
+
+# A: how many of its surest guesses an attacker gets right, in one run
+
+
+def one_run_chance(canaries: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
+    """Upper bound on the chance of ``right`` or more right guesses of ``guesses`` under (epsilon, delta)-DP.
+
+    Steinke, Nasr, Jagielski 2023 (arXiv 2305.08846), Theorem 5.2, for guesses that name a side: the number of right
+    ones is dominated by Bin(guesses, e^epsilon / (1 + e^epsilon)) but for a term of 2 canaries delta. It needs no
+    assumption on the mechanism, only that inclusion bits are fair coins and guesses a function of the output.
+    """
+    sure = 1 / (1 + math.exp(-epsilon))
+    tail = float(stats.binom.sf(right - 1, guesses, sure))
+    below = stats.binom.pmf(np.arange(right - 1, -1, -1), guesses, sure)
+    slack = float(np.max(np.cumsum(below) / np.arange(1, right + 1))) if right else 0.0
+    return min(1.0, tail + 2 * canaries * delta * slack)
+
+
+def one_run_bound(scores: FloatArray, included: BoolArray, delta: float, alpha: float) -> float:
+    """Lower bound on epsilon at ``delta``: the best of ``GUESSES`` (half of them "in", half "out"), Bonferroni."""
+    order = np.argsort(-scores, kind="stable")
+    counts = [r for r in GUESSES if r <= len(scores)]
+    return max((_one_run(included[order], r, delta, alpha / len(counts)) for r in counts), default=0.0)
+
+
+def _one_run(ranked: BoolArray, guesses: int, delta: float, alpha: float) -> float:
+    half, canaries = guesses // 2, len(ranked)
+    right = int(ranked[:half].sum()) + int((~ranked[-half:]).sum())
+    if one_run_chance(canaries, guesses, right, 0.0, delta) >= alpha:
+        return 0.0
+    low, high = 0.0, MOST_EPSILON
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (middle, high) if one_run_chance(canaries, guesses, right, middle, delta) < alpha else (low, middle)
+    return low
+
+
+# B: how well one threshold tells who was there
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Of one threshold, confidence limits: at most ``false_positives``, and at least ``true_positives``."""
+
+    false_positives: float
+    true_positives: float
+
+    @property
+    def mu(self) -> float:
+        """The least sensitivity over noise of a Gaussian mechanism that would allow it; below 0 where it says nothing."""
+        return float(ndtri(self.true_positives) - ndtri(self.false_positives))
+
+
+def separation(scores: FloatArray, included: BoolArray, alpha: float) -> Separation:
+    """The attacker's best threshold, chosen on one half of the canaries and judged on the other.
+
+    Nasr et al. 2023 (arXiv 2302.07956): limits on both error rates, read on the trade-off curve of the mechanism that
+    is claimed (Dong, Roth, Su 2019, arXiv 1905.02383, for Gaussian ones). Limits are Clopper and Pearson's (1934), each
+    at alpha / 2. Assumes that canaries' scores are independent and alike, which their cells are made for.
+    """
+    half = len(scores) // 2
+    first, second = (scores[:half], included[:half]), (scores[half:], included[half:])
+    threshold = max(np.quantile(first[0], THRESHOLDS), key=lambda t: _separation(*first, t, alpha).mu)
+    return _separation(*second, threshold, alpha)
+
+
+def _separation(scores: FloatArray, included: BoolArray, threshold: float, alpha: float) -> Separation:
+    said = scores > threshold
+    false = upper_limit(int((said & ~included).sum()), int((~included).sum()), alpha / 2)
+    missed = upper_limit(int((~said & included).sum()), int(included.sum()), alpha / 2)
+    return Separation(false, 1 - missed)
+
+
+def upper_limit(hits: int, trials: int, alpha: float) -> float:
+    """Clopper and Pearson's upper limit on a rate; wrong with a chance of at most ``alpha``."""
+    return 1.0 if hits >= trials else float(stats.beta.isf(alpha, hits + 1, trials - hits))
+
+
+def expected_mu(mu: float, canaries: int, alpha: float) -> float:
+    """What ``separation`` will about show of a Gaussian mechanism of ``mu``: limits at the expected counts."""
+    tried = canaries // 4
+    if tried == 0:
+        return 0.0
+    wrong = upper_limit(round(tried * float(ndtr(-mu / 2))), tried, alpha / 2)
+    return max(0.0, -2 * float(ndtri(wrong)))
+
+
+@dataclass(frozen=True)
+class Shift:
+    """By how much canaries that are there score higher on average: confidence limits; infinite where there are few."""
+
+    low: float
+    high: float
+
+
+def shift_limits(scores: FloatArray, included: BoolArray, alpha: float) -> Shift:
+    """The difference of two means with its standard error and degrees of freedom (Welch 1947)."""
+    groups = (scores[included], scores[~included])
+    if min(map(len, groups)) < 2:
+        return Shift(-math.inf, math.inf)
+    errors = [float(g.var(ddof=1)) / len(g) for g in groups]
+    shift, total = float(groups[0].mean() - groups[1].mean()), sum(errors)
+    if total == 0:
+        return Shift(shift, shift)
+    freedom = total**2 / sum(e**2 / (len(g) - 1) for e, g in zip(errors, groups, strict=True))
+    error = math.sqrt(total) * float(stats.t.isf(alpha / 2, freedom))
+    return Shift(shift - error, shift + error)
+
+
+# C: the law of the noise
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Confidence limits on the noise's scale over the claimed one, each wrong with a chance of at most alpha."""
+
+    low: float
+    high: float
+
+
+def scale_limits(squares: float, freedom: int, alpha: float) -> Scale:
+    """From the sum of squares of ``freedom`` residuals over their claimed scale: chi-square limits.
+
+    Exact for Gaussian noise. Discrete Gaussians of scale 3 and more have the same variance and kurtosis to 1e-70
+    (Canonne, Kamath, Steinke 2020, arXiv 2004.00010, by Poisson summation).
+    """
+    high = math.sqrt(squares / stats.chi2.ppf(alpha, freedom))
+    return Scale(math.sqrt(squares / stats.chi2.isf(alpha, freedom)), high)
+
+
+def scale_chance(squares: float, freedom: int) -> float:
+    """The two-sided chance of a sum of squares as far from its ``freedom``, for one of many parts of an answer."""
+    return min(1.0, 2 * float(min(stats.chi2.cdf(squares, freedom), stats.chi2.sf(squares, freedom))))
+
+
+def chances(sigma: float) -> tuple[IntArray, FloatArray]:
+    """The discrete Gaussian of scale ``sigma``: its integers within 12 scales, and their chances."""
+    reach = math.ceil(12 * sigma)
+    integers = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (integers / sigma) ** 2)
+    return integers, weights / weights.sum()
+
+
+def shape_chance(noise: IntArray, sigma: float, bins: int = 40) -> float:
+    """Pearson's chi-square test of integers against the exact chances of the discrete Gaussian, in about equal bins."""
+    integers, chance = chances(sigma)
+    edges = np.unique(np.searchsorted(np.cumsum(chance), np.arange(1, bins) / bins))
+    expected = np.add.reduceat(chance, np.concatenate([[0], edges])) * len(noise)
+    place = np.searchsorted(integers[edges], noise, side="right")
+    return _pearson(np.bincount(place, minlength=len(expected)), expected)
+
+
+def residue_chance(noise: IntArray, sigma: float) -> float:
+    """The same test of the last digits, in which noise on a coarser grid, or rounded twice, shows.
+
+    Modulo the largest power of two that is at most sigma / 2: the classes are equally likely to 1e-33 then.
+    """
+    modulus = 2 ** min(4, max(0, math.floor(math.log2(sigma / 2))))
+    found = np.bincount(noise % modulus, minlength=modulus)
+    return _pearson(found, np.full(modulus, len(noise) / modulus))
+
+
+def _pearson(found: IntArray, expected: FloatArray) -> float:
+    if len(expected) < 2:
+        return 1.0
+    return float(stats.chi2.sf(((found - expected) ** 2 / expected).sum(), len(expected) - 1))
+
+
+def repeats_chance(noise: IntArray, sigma: float) -> float:
+    """The two-sided chance of so few or so many pairs of equal values; 1 where too few are expected to tell.
+
+    The number of pairs is a U-statistic; its variance follows from the exact chances (Hoeffding 1948), and with a
+    thousand pairs or more it is as good as Gaussian.
+    """
+    n, (_, chance) = len(noise), chances(sigma)
+    same, thrice = float((chance**2).sum()), float((chance**3).sum())
+    pairs = n * (n - 1) / 2
+    if pairs * same < 1000:
+        return 1.0
+    variance = pairs * same * (1 - same) + n * (n - 1) * (n - 2) * (thrice - same**2)
+    counts = np.unique(noise, return_counts=True)[1].astype(np.float64)
+    z = ((counts * (counts - 1) / 2).sum() - pairs * same) / math.sqrt(variance)
+    return 2 * float(stats.norm.sf(abs(z)))
+
+
+# D: whether noise was used before
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """The largest correlation of two noises, at any shift against each other, and the chance of one as large."""
+
+    correlation: float
+    chance: float
+
+
+def likeness(one: FloatArray, two: FloatArray) -> Likeness:
+    """Of two independent noises, at any circular shift; equal counters that started apart show at their distance.
+
+    one, two: (coordinates,) of mean 0 and the same scale. Under independence a correlation of n pairs is Gaussian
+    with variance 1 / n; Bonferroni over the n shifts.
+    """
+    return _largest(_correlations(one, two))
+
+
+def self_likeness(noise: FloatArray) -> Likeness:
+    """The same of a noise with itself, shifted: noise that repeats within one answer."""
+    return _largest(_correlations(noise, noise)[1 : len(noise) // 2 + 1])
+
+
+def _correlations(one: FloatArray, two: FloatArray) -> FloatArray:
+    """(coordinates,) the correlation at each circular shift."""
+    norm = math.sqrt(float(one @ one) * float(two @ two))
+    if norm == 0:  # no noise at all
+        return np.ones(len(one))
+    both = fftconvolve(np.concatenate([one, one]), two[::-1])[len(two) - 1 : 2 * len(two) - 1]
+    found: FloatArray = both / norm
+    return found
+
+
+def _largest(found: FloatArray) -> Likeness:
+    at = int(np.argmax(np.abs(found)))
+    shifts, count = len(found), len(found)
+    z = abs(float(found[at])) * math.sqrt(count)
+    return Likeness(float(found[at]), min(1.0, 2 * shifts * float(stats.norm.sf(z))))

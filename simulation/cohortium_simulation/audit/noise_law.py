@@ -1,0 +1,144 @@
+"""The noise of answers whose exact values are known: what remains of an answer to counts of known canaries, and what
+a training answers where nobody is there.
+
+For training the coordinator chooses a learning rate at which the integers that were drawn can be read off the answer:
+of the biases exactly, of the weights up to the means that ``Made.evened`` takes out, which costs degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium.neural.state import write_state
+from cohortium.plan import Phase
+from cohortium.queries.local_training import OUT_GRID, LocalTraining
+from cohortium.queries.marginals import Marginals
+from cohortium_simulation.audit.canaries import Canaries
+from cohortium_simulation.audit.path import Outputs
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+SPACING = 256.0  # units of the message that one unit of a training's noise shall be
+MOST_COORDINATES = 1 << 19
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Integers drawn, one row for every message (or one for a sum), and what their law is claimed to be.
+
+    integers: (messages, coordinates). runs: (length, scale) of neighbouring coordinates that share a scale.
+    squares, freedom: further coordinates that are no integers, as a sum of squares over their claimed variance.
+    """
+
+    integers: IntArray
+    runs: tuple[tuple[int, float], ...]
+    squares: float = 0.0
+    freedom: int = 0
+
+    @cached_property
+    def standard(self) -> FloatArray:
+        """(messages, coordinates) in units of the claimed scale."""
+        scales = np.repeat([s for _, s in self.runs], [n for n, _ in self.runs])
+        found: FloatArray = self.integers / scales
+        return found
+
+    @property
+    def parts(self) -> list[tuple[float, IntArray]]:
+        """The claimed scale and the integers of every run, of all messages together."""
+        ends = np.cumsum([n for n, _ in self.runs])[:-1]
+        split = np.split(self.integers, ends, axis=1)
+        return [(sigma, part.ravel()) for (_, sigma), part in zip(self.runs, split, strict=True)]
+
+
+def noise_of_messages(phase: Phase, outputs: Outputs, canaries: Canaries) -> Noise | None:
+    """The noise of each institution's message; None where messages are masked."""
+    if outputs.messages is None:
+        return None
+    match phase.query:
+        case Marginals() as query:
+            exact = [exact_counts(query, canaries, k) for k in range(len(outputs.messages))]
+            return _thinned(outputs.messages - np.stack(exact), count_runs(query, phase.multiplier))
+        case LocalTraining() as query:
+            return _training_noise(query, phase.multiplier, outputs.messages)
+        case _:
+            raise NotImplementedError(phase.query.kind)
+
+
+def noise_of_sum(phase: Phase, outputs: Outputs, canaries: Canaries, institutions: int) -> Noise | None:
+    """The noise of the sum of counts; trainings are weighted by noised numbers of persons, so of them there is none."""
+    if not isinstance(phase.query, Marginals):
+        return None
+    exact = sum(exact_counts(phase.query, canaries, k) for k in range(institutions))
+    wider = math.sqrt(institutions)  # a sum of discrete Gaussians is one of their variance: guarantee.py, step 2
+    runs = tuple((n, s * wider) for n, s in count_runs(phase.query, phase.multiplier))
+    return _thinned((outputs.total - exact)[None], runs)
+
+
+def count_runs(query: Marginals, multiplier: float) -> tuple[tuple[int, float], ...]:
+    """Length and claimed scale of each table, in grid units."""
+    return tuple((n, sigma * query.grid) for n, sigma in zip(query.lengths, query.sigmas(multiplier), strict=True))
+
+
+def exact_counts(query: Marginals, canaries: Canaries, institution: int) -> IntArray:
+    """(width,) the answer without noise: every canary counts as much as a person may."""
+    units = min(query.rows_per_person, canaries.rows_each) * query.grid
+    return np.concatenate([canaries.counted(institution, t, units) for t in query.tables])
+
+
+def _thinned(integers: IntArray, runs: tuple[tuple[int, float], ...]) -> Noise:
+    """Evenly spaced coordinates of what is too long to keep, the same share of each run."""
+    step = max(1, math.ceil(integers.size / MOST_COORDINATES))
+    ends = np.cumsum([n for n, _ in runs])[:-1]
+    kept = [part[:, ::step] for part in np.split(integers, ends, axis=1)]
+    lengths = [part.shape[1] for part in kept]
+    return Noise(np.concatenate(kept, axis=1), tuple((n, s) for n, (_, s) in zip(lengths, runs, strict=True)))
+
+
+# Training
+
+
+def training_rate(query: LocalTraining, multiplier: float) -> float:
+    """The learning rate at which a unit of noise is ``SPACING`` units of the message, whatever the number of persons.
+
+    An answer is divided by that number and multiplied by it again.
+    """
+    return as_sent(SPACING * query.sampling_rate * query.clip_units(multiplier) / (query.clip * OUT_GRID))
+
+
+def as_sent(rate: float) -> float:
+    """The rate as it travels, in 32 bits."""
+    return float(np.float32(rate))
+
+
+def training_state(query: LocalTraining, rate: float) -> bytes:
+    return write_state({"parameters": np.zeros(query.width - 1), "rate": np.array([rate])})
+
+
+def units_of(query: LocalTraining, multiplier: float, rate: float, values: IntArray) -> FloatArray:
+    """(..., parameters) the summed and noised gradients of all steps in grid units, from messages."""
+    unit = rate * query.clip / query.clip_units(multiplier) / query.sampling_rate * OUT_GRID
+    found: FloatArray = -values[..., 1:] / unit
+    return found
+
+
+def _training_noise(query: LocalTraining, multiplier: float, messages: IntArray) -> Noise:
+    drawn = units_of(query, multiplier, training_rate(query, multiplier), messages)
+    sigma = multiplier * query.clip_units(multiplier) * math.sqrt(query.steps)
+    cells = sum(query.sizes)
+    weights, biases = drawn[:, :-cells], drawn[:, -cells:]
+    squares = float(((weights / sigma) ** 2).sum())
+    return Noise(np.rint(biases).astype(np.int64), ((cells, sigma),), squares, len(messages) * _freedom(query))
+
+
+def _freedom(query: LocalTraining) -> int:
+    """Degrees of freedom of the weights: of each (output cell, input column), the column's cells less one."""
+    found, before = 0, 0
+    for j in query.order:
+        found += query.sizes[j] * before
+        before += query.sizes[j] - 1
+    return found

@@ -1,0 +1,96 @@
+"""Runs that are asked for their noise: the same tables in one run, another, another attempt, after a restart, and forked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+
+from cohortium.plan import Phase
+from cohortium.queries.local_training import LocalTraining
+from cohortium.queries.marginals import Marginals
+from cohortium.study import Study
+from cohortium_client.custodian import Custodian
+from cohortium_server.journal import new_run
+from cohortium_simulation.audit.attack import ROUNDS, Attack, drawn
+from cohortium_simulation.audit.canaries import Canaries, nobody
+from cohortium_simulation.audit.noise_law import Noise, noise_of_messages, noise_of_sum, training_rate, training_state
+from cohortium_simulation.audit.path import Outputs, Path, Question, path_of
+
+FIRST, AGAIN, ATTEMPT, RESTARTED = "first", "again", "attempt", "restarted"
+FORKED = ("forked, one", "forked, two")
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The noise of one round of one run. messages or total may be None: there is nothing to be told from them."""
+
+    phase: str
+    messages: Noise | None
+    total: Noise | None
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The noise of each run by what is told of it. repeated: whether a question asked again had the same bytes."""
+
+    runs: Mapping[str, tuple[Heard, ...]]
+    repeated: bool
+    forks: bool
+
+
+def last_round(path: Path) -> int:
+    """The last round listened to: all of the plan but for most rounds of its last phase."""
+    final = path.plan.phases[-1]
+    return path.plan.rounds - final.rounds + min(ROUNDS, final.rounds) - 1
+
+
+def rehearse(study: Study, folder: FilePath, attack: Attack, tell: Callable[[], None]) -> Rehearsal:
+    """Three runs of one set of custodians, one after a restart, and two in forked processes. ``tell`` after each."""
+    with path_of(study, folder) as path:
+        canaries = _canaries(path, attack)
+        custodians, runs = path.custodians(canaries), {}
+        runs[FIRST], runs[ATTEMPT] = _all_rounds(path, custodians, canaries, attempts=2)
+        tell()
+        (runs[AGAIN],) = _all_rounds(path, custodians, canaries)
+        tell()
+        once_more = Question(new_run(), 0)
+        same = path.bytes(custodians, once_more) == path.bytes(custodians, once_more)
+        forked = path.forked(canaries)
+        tell()
+    with path_of(study, folder) as path:
+        (runs[RESTARTED],) = _all_rounds(path, path.custodians(canaries), canaries)
+        tell()
+    for name, outputs in zip(FORKED, forked or (), strict=False):
+        runs[name] = (_heard(path, path.plan.phase(0), outputs, canaries),)
+    return Rehearsal(runs, same, forked is not None)
+
+
+def _canaries(path: Path, attack: Attack) -> Canaries:
+    """Persons whose counts are known exactly; nobody, where there is training, whose sums are not."""
+    if all(isinstance(p.query, Marginals) for p in path.plan.phases):
+        return drawn(path, attack.design)
+    return nobody(path.study.schema.sizes)
+
+
+def _all_rounds(
+    path: Path, custodians: tuple[Custodian, ...], canaries: Canaries, attempts: int = 1
+) -> list[tuple[Heard, ...]]:
+    """The rounds of a new run, each asked so many times before the next; for every attempt, what was heard."""
+    run, heard = new_run(), []
+    for number in range(last_round(path) + 1):
+        phase = path.plan.phase(number)
+        asked = [Question(run, number, attempt, _state(phase)) for attempt in range(attempts)]
+        heard.append([_heard(path, phase, path.ask(custodians, question), canaries) for question in asked])
+    return list(zip(*heard, strict=True))
+
+
+def _state(phase: Phase) -> bytes:
+    if isinstance(phase.query, LocalTraining):
+        return training_state(phase.query, training_rate(phase.query, phase.multiplier))
+    return b""
+
+
+def _heard(path: Path, phase: Phase, outputs: Outputs, canaries: Canaries) -> Heard:
+    messages = noise_of_messages(phase, outputs, canaries)
+    return Heard(phase.name, messages, noise_of_sum(phase, outputs, canaries, len(path.institutions)))

@@ -1,0 +1,452 @@
+"""The audit finds nothing in the pipeline as it is, and every planted bug by the detectors that are there for it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from typer.testing import CliRunner
+
+from cohortium import noise
+from cohortium.cli import build
+from cohortium.coins import SecureCoins
+from cohortium.encoding import Codes
+from cohortium.plan import plan
+from cohortium.privacy.ledger import Ledger
+from cohortium.queries import local_training, marginals
+from cohortium.queries.marginals import Marginals
+from cohortium.schema import schema_from_document
+from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium_client import custodian as custodian_module
+from cohortium_client.custodian import Custodian
+from cohortium_simulation import audit_cli
+from cohortium_simulation.audit import CANARIES, Audit, audit, builtin_studies
+from cohortium_simulation.audit import detectors as d
+from cohortium_simulation.audit.canaries import design, draw
+from cohortium_simulation.audit.noise_law import exact_counts
+
+COUNTS, TRAINING = builtin_studies()
+STUDIES = pytest.mark.parametrize("study", [COUNTS, TRAINING], ids=lambda s: s.name)
+FEW = 4096  # canaries, where the noise shows the bug and they are not needed for it
+ENOUGH = {COUNTS.name: CANARIES, TRAINING.name: FEW}  # for the bound on the loss to pass the claim
+ALPHA = 1e-8
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def str_of(value: Any) -> str:
+    return value.name if isinstance(value, Study) else str(value)
+
+
+def rang(found: Audit) -> set[tuple[str, str]]:
+    return {(f.detector, f.name) for f in found.alarms}
+
+
+def letters(found: Audit) -> set[str]:
+    return {f.detector for f in found.alarms}
+
+
+# The pipeline as it is
+
+
+@STUDIES
+def test_a_correct_pipeline_rings_no_alarm_and_the_attack_is_no_straw_man(study: Study) -> None:
+    found = audit(study)
+    assert rang(found) == set()
+    assert found.forks
+    bounds = [f for f in found.findings if f.name == "trade-off"]
+    assert max(f.value / f.limit for f in bounds) > 0.3  # a good part of what the claim allows is really got
+    scale = [f.value for f in found.findings if f.name == "scale"]
+    assert min(scale) < 1.06
+    assert max(scale) < 1.25
+    assert {f.detector for f in found.findings} == set("ABCD")
+    assert len(found.findings) < 1000  # what the false-alarm rate is stated for
+
+
+VISITS = [
+    {"name": "id", "person": True},
+    {"name": "sex", "kind": "categorical", "categories": ["f", "m"]},
+    {"name": "age", "kind": "continuous", "lower": 0, "upper": 100, "bins": 20},
+    {"name": "ward", "kind": "categorical", "categories": ["a", "b", "c"], "nullable": True},
+    {"name": "result", "kind": "categorical", "categories": ["negative", "positive"], "target": True},
+]
+
+
+def visits(generator: Sweep | Autoregressive, institutions: int = 3, **privacy: Any) -> Study:
+    columns = VISITS if privacy.pop("persons", True) else VISITS[1:]
+    return Study(
+        name="visits",
+        schema=schema_from_document({"name": "visits", "column": columns}),
+        privacy=Privacy(epsilon=3.0, delta=1e-6, **privacy),
+        generator=generator,
+        institutions=tuple(Institution(name=f"i{k}") for k in range(institutions)),
+    )
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        visits(Sweep(), rows_per_person=3, institutions_per_person=2),
+        visits(Sweep(), equal_weight="persons"),
+        visits(Sweep(), institutions=1, persons=False),
+        visits(Autoregressive(rounds=3, steps=3, sampling_rate=0.2), institutions_per_person=2, rows_per_person=2),
+        visits(Autoregressive(rounds=1, steps=3), institutions=1, equal_weight="persons"),
+    ],
+    ids=["two institutions", "equal persons", "no persons", "sampled", "sampled rows"],
+)
+def test_any_study_can_be_audited(study: Study) -> None:
+    found = audit(study, 1000)
+    assert rang(found) == set()
+    assert found.digest == study.digest
+    assert {f.detector for f in found.findings} == set("ABCD")
+
+
+# Planted bugs
+
+Patch = pytest.MonkeyPatch
+
+
+def less_noise(part: float) -> Callable[[Patch], None]:
+    def plant(patch: Patch) -> None:
+        draw = noise.discrete_gaussian
+        patch.setattr(noise, "discrete_gaussian", lambda sigma, *rest: draw(sigma * part, *rest))
+
+    return plant
+
+
+def no_noise(patch: Patch) -> None:
+    patch.setattr(noise, "discrete_gaussian", lambda sigma, count, coins: np.zeros(count, np.int64))
+
+
+def no_bound(patch: Patch) -> None:
+    for module in (marginals, local_training):
+        patch.setattr(module, "at_most", lambda codes, *_: codes)
+    patch.setattr(local_training._Ladder, "norms_of_persons", lambda self, n: torch.zeros(len(n)).double())
+
+
+def counted_twice(patch: Patch) -> None:
+    table = Custodian._table
+
+    def twice(self: Custodian, *rest: Any) -> Codes:
+        codes = table(self, *rest)
+        again = codes.persons + 10**9
+        return replace(codes, values=np.concatenate([codes.values] * 2), persons=np.concatenate([codes.persons, again]))
+
+    patch.setattr(Custodian, "_table", twice)
+
+
+def other_noise(of: Callable[[float, int, np.random.Generator], Any]) -> Callable[[Patch], None]:
+    def plant(patch: Patch) -> None:
+        rng = np.random.default_rng()
+
+        def drawn(sigma: float, count: int, coins: Any) -> Any:
+            return np.asarray(of(sigma, count, rng)).astype(np.int64)
+
+        patch.setattr(noise, "discrete_gaussian", drawn)
+
+    return plant
+
+
+def rounded_too_coarsely(sigma: float, count: int, rng: np.random.Generator) -> Any:
+    """To whole rows, or to 64 units of a step's gradient, instead of the grid."""
+    return np.rint(rng.normal(0, sigma / 64, count)) * 64
+
+
+def laplace(sigma: float, count: int, rng: np.random.Generator) -> Any:
+    return np.rint(rng.laplace(0, sigma / math.sqrt(2), count))
+
+
+def cycling(sigma: float, count: int, rng: np.random.Generator) -> Any:
+    return np.resize(np.rint(rng.normal(0, sigma, 100)), count)
+
+
+def coins(seed_of: Callable[[int], int]) -> Callable[[Patch], None]:
+    """Coins seeded by the number of the answer; every question is put to the four institutions in turn."""
+
+    def plant(patch: Patch) -> None:
+        answers = iter(range(10**9))
+
+        class Seeded:
+            def __init__(self) -> None:
+                self._rng = np.random.default_rng(seed_of(next(answers)))
+
+            def words(self, count: int) -> Any:
+                return self._rng.integers(0, 2**64, count, np.uint64)
+
+        patch.setattr(custodian_module, "SecureCoins", Seeded)
+
+    return plant
+
+
+def copied_by_a_fork(patch: Patch) -> None:
+    """One generator for the whole process, well seeded when it starts."""
+    rng = np.random.default_rng()
+
+    class Shared:
+        def words(self, count: int) -> Any:
+            return rng.integers(0, 2**64, count, np.uint64)
+
+    patch.setattr(custodian_module, "SecureCoins", Shared)
+
+
+def kept_by_a_custodian(patch: Patch) -> None:
+    """Noise drawn once and kept: what is asked again by attempt or run is answered with it."""
+    drawn: dict[tuple[float, int], Any] = {}
+    draw = noise.discrete_gaussian
+    patch.setattr(noise, "discrete_gaussian", lambda s, n, coins: drawn.setdefault((s, n), draw(s, n, SecureCoins())))
+
+
+def one_table_bare(patch: Patch) -> None:
+    draw = noise.discrete_gaussian
+    patch.setattr(noise, "discrete_gaussian", lambda s, n, c: np.zeros(n, np.int64) if n == 6 else draw(s, n, c))
+
+
+INSTITUTIONS = len(COUNTS.institutions)
+RUNS = {("D", "another run"), ("D", "another attempt"), ("D", "after a restart")}
+
+
+@STUDIES
+def test_no_noise_is_caught_by_all(study: Study, monkeypatch: Patch) -> None:
+    no_noise(monkeypatch)
+    assert letters(audit(study, ENOUGH[study.name])) >= (set("ABCD") if study is COUNTS else set("BCD"))
+
+
+@STUDIES
+@pytest.mark.parametrize("plant", [no_bound, counted_twice])
+def test_a_person_who_counts_too_much_is_caught(
+    study: Study, plant: Callable[[Patch], None], monkeypatch: Patch
+) -> None:
+    plant(monkeypatch)
+    caught = rang(audit(study, ENOUGH[study.name]))
+    assert {("B", "trade-off"), ("B", "a canary's shift")} <= caught
+    if study is COUNTS:  # whose answers are known exactly; the noise of trainings is looked at where nobody is
+        assert "C" in {letter for letter, _ in caught}
+
+
+@STUDIES
+def test_noise_too_small_by_the_root_of_the_institutions_is_caught(study: Study, monkeypatch: Patch) -> None:
+    less_noise(1 / math.sqrt(INSTITUTIONS))(monkeypatch)
+    assert {("B", "trade-off"), ("C", "scale")} <= rang(audit(study, ENOUGH[study.name]))
+
+
+@STUDIES
+@pytest.mark.parametrize("part", [0.85, 1.15])
+def test_a_little_less_or_more_noise_is_caught(study: Study, part: float, monkeypatch: Patch) -> None:
+    less_noise(part)(monkeypatch)
+    assert ("C", "scale") in rang(audit(study, FEW))
+
+
+WRONG: dict[str, tuple[Callable[[Patch], None], set[tuple[str, str]]]] = {
+    "coarse": (other_noise(rounded_too_coarsely), {("C", "last digits")}),
+    "shared": (coins(lambda answer: answer // INSTITUTIONS), {("D", "other institutions")}),
+    "same in every run": (coins(lambda answer: answer % INSTITUTIONS), RUNS | {("D", "after a fork")}),
+    "forked": (copied_by_a_fork, {("D", "after a fork")}),
+    "seeded": (coins(lambda answer: 7), RUNS | {("D", "after a fork"), ("D", "other institutions")}),
+    "kept": (kept_by_a_custodian, RUNS),
+    "laplace": (other_noise(laplace), {("C", "shape")}),
+    "cycling": (other_noise(cycling), {("D", "within an answer")}),
+}
+IN_TRAINING = ("coarse", "shared", "same in every run", "forked")  # the rest are looked for by the same code
+
+
+@pytest.mark.parametrize(
+    ("study", "bug"), [*((COUNTS, b) for b in WRONG), *((TRAINING, b) for b in IN_TRAINING)], ids=str_of
+)
+def test_wrong_or_used_noise_is_caught(study: Study, bug: str, monkeypatch: Patch) -> None:
+    plant, caught = WRONG[bug]
+    plant(monkeypatch)
+    assert rang(audit(study, FEW)) >= caught
+
+
+def test_noise_shared_by_institutions_is_seen_in_the_sum_alone(monkeypatch: Patch) -> None:
+    """As it must be where messages are masked."""
+    coins(lambda answer: answer // INSTITUTIONS)(monkeypatch)
+    found = audit(visits(Sweep(), INSTITUTIONS, persons=False), 1000)
+    assert any(f.name == "scale" and f.where.endswith("sum") for f in found.alarms)
+
+
+def test_a_single_table_without_noise_is_caught(monkeypatch: Patch) -> None:
+    one_table_bare(monkeypatch)
+    assert ("C", "each table's scale") in rang(audit(COUNTS, FEW))
+
+
+def test_an_answer_that_is_not_kept_is_caught(monkeypatch: Patch) -> None:
+    """The same question brings something else than before."""
+    monkeypatch.setattr(Ledger, "answered", lambda *_: None)
+    assert rang(audit(COUNTS, FEW)) == {("D", "the same question again")}
+
+
+# The detectors themselves
+
+
+@given(st.integers(1, 400), st.floats(0, 5), st.floats(0, 1))
+def test_one_run_without_delta_is_the_tail_of_the_binomial(guesses: int, epsilon: float, part: float) -> None:
+    right = round(part * guesses)
+    exact = float(stats.binom.sf(right - 1, guesses, 1 / (1 + math.exp(-epsilon))))
+    assert d.one_run_chance(1000, guesses, right, epsilon, 0.0) == exact
+    assert d.one_run_chance(1000, guesses, right, epsilon, 1e-6) >= exact
+
+
+def test_coins_tell_nothing_and_a_perfect_score_all_that_one_run_can() -> None:
+    rng = np.random.default_rng(1)
+    included = np.arange(2000) % 2 == 0
+    assert d.one_run_bound(rng.normal(size=2000), rng.permuted(included), 1e-12, 1e-9) == 0
+    counts = [r for r in d.GUESSES if r <= 2000]
+    sure = (1e-9 / len(counts)) ** (1 / counts[-1])
+    best = math.log(sure / (1 - sure))
+    assert d.one_run_bound(included + 0.0, included, 0.0, 1e-9) == pytest.approx(best, abs=2e-3)
+    assert best - 1 < d.one_run_bound(included + 0.0, included, 1e-12, 1e-9) < best
+
+
+@pytest.mark.parametrize("mu", [0.5, 1.0, 2.0])
+def test_limits_of_a_gaussian_attack_are_below_and_near_the_truth(mu: float) -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        included = rng.random(20000) < 0.5
+        scores = rng.normal(size=20000) + mu * included
+        found = d.separation(scores, included, 1e-6).mu
+        assert mu - 0.4 < found < mu
+        assert abs(found - d.expected_mu(mu, 20000, 1e-6)) < 0.2
+        shift = d.shift_limits(scores, included, 1e-6)
+        assert shift.low < mu < shift.high < mu + 0.2
+
+
+def test_upper_limits_are_clopper_and_pearsons() -> None:
+    assert d.upper_limit(0, 100, 0.01) == pytest.approx(1 - 0.01 ** (1 / 100))
+    assert d.upper_limit(100, 100, 0.01) == 1
+    limit = d.upper_limit(3, 50, 0.01)
+    assert stats.binom.cdf(3, 50, limit) == pytest.approx(0.01)
+
+
+def test_groups_too_small_say_nothing() -> None:
+    nobody = np.zeros(3, bool)
+    assert d.separation(np.arange(3.0), nobody, 1e-6).mu == -math.inf
+    assert d.shift_limits(np.arange(3.0), nobody, 1e-6) == d.Shift(-math.inf, math.inf)
+    assert d.expected_mu(5.0, 3, 1e-6) == 0
+
+
+TESTS: dict[str, Callable[[Any, float], float]] = {
+    "shape": d.shape_chance,
+    "last digits": d.residue_chance,
+    "repeated values": d.repeats_chance,
+    "scale": lambda drawn, sigma: d.scale_chance(float(((drawn / sigma) ** 2).sum()), len(drawn)),
+    "within": lambda drawn, sigma: d.self_likeness(drawn / sigma).chance,
+}
+
+
+@pytest.mark.parametrize("name", TESTS)
+@pytest.mark.parametrize("sigma", [5.0, 64.0, 3000.0])
+def test_chances_are_even_under_the_exact_law(name: str, sigma: float) -> None:
+    """At most as many small chances as there may be, over fixed samples of the law by numpy's own generator."""
+    integers, chance = d.chances(sigma)
+    rng = np.random.default_rng(11)
+    found = np.array([TESTS[name](rng.choice(integers, 4000, p=chance), sigma) for _ in range(200)])
+    for level in (0.01, 0.1, 0.5):
+        assert (found < level).mean() <= level + 4 * math.sqrt(level * (1 - level) / 200)
+    if name not in ("within",) and not (name == "repeated values" and sigma == 3000):
+        assert (found < 0.5).mean() > 0.3  # and not so cautious that they see nothing
+
+
+def test_likeness_finds_a_shift() -> None:
+    rng = np.random.default_rng(3)
+    one, two = rng.normal(size=(2, 5000))
+    assert d.likeness(one, two).chance > ALPHA
+    assert d.likeness(one, np.roll(one, 1234)).correlation == pytest.approx(1)
+    assert d.likeness(one, -np.roll(one, -7) + two).chance < ALPHA
+    assert d.self_likeness(np.tile(one[:500], 10)).chance < ALPHA
+
+
+# Canaries
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(2, 40), min_size=2, max_size=5), st.integers(50, 3000), st.floats(0.05, 3))
+def test_canaries_of_a_design_never_meet_in_its_tables(sizes: list[int], wanted: int, mu: float) -> None:
+    weights = {(i, j): 1.0 for j in range(len(sizes)) for i in range(j)}
+    chosen = design(sizes, weights, mu, wanted, ALPHA)
+    canaries = draw(tuple(sizes), chosen, 3, 2, 4)
+    for table in chosen.tables:
+        cells = canaries.cells(table)
+        assert len(set(cells.tolist())) == len(cells) == chosen.each
+    assert 0 < chosen.share <= 1
+    assert sum(len(canaries.table(k)) for k in range(3)) == 2 * 4 * canaries.included.sum()
+
+
+def test_what_canaries_count_is_what_the_query_counts() -> None:
+    (phase,) = plan(COUNTS).phases
+    assert isinstance(phase.query, Marginals)
+    chosen = design(COUNTS.schema.sizes, {(0, 1): 1.0}, 1.0, 2000, ALPHA)
+    canaries = draw(COUNTS.schema.sizes, chosen, 2, 1, 8)
+    for k in range(2):
+        counted = phase.query.contribute(canaries.table(k), SecureCoins()).values
+        np.testing.assert_array_equal(exact_counts(phase.query, canaries, k), counted)
+
+
+# The command
+
+
+def invoke(*args: object) -> Any:
+    return CliRunner().invoke(build(), ["audit", *map(str, args)])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    study = visits(Sweep())
+    (tmp_path / "schema.toml").write_text(dumps_schema(study.schema))
+    (tmp_path / "study.toml").write_text(dumps_study(study))
+    return tmp_path / "study.toml"
+
+
+def test_the_command_audits_a_study_file(file: Path, home: Path) -> None:
+    result = invoke("--study", file, "--canaries", 500)
+    assert result.exit_code == 0, result.stderr
+    assert "visits" in result.stdout
+    assert "no alarm" in result.stdout
+    assert "no evidence of privacy" in result.stdout
+    assert audit_cli.CAUTION in result.stdout
+    assert audit_cli.EXACT in result.stdout
+    assert "audit of visits: 0 of" in result.stderr
+    assert not home.exists()  # neither key nor ledger of anybody was touched
+
+
+def test_the_command_says_json(file: Path) -> None:
+    result = invoke("--study", file, "--canaries", 500, "--json")
+    document = json.loads(result.stdout)
+    assert document["passed"] is True
+    assert result.stderr == ""
+    (one,) = document["audits"]
+    assert one["digest"] == visits(Sweep()).digest
+    assert {f["detector"] for f in one["findings"]} == set("ABCD")
+
+
+def test_an_alarm_is_an_exit_code(file: Path, monkeypatch: Patch) -> None:
+    less_noise(0.5)(monkeypatch)
+    result = invoke("--study", file, "--canaries", 500)
+    assert result.exit_code == 21
+    assert "ALARM" in result.stdout
+    assert result.stderr.splitlines()[-1].startswith("E_AUDIT: ")
+    result = invoke("--study", file, "--canaries", 500, "--json")
+    assert result.exit_code == 21
+    assert json.loads(result.stdout)["passed"] is False
+
+
+def test_a_study_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    result = invoke("--study", tmp_path / "absent.toml")
+    assert result.exit_code == 10
+    assert result.stderr.startswith("E_INPUT_NOT_FOUND")
