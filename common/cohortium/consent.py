@@ -102,6 +102,6 @@ def read_signatures(study_file: Path, study: Study) -> dict[str, str]:
 def _document(path: Path) -> dict[str, object]:
     try:
         document = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) and document.get("format") == FORMAT else {}
