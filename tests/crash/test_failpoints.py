@@ -1,0 +1,237 @@
+"""Killed at every named place, started again: nothing is under-counted, nothing differs, and the release appears.
+
+The custodian and the coordinator are processes of their own, killed by SIGKILL. All that ever crossed the sockets is
+held against the ledgers afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from invariants import check, check_finished, compare
+from launcher import Mischief, Process, filling, killing
+from processes import SWEEP, TRAINING, Federation, federation, study
+
+from cohortium.consent import read_signatures, unsigned
+from cohortium.plan import plan
+from cohortium.study import Study
+
+ROOT = Path(__file__).parent.parent.parent
+KILLED = -signal.SIGKILL
+CUSTODIAN = (
+    "request accepted",
+    "answer computed",
+    "ledger begun",
+    "ledger written",
+    "ledger committed",
+    "witness written",
+    "answer sealed",
+)
+ROUND = ("round asked", "round added up", "receipts kept", "checkpoint written")
+RELEASE = ("release written", "manifest signed", "release published")
+COORDINATOR = ("run begun", *ROUND, *RELEASE)
+SIGNING = ("study written aside", "study kept", "ledger committed", "witness written", "file written aside")
+OTHERS = ("older release aside", "file written aside")  # each has a test of its own
+
+Begin = Callable[[Study], Federation]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    with ExitStack() as stack:
+        yield lambda agreed: stack.enter_context(federation(agreed))
+
+
+def ends(process: Process, status: int) -> None:
+    assert process.wait() == status, process.output
+
+
+def test_these_are_all_places() -> None:
+    sources = (
+        p.read_text() for room in ("common", "client", "server", "simulation") for p in (ROOT / room).rglob("*.py")
+    )
+    named = {name for text in sources for name in re.findall(r'failpoints\.passed\("(.*?)"\)', text)}
+    assert named == {*CUSTODIAN, *COORDINATOR, *SIGNING, *OTHERS}
+
+
+@pytest.mark.parametrize("place", CUSTODIAN)
+@pytest.mark.parametrize(("generator", "nth"), [(SWEEP, 1), (TRAINING, 2)], ids=["sweep", "autoregressive"])
+def test_a_custodian_killed(begin: Begin, generator: object, nth: int, place: str) -> None:
+    """In training it is killed in the second of three rounds."""
+    running = begin(study(generator))  # type: ignore[arg-type]
+    running.serve("north", killing(place, nth))
+    running.serve("south")
+    coordinator = running.go_on()
+    assert coordinator.wait() == 16, coordinator.output
+    assert "no answer from north" in coordinator.output or "refused by the node of north" in coordinator.output
+    ends(running.custodians["north"], KILLED)
+    check(running)
+    assert not running.release.exists()
+    running.finish()
+    check_finished(running)
+
+
+@pytest.mark.parametrize("place", COORDINATOR)
+def test_a_coordinator_killed(begin: Begin, place: str) -> None:
+    running = begin(study(SWEEP))
+    running.serve_all()
+    ends(running.go_on(killing(place)), KILLED)
+    check(running)
+    assert running.release.exists() is (place == "release published")
+    running.finish()
+    check_finished(running)
+
+
+def test_a_coordinator_killed_in_every_round_of_training(begin: Begin) -> None:
+    """One run, killed and resumed at each place of its second round."""
+    running = begin(study(TRAINING))
+    running.serve_all()
+    for place, nth in zip(ROUND, (2, 1, 1, 1), strict=True):
+        ends(running.go_on(killing(place, nth)), KILLED)
+        check(running)
+    running.finish()
+    check_finished(running)
+
+
+def test_a_coordinator_killed_while_it_writes_a_file(begin: Begin) -> None:
+    """Five files begin a run; then come what is asked, two receipts, the sum, and the coordinator's key."""
+    running = begin(study(SWEEP))
+    running.serve_all()
+    for begun, nth in ((False, 1), (False, 2), (False, 3), (False, 4), (False, 5), (True, 6), (True, 2), (True, 2), (True, 3), (True, 4)):  # fmt: skip
+        ends(running.go_on(killing("file written aside", nth)), KILLED)
+        assert (running.run_folder is not None) is begun
+        check(running)
+    assert not (running.home / "coordinator.key").exists()
+    running.finish()
+    check_finished(running)
+
+
+def test_a_release_that_takes_an_older_ones_place(begin: Begin) -> None:
+    """Its run ended after it was published; resumed, the release is written once more."""
+    running = begin(study(SWEEP))
+    running.serve_all()
+    ends(running.go_on(killing("release published")), KILLED)
+    for place, there in (("manifest signed", True), ("older release aside", False)):
+        ends(running.go_on(killing(place)), KILLED)
+        assert running.release.exists() is there
+        check(running)
+    running.finish()
+    check_finished(running)
+
+
+def test_everybody_killed_at_once(begin: Begin) -> None:
+    """North after it has charged, south before, and the coordinator while it waits for them."""
+    running = begin(study(TRAINING))
+    running.serve("north", killing("witness written", 3))
+    running.serve("south", killing("ledger written", 3))
+    coordinator = running.go_on()
+    for name in ("north", "south"):
+        ends(running.custodians[name], KILLED)
+    coordinator.kill()
+    check(running)
+    running.finish()
+    check_finished(running)
+
+
+@pytest.mark.parametrize("place", SIGNING)
+def test_killed_while_signing(begin: Begin, place: str) -> None:
+    """What was half agreed to disturbs nobody, and is signed again."""
+    running = begin(study(SWEEP))
+    other = study(SWEEP, name="other", institutions=running.study.institutions)
+    from cohortium.study import dumps_study
+
+    path = running.files / "other.toml"
+    path.write_text(dumps_study(other))
+    sign = ("study", "sign", path, "--as", running.folder("north"))
+    nth = 3 if place == "file written aside" else 1  # after the two files of the study that is kept
+    ends(Process(running.home, *sign, mischief=killing(place, nth)), KILLED)
+    assert unsigned(other, read_signatures(path, other)) == ["north", "south"]
+    ends(Process(running.home, "institution", "check", running.folder("north")), 0)
+    ends(Process(running.home, *sign), 0)
+    assert unsigned(other, read_signatures(path, other)) == ["south"]
+    running.finish()
+    check_finished(running)
+
+
+# A disk that is full from some place on
+
+
+@pytest.mark.parametrize("place", CUSTODIAN)
+def test_an_institutions_disk_full(begin: Begin, place: str) -> None:
+    """Nothing leaves that could not be charged; with space again, the same process goes on."""
+    running = begin(study(SWEEP))
+    running.serve("north", filling(place))
+    running.serve("south")
+    coordinator = running.go_on()
+    charged = place in ("ledger committed", "witness written", "answer sealed")
+    told = place in ("witness written", "answer sealed")
+    ends(coordinator, 0 if told else 16)
+    if not told:
+        assert "refused by north (E_LEDGER_UNAVAILABLE)" in coordinator.output
+        assert "E_LEDGER_UNAVAILABLE" in running.custodians["north"].output
+        assert running.taps["north"].exchanges[-1].answer is not None
+    check(running)
+    with running.ledger("north") as ledger:
+        assert len(ledger.charges()) == charged
+    make_room(running.custodians["north"])
+    running.finish()
+    check_finished(running)
+
+
+def make_room(process: Process) -> None:
+    import resource
+
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("place", COORDINATOR[:-1])
+def test_the_coordinators_disk_full(begin: Begin, place: str) -> None:
+    running = begin(study(SWEEP))
+    running.serve_all()
+    coordinator = running.go_on(filling(place))
+    last = place == "manifest signed"  # only names change from there on
+    assert coordinator.wait() == (0 if last else 10), coordinator.output
+    assert last or "E_IO" in coordinator.output
+    assert "Traceback" not in coordinator.output
+    assert running.release.exists() is last
+    check(running)
+    running.finish()
+    check_finished(running)
+
+
+# The check itself
+
+
+def test_an_answer_that_leaves_before_its_charge_is_noticed(begin: Begin) -> None:
+    """The mutant "send, then record", killed in between: deterministic, where a random kill finds it once in fifteen."""
+    running = begin(study(SWEEP))
+    go = running.files / "go"
+    running.serve("north", Mischief(at="ledger begun", unrecorded=str(go)))
+    running.serve("south")
+    ends(running.go_on(killing("round added up")), KILLED)
+    go.touch()
+    ends(running.custodians["north"], KILLED)
+    running.settle()
+    assert compare(running, "south").uncounted == []
+    assert len(compare(running, "north").uncounted) == 1
+    with pytest.raises(AssertionError, match="north sent what it had not charged"):
+        check(running)
+    running.serve_all()
+    running.go_on().wait()  # asked again, it charges fresh noise for what it has already told
+    running.settle()
+    assert len(compare(running, "north").differing) == 1
+    with pytest.raises(AssertionError, match="other bytes"):
+        check(running)
+
+
+def test_the_check_has_seen_answers(begin: Begin) -> None:
+    running = begin(study(TRAINING))
+    running.finish()
+    check_finished(running)
+    for name in running.study.institution_names:
+        assert compare(running, name).answers == plan(running.study).rounds == 3
