@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cohortium import consent, failpoints
-from cohortium.errors import StudyError
+from cohortium.errors import CohortiumError, StudyError
 from cohortium.files import write_whole
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Approval, Consent, Ledger, Withdrawal
@@ -56,14 +56,17 @@ class Agreements(Mapping[str, Study]):
     def _load(self, digest: str) -> Study:
         if digest not in set(self):
             raise KeyError(digest)
-        study = load_study(self._folder / digest / STUDY)
+        try:
+            study = load_study(self._folder / digest / STUDY)
+        except CohortiumError:
+            raise KeyError(digest) from None
         if study.digest != digest:
             raise KeyError(digest)
         return study
 
     def keep(self, study: Study) -> None:
-        """Put a study into the folder, whole or not at all."""
-        if study.digest in set(self):
+        """Put a study into the folder, whole or not at all; what was touched since is put right."""
+        if study.digest in self:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=".", dir=self._folder))
@@ -71,6 +74,7 @@ class Agreements(Mapping[str, Study]):
             write_whole(partial / STUDY, dumps_study(study).encode())
             write_whole(partial / SCHEMA, dumps_schema(study.schema).encode())
             failpoints.passed("study written aside")
+            shutil.rmtree(self._folder / study.digest, ignore_errors=True)
             partial.rename(self._folder / study.digest)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

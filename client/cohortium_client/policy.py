@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
@@ -90,16 +90,20 @@ def _if(broken: bool, what: str) -> str:
 
 def load_policy(path: Path) -> Policy:
     """A policy file; it must say how much its population may ever spend. PolicyError E_POLICY names a problem's place."""
-    document = read_toml(path)
+    return policy_of(read_toml(path), path.name)
+
+
+def policy_of(document: dict[str, Any], where: str) -> Policy:
+    """The policy that a document describes; raises as ``load_policy`` does, naming its place in ``where``."""
     try:
         policy = TypeAdapter(Policy).validate_python(document)
     except ValidationError as error:
         place, what = first_problem(error)
-        raise PolicyError("E_POLICY", f"{path.name}, {place}", what, "Correct the file.") from None
+        raise PolicyError("E_POLICY", f"{where}, {place}", what, "Correct the file.") from None
     if policy.epsilon_per_population is None:
         raise PolicyError(
             "E_POLICY",
-            f"{path.name}, epsilon_per_population",
+            f"{where}, epsilon_per_population",
             "it does not say how much may ever be spent",
             "Decide on it, for example epsilon_per_population = 10.0.",
         )
