@@ -21,6 +21,7 @@ from cohortium import noise
 from cohortium.cli import build
 from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
+from cohortium.errors import StudyError
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Ledger
 from cohortium.queries import local_training, marginals
@@ -115,6 +116,11 @@ def test_any_study_can_be_audited(study: Study) -> None:
     assert rang(found) == set()
     assert found.digest == study.digest
     assert {f.detector for f in found.findings} == set("ABCD")
+
+
+def test_masked_sums_are_refused_so_far() -> None:
+    with pytest.raises(StudyError, match="E_PLAN_LIMIT"):
+        audit(visits(Sweep(), 4, trust="secure-sum"))
 
 
 # Planted bugs

@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cohortium.errors import StudyError
 from cohortium.plan import Phase
 from cohortium.progress import Progress, Silent
 from cohortium.study import Study
@@ -53,6 +54,13 @@ def audit(study: Study, canaries: int = CANARIES, progress: Progress | None = No
 
     Raises FederationError where a custodian refuses, StudyError where the study has no plan.
     """
+    if study.privacy.trust != "local":
+        raise StudyError(
+            "E_PLAN_LIMIT",
+            "privacy.trust",
+            f"masked sums, {study.privacy.trust!r}, cannot be audited yet",
+            'Audit it with trust = "local": that covers its bounds, and not its noise shares and masks.',
+        )
     began, progress, run = time.monotonic(), progress or Silent(), for_audit(study)
     findings: list[Finding] = []
     tried = 0

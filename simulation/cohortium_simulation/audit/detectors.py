@@ -22,6 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 GUESSES = (50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)  # fixed before anything is seen
 THRESHOLDS = np.linspace(0.02, 0.98, 49)
 MOST_EPSILON = 60.0
+EXPECTED = 100  # values in a cell of a chi-square test, at least
 
 
 # A: how many of its surest guesses an attacker gets right, in one run
@@ -168,7 +169,10 @@ def chances(sigma: float) -> tuple[IntArray, FloatArray]:
 
 def shape_chance(noise: IntArray, sigma: float, bins: int = 40) -> float:
     """Pearson's chi-square test of integers against the exact chances of the discrete Gaussian, in about equal bins."""
+    bins = max(1, min(bins, len(noise) // EXPECTED))
     integers, chance = chances(sigma)
+    if bins == 1:
+        return 1.0
     edges = np.unique(np.searchsorted(np.cumsum(chance), np.arange(1, bins) / bins))
     expected = np.add.reduceat(chance, np.concatenate([[0], edges])) * len(noise)
     place = np.searchsorted(integers[edges], noise, side="right")
@@ -181,6 +185,8 @@ def residue_chance(noise: IntArray, sigma: float) -> float:
     Modulo the largest power of two that is at most sigma / 2: the classes are equally likely to 1e-33 then.
     """
     modulus = 2 ** min(4, max(0, math.floor(math.log2(sigma / 2))))
+    while modulus > 1 and len(noise) < EXPECTED * modulus:
+        modulus //= 2
     found = np.bincount(noise % modulus, minlength=modulus)
     return _pearson(found, np.full(modulus, len(noise) / modulus))
 
@@ -222,15 +228,18 @@ class Likeness:
 def likeness(one: FloatArray, two: FloatArray) -> Likeness:
     """Of two independent noises, at any circular shift; equal counters that started apart show at their distance.
 
-    one, two: (coordinates,) of mean 0 and the same scale. Under independence a correlation of n pairs is Gaussian
-    with variance 1 / n; Bonferroni over the n shifts.
+    one, two: (coordinates,) of mean 0 and the same scale. Of n independent Gaussian pairs the square of the
+    correlation (about 0) has the Beta distribution with 1/2 and (n - 1)/2 (Fisher 1915); Bonferroni over the n shifts.
     """
-    return _largest(_correlations(one, two))
+    return _largest(_correlations(one, two), len(one))
 
 
 def self_likeness(noise: FloatArray) -> Likeness:
-    """The same of a noise with itself, shifted: noise that repeats within one answer."""
-    return _largest(_correlations(noise, noise)[1 : len(noise) // 2 + 1])
+    """The same of a noise with itself, shifted: noise that repeats within one answer.
+
+    Shifts of less than half its length: at half of it every product comes twice.
+    """
+    return _largest(_correlations(noise, noise)[1 : (len(noise) + 1) // 2], len(noise))
 
 
 def _correlations(one: FloatArray, two: FloatArray) -> FloatArray:
@@ -243,8 +252,8 @@ def _correlations(one: FloatArray, two: FloatArray) -> FloatArray:
     return found
 
 
-def _largest(found: FloatArray) -> Likeness:
-    at = int(np.argmax(np.abs(found)))
-    shifts, count = len(found), len(found)
-    z = abs(float(found[at])) * math.sqrt(count)
-    return Likeness(float(found[at]), min(1.0, 2 * shifts * float(stats.norm.sf(z))))
+def _largest(found: FloatArray, pairs: int) -> Likeness:
+    if len(found) == 0 or pairs < 2:
+        return Likeness(0.0, 1.0)
+    most = float(found[np.argmax(np.abs(found))])
+    return Likeness(most, min(1.0, len(found) * float(stats.beta.sf(min(1.0, most**2), 0.5, (pairs - 1) / 2))))
