@@ -21,20 +21,33 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import Any
 
 from cohortium import consent, failpoints, wire
 from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
-from cohortium.errors import BudgetError, CohortiumError, InputError, LedgerError, PolicyError, StudyError, WireError
-from cohortium.keys import public_text
-from cohortium.plan import Phase, plan
+from cohortium.errors import (
+    BudgetError,
+    CohortiumError,
+    InputError,
+    LedgerError,
+    PolicyError,
+    StudyError,
+    WireError,
+)
+from cohortium.masking.statements import Statement
+from cohortium.noise import Noised
+from cohortium.plan import Phase, plan, ring
 from cohortium.privacy.accounting import merged
 from cohortium.privacy.ledger import Approval, Caps, Charge, Consent, Entry, Ledger, Withdrawal
 from cohortium.receipt import sign_receipt
 from cohortium.study import Study
+from cohortium_client.identity import Identity
+from cohortium_client.masked import Masking
 from cohortium_client.policy import Policy
+from cohortium_client.sessions import Sessions
+
+__all__ = ["Custodian", "Holding", "Identity", "agreed_to"]
 
 MAX_ATTEMPTS = 3
 TOLD = (
@@ -48,27 +61,17 @@ _log = logging.getLogger("cohortium.custodian")  # the institution's own log; no
 
 
 @dataclass(frozen=True)
-class Identity:
-    """Who answers: the institution's name in studies, and the key that only its custodian has."""
-
-    name: str
-    key: Ed25519PrivateKey
-
-    @property
-    def public(self) -> str:
-        return public_text(self.key)
-
-
-@dataclass(frozen=True)
 class Holding:
     """What the custodian keeps: whose privacy is spent, the table as codes of a study's schema, and the ledger.
 
     population: stays the same however the table changes. table: reads the table; it is called once a run.
+    sessions: what it keeps between the legs of masked sums; without it such studies are not answered.
     """
 
     population: str
     table: Callable[[Study], Codes]
     ledger: Ledger
+    sessions: Sessions | None = None
 
 
 class Custodian:
@@ -86,6 +89,14 @@ class Custodian:
 
     def answer(self, data: bytes) -> bytes:
         """The reply to a request: a noised answer of the query's width, or a refusal that carries a code alone."""
+        try:
+            parts = wire.decode_bundle(data)
+        except WireError as error:
+            return self._refusal(error.code)
+        answers = [self._answer(part) for part in parts]
+        return answers[0] if parts == [data] else wire.encode_bundle(answers)
+
+    def _answer(self, data: bytes) -> bytes:
         try:
             with self._one_at_a_time:
                 return self._reply(wire.decode_request(data))
@@ -105,24 +116,66 @@ class Custodian:
     def _reply(self, request: wire.Request) -> bytes:
         study = self._agreed(request)
         phase = self._next_phase(study, request)
+        if request.leg not in ("answer", "mask"):
+            return self._spoken(study, phase, request)
         kept = self._ledger.answered(self._charge(study, request, phase, ""))
-        return self._sealed(*(kept or self._answered(study, request, phase)))
+        sealed = self._sealed(*(kept or self._answered(study, request, phase)))
+        if request.leg == "mask" and not study.privacy.dropouts:
+            self._forget_after_last(study, request)
+        return sealed
+
+    def _forget_after_last(self, study: Study, request: wire.Request) -> None:
+        """The run's secrets have no use after its last leg: what was said is kept and can be said again."""
+        if request.round == plan(study).rounds - 1 and self._holding.sessions is not None:
+            self._holding.sessions.forget(request.run)
 
     def _answered(self, study: Study, request: wire.Request, phase: Phase) -> tuple[Entry, bytes]:
         """A fresh answer, charged and kept."""
-        query, caps = phase.query.with_state(request.state), self._policy.caps(study)
+        caps = self._policy.caps(study)
         self._afford(study, request, phase, caps)
-        with _untold():
-            codes = self._table(study, request.run)
-            failpoints.passed("request accepted")
-            noised = query.answer(codes, phase.multiplier, SecureCoins())
+        values, statement = self._values(study, request, phase)
         header = (request.study, request.run, request.round, request.attempt, self.identity.name)
-        message = wire.encode_reply(wire.Reply(*header, secrets.token_hex(32), noised.values))
+        message = wire.encode_reply(wire.Reply(*header, secrets.token_hex(32), values, statement))
         failpoints.passed("answer computed")
         digest = hashlib.sha256(message).hexdigest()
         answered = self._ledger.charge(self._charge(study, request, phase, digest), message, caps)
         _log.info("answered round %d of run %s of study %s", request.round, request.run, study.name)
         return answered
+
+    def _values(self, study: Study, request: wire.Request, phase: Phase) -> tuple[wire.Values, Mapping[str, Any]]:
+        """What leaves: noised, and masked too where the study says so, with what is signed beside it."""
+        query = phase.query.with_state(request.state)
+
+        def noised() -> Noised:
+            with _untold():
+                codes = self._table(study, request.run)
+                failpoints.passed("request accepted")
+                return query.answer(codes, phase.multiplier, SecureCoins())
+
+        if request.leg == "answer":
+            return noised().values, {}
+        masked, statement = self._masking(study).mask(request, noised, ring(study, phase))
+        return masked.values, statement
+
+    def _masking(self, study: Study) -> Masking:
+        if self._holding.sessions is None:
+            raise PolicyError(
+                "E_POLICY", "custodian", "it keeps no sessions of masked sums", "Open it from its institution's folder."
+            )
+        return Masking(self.identity, study, self._holding.sessions)
+
+    def _spoken(self, study: Study, phase: Phase, request: wire.Request) -> bytes:
+        """A statement of the masking protocol."""
+
+        def answered() -> Statement:
+            message = self._ledger.sent(self._charge(study, request, phase, "").place)
+            numbers, width = ring(study, phase).dtype, phase.query.width
+            return Statement.from_document(wire.decode_reply(message, width, numbers).statement)
+
+        spoken = self._masking(study).speak(request, answered)
+        if request.leg == "reveal":
+            self._forget_after_last(study, request)
+        return spoken
 
     def _sealed(self, entry: Entry, message: bytes) -> bytes:
         """The message under the receipt of its own charge: always the same bytes."""
@@ -182,10 +235,15 @@ class Custodian:
             raise WireError(
                 "E_ROUND_ORDER", "request", f"more than {MAX_ATTEMPTS} attempts at a round", "Start a new run."
             )
+        if (request.leg == "answer") != (study.privacy.trust == "local"):
+            raise WireError("E_WIRE", "request", "its leg is of another trust mode", "Update both sides.")
         done = [c for c in self._ledger.charges(self._holding.population) if c.run == request.run]
         if any(c.study != request.study for c in done):
             raise WireError("E_REPLAY", "request", "the run belongs to another study", "Start a new run.")
-        if request.round > max((c.round for c in done), default=-1) + 1 or request.round >= plan(study).rounds:
+        last = max((c.round for c in done), default=-1)
+        skips = request.round > last + 1 and not study.privacy.dropouts  # who dropped out of a round may be back
+        goes_back = request.round < last and all((c.round, c.attempt) != (request.round, request.attempt) for c in done)
+        if skips or goes_back or request.round >= plan(study).rounds:
             raise WireError(
                 "E_ROUND_ORDER", "request", "the round is not the next one of its run", "Ask the rounds in order."
             )
@@ -195,7 +253,7 @@ class Custodian:
         """All or nothing: a run whose end could not be paid for is not begun."""
         begun = any(c.run == request.run for c in self._ledger.charges(self._holding.population))
         whole = merged(e for p in plan(study).phases for e in p.events)
-        events = phase.query.events(phase.multiplier) if begun else whole
+        events = phase.answer_events if begun else whole
         self._ledger.afford(self._holding.population, study.digest, events, caps)
 
     def afford(self, study: Study) -> None:
@@ -225,10 +283,11 @@ class Custodian:
             request.run,
             request.round,
             request.attempt,
-            request.question,
+            request.identity,
             message,
-            phase.query.events(phase.multiplier),
+            phase.answer_events,
             study.privacy.delta,
+            phase.bare_events if phase.honest > 1 else (),
         )
 
 

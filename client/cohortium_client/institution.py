@@ -22,15 +22,17 @@ from typing import Annotated, Any, ClassVar
 import tomli_w
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
+from cohortium.encoding import Codes
 from cohortium.errors import InputError, ReleaseError
 from cohortium.files import write_whole
 from cohortium.keys import load_key, load_or_create_key
 from cohortium.privacy.ledger import Ledger
 from cohortium.schema import first_problem, read_toml
-from cohortium.study import Name
+from cohortium.study import Name, Study
 from cohortium_client.agreements import Agreements
 from cohortium_client.custodian import Custodian, Holding, Identity
-from cohortium_client.policy import Policy, load_policy
+from cohortium_client.policy import Policy, load_policy, policy_of
+from cohortium_client.sessions import Sessions
 from cohortium_client.source import Source, load_source
 
 FILE, POLICY, KEY = "institution.toml", "policy.toml", "institution.key"
@@ -84,39 +86,46 @@ class Institution:
 
     def custodian(self, ledger: Ledger) -> Custodian:
         """The custodian over an open ledger; it reads the table when it is first asked."""
-        holding = Holding(
-            self.file.population.name, lambda study: load_source(self.file.source, self.folder, study.schema), ledger
-        )
+
+        def table(study: Study) -> Codes:
+            return load_source(self.file.source, self.folder, study.schema)
+
+        sessions = Sessions(self.folder / "sessions.sqlite")
+        holding = Holding(self.file.population.name, table, ledger, sessions)
         return Custodian(self.identity, self.agreements, holding, self.policy)
 
 
 def load_institution(folder: Path) -> Institution:
     """Read an institution's folder; InputError, PolicyError or SecretError names the file and place of a problem."""
-    file = _load_file(folder / FILE)
+    file = _file(read_toml(folder / FILE))
     identity = Identity(file.name, load_key(folder / KEY))
     return Institution(folder, file, identity, load_policy(folder / POLICY))
 
 
-def _load_file(path: Path) -> InstitutionFile:
+def _file(document: dict[str, Any]) -> InstitutionFile:
     try:
-        return TypeAdapter(InstitutionFile).validate_python(read_toml(path))
+        return TypeAdapter(InstitutionFile).validate_python(document)
     except ValidationError as error:
         place, what = first_problem(error)
-        raise InputError("E_INSTITUTION", f"{path.name}, {place}", what, "Correct the file.") from None
+        raise InputError("E_INSTITUTION", f"{FILE}, {place}", what, "Correct the file.") from None
 
 
 def init_institution(
     folder: Path, name: str, source: dict[str, Any], population: str, policy: dict[str, Any]
 ) -> Institution:
-    """Make the folder's files and its key; nothing that is there already is touched (E_RELEASE_EXISTS)."""
+    """Make the folder's files and its key; nothing that is there already is touched (E_RELEASE_EXISTS).
+
+    What is wrong is told, as by ``load_institution``, before anything is made.
+    """
+    document = {"name": name, "source": source, "population": {"name": population}}
+    _file(document)
+    policy_of(policy, POLICY)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for taken in (FILE, POLICY, KEY):
         if (folder / taken).exists():
             raise ReleaseError("E_RELEASE_EXISTS", taken, "the folder is an institution's already", "Name another.")
     write_whole(folder / POLICY, tomli_w.dumps(policy).encode())
-    load_policy(folder / POLICY)
     load_or_create_key(folder / KEY)
-    document = {"name": name, "source": source, "population": {"name": population}}
     write_whole(folder / FILE, tomli_w.dumps(document).encode())
     return load_institution(folder)
 

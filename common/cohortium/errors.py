@@ -12,7 +12,8 @@ CohortiumError
 ├── SecretError       a secret lies where it must not                exit 18
 ├── AccountingError   a guarantee could not be computed twice        exit 19
 ├── PolicyError       an institution's own rules forbid it           exit 20
-└── AuditError        an audit contradicts a claim                   exit 21
+├── AuditError        an audit contradicts a claim                   exit 21
+└── MaskingError      the masked sum cannot go on safely             exit 22
 
 Every error says where, what, and the next step. None carries a data value: texts name columns, lines,
 bytes and limits, which are public or stay on the institution's own screen, and only ``code`` ever travels.
@@ -66,6 +67,9 @@ CODES: dict[str, str] = {
     "E_SECRET": "a secret was given in the clear or lies in a readable file",
     "E_ACCOUNTING": "the two accountants do not support the claim",
     "E_AUDIT": "an audit found more than is claimed, or other noise",
+    "E_KEYS": "a key or statement of a masked sum is forged, repeated, malformed or another session's",
+    "E_COHORT": "too few institutions take part in a masked sum, or are left to open it",
+    "E_VIEW": "the institutions of a masked sum were not shown the same, or are asked for what contradicts it",
     "E_FLOWER": "this version of Flower has other internals than the one this was built on",
     "E_GENERATOR": "no generator of this kind is installed",
 }
@@ -132,3 +136,7 @@ class PolicyError(CohortiumError):
 
 class AuditError(CohortiumError):
     exit_code = 21
+
+
+class MaskingError(CohortiumError):
+    exit_code = 22

@@ -192,6 +192,11 @@ class Study:
         return self.cohort.honest if self.privacy.trust == "secure-sum" else 1
 
     @property
+    def answers_needed(self) -> int:
+        """How many institutions must answer a round: all, or under masks as many as the cohort needs."""
+        return self.cohort.least if self.privacy.trust == "secure-sum" else len(self.institutions)
+
+    @property
     def target_indices(self) -> tuple[int, ...]:
         """Column positions of the generator's targets; the schema's own where the study names none."""
         return tuple(sorted(self.schema.index(t) for t in self.generator.targets or self.schema.targets))
@@ -202,19 +207,22 @@ class Study:
 
 
 _ADAPTER: TypeAdapter[Study] = TypeAdapter(Study)
+_OF_PRIVACY = {"sampling_rate", "steps", "rounds", "clip"}  # of a generator: noise is computed from them
 
 
 def study_from_document(document: dict[str, Any], schema: Schema, where: str = "study") -> Study:
     """A study from the content of a ``study.toml``; every problem is a StudyError that names the place."""
     document = dict(document)
-    head = {k: v for k, v in document.pop("study", {}).items() if k != "schema"}
+    head = {k: v for k, v in _head(document, where).items() if k != "schema"}
+    document.pop("study", None)
     if "institution" in document:
         document["institutions"] = document.pop("institution")
     try:
         return _ADAPTER.validate_python({**head, **document, "schema": schema})
     except ValidationError as error:
         place, what = first_problem(error)
-        code = "E_PLAN_PRIVACY" if place.startswith("privacy") else "E_PLAN_INVALID"
+        private = place.startswith("privacy") or place.rpartition(".")[2] in _OF_PRIVACY
+        code = "E_PLAN_PRIVACY" if private else "E_PLAN_INVALID"
         raise StudyError(code, f"{where}, {place}", what, "Correct the study.") from None
 
 
@@ -245,10 +253,15 @@ def _told(section: Any) -> Any:
 def load_study(path: Path) -> Study:
     """A study and the schema file it names, which lies beside it."""
     document = read_toml(path)
+    schema = load_schema(path.parent / str(_head(document, path.name).get("schema", "schema.toml")))
+    return study_from_document(document, schema, path.name)
+
+
+def _head(document: dict[str, Any], where: str) -> dict[str, Any]:
     head = document.get("study", {})
-    if isinstance(head.get("expires"), str):
-        head["expires"] = date.fromisoformat(head["expires"])
-    return study_from_document(document, load_schema(path.parent / head.get("schema", "schema.toml")), path.name)
+    if not isinstance(head, dict):
+        raise StudyError("E_PLAN_INVALID", f"{where}, study", "it is not a section", "Correct the study.")
+    return head
 
 
 def dumps_study(study: Study) -> str:

@@ -1,16 +1,18 @@
 """Canonical, versioned bytes for the messages of a round.
 
 A message is the magic, a header length (uint32, little-endian), a canonical JSON header and a payload. An institution's
-answer is a reply under a receipt, or a refusal. Nothing else travels: no number of rows, no loss, no time, no text of
-an exception. An answer's length follows from the study.
+answer is a reply under a receipt, a signed statement of the masking protocol, or a refusal. Nothing else travels: no
+number of rows, no loss, no time, no text of an exception. An answer's length follows from the study. Several messages
+for one exchange go in a bundle.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,7 +27,11 @@ MAGIC = b"COH2"
 MAX_HEADER = 4096
 MAX_REQUEST_HEADER = 2 << 20  # consents and receipts of a thousand institutions
 MAX_MESSAGE = 1 << 30
+MAX_STATEMENT = 1 << 20
+MAX_BUNDLE = 4
+Values = npt.NDArray[np.int64] | npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 _HEX = frozenset("0123456789abcdef")
+LEGS = ("answer", "advertise", "share", "mask", "confirm", "reveal")
 _ROUND: dict[str, type] = {"study": str, "run": str, "round": int, "attempt": int}
 
 
@@ -34,6 +40,8 @@ class Request:
     """The coordinator asks for the study's round ``round``; ``state`` is the public model state it is asked at.
 
     consents: every institution's signature on the study. receipts: the newest of each institution.
+    leg: ``answer``, or a leg of the masking protocol (masking/); then ``board`` holds what institutions have said in the
+    legs before.
     """
 
     study: str
@@ -43,20 +51,29 @@ class Request:
     state: bytes = b""
     consents: Mapping[str, str] = field(default_factory=dict)
     receipts: tuple[Receipt, ...] = ()
+    leg: str = "answer"
+    board: bytes = b""
 
     @property
     def question(self) -> str:
-        """SHA-256 of what is asked, which consents and receipts are not part of."""
+        """SHA-256 of what is asked, which consents, receipts and boards are not part of: the same for every institution."""
         asked = [self.study, self.run, self.round, self.attempt, hashlib.sha256(self.state).hexdigest()]
+        return hashlib.sha256(canonical_json(asked)).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the question and of the board it is answered under: an attempt is answered for one of them."""
+        asked = [self.question, hashlib.sha256(self.board).hexdigest()]
         return hashlib.sha256(canonical_json(asked)).hexdigest()
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One institution's noised answer, (width,) int64.
+    """One institution's answer: noised, (width,) int64, or masked, (width,) uint32 or uint64.
 
     salt: 32 random bytes in hex. Receipts are public, and so is the digest in them: without a salt, whoever has the sum
     of a few small numbers could try out which ones the message held.
+    statement: under masks that somebody may drop out of, the institution's signed word on what it has masked for.
     """
 
     study: str
@@ -65,7 +82,8 @@ class Reply:
     attempt: int
     institution: str
     salt: str
-    values: npt.NDArray[np.int64]
+    values: Values
+    statement: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,24 +103,41 @@ class Refusal:
 
 
 def encode_request(request: Request) -> bytes:
-    header = {k: getattr(request, k) for k in _ROUND}
-    receipts = [asdict(r) for r in request.receipts]
-    return _pack({"type": "request", **header, "consents": dict(request.consents), "receipts": receipts}, request.state)
+    header = {
+        "type": "request",
+        **{k: getattr(request, k) for k in (*_ROUND, "leg")},
+        "consents": dict(request.consents),
+        "receipts": [asdict(r) for r in request.receipts],
+        "board": len(request.board),
+    }
+    return _pack(header, request.board + request.state)
 
 
 def decode_request(data: bytes) -> Request:
     """WireError E_WIRE unless ``data`` is exactly what ``encode_request`` writes."""
-    header, payload = _unpack(data, "request", {**_ROUND, "consents": dict, "receipts": list}, MAX_REQUEST_HEADER)
+    wanted = {**_ROUND, "leg": str, "consents": dict, "receipts": list, "board": int}
+    header, payload = _unpack(data, "request", wanted, MAX_REQUEST_HEADER)
     consents, receipts = header.pop("consents"), header.pop("receipts")
     if not all(isinstance(v, str) for v in consents.values()):
         raise _malformed("its consents are not signatures")
-    return Request(**header, state=payload, consents=consents, receipts=tuple(_receipt(r) for r in receipts))
+    length = header.pop("board")
+    if not 0 <= length <= len(payload) or header["leg"] not in LEGS:
+        raise _malformed("its leg or the length of its board is out of range")
+    return Request(
+        **header,
+        state=payload[length:],
+        board=payload[:length],
+        consents=consents,
+        receipts=tuple(_receipt(r) for r in receipts),
+    )
 
 
 def encode_reply(reply: Reply) -> bytes:
     """The bytes that are charged and kept; they travel in an answer."""
     header = {k: v for k, v in vars(reply).items() if k != "values"}
-    return _pack({"type": "reply", **header}, np.ascontiguousarray(reply.values, "<i8").tobytes())
+    little = reply.values.dtype.newbyteorder("<")
+    payload = np.ascontiguousarray(reply.values, little).tobytes()
+    return _pack({"type": "reply", "numbers": reply.values.dtype.name, **header}, payload)
 
 
 def encode_answer(reply: bytes, receipt: Receipt) -> bytes:
@@ -114,30 +149,72 @@ def encode_refusal(refusal: Refusal) -> bytes:
     return _pack({"type": "refusal", **asdict(refusal)}, b"")
 
 
-def decode_answer(data: bytes, width: int) -> Answer | Refusal:
-    """An answer of exactly ``width`` integers whose receipt is about it, or a refusal; WireError E_WIRE for all else.
+def encode_said(statement: Mapping[str, Any]) -> bytes:
+    """A signed statement of the masking protocol, as a document."""
+    return _pack({"type": "said", "statement": dict(statement)}, b"")
+
+
+def encode_bundle(messages: Sequence[bytes]) -> bytes:
+    return _pack({"type": "bundle", "lengths": [len(m) for m in messages]}, b"".join(messages))
+
+
+def decode_bundle(data: bytes) -> list[bytes]:
+    """One to ``MAX_BUNDLE`` messages; a message that is no bundle is the only one of its own."""
+    if _header(data, MAX_REQUEST_HEADER)[0].get("type") != "bundle":
+        return [data]
+    header, payload = _unpack(data, "bundle", {"lengths": list})
+    lengths = header["lengths"]
+    sound = 1 <= len(lengths) <= MAX_BUNDLE and all(type(n) is int and n >= 0 for n in lengths)
+    if not sound or sum(lengths) != len(payload):
+        raise _malformed("its lengths are out of range")
+    ends = list(itertools.accumulate(lengths))
+    return [payload[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
+def decode_answer(data: bytes, width: int, numbers: npt.DTypeLike = np.int64) -> Answer | Refusal:
+    """An answer of exactly ``width`` such numbers whose receipt is about it, or a refusal; WireError E_WIRE for all else.
 
     Whose key signed the receipt is for the reader to check.
     """
-    if _header(data, MAX_HEADER)[0].get("type") == "refusal":
-        header, payload = _unpack(data, "refusal", {"institution": str, "code": str})
-        if payload or header["code"] not in CODES:
-            raise _malformed("a refusal carries more than a known code")
-        return Refusal(**header)
+    if (refusal := _refusal(data)) is not None:
+        return refusal
     header, inner = _unpack(data, "answer", {"receipt": dict})
-    receipt, reply = _receipt(header["receipt"]), decode_reply(inner, width)
+    receipt, reply = _receipt(header["receipt"]), decode_reply(inner, width, numbers)
     if receipt.institution != reply.institution or receipt.message != hashlib.sha256(inner).hexdigest():
         raise _malformed("its receipt is another message's")
     return Answer(reply, receipt)
 
 
-def decode_reply(data: bytes, width: int) -> Reply:
-    header, payload = _unpack(data, "reply", {**_ROUND, "institution": str, "salt": str})
+def decode_said(data: bytes) -> dict[str, Any] | Refusal:
+    """The document of a statement, of which nothing is believed yet, or a refusal; WireError E_WIRE for all else."""
+    if (refusal := _refusal(data)) is not None:
+        return refusal
+    header, payload = _unpack(data, "said", {"statement": dict}, MAX_STATEMENT)
+    if payload:
+        raise _malformed("a statement carries more than itself")
+    statement: dict[str, Any] = header["statement"]
+    return statement
+
+
+def _refusal(data: bytes) -> Refusal | None:
+    if _header(data, MAX_STATEMENT)[0].get("type") != "refusal":
+        return None
+    header, payload = _unpack(data, "refusal", {"institution": str, "code": str})
+    if payload or header["code"] not in CODES:
+        raise _malformed("a refusal carries more than a known code")
+    return Refusal(**header)
+
+
+def decode_reply(data: bytes, width: int, numbers: npt.DTypeLike = np.int64) -> Reply:
+    header, payload = _unpack(
+        data, "reply", {**_ROUND, "institution": str, "salt": str, "numbers": str, "statement": dict}
+    )
     if len(header["salt"]) != 64 or not set(header["salt"]) <= _HEX:
         raise _malformed("its salt is not 32 bytes")
-    if len(payload) != 8 * width:
-        raise _malformed("the answer does not have the query's width")
-    return Reply(**header, values=np.frombuffer(payload, "<i8").astype(np.int64))
+    wanted = np.dtype(numbers)
+    if header.pop("numbers") != wanted.name or len(payload) != wanted.itemsize * width:
+        raise _malformed("the answer does not have the query's width and numbers")
+    return Reply(**header, values=np.frombuffer(payload, wanted.newbyteorder("<")).astype(wanted))
 
 
 def _pack(header: dict[str, Any], payload: bytes) -> bytes:

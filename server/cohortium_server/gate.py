@@ -74,14 +74,20 @@ def _budget(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
 def _complete(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
     asked = merged(e for answered in outcome.answered for e in answered.events)
     planned = merged(e for phase in outcome.plan.phases for e in repeated(phase.events, 1))
-    good = asked == planned and all(a.institutions == len(outcome.study.institutions) for a in outcome.answered)
+    least = outcome.study.answers_needed
+    good = asked == planned and all(a.institutions >= least for a in outcome.answered)
     return Criterion(
         "rounds",
         good,
-        f"{len(outcome.answered)} answered by all",
-        f"{outcome.plan.rounds} answered by all",
+        f"{len(outcome.answered)} answered by {_by(outcome)}",
+        f"{outcome.plan.rounds} answered by at least {least}",
         "what was asked must be what was planned and charged",
     )
+
+
+def _by(outcome: Outcome) -> str:
+    counts = sorted({a.institutions for a in outcome.answered})
+    return "nobody" if not counts else " to ".join(str(c) for c in dict.fromkeys((counts[0], counts[-1])))
 
 
 def _signal(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:

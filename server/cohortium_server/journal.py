@@ -60,6 +60,12 @@ class Journal(Protocol):
 
     def remember_state(self, round_number: int, state: bytes) -> None: ...
 
+    def attempts(self, round_number: int) -> int:
+        """How many attempts at the round were begun that can be no more than begun anew."""
+        ...
+
+    def remember_attempts(self, round_number: int, count: int) -> None: ...
+
 
 class BriefJournal:
     """Remembers as long as the process lives."""
@@ -68,6 +74,7 @@ class BriefJournal:
         self.run, self.seed = new_run(), new_seed() if seed is None else seed
         self._heard: dict[int, Heard] = {}
         self._states: dict[int, bytes] = {}
+        self._attempts: dict[int, int] = {}
 
     def heard(self, round_number: int) -> Heard | None:
         return self._heard.get(round_number)
@@ -80,6 +87,12 @@ class BriefJournal:
 
     def remember_state(self, round_number: int, state: bytes) -> None:
         self._states[round_number] = state
+
+    def attempts(self, round_number: int) -> int:
+        return self._attempts.get(round_number, 0)
+
+    def remember_attempts(self, round_number: int, count: int) -> None:
+        self._attempts[round_number] = count
 
 
 class FolderJournal:
@@ -186,6 +199,19 @@ class FolderJournal:
 
     def remember_state(self, round_number: int, state: bytes) -> None:
         write_whole(self._asked(round_number), state)
+
+    def attempts(self, round_number: int) -> int:
+        path = self._begun(round_number)
+        try:
+            return int(path.read_bytes()) if path.exists() else 0
+        except ValueError:
+            raise _no_run(self.folder, f"{path.name} is not what was written", "Begin a new run.") from None
+
+    def remember_attempts(self, round_number: int, count: int) -> None:
+        write_whole(self._begun(round_number), str(count).encode())
+
+    def _begun(self, round_number: int) -> Path:
+        return self.folder / f"{round_number:04}.attempts"
 
     def _sum(self, round_number: int) -> Path:
         return self.folder / f"{round_number:04}.sum"

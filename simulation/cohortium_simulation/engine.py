@@ -151,7 +151,8 @@ class InProcessGrid(Grid):  # type: ignore[misc]
 
     def _push(self, message: Message) -> str:
         number: str = message.metadata.message_id
-        self._pending[number] = answer = Future()
+        answer: Future[list[Message]] = Future()
+        self._pending[number] = answer
         Thread(target=self._take, args=(_sent(message), answer), name="node", daemon=True).start()
         return number
 

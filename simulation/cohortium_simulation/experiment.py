@@ -23,6 +23,7 @@ from cohortium.study import Study, study_from_document
 from cohortium.tables import read_table
 from cohortium_client.custodian import Custodian, Holding, Identity, agreed_to
 from cohortium_client.policy import Policy
+from cohortium_client.sessions import Sessions
 from cohortium_server.journal import BriefJournal
 from cohortium_server.release import Release, load_release, write_release
 from cohortium_server.rounds import Outcome
@@ -113,9 +114,9 @@ class Simulated:
         policy = Policy(repeatable=True)
         if self.cap is not None:
             policy = replace(policy, epsilon_per_population=self.cap.epsilon, delta=self.cap.delta)
-        return Custodian(
-            self.identity, {study.digest: study}, Holding(self.population, lambda _: codes, self.ledger), policy
-        )
+        sessions = Sessions(self.ledger.path.with_suffix(".sessions"))
+        holding = Holding(self.population, lambda _: codes, self.ledger, sessions)
+        return Custodian(self.identity, {study.digest: study}, holding, policy)
 
 
 def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[str, str]]:

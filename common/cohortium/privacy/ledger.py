@@ -50,7 +50,11 @@ CREATE TRIGGER IF NOT EXISTS messages_last BEFORE UPDATE ON message BEGIN SELECT
 
 @dataclass(frozen=True)
 class Charge:
-    """One answer: its events, the digest of the request it answers, and the digest of its own bytes."""
+    """One answer: its events, the digest of the request it answers, and the digest of its own bytes.
+
+    events: what it costs towards the coordinator. bare: what it costs towards somebody who knows what all other
+    institutions sent, where that is more, as under a mask.
+    """
 
     population: str
     study: str
@@ -61,6 +65,7 @@ class Charge:
     message: str
     events: Events
     delta: float
+    bare: Events = ()
 
     @property
     def place(self) -> str:
@@ -266,6 +271,13 @@ class Ledger:
             )
         return entry, self.message(entry)
 
+    def sent(self, place: str) -> bytes:
+        """The message that an attempt was answered with; WireError E_ROUND_ORDER if it was not answered."""
+        self._refresh()
+        if place not in self._known.attempts:
+            raise WireError("E_ROUND_ORDER", "ledger", "this attempt was not answered", "Ask the legs in order.")
+        return self.message(self._known.attempts[place])
+
     def message(self, entry: Entry) -> bytes:
         """The bytes that were charged as ``entry``; LedgerError E_LEDGER_CORRUPT if they are not those any more."""
         row = self._read("SELECT bytes FROM message WHERE number = ?", entry.number)
@@ -427,8 +439,12 @@ class Ledger:
         return merged(Gaussian(z, q, n) for (z, q), n in counted.items())
 
     def spent(self, population: str, delta: float) -> Cost:
-        """What the population has spent, over all studies, at ``delta``."""
+        """What the population has spent towards the coordinator, over all studies, at ``delta``."""
         return cost(self.events(population), delta)
+
+    def spent_bare(self, population: str, delta: float) -> Cost:
+        """The same towards somebody who knows what all other institutions sent."""
+        return cost(merged(e for c in self.charges(population) for e in c.bare or c.events), delta)
 
 
 class _NotMeantError(Exception):
@@ -466,7 +482,8 @@ def _kind(record: Record) -> str:
 def _record(kind: str, content: dict[str, Any]) -> Record:
     """The record of a row; raises ValueError, TypeError, KeyError or StudyError where it is none."""
     if kind == "charge":
-        content["events"] = tuple(Gaussian(**e) for e in content["events"])
+        for name in ("events", "bare"):
+            content[name] = tuple(Gaussian(**e) for e in content[name])
     return _KINDS[kind](**content)
 
 

@@ -26,6 +26,7 @@ from cohortium.keys import load_or_create_key
 from cohortium.privacy.accounting import RELATION
 from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.ledger import home
+from cohortium.receipt import Receipt
 from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 from cohortium_server.gate import Verdict, judge
@@ -176,15 +177,19 @@ def account(outcome: Outcome) -> dict[str, Any]:
                 "name": i.name,
                 "key": i.key,
                 "consent": outcome.consents[i.name],
-                "answers": [_answer(answered, i.name) for answered in outcome.answered],
+                "answers": [
+                    _answer(answered, r)
+                    for answered in outcome.answered
+                    for r in answered.receipts
+                    if r.institution == i.name
+                ],
             }
             for i in outcome.study.institutions
         ],
     }
 
 
-def _answer(answered: Answered, institution: str) -> dict[str, Any]:
-    (receipt,) = (r for r in answered.receipts if r.institution == institution)
+def _answer(answered: Answered, receipt: Receipt) -> dict[str, Any]:
     return {
         "phase": answered.phase,
         "round": answered.round,

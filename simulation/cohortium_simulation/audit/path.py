@@ -25,8 +25,9 @@ from cohortium.plan import Phase, Plan, plan
 from cohortium.privacy.ledger import Ledger
 from cohortium.study import Study
 from cohortium_client.custodian import Custodian
+from cohortium_server.asking import Round
 from cohortium_server.journal import new_run
-from cohortium_server.rounds import Round, add_up
+from cohortium_server.rounds import add_up
 from cohortium_simulation.audit.canaries import Canaries
 from cohortium_simulation.experiment import Simulated, sign_all
 
@@ -79,7 +80,7 @@ class Path:
         phase = self.plan.phase(question.round)
         asked = self._request(question)
         answers = [c.answer(wire.encode_request(asked)) for c in custodians]
-        heard = add_up(Round(self.study, question.round, phase, phase.query), asked, answers)
+        heard = add_up(Round(self.study, question.round, self.plan.rounds, phase, phase.query), asked, answers)
         return Outputs(_messages(answers, phase), heard.values)
 
     def bytes(self, custodians: tuple[Custodian, ...], question: Question) -> list[bytes]:

@@ -1,0 +1,126 @@
+"""How a round is asked: what every request carries, what comes back, and who is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy.typing as npt
+
+from cohortium import wire
+from cohortium.consent import Signatures
+from cohortium.errors import FederationError, MaskingError, WireError
+from cohortium.plan import Phase
+from cohortium.queries import Query
+from cohortium.receipt import Receipt
+from cohortium.study import Study
+from cohortium_server.journal import Receipts
+from cohortium_server.transport import Transport
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a run, as it is asked. of: how many rounds the run has."""
+
+    study: Study
+    number: int
+    of: int
+    phase: Phase
+    query: Query
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A run's way to everybody: what every request carries, and how it gets there."""
+
+    study: Study
+    run: str
+    consents: Signatures
+    transport: Transport
+    timeout: float
+    seen: Receipts
+
+    def request(
+        self, this: Round, state: bytes, attempt: int = 0, leg: str = "answer", board: bytes = b""
+    ) -> wire.Request:
+        shown = self.seen.of(self.study)
+        return wire.Request(self.study.digest, self.run, this.number, attempt, state, self.consents, shown, leg, board)
+
+    def exchange(self, *requests: wire.Request) -> list[list[bytes]]:
+        """What came back for each request, all of them sent at once."""
+        parts = [wire.encode_request(r) for r in requests]
+        told = self.transport.exchange(parts[0] if len(parts) == 1 else wire.encode_bundle(parts), self.timeout)
+        heard: list[list[bytes]] = [[] for _ in parts]
+        for answers in map(_parts, told):
+            for place, answer in zip(heard, answers, strict=False):  # who refuses the whole answers once
+                place.append(answer)
+        return heard
+
+
+def _parts(data: bytes) -> list[bytes]:
+    try:
+        return wire.decode_bundle(data)
+    except WireError:
+        return []
+
+
+def gather(
+    this: Round,
+    request: wire.Request,
+    answers: Iterable[bytes],
+    numbers: npt.DTypeLike,
+    take: Callable[[wire.Reply], None],
+) -> tuple[dict[str, Receipt], dict[str, str]]:
+    """Let ``take`` have the first reply to ``request`` that each institution signed, one at a time.
+
+    Returns the receipts of what was taken, and the codes of those who refused. What ``take`` refuses counts as no answer.
+    """
+    receipts: dict[str, Receipt] = {}
+    refused: dict[str, str] = {}
+    for answer in (_decoded(data, this.query.width, numbers) for data in answers):
+        if isinstance(answer, wire.Refusal):
+            refused[answer.institution] = answer.code
+        elif answer is not None and _belongs(answer, request, this.study) and answer.reply.institution not in receipts:
+            with suppress(MaskingError, WireError):
+                take(answer.reply)
+                receipts[answer.reply.institution] = answer.receipt
+    return receipts, refused
+
+
+def _decoded(data: bytes, width: int, numbers: npt.DTypeLike) -> wire.Answer | wire.Refusal | None:
+    """The answer, or None for what is no answer: its institution is then named as missing."""
+    try:
+        return wire.decode_answer(data, width, numbers)
+    except WireError:
+        return None
+
+
+def _belongs(answer: wire.Answer, request: wire.Request, study: Study) -> bool:
+    """Whether an institution of the study signed it, as its answer to this request."""
+    asked = (request.study, request.run, request.round, request.attempt)
+    reply = answer.reply
+    key = {i.name: i.key for i in study.institutions}.get(reply.institution, "")
+    return (reply.study, reply.run, reply.round, reply.attempt) == asked and answer.receipt.is_of(key)
+
+
+def all_there(study: Study, request: wire.Request, heard: set[str], refused: dict[str, str]) -> None:
+    missing = [name for name in study.institution_names if name not in heard]
+    if not missing:
+        return
+    told = [f"{name} ({refused[name]})" for name in missing if name in refused]
+    silent = ", ".join(name for name in missing if name not in refused)
+    if told or "" in refused:
+        names = ", ".join(told) or f"the node of {silent.replace(', ', ' or ')} ({refused['']})"
+        raise FederationError(
+            "E_INSTITUTION_REFUSED",
+            f"round {request.round}",
+            f"refused by {names}",
+            "Its own log says why. What was answered is charged and kept: the run can be resumed.",
+        )
+    raise FederationError(
+        "E_MISSING_INSTITUTION",
+        f"round {request.round}",
+        f"no answer from {silent}",
+        "Start it, then resume the run: what was answered is charged and kept.",
+    )
