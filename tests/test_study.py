@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from cohortium.errors import CohortiumError, SchemaError, StudyError
 from cohortium.forecast import expected_sigma, forecast
 from cohortium.plan import pair_query, plan
 from cohortium.privacy.guarantee import ADVERSARIES
-from cohortium.schema import Schema, schema_from_document
+from cohortium.queries.marginals import Marginals
+from cohortium.schema import Categorical, Schema, schema_from_document
 from cohortium.study import (
     Autoregressive,
     Institution,
@@ -56,6 +58,102 @@ def test_bad_input_24_absent_epsilon(schema: Schema) -> None:
     with pytest.raises(StudyError) as caught:
         study_from_document(broken, schema)
     assert caught.value.code == "E_PLAN_PRIVACY"
+
+
+@pytest.mark.parametrize(
+    "generator",
+    [
+        {"sampling_rate": 0.0}, {"sampling_rate": -0.1}, {"sampling_rate": 1.0001}, {"sampling_rate": float("nan")},
+        {"sampling_rate": "0.1"}, {"clip": 0.0}, {"clip": -1.0}, {"clip": float("inf")}, {"clip": float("nan")},
+        {"rounds": 0}, {"rounds": 1001}, {"rounds": 2.5}, {"steps": 0}, {"steps": 10_001}, {"steps": True},
+    ],
+)  # fmt: skip
+def test_bad_input_25_parameters_that_noise_is_computed_from(schema: Schema, generator: dict[str, Any]) -> None:
+    with pytest.raises(StudyError) as caught:
+        study_from_document({**document(), "generator": {"kind": "autoregressive", **generator}}, schema)
+    assert caught.value.code == "E_PLAN_PRIVACY"
+    assert caught.value.where.endswith(next(iter(generator)))
+
+
+@pytest.mark.parametrize("clip", [1e-9, 1e9])
+def test_bad_input_25_a_clip_beyond_all_use_has_no_plan(training_study: Study, clip: float) -> None:
+    with pytest.raises(StudyError) as caught:
+        plan(replace(training_study, generator=Autoregressive(rounds=2, clip=clip)))
+    assert caught.value.code == "E_PLAN_PRIVACY"
+
+
+@pytest.mark.parametrize("word", ["sigma", "noise_multiplier", "seed", "noise"])
+def test_bad_input_25_noise_is_typed_by_nobody(schema: Schema, word: str) -> None:
+    """There is no word for it anywhere: it follows from epsilon."""
+    for section in ("privacy", "generator", "release", "study"):
+        broken = document()
+        broken[section] = {**broken.get(section, {}), word: 0.0}
+        with pytest.raises(StudyError) as caught:
+            study_from_document(broken, schema)
+        assert word in caught.value.where
+
+
+def test_bad_input_27_no_study_can_ask_for_more_than_tables_of_three_columns(study: Study) -> None:
+    assert max(len(t) for t in pair_query(study).tables) == 3
+    ten = tuple(range(10))
+    with pytest.raises(StudyError) as caught:
+        Marginals((16,) * 10, (ten,), (1.0,))
+    assert caught.value.code == "E_PLAN_LIMIT"
+
+
+def test_bad_input_27_more_cells_than_can_be_answered(study: Study) -> None:
+    wide = tuple(Categorical(name=f"c{k}", categories=tuple(map(str, range(3000)))) for k in range(4))
+    with pytest.raises(StudyError) as caught:
+        plan(replace(study, schema=Schema(columns=wide)))
+    assert caught.value.code == "E_PLAN_LIMIT"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        ({"study": 3}, "study"), ({"study": [1]}, "study"), ({"study": {}}, "name"),
+        ({"study": {"name": "s", "expires": "soon"}}, "expires"), ({"study": {"name": "s", "expires": 5}}, "expires"),
+        ({"study": {"name": "s", "serial": 0}}, "serial"), ({"study": {"name": "s", "serial": "1"}}, "serial"),
+        ({"study": {"name": "../s"}}, "name"), ({"study": {"name": "s\n"}}, "name"),
+        ({"institution": {}}, "institutions"), ({"institution": []}, "institutions"), ({"privacy": 3}, "privacy"),
+        ({"institution": [{"name": "a", "key": "ed25519:" + "A" * 64}]}, "key"),
+        ({"institution": [{"name": "a", "key": "ed25519:" + "0" * 63}]}, "key"),
+        ({"institution": [{"name": "a", "key": "rsa:" + "0" * 64}]}, "key"),
+        ({"gossip": {}}, "gossip"),
+    ],
+)  # fmt: skip
+def test_a_malformed_study_is_refused_by_its_place(schema: Schema, tmp_path: Path, wrong: Any, place: str) -> None:
+    import tomli_w
+
+    with pytest.raises(StudyError) as caught:
+        study_from_document({**document(), **wrong}, schema)
+    assert place in caught.value.where
+    (tmp_path / "schema.toml").write_text(dumps_schema(schema))
+    (tmp_path / "study.toml").write_text(tomli_w.dumps({**document(), **wrong}))
+    with pytest.raises(StudyError) as caught:
+        load_study(tmp_path / "study.toml")
+    assert caught.value.where.startswith("study.toml, ") and place in caught.value.where
+
+
+def test_an_expiry_is_a_date_however_it_is_written(schema: Schema, tmp_path: Path) -> None:
+    (tmp_path / "schema.toml").write_text(dumps_schema(schema))
+    read = []
+    for written in ("2030-06-30", '"2030-06-30"'):
+        text = dumps_study(study_from_document(document(), schema)).replace("[study]", f"[study]\nexpires = {written}")
+        (tmp_path / "study.toml").write_text(text)
+        read.append(load_study(tmp_path / "study.toml"))
+    assert read[0] == read[1]
+    assert read[0].expires == date(2030, 6, 30)
+    assert read[0].digest == read[1].digest
+
+
+def test_two_institutions_of_one_key_are_refused(schema: Schema) -> None:
+    """One could sign, and answer, for two."""
+    key = "ed25519:" + "0" * 64
+    with pytest.raises(StudyError, match="same key"):
+        study_from_document(
+            {**document(), "institution": [{"name": "a", "key": key}, {"name": "b", "key": key}]}, schema
+        )
 
 
 def test_bad_input_21_rows_per_person_need_a_person(schema: Schema) -> None:
@@ -104,6 +202,11 @@ def test_the_digest_covers_everything(study: Study, schema: Schema) -> None:
         replace(study, name="other"),
         replace(study, schema=other),
         replace(study, serial=2),
+        replace(study, purpose="other"),
+        replace(study, expires=date(2030, 1, 1)),
+        replace(
+            study, institutions=(replace(study.institutions[0], key="ed25519:" + "0" * 64), *study.institutions[1:])
+        ),
         replace(study, privacy=replace(study.privacy, epsilon=4.0)),
         replace(study, institutions=study.institutions[:2]),
         replace(study, generator=Autoregressive()),
