@@ -38,16 +38,21 @@ class Exchange:
         return data[data.find(wire.MAGIC) :] if wire.MAGIC in data else b""
 
 
-def payload(stream: bytes) -> bytes:
-    """The content of the DATA frames of one direction of HTTP/2 (RFC 9113, 4.1 and 6.1), as far as it came."""
-    stream, content = stream.removeprefix(_PREFACE), []
+def frames(stream: bytes) -> list[tuple[bytes, bytes]]:
+    """The frames of one direction of HTTP/2, each as its 9 bytes of head (length, type, flags, stream: RFC 9113, 4.1)
+    and its body; the last one as far as it came.
+    """
+    stream, found = stream.removeprefix(_PREFACE), []
     while len(stream) >= 9:
-        length, kind, flags = int.from_bytes(stream[:3], "big"), stream[3], stream[4]
-        if kind == 0:
-            assert not flags & 0x8, "padded, which gRPC does not do"
-            content.append(stream[9 : 9 + length])
-        stream = stream[9 + length :]
-    return b"".join(content)
+        end = 9 + int.from_bytes(stream[:3], "big")
+        found.append((stream[:9], stream[9:end]))
+        stream = stream[end:]
+    return found
+
+
+def payload(stream: bytes) -> bytes:
+    """The content of the DATA frames of one direction of HTTP/2, as far as it came; gRPC does not pad them."""
+    return b"".join(body for head, body in frames(stream) if head[3] == 0)
 
 
 def _body(stream: bytearray) -> bytes | None:
