@@ -31,6 +31,7 @@ from cohortium.errors import (
     CohortiumError,
     InputError,
     LedgerError,
+    MaskingError,
     PolicyError,
     StudyError,
     WireError,
@@ -56,6 +57,7 @@ TOLD = (
     BudgetError,
     PolicyError,
     LedgerError,
+    MaskingError,
 )  # of these the code may leave: they are not about data
 _log = logging.getLogger("cohortium.custodian")  # the institution's own log; nothing of it travels
 

@@ -1,0 +1,387 @@
+"""Masked sums from end to end: custodians, ledgers, sessions and the coordinator's rounds, and what each does when others stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from enlisted import ANYTHING, agree, consents, identity, with_keys
+
+from cohortium import noise, wire
+from cohortium import plan as plan_module
+from cohortium.encoding import Codes
+from cohortium.errors import FederationError, MaskingError, StudyError
+from cohortium.masking.statements import decode_board, encode_board
+from cohortium.plan import Plan, plan
+from cohortium.privacy.guarantee import WITH_ALL_OTHERS, guarantees
+from cohortium.privacy.ledger import Ledger
+from cohortium.schema import Boolean, Categorical, Schema
+from cohortium.study import Autoregressive, Privacy, Study, Sweep
+from cohortium_client.custodian import Custodian, Holding
+from cohortium_client.sessions import Sessions
+from cohortium_server.asking import Asking, Round
+from cohortium_server.journal import BriefJournal, Heard, Receipts
+from cohortium_server.masks import MaskedRounds
+
+COLUMNS = (Categorical(name="a", categories=("x", "y", "z")), Boolean(name="b"))
+Hook = Callable[[str, wire.Request], bool]
+
+
+def study(size: int, dropouts: int = 0, colluders: int = 0) -> Study:
+    return Study(
+        name="masked",
+        schema=Schema(columns=COLUMNS),
+        privacy=Privacy(epsilon=2.0, delta=1e-6, trust="secure-sum", dropouts=dropouts, colluders=colluders),
+        generator=Sweep(components=10),
+        institutions=with_keys(*(f"i{k:02}" for k in range(size))),
+    )
+
+
+@dataclass
+class Federation:
+    """Institutions of one study in this process. ``stops(name, request)`` says who does not answer what."""
+
+    study: Study
+    folder: Path
+    stack: ExitStack
+    stops: Hook = lambda name, request: False
+    exchanges: list[list[str]] = field(default_factory=list)
+    answers: list[wire.Answer] = field(default_factory=list)
+    journal: BriefJournal = field(default_factory=lambda: BriefJournal(0))
+
+    def __post_init__(self) -> None:
+        self.ledgers = {n: self.stack.enter_context(Ledger(self.folder / f"{n}.sqlite")) for n in self.names}
+        for ledger in self.ledgers.values():
+            agree(ledger, self.study)
+        self.custodians = {n: self.custodian(n) for n in self.names}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.study.institution_names
+
+    def codes(self, name: str) -> Codes:
+        rng = np.random.default_rng(self.names.index(name))
+        rows = 50 + 10 * self.names.index(name)
+        values = np.stack([rng.integers(0, n, rows) for n in self.study.schema.sizes], 1).astype(np.int16)
+        return Codes(values, np.arange(rows), self.study.schema.sizes)
+
+    def custodian(self, name: str) -> Custodian:
+        """A new process of an institution, over what it kept."""
+        holding = Holding("people", lambda _: self.codes(name), self.ledgers[name], Sessions(self.folder / f"{name}.s"))
+        return Custodian(identity(name), {self.study.digest: self.study}, holding, ANYTHING)
+
+    def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
+        parts = [wire.decode_request(p) for p in wire.decode_bundle(request)]
+        self.exchanges.append([p.leg for p in parts])
+        there = [n for n in self.names if not any(self.stops(n, p) for p in parts)]
+        return [self.custodians[n].answer(request) for n in there]
+
+    def masks(self) -> MaskedRounds:
+        seen = Receipts(self.folder / "receipts")
+        return MaskedRounds(Asking(self.study, self.journal.run, consents(self.study), self, 1.0, seen))
+
+    def round(self, number: int = 0) -> Round:
+        phase = plan(self.study).phase(number)
+        return Round(self.study, number, plan(self.study).rounds, phase, phase.query)
+
+    def ask(self, number: int = 0, masks: MaskedRounds | None = None) -> Heard:
+        return (masks or self.masks()).ask(self.round(number), b"", self.journal)
+
+    def plain(self, names: Iterable[str] | None = None) -> np.ndarray:
+        """The sum without noise and masks."""
+        query = self.round().query
+        return sum(query._count(self.codes(n)) * query.grid for n in names or self.names)  # type: ignore[attr-defined]
+
+    def charges(self) -> dict[str, int]:
+        return {n: len(ledger.charges()) for n, ledger in self.ledgers.items()}
+
+
+Make = Callable[..., Federation]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    with ExitStack() as stack:
+
+        def federation(size: int, dropouts: int = 0, colluders: int = 0, **options: object) -> Federation:
+            folder = tmp_path / f"{size}-{dropouts}-{colluders}"
+            return Federation(study(size, dropouts, colluders), folder, stack, **options)  # type: ignore[arg-type]
+
+        yield federation
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No noise, so that sums can be compared to the last bit."""
+    monkeypatch.setattr(noise, "discrete_gaussian", lambda sigma, count, coins: np.zeros(count, np.int64))
+
+
+@pytest.fixture
+def three_rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plan's one round, three times."""
+    phases = plan_module._phases
+    monkeypatch.setattr(plan_module, "_phases", lambda s: tuple(replace(p, rounds=3) for p in phases(s)))
+    monkeypatch.setattr(plan_module, "calibrated", lambda *_: 30.0)
+    plan.cache_clear()
+    yield
+    plan.cache_clear()
+
+
+# The sum
+
+
+@pytest.mark.parametrize(("size", "dropouts", "colluders"), [(3, 0, 0), (5, 0, 4), (4, 1, 1), (10, 2, 2)])
+def test_the_sum_is_exact_and_nothing_else_is_seen(
+    make: Make, silent: None, size: int, dropouts: int, colluders: int
+) -> None:
+    federation = make(size, dropouts, colluders)
+    heard = federation.ask()
+    assert np.array_equal(heard.values, federation.plain())
+    assert len(heard.receipts) == size
+    for name in federation.names:  # what was kept and sent is nothing like what it hides
+        (charge,) = federation.ledgers[name].charges()
+        ring = plan_module.ring(federation.study, federation.round().phase)
+        sent = wire.decode_reply(federation.ledgers[name].sent(charge.place), heard.values.size, ring.dtype).values
+        assert np.count_nonzero(sent == ring.to_ring(federation.plain([name]))) == 0
+        assert (sent > 2 ** (ring.bits - 8)).mean() > 0.5
+
+
+def test_the_noise_of_the_sum_is_that_of_one_central_mechanism(make: Make) -> None:
+    federation = make(10, 2, 2)
+    central = plan(replace(study(10), privacy=replace(study(10).privacy, trust="local"))).phases[0]
+    residuals = []
+    for _ in range(30):
+        federation.journal = BriefJournal(0)
+        residuals.append((federation.ask().values - federation.plain()) / federation.round().query.grid)
+    found = np.std(np.concatenate(residuals))
+    sigma = central.multiplier * central.query.sensitivity / central.query.grid  # type: ignore[attr-defined]
+    expected = sigma * np.sqrt(10 / 6)  # H = 6 of 10 shares are relied on, and all 10 are there
+    assert 0.75 * expected < found < 1.25 * expected  # 180 numbers: seven standard deviations of the estimate
+
+
+# Legs
+
+
+def test_without_dropouts_a_round_is_one_exchange(make: Make, three_rounds: None) -> None:
+    federation = make(3)
+    masks = federation.masks()
+    for number in range(3):
+        federation.ask(number, masks)
+    assert federation.exchanges == [["advertise"], ["mask"], ["mask"], ["mask"]]
+
+
+def test_with_dropouts_a_round_is_three_and_carries_the_keys_of_the_next(make: Make, three_rounds: None) -> None:
+    federation = make(4, 1, 1)
+    masks = federation.masks()
+    for number in range(3):
+        federation.ask(number, masks)
+    together = [["mask", "advertise"], ["confirm", "share"], ["reveal"]]
+    last = [["mask"], ["confirm"], ["reveal"]]
+    assert federation.exchanges == [["advertise"], ["share"], *together, *together, *last]
+
+
+# Who stops
+
+
+def stopping(*names: str, legs: Iterable[str] = ("mask",), attempts: Iterable[int] = (0, 1, 2)) -> Hook:
+    """Gone at ``legs`` and whatever comes after."""
+    order = list(wire.LEGS)
+    first = min(order.index(leg) for leg in legs)
+    return lambda name, asked: name in names and order.index(asked.leg) >= first and asked.attempt in attempts
+
+
+@pytest.mark.parametrize("leg", ["share", "mask", "confirm", "reveal"])
+def test_two_of_ten_stop_at_any_leg_and_the_round_completes(make: Make, silent: None, leg: str) -> None:
+    federation = make(10, 2, 2, stops=stopping("i03", "i07", legs=[leg]))
+    heard = federation.ask()
+    answered = [n for n in federation.names if leg not in ("share", "mask") or n not in ("i03", "i07")]
+    assert np.array_equal(heard.values, federation.plain(answered))
+    assert {r.institution for r in heard.receipts} == set(answered)
+    assert heard.attempt == 0
+
+
+def test_one_more_voids_the_round_and_what_was_answered_is_charged(make: Make) -> None:
+    federation = make(10, 2, 2, stops=stopping("i01", "i03", "i07"))
+    with pytest.raises(FederationError, match="void after 3 attempts"):
+        federation.ask()
+    assert set(federation.charges().values()) == {0, 3}
+    assert federation.charges()["i01"] == 0
+
+
+def test_four_of_ten_that_stop_after_masking_void_the_round(make: Make) -> None:
+    federation = make(10, 2, 2, stops=stopping("i01", "i03", "i05", "i07", legs=["confirm"], attempts=[0]))
+    heard = federation.ask()
+    assert heard.attempt == 1
+    assert set(federation.charges().values()) == {2}
+
+
+def test_a_void_attempt_is_followed_by_one_with_other_noise_and_masks(make: Make) -> None:
+    federation = make(10, 2, 2, stops=stopping("i01", "i03", "i05", "i07", legs=["confirm"], attempts=[0]))
+    federation.ask()
+    one, two = (federation.ledgers["i00"].sent(c.place) for c in federation.ledgers["i00"].charges())
+    width = federation.round().query.width
+    ring = plan_module.ring(federation.study, federation.round().phase)
+    first, second = (wire.decode_reply(m, width, ring.dtype).values for m in (one, two))
+    assert not (first == second).any()
+
+
+def test_without_dropouts_a_missing_institution_is_named_and_asked_again_for_the_same_bytes(
+    make: Make, silent: None
+) -> None:
+    federation = make(3, stops=stopping("i01"))
+    with pytest.raises(FederationError, match="no answer from i01"):
+        federation.ask()
+    assert federation.charges() == {"i00": 1, "i01": 0, "i02": 1}
+    federation.stops = lambda name, request: False
+    federation.custodians = {n: federation.custodian(n) for n in federation.names}  # everybody was started anew
+    heard = federation.ask()
+    assert np.array_equal(heard.values, federation.plain())
+    assert federation.charges() == {"i00": 1, "i01": 1, "i02": 1}
+
+
+def test_an_institution_started_anew_between_the_legs_goes_on(make: Make, silent: None) -> None:
+    federation = make(4, 1, 1)
+
+    def restarted(name: str, request: wire.Request) -> bool:
+        federation.custodians[name] = federation.custodian(name)
+        return False
+
+    federation.stops = restarted
+    assert np.array_equal(federation.ask().values, federation.plain())
+
+
+def test_a_coordinator_started_anew_in_the_middle_begins_another_attempt(make: Make) -> None:
+    federation = make(4, 1, 1, stops=stopping("i00", "i01", "i02", "i03", legs=["reveal"], attempts=[0]))
+    with pytest.raises(MaskingError):
+        federation.masks()._attempt(federation.round(), b"", 0, federation.journal)
+    assert set(federation.charges().values()) == {1}
+    assert federation.ask().attempt == 1
+    assert set(federation.charges().values()) == {2}
+
+
+def test_who_missed_a_round_is_back_in_the_next(make: Make, three_rounds: None) -> None:
+    def away(name: str, asked: wire.Request) -> bool:
+        return name == "i02" and asked.round == 0 and asked.leg not in ("advertise", "share")
+
+    federation = make(4, 1, 1, stops=away)
+    masks = federation.masks()
+    heard = [federation.ask(number, masks) for number in range(2)]
+    # keys of round 1 travel with round 0, so who missed that round has no seat in the next either
+    assert [len(h.receipts) for h in heard] == [3, 3]
+    assert len(federation.ask(2, masks).receipts) == 4
+
+
+# What is refused
+
+
+def test_a_bare_answer_is_never_given_in_a_masked_study(make: Make) -> None:
+    federation = make(3)
+    asked = wire.Request(federation.study.digest, "ab" * 16, 0, 0, consents=consents(federation.study))
+    told = federation.custodians["i00"].answer(wire.encode_request(asked))
+    assert wire.decode_answer(told, 1) == wire.Refusal("i00", "E_WIRE")
+    assert federation.charges()["i00"] == 0
+
+
+def board_of(federation: Federation, leg: str) -> list[bytes]:
+    asked = federation.masks()._request(federation.round(), leg)  # type: ignore[arg-type]
+    return [c.answer(wire.encode_request(asked)) for c in federation.custodians.values()]
+
+
+def masking_request(federation: Federation, board: bytes, **changes: object) -> bytes:
+    asked = federation.masks()._asking.request(federation.round(), b"", 0, "mask", board)
+    return wire.encode_request(replace(asked, **changes))  # type: ignore[arg-type]
+
+
+def test_a_board_without_everybody_is_refused_before_anything_is_charged(make: Make) -> None:
+    federation = make(4)
+    said, _ = federation.masks()._said(federation.round(), 0, "advertise", board_of(federation, "advertise"))
+    del said["i03"]
+    told = federation.custodians["i00"].answer(masking_request(federation, encode_board(said.values())))
+    assert wire.decode_answer(told, 1) == wire.Refusal("i00", "E_COHORT")
+    assert federation.charges()["i00"] == 0
+
+
+def test_an_attempt_is_masked_for_one_board_only(make: Make) -> None:
+    federation = make(3)
+    federation.ask()
+    (charge,) = federation.ledgers["i00"].charges()
+    said, _ = federation.masks()._said(federation.round(), 0, "advertise", board_of(federation, "advertise"))
+    assert len(said) == 3  # said once, and again after the run's secrets are gone
+    again = federation.custodians["i00"].answer(masking_request(federation, encode_board(said.values())))
+    numbers = plan_module.ring(federation.study, federation.round().phase).dtype
+    told = wire.decode_answer(again, federation.round().query.width, numbers)
+    assert isinstance(told, wire.Answer)
+    assert told.receipt.message == charge.message
+    other = masking_request(federation, encode_board(list(said.values())[:2]))
+    assert wire.decode_answer(federation.custodians["i00"].answer(other), 1) == wire.Refusal("i00", "E_REPLAY")
+    assert federation.charges()["i00"] == 1
+
+
+def test_secrets_are_gone_when_the_last_round_is_answered(make: Make, tmp_path: Path) -> None:
+    federation = make(3)
+    masks = federation.masks()
+    board_of(federation, "advertise")
+    before = Sessions(federation.folder / "i00.s").secrets(federation.journal.run)
+    federation.ask(0, masks)
+    stored = (federation.folder / "i00.s").read_bytes()
+    assert before.seed not in stored
+    assert Sessions(federation.folder / "i00.s").secrets(federation.journal.run) != before
+    assert (federation.folder / "i00.s").stat().st_mode & 0o077 == 0
+
+
+def test_a_second_confirmation_of_other_survivors_is_refused(make: Make) -> None:
+    federation = make(4, 1, 1, stops=stopping("i00", "i01", "i02", "i03", legs=["reveal"]))
+    masks, boards = federation.masks(), list[bytes]()
+    federation_exchange = federation.exchange
+
+    def keep(request: bytes, timeout: float) -> Iterable[bytes]:
+        boards.extend(r.board for p in wire.decode_bundle(request) if (r := wire.decode_request(p)).leg == "confirm")
+        return federation_exchange(request, timeout)
+
+    federation.exchange = keep  # type: ignore[method-assign]
+    with pytest.raises(MaskingError):
+        masks._attempt(federation.round(), b"", 0, federation.journal)
+    fewer = encode_board(s for s in decode_board(boards[0]) if (s.leg, s.institution) != ("mask", "i03"))
+    asked = replace(masks._request(federation.round(), "confirm"), board=fewer)
+    told = federation.custodians["i00"].answer(wire.encode_request(asked))
+    assert wire.decode_said(told) == wire.Refusal("i00", "E_VIEW")
+
+
+# What it costs
+
+
+def test_who_knows_all_the_others_answers_is_told_of_apart(make: Make) -> None:
+    federation = make(10, 0, 3)
+    federation.ask()
+    ledger = federation.ledgers["i00"]
+    spent, bare = ledger.spent("people", 1e-6).epsilon, ledger.spent_bare("people", 1e-6).epsilon
+    told = {g.adversary: g.cost.epsilon for g in guarantees(federation.study, plan(federation.study))}
+    assert spent == pytest.approx(2.0, rel=2e-3)
+    assert bare == pytest.approx(told[WITH_ALL_OTHERS])
+    assert bare > 2 * spent
+
+
+@pytest.mark.parametrize(("size", "dropouts", "colluders"), [(2, 0, 0), (3, 1, 0), (10, 4, 0), (6, 1, 2), (4, 0, 4)])
+def test_a_cohort_that_cannot_be_safe_is_no_study(size: int, dropouts: int, colluders: int) -> None:
+    with pytest.raises(StudyError, match="E_PLAN_PRIVACY"):
+        study(size, dropouts, colluders)
+
+
+def test_what_cannot_share_its_noise_is_not_masked() -> None:
+    with pytest.raises(StudyError, match="share its noise"):
+        replace(study(3), generator=Autoregressive())
+    with pytest.raises(StudyError, match="belong to masked sums"):
+        replace(study(3), privacy=replace(study(3).privacy, trust="local", dropouts=1))
+
+
+def test_noise_shares_add_up_to_what_is_promised() -> None:
+    agreed: Plan = plan(study(10, 2, 2))
+    (phase,) = agreed.phases
+    assert phase.honest == 6
+    assert agreed.cost.epsilon <= 2.0
+    assert phase.events == phase.query.events(np.sqrt(6) * phase.multiplier)
+    assert plan(study(10)).phases[0].multiplier == pytest.approx(phase.multiplier * np.sqrt(6 / 10), rel=1e-2)
