@@ -655,8 +655,11 @@ def test_bad_input_35_rounds_are_asked_in_order(make: Make, ledger: Ledger) -> N
     answer(first, TRAINING, 1)
     assert behind.answer(request(TRAINING, round=3, state=STATE)) == refusal("E_ROUND_ORDER")
     assert behind.answer(request(TRAINING, round=4, state=STATE)) == refusal("E_ROUND_ORDER")
-    answer(behind.answer(request(TRAINING, attempt=1)), TRAINING)  # going back is a new attempt, and charged
+    assert behind.answer(request(TRAINING, attempt=1)) == refusal("E_ROUND_ORDER")  # a run does not go back
     assert behind.answer(request(TRAINING, round=1, state=STATE)) == first
+    answer(behind.answer(request(TRAINING)), TRAINING)  # but what it has said it says again
+    assert len(ledger.charges()) == 2
+    answer(behind.answer(request(TRAINING, round=1, attempt=1, state=STATE)), TRAINING, 1)
     assert len(ledger.charges()) == 3
 
 
@@ -1051,7 +1054,7 @@ def test_bad_input_43_no_configuration_repeats_noise(tmp_path: Path, monkeypatch
 
 
 VALID = request(SWEEP)
-HEADER = {**asdict(wire.decode_request(VALID)), "type": "request", "receipts": []}
+HEADER = {**asdict(wire.decode_request(VALID)), "type": "request", "receipts": [], "board": 0}
 del HEADER["state"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from([RUN, CANARY]),
@@ -1076,7 +1079,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     if kind == "twice":
         return VALID + VALID
     name = draw(st.sampled_from([*HEADER, "rows"]))
-    header = {**HEADER, name: draw(JSON)}
+    header = {**HEADER, name: draw(JSON | st.sampled_from([*wire.LEGS, 0, 1, 2]))}
     try:
         text = canonical_json(header)
     except ValueError:
@@ -1110,6 +1113,38 @@ def test_any_bytes_get_a_canonical_refusal_or_a_charged_answer(shared: tuple[Cus
         assert (read.reply.run, read.reply.round, read.reply.attempt) in known
         assert still(ledger).charges <= before.charges + 1
         assert behind.answer(data) == told
+
+
+def test_a_bundle_is_answered_part_by_part(make: Make, ledger: Ledger) -> None:
+    """As if its requests had come one after another, and nothing in it is answered that would not be by itself."""
+    behind = make(TRAINING)
+    parts = [request(TRAINING), b"garbage", request(TRAINING, round=1, state=STATE), request(TRAINING, consents={})]
+    told = wire.decode_bundle(behind.answer(wire.encode_bundle(parts)))
+    answer(told[0], TRAINING)
+    answer(told[2], TRAINING, 1)
+    assert (told[1], told[3]) == (refusal("E_WIRE"), refusal("E_PLAN_UNTRUSTED"))
+    assert len(ledger.charges()) == 2
+    assert wire.decode_bundle(behind.answer(wire.encode_bundle(parts))) == told
+    assert len(ledger.charges()) == 2
+
+
+@pytest.mark.parametrize("count", [0, wire.MAX_BUNDLE + 1])
+def test_a_bundle_of_nothing_or_too_much_is_refused(make: Make, ledger: Ledger, count: int) -> None:
+    assert make().answer(wire.encode_bundle([request(SWEEP)] * count)) == refusal("E_WIRE")
+    assert ledger.charges() == []
+
+
+def test_a_bundle_in_a_bundle_is_refused(make: Make, ledger: Ledger) -> None:
+    told = make().answer(wire.encode_bundle([wire.encode_bundle([request(SWEEP)])]))
+    assert wire.decode_bundle(told) == [refusal("E_WIRE")]
+    assert ledger.charges() == []
+
+
+@pytest.mark.parametrize("leg", [leg for leg in wire.LEGS if leg != "answer"])
+def test_a_leg_of_another_trust_mode_is_refused(make: Make, ledger: Ledger, leg: str) -> None:
+    """Above all no mask where the noise is meant to be whole, and none the other way round."""
+    assert make().answer(request(SWEEP, leg=leg)) == refusal("E_WIRE")
+    assert ledger.charges() == []
 
 
 def test_requests_at_the_same_time_are_answered_one_after_another(make: Make, ledger: Ledger) -> None:

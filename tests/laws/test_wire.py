@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from cohortium.errors import CODES, WireError
 from cohortium.keys import public_text
 from cohortium.receipt import Receipt, sign_receipt
 from cohortium.wire import (
+    LEGS,
     MAGIC,
+    MAX_BUNDLE,
     MAX_HEADER,
     MAX_REQUEST_HEADER,
     Answer,
@@ -26,12 +29,16 @@ from cohortium.wire import (
     Reply,
     Request,
     decode_answer,
+    decode_bundle,
     decode_reply,
     decode_request,
+    decode_said,
     encode_answer,
+    encode_bundle,
     encode_refusal,
     encode_reply,
     encode_request,
+    encode_said,
 )
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "wire.json").read_text(encoding="utf-8"))
@@ -47,9 +54,15 @@ def fields(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name != "type"}
 
 
-def as_request(document: dict[str, Any], state: bytes) -> Request:
-    receipts = tuple(Receipt(**r) for r in document["receipts"])
-    return Request(**{**fields(document), "receipts": receipts}, state=state)
+def as_request(document: dict[str, Any], payload: bytes) -> Request:
+    receipts, board = tuple(Receipt(**r) for r in document["receipts"]), document["board"]
+    parts = {"receipts": receipts, "board": payload[:board], "state": payload[board:]}
+    return Request(**{**fields(document), **parts})
+
+
+def as_reply(document: dict[str, Any], values: list[int]) -> Reply:
+    header = {k: v for k, v in fields(document).items() if k != "numbers"}
+    return Reply(**header, values=np.array(values, document["numbers"]))
 
 
 def same_reply(one: Reply, other: Reply) -> bool:
@@ -72,28 +85,43 @@ def test_good_vectors(vector: dict[str, Any]) -> None:
         assert encode_request(request) == data
         assert decode_request(data) == request
     elif "reply" in vector:
-        reply = Reply(**fields(vector["reply"]), values=np.array(vector["values"], np.int64))
+        reply = as_reply(vector["reply"], vector["values"])
         assert sealed(reply) == data
-        read = decode_answer(data, len(vector["values"]))
+        read = decode_answer(data, len(vector["values"]), reply.values.dtype)
         assert isinstance(read, Answer)
         assert same_reply(read.reply, reply)
         assert read.receipt.is_of(public_text(KEY))
+    elif "said" in vector:
+        assert encode_said(vector["said"]) == data
+        assert decode_said(data) == vector["said"]
+    elif "bundle" in vector:
+        parts = [bytes.fromhex(p) for p in vector["bundle"]]
+        assert encode_bundle(parts) == data
+        assert decode_bundle(data) == parts
     else:
         refusal = Refusal(**fields(vector["refusal"]))
         assert encode_refusal(refusal) == data
-        assert decode_answer(data, WIDTH) == refusal
+        assert decode_answer(data, WIDTH) == decode_said(data) == refusal
 
 
 @named(VECTORS["bad"])
 def test_bad_vectors_are_refused_as_malformed(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["message"])
     with pytest.raises(WireError, match="E_WIRE"):
-        decode_request(data) if vector["of"] == "request" else decode_answer(data, WIDTH)
+        READERS[vector["of"]](data)
+
+
+READERS: dict[str, Callable[[bytes], object]] = {
+    "request": decode_request,
+    "answer": lambda data: decode_answer(data, WIDTH),
+    "said": decode_said,
+    "bundle": decode_bundle,
+}
 
 
 def test_there_are_more_bad_vectors_than_good_ones() -> None:
-    assert len(VECTORS["bad"]) >= 220
-    assert {v["of"] for v in VECTORS["bad"]} == {"request", "answer"}
+    assert len(VECTORS["bad"]) >= 290
+    assert {v["of"] for v in VECTORS["bad"]} == set(READERS)
     assert VECTORS["format"] == MAGIC.decode() == "COH2"
 
 
@@ -111,9 +139,17 @@ REQUESTS = st.builds(
     st.binary(max_size=200),
     st.dictionaries(NAME, NAME, max_size=4),
     st.lists(RECEIPTS, max_size=3).map(tuple),
+    st.sampled_from(LEGS),
+    st.binary(max_size=50),
 )
 VALUES = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20).map(lambda v: np.array(v, np.int64))
-REPLIES = st.builds(Reply, HEX, HEX, NUMBER, NUMBER, NAME, DIGEST, VALUES)
+DOCUMENTS = st.dictionaries(NAME, st.recursive(st.none() | st.integers() | NAME, st.lists, max_leaves=5), max_size=3)
+REPLIES = st.builds(Reply, HEX, HEX, NUMBER, NUMBER, NAME, DIGEST, VALUES, DOCUMENTS)
+MASKED = st.builds(
+    lambda reply, name: replace(reply, values=reply.values.view(np.uint64).astype(name)),
+    REPLIES,
+    st.sampled_from(["uint32", "uint64"]),
+)
 REFUSALS = st.builds(Refusal, NAME, st.sampled_from(sorted(CODES)))
 
 
@@ -134,6 +170,38 @@ def test_an_answer_is_read_as_it_was_written(reply: Reply, head: str) -> None:
     for width in (len(reply.values) + 1, len(reply.values) - 1):
         with pytest.raises(WireError, match="E_WIRE"):
             decode_answer(message, width)
+
+
+@given(MASKED)
+def test_masked_numbers_are_read_as_what_they_are_and_nothing_else(reply: Reply) -> None:
+    """A ring's numbers are never taken for counts, nor one ring's for another's."""
+    message, width = sealed(reply), len(reply.values)
+    read = decode_answer(message, width, reply.values.dtype)
+    assert isinstance(read, Answer)
+    assert read.reply.values.dtype == reply.values.dtype
+    assert same_reply(read.reply, reply)
+    for other in {np.dtype(t) for t in ("int64", "uint32", "uint64")} - {reply.values.dtype}:
+        for many in (width, 2 * width, width // 2):
+            with pytest.raises(WireError, match="E_WIRE"):
+                decode_answer(message, many, other)
+
+
+@given(DOCUMENTS)
+def test_a_statement_is_read_as_it_was_written(document: dict[str, Any]) -> None:
+    assert decode_said(encode_said(document)) == document
+    with pytest.raises(WireError, match="E_WIRE"):
+        decode_said(encode_said(document) + b"\0")
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=MAX_BUNDLE))
+def test_a_bundle_is_read_as_it_was_written(parts: list[bytes]) -> None:
+    assert decode_bundle(encode_bundle(parts)) == parts
+    assert decode_bundle(encode_bundle([encode_bundle(parts)])) == [encode_bundle(parts)]  # one layer at a time
+
+
+@given(st.one_of(REQUESTS.map(encode_request), REFUSALS.map(encode_refusal), REPLIES.map(encode_reply)))
+def test_a_message_that_is_no_bundle_is_the_only_one_of_its_own(message: bytes) -> None:
+    assert decode_bundle(message) == [message]
 
 
 @given(REFUSALS)
@@ -161,16 +229,20 @@ def test_a_receipt_is_of_one_message_only(one: Reply, other: Reply) -> None:
 def test_the_question_is_what_is_asked_and_nothing_else(request: Request, name: str) -> None:
     """Consents and receipts may have changed when a lost answer is asked for again; the question may not."""
     again = replace(request, consents={"somebody": "else"}, receipts=())
-    assert again.question == request.question
+    assert (again.question, again.identity) == (request.question, request.identity)
+    other_board = replace(request, board=request.board + b"x")
+    assert other_board.question == request.question  # of all institutions alike
+    assert other_board.identity != request.identity  # but an attempt is answered under one board only
     value = getattr(request, name)
     other = value + b"x" if name == "state" else value + 1 if isinstance(value, int) else value + "0"
     assert replace(request, **{name: other}).question != request.question
+    assert replace(request, **{name: other}).identity != request.identity
 
 
 @settings(max_examples=300)
 @given(st.one_of(st.binary(max_size=400), st.binary(max_size=400).map(lambda b: MAGIC + b)))
 def test_garbage_is_malformed_and_nothing_else(data: bytes) -> None:
-    for decode in (decode_request, lambda d: decode_answer(d, WIDTH), lambda d: decode_reply(d, WIDTH)):
+    for decode in (*READERS.values(), lambda d: decode_reply(d, WIDTH)):
         with pytest.raises(WireError, match="E_WIRE"):
             decode(data)
 
@@ -208,7 +280,7 @@ def test_a_request_is_read_in_one_spelling_only(request: Request, data: st.DataO
 
 @given(REQUESTS, st.integers(1, 500))
 def test_a_request_cut_in_its_header_is_malformed(request: Request, cut: int) -> None:
-    message = encode_request(replace(request, state=b""))
+    message = encode_request(replace(request, state=b"", board=b""))
     with pytest.raises(WireError, match="E_WIRE"):
         decode_request(message[: -min(cut, len(message))])
 

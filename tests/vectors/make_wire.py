@@ -21,7 +21,8 @@ VALUES = [0, -1, 1, 2**62, -(2**63), 2**63 - 1]
 PAYLOAD = struct.pack("<6q", *VALUES)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ROUND = {"study": STUDY, "run": RUN, "round": 3, "attempt": 1}
-REPLY = {**ROUND, "type": "reply", "institution": "north", "salt": SALT}
+REPLY = {**ROUND, "type": "reply", "institution": "north", "salt": SALT, "numbers": "int64", "statement": {}}
+SAID = {"type": "said", "statement": {"institution": "north", "body": {"keys": ["aa", "bb"]}, "signature": "0d" * 64}}
 REFUSAL = {"type": "refusal", "institution": "north", "code": "E_BUDGET"}
 
 
@@ -46,6 +47,8 @@ def answered(reply: bytes, **changes: Any) -> bytes:
 REQUEST = {
     "type": "request",
     **ROUND,
+    "leg": "answer",
+    "board": 0,
     "consents": {"north": "0c" * 64, "Köln": "1c" * 64},
     "receipts": [receipt(b"an earlier answer"), receipt(b"another", "south")],
 }
@@ -59,6 +62,11 @@ def good() -> list[dict[str, Any]]:
         ("the first request of all", FIRST, b""),
         ("the last round there can be", {**REQUEST, "round": 2**31 - 1}, b""),
         ("an identifier of one digit", {**REQUEST, "run": "0"}, b""),
+        ("a request of every leg: advertise", {**REQUEST, "leg": "advertise"}, b""),
+        ("a request of every leg: share", {**REQUEST, "leg": "share", "board": 3}, b"all"),
+        ("a request of every leg: mask", {**REQUEST, "leg": "mask", "board": 2}, b"\x00\xffstate"),
+        ("a request of every leg: confirm", {**REQUEST, "leg": "confirm", "board": 1}, b"b"),
+        ("a request of every leg: reveal", {**REQUEST, "leg": "reveal"}, b""),
     ]
     found = [{"name": n, "request": h, "payload": p.hex(), "message": framed(text(h), p).hex()} for n, h, p in requests]
     for name, header, values in (
@@ -68,11 +76,20 @@ def good() -> list[dict[str, Any]]:
     ):
         reply = framed(text(header), struct.pack(f"<{len(values)}q", *values))
         found.append({"name": name, "reply": header, "values": values, "message": answered(reply).hex()})
+    for numbers, code, largest in (("uint32", "I", 2**32 - 1), ("uint64", "Q", 2**64 - 1)):
+        header, values = {**REPLY, "numbers": numbers, "statement": {"said": "so"}}, [0, 1, largest]
+        reply = framed(text(header), struct.pack(f"<3{code}", *values))
+        named = {"name": f"a masked reply in {numbers}", "reply": header, "values": values}
+        found.append({**named, "message": answered(reply).hex()})
+    found.append({"name": "a statement", "said": SAID["statement"], "message": framed(text(SAID)).hex()})
     beyond = framed(text({**REPLY, "institution": "Köln"}), PAYLOAD[:8])
     kept = receipt(beyond, "Köln")
     message = framed(text({"type": "answer", "receipt": kept}), beyond)
     named = {"name": "a reply from an institution beyond ASCII", "reply": {**REPLY, "institution": "Köln"}}
     found.append({**named, "values": VALUES[:1], "message": message.hex()})
+    parts = [framed(text(FIRST)), framed(text(REFUSAL)), b""]
+    bundle = framed(text({"type": "bundle", "lengths": [len(p) for p in parts]}), b"".join(parts))
+    found.append({"name": "a bundle", "bundle": [p.hex() for p in parts], "message": bundle.hex()})
     for header in (REFUSAL, {**REFUSAL, "institution": ""}):
         name = "a refusal" + (" of a relay" if not header["institution"] else "")
         found.append({"name": name, "refusal": header, "message": framed(text(header)).hex()})
@@ -156,6 +173,8 @@ def bad_requests() -> dict[str, bytes]:
     wrong = _FIELDS | {
         "consents": [None, [], "x", {"north": 1}, {"north": None}, {"north": ["x"]}],
         "receipts": [None, {}, "x", genuine],
+        "leg": ["", "gossip", "Answer", None, 1],
+        "board": [-1, 1, 2**63, 0.0, False, "", None],
     }
     headers = with_fields(REQUEST, wrong)
     headers |= {f"receipt {k} is none": {**REQUEST, "receipts": [genuine, r]} for k, r in enumerate(receipts)}
@@ -168,7 +187,8 @@ def bad_requests() -> dict[str, bytes]:
 def bad_answers() -> dict[str, bytes]:
     found = {f"answer: {n}": m for n, m in shapeless().items()}
     salts = {"salt": ["", "5a", SALT.upper(), SALT + "00", "zz" * 32, 7, None]}
-    for name, header in with_fields(REPLY, _FIELDS | {"institution": [7, None]} | salts).items():
+    masked = {"numbers": ["", "uint64", "float64", "object", "<i8", "INT64", 8, None], "statement": [None, [], "", 7]}
+    for name, header in with_fields(REPLY, _FIELDS | {"institution": [7, None]} | salts | masked).items():
         found[f"reply: {name}"] = answered(framed(text(header), PAYLOAD))
     found |= {f"reply: {name}": answered(m) for name, m in spelled(REPLY, PAYLOAD).items()}
     for name, payload in {
@@ -179,6 +199,31 @@ def bad_answers() -> dict[str, bytes]:
     }.items():
         found[f"reply: payload {name}"] = answered(framed(text(REPLY), payload))
     return found | bad_receipts() | bad_refusals()
+
+
+def bad_statements() -> dict[str, bytes]:
+    found = {f"statement: {n}": m for n, m in (shapeless() | spelled(SAID, b"")).items()}
+    for value in (None, [], "x", 7):
+        found[f"statement: is {json.dumps(value)}"] = framed(text({**SAID, "statement": value}))
+    found["statement: with a payload"] = framed(text(SAID), b"n=100")
+    return found | {"an answer for a statement": answered(framed(text(REPLY), PAYLOAD))}
+
+
+def bad_bundles() -> dict[str, bytes]:
+    lengths: dict[str, Any] = {
+        "of nothing": [],
+        "of five": [0, 0, 0, 0, 0],
+        "shorter than it says": [4],
+        "longer than it says": [2],
+        "with a length below zero": [4, -1],
+        "with half a length": [1.5, 1.5],
+        "with true for a length": [True, 2],
+        "with a text for a length": ["3"],
+        "with no list": 3,
+    }
+    found = {f"bundle: {n}": framed(text({"type": "bundle", "lengths": k}), b"abc") for n, k in lengths.items()}
+    found["bundle: one more field"] = framed(text({"type": "bundle", "lengths": [3], "rows": 100}), b"abc")
+    return found | {f"bundle: {n}": m for n, m in shapeless().items() if n != "an empty header"}
 
 
 def bad_receipts() -> dict[str, bytes]:
@@ -227,6 +272,8 @@ def bad_refusals() -> dict[str, bytes]:
 def main() -> None:
     bad = [{"name": n, "of": "request", "message": m.hex()} for n, m in bad_requests().items()]
     bad += [{"name": n, "of": "answer", "message": m.hex()} for n, m in bad_answers().items()]
+    bad += [{"name": n, "of": "said", "message": m.hex()} for n, m in bad_statements().items()]
+    bad += [{"name": n, "of": "bundle", "message": m.hex()} for n, m in bad_bundles().items()]
     document = {"format": MAGIC.decode(), "good": good(), "bad": bad}
     path = Path(__file__).with_name("wire.json")
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
