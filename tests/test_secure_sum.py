@@ -151,7 +151,7 @@ def test_the_sum_is_exact_and_nothing_else_is_seen(
 
 
 def test_the_noise_of_the_sum_is_that_of_one_central_mechanism(make: Make) -> None:
-    federation = make(10, 2, 2)
+    federation = make(10, 0, 4)
     central = plan(replace(study(10), privacy=replace(study(10).privacy, trust="local"))).phases[0]
     residuals = []
     for _ in range(30):

@@ -18,13 +18,14 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.canonical import digest
 from cohortium.errors import StudyError
-from cohortium.masking.cohort import Cohort
+from cohortium.masking.cohort import SMALLEST, Cohort
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
 from cohortium.schema import Schema, first_problem, load_schema, read_toml, to_document
 
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
 MAX_ROWS = 50_000_000
+MASKABLE = frozenset({"sweep"})  # generators whose queries are sums that can share their noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +162,7 @@ class Study:
     def _check_trust(self) -> None:
         if self.privacy.trust == "secure-sum":
             self.cohort.check_numbers()
-            if isinstance(self.generator, Autoregressive):
+            if self.generator.kind not in MASKABLE:
                 raise StudyError(
                     "E_PLAN_INVALID",
                     "privacy.trust",
@@ -217,6 +218,7 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
     document.pop("study", None)
     if "institution" in document:
         document["institutions"] = document.pop("institution")
+    document = _with_trust(document)
     try:
         return _ADAPTER.validate_python({**head, **document, "schema": schema})
     except ValidationError as error:
@@ -224,6 +226,17 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
         private = place.startswith("privacy") or place.rpartition(".")[2] in _OF_PRIVACY
         code = "E_PLAN_PRIVACY" if private else "E_PLAN_INVALID"
         raise StudyError(code, f"{where}, {place}", what, "Correct the study.") from None
+
+
+def _with_trust(document: dict[str, Any]) -> dict[str, Any]:
+    """A study that does not say otherwise masks its sums, where there are enough institutions and its sums can be."""
+    privacy, institutions = document.get("privacy"), document.get("institutions")
+    generator = document.get("generator", {})
+    kind = generator.get("kind") if isinstance(generator, dict) else None
+    if not isinstance(privacy, dict) or "trust" in privacy or not isinstance(institutions, list | tuple):
+        return document
+    trust = "secure-sum" if kind in MASKABLE and len(institutions) >= SMALLEST else "local"
+    return {**document, "privacy": {**privacy, "trust": trust}}
 
 
 def study_to_document(study: Study) -> dict[str, Any]:

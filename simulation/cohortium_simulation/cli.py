@@ -29,7 +29,20 @@ def simulate(
         int | None, typer.Option("--institutions", min=1, help="Deal the persons out to so many.")
     ] = None,
     by: Annotated[str | None, typer.Option("--by", help="Or one institution for each value of this column.")] = None,
-    trust: Annotated[str, typer.Option("--trust", help="local: every message is private by itself.")] = "local",
+    trust: Annotated[
+        str | None,
+        typer.Option(
+            "--trust",
+            help="secure-sum: only the masked sum is seen; local: every message is private by itself. "
+            "By default secure-sum where three or more can.",
+        ),
+    ] = None,
+    dropouts: Annotated[
+        int, typer.Option("--dropouts", min=0, help="D, under secure-sum: so many may be missing.")
+    ] = 0,
+    colluders: Annotated[
+        int, typer.Option("--colluders", min=0, help="T, under secure-sum: so many may side with the coordinator.")
+    ] = 0,
     generator: Annotated[str, typer.Option("--generator", help="sweep or autoregressive.")] = "sweep",
     target: Annotated[
         list[str] | None, typer.Option("--target", help="A column to predict; repeat it for more.")
@@ -76,7 +89,7 @@ def simulate(
         privacy = {
             "epsilon": epsilon,
             "delta": delta,
-            "trust": trust,
+            **_trusting(trust, dropouts, colluders),
             "rows_per_person": rows_per_person,
             "equal_weight": equal_weight,
             "institutions_per_person": institutions_per_person,
@@ -86,6 +99,12 @@ def simulate(
         ledgers = Ledgers(ledger or home() / "ledgers", population, None if cap is None else Cap(cap, delta))
         release = run(study, tables, out, seed=seed, ledgers=ledgers, progress=progress(as_json))
         _tell(release, as_json)
+
+
+def _trusting(trust: str | None, dropouts: int, colluders: int) -> dict[str, Any]:
+    """What was said of trust; a study fills in the rest."""
+    said = {"trust": trust, "dropouts": dropouts or None, "colluders": colluders or None}
+    return {k: v for k, v in said.items() if v is not None}
 
 
 def _tell(release: Release, as_json: bool) -> None:
@@ -111,6 +130,7 @@ def _tell(release: Release, as_json: bool) -> None:
 def demo(
     generator: Annotated[str, typer.Option("--generator", help="sweep or autoregressive.")] = "sweep",
     epsilon: Annotated[float, typer.Option("--epsilon", help="The promise per person.")] = 3.0,
+    trust: Annotated[str | None, typer.Option("--trust", help="secure-sum or local; by default what is best.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the release and the demo's own ledgers go.")] = Path(
         "cohortium-demo"
     ),
@@ -125,7 +145,7 @@ def demo(
             say(
                 "Six institutions of a children's hospital, COVID-19 tests of 2020 (public, de-identified; medicaldata, MIT)."
             )
-        result = run_demo(generator, epsilon, out, seed, progress(as_json))
+        result = run_demo(generator, epsilon, out, seed, progress(as_json), trust)
         if as_json:
             print_json(result)
         else:

@@ -27,7 +27,9 @@ CAP = 10.0
 INSTITUTIONS_PER_PERSON = 2  # true of the bundled table (data/NOTICE)
 
 
-def run_demo(generator: str, epsilon: float, out: Path, seed: int | None, progress: Progress) -> dict[str, Any]:
+def run_demo(
+    generator: str, epsilon: float, out: Path, seed: int | None, progress: Progress, trust: str | None = None
+) -> dict[str, Any]:
     """Run the demo into the folder ``out``, anew each time: its ledgers are its own. The result is a JSON object."""
     began = time.monotonic()
     table, schema = demo_data()
@@ -37,6 +39,7 @@ def run_demo(generator: str, epsilon: float, out: Path, seed: int | None, progre
         "delta": DELTA,
         "rows_per_person": 1,
         "institutions_per_person": INSTITUTIONS_PER_PERSON,
+        **({} if trust is None else {"trust": trust}),
     }
     study = as_study(
         schema,
@@ -54,6 +57,7 @@ def run_demo(generator: str, epsilon: float, out: Path, seed: int | None, progre
         "release": str(release.path),
         "report": str(release.path / "report.html"),
         "generator": generator,
+        "trust": study.privacy.trust,
         "rows": release.manifest["rows"],
         "guarantee": release.manifest["guarantee"],
         "institutions_per_person": INSTITUTIONS_PER_PERSON,

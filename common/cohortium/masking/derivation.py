@@ -1,4 +1,4 @@
-"""From an attempt's one secret to its keys, and from two institutions' keys to what they share.
+"""From one secret of an institution to its keys, and from two institutions' keys to what they share.
 
 Every key comes from HKDF-SHA256 (RFC 5869). Its info is a domain, a label and all that the key must not outlive, in
 canonical JSON, so that a key for anything else is another key.
@@ -37,10 +37,11 @@ def derive(secret: bytes, salt: bytes, label: str, *bound: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Secrets:
-    """All that an institution keeps to itself of an attempt (of a run where D = 0): 32 bytes that everything follows from.
+    """All that an institution keeps to itself of a run, or of one attempt: 32 bytes that everything follows from.
 
     So every statement can be made again, bit for bit, and no leg draws anything. The context is bound into each key:
-    should the same secrets come to serve two attempts, the attempts still share no key.
+    attempts that the same secrets serve share no key, and what is revealed of one says nothing about another. Who
+    gets hold of the secrets can unmask what they served; forget them when the run ends.
     """
 
     seed: bytes = field(repr=False)
@@ -63,9 +64,9 @@ class Secrets:
         if len(data) != len(_FORMAT) + _SEED or not data.startswith(_FORMAT):
             raise SecretError(
                 "E_SECRET",
-                "the secrets of an attempt",
+                "the secrets of masked sums",
                 "they are not what was written",
-                "Let the coordinator begin a new attempt.",
+                "Let the coordinator begin a new run.",
             )
         return Secrets(data[len(_FORMAT) :])
 

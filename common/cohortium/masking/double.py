@@ -33,8 +33,9 @@ are then left out of U3, would have no such mask left.)
 or wrong shares; that voids it or spoils its sum and reveals nothing.
 
 Pre-conditions, the caller's to keep, and the only ones: each leg of an attempt is answered once, durably, and repeated
-byte for byte (``said_once``), and secrets are drawn afresh for each attempt. Nothing else need be remembered: all else is
-checked against the institution's own signed statements, which follow from secrets and boards. No leg draws anything.
+byte for byte (``said_once``), and secrets are drawn afresh for each run, or for each attempt. Nothing else need be remembered:
+all else is checked against the institution's own signed statements, which follow from secrets and boards. No leg draws
+anything.
 """
 
 from __future__ import annotations
@@ -210,15 +211,20 @@ def mask(seat: Seat, shares: Shares, question: str, noised: Noised, ring: Ring) 
     question: digest of what this institution is asked, hex. MaskingError E_KEYS, E_VIEW before anything is computed from
     ``noised``; E_KEYS also if the shares that somebody has made for this institution cannot be opened.
     """
-    require_own_shares(seat, shares)
-    for other in shares.names:
-        if other != seat.name:
-            _open(seat, shares, other)
+    require_ready(seat, shares)
     others = {name: shares.adverts.mask_keys[name] for name in shares.names if name != seat.name}
     salt, bound, secrets = shares.adverts.salt, shares.bound(question), seat.secrets
     pairs = pair_masks(secrets.mask_key(seat.context), seat.name, others, salt, *bound)
     own = self_mask(secrets.self_seed(seat.context), seat.name, salt, *bound)
     return masked(noised, ring, [own, *pairs]), say(seat, "mask", _masked_for(shares, question))
+
+
+def require_ready(seat: Seat, shares: Shares) -> None:
+    """All that ``mask`` refuses for, to be asked before a charge and before any row is read."""
+    require_own_shares(seat, shares)
+    for other in shares.names:
+        if other != seat.name:
+            _open(seat, shares, other)
 
 
 def _masked_for(shares: Shares, question: str) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class Adverts:
 def advertise(seat: Seat) -> Statement:
     """Leg advertise: fresh X25519 public keys, of the run where D = 0, else of the attempt.
 
-    Pre-condition: ``seat.secrets`` were drawn for this context.
+    Pre-condition: ``seat.secrets`` were drawn for this run or attempt.
     """
     body = {"mask": public_key(seat.secrets.mask_key(seat.context))}
     if seat.cohort.dropouts:

@@ -39,13 +39,18 @@ def mask(seat: Seat, adverts: Adverts, context: Context, question: str, noised: 
 
     MaskingError E_KEYS, E_VIEW (statements.py) before anything is computed from ``noised``.
     """
-    require_own_advert(seat, adverts)
-    if context.of_run != adverts.context or context.is_of_run:
-        raise view_error(seat.name, "the round is not one of the run that the keys are of")
+    require_ready(seat, adverts, context)
     others = {name: key for name, key in adverts.mask_keys.items() if name != seat.name}
     private = seat.secrets.mask_key(seat.context)
     bound = (context.document(), question)
     return masked(noised, ring, pair_masks(private, seat.name, others, adverts.salt, *bound))
+
+
+def require_ready(seat: Seat, adverts: Adverts, context: Context) -> None:
+    """All that ``mask`` refuses for, to be asked before a charge and before any row is read."""
+    require_own_advert(seat, adverts)
+    if context.of_run != adverts.context or context.is_of_run:
+        raise view_error(seat.name, "the round is not one of the run that the keys are of")
 
 
 def unmask(total: MaskedSum, cohort: Cohort) -> Sum:
