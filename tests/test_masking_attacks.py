@@ -575,6 +575,24 @@ def test_a_wrong_share_of_a_mask_key_is_noticed_by_the_key() -> None:
         double.unmask(total, confirmed, reveals[:6])
 
 
+@pytest.mark.parametrize("kind", ["seeds", "keys"])
+def test_a_share_that_moves_a_secret_by_one_is_noticed(kind: str) -> None:
+    """Made to fit the first seven who reveal: their shares give 32 bytes, though not the right ones."""
+    attempt = Attempt(seats_of(cohort_of(10, 2)))
+    values, names = values_of(attempt.seats), list(attempt.seats)
+    total, answers, _ = attempt.answers(attempt.shares(attempt.adverts()), values, missing=names[9:])
+    confirmed = attempt.confirmed(answers)
+    reveals = attempt.reveals(confirmed)
+    weight = combine({x: int(x == 1) for x in range(1, 8)})
+    of = names[9] if kind == "keys" else names[3]
+    moved = (int(reveals[0].body[kind][of], 16) + pow(weight, -1, PRIME)) % PRIME
+    body = {**reveals[0].body, kind: {**reveals[0].body[kind], of: element(moved)}}
+    reveals[0] = again(attempt.seats[names[0]], "reveal", body)
+    opened = double.unmask(total, confirmed, reveals)
+    assert opened.values.tolist() == sum(values[n] for n in names[:9]).tolist()
+    assert opened.suspects == (names[0],)
+
+
 def test_a_share_that_cannot_be_opened_is_refused_before_the_answer_is_touched() -> None:
     attempt = Attempt(seats_of(cohort_of(4, 1)))
     adverts = attempt.adverts()
@@ -599,6 +617,20 @@ def test_a_share_is_for_one_reader_from_one_maker() -> None:
             double.mask(
                 attempt.seats["institution-00"], double.read_shares(adverts, board), QUESTION, Untouched(), Ring(64)
             )
+
+
+def test_what_would_be_refused_can_be_asked_before_the_answer_is_made() -> None:
+    attempt = Attempt(seats_of(cohort_of(4, 1)))
+    shares = attempt.shares(attempt.adverts())
+    seat = attempt.seats["institution-00"]
+    double.require_ready(seat, shares)
+    with refused("E_KEYS"):
+        double.require_ready(replace(seat, secrets=Secrets(bytes_of("others"))), shares)
+    one = next(iter(seats_of(cohort_of(3)).values()))
+    adverts = read_adverts(one.cohort, RUN, [advertise(s) for s in seats_of(cohort_of(3)).values()])
+    whole.require_ready(one, adverts, ATTEMPT)
+    with refused("E_VIEW"):
+        whole.require_ready(one, adverts, ELSEWHERE["run"])
 
 
 def test_the_commitment_tells_nothing_and_is_of_one_seed() -> None:
