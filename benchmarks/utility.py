@@ -48,12 +48,22 @@ LARGER_IS_BETTER = {"boosting AUC", "logistic AUC"}
 
 @dataclass(frozen=True)
 class Line:
-    """What is run, and the figures it should reach; None is the real training rows."""
+    """What is run, and the figures it should reach; None is the real training rows.
+
+    spared: D and T of a masked sum; None for messages that are private by themselves.
+    """
 
     name: str
     generator: GeneratorPlan | None
     institutions: int
     wanted: tuple[float, ...]
+    spared: tuple[int, int] | None = None
+
+    def privacy(self, epsilon: float) -> Privacy:
+        if self.spared is None:
+            return Privacy(epsilon=epsilon, delta=1e-5)
+        dropouts, colluders = self.spared
+        return Privacy(epsilon=epsilon, delta=1e-5, trust="secure-sum", dropouts=dropouts, colluders=colluders)
 
 
 @dataclass(frozen=True)
@@ -67,8 +77,15 @@ class Figures:
     seconds: float
 
 
+SECURE = (0.0178, 0.0445, 0.901, 0.905)  # one institution's, within the noise of seeds
 LINES = (
     Line("sweep, one institution", Sweep(), 1, (0.0175, 0.0445, 0.902, 0.905, 10)),
+    Line("sweep, secure sum of three", Sweep(), 3, SECURE, (0, 0)),
+    Line("sweep, secure sum of five", Sweep(), 5, SECURE, (0, 0)),
+    Line("sweep, secure sum of ten", Sweep(), 10, SECURE, (0, 0)),
+    Line("sweep, secure sum of ten, two may drop out and two collude", Sweep(), 10, (0.0208,), (2, 2)),
+    Line("sweep, secure sum of twenty", Sweep(), 20, SECURE, (0, 0)),
+    Line("sweep, secure sum of fifty", Sweep(), 50, SECURE, (0, 0)),
     Line("sweep, ten institutions, local noise", Sweep(), 10, (0.037, 0.088, 0.880, 0.883, 10)),
     Line("autoregressive, ten institutions", Autoregressive(), 10, (0.045, 0.080, 0.898, 0.895, 60)),
     Line("autoregressive, one institution", Autoregressive(), 1, (0.023, 0.045, 0.907, 0.907, 40)),
@@ -113,7 +130,7 @@ def synthesise(line: Line, data: Data, epsilon: float, seed: int) -> tuple[npt.N
     study = Study(
         name="utility",
         schema=data.schema,
-        privacy=Privacy(epsilon=epsilon, delta=1e-5),
+        privacy=line.privacy(epsilon),
         generator=line.generator,
         institutions=tuple(Institution(name=n) for n in names),
     )
@@ -152,7 +169,7 @@ def cell(line: Line, k: int, runs: Sequence[Figures]) -> str:
     values = [astuple(r)[k] for r in runs]
     digits = 1 if MEASURES[k] == "seconds" else 4
     text = f"{np.mean(values):.{digits}f}\n({min(values):.{digits}f} to {max(values):.{digits}f})"
-    if not line.wanted:
+    if k >= len(line.wanted):
         return text
     sign = "≥" if MEASURES[k] in LARGER_IS_BETTER else "≤"
     return f"{text}\n{'✓' if reached(line, k, float(np.mean(values))) else '✗'} {sign} {line.wanted[k]:g}"
@@ -167,7 +184,7 @@ def document(results: dict[str, list[Figures]], lines: Sequence[Line], settings:
     for line in lines:
         runs = results[line.name]
         means = [float(np.mean([astuple(r)[k] for r in runs])) for k in range(len(MEASURES))]
-        verdicts = {m: reached(line, k, means[k]) for k, m in enumerate(MEASURES)} if line.wanted else {}
+        verdicts = {m: reached(line, k, means[k]) for k, m in enumerate(MEASURES[: len(line.wanted)])}
         wanted = dict(zip(MEASURES, line.wanted, strict=False))
         told.append(
             {
