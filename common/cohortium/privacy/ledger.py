@@ -146,9 +146,9 @@ class Ledger:
         self._affordable: dict[tuple[Account, Cap], Events] = {}
         self._held: int | None = None
         self._witness: int | None = None
-        if self.witness.exists() and not path.exists():
-            raise self.rolled_back()  # and no empty ledger is put in the place of the lost one
         try:
+            if self.witness.exists() and not path.exists():
+                raise self.rolled_back()  # and no empty ledger is put in the place of the lost one
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
