@@ -15,6 +15,7 @@ from cohortium import noise, wire
 from cohortium import plan as plan_module
 from cohortium.encoding import Codes
 from cohortium.errors import FederationError, MaskingError, StudyError
+from cohortium.forecast import forecast
 from cohortium.masking.statements import decode_board, encode_board
 from cohortium.plan import Plan, plan
 from cohortium.privacy.guarantee import WITH_ALL_OTHERS, guarantees
@@ -385,3 +386,25 @@ def test_noise_shares_add_up_to_what_is_promised() -> None:
     assert agreed.cost.epsilon <= 2.0
     assert phase.events == phase.query.events(np.sqrt(6) * phase.multiplier)
     assert plan(study(10)).phases[0].multiplier == pytest.approx(phase.multiplier * np.sqrt(6 / 10), rel=1e-2)
+
+
+@pytest.mark.parametrize(("size", "dropouts", "colluders"), [(3, 0, 0), (4, 1, 1)])
+def test_what_is_foretold_is_what_travels_to_the_byte(
+    make: Make, size: int, dropouts: int, colluders: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    federation = make(size, dropouts, colluders)
+    exchange, boards, answers = federation.exchange, list[int](), set[int]()
+
+    def keep(request: bytes, timeout: float) -> Iterable[bytes]:
+        legs = [wire.decode_request(p) for p in wire.decode_bundle(request)]
+        boards.extend(len(asked.board) for asked in legs if asked.leg == "mask")
+        told = list(exchange(request, timeout))
+        answers.update(len(wire.decode_bundle(t)[0]) for t in told if legs[0].leg == "mask")
+        return told
+
+    monkeypatch.setattr(federation, "exchange", keep)
+    federation.ask()
+    told = forecast(federation.study)
+    assert answers == {told["phases"][0]["bytes"]}
+    assert boards == [told["exchanges"]["board_bytes"]]
+    assert len(federation.exchanges) == told["exchanges"]["in_all"]

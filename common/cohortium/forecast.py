@@ -6,7 +6,10 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from cohortium.plan import Phase, Plan, plan
+from cohortium.masking.cohort import Context
+from cohortium.masking.double import SEALED
+from cohortium.masking.statements import Statement, encode_board
+from cohortium.plan import Phase, Plan, plan, ring
 from cohortium.privacy.accounting import RELATION, cost, repeated
 from cohortium.privacy.guarantee import guarantees
 from cohortium.queries.marginals import Marginals
@@ -31,6 +34,9 @@ def forecast(study: Study) -> dict[str, Any]:
         "epsilon": p.epsilon,
         "delta": p.delta,
         "cost": asdict(agreed.cost),
+        "dropouts": p.dropouts,
+        "colluders": p.colluders,
+        "exchanges": _exchanges(study, agreed),
         "guarantees": [g.document() for g in guarantees(study, agreed)],
         "phases": [_phase(study, phase) for phase in agreed.phases],
         "buys": _errors(study, agreed),
@@ -46,6 +52,7 @@ def _phase(study: Study, phase: Phase) -> dict[str, Any]:
         "numbers": phase.query.width,
         "bytes": _bytes(study, phase),
         "noise_multiplier": phase.multiplier,
+        "noise_shares": phase.honest,
         "noise_words": _noise_words(phase),
         "epsilon": alone.epsilon,
         "delta": alone.delta,
@@ -58,16 +65,57 @@ def _bytes(study: Study, phase: Phase) -> int:
     import numpy as np
 
     name, digest = max(study.institution_names, key=len), "0" * 64
-    reply = Reply(study.digest, "0" * 32, plan(study).rounds - 1, 0, name, digest, np.zeros(0, np.int64))
+    masked = study.privacy.trust == "secure-sum"
+    numbers = ring(study, phase).dtype if masked else np.dtype(np.int64)
+    last, statement = plan(study).rounds - 1, {}
+    if study.privacy.dropouts:
+        body = {"shares": digest, "question": digest}
+        statement = Statement(name, "mask", Context(study.digest, "0" * 32, last, 0), body, "0" * 128).document()
+    reply = Reply(study.digest, "0" * 32, last, 0, name, digest, np.zeros(0, numbers), statement)
     answer = encode_answer(encode_reply(reply), Receipt(name, digest, digest, "0" * 128))
-    return len(answer) + 8 * phase.query.width
+    return len(answer) + numbers.itemsize * phase.query.width
+
+
+def _exchanges(study: Study, agreed: Plan) -> dict[str, int]:
+    """How often the coordinator asks everybody, and how long the largest board is that masks are made from."""
+    if study.privacy.trust == "local":
+        return {"before": 0, "a_round": 1, "in_all": agreed.rounds, "board_bytes": 0}
+    before, a_round = (2, 3) if study.privacy.dropouts else (1, 1)
+    return {
+        "before": before,
+        "a_round": a_round,
+        "in_all": before + a_round * agreed.rounds,
+        "board_bytes": _board_bytes(study),
+    }
+
+
+def _board_bytes(study: Study) -> int:
+    """Of the board under which answers are masked, to the byte."""
+    names, digest = study.institution_names, "0" * 64
+    run = Context(study.digest, "0" * 32)
+    if not study.privacy.dropouts:
+        return len(encode_board([Statement(n, "advertise", run, {"mask": digest}, "0" * 128) for n in names]))
+    attempt, sealed = Context(study.digest, "0" * 32, 0, 0), "0" * SEALED
+    adverts = [Statement(n, "advertise", attempt, {"mask": digest, "encryption": digest}, "0" * 128) for n in names]
+    shares = [
+        Statement(
+            n,
+            "share",
+            attempt,
+            {"view": digest, "commitment": digest, "shares": {o: sealed for o in names if o != n}},
+            "0" * 128,
+        )
+        for n in names
+    ]
+    return len(encode_board([*adverts, *shares]))
 
 
 def _noise_words(phase: Phase) -> str:
     if isinstance(phase.query, Marginals):
         sigmas = phase.query.sigmas(phase.multiplier)
         low, high = min(sigmas), max(sigmas)
-        return f"{low:.1f} rows" if math.isclose(low, high) else f"{low:.1f} to {high:.1f} rows"
+        rows = f"{low:.1f} rows" if math.isclose(low, high) else f"{low:.1f} to {high:.1f} rows"
+        return rows if phase.honest == 1 else f"{rows}, a share of one in {phase.honest}"
     return f"{phase.multiplier:.2f} x the clip, every step"
 
 

@@ -63,6 +63,20 @@ def _print_signed(keys: dict[str, str], signed: dict[str, bool]) -> None:
     Console().print(table)
 
 
+def _travelling(shown: dict[str, Any]) -> list[str]:
+    """How the sums are made, in words."""
+    told, count = shown["exchanges"], len(shown["institutions"])
+    if shown["trust"] == "local":
+        return [f"The coordinator sees each of the {count} answers; {told['in_all']} exchanges with everybody in all."]
+    honest = count - shown["dropouts"] - shown["colluders"]
+    return [
+        f"Answers are masked: the coordinator sees their sum alone. {shown['dropouts']} institutions may be missing when it is "
+        f"opened, {shown['colluders']} may side with the coordinator; the noise of {honest} is counted on.",
+        f"{told['in_all']} exchanges with everybody in all: {told['before']} for keys, then {told['a_round']} a round. "
+        f"The board of signed keys that each is shown has {told['board_bytes']:,} bytes.",
+    ]
+
+
 def print_forecast(shown: dict[str, Any]) -> None:
     """What a study would send, cost and buy, for people."""
     from rich.console import Console
@@ -110,5 +124,5 @@ def print_forecast(shown: dict[str, Any]) -> None:
             f"{p['epsilon']:.3f}",
         )
     console.print(table)
-    for line in shown["buys"]:
+    for line in (*_travelling(shown), *shown["buys"]):
         console.print(f"• {line}")

@@ -78,6 +78,7 @@ from cohortium.masking.total import Masked, MaskedSum, Sum, masked
 from cohortium.noise import Noised
 
 _TAG = 16
+SEALED = 2 * (2 * SIZE + _TAG)  # hex digits of two shares for one institution
 _NONCE = bytes(12)  # a key encrypts one message: it is of one direction, between two, for one attempt and view
 _TRIES = 1000
 
