@@ -5,11 +5,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types imports unit bench stubs clean
+.PHONY: help demo test check lint types imports unit mutants crash bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
-	@echo "make test    lint, types, import rules and all tests (what CI runs)"
+	@echo "make test    lint, types, import rules, all tests and the mutants (what CI runs)"
+	@echo "make mutants plants privacy bugs, each of which one named test must find"
+	@echo "make crash   kill custodians and coordinators at random times, $(KILLS) times (some 15 minutes)"
 	@echo "make bench   the benchmarks: utility and speed, as tables and JSON"
 
 $(BIN)/python:
@@ -27,7 +29,7 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/cohortium demo --out cohortium-demo
 
-test: lint types imports unit
+test: lint types imports unit mutants
 
 check: lint types imports
 
@@ -43,6 +45,14 @@ imports: $(VENV)/.tested
 
 unit: $(VENV)/.tested
 	$(BIN)/python -m pytest
+
+mutants: $(VENV)/.tested
+	$(BIN)/python tests/mutants
+
+# At night: processes killed at random times, at least 500 of them. Interrupted, it goes on where it stopped.
+KILLS ?= 500
+crash: $(VENV)/.tested
+	$(BIN)/python tests/crash/random_kills.py --kills $(KILLS)
 
 bench: $(VENV)/.tested
 	$(BIN)/python benchmarks/speed.py

@@ -25,6 +25,7 @@ from launcher import Process
 from processes import SWEEP, TRAINING, Federation, federation, study
 
 KILLS_A_STUDY = 10
+TALKING = 0.7  # of the kills come while something is asked and answered
 EXPECTED = (0, 16)  # of a coordinator: the release is there, or an institution is not
 
 
@@ -69,11 +70,24 @@ def _harass(running: Federation, kills: int, rng: np.random.Generator) -> None:
         while kills:
             _start(running)
             coordinator = _again(running, coordinator)
-            time.sleep(float(np.exp(rng.uniform(np.log(0.002), np.log(1.5)))))
+            if rng.random() < TALKING:
+                _await_talk(running, coordinator)
+            time.sleep(float(np.exp(rng.uniform(np.log(0.001), np.log(1.0)))))
             victims = [*running.custodians.values(), coordinator]
             kills -= victims[rng.integers(len(victims))].kill() == -signal.SIGKILL
     finally:
         coordinator.kill()
+
+
+def _await_talk(running: Federation, coordinator: Process) -> None:
+    """Wait until the coordinator asks somebody: starting takes longest, and what matters comes after it."""
+    before, late = _asked(running), time.monotonic() + 10.0
+    while coordinator.running and _asked(running) == before and time.monotonic() < late:
+        time.sleep(0.001)
+
+
+def _asked(running: Federation) -> int:
+    return sum(len(tap.exchanges) for tap in running.taps.values())
 
 
 def _start(running: Federation) -> None:
