@@ -1,0 +1,217 @@
+"""Running tests against a copy of the product, each in a process of its own that starts in a moment.
+
+What takes long to start is other people's code. This process imports that, and nothing of the product's; then tests
+run in a fork of it, which puts its own copy of the product first on the path, and several tests of a file in forks of
+that fork.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mutant import PACKAGES, ROOT
+
+LONGEST = 120.0  # seconds the tests of a task may take
+TASKS = 2  # that run at the same time
+HEAVY = (
+    "numpy", "pandas", "scipy.stats", "scipy.special", "torch", "torch.nn.functional", "safetensors.numpy",
+    "pyarrow.parquet", "hypothesis", "hypothesis.strategies", "pydantic", "typer", "rich", "sqlalchemy", "tomli_w",
+    "cryptography.hazmat.primitives.serialization", "cryptography.hazmat.primitives.asymmetric.ed25519",
+    "cryptography.hazmat.primitives.ciphers", "dp_accounting", "dp_accounting.pld.privacy_loss_distribution",
+    "dp_accounting.rdp", "mpmath", "jinja2",
+)  # fmt: skip
+NEVER = (*PACKAGES, "grpc", "flwr")  # gRPC does not survive a fork, and Flower brings it along
+
+
+@dataclass(frozen=True)
+class Task:
+    """Tests of one file, by their node ids, and the copy of the product that they are run against."""
+
+    name: str
+    tests: tuple[str, ...]
+    tree: Path
+
+
+@dataclass
+class Result:
+    """What became of a test.
+
+    failed: how it failed, if it did: "asserted" if it found what it looks for, else the exception's name.
+    problem: why there is no result: an import, a fixture, another product than the tree's.
+    """
+
+    passed: bool = False
+    failed: str = ""
+    problem: str = ""
+
+    @property
+    def is_pass(self) -> bool:
+        return self.passed and not (self.failed or self.problem)
+
+    @property
+    def is_kill(self) -> bool:
+        return self.failed == "asserted" and not self.problem
+
+    @property
+    def told(self) -> str:
+        return self.problem or ("passed" if self.is_pass else f"failed: {self.failed or 'it was skipped'}")
+
+
+Results = dict[str, Result]
+
+
+def preload() -> None:
+    """Import what the tests need of other people's; one thread each, for a fork takes along only one."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    for module in HEAVY:
+        importlib.import_module(module)
+    sys.modules["torch"].set_num_threads(1)
+    present = [name for name in NEVER if name in sys.modules]
+    if present:
+        raise SystemExit(f"imported too early: {', '.join(present)}")
+    gc.collect()
+    gc.freeze()  # so that collecting garbage in a fork copies no memory
+
+
+def run_all(tasks: Iterable[Task], scratch: Path) -> Iterator[tuple[Task, Results]]:
+    """Each task's results by node id, as they come, ``TASKS`` at a time."""
+    waiting, running = iter(tasks), dict[int, tuple[Task, Path, float]]()
+    while True:
+        while len(running) < TASKS and (task := next(waiting, None)) is not None:
+            place = scratch / f"run-{time.monotonic_ns()}"
+            running[_begun(task, place)] = task, place, time.monotonic()
+        if not running:
+            return
+        for pid in [p for p in running if _ended(p, running[p][2])]:
+            task, place, _ = running.pop(pid)
+            yield task, {test: _read(place, number) for number, test in enumerate(task.tests)}
+        time.sleep(0.01)
+
+
+def _ended(pid: int, began: float) -> bool:
+    if time.monotonic() - began > LONGEST:
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return True
+    return os.waitpid(pid, os.WNOHANG)[0] == pid
+
+
+def _read(place: Path, number: int) -> Result:
+    try:
+        return Result(**json.loads((place / f"result-{number}").read_text()))
+    except (OSError, ValueError):
+        return Result(problem=_last_error(place))
+
+
+def _last_error(place: Path) -> str:
+    told = (place / "output").read_text(errors="replace") if (place / "output").exists() else ""
+    errors = [line for line in told.splitlines() if line.startswith(("ERROR", "E  "))]
+    return f"it did not run ({errors[0].strip()})" if errors else f"it ended its process, or took over {LONGEST:g} s"
+
+
+def _begun(task: Task, place: Path) -> int:
+    place.mkdir()
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setpgid(0, 0)
+            _run(task, place)
+        finally:
+            os._exit(0)
+    return pid
+
+
+def _run(task: Task, place: Path) -> None:
+    """In the fork. A result is a file, for a test may print whatever it likes."""
+    silent = os.open(place / "output", os.O_CREAT | os.O_WRONLY, 0o600)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    _use(task.tree)
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "timeout=0", "--rootdir", str(ROOT), "-c", "pyproject.toml"]
+    pytest.main([*options, "--basetemp", str(place / "tmp"), *task.tests], plugins=[_Watched(task, place)])
+
+
+def _use(tree: Path) -> None:
+    """Let this process, and those it starts, import the product from ``tree``; hypothesis tries the same every time."""
+    from hypothesis import settings
+
+    places = [str(tree / room) for room in PACKAGES.values()]
+    sys.path[:0] = places
+    sys.dont_write_bytecode = False  # of tests: they are the same for all
+    os.environ["PYTHONPATH"] = os.pathsep.join(places)
+    os.chdir(ROOT)
+    settings.register_profile("mutants", derandomize=True, database=None, deadline=None)
+    settings.load_profile("mutants")
+
+
+def _foreign(tree: Path) -> str:
+    """Names a module of the product that came from elsewhere; that would have judged another product."""
+    loaded = {n: m for n, m in sys.modules.items() if n.partition(".")[0] in PACKAGES}
+    for name, module in loaded.items():
+        if not Path(str(module.__file__)).is_relative_to(tree):
+            return f"{name} was imported from {module.__file__}"
+    return "" if loaded else "it imported nothing of the product"
+
+
+class _Watched:
+    """A pytest plugin: runs the task's tests, several in a fork each, and writes down what becomes of them."""
+
+    def __init__(self, task: Task, place: Path) -> None:
+        self._task, self._place, self._result = task, place, Result()
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        found = {item.nodeid: item for item in session.items}
+        for number, test in enumerate(self._task.tests):
+            if test not in found:
+                self._write(number, Result(problem="its node id does not name one test"))
+            elif len(self._task.tests) == 1:
+                self._protocol(number, found[test])
+            elif (pid := os.fork()) == 0:
+                self._protocol(number, found[test])
+                os._exit(0)
+            else:
+                os.waitpid(pid, 0)
+        return True
+
+    def _protocol(self, number: int, item: pytest.Item) -> None:
+        self._result = Result()
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        self._result.problem = self._result.problem or _foreign(self._task.tree)
+        self._write(number, self._result)
+
+    def _write(self, number: int, result: Result) -> None:
+        part = self._place / f"part-{number}"
+        part.write_text(json.dumps(asdict(result)))
+        part.rename(self._place / f"result-{number}")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+        report = yield
+        if call.when == "call":
+            self._result.passed = report.passed
+        if report.failed and call.excinfo is not None:
+            if call.when == "call":
+                self._result.failed = _kind(call.excinfo.value)
+            else:
+                self._result.problem = f"its {call.when} failed: {call.excinfo.typename}"
+        return report
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):  # hypothesis found several
+        kinds = {_kind(e) for e in error.exceptions}
+        return kinds.pop() if len(kinds) == 1 else "several kinds of errors"
+    return "asserted" if isinstance(error, AssertionError | pytest.fail.Exception) else type(error).__name__

@@ -1,0 +1,38 @@
+"""docs/mutants.md: the list of mutants as a table, written from the mutants themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mutant import ROOT, Mutant
+
+PAGE = ROOT / "docs" / "mutants.md"
+HEAD = """# Planted privacy bugs
+
+Each line is a bug planted into a copy of the product, and the one test that must fail because of it and pass without it.
+`make mutants` (part of `make test`) plants all of them, one at a time, prints "mutants killed N of N" and fails if one
+survives, if the code a mutant changes has changed, or if this page is not current. A test that breaks down instead of
+finding something does not count. Numbers are those of SECURITY.md: P pitfalls, F findings, T adversaries, A assets, plain
+ones its sections. The mutants are in `tests/mutants/planted/`; this page is written from them by
+`python tests/mutants --docs`.
+"""
+
+
+def page(rooms: Mapping[str, Sequence[Mutant]]) -> str:
+    """The whole page, a table for each room."""
+    return "\n".join([HEAD, *(line for room, mutants in rooms.items() for line in _table(room, mutants))])
+
+
+def _table(room: str, mutants: Sequence[Mutant]) -> list[str]:
+    head = [f"## {room}", "", "| the mutated product | pitfall | in | killed by |", "|---|---|---|---|"]
+    return [*head, *(_row(m) for m in mutants), ""]
+
+
+def _row(one: Mutant) -> str:
+    files = ", ".join(f"`{Path(f).name}`" for f in one.files)
+    return f"| {one.name} | {one.pitfall} | {files} | `{one.killed_by.removeprefix('tests/')}` |".replace("\n", " ")
+
+
+def is_current(rooms: Mapping[str, Sequence[Mutant]]) -> bool:
+    return PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page(rooms)

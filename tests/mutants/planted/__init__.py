@@ -1,0 +1,26 @@
+"""The mutants, by the rooms of the house they are planted in.
+
+Left out, because they break no promise: keeping the first m rows of a person instead of m drawn ones (which rows are
+kept still follows from that person's rows alone), at most m rows a person in training (the clip bounds any number),
+a scale that is not shrunk to the clip before rounding (whatever is too long after rounding counts as zero), and a
+second look-up of an attempt inside the ledger's transaction (the custodian has looked already, and answers one
+request at a time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mutant import Mutant
+
+from planted import accounts, agreements, bounds, coordinator, custody, ledger, noise
+
+ROOMS: Mapping[str, tuple[Mutant, ...]] = {
+    "Noise and coins": noise.MUTANTS,
+    "What one person may change": bounds.MUTANTS,
+    "Accounts and guarantees": accounts.MUTANTS,
+    "The ledger": ledger.MUTANTS,
+    "Who has agreed to what": agreements.MUTANTS,
+    "What leaves the institution": custody.MUTANTS,
+    "The coordinator and the release": coordinator.MUTANTS,
+}

@@ -1,0 +1,205 @@
+"""Charges that are skipped, lost, taken back or paid twice with."""
+
+from __future__ import annotations
+
+from mutant import Mutant, mutant
+
+LEDGER = "common/cohortium/privacy/ledger.py"
+WIRE = "common/cohortium/wire.py"
+CUSTODIAN = "client/cohortium_client/custodian.py"
+CUSTODY = "tests/test_custodian.py"
+LAWS = "tests/laws/test_ledger.py"
+KILLERS = "tests/mutants/test_killers.py"
+KEEP = """\
+            db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))
+            failpoints.passed("ledger written")
+        self._added(entry)
+"""
+
+MUTANTS: tuple[Mutant, ...] = (
+    mutant(
+        "charges nothing for a second attempt",
+        "P28",
+        f"{CUSTODY}::test_a_new_attempt_or_run_is_new_noise_and_a_new_charge",
+        CUSTODIAN,
+        "            phase.answer_events,\n",
+        "            phase.answer_events if request.attempt == 0 else (),\n",
+    ),
+    mutant(
+        "answers before its charge is durable",
+        "5.1",
+        f"{CUSTODY}::test_charge_and_message_become_durable_together_and_before_anything_leaves",
+        LEDGER,
+        '                self._db.execute("COMMIT")\n',
+        "",
+    ),
+    mutant(
+        "answers and takes its charge back",
+        "P28",
+        f"{CUSTODY}::test_charge_and_message_become_durable_together_and_before_anything_leaves",
+        LEDGER,
+        '                self._db.execute("COMMIT")\n',
+        '                self._db.execute("ROLLBACK")\n',
+    ),
+    mutant(
+        "keeps a message after its charge instead of together with it",
+        "P6",
+        f"{CUSTODY}::test_charge_and_message_become_durable_together_and_before_anything_leaves",
+        LEDGER,
+        KEEP,
+        '            failpoints.passed("ledger written")\n'
+        "        self._added(entry)\n"
+        '        self._db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))\n',
+    ),
+    mutant(
+        "refunds a study that was withdrawn",
+        "P28",
+        f"{KILLERS}::test_nothing_is_ever_refunded",
+        LEDGER,
+        "        self.heads.add(entry.hash)\n",
+        "        self.heads.add(entry.hash)\n"
+        "        if isinstance(entry.record, Withdrawal):\n"
+        "            for population, study in [a for a in self.events if a[1] == entry.record.study]:\n"
+        "                self.events[population, None].subtract(self.events.pop((population, study)))\n"
+        "                self.events[population, None] = +self.events[population, None]\n",
+    ),
+    mutant(
+        "leaves further attempts out of the account",
+        "P28",
+        f"{CUSTODY}::test_an_attempt_more_leaves_a_study_that_is_not_repeatable_without_its_end",
+        LEDGER,
+        "                for e in entry.record.events:\n",
+        "                for e in entry.record.events if entry.record.attempt == 0 else ():\n",
+    ),
+    mutant(
+        "keeps the account of a run instead of a population's",
+        "P8",
+        f"{CUSTODY}::test_bad_input_42_an_exhausted_cap_is_a_refusal_and_changes_nothing",
+        LEDGER,
+        "for account in ((entry.record.population, None), (entry.record.population, entry.record.study)):",
+        "for account in ((entry.record.run, None), (entry.record.run, entry.record.study)):",
+    ),
+    mutant(
+        "begins a new ledger whenever it starts",
+        "P8",
+        f"{LAWS}::test_a_population_goes_on_where_it_stopped_and_others_are_separate",
+        LEDGER,
+        "            path.touch(mode=0o600)\n",
+        "            path.unlink(missing_ok=True)\n"
+        "            self.witness.unlink(missing_ok=True)\n"
+        "            path.touch(mode=0o600)\n",
+    ),
+    mutant(
+        "leaves it to the disk when a charge becomes durable",
+        "5.1",
+        f"{LAWS}::test_the_file_is_durable_and_its_owners_alone",
+        LEDGER,
+        "PRAGMA synchronous = FULL",
+        "PRAGMA synchronous = OFF",
+    ),
+    mutant(
+        "lets others read the ledger",
+        "A3",
+        f"{LAWS}::test_the_file_is_durable_and_its_owners_alone",
+        LEDGER,
+        "path.touch(mode=0o600)",
+        "path.touch(mode=0o644); path.chmod(0o644)",
+    ),
+    mutant(
+        "lets two custodians hold one ledger",
+        "5.1",
+        f"{LAWS}::test_bad_input_41_two_custodians_cannot_hold_one_ledger",
+        LEDGER,
+        "            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "",
+    ),
+    mutant(
+        "does not check the hashes of the chain",
+        "T9",
+        f"{LAWS}::test_a_touched_field_is_found_and_named[charge-delta]",
+        LEDGER,
+        "before == previous and chain == _hash(number, record, at, before)",
+        "before == previous",
+    ),
+    mutant(
+        "does not check that the chain has no gap",
+        "T9",
+        f"{LAWS}::test_a_deleted_entry_is_found_and_named[2]",
+        LEDGER,
+        "sound = number == expected and before == previous and chain",
+        "sound = chain",
+    ),
+    mutant(
+        "does not ask the witness",
+        "P7",
+        f"{CUSTODY}::test_bad_input_41_nothing_is_answered_once_the_chain_is_broken",
+        LEDGER,
+        "        if not self.holds(seen or GENESIS):",
+        "        if seen is None:",
+    ),
+    mutant(
+        "makes a new ledger in the place of a lost one",
+        "P7",
+        f"{LAWS}::test_bad_input_41_a_deleted_ledger_is_not_replaced_by_an_empty_one[False]",
+        LEDGER,
+        "        if self.witness.exists() and not path.exists():\n"
+        "            raise self.rolled_back()  # and no empty ledger is put in the place of the lost one\n",
+        "        if self.witness.exists() and not path.exists():\n            self.witness.unlink()\n",
+    ),
+    mutant(
+        "does not look at the receipts it is shown",
+        "P7",
+        f"{CUSTODY}::test_bad_input_41_a_receipt_of_a_head_the_ledger_lacks",
+        CUSTODIAN,
+        "        self._check_receipts(request)\n",
+        "",
+    ),
+    mutant(
+        "sends a kept message again without checking that it is the one that was charged",
+        "P6",
+        f"{CUSTODY}::test_a_message_that_was_touched_is_not_sent",
+        LEDGER,
+        "if not row or hashlib.sha256(row[0][0]).hexdigest() != wanted:",
+        "if not row or not wanted:",
+    ),
+    mutant(
+        "takes a question at another model state for the same question",
+        "P6, T5",
+        f"{CUSTODY}::test_bad_input_34_an_attempt_with_another_state_is_a_replay",
+        WIRE,
+        "asked = [self.study, self.run, self.round, self.attempt, hashlib.sha256(self.state).hexdigest()]",
+        "asked = [self.study, self.run, self.round, self.attempt]",
+    ),
+    mutant(
+        "answers one attempt at every model state it is asked at",
+        "T5",
+        f"{CUSTODY}::test_bad_input_34_an_attempt_with_another_state_is_a_replay",
+        LEDGER,
+        'return f"{self.run}/{self.round}/{self.attempt}"',
+        'return f"{self.run}/{self.round}/{self.attempt}/{self.request}"',
+    ),
+    mutant(
+        "answers as many attempts as it is asked for",
+        "T5",
+        f"{CUSTODY}::test_bad_input_36_a_round_has_so_many_attempts_each_charged",
+        CUSTODIAN,
+        "if request.attempt >= MAX_ATTEMPTS:",
+        "if request.attempt < 0:",
+    ),
+    mutant(
+        "answers rounds in any order",
+        "T5",
+        f"{CUSTODY}::test_bad_input_35_what_the_study_does_not_ask_is_refused[two rounds ahead]",
+        CUSTODIAN,
+        "if skips or goes_back or request.round >= plan(study).rounds:",
+        "if request.round >= plan(study).rounds:",
+    ),
+    mutant(
+        "begins a run whose end it cannot pay for",
+        "P9",
+        f"{CUSTODY}::test_a_run_whose_end_cannot_be_paid_is_not_begun[0]",
+        CUSTODIAN,
+        "if begun else whole",
+        "if begun or whole else whole",
+    ),
+)

@@ -1,0 +1,127 @@
+"""Noise that is too small, of the wrong shape, or not secret."""
+
+from __future__ import annotations
+
+from mutant import Mutant, mutant
+
+NOISE = "common/cohortium/noise.py"
+COINS = "common/cohortium/coins.py"
+MARGINALS = "common/cohortium/queries/marginals.py"
+TRAINING = "common/cohortium/queries/local_training.py"
+CUSTODIAN = "client/cohortium_client/custodian.py"
+QUERIES = "tests/contracts/test_queries.py"
+KILLERS = "tests/mutants/test_killers.py"
+
+MUTANTS: tuple[Mutant, ...] = (
+    mutant(
+        "adds noise that is too small by sqrt(K)",
+        "3.2 (b)",
+        f"{KILLERS}::test_a_custodian_draws_the_noise_it_charges[sweep]",
+        CUSTODIAN,
+        "query.answer(codes, phase.multiplier, SecureCoins())",
+        "query.answer(codes, phase.multiplier / len(study.institutions) ** 0.5, SecureCoins())",
+    ),
+    mutant(
+        "adds no noise",
+        "3.2 (a)",
+        f"{QUERIES}::test_each_table_gets_the_noise_of_its_weight",
+        NOISE,
+        "return Noised(bounded.values + np.concatenate(noise) if noise else bounded.values)",
+        "return Noised(bounded.values)",
+    ),
+    mutant(
+        "adds noise to all parts of a vector on the scale of its finest",
+        "P30",
+        "tests/statistics/test_noise.py::test_each_run_of_a_vector_gets_its_own_scale",
+        NOISE,
+        "discrete_gaussian(base * scale, length, coins)",
+        "discrete_gaussian(base * bounded.scales.smallest, length, coins)",
+    ),
+    mutant(
+        "scales a table's noise by its weight instead of the root of its weight",
+        "P30",
+        f"{KILLERS}::test_noise_has_the_scale_that_the_sensitivity_is_told_for",
+        MARGINALS,
+        "Scales(tuple((n, 1 / math.sqrt(w)) for",
+        "Scales(tuple((n, 1 / w) for",
+    ),
+    mutant(
+        "cuts the noise's tail at three standard deviations",
+        "P4",
+        "tests/statistics/test_noise.py::test_the_slack_covers_tail_digits_and_normaliser[3.0]",
+        NOISE,
+        "_TAIL = 12",
+        "_TAIL = 3",
+    ),
+    mutant(
+        "counts rounded noise as if it were continuous",
+        "P31",
+        "tests/statistics/test_noise.py::test_the_rounding_may_not_take_more_than_the_noise_has",
+        NOISE,
+        "return multiplier * math.sqrt(1 - ROUNDING_VARIANCE / smallest**2)",
+        "return multiplier",
+    ),
+    mutant(
+        "draws from a fixed seed",
+        "P5",
+        "tests/statistics/test_noise.py::test_coins_take_no_seed_and_do_not_repeat",
+        COINS,
+        "key = algorithms.AES(os.urandom(32))",
+        "key = algorithms.AES(bytes(32))",
+    ),
+    mutant(
+        "uses one noise key for all answers of a process",
+        "P5, P6",
+        "tests/test_custodian.py::test_a_new_attempt_or_run_is_new_noise_and_a_new_charge",
+        COINS,
+        "def _rekey(self) -> None:\n        key = algorithms.AES(os.urandom(32))",
+        "def _rekey(self, key: algorithms.AES = algorithms.AES(os.urandom(32))) -> None:",
+    ),
+    mutant(
+        "lets a forked process draw its parent's noise",
+        "P5",
+        "tests/statistics/test_noise.py::test_a_forked_child_draws_other_words",
+        COINS,
+        "if os.getpid() != self._process:",
+        "if os.getpid() == 0:",
+    ),
+    mutant(
+        "rounds the chance of being sampled up",
+        "P1",
+        "tests/statistics/test_noise.py::test_a_chance_is_never_rounded_up",
+        COINS,
+        "return coins.words(count) < np.uint64(int(probability * 2**64))",
+        "return coins.words(count) <= np.uint64(int(probability * 2**64))",
+    ),
+    mutant(
+        "adds new noise to the same attempt when it is asked again",
+        "P6",
+        "tests/test_custodian.py::test_bad_input_33_a_lost_message_is_sent_again_byte_by_byte",
+        CUSTODIAN,
+        "        sealed = self._sealed(*(kept or self._answered(study, request, phase)))\n",
+        "        if kept:\n"
+        "            values, statement = self._values(study, request, phase)\n"
+        "            header = (request.study, request.run, request.round, request.attempt, self.identity.name)\n"
+        "            again = wire.Reply(*header, secrets.token_hex(32), values, statement)\n"
+        "            return self._sealed(kept[0], wire.encode_reply(again))\n"
+        "        sealed = self._sealed(*self._answered(study, request, phase))\n",
+    ),
+    mutant(
+        "uses the number of persons without noise",
+        "P13",
+        f"{QUERIES}::TestContract::test_the_noise_that_is_drawn_is_the_noise_that_is_charged[5.0-300-training]",
+        TRAINING,
+        "weight = self._noised_count(people, multiplier, coins)",
+        "weight = float(max(1, people.count))",
+    ),
+    mutant(
+        "skips the noise of a step whose sample is empty",
+        "P2",
+        f"{QUERIES}::test_an_empty_sample_is_answered_with_noise_alone",
+        TRAINING,
+        "            summed = self._step_sum(people, parameters, units, coins)\n",
+        "            summed = self._step_sum(people, parameters, units, coins)\n"
+        "            if not summed.any():\n"
+        "                continue\n",
+    ),
+)
