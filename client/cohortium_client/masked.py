@@ -61,8 +61,10 @@ class Masking:
         seat, boards = self._seat(request), _boards(request)
         adverts = read_adverts(seat.cohort, seat.context, boards["advertise"])
         if not seat.cohort.dropouts:
+            whole.require_ready(seat, adverts, _attempt(request))
             return whole.mask(seat, adverts, _attempt(request), request.question, noised(), ring), {}
         shares = double.read_shares(adverts, boards["share"])
+        double.require_ready(seat, shares)
         masked, statement = double.mask(seat, shares, request.question, noised(), ring)
         return masked, statement.document()
 

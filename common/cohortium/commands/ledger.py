@@ -10,6 +10,7 @@ import typer
 from cohortium.commands.output import guarded, print_json
 
 if TYPE_CHECKING:
+    from cohortium.privacy.accounting import Gaussian
     from cohortium.privacy.ledger import Charge, Ledger
 
 ledger = typer.Typer(no_args_is_help=True, help="The durable record of every answer ever given.")
@@ -123,18 +124,20 @@ def _account(path: Path, opened: Ledger, population: str, delta: float | None) -
         "delta": stated,
         "method": spent.method,
         "check_epsilon": spent.check,
-        "attack_rate": _risk(charges),
+        "attack_rate": _risk(charges, [e for c in charges for e in c.events]),
+        "epsilon_bare": opened.spent_bare(population, stated).epsilon,
+        "attack_rate_bare": _risk(charges, [e for c in charges for e in c.bare or c.events]),
         "last": [at for charge, at in given if charge.population == population][-1],
         "head": opened.head(),
     }
 
 
-def _risk(charges: list[Charge]) -> float:
-    """How many of 100 persons who took part any test can find at 1 in 100 false alarms, after all of ``charges``."""
+def _risk(charges: list[Charge], events: list[Gaussian]) -> float:
+    """How many of 100 persons who took part any test can find at 1 in 100 false alarms, after ``events`` of ``charges``."""
     from cohortium.privacy.accounting import attack_rate
 
     deltas = {c.run: c.delta for c in charges}  # each run's noise may be as far from ideal noise as its delta allows
-    return attack_rate((e for c in charges for e in c.events), min(1.0, sum(deltas.values())))
+    return attack_rate(events, min(1.0, sum(deltas.values())))
 
 
 def _print(accounts: list[dict[str, Any]]) -> None:
@@ -144,7 +147,7 @@ def _print(accounts: list[dict[str, Any]]) -> None:
     from cohortium.privacy.guarantee import in_hundred, risk_words
 
     table = Table(title="Spent so far, per person")
-    numbers = ("runs", "answers", "epsilon", "at delta", "right about, in 100")
+    numbers = ("runs", "answers", "epsilon", "all others collude", "at delta", "in 100")
     for heading in ("ledger", "population", *numbers, "last answer"):
         table.add_column(heading, justify="right" if heading in numbers else "left")
     for a in accounts:
@@ -154,11 +157,17 @@ def _print(accounts: list[dict[str, Any]]) -> None:
             str(a["runs"]),
             str(a["answers"]),
             f"{a['epsilon']:.4f}",
+            f"{a['epsilon_bare']:.4f}",
             f"{a['delta']:g}",
             in_hundred(a["attack_rate"]),
-            a["last"],
+            a["last"][:10],
         )
     Console().print(table if accounts else "Nothing has been answered yet: there is no ledger.")
     if accounts:
-        most = max(a["attack_rate"] for a in accounts)
-        Console().print(f"The most that anybody can do with what one institution sent: {risk_words(most)}")
+        most, bare = (max(a[k] for a in accounts) for k in ("attack_rate", "attack_rate_bare"))
+        Console().print(
+            "In 100 persons who took part, so many can be found by who is wrong about 1 in 100 who did not."
+        )
+        Console().print(f"The most that the coordinator can do with what one institution sent: {risk_words(most)}")
+        if bare > most:
+            Console().print(f"With everything that all other institutions sent, it is {in_hundred(bare)} in 100.")

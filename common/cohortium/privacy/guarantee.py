@@ -61,7 +61,7 @@ from cohortium.study import Study
 
 @dataclass(frozen=True)
 class Adversary:
-    """Somebody to protect a person from. words: who that is; sees: what is assumed they have, and have not."""
+    """Somebody to protect a person from. words: who that is; sees: what they have and have not, in trust mode ``local``."""
 
     name: str
     words: str
@@ -85,6 +85,13 @@ WITH_ALL_OTHERS = Adversary(
     "every message, and all that every institution knows which does not hold the person",
 )
 ADVERSARIES = (PUBLIC, COORDINATOR, WITH_SOME, WITH_ALL_OTHERS)
+UNDER_MASKS = {
+    PUBLIC: "the release and nothing else",
+    COORDINATOR: "the masked sums, and of a single institution nothing",
+    WITH_SOME: "the masked sums, and all that T institutions know which do not hold the person, their noise included",
+    WITH_ALL_OTHERS: "every message without its masks, and all that every institution knows which does not hold the person",
+}
+"""What each sees in trust mode ``secure-sum``."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +106,14 @@ class Guarantee:
     words: str
     cost: Cost
     attack_rate: float
+    sees: str
 
     def document(self) -> dict[str, Any]:
         """A JSON object, for ``study show``, ledger.json and the manifest."""
         return {
             "adversary": self.adversary.name,
             "towards": self.adversary.words,
-            "sees": self.adversary.sees,
+            "sees": self.sees,
             **asdict(self.cost),
             "attack_rate": self.attack_rate,
             "words": self.words,
@@ -119,12 +127,13 @@ def guarantees(study: Study, agreed: Plan) -> tuple[Guarantee, ...]:
             events = _local(study, agreed)
         case "secure-sum":
             events = _secure_sum(study, agreed)
-    return tuple(_guarantee(adversary, events[adversary], study.privacy.delta) for adversary in ADVERSARIES)
+    return tuple(_guarantee(study, adversary, events[adversary]) for adversary in ADVERSARIES)
 
 
-def _guarantee(adversary: Adversary, events: Events, delta: float) -> Guarantee:
-    rate = attack_rate(events, delta)
-    return Guarantee(adversary, risk_words(rate), cost(events, delta), rate)
+def _guarantee(study: Study, adversary: Adversary, events: Events) -> Guarantee:
+    rate, delta = attack_rate(events, study.privacy.delta), study.privacy.delta
+    sees = adversary.sees if study.privacy.trust == "local" else UNDER_MASKS[adversary]
+    return Guarantee(adversary, risk_words(rate), cost(events, delta), rate, sees)
 
 
 def risk_words(rate: float) -> str:
