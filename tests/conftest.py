@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 
 from cohortium.schema import Schema, schema_from_document
 from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium_server.release import Release, load_release
+from cohortium_simulation.experiment import simulate
 
 NAMES = ("north", "south", "west")
 
@@ -62,9 +65,14 @@ def people(count: int, seed: int) -> pd.DataFrame:
     )
 
 
+def everybody() -> dict[str, pd.DataFrame]:
+    """A table for each institution."""
+    return {name: people(count, seed) for seed, (name, count) in enumerate(zip(NAMES, (4000, 2000, 600), strict=True))}
+
+
 @pytest.fixture
 def tables() -> dict[str, pd.DataFrame]:
-    return {name: people(count, seed) for seed, (name, count) in enumerate(zip(NAMES, (4000, 2000, 600), strict=True))}
+    return everybody()
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +99,21 @@ def with_privacy(study: Study) -> Callable[..., Study]:
         return replace(study, privacy=replace(study.privacy, **changes))
 
     return change
+
+
+@pytest.fixture(scope="session")
+def _released(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release, and the home of those who made it."""
+    folder = tmp_path_factory.mktemp("released")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COHORTIUM_HOME", str(folder / "home"))
+        simulate(study, everybody(), folder / "release", seed=1)
+    return folder
+
+
+@pytest.fixture
+def release(_released: Path, home: Path, tmp_path: Path) -> Release:
+    """A release of ``study`` over ``tables``, for the test to spoil."""
+    shutil.copytree(_released / "home", home)
+    shutil.copytree(_released / "release", tmp_path / "release")
+    return load_release(tmp_path / "release")

@@ -29,11 +29,6 @@ from cohortium_simulation.experiment import Ledgers, run, simulate
 Tables = dict[str, pd.DataFrame]
 
 
-@pytest.fixture
-def release(study: Study, tables: Tables, tmp_path: Path) -> Release:
-    return simulate(study, tables, tmp_path / "release", seed=1)
-
-
 def test_a_release_is_sampled_without_end(release: Release) -> None:
     again = cohortium.load_release(release.path)
     assert len(again.sample(0)) == 0

@@ -15,6 +15,7 @@ from cohortium.errors import BudgetError, FederationError, ReleaseError
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Cap, Ledger
 from cohortium.study import Study
+from cohortium_server.release import Release
 from cohortium_server.release.manifest import verify
 from cohortium_simulation.experiment import Ledgers, simulate
 
@@ -47,8 +48,7 @@ def test_institutions_that_train_release_one_table(training_study: Study, tables
     assert len(account["institutions"][0]["answers"]) == plan(training_study).rounds == 4
 
 
-def test_every_byte_of_a_release_is_under_the_signature(study: Study, tables: Tables, tmp_path: Path) -> None:
-    release = simulate(study, tables, tmp_path / "release")
+def test_every_byte_of_a_release_is_under_the_signature(release: Release, tmp_path: Path) -> None:
     names = {p.name for p in release.path.iterdir()}
     assert names == {
         "synthetic.csv", "synthetic.parquet", "model.safetensors", "model.json", "study.toml", "schema.toml",
@@ -66,14 +66,14 @@ def test_every_byte_of_a_release_is_under_the_signature(study: Study, tables: Ta
         shutil.rmtree(copy)
 
 
-def test_no_byte_of_the_manifest_can_change(study: Study, tables: Tables, tmp_path: Path) -> None:
-    manifest = simulate(study, tables, tmp_path / "release").path / "manifest.json"
+def test_no_byte_of_the_manifest_can_change(release: Release) -> None:
+    manifest = release.path / "manifest.json"
     genuine = manifest.read_bytes()
     for place in range(0, len(genuine), 7):
         for flip in (1, 32):  # 32 changes a letter's case
             manifest.write_bytes(genuine[:place] + bytes([genuine[place] ^ flip]) + genuine[place + 1 :])
             with pytest.raises(ReleaseError):
-                verify(tmp_path / "release")
+                verify(release.path)
 
 
 def test_running_twice_is_charged_twice_and_a_cap_is_kept(study: Study, tables: Tables, tmp_path: Path) -> None:
