@@ -147,14 +147,14 @@ def _print(accounts: list[dict[str, Any]]) -> None:
     from cohortium.privacy.guarantee import in_hundred, risk_words
 
     table = Table(title="Spent so far, per person")
-    numbers = ("runs", "answers", "epsilon", "all others collude", "at delta", "in 100")
-    for heading in ("ledger", "population", *numbers, "last answer"):
-        table.add_column(heading, justify="right" if heading in numbers else "left")
+    numbers = ("answers", "epsilon", "collusion", "at delta", "in 100")
+    for heading in ("ledger", "population", *numbers, "last"):
+        named = heading in ("ledger", "population")
+        table.add_column(heading, justify="right" if heading in numbers else "left", no_wrap=not named, overflow="fold")
     for a in accounts:
         table.add_row(
             a["ledger"],
             a["population"],
-            str(a["runs"]),
             str(a["answers"]),
             f"{a['epsilon']:.4f}",
             f"{a['epsilon_bare']:.4f}",
