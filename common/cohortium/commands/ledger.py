@@ -141,14 +141,15 @@ def _risk(charges: list[Charge], events: list[Gaussian]) -> float:
 
 
 def _print(accounts: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     from cohortium.privacy.guarantee import in_hundred, risk_words
 
-    table = Table(title="Spent so far, per person")
+    table = Table(title="Spent so far, per person", box=SIMPLE)
     numbers = ("answers", "epsilon", "collusion", "at delta", "in 100")
-    for heading in ("ledger", "population", *numbers, "last"):
+    for heading in ("ledger", "population", *numbers):
         named = heading in ("ledger", "population")
         table.add_column(heading, justify="right" if heading in numbers else "left", no_wrap=not named, overflow="fold")
     for a in accounts:
@@ -160,7 +161,6 @@ def _print(accounts: list[dict[str, Any]]) -> None:
             f"{a['epsilon_bare']:.4f}",
             f"{a['delta']:g}",
             in_hundred(a["attack_rate"]),
-            a["last"][:10],
         )
     Console().print(table if accounts else "Nothing has been answered yet: there is no ledger.")
     if accounts:
