@@ -456,12 +456,14 @@ def start_second_round(federation: Federation, journal: FolderJournal) -> Callab
 def test_every_request_shows_the_newest_receipts(start: Start, tmp_path: Path) -> None:
     federation = start(TRAINING)
     outcome = go(begin(tmp_path, TRAINING), federation)
-    assert [r.receipts for r in federation.heard] == [(), *(a.receipts for a in outcome.answered[:-1])]
+    for number, request in enumerate(federation.heard):
+        heard = [r for a in outcome.answered[:number][-Receipts.KEPT :] for r in a.receipts]
+        assert sorted(r.head for r in request.receipts) == sorted(r.head for r in heard)
     keys = {i.name: i.key for i in TRAINING.institutions}
     assert all(r.is_of(keys[r.institution]) for r in outcome.answered[-1].receipts)
     again = begin(tmp_path, TRAINING)
     go(again, federation)  # another run is shown what this one has heard last
-    assert federation.heard[3].receipts == outcome.answered[-1].receipts
+    assert set(outcome.answered[-1].receipts) <= set(federation.heard[3].receipts)
 
 
 def test_a_ledger_that_is_rolled_back_between_two_runs_is_told(start: Start, tmp_path: Path) -> None:
@@ -476,19 +478,24 @@ def test_a_ledger_that_is_rolled_back_between_two_runs_is_told(start: Start, tmp
         assert [c.run for c in federation.ledgers["south"].charges()][1:] != []
 
 
-def test_receipts_are_kept_by_key_and_the_newest_replaces_the_others(tmp_path: Path) -> None:
+def test_receipts_are_kept_by_key_and_an_older_one_does_not_displace_the_newest(tmp_path: Path) -> None:
     store = Receipts(tmp_path / "receipts")
     assert store.of(SWEEP) == ()
     store.remember(SWEEP, RECEIPTS[:1])
     assert store.of(SWEEP) == RECEIPTS[:1]
     newer = sign_receipt(key_of("north"), "north", "56" * 32, "78" * 32)
     store.remember(SWEEP, (newer, RECEIPTS[1]))
-    assert Receipts(tmp_path / "receipts").of(SWEEP) == (newer, RECEIPTS[1])
+    assert Receipts(tmp_path / "receipts").of(SWEEP) == (RECEIPTS[0], newer, RECEIPTS[1])
+    late = [sign_receipt(key_of("north"), "north", "56" * 32, f"{k:064x}") for k in range(2)]
+    store.remember(SWEEP, (late[0], RECEIPTS[0]))  # answers of a run that was resumed
+    assert newer in store.of(SWEEP)
+    store.remember(SWEEP, (late[1],))
+    assert store.of(SWEEP) == (newer, *late, RECEIPTS[1])  # so many of each and no more
     other = replace(SWEEP, institutions=(replace(with_keys("west")[0], name="north"), *with_keys("south")))
     assert store.of(other) == (RECEIPTS[1],)  # north is somebody else there
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"institution":"north"}', b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'{"institution":"north"}', b"[" * 100_000])
 def test_a_damaged_receipt_is_told_by_its_file(tmp_path: Path, content: bytes) -> None:
     store = Receipts(tmp_path / "receipts")
     store.remember(SWEEP, RECEIPTS)
@@ -500,6 +507,6 @@ def test_a_damaged_receipt_is_told_by_its_file(tmp_path: Path, content: bytes) -
 
 def test_receipts_lie_in_the_coordinators_home(start: Start, tmp_path: Path) -> None:
     outcome = go(begin(tmp_path, SWEEP), start(SWEEP))
-    kept = [Receipt(**json.loads(p.read_bytes())) for p in (home() / "receipts").iterdir()]
+    kept = [Receipt(**r) for p in (home() / "receipts").iterdir() for r in json.loads(p.read_bytes())]
     assert sorted(r.institution for r in kept) == list(NAMES)
     assert {r.head for r in kept} == {r.head for r in outcome.answered[0].receipts}

@@ -237,30 +237,42 @@ def _no_run(folder: Path, what: str, fix: str) -> FederationError:
 
 
 class Receipts:
-    """The newest receipt of every institution, by its key: what shows a ledger that was rolled back its own head."""
+    """The last receipts of every institution, by its key: what shows a ledger that was rolled back its own heads.
+
+    Heads have no order that others can see, and a run that is resumed may bring one that is older than what is known.
+    So a few are kept of each, in the order they came. A safeguard, and written as one: whole, but not made durable.
+    """
+
+    KEPT = 3
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def of(self, study: Study) -> tuple[Receipt, ...]:
-        found = (self._read(i.key) for i in study.institutions)
-        return tuple(r for r in found if r is not None)
+        return tuple(receipt for i in study.institutions for receipt in self._read(i.key))
 
     def remember(self, study: Study, receipts: tuple[Receipt, ...]) -> None:
         keys = {i.name: i.key for i in study.institutions}
         self._folder.mkdir(parents=True, exist_ok=True)
         for receipt in receipts:
-            write_whole(self._path(keys[receipt.institution]), canonical_json(asdict(receipt)))
+            known = self._read(keys[receipt.institution])
+            if receipt not in known:
+                self._write(keys[receipt.institution], [*known, receipt][-self.KEPT :])
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key.rpartition(':')[2]}.json"
 
-    def _read(self, key: str) -> Receipt | None:
+    def _write(self, key: str, receipts: list[Receipt]) -> None:
+        aside = self._folder / f".{secrets.token_hex(8)}"
+        aside.write_bytes(canonical_json([asdict(r) for r in receipts]))
+        aside.replace(self._path(key))
+
+    def _read(self, key: str) -> list[Receipt]:
         path = self._path(key)
         if not path.is_file():
-            return None
+            return []
         try:
-            return Receipt(**json.loads(path.read_bytes()))
+            return [Receipt(**r) for r in json.loads(path.read_bytes())]
         except (ValueError, TypeError, RecursionError):
             raise FederationError(
                 "E_RUN", path.name, "this receipt is not what was written", "Remove the file; it is only a safeguard."
