@@ -37,7 +37,7 @@ import numpy as np
 import pandas as pd
 from pydantic import ConfigDict, Field, Strict
 
-from cohortium.encoding import INVALID, MISSING_WORDS, category_key, encode_column, told_apart
+from cohortium.encoding import INVALID, MISSING_WORDS, category_key, encode_column, read_moments, told_apart
 from cohortium.errors import SchemaError
 from cohortium.schema import Column, Continuous, Datetime, Schema
 
@@ -159,15 +159,9 @@ def _converted(values: pd.Series, factor: float, offset: float) -> pd.Series:
 
 
 def _moments(values: pd.Series, pattern: str) -> pd.Series:
-    """Moments in UTC; NaT where the text is not of the pattern.
-
-    Words without a digit ("now") are no moments. Fractions of a second are cut to six digits: a longer one would
-    make pandas read the whole column in nanoseconds and lose other rows' far years.
-    """
+    """Moments in UTC; NaT where the text is not of the pattern. Words without a digit ("now") are no moments."""
     words = values.astype("string").str.strip().str.replace(r"([.,]\d{6})\d+", r"\1", regex=True)
-    words = words.where(words.str.contains(r"\d", na=False))
-    moments = pd.to_datetime(words, errors="coerce", utc=True, format=pattern)
-    return moments.dt.tz_localize(None).dt.as_unit("us")
+    return read_moments(words.where(words.str.contains(r"\d", na=False)), pattern)
 
 
 # Checks

@@ -26,6 +26,7 @@ MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "nat", "<na>"
 TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})
 INVALID = -1
+_UNIT_FOLLOWS = int(pd.__version__.partition(".")[0]) >= 3  # before, every column is read in nanoseconds
 
 
 @dataclass(frozen=True)
@@ -197,16 +198,32 @@ def _encode_datetime(column: Datetime, values: pd.Series) -> IntArray:
 
 
 def _moments(values: pd.Series) -> pd.Series:
-    """Moments in UTC, NaT where there is none.
+    """Moments in UTC, NaT where there is none. Fractions of a second are cut off; words without a digit ("now") are none."""
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return in_utc(pd.to_datetime(values, errors="coerce", utc=True))
+    words = values.astype("string").str.replace(r"(:\d\d)[.,]\d+", r"\1", regex=True)
+    return read_moments(words.where(words.str.contains(r"\d", na=False)), "mixed")
 
-    Fractions of a second are cut off beforehand: one of nine digits would make pandas read the whole column in
-    nanoseconds and lose other rows' far years. Words without a digit ("now") are no moments.
+
+def read_moments(words: pd.Series, pattern: str) -> pd.Series:
+    """(rows,) moments in UTC of texts of a ``pattern``, NaT where one is not of it.
+
+    pandas reads a column in the finest unit that any of its texts asks for, and in nanoseconds far years are lost: one row
+    could make missing what others say. Where it has come to that, every text is read by itself.
     """
-    if not pd.api.types.is_datetime64_any_dtype(values.dtype):
-        words = values.astype("string").str.replace(r"(:\d\d)[.,]\d+", r"\1", regex=True)
-        values = words.where(words.str.contains(r"\d", na=False))
-    moments = pd.to_datetime(values, errors="coerce", utc=True, format="mixed")
-    return moments.dt.tz_localize(None).dt.as_unit("us")
+    read = pd.to_datetime(words, errors="coerce", utc=True, format=pattern)
+    if read.dt.unit != "ns" or not _UNIT_FOLLOWS:
+        return in_utc(read)
+    each = {
+        w: pd.to_datetime(w, errors="coerce", utc=True, format=pattern).as_unit("us") for w in words.dropna().unique()
+    }
+    coarse = [each.get(word, pd.NaT) for word in words.astype(object)]
+    return in_utc(pd.Series(coarse, words.index, dtype="datetime64[us, UTC]"))
+
+
+def in_utc(moments: pd.Series) -> pd.Series:
+    naive: pd.Series = moments.dt.tz_localize(None).dt.as_unit("us")
+    return naive
 
 
 @decode_column.register(Categorical)

@@ -1,0 +1,53 @@
+"""What somebody who wishes a person ill has tried: each test is an attack that once told more than was charged for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cohortium.encoding import encode
+from cohortium.schema import Datetime, Schema
+from cohortium_client.mapping import ColumnMapping, apply_mapping
+
+# One row that moves others' codes
+
+
+END = Datetime(name="end", lower=datetime(1500, 1, 1), upper=datetime(9999, 12, 31), bins=64, nullable=True)
+FAR = ["9999-12-31", "1500-01-01", "", "2020-05-05 10:11:12", "0001-01-01"]
+NANOSECONDS = ["20200101T120000.123456789", "2020-1-1T1:1:1.1234567", "2020-01-01 10:11:12.123456789"]
+
+
+def ends(values: list[str]) -> list[int]:
+    codes: list[int] = encode(pd.DataFrame({"end": values}), Schema(columns=(END,))).values[:, 0].tolist()
+    return codes
+
+
+@pytest.mark.parametrize("fine", NANOSECONDS)
+def test_a_moment_in_nanoseconds_does_not_make_others_far_years_missing(fine: str) -> None:
+    assert ends([*FAR, fine]) == [*ends(FAR), *ends([fine])]
+    assert ends(FAR)[0] == END.values - 1
+
+
+@given(
+    st.lists(st.from_regex(r"(20|99)\d\d-?0?1-?0?1([T ]1\d:?1?\d:?1?\d([.,]\d{1,12})?)?Z?", fullmatch=True), max_size=8)
+)
+def test_what_a_moment_is_read_as_follows_from_its_own_text(texts: list[str]) -> None:
+    assert ends(texts) == [code for text in texts for code in ends([text])]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "far", "fine"),
+    [
+        ("%Y%m%d%H%M%S%f", "99991231000000000000", "20200101000000123456789"),
+        ("%Y-%m-%d %H:%M:%S:%f", "9999-12-31 00:00:00:0", "2020-01-01 00:00:00:1234567"),
+        ("%Y-%m-%d %H:%M:%S.%f", "9999-12-31 00:00:00.0", "2020-01-01 00:00:00.1234567"),
+    ],
+)
+def test_nor_where_a_format_is_given(pattern: str, far: str, fine: str) -> None:
+    rule = ColumnMapping(format=pattern)
+    read = apply_mapping(rule, pd.Series([far, "", fine]))
+    assert read[:1].equals(apply_mapping(rule, pd.Series([far]))) and read.isna().tolist() == [False, True, False]
