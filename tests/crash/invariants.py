@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -49,9 +50,9 @@ def compare(federation: Federation, name: str) -> Found:
 
 
 def _sent(exchange: Exchange) -> bytes:
-    """What of an answer was sent; nothing if it was a refusal."""
+    """What of an answer was sent; nothing if it was a refusal, or a statement that has no part of the table in it."""
     sent = exchange.answer if exchange.answer is not None else exchange.fragment
-    return b"" if b'"type":"refusal"' in sent[:200] else sent
+    return b"" if re.match(rb'COH.{5}.*"type":"(refusal|said)"', sent, re.DOTALL) else sent
 
 
 def _charged(federation: Federation, name: str, ledger: Ledger) -> dict[str, bytes]:
@@ -83,7 +84,7 @@ def _check_spend(federation: Federation, name: str) -> None:
     """At least what was seen, at most what the plan of an uninterrupted run costs."""
     agreed = plan(federation.study)
     seen = {e.request.round for e in federation.taps[name].exchanges if e.request is not None and _sent(e)}
-    events = [agreed.phase(r).query.events(agreed.phase(r).multiplier) for r in seen]
+    events = [agreed.phase(r).answer_events for r in seen]
     with federation.ledger(name) as ledger:
         spent = ledger.spent(name, DELTA).epsilon
         places = Counter(c.place for c in ledger.charges())

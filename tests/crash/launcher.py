@@ -7,6 +7,7 @@ thread (multiprocessing's forkserver), so that a start costs milliseconds and a 
 from __future__ import annotations
 
 import fcntl
+import gc
 import importlib
 import multiprocessing
 import os
@@ -72,6 +73,9 @@ plan(  # whatever is only imported when a plan is made
         institutions=(Institution(name="a"),),
     )
 )
+
+
+gc.freeze()  # so that collecting garbage in a fork copies no memory
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from processes import SWEEP, TRAINING, Federation, federation, study
 
 from cohortium.consent import read_signatures, unsigned
 from cohortium.plan import plan
-from cohortium.study import Study
+from cohortium.study import Privacy, Study
 
 ROOT = Path(__file__).parent.parent.parent
 KILLED = -signal.SIGKILL
@@ -36,6 +37,7 @@ ROUND = ("round asked", "round added up", "receipts kept", "checkpoint written")
 RELEASE = ("release written", "manifest signed", "release published")
 COORDINATOR = ("run begun", *ROUND, *RELEASE)
 SIGNING = ("study written aside", "study kept", "ledger committed", "witness written", "file written aside")
+MASKS = ("keys exchanged", "shares revealed")
 OTHERS = ("older release aside", "file written aside")  # each has a test of its own
 
 Begin = Callable[[Study], Federation]
@@ -56,7 +58,7 @@ def test_these_are_all_places() -> None:
         p.read_text() for room in ("common", "client", "server", "simulation") for p in (ROOT / room).rglob("*.py")
     )
     named = {name for text in sources for name in re.findall(r'failpoints\.passed\("(.*?)"\)', text)}
-    assert named == {*CUSTODIAN, *COORDINATOR, *SIGNING, *OTHERS}
+    assert named == {*CUSTODIAN, *COORDINATOR, *SIGNING, *MASKS, *OTHERS}
 
 
 @pytest.mark.parametrize("place", CUSTODIAN)
@@ -99,16 +101,23 @@ def test_a_coordinator_killed_in_every_round_of_training(begin: Begin) -> None:
 
 
 def test_a_coordinator_killed_while_it_writes_a_file(begin: Begin) -> None:
-    """Five files begin a run; then come what is asked, two receipts, the sum, and the coordinator's key."""
+    """At its first file, then at its second, until a run is begun; resumed likewise, until there is nothing to kill."""
     running = begin(study(SWEEP))
     running.serve_all()
-    for begun, nth in ((False, 1), (False, 2), (False, 3), (False, 4), (False, 5), (True, 6), (True, 2), (True, 2), (True, 3), (True, 4)):  # fmt: skip
-        ends(running.go_on(killing("file written aside", nth)), KILLED)
-        assert (running.run_folder is not None) is begun
-        check(running)
-    assert not (running.home / "coordinator.key").exists()
-    running.finish()
+    before = kills_at_files(running, lambda: running.run_folder is not None)
+    after = kills_at_files(running, lambda: running.release.exists())
+    assert before >= 5 and after >= 3  # study, schema, two signatures and the run; receipts, the sum and a key
     check_finished(running)
+
+
+def kills_at_files(running: Federation, done: Callable[[], bool]) -> int:
+    """How many kills it took until it was ``done``."""
+    kills = 0
+    while not done():
+        kills += 1
+        assert running.go_on(killing("file written aside", kills)).wait() in (0, KILLED)
+        check(running)
+    return kills
 
 
 def test_a_release_that_takes_an_older_ones_place(begin: Begin) -> None:
@@ -156,6 +165,49 @@ def test_killed_while_signing(begin: Begin, place: str) -> None:
     assert unsigned(other, read_signatures(path, other)) == ["south"]
     running.finish()
     check_finished(running)
+
+
+# Masked sums
+
+
+MASKED = Privacy(epsilon=5.0, delta=1e-6, trust="secure-sum")
+THREE = ("north", "south", "west")
+
+
+@pytest.mark.parametrize("place", ["keys exchanged", *ROUND])
+def test_a_coordinator_of_masked_sums_killed(begin: Begin, place: str) -> None:
+    running = begin(study(SWEEP, THREE, privacy=MASKED))
+    running.serve_all()
+    ends(running.go_on(killing(place)), KILLED)
+    check(running)
+    running.finish()
+    check_finished(running)
+
+
+@pytest.mark.parametrize("place", ["request accepted", "ledger written", "ledger committed", "answer sealed"])
+def test_a_custodian_of_masked_sums_killed(begin: Begin, place: str) -> None:
+    running = begin(study(SWEEP, THREE, privacy=MASKED))
+    running.serve("north", killing(place))
+    for name in THREE[1:]:
+        running.serve(name)
+    ends(running.go_on(), 16)
+    ends(running.custodians["north"], KILLED)
+    check(running)
+    running.finish()
+    check_finished(running)
+
+
+def test_a_coordinator_of_masked_sums_with_dropouts_killed_after_the_reveal(begin: Begin) -> None:
+    """What was revealed is lost with it: the round is void, and another attempt is more than the policy lets a study spend."""
+    running = begin(study(SWEEP, (*THREE, "east"), privacy=replace(MASKED, dropouts=1)))
+    running.serve_all()
+    ends(running.go_on(killing("shares revealed")), KILLED)
+    check(running)
+    again = running.go_on()
+    ends(again, 16)
+    assert "refused by north (E_BUDGET)" in again.output
+    check(running)
+    assert not running.release.exists()
 
 
 # A disk that is full from some place on
