@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import datetime
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cohortium import failpoints
 from cohortium.encoding import encode
+from cohortium.errors import LedgerError
+from cohortium.privacy.accounting import Gaussian
+from cohortium.privacy.ledger import Charge, Ledger
 from cohortium.schema import Datetime, Schema
 from cohortium_client.mapping import ColumnMapping, apply_mapping
 
@@ -51,3 +57,54 @@ def test_nor_where_a_format_is_given(pattern: str, far: str, fine: str) -> None:
     rule = ColumnMapping(format=pattern)
     read = apply_mapping(rule, pd.Series([far, "", fine]))
     assert read[:1].equals(apply_mapping(rule, pd.Series([far]))) and read.isna().tolist() == [False, True, False]
+
+
+# A custodian killed between the charge and the witness, and then an older ledger
+
+
+class KilledError(Exception):
+    pass
+
+
+def charge(round_: int) -> Charge:
+    return Charge("people", "5d" * 32, "ab" * 16, round_, 0, "ee" * 32, HELLO, (Gaussian(1.0),), 1e-6)
+
+
+HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"  # SHA-256 of the message below
+
+
+def test_what_is_said_after_a_kill_is_known_to_the_witness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, copy = tmp_path / "l.sqlite", tmp_path / "copy.sqlite"
+    with Ledger(path) as ledger:
+        ledger.charge(charge(0), b"hello")
+    shutil.copy(path, copy)
+
+    def kill(place: str) -> None:
+        if place == "ledger committed":
+            raise KilledError
+
+    with Ledger(path) as ledger, monkeypatch.context() as patch:
+        patch.setattr(failpoints, "reached", kill)
+        with pytest.raises(KilledError):
+            ledger.charge(charge(1), b"hello")
+    with Ledger(path) as ledger:  # asked again, it says what it has charged for
+        assert ledger.answered(charge(1)) is not None
+    shutil.copy(copy, path)
+    with pytest.raises(LedgerError, match="E_LEDGER_ROLLED_BACK"):
+        Ledger(path)
+
+
+def test_a_slow_process_does_not_write_an_older_head_over_a_newer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "l.sqlite"
+    with Ledger(path) as slow, Ledger(path) as quick:
+
+        def overtake(place: str) -> None:
+            if place == "ledger committed":
+                monkeypatch.setattr(failpoints, "reached", None)
+                quick.charge(charge(1), b"hello")
+
+        monkeypatch.setattr(failpoints, "reached", overtake)
+        slow.charge(charge(0), b"hello")
+        assert slow.witness.read_text() == quick.head() == slow.head()

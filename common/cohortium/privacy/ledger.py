@@ -146,6 +146,7 @@ class Ledger:
         self._affordable: dict[tuple[Account, Cap], Events] = {}
         self._held: int | None = None
         self._witness: int | None = None
+        self._testified = ""
         try:
             if self.witness.exists() and not path.exists():
                 raise self.rolled_back()  # and no empty ledger is put in the place of the lost one
@@ -269,6 +270,8 @@ class Ledger:
                 "this attempt was charged for another request",
                 "Ask again as a new attempt, which is charged.",
             )
+        if self._testified != self.head():  # a custodian was killed before the witness knew of what is said now
+            self._remember_head()
         return entry, self.message(entry)
 
     def sent(self, place: str) -> bytes:
@@ -346,18 +349,30 @@ class Ledger:
         """The entry is durable: remember it, and let the witness remember it. A witness that lags is harmless."""
         failpoints.passed("ledger committed")
         self._known.add(entry)
-        try:
-            self._testify(entry.hash)
-        except OSError:
-            raise self._unavailable() from None
+        self._remember_head()
         failpoints.passed("witness written")
 
-    def _testify(self, head: str) -> None:
-        """Write the head over the one before it: 64 bytes in one place, which a disk writes whole or not at all."""
+    def _remember_head(self) -> None:
+        try:
+            self._testify()
+        except OSError:
+            raise self._unavailable() from None
+
+    def _testify(self) -> None:
+        """Write the head over the one before it: 64 bytes in one place, which a disk writes whole or not at all.
+
+        One process at a time, each the newest head there is, so that none writes an older one over it.
+        """
         if self._witness is None:
             self._witness = os.open(self.witness, os.O_CREAT | os.O_WRONLY, 0o600)
-        os.pwrite(self._witness, head.encode(), 0)
-        os.fdatasync(self._witness)
+        fcntl.flock(self._witness, fcntl.LOCK_EX)
+        try:
+            head = self.head()
+            os.pwrite(self._witness, head.encode(), 0)
+            os.fdatasync(self._witness)
+        finally:
+            fcntl.flock(self._witness, fcntl.LOCK_UN)
+        self._testified = head
 
     def entries(self) -> list[Entry]:
         """All entries in order; LedgerError E_LEDGER_CORRUPT names the first that does not fit the chain."""
