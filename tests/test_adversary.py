@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_secure_sum import Federation
+from test_secure_sum import study as masked_study
 
-from cohortium import failpoints
+from cohortium import failpoints, wire
 from cohortium.encoding import encode
 from cohortium.errors import LedgerError
-from cohortium.privacy.accounting import Gaussian
+from cohortium.masking.statements import encode_board
+from cohortium.plan import charged_in_all, plan
+from cohortium.privacy.accounting import Gaussian, cost, repeated
 from cohortium.privacy.ledger import Charge, Ledger
 from cohortium.schema import Datetime, Schema
+from cohortium.study import Privacy
 from cohortium_client.mapping import ColumnMapping, apply_mapping
 
 # One row that moves others' codes
@@ -108,3 +116,45 @@ def test_a_slow_process_does_not_write_an_older_head_over_a_newer(
         monkeypatch.setattr(failpoints, "reached", overtake)
         slow.charge(charge(0), b"hello")
         assert slow.witness.read_text() == quick.head() == slow.head()
+
+
+# What is refused is refused before any row is read: how long reading takes tells about the table, and would cost nothing
+
+
+@pytest.mark.parametrize("dropouts", [0, 1])
+def test_a_board_with_other_keys_of_an_institution_makes_it_read_nothing(
+    tmp_path: Path, dropouts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        federation, read = Federation(masked_study(4, dropouts), tmp_path, stack), list[str]()
+        masks, this = federation.masks(), federation.round()
+        (told,) = masks._asking.exchange(masks._request(this, "advertise"))
+        adverts, _ = masks._said(this, 0, "advertise", told)
+        board = encode_board(adverts.values())
+        if dropouts:
+            (told,) = masks._asking.exchange(masks._request(this, "share", 0, board))
+            board = encode_board([*adverts.values(), *masks._said(this, 0, "share", told)[0].values()])
+        (tmp_path / "i00.s").unlink()  # its secrets are of another time than the board
+        fresh = federation.custodian("i00")
+        monkeypatch.setattr(federation, "codes", read.append)
+        refused = fresh.answer(wire.encode_request(masks._asking.request(this, b"", 0, "mask", board)))
+        assert b"E_KEYS" in refused and not read and not federation.charges()["i00"]
+
+
+# A person in several institutions whose masked sums move together
+
+
+@pytest.mark.parametrize("trust", ["local", "secure-sum"])
+@pytest.mark.parametrize("held_by", [1, 2, 4])
+def test_what_the_institutions_of_a_person_are_charged_composes_to_what_the_person_meets(
+    trust: Literal["local", "secure-sum"], held_by: int, tmp_path: Path
+) -> None:
+    privacy = Privacy(epsilon=2.0, delta=1e-6, trust=trust, institutions_per_person=held_by)
+    study = replace(masked_study(4), privacy=privacy)
+    assert cost(repeated(charged_in_all(study), held_by), 1e-6).epsilon >= plan(study).cost.epsilon * (1 - 1e-9)
+    if trust == "secure-sum":
+        with ExitStack() as stack:
+            federation = Federation(study, tmp_path, stack)
+            federation.ask()
+            for ledger in federation.ledgers.values():
+                assert ledger.events("people") == charged_in_all(study)

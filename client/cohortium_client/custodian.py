@@ -38,8 +38,7 @@ from cohortium.errors import (
 )
 from cohortium.masking.statements import Statement
 from cohortium.noise import Noised
-from cohortium.plan import Phase, plan, ring
-from cohortium.privacy.accounting import merged
+from cohortium.plan import Phase, charged, charged_in_all, plan, ring
 from cohortium.privacy.ledger import Approval, Caps, Charge, Consent, Entry, Ledger, Withdrawal
 from cohortium.receipt import sign_receipt
 from cohortium.study import Study
@@ -254,14 +253,12 @@ class Custodian:
     def _afford(self, study: Study, request: wire.Request, phase: Phase, caps: Caps) -> None:
         """All or nothing: a run whose end could not be paid for is not begun."""
         begun = any(c.run == request.run for c in self._ledger.charges(self._holding.population))
-        whole = merged(e for p in plan(study).phases for e in p.events)
-        events = phase.answer_events if begun else whole
+        events = charged(study, phase.answer_events) if begun else charged_in_all(study)
         self._ledger.afford(self._holding.population, study.digest, events, caps)
 
     def afford(self, study: Study) -> None:
         """A dry run of a whole study: BudgetError E_BUDGET, with what remains, if it cannot be paid for."""
-        whole = merged(e for p in plan(study).phases for e in p.events)
-        self._ledger.afford(self._holding.population, study.digest, whole, self._policy.caps(study))
+        self._ledger.afford(self._holding.population, study.digest, charged_in_all(study), self._policy.caps(study))
 
     # What is answered from
 
@@ -287,7 +284,7 @@ class Custodian:
             request.attempt,
             request.identity,
             message,
-            phase.answer_events,
+            charged(study, phase.answer_events),
             study.privacy.delta,
             phase.bare_events if phase.honest > 1 else (),
         )

@@ -19,8 +19,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.errors import PolicyError
-from cohortium.plan import plan
-from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost, merged
+from cohortium.plan import charged_in_all
+from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
 from cohortium.privacy.ledger import Cap, Caps
 from cohortium.schema import first_problem, read_toml
 from cohortium.study import Study
@@ -77,8 +77,8 @@ class Policy:
         """What answers to ``study`` must stay within: unless it is repeatable, what its plan costs here, once."""
         population = None if self.epsilon_per_population is None else Cap(self.epsilon_per_population, self.delta)
         if not self.repeatable:
-            own = merged(e for phase in plan(study).phases for e in phase.events)
-            return Caps(population, Cap(cost(own, study.privacy.delta).epsilon, study.privacy.delta))
+            own = cost(charged_in_all(study), study.privacy.delta).epsilon
+            return Caps(population, Cap(own, study.privacy.delta))
         if self.epsilon_per_study is not None:
             return Caps(population, Cap(self.epsilon_per_study, study.privacy.delta))
         return Caps(population)

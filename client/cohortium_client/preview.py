@@ -6,8 +6,8 @@ from typing import Any
 
 from cohortium.errors import CohortiumError
 from cohortium.forecast import forecast
-from cohortium.plan import Phase, plan
-from cohortium.privacy.accounting import cost, merged
+from cohortium.plan import Phase, charged_in_all, plan
+from cohortium.privacy.accounting import cost
 from cohortium.queries.marginals import Marginals
 from cohortium.study import Study
 from cohortium_client.institution import Institution
@@ -37,7 +37,6 @@ def _bound(phase: Phase) -> str:
 def _here(institution: Institution, study: Study) -> dict[str, Any]:
     """The verdict of the policy, and the budget before and after."""
     delta, population = institution.policy.delta, institution.file.population.name
-    own = merged(e for phase in plan(study).phases for e in phase.events)
     with institution.ledger() as ledger:
         before, events = ledger.spent(population, delta).epsilon, ledger.events(population)
         refused = _refusal(institution, study)
@@ -47,7 +46,7 @@ def _here(institution: Institution, study: Study) -> dict[str, Any]:
         "cap": institution.policy.epsilon_per_population,
         "delta": delta,
         "spent": before,
-        "spent_afterwards": cost((*events, *own), delta).epsilon,
+        "spent_afterwards": cost((*events, *charged_in_all(study)), delta).epsilon,
         "refused": refused,
     }
 

@@ -154,6 +154,23 @@ def met(study: Study, events: Events) -> Events:
     return tuple(replace(e, noise_multiplier=e.noise_multiplier / held_by) for e in events)
 
 
+def charged(study: Study, events: Events) -> Events:
+    """What one institution is charged with for ``events`` of its own: the charges of g of them compose to ``met``.
+
+    Under masks g institutions move one noise g times as far, and not sqrt(g) times, as independent noises would be: so each
+    is charged as if it moved the noise by sqrt(g) times its sensitivity.
+    """
+    if study.privacy.trust == "local":
+        return events
+    moved = math.sqrt(study.privacy.institutions_per_person)
+    return tuple(replace(e, noise_multiplier=e.noise_multiplier / moved) for e in events)
+
+
+def charged_in_all(study: Study) -> Events:
+    """What one institution is charged with for the whole plan, each round answered once."""
+    return merged(e for phase in plan(study).phases for e in charged(study, phase.events))
+
+
 def _over_institutions(study: Study, phases: tuple[Phase, ...]) -> Events:
     """All events a person meets."""
     return merged(e for p in phases for e in met(study, p.events))

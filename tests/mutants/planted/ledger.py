@@ -22,8 +22,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P28",
         f"{CUSTODY}::test_a_new_attempt_or_run_is_new_noise_and_a_new_charge",
         CUSTODIAN,
-        "            phase.answer_events,\n",
-        "            phase.answer_events if request.attempt == 0 else (),\n",
+        "            charged(study, phase.answer_events),\n",
+        "            charged(study, phase.answer_events) if request.attempt == 0 else (),\n",
     ),
     mutant(
         "answers before its charge is durable",
