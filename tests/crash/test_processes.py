@@ -79,6 +79,7 @@ def test_a_second_custodian_of_a_ledger_is_refused_wherever_it_serves(begin: Beg
         running.custodians["north"] = heir
         while "custodian of" not in heir.output:
             assert heir.running
+            time.sleep(0.01)
         ends(running.start("north"), 14, "E_LEDGER_UNAVAILABLE")
 
 
@@ -138,7 +139,7 @@ def stopped(running: Federation) -> Path:
     return running.folder("north") / "ledger.sqlite"
 
 
-@pytest.mark.parametrize("left", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("left", [0.0, 0.9])
 def test_a_truncated_wal_is_a_rollback(begin: Begin, left: float) -> None:
     running = begin(study(SWEEP))
     wal = interrupted(running).with_name("ledger.sqlite-wal")
@@ -293,6 +294,7 @@ def test_a_coordinator_killed_while_an_institution_computes(begin: Begin) -> Non
     until = time.monotonic() + PATIENCE
     while charges(running) == 0:
         assert time.monotonic() < until
+        time.sleep(0.02)
     check(running)
     running.finish()
     check_finished(running)
