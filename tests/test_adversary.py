@@ -11,6 +11,7 @@ from typing import Literal
 
 import pandas as pd
 import pytest
+from enlisted import agree, identity, refusal, request
 from hypothesis import given
 from hypothesis import strategies as st
 from test_secure_sum import Federation
@@ -18,14 +19,16 @@ from test_secure_sum import study as masked_study
 
 from cohortium import failpoints, wire
 from cohortium.encoding import encode
-from cohortium.errors import LedgerError
+from cohortium.errors import BudgetError, LedgerError
 from cohortium.masking.statements import encode_board
-from cohortium.plan import charged_in_all, plan
+from cohortium.plan import bare_in_all, charged_in_all, plan
 from cohortium.privacy.accounting import Gaussian, cost, repeated
-from cohortium.privacy.ledger import Charge, Ledger
+from cohortium.privacy.ledger import Cap, Caps, Charge, Ledger
 from cohortium.schema import Datetime, Schema
 from cohortium.study import Privacy
+from cohortium_client.custodian import Custodian, Holding
 from cohortium_client.mapping import ColumnMapping, apply_mapping
+from cohortium_client.policy import Policy
 
 # One row that moves others' codes
 
@@ -158,3 +161,40 @@ def test_what_the_institutions_of_a_person_are_charged_composes_to_what_the_pers
             federation.ask()
             for ledger in federation.ledgers.values():
                 assert ledger.events("people") == charged_in_all(study)
+
+
+# A coordinator that makes up all other institutions of a study
+
+
+@pytest.mark.parametrize("trust", ["local", "secure-sum"])
+def test_what_one_institution_shows_to_all_others_together_can_be_capped(
+    trust: Literal["local", "secure-sum"], tmp_path: Path
+) -> None:
+    study = replace(masked_study(30), privacy=Privacy(epsilon=1.0, delta=1e-6, trust=trust))
+    bare = cost(bare_in_all(study) or charged_in_all(study), 1e-6).epsilon
+    with ExitStack() as stack:
+        for allowed, cap in ((False, bare * (1 - 1e-6)), (True, bare)):
+            ledger = stack.enter_context(Ledger(tmp_path / f"{allowed}.sqlite"))
+            agree(ledger, study)
+            policy = Policy(epsilon_per_population=100.0, epsilon_if_all_collude=cap)
+            holding = Holding("people", lambda _: pytest.fail("it was read"), ledger)
+            custodian = Custodian(identity("i00"), {study.digest: study}, holding, policy)
+            if allowed:
+                custodian.afford(study)
+                continue
+            with pytest.raises(BudgetError, match="collude"):
+                custodian.afford(study)
+            leg = "answer" if trust == "local" else "mask"
+            assert custodian.answer(request(study, leg=leg)) == refusal("E_BUDGET", "i00")
+    assert trust == "local" or bare > 5
+
+
+def test_what_was_spent_bare_counts_in_the_cap(tmp_path: Path) -> None:
+    caps = Caps(bare=Cap(cost((Gaussian(1.0, count=2),), 1e-6).epsilon, 1e-6))
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        for round_ in range(2):
+            masked = replace(charge(round_), events=(Gaussian(30.0),), bare=(Gaussian(1.0),))
+            ledger.charge(masked, b"hello", caps)
+        with pytest.raises(BudgetError, match="collude"):
+            ledger.charge(charge(2), b"hello", caps)
+        assert ledger.spent_bare("people", 1e-6).epsilon == caps.bare.epsilon  # type: ignore[union-attr]

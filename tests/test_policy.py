@@ -75,7 +75,7 @@ def test_the_column_that_tells_persons_apart_need_not_be_allowed() -> None:
 
 def test_every_rule_that_checks_a_study_is_tested() -> None:
     checked = {rule for rule, *_ in RULES}
-    others = {"epsilon_per_population", "delta", "require_approval", "repeatable"}  # of caps and of runs
+    others = {"epsilon_per_population", "epsilon_if_all_collude", "delta", "require_approval", "repeatable"}  # of caps and of runs
     assert {f.name for f in fields(Policy)} == checked | others
 
 
@@ -175,6 +175,7 @@ def test_a_whole_policy_is_read_as_it_was_written(tmp_path: Path, delta: float) 
     wanted: dict[str, Any] = {
         "epsilon_per_population": 10,
         "delta": delta,
+        "epsilon_if_all_collude": 20.0,
         "epsilon_per_study": 3.0,
         "generators": ["sweep"],
         "columns": ["age", "result"],

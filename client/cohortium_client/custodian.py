@@ -38,7 +38,7 @@ from cohortium.errors import (
 )
 from cohortium.masking.statements import Statement
 from cohortium.noise import Noised
-from cohortium.plan import Phase, charged, charged_in_all, plan, ring
+from cohortium.plan import Phase, bare_in_all, charged, charged_in_all, plan, ring
 from cohortium.privacy.ledger import Approval, Caps, Charge, Consent, Entry, Ledger, Withdrawal
 from cohortium.receipt import sign_receipt
 from cohortium.study import Study
@@ -253,12 +253,19 @@ class Custodian:
     def _afford(self, study: Study, request: wire.Request, phase: Phase, caps: Caps) -> None:
         """All or nothing: a run whose end could not be paid for is not begun."""
         begun = any(c.run == request.run for c in self._ledger.charges(self._holding.population))
-        events = charged(study, phase.answer_events) if begun else charged_in_all(study)
-        self._ledger.afford(self._holding.population, study.digest, events, caps)
+        if begun:
+            one = self._charge(study, request, phase, "")
+            self._ledger.afford(one.population, one.study, one.events, caps, one.bare)
+        else:
+            self._afford_all(study, caps)
 
     def afford(self, study: Study) -> None:
         """A dry run of a whole study: BudgetError E_BUDGET, with what remains, if it cannot be paid for."""
-        self._ledger.afford(self._holding.population, study.digest, charged_in_all(study), self._policy.caps(study))
+        self._afford_all(study, self._policy.caps(study))
+
+    def _afford_all(self, study: Study, caps: Caps) -> None:
+        whole, bare = charged_in_all(study), bare_in_all(study)
+        self._ledger.afford(self._holding.population, study.digest, whole, caps, bare)
 
     # What is answered from
 

@@ -2,6 +2,7 @@
 
 epsilon_per_population = 10.0    # the most the people behind the table may ever spend, over all studies
 delta = 1e-6                     # the delta that spend is stated at
+epsilon_if_all_collude = 20.0    # the most they may spend towards somebody who knows what all other institutions sent
 epsilon_per_study = 3.0          # no study that promises less privacy than this is signed or answered
 generators = ["sweep"]           # by default all
 columns = ["age", "result"]      # the only columns a study's schema may name; by default all
@@ -35,6 +36,7 @@ class Policy:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
     epsilon_per_population: Epsilon | None = None
     delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)] = 1e-6
+    epsilon_if_all_collude: Epsilon | None = None
     epsilon_per_study: Epsilon | None = None
     generators: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
@@ -76,12 +78,14 @@ class Policy:
     def caps(self, study: Study) -> Caps:
         """What answers to ``study`` must stay within: unless it is repeatable, what its plan costs here, once."""
         population = None if self.epsilon_per_population is None else Cap(self.epsilon_per_population, self.delta)
+        bare = None if self.epsilon_if_all_collude is None else Cap(self.epsilon_if_all_collude, self.delta)
+        return Caps(population, self._study_cap(study), bare)
+
+    def _study_cap(self, study: Study) -> Cap | None:
         if not self.repeatable:
             own = cost(charged_in_all(study), study.privacy.delta).epsilon
-            return Caps(population, Cap(own, study.privacy.delta))
-        if self.epsilon_per_study is not None:
-            return Caps(population, Cap(self.epsilon_per_study, study.privacy.delta))
-        return Caps(population)
+            return Cap(own, study.privacy.delta)
+        return None if self.epsilon_per_study is None else Cap(self.epsilon_per_study, study.privacy.delta)
 
 
 def _if(broken: bool, what: str) -> str:

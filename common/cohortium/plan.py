@@ -171,6 +171,13 @@ def charged_in_all(study: Study) -> Events:
     return merged(e for phase in plan(study).phases for e in charged(study, phase.events))
 
 
+def bare_in_all(study: Study) -> Events:
+    """The same towards somebody who knows what all other institutions sent; empty where that is no more."""
+    return merged(
+        e for phase in plan(study).phases if phase.honest > 1 for e in repeated(phase.bare_events, phase.rounds)
+    )
+
+
 def _over_institutions(study: Study, phases: tuple[Phase, ...]) -> Events:
     """All events a person meets."""
     return merged(e for p in phases for e in met(study, p.events))

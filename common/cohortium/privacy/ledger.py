@@ -120,14 +120,19 @@ class Cap:
 
 @dataclass(frozen=True)
 class Caps:
-    """What a charge must stay within: of its population over all studies, and of its study over all runs."""
+    """What a charge must stay within: of its population over all studies, and of its study over all runs.
+
+    bare: of its population over all studies, towards somebody who knows what all other institutions sent.
+    """
 
     population: Cap | None = None
     study: Cap | None = None
+    bare: Cap | None = None
 
 
 NO_CAPS = Caps()
-Account = tuple[str, str | None]  # a population, and one of its studies or all
+BARE = "bare"  # no study's digest
+Account = tuple[str, str | None]  # a population, and one of its studies, all of them, or all of them ``BARE``
 
 
 class Ledger:
@@ -250,7 +255,7 @@ class Ledger:
             kept = self.answered(charge)
             if kept is not None:
                 return kept
-            self.afford(charge.population, charge.study, charge.events, caps)
+            self.afford(charge.population, charge.study, charge.events, caps, charge.bare)
             entry = self._add(db, charge)
             db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))
             failpoints.passed("ledger written")
@@ -289,12 +294,15 @@ class Ledger:
             raise self._corrupt(f"the message of entry {entry.number}")
         return bytes(row[0][0])
 
-    def afford(self, population: str, study: str, events: Events, caps: Caps) -> None:
-        """A dry run: BudgetError E_BUDGET if charging ``events`` would pass a cap. Nothing is written."""
+    def afford(self, population: str, study: str, events: Events, caps: Caps, bare: Events = ()) -> None:
+        """A dry run: BudgetError E_BUDGET if charging ``events``, or ``bare``, would pass a cap. Nothing is written."""
         if caps.population is not None:
             self._check_cap(f"population {population!r}", (population, None), events, caps.population)
         if caps.study is not None:
             self._check_cap(f"study {study[:16]}", (population, study), events, caps.study)
+        if caps.bare is not None:
+            where = f"population {population!r}, if all others collude"
+            self._check_cap(where, (population, BARE), bare or events, caps.bare)
 
     def _check_cap(self, where: str, account: Account, events: Events, cap: Cap) -> None:
         """What was once found affordable need not be computed again for a part of it."""
@@ -448,7 +456,7 @@ class Ledger:
         return sorted({c.population for c in self.charges()})
 
     def events(self, population: str, study: str | None = None) -> Events:
-        """All events of a population's charges, of one study or of all."""
+        """All events of a population's charges, of one study, of all, or of all ``BARE``."""
         self._refresh()
         counted = self._known.events.get((population, study), Counter())
         return merged(Gaussian(z, q, n) for (z, q), n in counted.items())
@@ -459,7 +467,7 @@ class Ledger:
 
     def spent_bare(self, population: str, delta: float) -> Cost:
         """The same towards somebody who knows what all other institutions sent."""
-        return cost(merged(e for c in self.charges(population) for e in c.bare or c.events), delta)
+        return cost(self.events(population, BARE), delta)
 
 
 class _NotMeantError(Exception):
@@ -484,10 +492,15 @@ class _Known:
         self.heads.add(entry.hash)
         if isinstance(entry.record, Charge):
             self.attempts[entry.record.place] = entry
-            for account in ((entry.record.population, None), (entry.record.population, entry.record.study)):
-                counted = self.events.setdefault(account, Counter())
-                for e in entry.record.events:
-                    counted[e.noise_multiplier, e.sampling_rate] += e.count
+            population, study, events = entry.record.population, entry.record.study, entry.record.events
+            self._count((population, None), events)
+            self._count((population, study), events)
+            self._count((population, BARE), entry.record.bare or events)
+
+    def _count(self, account: Account, events: Events) -> None:
+        counted = self.events.setdefault(account, Counter())
+        for e in events:
+            counted[e.noise_multiplier, e.sampling_rate] += e.count
 
 
 def _kind(record: Record) -> str:
