@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,6 +24,7 @@ from cohortium.errors import BudgetError, LedgerError
 from cohortium.masking.statements import encode_board
 from cohortium.plan import bare_in_all, charged_in_all, plan
 from cohortium.privacy.accounting import Gaussian, cost, repeated
+from cohortium.privacy.guarantee import COORDINATOR, WITH_ALL_OTHERS, WITH_SOME, guarantees
 from cohortium.privacy.ledger import Cap, Caps, Charge, Ledger
 from cohortium.schema import Datetime, Schema
 from cohortium.study import Privacy
@@ -198,3 +200,21 @@ def test_what_was_spent_bare_counts_in_the_cap(tmp_path: Path) -> None:
         with pytest.raises(BudgetError, match="collude"):
             ledger.charge(charge(2), b"hello", caps)
         assert ledger.spent_bare("people", 1e-6).epsilon == caps.bare.epsilon  # type: ignore[union-attr]
+
+
+# An institution that takes part: it knows its own noise
+
+
+@pytest.mark.parametrize(("size", "dropouts"), [(3, 0), (10, 0), (10, 2)])
+def test_one_who_takes_part_is_told_of_although_nobody_was_said_to_collude(size: int, dropouts: int) -> None:
+    study = masked_study(size, dropouts)
+    told = {g.adversary: g.cost.epsilon for g in guarantees(study, plan(study))}
+    (phase,) = plan(study).phases
+    known = cost(phase.query.events(math.sqrt(size - dropouts - 1) * phase.multiplier), 1e-6).epsilon
+    assert told[COORDINATOR] < told[WITH_SOME] == known < told[WITH_ALL_OTHERS]
+
+
+def test_who_was_said_to_collude_is_in_the_promise() -> None:
+    study = masked_study(10, 2, 1)
+    told = {g.adversary: g.cost.epsilon for g in guarantees(study, plan(study))}
+    assert told[COORDINATOR] == told[WITH_SOME] <= study.privacy.epsilon

@@ -76,8 +76,8 @@ PUBLIC = Adversary(
 COORDINATOR = Adversary("coordinator", "the coordinator", "every message of every institution")
 WITH_SOME = Adversary(
     "coordinator-with-some",
-    "the coordinator with T institutions",
-    "every message, and all that T institutions know which do not hold the person",
+    "the coordinator with T institutions, at least one",
+    "every message, and all that T institutions know, at least one, which do not hold the person",
 )
 WITH_ALL_OTHERS = Adversary(
     "coordinator-with-all-others",
@@ -88,7 +88,7 @@ ADVERSARIES = (PUBLIC, COORDINATOR, WITH_SOME, WITH_ALL_OTHERS)
 UNDER_MASKS = {
     PUBLIC: "the release and nothing else",
     COORDINATOR: "the masked sums, and of a single institution nothing",
-    WITH_SOME: "the masked sums, and all that T institutions know which do not hold the person, their noise included",
+    WITH_SOME: "the masked sums, and all that T institutions know, at least one, which do not hold the person, their noise included",
     WITH_ALL_OTHERS: "every message without its masks, and all that every institution knows which does not hold the person",
 }
 """What each sees in trust mode ``secure-sum``."""
@@ -159,13 +159,20 @@ def _secure_sum(study: Study, agreed: Plan) -> dict[Adversary, Events]:
     """The events before each adversary in trust mode ``secure-sum``.
 
     The coordinator, alone or with T institutions, sees sums in which at least H = K - D - T noises are that it does not
-    know; more are never counted on, for the public neither. With all others it sees every message under its own noise,
+    know; more are never counted on, for the public neither. Where T is 0, with one institution it knows one noise more: whoever takes
+    part and reads the release is that much, too. With all others it sees every message under its own noise,
     and the g institutions' compose.
     """
     held_by = study.privacy.institutions_per_person
     sums = merged(e for p in agreed.phases for e in met(study, p.events))
     bare = merged(e for p in agreed.phases for e in repeated(p.bare_events, p.rounds * held_by))
-    return {a: bare if a is WITH_ALL_OTHERS else sums for a in ADVERSARIES}
+    some = sums if study.privacy.colluders else merged(e for p in agreed.phases for e in met(study, _less_one(p)))
+    return {PUBLIC: sums, COORDINATOR: sums, WITH_SOME: some, WITH_ALL_OTHERS: bare}
+
+
+def _less_one(phase: Phase) -> Events:
+    """The events of a masked phase to somebody who knows one of the H noises. H is at least 3 where T is 0."""
+    return repeated(phase.query.events(math.sqrt(phase.honest - 1) * phase.multiplier), phase.rounds)
 
 
 def _public_events(study: Study, agreed: Plan, messages: Events) -> Events:
