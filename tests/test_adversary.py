@@ -20,7 +20,7 @@ from test_secure_sum import study as masked_study
 
 from cohortium import failpoints, wire
 from cohortium.encoding import encode
-from cohortium.errors import BudgetError, LedgerError
+from cohortium.errors import BudgetError, LedgerError, PolicyError
 from cohortium.masking.statements import encode_board
 from cohortium.plan import bare_in_all, charged_in_all, plan
 from cohortium.privacy.accounting import Gaussian, cost, repeated
@@ -218,3 +218,16 @@ def test_who_was_said_to_collude_is_in_the_promise() -> None:
     study = masked_study(10, 2, 1)
     told = {g.adversary: g.cost.epsilon for g in guarantees(study, plan(study))}
     assert told[COORDINATOR] == told[WITH_SOME] <= study.privacy.epsilon
+
+
+# A small epsilon at a large delta
+
+
+def test_a_larger_delta_hides_no_larger_epsilon() -> None:
+    loose, policy = masked_study(4), Policy(epsilon_per_study=2.0, delta=1e-6)
+    policy.check(loose)
+    loose = replace(loose, privacy=replace(loose.privacy, delta=1e-4))
+    with pytest.raises(PolicyError, match="epsilon_per_study"):
+        policy.check(loose)
+    replace(policy, epsilon_per_study=3.0).check(loose)
+    assert replace(policy, repeatable=True).caps(loose).study == Cap(2.0, 1e-6)

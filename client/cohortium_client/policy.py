@@ -3,7 +3,7 @@
 epsilon_per_population = 10.0    # the most the people behind the table may ever spend, over all studies
 delta = 1e-6                     # the delta that spend is stated at
 epsilon_if_all_collude = 20.0    # the most they may spend towards somebody who knows what all other institutions sent
-epsilon_per_study = 3.0          # no study that promises less privacy than this is signed or answered
+epsilon_per_study = 3.0          # no study that promises less than this, at delta or below, is signed or answered
 generators = ["sweep"]           # by default all
 columns = ["age", "result"]      # the only columns a study's schema may name; by default all
 minimum_institutions = 3         # how many must take part
@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.errors import PolicyError
-from cohortium.plan import charged_in_all
+from cohortium.plan import charged_in_all, met_in_all
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
 from cohortium.privacy.ledger import Cap, Caps
 from cohortium.schema import first_problem, read_toml
@@ -57,7 +57,7 @@ class Policy:
 
     def _rules(self, study: Study) -> dict[str, str]:
         """For every rule what breaks it, or nothing."""
-        asked, count = study.privacy.epsilon, len(study.institutions)
+        asked, count = self._asked(study), len(study.institutions)
         foreign = [n for n in study.schema.names if self.columns is not None and n not in self.columns]
         kind = study.generator.kind
         return {
@@ -75,6 +75,12 @@ class Policy:
             ),
         }
 
+    def _asked(self, study: Study) -> float:
+        """The study's epsilon, at no larger a delta than the policy's: a smaller epsilon may hide behind a larger delta."""
+        if self.epsilon_per_study is None or study.privacy.delta <= self.delta:
+            return study.privacy.epsilon
+        return max(study.privacy.epsilon, cost(met_in_all(study), self.delta).epsilon)
+
     def caps(self, study: Study) -> Caps:
         """What answers to ``study`` must stay within: unless it is repeatable, what its plan costs here, once."""
         population = None if self.epsilon_per_population is None else Cap(self.epsilon_per_population, self.delta)
@@ -85,7 +91,8 @@ class Policy:
         if not self.repeatable:
             own = cost(charged_in_all(study), study.privacy.delta).epsilon
             return Cap(own, study.privacy.delta)
-        return None if self.epsilon_per_study is None else Cap(self.epsilon_per_study, study.privacy.delta)
+        delta = min(study.privacy.delta, self.delta)
+        return None if self.epsilon_per_study is None else Cap(self.epsilon_per_study, delta)
 
 
 def _if(broken: bool, what: str) -> str:

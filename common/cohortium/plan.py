@@ -154,6 +154,11 @@ def met(study: Study, events: Events) -> Events:
     return tuple(replace(e, noise_multiplier=e.noise_multiplier / held_by) for e in events)
 
 
+def met_in_all(study: Study) -> Events:
+    """What a person in g institutions meets of the whole plan."""
+    return _over_institutions(study, plan(study).phases)
+
+
 def charged(study: Study, events: Events) -> Events:
     """What one institution is charged with for ``events`` of its own: the charges of g of them compose to ``met``.
 
