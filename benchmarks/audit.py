@@ -2,7 +2,7 @@
 
     python benchmarks/audit.py [--repeats N] [--canaries N] [--out benchmarks/results/audit.json]
 
-Every repeat is a whole audit of both built-in studies. Wanted are no false alarms; the bounds of detectors A and B
+Every repeat is a whole audit of all built-in studies. Wanted are no false alarms; the bounds of detectors A and B
 must stay below the claims, and be near enough to them that the attacks deserve the name.
 """
 

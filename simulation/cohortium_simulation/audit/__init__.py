@@ -12,7 +12,6 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cohortium.errors import StudyError
 from cohortium.plan import Phase
 from cohortium.progress import Progress, Silent
 from cohortium.study import Study
@@ -20,7 +19,7 @@ from cohortium_simulation.audit.attack import Attack, attack_on, carry_out
 from cohortium_simulation.audit.builtin import builtin_studies
 from cohortium_simulation.audit.path import Path, for_audit, opened, path_of
 from cohortium_simulation.audit.rehearsal import rehearse
-from cohortium_simulation.audit.verdict import ALPHA, SEES, Finding, of_noise, of_reuse, of_scores
+from cohortium_simulation.audit.verdict import ALPHA, SEES, Finding, of_masks, of_noise, of_reuse, of_scores
 
 __all__ = ["ALPHA", "CANARIES", "SEES", "Audit", "Finding", "audit", "builtin_studies"]
 
@@ -54,13 +53,6 @@ def audit(study: Study, canaries: int = CANARIES, progress: Progress | None = No
 
     Raises FederationError where a custodian refuses, StudyError where the study has no plan.
     """
-    if study.privacy.trust != "local":
-        raise StudyError(
-            "E_PLAN_LIMIT",
-            "privacy.trust",
-            f"masked sums, {study.privacy.trust!r}, cannot be audited yet",
-            'Audit it with trust = "local": that covers its bounds, and not its noise shares and masks.',
-        )
     began, progress, run = time.monotonic(), progress or Silent(), for_audit(study)
     findings: list[Finding] = []
     tried = 0
@@ -73,7 +65,7 @@ def audit(study: Study, canaries: int = CANARIES, progress: Progress | None = No
                 for seen in carry_out(path, attack, progress.advance):
                     findings += of_scores(phase.name, seen, study.privacy.delta)
         rehearsal = rehearse(run, folder, attacks[0][1], progress.advance)
-    findings += [*of_noise(rehearsal), *of_reuse(rehearsal)]
+    findings += [*of_noise(rehearsal), *of_reuse(rehearsal), *of_masks(rehearsal)]
     findings.sort(key=lambda f: f.detector)
     progress.done()
     seconds = time.monotonic() - began

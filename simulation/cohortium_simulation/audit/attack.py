@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.plan import Phase
+from cohortium.plan import Phase, met
 from cohortium.privacy.accounting import Events, Gaussian, repeated
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
@@ -69,7 +69,7 @@ def attack_on(path: Path, phase: Phase, first: int, wanted: int, alpha: float) -
     wanted = min(wanted, MOST_ROWS // rows_each(path))
     match phase.query:
         case Marginals() as query:
-            return _on_counts(path, query, phase.multiplier, first, wanted, alpha)
+            return _on_counts(path, phase, query, first, wanted, alpha)
         case LocalTraining() as query:
             rounds = tuple(range(first, first + min(ROUNDS, phase.rounds)))
             return _on_training(path, query, phase.multiplier, rounds, wanted, alpha)
@@ -84,8 +84,12 @@ def rows_each(path: Path) -> int:
 
 
 def drawn(path: Path, chosen: Design) -> Canaries:
-    sizes, held_by = path.study.schema.sizes, path.study.privacy.institutions_per_person
-    return draw(sizes, chosen, len(path.institutions), held_by, rows_each(path))
+    return draw(path.study.schema.sizes, chosen, path.holders, _held(path), rows_each(path))
+
+
+def _held(path: Path) -> int:
+    """How many institutions a canary is in: as many as a person may be in, if there are so many."""
+    return min(path.study.privacy.institutions_per_person, path.holders)
 
 
 def carry_out(path: Path, attack: Attack, tell: Callable[[], None]) -> list[Scores]:
@@ -118,11 +122,12 @@ def _own(canaries: Canaries, by_institution: FloatArray) -> FloatArray:
 # Counts
 
 
-def _on_counts(path: Path, query: Marginals, multiplier: float, first: int, wanted: int, alpha: float) -> Attack:
-    held, institutions = path.study.privacy.institutions_per_person, len(path.institutions)
-    tables = _Tables(query, multiplier)
+def _on_counts(path: Path, phase: Phase, query: Marginals, first: int, wanted: int, alpha: float) -> Attack:
+    held, shares, tables = _held(path), path.shares(phase), _Tables(query, phase.multiplier)
+    most = path.study.privacy.institutions_per_person / math.sqrt(shares)  # a sum moves by more than a message
     whole = query.rows_per_person * query.grid * math.sqrt(math.fsum(tables.told.values()))
-    chosen = design(query.sizes, tables.told, whole * math.sqrt(held), wanted, alpha)
+    moved = whole * (math.sqrt(held) if path.messages_are_seen else held / math.sqrt(shares))
+    chosen = design(query.sizes, tables.told, moved, wanted, alpha)
     reach = whole * math.sqrt(chosen.share)
 
     def of_messages(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
@@ -131,16 +136,22 @@ def _on_counts(path: Path, query: Marginals, multiplier: float, first: int, want
         return _own(canaries, each) / math.sqrt(held)
 
     def of_sum(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
-        return tables.score(chosen.tables, canaries, heard[0].total) / math.sqrt(institutions)
+        return tables.score(chosen.tables, canaries, heard[0].total) / math.sqrt(shares)
 
-    one_message, own = reach * math.sqrt(held), repeated(query.events(multiplier), held)
-    (one,) = query.events(math.sqrt(institutions) * multiplier)  # guarantee.py, steps 1 to 3
-    summed, public = reach * held / math.sqrt(institutions), (Gaussian(one.noise_multiplier / held),)
+    one_message, own = reach * math.sqrt(held), repeated(query.events(phase.multiplier), held)
     views = (
         View("messages", of_messages, one_message, one_message, own),
-        View("sum", of_sum, summed, summed, public),
+        View("sum", of_sum, reach * held / math.sqrt(shares), reach * most, _claimed_of_sum(path, phase)),
     )
     return Attack(chosen, (first,), b"", views if path.messages_are_seen else views[1:])
+
+
+def _claimed_of_sum(path: Path, phase: Phase) -> Events:
+    """Under masks what is charged; else what the public's claim rests on (guarantee.py, steps 1 to 3)."""
+    if not path.messages_are_seen:
+        return met(path.study, phase.answer_events)
+    (one,) = phase.query.events(math.sqrt(path.shares(phase)) * phase.multiplier)
+    return (Gaussian(one.noise_multiplier / path.study.privacy.institutions_per_person),)
 
 
 class _Tables:

@@ -1,12 +1,14 @@
-"""Two small studies whose promises an attack can come close to: counts, and training without sampling."""
+"""Small studies whose promises an attack can come close to: counts, training without sampling, and counts under masks."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from cohortium.schema import Continuous, Schema
 from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
 
 DELTA = 1e-6
-NAMES = ("north", "south", "west", "east")
+NAMES, MORE_NAMES = ("north", "south", "west", "east"), ("hill", "lake")
 
 
 def _column(name: str, cells: int) -> Continuous:
@@ -23,8 +25,16 @@ def _study(name: str, generator: Sweep | Autoregressive, m: int, *columns: Conti
     )
 
 
-def builtin_studies() -> tuple[Study, Study]:
+def _masked(counts: Study, name: str, tolerated: int) -> Study:
+    """The same counts of six institutions under masks, of which so many may drop out and as many collude."""
+    privacy = replace(counts.privacy, trust="secure-sum", dropouts=tolerated, colluders=tolerated)
+    six = tuple(Institution(name=n) for n in (*NAMES, *MORE_NAMES))
+    return replace(counts, name=name, privacy=privacy, institutions=six)
+
+
+def builtin_studies() -> tuple[Study, Study, Study, Study]:
     """Of counts almost all cells are some canary's own; a training's one column has a bias for every canary."""
     counts = _study("counts", Sweep(components=10), 2, _column("cell", 4096), _column("b", 3), _column("c", 2))
     training = Autoregressive(rounds=2, steps=4, sampling_rate=1.0, clip=0.25)
-    return counts, _study("training", training, 1, _column("cell", 256))
+    masked = _masked(counts, "masked sums", 0), _masked(counts, "masked sums with dropouts", 1)
+    return counts, _study("training", training, 1, _column("cell", 256)), *masked

@@ -22,6 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 GUESSES = (50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)  # fixed before anything is seen
 THRESHOLDS = np.linspace(0.02, 0.98, 49)
 MOST_EPSILON = 60.0
+Words = npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 EXPECTED = 100  # values in a cell of a chi-square test, at least
 
 
@@ -257,3 +258,17 @@ def _largest(found: FloatArray, pairs: int) -> Likeness:
         return Likeness(0.0, 1.0)
     most = float(found[np.argmax(np.abs(found))])
     return Likeness(most, min(1.0, len(found) * float(stats.beta.sf(min(1.0, most**2), 0.5, (pairs - 1) / 2))))
+
+
+# F: whether masked answers look like nothing
+
+
+def uniform_chance(words: Words) -> float:
+    """Pearson's chi-square test of the highest and of the lowest bits of words that should be uniform."""
+    bits = min(4, max(0, math.floor(math.log2(len(words) / EXPECTED)))) if len(words) else 0
+    if bits == 0:
+        return 1.0
+    expected = np.full(2**bits, len(words) / 2**bits)
+    parts = (words >> (8 * words.itemsize - bits), words & (2**bits - 1))
+    found = [_pearson(np.bincount(p.astype(np.int64), minlength=2**bits), expected) for p in parts]
+    return min(1.0, 2 * min(found))

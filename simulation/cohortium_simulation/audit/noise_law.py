@@ -69,12 +69,12 @@ def noise_of_messages(phase: Phase, outputs: Outputs, canaries: Canaries) -> Noi
             raise NotImplementedError(phase.query.kind)
 
 
-def noise_of_sum(phase: Phase, outputs: Outputs, canaries: Canaries, institutions: int) -> Noise | None:
-    """The noise of the sum of counts; trainings are weighted by noised numbers of persons, so of them there is none."""
+def noise_of_sum(phase: Phase, outputs: Outputs, canaries: Canaries, holders: int, shares: int) -> Noise | None:
+    """The noise of the sum of counts, ``shares`` of a message's; of trainings, weighted by noised numbers of persons, none."""
     if not isinstance(phase.query, Marginals):
         return None
-    exact = sum(exact_counts(phase.query, canaries, k) for k in range(institutions))
-    wider = math.sqrt(institutions)  # a sum of discrete Gaussians is one of their variance: guarantee.py, step 2
+    exact = sum(exact_counts(phase.query, canaries, k) for k in range(holders))
+    wider = math.sqrt(shares)  # a sum of discrete Gaussians is one of their variance: guarantee.py, step 2
     runs = tuple((n, s * wider) for n, s in count_runs(phase.query, phase.multiplier))
     return _thinned((outputs.total - exact)[None], runs)
 

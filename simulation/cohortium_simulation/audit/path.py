@@ -2,46 +2,61 @@
 
 Keys, ledgers and tables are made for the audit and end with it. ``Path.ask`` is all that the attacks need: ask
 everybody, get what an attacker sees. Where single messages are hidden from the coordinator ``messages`` is None.
+
+Under masks the worst happens that the study allows for. The last D institutions stop when they should mask, T others
+help the attacker and add no noise, and the canaries are in the H that are left. So a sum has H noises, as is claimed.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path as FilePath
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cohortium import wire
 from cohortium.consent import Signatures
-from cohortium.plan import Phase, Plan, plan
+from cohortium.errors import FederationError, StudyError
+from cohortium.noise import Noised
+from cohortium.plan import Phase, Plan, plan, ring
 from cohortium.privacy.ledger import Ledger
 from cohortium.study import Study
 from cohortium_client.custodian import Custodian
-from cohortium_server.asking import Round
-from cohortium_server.journal import new_run
+from cohortium_server.asking import Asking, Round
+from cohortium_server.journal import BriefJournal, Receipts, new_run
+from cohortium_server.masks import MaskedRounds
 from cohortium_server.rounds import add_up
 from cohortium_simulation.audit.canaries import Canaries
+from cohortium_simulation.audit.detectors import Words
 from cohortium_simulation.experiment import Simulated, sign_all
 
 IntArray = npt.NDArray[np.int64]
 MOST_INSTITUTIONS = 6
 FORK_TIMEOUT = 60.0  # seconds
+_LAST_LEGS = ("mask", "confirm", "reveal")  # that who drops out does not answer
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one question brought. messages: (institutions, width), or None where they are masked; total: (width,)."""
+    """What one question brought.
+
+    messages: (institutions, width), or None where they are masked. total: (width,). masked: (institutions there, width),
+    what was sent under masks, or None where there are none.
+    """
 
     messages: IntArray | None
     total: IntArray
+    masked: Words | None = None
 
 
 @dataclass(frozen=True)
@@ -71,24 +86,60 @@ class Path:
         """Whether the coordinator sees single messages."""
         return self.study.privacy.trust == "local"
 
+    @property
+    def holders(self) -> int:
+        """How many institutions, the first ones, may hold canaries and add noise: K, under masks K - D - T."""
+        return len(self.institutions) - self.study.privacy.dropouts - self.study.privacy.colluders
+
+    @property
+    def has_attempts(self) -> bool:
+        """Whether a round may be asked anew: under masks only where some may drop out."""
+        return self.messages_are_seen or self.study.privacy.dropouts > 0
+
+    def shares(self, phase: Phase) -> int:
+        """How many noises of ``phase.multiplier`` are claimed to be in a sum."""
+        return len(self.institutions) if self.messages_are_seen else phase.honest
+
     def custodians(self, canaries: Canaries) -> tuple[Custodian, ...]:
         """New custodians over the canaries' tables."""
-        return tuple(i.custodian(self.study, canaries.table(k)) for k, i in enumerate(self.institutions))
+        made = [i.custodian(self.study, canaries.table(k)) for k, i in enumerate(self.institutions)]
+        end = self.holders + self.study.privacy.colluders
+        return (*made[: self.holders], *map(Colluder.instead_of, made[self.holders : end]), *made[end:])
 
     def ask(self, custodians: tuple[Custodian, ...], question: Question) -> Outputs:
         """Raises FederationError where a custodian refuses."""
-        phase = self.plan.phase(question.round)
-        asked = self._request(question)
-        answers = [c.answer(wire.encode_request(asked)) for c in custodians]
-        heard = add_up(Round(self.study, question.round, self.plan.rounds, phase, phase.query), asked, answers)
-        return Outputs(_messages(answers, phase), heard.values)
+        return self._ask(self._to(custodians), question)
 
-    def bytes(self, custodians: tuple[Custodian, ...], question: Question) -> list[bytes]:
-        """The answers as they travel."""
-        return [c.answer(wire.encode_request(self._request(question))) for c in custodians]
+    def answers(self, custodians: tuple[Custodian, ...], question: Question) -> list[bytes]:
+        """The answers as they travel, of all legs; refusals too."""
+        direct = self._to(custodians)
+        with suppress(FederationError):
+            self._ask(direct, question)
+        return list(itertools.chain.from_iterable(direct.told.values()))
 
-    def _request(self, q: Question) -> wire.Request:
-        return wire.Request(self.study.digest, q.run, q.round, q.attempt, q.state, self.consents)
+    def _to(self, custodians: tuple[Custodian, ...]) -> _Direct:
+        return _Direct(custodians, self.study.privacy.dropouts)
+
+    def _ask(self, direct: _Direct, q: Question) -> Outputs:
+        receipts, phase = Receipts(self.institutions[0].ledger.path.parent / "receipts"), self.plan.phase(q.round)
+        asking = Asking(self.study, q.run, self.consents, direct, 0.0, receipts)
+        this = Round(
+            self.study, q.round, q.round + 1, phase, phase.query
+        )  # the last: no keys of later ones travel along
+        return self._seen(asking, this, q) if self.messages_are_seen else self._masked(asking, this, q, direct)
+
+    def _seen(self, asking: Asking, this: Round, q: Question) -> Outputs:
+        request = asking.request(this, q.state, q.attempt)
+        (answers,) = asking.exchange(request)
+        heard = add_up(this, request, answers)
+        return Outputs(_values(answers, this.phase, np.int64), heard.values)
+
+    def _masked(self, asking: Asking, this: Round, q: Question, direct: _Direct) -> Outputs:
+        journal = BriefJournal(0)
+        journal.remember_attempts(q.round, q.attempt)
+        heard = MaskedRounds(asking).ask(this, q.state, journal)
+        sent = _values(direct.told["mask"], this.phase, ring(self.study, this.phase).dtype)
+        return Outputs(None, heard.values, sent)
 
     def forked(self, canaries: Canaries, children: int = 2) -> list[Outputs] | None:
         """What processes forked from this one answer to round 0, each from a copy of the ledgers; None where none can be."""
@@ -109,19 +160,50 @@ class Path:
             )
             path = replace(self, institutions=moved)
             outputs = path.ask(path.custodians(canaries), Question(new_run(), 0))
-        np.save(folder / "total.npy", outputs.total)
-        if outputs.messages is not None:
-            np.save(folder / "messages.npy", outputs.messages)
+        for name, values in vars(outputs).items():
+            if values is not None:
+                np.save(folder / f"{name}.npy", values)
 
 
-def _messages(answers: list[bytes], phase: Phase) -> IntArray:
-    decoded = (wire.decode_answer(data, phase.query.width) for data in answers)
+class Colluder(Custodian):
+    """An institution that helps the attacker: in every sum it is zero, and adds no noise."""
+
+    @classmethod
+    def instead_of(cls, other: Custodian) -> Colluder:
+        return cls(other.identity, other._studies, other._holding, other._policy)
+
+    def _values(self, study: Study, request: wire.Request, phase: Phase) -> tuple[wire.Values, Mapping[str, Any]]:
+        nothing = Noised(np.zeros(phase.query.width, np.int64))
+        masked, statement = self._masking(study).mask(request, lambda: nothing, ring(study, phase))
+        return masked.values, statement
+
+
+class _Direct:
+    """Everybody in this process. gone: so many, the last ones, stop when they should mask. told: what came, by leg."""
+
+    def __init__(self, custodians: tuple[Custodian, ...], gone: int) -> None:
+        self._custodians, self._there = custodians, custodians[: len(custodians) - gone]
+        self.told: dict[str, list[bytes]] = {}
+
+    def exchange(self, request: bytes, timeout: float) -> list[bytes]:
+        leg = wire.decode_request(request).leg
+        asked = self._there if leg in _LAST_LEGS else self._custodians
+        self.told[leg] = [c.answer(request) for c in asked]
+        return self.told[leg]
+
+
+def _values(answers: list[bytes], phase: Phase, numbers: npt.DTypeLike) -> Any:
+    """(institutions, width) of ``numbers``."""
+    decoded = (wire.decode_answer(data, phase.query.width, numbers) for data in answers)
     return np.stack([a.reply.values for a in decoded if isinstance(a, wire.Answer)])
 
 
 def _read_outputs(folder: FilePath) -> Outputs:
-    messages = folder / "messages.npy"
-    return Outputs(np.load(messages) if messages.exists() else None, np.load(folder / "total.npy"))
+    def kept(name: str) -> Any:
+        path = folder / f"{name}.npy"
+        return np.load(path) if path.exists() else None
+
+    return Outputs(*(kept(f.name) for f in fields(Outputs)))
 
 
 def _fork(work: Callable[[], None]) -> int:
@@ -172,6 +254,12 @@ def path_of(study: Study, folder: FilePath) -> Iterator[Path]:
 
 
 def for_audit(study: Study) -> Study:
-    """The study as it can be run here: not expired, and with a few institutions, as many as a person may be in."""
-    wanted = max(MOST_INSTITUTIONS, study.privacy.institutions_per_person)
-    return replace(study, institutions=study.institutions[:wanted], expires=None)
+    """The study as it can be run here: not expired, and with a few institutions.
+
+    These are as many as a person may be in, and as D and T are safe among; 6 where both allow for it.
+    """
+    everybody = study.institutions
+    for wanted in range(max(MOST_INSTITUTIONS, study.privacy.institutions_per_person), len(everybody)):
+        with suppress(StudyError):
+            return replace(study, institutions=everybody[:wanted], expires=None)
+    return replace(study, expires=None)

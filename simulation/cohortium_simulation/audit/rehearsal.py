@@ -14,6 +14,7 @@ from cohortium_client.custodian import Custodian
 from cohortium_server.journal import new_run
 from cohortium_simulation.audit.attack import ROUNDS, Attack, drawn
 from cohortium_simulation.audit.canaries import Canaries, nobody
+from cohortium_simulation.audit.detectors import Words
 from cohortium_simulation.audit.noise_law import Noise, noise_of_messages, noise_of_sum, training_rate, training_state
 from cohortium_simulation.audit.path import Outputs, Path, Question, path_of
 
@@ -23,11 +24,15 @@ FORKED = ("forked, one", "forked, two")
 
 @dataclass(frozen=True)
 class Heard:
-    """The noise of one round of one run. messages or total may be None: there is nothing to be told from them."""
+    """The noise of one round of one run. messages or total may be None: there is nothing to be told from them.
+
+    masked: (institutions there, width), what was sent under masks, if there are any.
+    """
 
     phase: str
     messages: Noise | None
     total: Noise | None
+    masked: Words | None
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,14 @@ def rehearse(study: Study, folder: FilePath, attack: Attack, tell: Callable[[], 
     """Three runs of one set of custodians, one after a restart, and two in forked processes. ``tell`` after each."""
     with path_of(study, folder) as path:
         canaries = _canaries(path, attack)
-        custodians, runs = path.custodians(canaries), {}
-        runs[FIRST], runs[ATTEMPT] = _all_rounds(path, custodians, canaries, attempts=2)
+        custodians, runs = path.custodians(canaries), dict[str, tuple[Heard, ...]]()
+        attempts = (FIRST, ATTEMPT) if path.has_attempts else (FIRST,)
+        runs |= zip(attempts, _all_rounds(path, custodians, canaries, len(attempts)), strict=True)
         tell()
         (runs[AGAIN],) = _all_rounds(path, custodians, canaries)
         tell()
         once_more = Question(new_run(), 0)
-        same = path.bytes(custodians, once_more) == path.bytes(custodians, once_more)
+        same = path.answers(custodians, once_more) == path.answers(custodians, once_more)
         forked = path.forked(canaries)
         tell()
     with path_of(study, folder) as path:
@@ -93,4 +99,5 @@ def _state(phase: Phase) -> bytes:
 
 def _heard(path: Path, phase: Phase, outputs: Outputs, canaries: Canaries) -> Heard:
     messages = noise_of_messages(phase, outputs, canaries)
-    return Heard(phase.name, messages, noise_of_sum(phase, outputs, canaries, len(path.institutions)))
+    total = noise_of_sum(phase, outputs, canaries, path.holders, path.shares(phase))
+    return Heard(phase.name, messages, total, outputs.masked)

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from cohortium_simulation.audit.detectors import (
     FloatArray,
     IntArray,
     Likeness,
+    Words,
     expected_mu,
     likeness,
     one_run_bound,
@@ -27,6 +29,7 @@ from cohortium_simulation.audit.detectors import (
     separation,
     shape_chance,
     shift_limits,
+    uniform_chance,
 )
 from cohortium_simulation.audit.noise_law import Noise
 from cohortium_simulation.audit.rehearsal import AGAIN, ATTEMPT, FIRST, FORKED, RESTARTED, Heard, Rehearsal
@@ -41,6 +44,7 @@ SEES = {
     "B": "sees persons who count for more than they may, and noise of about half of what it should be; no finer fault.",
     "C": "sees noise that is too small, too large or of another kind. It cannot see what a person changes.",
     "D": "sees noise used before, in another run, attempt, round, institution or process. It cannot see who knows a seed.",
+    "F": "sees masks left out or used before. It cannot see who knows a mask, or could find its key by trying.",
 }
 
 
@@ -186,7 +190,7 @@ def of_reuse(rehearsal: Rehearsal) -> list[Finding]:
     first = runs[FIRST]
     pairs = {
         "another run": _aligned(first, runs[AGAIN]),
-        "another attempt": _aligned(first, runs[ATTEMPT]),
+        "another attempt": _aligned(first, runs.get(ATTEMPT, ())),
         "after a restart": _aligned(first, runs[RESTARTED]),
         "after a fork": _forks(runs),
         "other institutions": [p for heard in first for p in _neighbours(heard.messages)],
@@ -246,3 +250,30 @@ def _reuse(name: str, found: Sequence[Likeness]) -> Finding:
         f"chance above {ALPHA:g}",
         chance < ALPHA,
     )
+
+
+# F
+
+
+def of_masks(rehearsal: Rehearsal) -> list[Finding]:
+    """Whether what was sent under masks is uniform, by itself and against what was sent elsewhere; nothing without masks.
+
+    The sum binds all answers of a round together. So one of them is left out: the others are independent. The
+    differences of neighbours that are looked at are fewer by one again.
+    """
+    runs = [[heard.masked for heard in run if heard.masked is not None] for run in rehearsal.runs.values()]
+    if not any(runs):
+        return []
+    sent = list(itertools.chain.from_iterable(runs))
+    elsewhere = [a[:-1] - b[:-1] for other in runs[1:] for a, b in zip(runs[0], other, strict=False)]
+    neighbours = [a[1:-1] - a[:-2] for a in runs[0]]
+    return [
+        _chance("F", "masked answers", "", (_uniform(v[:-1] for v in sent), _uniform(v[1:] for v in sent))),
+        _chance("F", "against other runs", "", (_uniform(elsewhere),)),
+        _chance("F", "against other institutions", "", (_uniform(neighbours),)),
+    ]
+
+
+def _uniform(several: Iterable[Words]) -> float:
+    words: list[Any] = [v.ravel() for v in several]
+    return uniform_chance(np.concatenate(words)) if words else 1.0
