@@ -25,7 +25,9 @@ CAUTION = (
 def audit(
     study: Annotated[
         Path | None,
-        typer.Option("--study", help="A study.toml: its own plan, schema and privacy. By default small ones of each kind."),
+        typer.Option(
+            "--study", help="A study.toml: its own plan, schema and privacy. By default small ones of each kind."
+        ),
     ] = None,
     canaries: Annotated[
         int | None, typer.Option("--canaries", min=100, max=1_000_000, help="About how many made-up persons to try.")
