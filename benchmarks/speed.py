@@ -5,7 +5,7 @@
 Noise: discrete Gaussian draws on one core, beside NumPy's floating-point normal draws rounded to integers.
 Counts: all pairs of a table of 15 columns with 16 cells each, before noise, and how much memory that needs on
 top of the table. Engine: a round of 10 custodians that answer at once, so that only messages and the
-coordinator are left.
+coordinator are left. Custody: a charge in a ledger that has many, and what a relay costs to start.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import hashlib
 import itertools
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 import tracemalloc
@@ -33,6 +35,8 @@ from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
 from cohortium.noise import discrete_gaussian
 from cohortium.plan import plan
+from cohortium.privacy.accounting import Gaussian
+from cohortium.privacy.ledger import NO_CAPS, Cap, Caps, Charge, Ledger
 from cohortium.queries.marginals import Marginals
 from cohortium.receipt import sign_receipt
 from cohortium.schema import schema_from_document
@@ -165,6 +169,30 @@ def empty_study(rounds: int) -> None:
     run_in_process(signed, consents, {i.name: Trivial(i, widths) for i in identities}, BriefJournal(0))
 
 
+def custody(entries: int) -> list[Figure]:
+    """Charging one event, with its message, into a ledger that has ``entries``; reading all of it; importing the relay."""
+    events, cap = (Gaussian(60.0), Gaussian(6.0, 0.1, 10)), Caps(Cap(50.0, 1e-6))
+    message = bytes(20_000)
+    digest = hashlib.sha256(message).hexdigest()
+    seconds = []
+    with tempfile.TemporaryDirectory(dir=ROOT) as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
+        for number in range(entries + 50):
+            charge = Charge("people", "aa" * 32, f"{number:032x}", 0, 0, "bb" * 32, digest, events, 1e-6)
+            start = time.perf_counter()
+            ledger.charge(charge, message, cap if number < 1 else NO_CAPS)
+            seconds.append(time.perf_counter() - start)
+        begin = time.perf_counter()
+        ledger.verify()
+        whole = time.perf_counter() - begin
+    code = "import time; t = time.perf_counter(); import cohortium_client.app; print(time.perf_counter() - t)"
+    told = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True) for _ in range(3)]
+    return [
+        Figure(f"charging one event and 20 kB, after {entries:,}", 1000 * float(np.median(seconds[-50:])), "ms", 10.0),
+        Figure(f"verifying a ledger of {entries + 50:,} entries and messages", whole, "s", 1.0),
+        Figure("importing the relay", min(float(t.stdout) for t in told), "s", 1.5),
+    ]
+
+
 def shown(figures: Sequence[Figure]) -> Table:
     result = Table(title="Speed")
     for column in ("", "measured", "unit", "wanted", "note"):
@@ -189,7 +217,7 @@ def main() -> None:
     chosen = options()
     with tempfile.TemporaryDirectory() as home:
         os.environ["COHORTIUM_HOME"] = home  # receipts of made-up institutions are nobody's
-        figures = [*noise(chosen.draws), *counts(chosen.rows), *engine(chosen.rounds)]
+        figures = [*noise(chosen.draws), *counts(chosen.rows), *engine(chosen.rounds), *custody(1000)]
     Console(width=140).print(shown(figures))
     told = {"draws": chosen.draws, "figures": [{**asdict(f), "reached": f.reached} for f in figures]}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
