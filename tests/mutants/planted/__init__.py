@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from mutant import Mutant
 
-from planted import accounts, agreements, bounds, coordinator, custody, ledger, noise
+from planted import accounts, agreements, bounds, coordinator, custody, ledger, masking, noise
 
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Noise and coins": noise.MUTANTS,
@@ -22,5 +22,6 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "The ledger": ledger.MUTANTS,
     "Who has agreed to what": agreements.MUTANTS,
     "What leaves the institution": custody.MUTANTS,
+    "Masks": masking.MUTANTS,
     "The coordinator and the release": coordinator.MUTANTS,
 }
