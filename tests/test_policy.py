@@ -75,7 +75,13 @@ def test_the_column_that_tells_persons_apart_need_not_be_allowed() -> None:
 
 def test_every_rule_that_checks_a_study_is_tested() -> None:
     checked = {rule for rule, *_ in RULES}
-    others = {"epsilon_per_population", "epsilon_if_all_collude", "delta", "require_approval", "repeatable"}  # of caps and of runs
+    others = {
+        "epsilon_per_population",
+        "epsilon_if_all_collude",
+        "delta",
+        "require_approval",
+        "repeatable",
+    }  # of caps and of runs
     assert {f.name for f in fields(Policy)} == checked | others
 
 
