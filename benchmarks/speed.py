@@ -142,7 +142,9 @@ class Trivial:
         header = (request.study, request.run, request.round, request.attempt, self.identity.name, "00" * 32)
         reply = wire.encode_reply(wire.Reply(*header, values))
         digest = hashlib.sha256(reply).hexdigest()
-        return wire.encode_answer(reply, sign_receipt(self.identity.key, self.identity.name, digest, digest))
+        return wire.encode_answer(
+            reply, sign_receipt(self.identity.key, self.identity.name, digest, digest, wire.answer_to(request))
+        )
 
 
 def engine(rounds: int) -> list[Figure]:

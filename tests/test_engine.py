@@ -78,10 +78,8 @@ class Teller:
         asked = wire.decode_request(data)
         header = (asked.study, asked.run, asked.round, asked.attempt, self.institution, "5a" * 32)
         reply = wire.encode_reply(wire.Reply(*header, self.values))
-        digest = hashlib.sha256(reply).hexdigest()
-        return wire.encode_answer(
-            reply, sign_receipt(key_of(self.signer or self.institution), self.institution, digest, digest)
-        )
+        digest, key = hashlib.sha256(reply).hexdigest(), key_of(self.signer or self.institution)
+        return wire.encode_answer(reply, sign_receipt(key, self.institution, digest, digest, wire.answer_to(asked)))
 
 
 def tellers(**changes: Teller) -> dict[str, Teller]:

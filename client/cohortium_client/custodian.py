@@ -120,7 +120,7 @@ class Custodian:
         if request.leg not in ("answer", "mask"):
             return self._spoken(study, phase, request)
         kept = self._ledger.answered(self._charge(study, request, phase, ""))
-        sealed = self._sealed(*(kept or self._answered(study, request, phase)))
+        sealed = self._sealed(request, *(kept or self._answered(study, request, phase)))
         if request.leg == "mask" and not study.privacy.dropouts:
             self._forget_after_last(study, request)
         return sealed
@@ -178,11 +178,12 @@ class Custodian:
             self._forget_after_last(study, request)
         return spoken
 
-    def _sealed(self, entry: Entry, message: bytes) -> bytes:
+    def _sealed(self, request: wire.Request, entry: Entry, message: bytes) -> bytes:
         """The message under the receipt of its own charge: always the same bytes."""
         failpoints.passed("answer sealed")
-        digest = hashlib.sha256(message).hexdigest()
-        return wire.encode_answer(message, sign_receipt(self.identity.key, self.identity.name, digest, entry.hash))
+        digest, about = hashlib.sha256(message).hexdigest(), wire.answer_to(request)
+        receipt = sign_receipt(self.identity.key, self.identity.name, digest, entry.hash, about)
+        return wire.encode_answer(message, receipt)
 
     # Whether it may be answered
 

@@ -72,7 +72,7 @@ def _bytes(study: Study, phase: Phase) -> int:
         body = {"shares": digest, "question": digest}
         statement = Statement(name, "mask", Context(study.digest, "0" * 32, last, 0), body, "0" * 128).document()
     reply = Reply(study.digest, "0" * 32, last, 0, name, digest, np.zeros(0, numbers), statement)
-    answer = encode_answer(encode_reply(reply), Receipt(name, digest, digest, "0" * 128))
+    answer = encode_answer(encode_reply(reply), Receipt(name, digest, digest, "0" * 128, digest))
     return len(answer) + numbers.itemsize * phase.query.width
 
 

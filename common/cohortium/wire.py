@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from cohortium.canonical import canonical_json
 from cohortium.errors import CODES, WireError
-from cohortium.receipt import Receipt
+from cohortium.receipt import Receipt, about
 
 MAGIC = b"COH2"
 MAX_HEADER = 4096
@@ -145,6 +145,11 @@ def encode_answer(reply: bytes, receipt: Receipt) -> bytes:
     return _pack({"type": "answer", "receipt": asdict(receipt)}, reply)
 
 
+def answer_to(message: Request | Reply) -> str:
+    """Which study, run, round and attempt a message belongs to, as its receipt says it."""
+    return about(message.study, message.run, message.round, message.attempt)
+
+
 def encode_refusal(refusal: Refusal) -> bytes:
     return _pack({"type": "refusal", **asdict(refusal)}, b"")
 
@@ -180,7 +185,8 @@ def decode_answer(data: bytes, width: int, numbers: npt.DTypeLike = np.int64) ->
         return refusal
     header, inner = _unpack(data, "answer", {"receipt": dict})
     receipt, reply = _receipt(header["receipt"]), decode_reply(inner, width, numbers)
-    if receipt.institution != reply.institution or receipt.message != hashlib.sha256(inner).hexdigest():
+    told = (reply.institution, hashlib.sha256(inner).hexdigest(), answer_to(reply))
+    if (receipt.institution, receipt.message, receipt.about) != told:
         raise _malformed("its receipt is another message's")
     return Answer(reply, receipt)
 
@@ -223,7 +229,7 @@ def _pack(header: dict[str, Any], payload: bytes) -> bytes:
 
 
 def _receipt(document: Any) -> Receipt:
-    names = ("institution", "message", "head", "signature")
+    names = ("institution", "message", "head", "signature", "about")
     if not isinstance(document, dict) or {k: type(v) for k, v in document.items()} != dict.fromkeys(names, str):
         raise _malformed("a receipt has other fields than it should")
     return Receipt(**document)

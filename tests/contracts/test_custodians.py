@@ -105,8 +105,9 @@ class Big:
 
     def __init__(self) -> None:
         values = np.arange(5_000_000, dtype=np.int64) * 1_000_003
-        reply = wire.encode_reply(wire.Reply("ab", "cd", 0, 0, "north", values=values, salt="00" * 32))
-        receipt = sign_receipt(KEYS["north"], "north", hashlib.sha256(reply).hexdigest(), "00" * 32)
+        told = wire.Reply("ab", "cd", 0, 0, "north", values=values, salt="00" * 32)
+        reply, about = wire.encode_reply(told), wire.answer_to(told)
+        receipt = sign_receipt(KEYS["north"], "north", hashlib.sha256(reply).hexdigest(), "00" * 32, about)
         self.message = wire.encode_answer(reply, receipt)
 
     def answer(self, data: bytes) -> bytes:

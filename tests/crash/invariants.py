@@ -14,7 +14,7 @@ from cohortium import wire
 from cohortium.plan import plan
 from cohortium.privacy.accounting import cost, merged
 from cohortium.privacy.ledger import Charge, Entry, Ledger
-from cohortium.receipt import sign_receipt
+from cohortium.receipt import about, sign_receipt
 from cohortium_client.institution import load_institution
 from cohortium_server.release import load_release
 
@@ -62,7 +62,9 @@ def _charged(federation: Federation, name: str, ledger: Ledger) -> dict[str, byt
 
     def answer(entry: Entry) -> bytes:
         assert isinstance(entry.record, Charge)
-        receipt = sign_receipt(key, name, entry.record.message, entry.hash)
+        charge = entry.record
+        to = about(charge.study, charge.run, charge.round, charge.attempt)
+        receipt = sign_receipt(key, name, charge.message, entry.hash, to)
         return wire.encode_answer(ledger.message(entry), receipt)
 
     return {place: answer(entry) for place, entry in charges.items()}

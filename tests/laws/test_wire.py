@@ -28,6 +28,7 @@ from cohortium.wire import (
     Refusal,
     Reply,
     Request,
+    answer_to,
     decode_answer,
     decode_bundle,
     decode_reply,
@@ -74,7 +75,9 @@ def same_reply(one: Reply, other: Reply) -> bool:
 def sealed(reply: Reply, head: str = "1e" * 32) -> bytes:
     """The reply as it travels."""
     data = encode_reply(reply)
-    return encode_answer(data, sign_receipt(KEY, reply.institution, hashlib.sha256(data).hexdigest(), head))
+    return encode_answer(
+        data, sign_receipt(KEY, reply.institution, hashlib.sha256(data).hexdigest(), head, answer_to(reply))
+    )
 
 
 @named(VECTORS["good"])

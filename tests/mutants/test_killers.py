@@ -32,7 +32,7 @@ from cohortium.privacy.ledger import Charge, Ledger, Withdrawal
 from cohortium.queries import local_training, marginals
 from cohortium.queries.local_training import clipped_sum
 from cohortium.queries.marginals import Marginals
-from cohortium.receipt import Receipt, sign_receipt
+from cohortium.receipt import Receipt, about, sign_receipt
 from cohortium.schema import Categorical, Schema
 from cohortium.study import Autoregressive, Privacy, Study, Sweep, dumps_schema, dumps_study
 from cohortium_server import gate
@@ -166,7 +166,7 @@ def test_an_answer_has_the_bytes_its_study_says(ledger: Ledger, rows: int) -> No
     told = custodian(ledger, table(rows), SWEEP).answer(request(SWEEP))
     width = plan(SWEEP).phase(0).query.width
     nothing = wire.encode_reply(wire.Reply(SWEEP.digest, RUN, 0, 0, "north", "00" * 32, np.zeros(width, np.int64)))
-    expected = wire.encode_answer(nothing, sign_receipt(key_of("north"), "north", "00" * 32, "00" * 32))
+    expected = wire.encode_answer(nothing, sign_receipt(key_of("north"), "north", "00" * 32, "00" * 32, "00" * 32))
     assert len(told) == len(expected)
 
 
@@ -206,9 +206,11 @@ def test_a_refusal_carries_a_known_code_alone() -> None:
 
 
 def test_a_receipt_is_of_the_message_it_is_on() -> None:
-    data = wire.encode_reply(wire.Reply(SWEEP.digest, RUN, 0, 0, "north", "00" * 32, np.arange(3)))
-    for digest, sound in ((hashlib.sha256(data).hexdigest(), True), ("00" * 32, False)):
-        answered = wire.encode_answer(data, sign_receipt(key_of("north"), "north", digest, "11" * 32))
+    reply = wire.Reply(SWEEP.digest, RUN, 0, 0, "north", "00" * 32, np.arange(3))
+    data, other = wire.encode_reply(reply), wire.answer_to(replace(reply, round=1))
+    genuine, mine = hashlib.sha256(data).hexdigest(), wire.answer_to(reply)
+    for digest, to, sound in ((genuine, mine, True), ("00" * 32, mine, False), (genuine, other, False)):
+        answered = wire.encode_answer(data, sign_receipt(key_of("north"), "north", digest, "11" * 32, to))
         if sound:
             assert isinstance(wire.decode_answer(answered, 3), wire.Answer)
         else:
@@ -251,11 +253,12 @@ def account() -> dict[str, Any]:
     """What a genuine release of two rounds tells of its institutions."""
 
     def told(name: str) -> dict[str, Any]:
-        receipts = (sign_receipt(key_of(name), name, f"{k:064x}", f"{k + 1:064x}") for k in range(2))
-        answers = [{"round": k, "receipt": asdict(r)} for k, r in enumerate(receipts)]
+        to = [about(TRAINING.digest, RUN, k, 0) for k in range(2)]
+        receipts = (sign_receipt(key_of(name), name, f"{k:064x}", f"{k + 1:064x}", to[k]) for k in range(2))
+        answers = [{"round": k, "attempt": 0, "receipt": asdict(r)} for k, r in enumerate(receipts)]
         return {"name": name, "consent": consents(TRAINING)[name], "answers": answers}
 
-    return {"study": TRAINING.digest, "institutions": [told(name) for name in NAMES]}
+    return {"study": TRAINING.digest, "run": RUN, "institutions": [told(name) for name in NAMES]}
 
 
 def released(folder: Path, told: dict[str, Any]) -> Path:
@@ -268,8 +271,13 @@ def released(folder: Path, told: dict[str, Any]) -> Path:
 
 
 def _own_receipt(told: dict[str, Any]) -> None:
-    forged = sign_receipt(key_of("impostor"), "west", "00" * 32, "01" * 32)
+    forged = sign_receipt(key_of("impostor"), "west", "00" * 32, "01" * 32, about(TRAINING.digest, RUN, 0, 0))
     told["institutions"][2]["answers"][0]["receipt"] = asdict(forged)
+
+
+def _another_study(told: dict[str, Any]) -> None:
+    foreign = sign_receipt(key_of("west"), "west", "00" * 32, "01" * 32, about(SWEEP.digest, RUN, 0, 0))
+    told["institutions"][2]["answers"][0]["receipt"] = asdict(foreign)
 
 
 def _one_receipt(told: dict[str, Any]) -> None:
@@ -287,6 +295,7 @@ def _own_consent(told: dict[str, Any]) -> None:
 
 FORGED: dict[str, Callable[[dict[str, Any]], None]] = {
     "a receipt under another key": _own_receipt,
+    "a receipt for an answer to another study": _another_study,
     "one receipt for two rounds": _one_receipt,
     "a round without a receipt": _no_receipt,
     "a consent under another key": _own_consent,

@@ -34,8 +34,26 @@ def framed(header: bytes, payload: bytes = b"", magic: bytes = MAGIC, length: in
     return magic + struct.pack("<I", len(header) if length is None else length) + header + payload
 
 
+def told_by(message: bytes) -> dict[str, Any]:
+    """A sound message's own header; of all else the round that is asked."""
+    try:
+        header = json.loads(message[8 : 8 + struct.unpack("<I", message[4:8])[0]])
+        return header if isinstance(header, dict) and set(ROUND) <= set(header) else ROUND
+    except (ValueError, struct.error, RecursionError):
+        return ROUND
+
+
 def receipt(message: bytes, institution: str = "north", head: str = "1e" * 32) -> dict[str, str]:
-    fields = {"institution": institution, "message": hashlib.sha256(message).hexdigest(), "head": head}
+    to = [told_by(message)[k] for k in ("study", "run", "round", "attempt")]
+    about = hashlib.sha256(json.dumps(to, separators=(",", ":")).encode()).hexdigest()
+    digest = hashlib.sha256(message).hexdigest()
+    fields = {"about": about, "institution": institution, "message": digest, "head": head}
+    return {**fields, "signature": KEY.sign(b"cohortium receipt 1\n" + text(fields)).hex()}
+
+
+def receipt_of_another_attempt(message: bytes) -> dict[str, str]:
+    """Signed as it should be, but about something else."""
+    fields = {k: v for k, v in receipt(message).items() if k != "signature"} | {"about": "77" * 32}
     return {**fields, "signature": KEY.sign(b"cohortium receipt 1\n" + text(fields)).hex()}
 
 
@@ -239,6 +257,8 @@ def bad_receipts() -> dict[str, bytes]:
         "with another institution's name": {"receipt": mine | {"institution": "south"}},
         "with the digest in capitals": {"receipt": mine | {"message": mine["message"].upper()}},
         "with a number of rows": {"receipt": mine | {"rows": 100}},
+        "of another attempt": {"receipt": receipt_of_another_attempt(reply)},
+        "without what it is about": {"receipt": {k: v for k, v in mine.items() if k != "about"}},
         "without a head": {"receipt": {k: v for k, v in mine.items() if k != "head"}},
         "whose head is a number": {"receipt": mine | {"head": 5}},
         "twice": {"receipt": [mine, mine]},

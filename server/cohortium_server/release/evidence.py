@@ -7,46 +7,60 @@ every institution's signature on the study, and its receipt for every round the 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cohortium.consent import unsigned
 from cohortium.errors import ReleaseError
 from cohortium.plan import plan
-from cohortium.receipt import Receipt
-from cohortium.study import Study
+from cohortium.receipt import Receipt, about
+from cohortium.study import Institution, Study
 
 
 def check_evidence(folder: Path, study: Study) -> None:
     """ReleaseError E_RELEASE_TOUCHED naming the institution whose consent or receipt is not there or not its own."""
     try:
         told = json.loads((folder / "ledger.json").read_bytes())
-        given = {i["name"]: i for i in told["institutions"]}
-        consents = {name: str(i["consent"]) for name, i in given.items()}
-        genuine = told["study"] == study.digest and set(given) == set(study.institution_names)
-        receipts = {name: _receipts(i) for name, i in given.items()}
+        consents = {i["name"]: str(i["consent"]) for i in told["institutions"]}
+        answers = {i["name"]: _answers(told, i) for i in told["institutions"]}
+        genuine = told["study"] == study.digest and set(answers) == set(study.institution_names)
     except (ValueError, KeyError, TypeError):
-        genuine, consents, receipts = False, {}, {}
+        genuine, consents, answers = False, {}, {}
     if not genuine:
         raise _unproven("it is not this study's account")
     if absent := unsigned(study, consents):
         raise _unproven(f"{', '.join(absent)} has not signed the study")
     for institution in study.institutions:
-        if not _are_its_own(receipts[institution.name], institution.name, institution.key):
-            raise _unproven(f"a receipt of {institution.name} is not its own")
+        if not all(_proves(a, institution) for a in answers[institution.name].values()):
+            raise _unproven(f"a receipt of {institution.name} is not its own, or not of this answer")
     for number in range(plan(study).rounds):
-        if sum(number in r for r in receipts.values()) < study.answers_needed:
+        if sum(number in given for given in answers.values()) < study.answers_needed:
             raise _unproven(f"not enough institutions have signed for round {number}")
 
 
-def _receipts(institution: dict[str, Any]) -> dict[int, Receipt]:
-    return {int(a["round"]): Receipt(**a["receipt"]) for a in institution["answers"]}
+@dataclass(frozen=True)
+class _Answer:
+    """One institution's answer as the account tells of it. about: which it is, as a receipt says it."""
+
+    about: str
+    receipt: Receipt
 
 
-def _are_its_own(receipts: dict[int, Receipt], name: str, key: str) -> bool:
-    """One entry of the institution's ledger for each round, and its signature on it."""
-    apart = len({r.head for r in receipts.values()}) == len(receipts)
-    return apart and all(r.institution == name and r.is_of(key) for r in receipts.values())
+def _answers(told: dict[str, Any], institution: dict[str, Any]) -> dict[int, _Answer]:
+    """By round."""
+    return {
+        int(a["round"]): _Answer(
+            about(str(told["study"]), str(told["run"]), int(a["round"]), int(a["attempt"])), Receipt(**a["receipt"])
+        )
+        for a in institution["answers"]
+    }
+
+
+def _proves(answer: _Answer, institution: Institution) -> bool:
+    """Whether the institution has signed that it charged this very answer."""
+    receipt = answer.receipt
+    return (receipt.institution, receipt.about) == (institution.name, answer.about) and receipt.is_of(institution.key)
 
 
 def _unproven(what: str) -> ReleaseError:
