@@ -1,6 +1,6 @@
 """What an institution allows, whatever a study says: ``policy.toml``, which nobody else writes or sees.
 
-epsilon_per_population = 10.0    # the most the people behind the table may ever spend, over all studies
+epsilon_per_population = 10.0    # the most these people may ever spend here, over all studies
 delta = 1e-6                     # the delta that spend is stated at
 epsilon_if_all_collude = 20.0    # the most they may spend towards somebody who knows what all other institutions sent
 epsilon_per_study = 3.0          # no study that promises less than this, at delta or below, is signed or answered

@@ -147,7 +147,7 @@ def _print(accounts: list[dict[str, Any]]) -> None:
 
     from cohortium.privacy.guarantee import in_hundred, risk_words
 
-    table = Table(title="Spent so far, per person", box=SIMPLE)
+    table = Table(title="Spent so far here, per person", box=SIMPLE)
     numbers = ("answers", "epsilon", "collusion", "at delta", "in 100")
     for heading in ("ledger", "population", *numbers):
         named = heading in ("ledger", "population")
