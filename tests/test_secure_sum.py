@@ -16,6 +16,7 @@ from cohortium import plan as plan_module
 from cohortium.encoding import Codes
 from cohortium.errors import FederationError, MaskingError, StudyError
 from cohortium.forecast import forecast
+from cohortium.masking import double
 from cohortium.masking.statements import decode_board, encode_board
 from cohortium.plan import Plan, plan
 from cohortium.privacy.guarantee import WITH_ALL_OTHERS, guarantees
@@ -203,6 +204,25 @@ def test_two_of_ten_stop_at_any_leg_and_the_round_completes(make: Make, silent: 
     assert np.array_equal(heard.values, federation.plain(answered))
     assert {r.institution for r in heard.receipts} == set(answered)
     assert heard.attempt == 0
+
+
+def test_who_signs_something_else_than_was_asked_has_dropped_out(
+    make: Make, silent: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One institution alone could otherwise void every attempt, each of which the others are charged for."""
+    federation = make(4, 1, 1)
+    honest = double.masked_for
+    asked_of = []
+
+    def lying(shares: double.Shares, question: str) -> dict[str, str]:
+        asked_of.append(question)
+        return honest(shares, "00" * 32 if len(asked_of) == 2 else question)  # the second to answer
+
+    monkeypatch.setattr(double, "masked_for", lying)
+    heard = federation.ask()
+    assert heard.attempt == 0
+    assert np.array_equal(heard.values, federation.plain(n for n in federation.names if n != "i01"))
+    assert [r.institution for r in heard.receipts] == ["i00", "i02", "i03"]
 
 
 def test_one_more_voids_the_round_and_what_was_answered_is_charged(make: Make) -> None:

@@ -90,7 +90,7 @@ class MaskedRounds:
         adverts = read_adverts(self._cohort, self._context(this, attempt), keys.adverts.values())
         shares = double.read_shares(adverts, keys.shares.values())
         journal.remember_attempts(this.number, attempt + 1)
-        masked, total, receipts, next_adverts = self._mask(this, state, attempt, keys)
+        masked, total, receipts, next_adverts = self._mask(this, state, attempt, keys, shares)
         board = encode_board([*keys.adverts.values(), *keys.shares.values(), *masked.values()])
         answers = double.read_answers(shares, self._question(this, state, attempt), masked.values())
         confirms = self._confirm(this, attempt, board, next_adverts)
@@ -111,9 +111,12 @@ class MaskedRounds:
         return Keys(adverts, self._said(this, attempt, "share", told)[0])
 
     def _mask(
-        self, this: Round, state: bytes, attempt: int, keys: Keys
+        self, this: Round, state: bytes, attempt: int, keys: Keys, shares: double.Shares
     ) -> tuple[Said, MaskedSum, dict[str, Receipt], Said]:
-        """The masked answers added up, what was signed with them, and the adverts of the round after."""
+        """The masked answers added up, what was signed with them, and the adverts of the round after.
+
+        Who signs something else than was asked has dropped out: on one board with the others, it would void the round.
+        """
         request = self._asking.request(this, state, attempt, "mask", keys.board)
         after = _next(this)
         asked = [request] + ([] if after is None else [self._request(after, "advertise")])
@@ -123,8 +126,11 @@ class MaskedRounds:
 
         def take(reply: wire.Reply) -> None:
             statement = Statement.from_document(reply.statement)
-            masked.update(read_board(self._cohort, self._context(this, attempt), "mask", [statement]))
+            signed = read_board(self._cohort, self._context(this, attempt), "mask", [statement])
+            if set(signed) != {reply.institution} or statement.body != double.masked_for(shares, request.question):
+                raise WireError("E_WIRE", reply.institution, "it has signed something else", "It is left out.")
             _add(total, reply)
+            masked.update(signed)
 
         receipts, refused = gather(this, request, answers, numbers.dtype, take)
         if len(receipts) < self._cohort.least and refused:

@@ -217,7 +217,7 @@ def mask(seat: Seat, shares: Shares, question: str, noised: Noised, ring: Ring) 
     salt, bound, secrets = shares.adverts.salt, shares.bound(question), seat.secrets
     pairs = pair_masks(secrets.mask_key(seat.context), seat.name, others, salt, *bound)
     own = self_mask(secrets.self_seed(seat.context), seat.name, salt, *bound)
-    return masked(noised, ring, [own, *pairs]), say(seat, "mask", _masked_for(shares, question))
+    return masked(noised, ring, [own, *pairs]), say(seat, "mask", masked_for(shares, question))
 
 
 def require_ready(seat: Seat, shares: Shares) -> None:
@@ -228,7 +228,8 @@ def require_ready(seat: Seat, shares: Shares) -> None:
             _open(seat, shares, other)
 
 
-def _masked_for(shares: Shares, question: str) -> dict[str, Any]:
+def masked_for(shares: Shares, question: str) -> dict[str, Any]:
+    """What is signed with a masked answer."""
     return {"shares": shares.board, "question": question}
 
 
@@ -243,7 +244,7 @@ def read_answers(shares: Shares, question: str, statements: Iterable[Statement])
     for name, statement in board.items():
         if name not in shares.names:
             raise view_error(name, "it has masked an answer but not shared its secrets")
-        if statement.body != _masked_for(shares, question):
+        if statement.body != masked_for(shares, question):
             raise view_error(name, "it has masked for another board of shares or another question")
     told = digest([shares.board, *(s.document() for s in board.values())])
     return Answers(shares, question, told, tuple(board))

@@ -235,7 +235,7 @@ _BOARDS: tuple[Mutant, ...] = (
         "T3",
         f"{ATTACKS}::test_masking_for_one_board_and_confirming_another_is_refused",
         DOUBLE,
-        "        if statement.body != _masked_for(shares, question):\n",
+        "        if statement.body != masked_for(shares, question):\n",
         "        if False:\n",
     ),
     mutant(
