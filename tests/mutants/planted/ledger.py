@@ -38,8 +38,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P28",
         f"{CUSTODY}::test_charge_and_message_become_durable_together_and_before_anything_leaves",
         LEDGER,
-        '                self._db.execute("COMMIT")\n',
-        '                self._db.execute("ROLLBACK")\n',
+        '            failpoints.passed("ledger written")\n',
+        '            db.execute("ROLLBACK")\n            db.execute("BEGIN")\n',
     ),
     mutant(
         "keeps a message after its charge instead of together with it",

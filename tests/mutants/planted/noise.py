@@ -98,13 +98,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "P6",
         "tests/test_custodian.py::test_bad_input_33_a_lost_message_is_sent_again_byte_by_byte",
         CUSTODIAN,
-        "        sealed = self._sealed(*(kept or self._answered(study, request, phase)))\n",
+        "        sealed = self._sealed(request, *(kept or self._answered(study, request, phase)))\n",
         "        if kept:\n"
         "            values, statement = self._values(study, request, phase)\n"
         "            header = (request.study, request.run, request.round, request.attempt, self.identity.name)\n"
         "            again = wire.Reply(*header, secrets.token_hex(32), values, statement)\n"
-        "            return self._sealed(kept[0], wire.encode_reply(again))\n"
-        "        sealed = self._sealed(*self._answered(study, request, phase))\n",
+        "            return self._sealed(request, kept[0], wire.encode_reply(again))\n"
+        "        sealed = self._sealed(request, *self._answered(study, request, phase))\n",
     ),
     mutant(
         "uses the number of persons without noise",
