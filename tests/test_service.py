@@ -470,7 +470,10 @@ def test_nothing_is_left_open(path: Path) -> None:
     before = descriptors()
     for _ in range(3):
         session()
-    assert descriptors() <= before + 10  # gRPC keeps a few for itself
+    until = time.monotonic() + 20  # gRPC closes some in its own time, and keeps a few for itself
+    while descriptors() > before + 10 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert descriptors() <= before + 10
 
 
 # How it starts and ends

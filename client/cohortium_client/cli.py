@@ -113,7 +113,6 @@ def serve(folder: Folder) -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         opened = load_institution(folder)
         with opened.ledger().hold() as ledger:
-            ledger.writable()  # found out now, and not when an answer is to be charged
             for study in opened.agreements.values():  # what takes its time is done before anybody waits for it
                 opened.policy.caps(study)
             service = served(opened.custodian(ledger), opened.socket, opened.file.relay_uid)
