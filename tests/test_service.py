@@ -468,12 +468,9 @@ def test_nothing_is_left_open(path: Path) -> None:
 
     session()
     before = descriptors()
-    for _ in range(3):
+    for _ in range(10):
         session()
-    until = time.monotonic() + 20  # gRPC closes some in its own time, and keeps a few for itself
-    while descriptors() > before + 10 and time.monotonic() < until:
-        time.sleep(0.1)
-    assert descriptors() <= before + 10
+    assert descriptors() <= before + 60  # gRPC keeps up to 30 for itself, now more, now fewer; a session has 16 callers
 
 
 # How it starts and ends
