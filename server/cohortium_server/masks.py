@@ -69,10 +69,9 @@ class MaskedRounds:
 
     def _all_or_nothing(self, this: Round, state: bytes) -> Heard:
         if self._keys is None:
-            adverts, refused = self._said(
-                this, 0, "advertise", *self._asking.exchange(self._request(this, "advertise"))
-            )
-            all_there(this.study, self._request(this, "advertise"), set(adverts), refused)
+            asked = self._request(this, "advertise")
+            adverts, refused = self._said(this, 0, "advertise", *self._asking.exchange(asked))
+            all_there(this.study, asked, set(adverts), refused)
             self._keys = Keys(adverts, {})
             failpoints.passed("keys exchanged")
         request = self._asking.request(this, state, 0, "mask", self._keys.board)
@@ -90,9 +89,10 @@ class MaskedRounds:
         adverts = read_adverts(self._cohort, self._context(this, attempt), keys.adverts.values())
         shares = double.read_shares(adverts, keys.shares.values())
         journal.remember_attempts(this.number, attempt + 1)
-        masked, total, receipts, next_adverts = self._mask(this, state, attempt, keys, shares)
+        request = self._asking.request(this, state, attempt, "mask", keys.board)
+        masked, total, receipts, next_adverts = self._mask(this, request, shares)
         board = encode_board([*keys.adverts.values(), *keys.shares.values(), *masked.values()])
-        answers = double.read_answers(shares, self._question(this, state, attempt), masked.values())
+        answers = double.read_answers(shares, request.question, masked.values())
         confirms = self._confirm(this, attempt, board, next_adverts)
         confirmed = double.read_confirmations(answers, confirms.values())
         board = encode_board([*keys.adverts.values(), *keys.shares.values(), *masked.values(), *confirms.values()])
@@ -111,13 +111,12 @@ class MaskedRounds:
         return Keys(adverts, self._said(this, attempt, "share", told)[0])
 
     def _mask(
-        self, this: Round, state: bytes, attempt: int, keys: Keys, shares: double.Shares
+        self, this: Round, request: wire.Request, shares: double.Shares
     ) -> tuple[Said, MaskedSum, dict[str, Receipt], Said]:
         """The masked answers added up, what was signed with them, and the adverts of the round after.
 
         Who signs something else than was asked has dropped out: on one board with the others, it would void the round.
         """
-        request = self._asking.request(this, state, attempt, "mask", keys.board)
         after = _next(this)
         asked = [request] + ([] if after is None else [self._request(after, "advertise")])
         answers, *told = self._asking.exchange(*asked)
@@ -126,7 +125,7 @@ class MaskedRounds:
 
         def take(reply: wire.Reply) -> None:
             statement = Statement.from_document(reply.statement)
-            signed = read_board(self._cohort, self._context(this, attempt), "mask", [statement])
+            signed = read_board(self._cohort, shares.adverts.context, "mask", [statement])
             if set(signed) != {reply.institution} or statement.body != double.masked_for(shares, request.question):
                 raise WireError("E_WIRE", reply.institution, "it has signed something else", "It is left out.")
             _add(total, reply)
@@ -153,9 +152,6 @@ class MaskedRounds:
 
     def _request(self, this: Round, leg: Leg, attempt: int = 0, board: bytes = b"") -> wire.Request:
         return self._asking.request(this, b"", attempt, leg, board)
-
-    def _question(self, this: Round, state: bytes, attempt: int) -> str:
-        return self._asking.request(this, state, attempt).question
 
     def _context(self, this: Round, attempt: int) -> Context:
         context = Context(this.study.digest, self._asking.run, this.number, attempt)
