@@ -1,0 +1,155 @@
+"""The sum over persons of their clipped gradients: a vector of integers that one person moves by a known length.
+
+A person's gradient is never materialised. At one entry (a view of a row) the gradient of a layer is error ⊗ input, so
+
+* the inner product of two entries' gradients is (error · error) (input · input + 1), summed over the layers, and a
+  person's norm is the root of the sum over all pairs of that person's entries;
+* scaling and rounding the errors scales and rounds the gradient, and the sum over all entries is one matrix product.
+
+Every person's integers follow from that person's rows alone, to the last digit (``exact``), and their length is checked
+after rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from cohortium.neural.exact import WIDEST
+from cohortium.neural.network import Layer, Network, errors
+
+Tensor = torch.Tensor
+FIXED, LARGEST_ERROR = 2.0**18, 2.0**3  # grid of the errors that norms are computed from: squares add up below 2**53
+MARGIN = 1 - 2.0**-10  # of the clip is used, so that rounding never makes anybody too long
+CANCELLING = 16.0  # times the clip that the lengths of a person's entries may add up to
+assert WIDEST * (FIXED * LARGEST_ERROR) ** 2 <= 2.0**52  # noqa: S101 - a fact about the constants above
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some persons' rows. codes: (rows, columns) int64; owners: (rows,) int64 ascending, the person 0, 1, ... of each.
+
+    uniforms: (rows * views, draws) float64 in [0, 1), all views of a row one after the other.
+    """
+
+    codes: Tensor
+    owners: Tensor
+    uniforms: Tensor
+
+
+def clipped_sum(network: Network, flat: Tensor, batch: Batch, clip: float, units: int, together: bool) -> Tensor:
+    """(parameters,) float64 holding integers, in units of clip / units: the sum of the persons' clipped gradients.
+
+    together: False: a person's rows are added up, and clipped by the sum of their norms. True: their average is
+    clipped, by its own norm.
+
+    Guarantee. Adding or removing a person moves the sum by at most ``units + sqrt(n)`` in L2 norm, n being the weights
+    of layers whose inputs are not zeros and ones. Before the last rounding the sum is exact and a person's part has norm at
+    most ``units``; the last rounding, to whole units, moves no coordinate by more than one.
+
+    Edge cases: what is not finite counts as zero; nobody in the batch gives zeros; a person whose rounded part is longer
+    than ``units``, or whose entries cancel one another by more than ``CANCELLING``, gives zeros.
+    """
+    views = network.views
+    groups = _Groups(batch.owners.repeat_interleave(views), views, together)
+    spread = errors(network, flat, batch.codes.repeat_interleave(views, 0), batch.uniforms)
+    entries = [_Entries(layer, inputs, _fixed(slopes)) for layer, inputs, slopes in spread]
+    lengths, _ = groups.lengths(entries)
+    scale = MARGIN * units / torch.maximum(lengths, groups.shares * (clip * FIXED))
+    scaled = [e.scaled(scale[groups.of_persons]) for e in entries]
+    lengths, apart = groups.lengths(scaled)
+    kept = (lengths <= units) & (apart <= CANCELLING * units)
+    return torch.cat([e.summed(kept[groups.of_persons]) for e in scaled])
+
+
+def _fixed(slopes: Tensor) -> Tensor:
+    """Errors as multiples of 1 / FIXED, counted."""
+    finite = torch.where(torch.isfinite(slopes), slopes, 0.0)
+    return finite.clamp_(-LARGEST_ERROR, LARGEST_ERROR).mul_(FIXED).round_()
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """A layer at all entries. errors: (entries, outputs) integers in float64; inputs: (entries, inputs)."""
+
+    layer: Layer
+    inputs: Tensor
+    errors: Tensor
+
+    def inner(self, apart: int) -> Tensor:
+        """(entries - apart,) inner products of each entry's gradient with that of the entry ``apart`` places later."""
+        end = len(self.errors) - apart
+        slopes = self.errors[:end] * self.errors[apart:]
+        inputs = self.inputs[:end] * self.inputs[apart:]
+        if self.layer.ranks is None:
+            return slopes.sum(1) * (inputs.sum(1) + 1.0)
+        to_outputs, to_inputs = self._by_rank
+        by_output, seen = slopes @ to_outputs, inputs @ to_inputs
+        total = by_output.sum(1)
+        for rank in range(by_output.shape[1]):  # one after the other: the same order for every entry
+            total = total + by_output[:, rank] * seen[:, rank]
+        return total
+
+    @cached_property
+    def _by_rank(self) -> tuple[Tensor, Tensor]:
+        """(outputs, ranks): an output's rank; (inputs, ranks): the ranks of the outputs that see an input."""
+        of_outputs, of_inputs = (torch.tensor(r, device=self.errors.device) for r in self.layer.ranks or ((), ()))
+        ranks = torch.unique(of_outputs)
+        return (of_outputs[:, None] == ranks).double(), (ranks > of_inputs[:, None]).double()
+
+    def scaled(self, factors: Tensor) -> _Entries:
+        return _Entries(self.layer, self.inputs, self.errors.mul(factors[:, None]).round_())
+
+    def summed(self, kept: Tensor) -> Tensor:
+        """(parameters,) whole units."""
+        slopes = self.errors * kept[:, None]
+        return self.layer.pack(slopes.T @ self.inputs, slopes.sum(0)).round_()
+
+
+class _Groups:
+    """Which entries belong together: all views of a row (of a person's rows, where together) are averaged.
+
+    of_persons: (entries,) the person of each. shares: (persons,) how many entries of equal weight a person's are
+    divided by.
+    """
+
+    def __init__(self, of_persons: Tensor, views: int, together: bool) -> None:
+        self.of_persons = of_persons
+        entries = torch.arange(len(of_persons), device=of_persons.device)
+        group = of_persons if together else entries // views
+        self._first, self._many = _runs(group)
+        self._persons = of_persons[self._first]
+        persons = int(of_persons[-1]) + 1 if len(of_persons) else 0
+        self._none = torch.zeros(persons, dtype=torch.float64, device=of_persons.device)
+        self.shares = torch.full_like(self._none, float(views))
+        if together:
+            self.shares = self._many.double()
+        self._left = (self._first + self._many).repeat_interleave(self._many) - entries  # in the group, with itself
+
+    def lengths(self, layers: list[_Entries]) -> tuple[Tensor, Tensor]:
+        """(persons,) the norm of each one's part, rounded up; (persons,) that of its entries' norms added up."""
+        most = int(self._many.max()) if len(self._many) else 0
+        total, alone = torch.zeros_like(self._left, dtype=torch.float64), None
+        for apart in range(most):
+            products = sum((layer.inner(apart) for layer in layers), start=torch.zeros((), dtype=torch.float64))
+            alone = products if alone is None else alone
+            both = torch.where(self._left[: len(products)] > apart, products * (1.0 if apart == 0 else 2.0), 0.0)
+            total = torch.cat([total[: len(both)] + both, total[len(both) :]])
+        squares = torch.zeros_like(self._many, dtype=torch.float64)
+        for place in range(most):
+            at = (self._first + place).clamp(max=len(total) - 1)
+            squares = squares + torch.where(place < self._many, total[at], 0.0)
+        norms = (squares.clamp(min=0.0) * (1 + 1e-9)).sqrt().ceil()
+        apart_norms = (total if alone is None else alone).sqrt().ceil()
+        return (
+            self._none.index_add(0, self._persons, norms),
+            self._none.index_add(0, self.of_persons, apart_norms),
+        )
+
+
+def _runs(sorted_numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """(runs,) where every run of equal numbers begins, and (runs,) how long it is."""
+    _, many = torch.unique_consecutive(sorted_numbers, return_counts=True)
+    return torch.cumsum(many, 0) - many, many

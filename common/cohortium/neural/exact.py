@@ -1,0 +1,168 @@
+"""Arithmetic in which a row's result never depends on the rows beside it, not even in its last digit.
+
+Sensitivity rests on that: if one person's presence could nudge the rounding of everybody else's gradients, the sum
+would move by more than that person's clipped gradient. Floating-point matrix products do depend on it (their order of
+summation follows from shapes and addresses), so here every sum is one of integers below 2**53 in float64: exact, in
+any order, on any device. What is not a sum is either a single operation that IEEE 754 rounds correctly (+, -, *, /),
+or looked up in a table. A CPU and a GPU therefore agree to the last bit.
+
+    inputs of a layer       multiples of 2**-12, at most 2**7
+    weights                 multiples of 2**-17, at most 2**5
+    errors sent backwards   multiples of 2**-16, at most 2**4
+
+A product of an input and a weight is below 2**41 grid units, and of an error and a weight below 2**42: ``WIDEST``
+terms stay below 2**53.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+Tensor = torch.Tensor
+INPUT_GRID, LARGEST_INPUT = 2.0**12, 2.0**7
+WEIGHT_GRID, LARGEST_WEIGHT = 2.0**17, 2.0**5
+ERROR_GRID, LARGEST_ERROR = 2.0**16, 2.0**4
+WIDEST = 1024  # inputs or outputs of a layer, single cells of one-hot codes not counted
+_FINE, _COARSE = 2.0**20, 2.0**10  # grids of the exponential's two tables
+_DEEPEST = 40.0  # exp(-40) counts as zero
+_CHANCE_GRID = 2.0**40
+
+
+def on_grid(values: Tensor, grid: float, largest: float) -> Tensor:
+    """float64, the nearest multiples of 1 / grid, cut to ±largest; what is not finite is zero."""
+    finite = torch.nan_to_num(values.double(), 0.0, 0.0, 0.0)
+    return finite.mul(grid).round_().div_(grid).clamp_(-largest, largest)
+
+
+class _Linear(torch.autograd.Function):
+    """inputs @ weights.T + biases, exact; the error is put on its grid before it goes back through the weights."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weights: Tensor, biases: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(weights)
+        return torch.addmm(biases, inputs, weights.T)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, None, None]:  # type: ignore[override]
+        (weights,) = ctx.saved_tensors
+        back = on_grid(error, ERROR_GRID, LARGEST_ERROR) @ weights if ctx.needs_input_grad[0] else None
+        return back, None, None
+
+
+def linear(inputs: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
+    """(rows, outputs) float64. All three on their grids (``on_grid``); the error goes straight through rounding."""
+    result: Tensor = _Linear.apply(inputs, weights, biases)
+    return result
+
+
+class _Rounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:  # type: ignore[override]
+        return on_grid(values, INPUT_GRID, LARGEST_INPUT)
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> Tensor:  # type: ignore[override]
+        return error
+
+
+def as_input(values: Tensor) -> Tensor:
+    """Values on the grid of a layer's inputs; the error passes as if nothing had been rounded."""
+    result: Tensor = _Rounded.apply(values)
+    return result
+
+
+def chances(logits: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """(rows, cells) float64: softmax within every block of ``sizes``; exact sums of tabulated exponentials."""
+    fine, coarse = (t.to(logits.device) for t in _TABLES)
+    blocks = []
+    for block in torch.split(logits, list(sizes), 1):
+        below = (block - block.amax(1, keepdim=True)).clamp_(min=-_DEEPEST).mul_(-_FINE).round_().long()
+        powers = coarse[below >> 10] * fine[below & 1023]
+        powers = powers.mul_(_CHANCE_GRID).round_()
+        blocks.append(powers / powers.sum(1, keepdim=True))
+    return torch.cat(blocks, 1)
+
+
+def _tables() -> tuple[Tensor, Tensor]:
+    """exp(-k / 2**20) for k below 2**10, and exp(-k / 2**10) for k up to 40 * 2**10."""
+    fine = torch.exp(-torch.arange(1024, dtype=torch.float64) / _FINE)
+    return fine, torch.exp(-torch.arange(int(_DEEPEST * _COARSE) + 1, dtype=torch.float64) / _COARSE)
+
+
+_TABLES = _tables()
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, one_hot: Tensor, weights: Tensor | None, sizes: tuple[int, ...]) -> Tensor:  # type: ignore[override]
+        p = chances(logits, sizes)
+        error = p - one_hot
+        ctx.save_for_backward(error if weights is None else error * weights)
+        bits = (p.clamp(min=1e-12).log() * one_hot).neg_()
+        return (bits if weights is None else bits * weights).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+        (error,) = ctx.saved_tensors
+        return error * upstream[:, None], None, None, None
+
+
+def cross_entropy(logits: Tensor, one_hot: Tensor, sizes: tuple[int, ...], weights: Tensor | None = None) -> Tensor:
+    """(rows,) the summed negative log likelihood of every block's cell; weights: (rows, cells), equal within a block.
+
+    The value itself is for looking at (curves of public rows); the error behind it is exact. Public rows, in float32,
+    take the ordinary way.
+    """
+    if logits.dtype != torch.float64:
+        return _ordinary_cross_entropy(logits, one_hot, sizes, weights)
+    result: Tensor = _CrossEntropy.apply(logits, one_hot, weights, sizes)
+    return result
+
+
+def _ordinary_cross_entropy(logits: Tensor, one_hot: Tensor, sizes: tuple[int, ...], weights: Tensor | None) -> Tensor:
+    logs = torch.cat([block.log_softmax(1) for block in torch.split(logits, list(sizes), 1)], 1)
+    told = one_hot if weights is None else one_hot * weights
+    return -(logs * told.to(logs.dtype)).sum(1)
+
+
+def one_hot(codes: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """(rows, cells) float64 from (rows, columns) int64 codes."""
+    starts = torch.tensor([sum(sizes[:j]) for j in range(len(sizes))], device=codes.device)
+    x = torch.zeros(len(codes), sum(sizes), dtype=torch.float64, device=codes.device)
+    return x.scatter_(1, codes + starts, 1.0)
+
+
+class _Tabulated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, table: Tensor, slopes: Tensor, lowest: float, grid: float) -> Tensor:  # type: ignore[override]
+        place = torch.nan_to_num(values).sub(lowest).mul(grid).round().clamp(0, len(table) - 1).long()
+        ctx.save_for_backward(slopes[place])
+        return table[place]
+
+    @staticmethod
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+        (slopes,) = ctx.saved_tensors
+        return error * slopes, None, None, None, None
+
+
+class Tabulated:
+    """A function of one number by a table on [lowest, highest], constant beyond; its slope by another table."""
+
+    def __init__(self, function: Any, lowest: float, highest: float, grid: float = 2.0**12) -> None:
+        points = torch.arange(round((highest - lowest) * grid) + 1, dtype=torch.float64) / grid + lowest
+        points.requires_grad_(True)
+        values = function(points)
+        (slopes,) = torch.autograd.grad(values.sum(), points)
+        slopes[0] = slopes[-1] = 0.0
+        self._table, self._slopes, self._lowest, self._grid = values.detach(), slopes, lowest, grid
+
+    def __call__(self, values: Tensor) -> Tensor:
+        table, slopes = self._table.to(values.device), self._slopes.to(values.device)
+        result: Tensor = _Tabulated.apply(values, table, slopes, self._lowest, self._grid)
+        return result
+
+
+normal_quantile = Tabulated(lambda u: torch.special.ndtri(u.clamp(2.0**-17, 1 - 2.0**-17)), 0.0, 1.0, 2.0**16)
+"""(…) float64 standard normal numbers from uniform ones."""
