@@ -10,9 +10,15 @@ the continuous Gaussian mechanism with scales sqrt(σ_c² - 4): add N(0, σ_c² 
 probability ∝ exp(-(k - y)² / 8). The mixture of the two is the discrete Gaussian because the rounding's normaliser is
 constant up to 2 exp(-8 π²) < 1e-33 (Poisson summation). So every theorem about Gaussian noise holds for ours with
 σ_c² - 4 in the place of σ_c², whatever v is, with Poisson sampling and composition included; ``noise_multiplier``
-accounts for exactly that. What remains is at most ``SLACK`` of statistical distance per draw: the tail beyond 12 σ
-(3.6e-33), 24 σ table entries each cut at 2**-128 (5.8e-34 at the largest σ) and the normaliser (1.1e-34). ``draws``
-of them add (1 + exp(epsilon)) draws SLACK to delta; a plan that does not fit into its reserve is refused (plan.py).
+accounts for exactly that. What remains is at most ``SLACK`` of statistical distance per look-up: the tail beyond 12 σ
+(3.6e-33), 24 σ table entries each cut at 2**-128 (5.8e-34 at the largest σ) and the normaliser (1.1e-34). So many
+of them (``look_ups``) add (1 + exp(epsilon)) look_ups SLACK to delta; a plan that does not fit into its reserve is refused
+(plan.py).
+
+A scale beyond the tables is drawn in two parts, fine + c coarse, of scales 4 c and s, 16 c² + c² s² = σ². That is the
+discrete Gaussian of scale σ up to a factor 1 ± 1e-130: Pr[n] is the sum over b of exp(-b²/2s² - (n - cb)²/32c²), which is
+exp(-n²/2σ²) times the sum over b of exp(-(b - μ(n))²/2r), r = 1/(1/s² + 1/16), and that is constant up to
+4 exp(-2 π² r), r being above 15 (Poisson summation; Micciancio and Walter 2017, eprint 2017/259, section 4).
 
 Edge cases: σ below ``SMALLEST`` or above ``LARGEST`` is refused (ValueError); an empty vector draws nothing.
 """
@@ -30,9 +36,9 @@ import numpy.typing as npt
 from cohortium.coins import Coins, WordArray
 
 IntArray = npt.NDArray[np.int64]
-SMALLEST, LARGEST = 3.0, 8192.0
+SMALLEST, LARGEST_TABLE, LARGEST = 3.0, 8192.0, 2.0**24
 ROUNDING_VARIANCE = 4.0
-SLACK = 1e-32  # statistical distance per draw: cut tail, table digits and the rounding's normaliser together
+SLACK = 1e-32  # statistical distance per look-up: cut tail, table digits and the rounding's normaliser together
 _TAIL = 12
 _BITS = 128
 _BLOCK = 1 << 18
@@ -109,8 +115,28 @@ def sum_error(sigma: float, institutions: int) -> float:
     return math.expm1(2 * (institutions - 1) * math.atanh(t)) if t < 1 else math.inf
 
 
+def look_ups(sigma: float, count: int) -> int:
+    """How many look-ups ``count`` draws of scale ``sigma`` take."""
+    return count if sigma <= LARGEST_TABLE else 2 * count
+
+
 def discrete_gaussian(sigma: float, count: int, coins: Coins) -> IntArray:
     """(count,) int64 independent draws of the discrete Gaussian of scale ``sigma``, in grid units."""
+    if not SMALLEST <= sigma <= LARGEST:
+        raise ValueError(f"the noise's scale must lie between {SMALLEST:g} and {LARGEST:g} grid units")
+    if sigma <= LARGEST_TABLE:
+        return _looked_up(sigma, count, coins)
+    step = _step(sigma)
+    coarse = _looked_up(math.sqrt((sigma / step) ** 2 - 16), count, coins)
+    return _looked_up(4.0 * step, count, coins) + step * coarse
+
+
+def _step(sigma: float) -> int:
+    """A power of two c that keeps both scales, 4 c and about σ / c, small: small tables are looked up faster."""
+    return int(min(2.0 ** round(math.log2(sigma / 4) / 2), LARGEST_TABLE / 4))
+
+
+def _looked_up(sigma: float, count: int, coins: Coins) -> IntArray:
     table = _table(float(sigma))
     noise = np.empty(count, np.int64)
     for start in range(0, count, _BLOCK):
@@ -144,8 +170,6 @@ class _Table:
 @lru_cache(maxsize=64)
 def _table(sigma: float) -> _Table:
     """Cumulative weights of -12σ .. 12σ - 1 by the recurrence w(x+1) = w(x) r(x), r(x+1) = r(x) r², in integers."""
-    if not SMALLEST <= sigma <= LARGEST:
-        raise ValueError(f"the noise's scale must lie between {SMALLEST:g} and {LARGEST:g} grid units")
     reach = math.ceil(_TAIL * sigma)
     half = _weights(sigma, reach)
     weights = [*reversed(half), *half[1:]]

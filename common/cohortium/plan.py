@@ -15,17 +15,21 @@ from functools import lru_cache
 
 from cohortium.errors import StudyError
 from cohortium.masking.ring import Ring, ring_for
-from cohortium.noise import LARGEST, SLACK, SMALLEST, sum_error
+from cohortium.merging import merged_sizes
+from cohortium.neural.architecture import Architecture
+from cohortium.noise import LARGEST, SLACK, SMALLEST, look_ups, sum_error
 from cohortium.privacy.accounting import RESERVE, Cost, Events, calibrate, cost, gaussian_epsilon, merged, repeated
 from cohortium.queries import Query
+from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals, fitted_to_grid
-from cohortium.study import Autoregressive, Study, Sweep
+from cohortium.recipes import Recipe, recipe
+from cohortium.study import Study, Sweep, Trained
 
 TARGET_WEIGHT = 0.5  # precision of a table of three columns, one of them a target, against a pair's
 MAX_CROSSED_CELLS = 64  # targets with more cells are not crossed with every pair
 MOST_PERSONS = 100_000_000  # that a study without a declared population may have
-COLUMNS_SHARE = 0.05  # part of the budget that the autoregressive generator's first round takes
+COLUMNS_SHARE = 0.05  # part of the budget that a trained generator's first round takes
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def _check_sampler(study: Study, phases: tuple[Phase, ...]) -> None:
             "the noise is wider than the sampler's table",
             "Declare fewer rows per person or fewer columns, or a larger epsilon.",
         )
-    draws = _relied_on(study) * sum(rounds * count for rounds, count, _ in drawn)
+    draws = _relied_on(study) * sum(rounds * look_ups(scale, count) for rounds, count, scale in drawn)
     if draws * SLACK * (1 + math.exp(study.privacy.epsilon)) > RESERVE * study.privacy.delta:
         raise StudyError(
             "E_PLAN_PRIVACY",
@@ -125,12 +129,11 @@ def ring(study: Study, phase: Phase) -> Ring:
     Where the study names no ``population`` there may be ``MOST_PERSONS``. More would garble a cell, and tell nothing.
     """
     query = phase.query
-    if not isinstance(query, Marginals):
+    if not query.shares_noise:
         raise StudyError("E_PLAN_INVALID", phase.name, "its answers cannot be masked", "Choose another trust mode.")
     persons = study.privacy.population or MOST_PERSONS
-    held_by = study.privacy.institutions_per_person
     _, widest = query.draws(phase.multiplier)
-    largest = persons * held_by * study.privacy.rows_per_person * query.grid
+    largest = query.reach(persons * study.privacy.institutions_per_person)
     return ring_for(largest, math.sqrt(len(study.institutions)) * widest)
 
 
@@ -138,20 +141,13 @@ def _phases(study: Study) -> tuple[Phase, ...]:
     match study.generator:
         case Sweep():
             return (_sole_phase(study, "pairs", pair_query(study)),)
-        case Autoregressive() as chosen:
-            return _training_phases(study, chosen)
+        case Trained() as chosen:
+            return _training_phases(study, chosen, recipe(study))
 
 
 def met(study: Study, events: Events) -> Events:
-    """What a person in g institutions meets of ``events`` of one institution.
-
-    Messages have noises independent of one another and compose. A masked sum has one noise, which g institutions move at
-    once, by g times as much at the most.
-    """
-    held_by = study.privacy.institutions_per_person
-    if study.privacy.trust == "local":
-        return repeated(events, held_by)
-    return tuple(replace(e, noise_multiplier=e.noise_multiplier / held_by) for e in events)
+    """What a person in g institutions meets of ``events`` of one institution: what g of them are charged with."""
+    return repeated(charged(study, events), study.privacy.institutions_per_person)
 
 
 def met_in_all(study: Study) -> Events:
@@ -160,15 +156,16 @@ def met_in_all(study: Study) -> Events:
 
 
 def charged(study: Study, events: Events) -> Events:
-    """What one institution is charged with for ``events`` of its own: the charges of g of them compose to ``met``.
+    """What one institution is charged with for ``events`` of its own.
 
-    Under masks g institutions move one noise g times as far, and not sqrt(g) times, as independent noises would be: so each
-    is charged as if it moved the noise by sqrt(g) times its sensitivity.
+    Messages have noises independent of one another, and compose. A masked sum has one noise for all g institutions that hold
+    a person, each of which samples by coins of its own. Noise of variance v is the sum of g independent ones of variance
+    v / g: so the sum is computed from g answers that each carry such a part, and what is charged is one of these.
     """
     if study.privacy.trust == "local":
         return events
-    moved = math.sqrt(study.privacy.institutions_per_person)
-    return tuple(replace(e, noise_multiplier=e.noise_multiplier / moved) for e in events)
+    parted = math.sqrt(study.privacy.institutions_per_person)
+    return tuple(replace(e, noise_multiplier=e.noise_multiplier / parted) for e in events)
 
 
 def charged_in_all(study: Study) -> Events:
@@ -233,34 +230,42 @@ def column_query(study: Study) -> Marginals:
     return Marginals(study.schema.sizes, tables, (1.0,) * len(tables), p.rows_per_person, equal_weight=p.equal_weight)
 
 
-def _training_phases(study: Study, chosen: Autoregressive) -> tuple[Phase, ...]:
-    first = _continuous_multiplier(study) / math.sqrt(COLUMNS_SHARE)
-    columns = Phase("columns", fitted_to_grid(column_query(study), first), 1, first)
-    sizes, p = study.schema.sizes, study.privacy
-    query = LocalTraining(
-        sizes,
-        column_order(study),
-        chosen.steps,
-        chosen.sampling_rate,
-        chosen.clip or 1.0,
-        p.rows_per_person,
-        equal_weight=p.equal_weight,
-    )
-    multiplier = calibrated(study, (columns,), lambda z: repeated(query.events(z), chosen.rounds))
-    clip = chosen.clip or default_clip(len(sizes), multiplier)
-    return columns, Phase("training", replace(query, clip=clip), chosen.rounds, multiplier)
+def _training_phases(study: Study, chosen: Trained, how: Recipe) -> tuple[Phase, ...]:
+    before = [_shared_phase(study, "columns", column_query(study), COLUMNS_SHARE)]
+    if chosen.warm_start:
+        before.append(_shared_phase(study, "pairs", pair_query(study), chosen.warm_start))
+    return *before, _trained_phase(study, chosen, how, tuple(before))
+
+
+def _shared_phase(study: Study, name: str, query: Marginals, share: float) -> Phase:
+    """One round that takes about ``share`` of the budget."""
+    multiplier = _continuous_multiplier(study) / math.sqrt(share)
+    return Phase(name, fitted_to_grid(query, multiplier), 1, multiplier, study.honest)
+
+
+def _trained_phase(study: Study, chosen: Trained, how: Recipe, before: tuple[Phase, ...]) -> Phase:
+    """All rounds of training, for what the phases ``before`` leave."""
+    sizes, p, seen = study.schema.sizes, study.privacy, architecture(study)
+
+    def query(clip: float) -> GradientSum | LocalTraining:
+        step = Step(sizes, seen, how.sampling_rate, clip, p.rows_per_person, p.equal_weight)
+        alone = p.trust == "local" and how.steps > 1
+        return LocalTraining(step, how.steps) if alone else GradientSum(step)
+
+    whole = calibrated(study, before, lambda z: repeated(query(1.0).events(z), how.rounds))
+    clip = chosen.clip or seen.network.default_clip(whole)
+    return Phase("training", query(clip), how.rounds, whole / math.sqrt(study.honest), study.honest)
+
+
+def architecture(study: Study) -> Architecture:
+    """The network that a study trains."""
+    chosen, how = study.generator, recipe(study)
+    assert isinstance(chosen, Trained)  # noqa: S101 - recipe() has refused everything else
+    sizes = merged_sizes(study.schema, chosen.bins)
+    return Architecture(chosen.kind, sizes, column_order(study), how.hidden, how.latent, how.views)
 
 
 def column_order(study: Study) -> tuple[int, ...]:
     """The schema's order with the targets moved to the end."""
     targets = study.target_indices
     return (*(j for j in range(len(study.schema.columns)) if j not in targets), *targets)
-
-
-def default_clip(columns: int, multiplier: float) -> float:
-    """A part of the norm of this model's first gradient, sqrt(columns (columns + 1) / 2); larger where there is less noise.
-
-    The part was chosen on public benchmark tables (docs/generators.md); it depends on nothing private.
-    """
-    part = float(min(1.5, max(0.6, 0.6 * (5.5 / multiplier) ** 0.6)))
-    return part * math.sqrt(columns * (columns + 1) / 2)

@@ -25,7 +25,6 @@ from cohortium.schema import Schema, first_problem, load_schema, read_toml, to_d
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
 MAX_ROWS = 50_000_000
-MASKABLE = frozenset({"sweep"})  # generators whose queries are sums that can share their noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,24 +76,62 @@ class Sweep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Autoregressive:
-    """Counts of single columns in a first round, then ``rounds`` rounds of DP-SGD steps at the institutions.
+class Trained:
+    """What every trained generator has: counts of single columns first, then rounds of DP-SGD at the institutions.
 
-    targets: columns that come last and so see all others. steps: DP-SGD steps a round. sampling_rate: a person's
-    chance to be in a step. clip: largest norm of a person's gradient; by default it follows from the columns and
-    the noise.
+    What is left out follows from what is public (recipes.py, docs/generators.md).
+    targets: columns that the network puts last. rounds: of training. steps: DP-SGD steps that an institution takes in
+    a round before it answers; 1 under secure-sum. sampling_rate: a person's chance to be in a step. clip: largest norm
+    of a person's gradient. hidden: units of the network's hidden layers. bins: cells that a column of ordered
+    values keeps in the network; neighbouring ones are put together by noised counts. warm_start: part of the budget that
+    goes into counts of pairs first, from which the network is trained before it sees a gradient.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
-    kind: Literal["autoregressive"] = "autoregressive"
     targets: tuple[str, ...] = ()
-    rounds: Annotated[int, Strict(), Field(ge=1, le=1000)] = 20
-    steps: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 10
-    sampling_rate: Annotated[float, Strict(), Field(gt=0, le=1)] = 0.1
+    rounds: Annotated[int, Strict(), Field(ge=1, le=5000)] | None = None
+    steps: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = None
+    sampling_rate: Annotated[float, Strict(), Field(gt=0, le=1)] | None = None
     clip: Annotated[float, Strict(), Field(gt=0)] | None = None
+    hidden: Annotated[int, Strict(), Field(ge=0, le=1024)] | None = None
+    bins: Annotated[int, Strict(), Field(ge=2, le=256)] = 16
+    warm_start: Annotated[float, Strict(), Field(ge=0, le=0.9)] = 0.0
 
 
-GeneratorPlan = Annotated[Sweep | Autoregressive, Field(discriminator="kind")]
+@dataclass(frozen=True, kw_only=True)
+class Autoregressive(Trained):
+    """Every column from those before it: a masked autoregressive network with a linear skip."""
+
+    kind: Literal["autoregressive"] = "autoregressive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusion(Trained):
+    """Hidden columns from those that are seen, whichever they are: discrete diffusion with an absorbing state.
+
+    views: noise levels of a row that are averaged before the clip.
+    """
+
+    kind: Literal["diffusion"] = "diffusion"
+    views: Annotated[int, Strict(), Field(ge=1, le=16)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tvae(Trained):
+    """A variational autoencoder. latent: numbers that a row is squeezed into."""
+
+    kind: Literal["tvae"] = "tvae"
+    latent: Annotated[int, Strict(), Field(ge=1, le=256)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ctgan(Trained):
+    """A conditional adversarial network: institutions train the critic alone, the coordinator the generator."""
+
+    kind: Literal["ctgan"] = "ctgan"
+
+
+GeneratorPlan = Annotated[Sweep | Autoregressive | Diffusion | Tvae | Ctgan, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,12 +199,12 @@ class Study:
     def _check_trust(self) -> None:
         if self.privacy.trust == "secure-sum":
             self.cohort.check_numbers()
-            if self.generator.kind not in MASKABLE:
+            if isinstance(self.generator, Trained) and (self.generator.steps or 1) > 1:
                 raise StudyError(
                     "E_PLAN_INVALID",
-                    "privacy.trust",
-                    "what institutions train by themselves is noised in every step and cannot share its noise",
-                    'Choose trust = "local", or another generator.',
+                    "generator.steps",
+                    "under masks every step is a round of its own: its sum is what shares the noise",
+                    'Leave steps out and say rounds, or choose trust = "local".',
                 )
         elif self.privacy.dropouts or self.privacy.colluders:
             raise StudyError(
@@ -229,13 +266,13 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
 
 
 def _with_trust(document: dict[str, Any]) -> dict[str, Any]:
-    """A study that does not say otherwise masks its sums, where there are enough institutions and its sums can be."""
+    """A study that does not say otherwise masks its sums, where there are enough institutions."""
     privacy, institutions = document.get("privacy"), document.get("institutions")
-    generator = document.get("generator", {})
-    kind = generator.get("kind") if isinstance(generator, dict) else None
     if not isinstance(privacy, dict) or "trust" in privacy or not isinstance(institutions, list | tuple):
         return document
-    trust = "secure-sum" if kind in MASKABLE and len(institutions) >= SMALLEST else "local"
+    generator = document.get("generator")
+    alone = isinstance(generator, dict) and "steps" in generator  # steps between rounds are private by themselves
+    trust = "secure-sum" if len(institutions) >= SMALLEST and not alone else "local"
     return {**document, "privacy": {**privacy, "trust": trust}}
 
 

@@ -6,8 +6,8 @@ A person's gradient is never materialised. At one entry (a view of a row) the gr
   person's norm is the root of the sum over all pairs of that person's entries;
 * scaling and rounding the errors scales and rounds the gradient, and the sum over all entries is one matrix product.
 
-Every person's integers follow from that person's rows alone, to the last digit (``exact``), and their length is checked
-after rounding.
+Every person's integers follow from that person's rows alone, to the last digit (``exact``). Their length is that of the
+scaled gradient and, at most, that of half a unit in every error that was rounded: so much room is left below the clip.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from cohortium.neural.network import Layer, Network, errors
 
 Tensor = torch.Tensor
 FIXED, LARGEST_ERROR = 2.0**18, 2.0**3  # grid of the errors that norms are computed from: squares add up below 2**53
-MARGIN = 1 - 2.0**-10  # of the clip is used, so that rounding never makes anybody too long
 CANCELLING = 16.0  # times the clip that the lengths of a person's entries may add up to
 assert WIDEST * (FIXED * LARGEST_ERROR) ** 2 <= 2.0**52  # noqa: S101 - a fact about the constants above
 
@@ -49,25 +48,23 @@ def clipped_sum(network: Network, flat: Tensor, batch: Batch, clip: float, units
     of layers whose inputs are not zeros and ones. Before the last rounding the sum is exact and a person's part has norm at
     most ``units``; the last rounding, to whole units, moves no coordinate by more than one.
 
-    Edge cases: what is not finite counts as zero; nobody in the batch gives zeros; a person whose rounded part is longer
-    than ``units``, or whose entries cancel one another by more than ``CANCELLING``, gives zeros.
+    Edge cases: what is not finite counts as zero; nobody in the batch gives zeros; a person whose rounding alone could
+    pass the clip, or whose entries cancel one another by more than ``CANCELLING``, gives zeros.
     """
     views = network.views
     groups = _Groups(batch.owners.repeat_interleave(views), views, together)
-    spread = errors(network, flat, batch.codes.repeat_interleave(views, 0), batch.uniforms)
-    entries = [_Entries(layer, inputs, _fixed(slopes)) for layer, inputs, slopes in spread]
-    lengths, _ = groups.lengths(entries)
-    scale = MARGIN * units / torch.maximum(lengths, groups.shares * (clip * FIXED))
-    scaled = [e.scaled(scale[groups.of_persons]) for e in entries]
-    lengths, apart = groups.lengths(scaled)
-    kept = (lengths <= units) & (apart <= CANCELLING * units)
-    return torch.cat([e.summed(kept[groups.of_persons]) for e in scaled])
+    codes = batch.codes if views == 1 else batch.codes.repeat_interleave(views, 0)
+    entries = [_Entries(layer, x, _fixed(slopes)) for layer, x, slopes in errors(network, flat, codes, batch.uniforms)]
+    lengths, apart = groups.lengths(entries)
+    room = units * (1 - 2.0**-30) - groups.rounding(entries)
+    scale = room / torch.maximum(lengths, groups.shares * (clip * FIXED))
+    kept = torch.where((room > 0) & (apart * scale <= CANCELLING * units), scale, 0.0)[groups.of_persons]
+    return torch.cat([e.scaled_sum(kept) for e in entries])
 
 
 def _fixed(slopes: Tensor) -> Tensor:
-    """Errors as multiples of 1 / FIXED, counted."""
-    finite = torch.where(torch.isfinite(slopes), slopes, 0.0)
-    return finite.clamp_(-LARGEST_ERROR, LARGEST_ERROR).mul_(FIXED).round_()
+    """Errors as multiples of 1 / FIXED, counted; what is not finite is zero."""
+    return slopes.nan_to_num(0.0, 0.0, 0.0).clamp_(-LARGEST_ERROR, LARGEST_ERROR).mul_(FIXED).round_()
 
 
 @dataclass(frozen=True)
@@ -99,13 +96,15 @@ class _Entries:
         ranks = torch.unique(of_outputs)
         return (of_outputs[:, None] == ranks).double(), (ranks > of_inputs[:, None]).double()
 
-    def scaled(self, factors: Tensor) -> _Entries:
-        return _Entries(self.layer, self.inputs, self.errors.mul(factors[:, None]).round_())
+    @property
+    def rounding(self) -> Tensor:
+        """(entries,) the squared norm of what rounding every error to a whole unit can add to an entry's gradient."""
+        return ((self.inputs * self.inputs).sum(1) + 1.0) * (self.layer.outputs / 4)
 
-    def summed(self, kept: Tensor) -> Tensor:
-        """(parameters,) whole units."""
-        slopes = self.errors * kept[:, None]
-        return self.layer.pack(slopes.T @ self.inputs, slopes.sum(0)).round_()
+    def scaled_sum(self, scale: Tensor) -> Tensor:
+        """(parameters,) whole units: the sum over the entries of their errors times ``scale``, rounded, ⊗ inputs."""
+        slopes = self.errors.mul(scale[:, None]).round_()
+        return self.layer.pack(slopes.T @ self.inputs.double(), slopes.sum(0)).round_()
 
 
 class _Groups:
@@ -127,6 +126,11 @@ class _Groups:
         if together:
             self.shares = self._many.double()
         self._left = (self._first + self._many).repeat_interleave(self._many) - entries  # in the group, with itself
+
+    def rounding(self, layers: list[_Entries]) -> Tensor:
+        """(persons,) the norm that rounding can add to each one's part, rounded up."""
+        squares = sum((layer.rounding for layer in layers), start=torch.zeros((), dtype=torch.float64))
+        return self._none.index_add(0, self.of_persons, (squares.sqrt() * 1.001).ceil())
 
     def lengths(self, layers: list[_Entries]) -> tuple[Tensor, Tensor]:
         """(persons,) the norm of each one's part, rounded up; (persons,) that of its entries' norms added up."""

@@ -11,7 +11,8 @@ or looked up in a table. A CPU and a GPU therefore agree to the last bit.
     errors sent backwards   multiples of 2**-16, at most 2**4
 
 A product of an input and a weight is below 2**41 grid units, and of an error and a weight below 2**42: ``WIDEST``
-terms stay below 2**53.
+terms stay below 2**53. Where inputs are zeros and ones, ``COLUMNS`` of them ones, products are weights, and on a grid of
+2**-14 even float32 adds them up exactly; it is twice as fast.
 """
 
 from __future__ import annotations
@@ -25,14 +26,12 @@ INPUT_GRID, LARGEST_INPUT = 2.0**12, 2.0**7
 WEIGHT_GRID, LARGEST_WEIGHT = 2.0**17, 2.0**5
 ERROR_GRID, LARGEST_ERROR = 2.0**16, 2.0**4
 WIDEST = 1024  # inputs or outputs of a layer, single cells of one-hot codes not counted
-_FINE, _COARSE = 2.0**20, 2.0**10  # grids of the exponential's two tables
-_DEEPEST = 40.0  # exp(-40) counts as zero
-_CHANCE_GRID = 2.0**40
+ONE_HOT_GRID, COLUMNS = 2.0**14, 30  # sums of 30 weights and a bias, each at most 2**5, stay below 2**24
 
 
 def on_grid(values: Tensor, grid: float, largest: float) -> Tensor:
     """float64, the nearest multiples of 1 / grid, cut to ±largest; what is not finite is zero."""
-    finite = torch.nan_to_num(values.double(), 0.0, 0.0, 0.0)
+    finite = values.double().nan_to_num(0.0, 0.0, 0.0)
     return finite.mul(grid).round_().div_(grid).clamp_(-largest, largest)
 
 
@@ -42,19 +41,19 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weights: Tensor, biases: Tensor) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(weights)
-        return torch.addmm(biases, inputs, weights.T)
+        return torch.addmm(biases, inputs.to(weights.dtype), weights.T)
 
     @staticmethod
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, None, None]:  # type: ignore[override]
         (weights,) = ctx.saved_tensors
-        back = on_grid(error, ERROR_GRID, LARGEST_ERROR) @ weights if ctx.needs_input_grad[0] else None
+        back = on_grid(error, ERROR_GRID, LARGEST_ERROR) @ weights.double() if ctx.needs_input_grad[0] else None
         return back, None, None
 
 
 def linear(inputs: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
     """(rows, outputs) float64. All three on their grids (``on_grid``); the error goes straight through rounding."""
     result: Tensor = _Linear.apply(inputs, weights, biases)
-    return result
+    return result.double()
 
 
 class _Rounded(torch.autograd.Function):
@@ -75,33 +74,29 @@ def as_input(values: Tensor) -> Tensor:
 
 def chances(logits: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """(rows, cells) float64: softmax within every block of ``sizes``; exact sums of tabulated exponentials."""
-    fine, coarse = (t.to(logits.device) for t in _TABLES)
+    table = _POWERS.to(logits.device)
     blocks = []
     for block in torch.split(logits, list(sizes), 1):
-        below = (block - block.amax(1, keepdim=True)).clamp_(min=-_DEEPEST).mul_(-_FINE).round_().long()
-        powers = coarse[below >> 10] * fine[below & 1023]
-        powers = powers.mul_(_CHANCE_GRID).round_()
-        blocks.append(powers / powers.sum(1, keepdim=True))
+        below = (block.amax(1, keepdim=True) - block).clamp_(max=_DEEPEST).mul_(_POWER_GRID)
+        place = below.long()
+        powers = table[place]
+        powers.sub_(below.sub_(place).mul_(powers).mul_(1 / _POWER_GRID)).round_()  # exp(-x) is nearly 1 - x
+        blocks.append(powers.div_(powers.sum(1, keepdim=True)))
     return torch.cat(blocks, 1)
 
 
-def _tables() -> tuple[Tensor, Tensor]:
-    """exp(-k / 2**20) for k below 2**10, and exp(-k / 2**10) for k up to 40 * 2**10."""
-    fine = torch.exp(-torch.arange(1024, dtype=torch.float64) / _FINE)
-    return fine, torch.exp(-torch.arange(int(_DEEPEST * _COARSE) + 1, dtype=torch.float64) / _COARSE)
-
-
-_TABLES = _tables()
+_POWER_GRID, _DEEPEST, _CHANCE_GRID = 2.0**10, 40.0, 2.0**40
+_POWERS = torch.exp(-torch.arange(int(_DEEPEST * _POWER_GRID) + 1, dtype=torch.float64) / _POWER_GRID)
+_POWERS = _POWERS.mul_(_CHANCE_GRID)  # once rounded, a sum of up to 2**13 of them is exact
+"""exp(-k / 2**10) for k up to 40 * 2**10, in units of 2**-40."""
 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, one_hot: Tensor, weights: Tensor | None, sizes: tuple[int, ...]) -> Tensor:  # type: ignore[override]
-        p = chances(logits, sizes)
-        error = p - one_hot
+        error = chances(logits, sizes).sub_(one_hot)
         ctx.save_for_backward(error if weights is None else error * weights)
-        bits = (p.clamp(min=1e-12).log() * one_hot).neg_()
-        return (bits if weights is None else bits * weights).sum(1)
+        return error.new_zeros(len(error))
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
@@ -112,8 +107,8 @@ class _CrossEntropy(torch.autograd.Function):
 def cross_entropy(logits: Tensor, one_hot: Tensor, sizes: tuple[int, ...], weights: Tensor | None = None) -> Tensor:
     """(rows,) the summed negative log likelihood of every block's cell; weights: (rows, cells), equal within a block.
 
-    The value itself is for looking at (curves of public rows); the error behind it is exact. Public rows, in float32,
-    take the ordinary way.
+    In float64 the errors alone are computed, exactly; nobody may look at private rows' losses, so their value is 0.
+    Public rows, in float32, take the ordinary way.
     """
     if logits.dtype != torch.float64:
         return _ordinary_cross_entropy(logits, one_hot, sizes, weights)

@@ -15,19 +15,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
 from cohortium.neural import exact
 
 Tensor = torch.Tensor
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Layer:
     """A linear layer. ranks: of a masked one, the ranks of its outputs and of its inputs; an output sees lower ranks.
 
-    one_hot: its inputs are zeros and ones.
+    one_hot: its inputs are zeros and ones, at most two ones a column of the table.
     """
 
     name: str
@@ -90,6 +93,14 @@ class Network(Protocol):
         """(rows,) float64, the loss of every row by itself. codes: (rows, columns) int64; uniforms: (rows, draws)."""
         ...
 
+    def default_clip(self, multiplier: float) -> float:
+        """The clip for a noise multiplier of a whole step's noise; from public numbers alone."""
+        ...
+
+    def evened(self, gradient: FloatArray) -> FloatArray:
+        """(parameters,) the gradient without what only repeats itself in it, or the same: a projection, never longer."""
+        ...
+
 
 def length(network: Network) -> int:
     """Of the flat vector."""
@@ -125,7 +136,11 @@ class Recorded:
     """A tape in exact arithmetic that remembers what went through each layer."""
 
     def __init__(self, network: Network, flat: Tensor) -> None:
-        self._layers = {layer.name: (layer, *_rounded(layer, part)) for layer, part in split(network, flat)}
+        few = 2 * len(network.sizes) <= exact.COLUMNS
+        self._layers = {
+            layer.name: (layer, *(_short if layer.one_hot and few else _long)(layer, part))
+            for layer, part in split(network, flat)
+        }
         self.traces: list[Trace] = []
 
     def linear(self, name: str, inputs: Tensor) -> Tensor:
@@ -139,10 +154,17 @@ class Recorded:
         return outputs
 
 
-def _rounded(layer: Layer, part: Tensor) -> tuple[Tensor, Tensor]:
+def _long(layer: Layer, part: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights and biases for sums in float64."""
     weights, biases = layer.unpack(part)
     grid, largest = exact.WEIGHT_GRID, exact.LARGEST_WEIGHT
     return exact.on_grid(weights, grid, largest), exact.on_grid(biases, grid * exact.INPUT_GRID, exact.LARGEST_INPUT)
+
+
+def _short(layer: Layer, part: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights and biases for sums of a few of them in float32."""
+    weights, biases = (exact.on_grid(t, exact.ONE_HOT_GRID, exact.LARGEST_WEIGHT) for t in layer.unpack(part))
+    return weights.float(), biases.float()
 
 
 def errors(network: Network, flat: Tensor, codes: Tensor, uniforms: Tensor) -> list[tuple[Layer, Tensor, Tensor]]:

@@ -9,10 +9,11 @@ institutions and from what the study says anyway. Of a single institution it hol
 planned events, and receipts: digests of messages that hold 32 secret random bytes each. They tell nothing to whoever
 cannot find those bytes by trying (SHA-256 taken as a random function); so the public's claim is against everybody who
 computes less than that, where all others are against anybody.
-For counts (``Marginals``) a sum carries K independent noises and so is worth more than one message:
+A query that shares noise (counts, gradient sums) is answered with integers plus noise, and their sum carries K
+independent noises and so is worth more than one message:
 
 1. *Sensitivity.* The g institutions that hold the person change the sum by v = v_1 + ... + v_g, each of L2 norm at
-   most s on the noise's scale, so v is an integer vector of norm at most g s; that is reached where all g change alike.
+   most s on the noise's scale, and each zero unless that institution has sampled the person, by a coin of its own.
 2. *The noise of the sum.* Let X, Y be discrete Gaussians on the integers with variances a and b, r = a b / (a + b).
    Pr[X + Y = n] is proportional to the sum over x of exp(-x²/2a - (n - x)²/2b), that is to
    exp(-n²/2(a + b)) h(n) with h(n) = sum over x of exp(-(x - n a/(a + b))²/2r). By Poisson summation h(n) is
@@ -22,8 +23,10 @@ For counts (``Marginals``) a sum carries K independent noises and so is worth mo
    Steinke 2021, arXiv 2102.06387, bound the same divergence.) At the least noise that is drawn, 3 grid units, a
    thousand institutions make it 1e-35; below one unit it would not be small.
 3. *Rounding.* noise.py's lemma holds for any integer vector v and any variance: the discrete Gaussian of variance K s²
-   is post-processed continuous noise of variance K s² - 4. The sum is thus a Gaussian mechanism of noise multiplier
-   sqrt(K) z sqrt(1 - 4/(K s²)) / g, z being the multiplier of one message.
+   is post-processed continuous noise of variance K s² - 4. That is the sum of g independent noises of variance
+   (K s² - 4)/g, so the sum is computed from v_1, ..., v_g with one of these each: g mechanisms, Gaussian or Gaussian on a Poisson
+   sample, of noise multiplier sqrt(K/g) z sqrt(1 - 4/(K s²)), z being the multiplier of one message. Without sampling
+   they compose to one of multiplier sqrt(K) z sqrt(1 - 4/(K s²)) / g.
 4. *The sampler.* The noises of all K institutions are relied on now, so all their draws count, and one more for steps 2
    and 3; where they do not fit into the part of delta kept for them, nothing is gained.
 5. With g = K this is the coordinator's cost (K institutions, each z) but for the -4; it is never more, because K >= g.
@@ -39,23 +42,21 @@ An institution that reads the release is not the public: it can subtract what it
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from cohortium.noise import SLACK, SMALLEST, sum_error
+from cohortium.noise import SLACK, SMALLEST, look_ups, sum_error
 from cohortium.plan import Phase, Plan, met
 from cohortium.privacy.accounting import (
     FALSE_POSITIVES,
     RESERVE,
     Cost,
     Events,
-    Gaussian,
     attack_rate,
     cost,
     merged,
     repeated,
 )
-from cohortium.queries.marginals import Marginals
 from cohortium.study import Study
 
 
@@ -186,18 +187,19 @@ def _public_events(study: Study, agreed: Plan, messages: Events) -> Events:
 def _summed(phase: Phase, study: Study) -> Events:
     """What the sum of a phase's answers costs a person who is in g of the K institutions (steps 1 to 3 above)."""
     held_by = study.privacy.institutions_per_person
-    if not isinstance(phase.query, Marginals):
+    if not phase.query.shares_noise:
         return repeated(phase.events, held_by)
-    (one,) = phase.query.events(math.sqrt(len(study.institutions)) * phase.multiplier)
-    return (Gaussian(one.noise_multiplier / held_by, 1.0, phase.rounds),)
+    whole = phase.query.events(math.sqrt(len(study.institutions)) * phase.multiplier)
+    parts = (replace(e, noise_multiplier=e.noise_multiplier / math.sqrt(held_by)) for e in whole)
+    return repeated(tuple(parts), held_by * phase.rounds)
 
 
 def _covered(study: Study, agreed: Plan, epsilon: float) -> bool:
     """Whether the sampler's error in all noises that the public's claim relies on fits into its part of delta."""
     institutions, draws = len(study.institutions), 0
     for phase in agreed.phases:
-        count, _ = phase.query.draws(phase.multiplier)
-        relied_on = institutions + 1 if isinstance(phase.query, Marginals) else study.privacy.institutions_per_person
-        draws += phase.rounds * count * relied_on
+        count, scale = phase.query.draws(phase.multiplier)
+        relied_on = institutions + 1 if phase.query.shares_noise else study.privacy.institutions_per_person
+        draws += phase.rounds * look_ups(scale, count) * relied_on
     fits = draws * SLACK * (1 + math.exp(epsilon)) <= RESERVE * study.privacy.delta
     return fits and sum_error(SMALLEST, institutions) <= SLACK / 2

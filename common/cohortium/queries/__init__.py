@@ -41,6 +41,16 @@ class Query(Protocol):
         """The noise behind one answer: how many numbers are drawn, and the largest of their scales, in grid units."""
         ...
 
+    @property
+    def shares_noise(self) -> bool:
+        """Whether an answer is a bounded sum plus noise, so that sums of answers add up both: what masks are made for."""
+        ...
+
+    def reach(self, persons: int) -> int:
+        """The largest absolute value, before noise, of a coordinate of a sum over so many persons, each counted once
+        an institution; ValueError where ``shares_noise`` is False."""
+        ...
+
     def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
         """The institution's answer: (width,) int64. Never raises because of a value in ``codes``."""
         ...

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cohortium.coins import Coins
 from cohortium.encoding import Codes
 from cohortium.errors import StudyError, WireError
-from cohortium.noise import LARGEST, Bounded, Noised, Scales, add_noise, noise_multiplier
+from cohortium.noise import LARGEST_TABLE, Bounded, Noised, Scales, add_noise, noise_multiplier
 from cohortium.persons import EqualWeight, at_most, dealt
 from cohortium.privacy.accounting import Events, Gaussian
 
@@ -51,6 +51,7 @@ class Marginals:
     equal_weight: EqualWeight = "rows"
     kind = "marginals"
     state = b""
+    shares_noise = True
 
     def __post_init__(self) -> None:
         ordered = all(1 <= len(t) <= MAX_ORDER and list(t) == sorted(set(t)) for t in self.tables)
@@ -106,6 +107,9 @@ class Marginals:
     def draws(self, multiplier: float) -> tuple[int, float]:
         return self.width, multiplier * self.sensitivity * self.scales.largest
 
+    def reach(self, persons: int) -> int:
+        return persons * self.rows_per_person * self.grid
+
     def contribute(self, codes: Codes, coins: Coins) -> Bounded:
         """The bounded counts, un-noised."""
         if self.equal_weight == "persons":
@@ -153,7 +157,7 @@ def fitted_to_grid(query: Marginals, multiplier: float, units: float = 64.0) -> 
     """The same query on the coarsest grid (a power of two) whose finest noise spans at least ``units`` grid units.
 
     At 64 units the integer noise costs 0.05 % more than continuous noise would (noise.py). Where persons weigh the
-    same, on the finest grid instead whose widest noise the sampler can draw, with a tenth to spare for a multiplier
+    same, on the finest grid instead whose widest noise one table of the sampler draws, with a tenth to spare for a multiplier
     that is not final: the more units a person has, the more evenly they are dealt. Dealing adds at most 1/4 unit² of
     variance a row, so N / (2 grid)² to a cell of N rows: with 3,686 units to the widest noise's standard deviation
     or more, less than 1 part in 500 of that noise's variance for 100,000 rows of a cell. Nothing is lost otherwise.
@@ -161,5 +165,5 @@ def fitted_to_grid(query: Marginals, multiplier: float, units: float = 64.0) -> 
     row = multiplier * query.sensitivity / query.grid
     grid = 2 ** math.ceil(math.log2(units / (row * query.scales.smallest)))
     if query.equal_weight == "persons":
-        grid = max(grid, 2 ** math.floor(math.log2(0.9 * LARGEST / (row * query.scales.largest))))
+        grid = max(grid, 2 ** math.floor(math.log2(0.9 * LARGEST_TABLE / (row * query.scales.largest))))
     return replace(query, grid=max(1, grid))

@@ -38,6 +38,18 @@ class Measured:
     sigma: float
 
 
+@dataclass(frozen=True)
+class Curve:
+    """How a fit went, for the report: a value a round or a look, all of them noised or synthetic quantities.
+
+    level: what to compare them with, if there is such a thing.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    level: float | None = None
+
+
 class Generator(Protocol):
     """An ask/tell object. A new one passes ``tests/contracts/test_generators.py`` by being installed.
 
@@ -60,6 +72,11 @@ class Generator(Protocol):
     @property
     def measured(self) -> tuple[Measured, ...]:
         """The noised tables the generator was told, for the report."""
+        ...
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """How the fit went; empty where there is nothing to look at."""
         ...
 
     def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:

@@ -14,7 +14,7 @@ from cohortium.progress import Progress, Silent
 from cohortium.queries.marginals import Marginals
 from cohortium.study import Study
 from cohortium.study import Sweep as SweepPlan
-from cohortium_server.generators import Allowed, Measured, Sum, Tensors
+from cohortium_server.generators import Allowed, Curve, Measured, Sum, Tensors
 from cohortium_server.generators.mixture import Table, draw, fit
 from cohortium_server.generators.tables import crossing, measured_tables, noised_rows
 
@@ -51,6 +51,10 @@ class Sweep:
     @property
     def measured(self) -> tuple[Measured, ...]:
         return self._measured
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        return ()
 
     def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
         assert self._logits is not None  # noqa: S101 - a generator is sampled after it was told

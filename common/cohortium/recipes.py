@@ -1,0 +1,42 @@
+"""How a trained generator is trained where its study does not say: functions of what is public, and of nothing else.
+
+Their constants were chosen on public benchmark tables (docs/generators.md) and are the same for everybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cohortium.study import Diffusion, Study, Trained, Tvae
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """rounds of training, steps an institution takes in each, and what the network is built with."""
+
+    rounds: int
+    steps: int
+    sampling_rate: float
+    hidden: int = 0
+    latent: int = 0
+    views: int = 1
+
+
+def recipe(study: Study) -> Recipe:
+    """What the study says, and defaults for the rest."""
+    chosen = study.generator
+    if not isinstance(chosen, Trained):
+        raise TypeError(chosen.kind)
+    default = _default(chosen.kind, study.privacy.trust == "secure-sum" or len(study.institutions) == 1)
+    return Recipe(
+        chosen.rounds or default.rounds,
+        chosen.steps or default.steps,
+        chosen.sampling_rate or default.sampling_rate,
+        default.hidden if chosen.hidden is None else chosen.hidden,
+        (chosen.latent or default.latent) if isinstance(chosen, Tvae) else 0,
+        (chosen.views or default.views) if isinstance(chosen, Diffusion) else 1,
+    )
+
+
+def _default(kind: str, central: bool) -> Recipe:
+    return Recipe(200, 1, 0.1) if central else Recipe(20, 10, 0.1)

@@ -1,0 +1,213 @@
+"""What all trained generators share: counts of single columns, a start from them, then rounds of DP-SGD.
+
+A kind says how its network is started, which step a noised gradient leads to, and how rows are drawn; the rest is here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium.errors import ReleaseError
+from cohortium.merging import quantile_cells
+from cohortium.neural.network import length
+from cohortium.neural.state import write_state
+from cohortium.plan import Phase, architecture, plan
+from cohortium.progress import Progress, Silent
+from cohortium.queries import Query
+from cohortium.queries.gradients import GradientSum, Step
+from cohortium.queries.local_training import LocalTraining
+from cohortium.study import Study, Trained
+from cohortium_server.generators import Allowed, Curve, Measured, Sum, Tensors
+from cohortium_server.generators.cells import Cells, Weights
+from cohortium_server.generators.tables import measured_tables, noised_rows
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a training before it begins: all of it public or noised.
+
+    rows: noised number. rounds, steps: a round's. noise: standard deviation of the average gradient's coordinates.
+    multiplier: of a whole step's noise.
+    """
+
+    rows: int
+    rounds: int
+    steps: int
+    sampling_rate: float
+    clip: float
+    multiplier: float
+    parameters: int
+
+    @property
+    def noise(self) -> float:
+        return self.multiplier * self.clip / (self.sampling_rate * self.rows)
+
+
+def setting(study: Study, phase: Phase, rows: int) -> Setting:
+    """Of a study's training, once its rows are known."""
+    step, steps = step_of(phase.query)
+    whole = phase.multiplier * math.sqrt(len(study.institutions))
+    return Setting(rows, phase.rounds, steps, step.sampling_rate, step.clip, whole, step.parameters)
+
+
+def step_of(query: Query) -> tuple[Step, int]:
+    """A training query's step, and how many of them a round has."""
+    match query:
+        case GradientSum():
+            return query.step, 1
+        case LocalTraining():
+            return query.step, query.steps
+        case _:
+            raise TypeError(query.kind)
+
+
+class TrainedGenerator:
+    """An ask/tell object for a network that institutions train. Kinds override what is marked so."""
+
+    def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None:
+        self._study, self._plan, self._progress = study, plan(study), progress or Silent()
+        self._architecture = architecture(study)
+        self._network = self._architecture.network
+        self._rng = np.random.default_rng(seed)
+        self._measured: tuple[Measured, ...] = ()
+        self._told = 0
+        self._lengths: list[float] = []
+        self._parameters: FloatArray = np.zeros(length(self._network))
+
+    # Asking and telling
+
+    def ask(self) -> Query | None:
+        if self._told == self._plan.rounds:
+            return None
+        query = self._plan.phase(self._told).query
+        if not isinstance(query, GradientSum | LocalTraining):
+            return query
+        state = {"parameters": self._parameters}
+        if "cells" in step_of(query)[0].lengths:
+            state["cells"] = self._cells.merged.astype(np.float64)
+        if isinstance(query, LocalTraining):
+            state["rate"] = np.array([self.rate(self._training_round)])
+        return query.with_state(write_state(state))
+
+    def tell(self, total: Sum) -> None:
+        match self._plan.phase(self._told).name:
+            case "columns":
+                self._measured = measured_tables(total)
+                self._begin()
+            case "pairs":
+                self._measured = (*self._measured, *measured_tables(total))
+                self._warm_up()
+            case _:
+                self._learn(total)
+        self._told += 1
+
+    @property
+    def _training(self) -> Phase:
+        return self._plan.phases[-1]
+
+    @property
+    def _training_round(self) -> int:
+        return self._told - (self._plan.rounds - self._training.rounds)
+
+    def _begin(self) -> None:
+        """Cells are put together and the network is started, by the noised single columns."""
+        counts = [table.counts for table in self._measured]
+        chosen, schema = self._study.generator, self._study.schema
+        bins = chosen.bins if isinstance(chosen, Trained) else 0
+        self._cells = Cells(schema.sizes, quantile_cells(schema, bins, counts), np.concatenate(counts))
+        self._setting = setting(self._study, self._training, self.rows)
+        self.start([self._cells.logs(j, k, max(0.5, self._measured[j].sigma)) for j, k in self._merged_sizes])
+
+    @property
+    def _merged_sizes(self) -> Sequence[tuple[int, int]]:
+        return list(enumerate(self._architecture.sizes))
+
+    def _learn(self, total: Sum) -> None:
+        values, query = total.values.astype(np.float64), total.query
+        if isinstance(query, LocalTraining):
+            self.moved(values[1:] / max(1.0, values[0]))
+        elif isinstance(query, GradientSum):
+            gradient = query.step.in_gradients(values, total.multiplier)
+            gradient /= query.step.sampling_rate * self.rows
+            self._lengths.append(float(np.linalg.norm(gradient)))
+            self.pulled(gradient)
+
+    # What a kind decides
+
+    def start(self, logs: Sequence[FloatArray]) -> None:
+        """The network before training, from each column's centred log counts."""
+        self._parameters = self._network.start(logs, self._rng)
+
+    def rate(self, number: int) -> float:
+        """The learning rate of training round ``number``."""
+        raise NotImplementedError
+
+    def pulled(self, gradient: FloatArray) -> None:
+        """A round's noised average gradient at the current parameters."""
+        raise NotImplementedError
+
+    def moved(self, change: FloatArray) -> None:
+        """The average change of the parameters after the institutions' own steps."""
+        raise NotImplementedError
+
+    def _warm_up(self) -> None:
+        """The network trained on rows of a sweep, fitted to the noised pairs."""
+        raise NotImplementedError
+
+    def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
+        """(rows, columns) merged cells; of a conditioned column the cells in proportion to their weight."""
+        raise NotImplementedError
+
+    # The fitted generator
+
+    @property
+    def rows(self) -> int:
+        return noised_rows(self._measured[: len(self._study.schema.columns)])
+
+    @property
+    def measured(self) -> tuple[Measured, ...]:
+        return self._measured
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """The length of every round's noised gradient, beside what noise alone would have."""
+        noise = self._setting.noise * math.sqrt(self._setting.parameters)
+        return (Curve("noised gradient", tuple(self._lengths), noise),) if self._lengths else ()
+
+    def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
+        drawn = self.draw(rows, rng, self._cells.weights(allowed, self._architecture.sizes))
+        return self._cells.spread(drawn, rng, allowed)
+
+    def tensors(self) -> Tensors:
+        cells = {"cells": self._cells.merged.astype(np.int32), "counts": self._cells.counts.astype(np.float32)}
+        return {"parameters": self.released.astype(np.float32), **cells}
+
+    @property
+    def released(self) -> FloatArray:
+        """The parameters that rows are drawn from."""
+        return self._parameters
+
+    @classmethod
+    def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
+        generator = cls(study)
+        cells = sum(study.schema.sizes)
+        shapes = {"parameters": generator._parameters.shape, "cells": (cells,), "counts": (cells,)}
+        if {k: t.shape for k, t in tensors.items()} != shapes or not all(np.isfinite(t).all() for t in tensors.values()):
+            raise ReleaseError(
+                "E_RELEASE_TOUCHED", "model.safetensors", "it does not hold this study's model", "Get the release again."
+            )
+        generator._restore(tensors)
+        return generator
+
+    def _restore(self, tensors: Tensors) -> None:
+        counts = tensors["counts"].astype(np.float64)
+        self._cells = Cells(self._study.schema.sizes, tensors["cells"].astype(np.int64), counts)
+        self._parameters = tensors["parameters"].astype(np.float64)
