@@ -63,8 +63,8 @@ def clipped_sum(network: Network, flat: Tensor, batch: Batch, clip: float, units
 
 
 def _fixed(slopes: Tensor) -> Tensor:
-    """Errors as multiples of 1 / FIXED, counted; what is not finite is zero."""
-    return slopes.nan_to_num(0.0, 0.0, 0.0).clamp_(-LARGEST_ERROR, LARGEST_ERROR).mul_(FIXED).round_()
+    """Errors as multiples of 1 / FIXED, counted; what is no number is zero."""
+    return slopes.clamp(-LARGEST_ERROR, LARGEST_ERROR).mul_(FIXED).round_().nan_to_num_(0.0)  # new: layers share slopes
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,13 @@ class _Entries:
         """(entries - apart,) inner products of each entry's gradient with that of the entry ``apart`` places later."""
         end = len(self.errors) - apart
         slopes = self.errors[:end] * self.errors[apart:]
-        inputs = self.inputs[:end] * self.inputs[apart:]
+        same = apart == 0 and self.layer.one_hot  # zeros and ones are their own squares
+        inputs = self.inputs if same else self.inputs[:end] * self.inputs[apart:]
         if self.layer.ranks is None:
             return slopes.sum(1) * (inputs.sum(1) + 1.0)
         to_outputs, to_inputs = self._by_rank
-        by_output, seen = slopes @ to_outputs, inputs @ to_inputs
-        total = by_output.sum(1)
+        by_output, seen = slopes @ to_outputs, inputs @ to_inputs.to(inputs.dtype)
+        total = slopes.sum(1)
         for rank in range(by_output.shape[1]):  # one after the other: the same order for every entry
             total = total + by_output[:, rank] * seen[:, rank]
         return total
@@ -99,7 +100,8 @@ class _Entries:
     @property
     def rounding(self) -> Tensor:
         """(entries,) the squared norm of what rounding every error to a whole unit can add to an entry's gradient."""
-        return ((self.inputs * self.inputs).sum(1) + 1.0) * (self.layer.outputs / 4)
+        squares = self.inputs if self.layer.one_hot else self.inputs * self.inputs
+        return (squares.sum(1, dtype=torch.float64) + 1.0) * (self.layer.outputs / 4)
 
     def scaled_sum(self, scale: Tensor) -> Tensor:
         """(parameters,) whole units: the sum over the entries of their errors times ``scale``, rounded, ⊗ inputs."""

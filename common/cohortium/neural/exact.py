@@ -30,9 +30,9 @@ ONE_HOT_GRID, COLUMNS = 2.0**14, 30  # sums of 30 weights and a bias, each at mo
 
 
 def on_grid(values: Tensor, grid: float, largest: float) -> Tensor:
-    """float64, the nearest multiples of 1 / grid, cut to ±largest; what is not finite is zero."""
-    finite = values.double().nan_to_num(0.0, 0.0, 0.0)
-    return finite.mul(grid).round_().div_(grid).clamp_(-largest, largest)
+    """float64, the nearest multiples of 1 / grid, cut to ±largest; what is no number is zero. A new tensor."""
+    cut = values.double().clamp(-largest, largest)
+    return cut.mul_(grid).round_().div_(grid).nan_to_num_(0.0)
 
 
 class _Linear(torch.autograd.Function):
@@ -41,7 +41,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weights: Tensor, biases: Tensor) -> Tensor:  # type: ignore[override]
         ctx.save_for_backward(weights)
-        return torch.addmm(biases, inputs.to(weights.dtype), weights.T)
+        return torch.addmm(biases, inputs, weights.T)
 
     @staticmethod
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, None, None]:  # type: ignore[override]
@@ -73,21 +73,23 @@ def as_input(values: Tensor) -> Tensor:
 
 
 def chances(logits: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """(rows, cells) float64: softmax within every block of ``sizes``; exact sums of tabulated exponentials."""
-    table = _POWERS.to(logits.device)
-    blocks = []
-    for block in torch.split(logits, list(sizes), 1):
+    """(rows, cells) float32: softmax within every block of ``sizes``, from tabulated exponentials.
+
+    What is added up are whole numbers of at most 41 bits, in float64; all else is done element by element.
+    """
+    table, blocks = _POWERS.to(logits.device), []
+    for block in torch.split(logits.float(), list(sizes), 1):
         below = (block.amax(1, keepdim=True) - block).clamp_(max=_DEEPEST).mul_(_POWER_GRID)
-        place = below.long()
+        place = below.int()
         powers = table[place]
-        powers.sub_(below.sub_(place).mul_(powers).mul_(1 / _POWER_GRID)).round_()  # exp(-x) is nearly 1 - x
-        blocks.append(powers.div_(powers.sum(1, keepdim=True)))
+        powers.mul_(below.sub_(place).mul_(-1 / _POWER_GRID).add_(1.0)).round_()  # exp(-x) is nearly 1 - x
+        blocks.append(powers.div_(powers.sum(1, keepdim=True, dtype=torch.float64).float()))
     return torch.cat(blocks, 1)
 
 
-_POWER_GRID, _DEEPEST, _CHANCE_GRID = 2.0**10, 40.0, 2.0**40
+_POWER_GRID, _DEEPEST, _WHOLE = 2.0**10, 40.0, 2.0**40
 _POWERS = torch.exp(-torch.arange(int(_DEEPEST * _POWER_GRID) + 1, dtype=torch.float64) / _POWER_GRID)
-_POWERS = _POWERS.mul_(_CHANCE_GRID)  # once rounded, a sum of up to 2**13 of them is exact
+_POWERS = _POWERS.mul_(_WHOLE).float()
 """exp(-k / 2**10) for k up to 40 * 2**10, in units of 2**-40."""
 
 
@@ -123,9 +125,9 @@ def _ordinary_cross_entropy(logits: Tensor, one_hot: Tensor, sizes: tuple[int, .
 
 
 def one_hot(codes: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """(rows, cells) float64 from (rows, columns) int64 codes."""
+    """(rows, cells) float32 from (rows, columns) int64 codes."""
     starts = torch.tensor([sum(sizes[:j]) for j in range(len(sizes))], device=codes.device)
-    x = torch.zeros(len(codes), sum(sizes), dtype=torch.float64, device=codes.device)
+    x = torch.zeros(len(codes), sum(sizes), device=codes.device)
     return x.scatter_(1, codes + starts, 1.0)
 
 

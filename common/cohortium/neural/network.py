@@ -145,7 +145,7 @@ class Recorded:
 
     def linear(self, name: str, inputs: Tensor) -> Tensor:
         layer, weights, biases = self._layers[name]
-        x = inputs.double() if layer.one_hot else exact.as_input(inputs)
+        x = inputs.to(weights.dtype) if layer.one_hot else exact.as_input(inputs)
         x = x if x.requires_grad else x.requires_grad_(not layer.one_hot)
         outputs = exact.linear(x, weights, biases)
         if not outputs.requires_grad:
