@@ -25,6 +25,7 @@ from cohortium.schema import Schema, first_problem, load_schema, read_toml, to_d
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
 MAX_ROWS = 50_000_000
+UNSAID = 0.0  # an epsilon or delta that nobody promised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +41,15 @@ class Privacy:
     then and weigh as much as one row together (persons.py), and rows_per_person stays 1.
     institutions_per_person: g; the promise holds for persons in at most g institutions.
     population: a public upper bound on the number of persons, if there is one; delta must be below one over it.
+    mode: ``private``, or ``none``: no privacy at all, for research on tables that are public anyway. Nobody can sign
+    such a study, and no institution or coordinator runs it. Nothing is promised, so epsilon and delta are not said;
+    what follows from the budget (rounds, the network's width) is then what the largest one gives.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
-    epsilon: Annotated[float, Strict(), Field(ge=MIN_EPSILON, le=MAX_EPSILON)]
-    delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)]
+    epsilon: Annotated[float, Strict(), Field(ge=MIN_EPSILON, le=MAX_EPSILON)] = UNSAID
+    delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)] = UNSAID
+    mode: Literal["private", "none"] = "private"
     trust: Literal["local", "secure-sum"] = "local"
     dropouts: Annotated[int, Strict(), Field(ge=0, le=1_000)] = 0
     colluders: Annotated[int, Strict(), Field(ge=0, le=1_000)] = 0
@@ -52,6 +57,15 @@ class Privacy:
     equal_weight: Literal["rows", "persons"] = "rows"
     institutions_per_person: Annotated[int, Strict(), Field(ge=1, le=1_000)] = 1
     population: Annotated[int, Strict(), Field(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        for name, largest in (("epsilon", MAX_EPSILON), ("delta", MAX_DELTA)):
+            said = getattr(self, name)
+            if self.mode == "private" and said == UNSAID:
+                raise StudyError("E_PLAN_PRIVACY", f"privacy.{name}", "it is not said", "Say what is promised.")
+            if self.mode == "none" and said not in (UNSAID, largest):
+                raise _nothing_promised(f"privacy.{name}")
+            object.__setattr__(self, name, largest if self.mode == "none" else said)
 
     @property
     def counted(self) -> str:
@@ -188,7 +202,8 @@ class Study:
             raise StudyError(
                 "E_PLAN_INVALID", "privacy.institutions_per_person", "there are fewer institutions", "Lower it."
             )
-        if self.privacy.population is not None and self.privacy.delta >= 1 / self.privacy.population:
+        population = None if self.privacy.mode == "none" else self.privacy.population
+        if population is not None and self.privacy.delta >= 1 / population:
             raise StudyError(
                 "E_PLAN_PRIVACY", "privacy.delta", "it is not below one over the population", "Lower delta."
             )
@@ -255,7 +270,7 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
     document.pop("study", None)
     if "institution" in document:
         document["institutions"] = document.pop("institution")
-    document = _with_trust(document)
+    document = _with_trust(_said_nothing(document, where))
     try:
         return _ADAPTER.validate_python({**head, **document, "schema": schema})
     except ValidationError as error:
@@ -263,6 +278,21 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
         private = place.startswith("privacy") or place.rpartition(".")[2] in _OF_PRIVACY
         code = "E_PLAN_PRIVACY" if private else "E_PLAN_INVALID"
         raise StudyError(code, f"{where}, {place}", what, "Correct the study.") from None
+
+
+def _said_nothing(document: dict[str, Any], where: str) -> dict[str, Any]:
+    """A study without privacy promises no epsilon and no delta, not even by the way."""
+    privacy = document.get("privacy")
+    if isinstance(privacy, dict) and privacy.get("mode") == "none":
+        for name in ("epsilon", "delta"):
+            if name in privacy:
+                raise _nothing_promised(f"{where}, privacy.{name}")
+    return document
+
+
+def _nothing_promised(where: str) -> StudyError:
+    what = "a study without privacy promises none"
+    return StudyError("E_PLAN_PRIVACY", where, what, 'Leave it out, or leave out mode = "none".')
 
 
 def _with_trust(document: dict[str, Any]) -> dict[str, Any]:
@@ -286,12 +316,18 @@ def study_to_document(study: Study) -> dict[str, Any]:
     }
     sections: dict[str, Any] = {
         "study": {**head, "schema": "schema.toml"},
-        "privacy": vars(study.privacy),
+        "privacy": _promised(study.privacy),
         "generator": vars(study.generator),
         "release": vars(study.release),
         "institution": [vars(i) for i in study.institutions],
     }
     return {k: _told(v) for k, v in sections.items() if _told(v)}
+
+
+def _promised(privacy: Privacy) -> dict[str, Any]:
+    """The section; a mode is told where it is not the usual one, so that digests of studies signed before stay."""
+    hidden = {"epsilon", "delta"} if privacy.mode == "none" else {"mode"}
+    return {k: v for k, v in vars(privacy).items() if k not in hidden}
 
 
 def _told(section: Any) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import ReleaseError
-from cohortium.merging import quantile_cells
+from cohortium.merging import merge, quantile_cells
 from cohortium.neural.network import length
 from cohortium.neural.state import write_state
 from cohortium.plan import Phase, architecture, plan
@@ -26,6 +26,7 @@ from cohortium.study import Study, Trained
 from cohortium_server.generators import Allowed, Curve, Measured, Sum, Tensors
 from cohortium_server.generators.cells import Cells, Weights
 from cohortium_server.generators.tables import measured_tables, noised_rows
+from cohortium_server.generators.warm import swept_rows, trained_on
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -126,6 +127,12 @@ class TrainedGenerator:
         self._setting = setting(self._study, self._training, self.rows)
         self.start([self._cells.logs(j, k, max(0.5, self._measured[j].sigma)) for j, k in self._merged_sizes])
 
+    def _warm_up(self) -> None:
+        """The network is trained on rows of a sweep before it sees a gradient."""
+        pairs, sizes = self._measured[len(self._study.schema.columns) :], self._study.schema.sizes
+        rows = swept_rows(sizes, pairs, self._study.target_indices, self.rows, self._rng, self._progress)
+        self.warm(merge(rows, sizes, self._cells.merged))
+
     @property
     def _merged_sizes(self) -> Sequence[tuple[int, int]]:
         return list(enumerate(self._architecture.sizes))
@@ -146,6 +153,10 @@ class TrainedGenerator:
         """The network before training, from each column's centred log counts."""
         self._parameters = self._network.start(logs, self._rng)
 
+    def warm(self, codes: npt.NDArray[np.int16]) -> None:
+        """Training on public rows (rows, columns), merged cells."""
+        self._parameters = trained_on(self._network, self._parameters, codes, self._rng, self._progress)
+
     def rate(self, number: int) -> float:
         """The learning rate of training round ``number``."""
         raise NotImplementedError
@@ -156,10 +167,6 @@ class TrainedGenerator:
 
     def moved(self, change: FloatArray) -> None:
         """The average change of the parameters after the institutions' own steps."""
-        raise NotImplementedError
-
-    def _warm_up(self) -> None:
-        """The network trained on rows of a sweep, fitted to the noised pairs."""
         raise NotImplementedError
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
