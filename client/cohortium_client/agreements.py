@@ -87,6 +87,7 @@ def agree(study: Study, identity: Identity, policy: Policy, ledger: Ledger, agre
     of this name and a higher serial, or of the same serial and another content, was signed before; the plan's own
     errors where it has none.
     """
+    consent.require_privacy(study)
     consent.require_key(study, identity.name, identity.public)
     policy.check(study)
     plan(study)

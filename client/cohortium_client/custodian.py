@@ -32,6 +32,7 @@ from cohortium.errors import (
     InputError,
     LedgerError,
     MaskingError,
+    NotPrivateError,
     PolicyError,
     StudyError,
     WireError,
@@ -57,6 +58,7 @@ TOLD = (
     PolicyError,
     LedgerError,
     MaskingError,
+    NotPrivateError,
 )  # of these the code may leave: they are not about data
 _log = logging.getLogger("cohortium.custodian")  # the institution's own log; nothing of it travels
 
@@ -192,6 +194,7 @@ class Custodian:
         study = self._studies.get(request.study)
         if study is None or not agreed_to(self._ledger, study):
             raise StudyError("E_PLAN_UNTRUSTED", "request", "this institution has not agreed to its study", "Sign it.")
+        consent.require_privacy(study)
         self._check_consents(study, request)
         self._check_expiry(study)
         self._policy.check(study)

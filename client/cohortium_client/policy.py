@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
+from cohortium.consent import require_privacy
 from cohortium.errors import PolicyError
 from cohortium.plan import charged_in_all, met_in_all
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
@@ -45,7 +46,8 @@ class Policy:
     repeatable: Annotated[bool, Strict()] = False
 
     def check(self, study: Study) -> None:
-        """PolicyError E_POLICY naming the first rule that ``study`` breaks."""
+        """PolicyError E_POLICY naming the first rule that ``study`` breaks; no policy allows one without privacy."""
+        require_privacy(study)
         for rule, broken in self._rules(study).items():
             if broken:
                 raise PolicyError(
@@ -83,6 +85,7 @@ class Policy:
 
     def caps(self, study: Study) -> Caps:
         """What answers to ``study`` must stay within: unless it is repeatable, what its plan costs here, once."""
+        require_privacy(study)  # there is no cap on what is not noised
         population = None if self.epsilon_per_population is None else Cap(self.epsilon_per_population, self.delta)
         bare = None if self.epsilon_if_all_collude is None else Cap(self.epsilon_if_all_collude, self.delta)
         return Caps(population, self._study_cap(study), bare)

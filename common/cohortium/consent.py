@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cohortium.canonical import canonical_json
-from cohortium.errors import StudyError
+from cohortium.errors import NotPrivateError, StudyError
 from cohortium.files import write_whole
 from cohortium.keys import public_text, signed_by
 from cohortium.study import Study
@@ -27,9 +27,21 @@ Signatures = Mapping[str, str]
 
 
 def sign(study: Study, institution: str, key: Ed25519PrivateKey) -> str:
-    """The institution's signature; raises as ``require_key`` does."""
+    """The institution's signature; raises as ``require_key`` and ``require_privacy`` do."""
+    require_privacy(study)
     require_key(study, institution, public_text(key))
     return key.sign(_statement(study, institution)).hex()
+
+
+def require_privacy(study: Study) -> None:
+    """NotPrivateError E_NOT_PRIVATE for a study without privacy: no institution signs, answers or is asked for it."""
+    if study.privacy.mode == "none":
+        raise NotPrivateError(
+            "E_NOT_PRIVATE",
+            f"study {study.name!r}",
+            "it has no privacy at all: what institutions hold would leave them bare",
+            'It is for research on public tables, in one process; for all else leave out mode = "none".',
+        )
 
 
 def require_key(study: Study, institution: str, public: str) -> None:
@@ -49,6 +61,9 @@ def require_key(study: Study, institution: str, public: str) -> None:
 
 
 def has_signed(study: Study, institution: str, signatures: Signatures) -> bool:
+    """Nobody has ever signed a study without privacy, whatever the signature."""
+    if study.privacy.mode == "none":
+        return False
     keys = {i.name: i.key for i in study.institutions}
     return signed_by(keys[institution], signatures.get(institution, ""), _statement(study, institution))
 
@@ -59,7 +74,8 @@ def unsigned(study: Study, signatures: Signatures) -> list[str]:
 
 
 def require_all(study: Study, signatures: Signatures) -> None:
-    """StudyError E_PLAN_UNTRUSTED naming who has not signed."""
+    """StudyError E_PLAN_UNTRUSTED naming who has not signed; raises as ``require_privacy`` does."""
+    require_privacy(study)
     if absent := unsigned(study, signatures):
         raise StudyError(
             "E_PLAN_UNTRUSTED",

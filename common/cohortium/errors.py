@@ -13,7 +13,8 @@ CohortiumError
 ├── AccountingError   a guarantee could not be computed twice        exit 19
 ├── PolicyError       an institution's own rules forbid it           exit 20
 ├── AuditError        an audit contradicts a claim                   exit 21
-└── MaskingError      the masked sum cannot go on safely             exit 22
+├── MaskingError      the masked sum cannot go on safely             exit 22
+└── NotPrivateError   there is no privacy where there must be some   exit 23
 
 Every error says where, what, and the next step. None carries a data value: texts name columns, lines,
 bytes and limits, which are public or stay on the institution's own screen, and only ``code`` ever travels.
@@ -70,6 +71,7 @@ CODES: dict[str, str] = {
     "E_KEYS": "a key or statement of a masked sum is forged, repeated, malformed or another session's",
     "E_COHORT": "too few institutions take part in a masked sum, or are left to open it",
     "E_VIEW": "the institutions of a masked sum were not shown the same, or are asked for what contradicts it",
+    "E_NOT_PRIVATE": "the study or release has no privacy protection at all",
     "E_FLOWER": "this version of Flower has other internals than the one this was built on",
     "E_GENERATOR": "no generator of this kind is installed",
 }
@@ -140,3 +142,7 @@ class AuditError(CohortiumError):
 
 class MaskingError(CohortiumError):
     exit_code = 22
+
+
+class NotPrivateError(CohortiumError):
+    exit_code = 23

@@ -29,6 +29,8 @@ from cohortium.study import Study, Sweep, Trained
 TARGET_WEIGHT = 0.5  # precision of a table of three columns, one of them a target, against a pair's
 MAX_CROSSED_CELLS = 64  # targets with more cells are not crossed with every pair
 MOST_PERSONS = 100_000_000  # that a study without a declared population may have
+NO_NOISE = 1e-3  # the multiplier that generators reckon with where no noise is added: they divide by it
+NO_PROMISE = Cost(math.inf, 1.0, "no privacy", math.inf, "no privacy")
 COLUMNS_SHARE = 0.05  # part of the budget that a trained generator's first round takes
 
 
@@ -85,8 +87,13 @@ class Plan:
 
 @lru_cache(maxsize=32)
 def plan(study: Study) -> Plan:
-    """The study's plan. Raises StudyError E_PLAN_LIMIT or E_PLAN_PRIVACY where there is none."""
+    """The study's plan. Raises StudyError E_PLAN_LIMIT or E_PLAN_PRIVACY where there is none.
+
+    Without privacy no noise is added, and the plan's cost is infinite: whatever compares it with a promise refuses it.
+    """
     phases = _phases(study)
+    if study.privacy.mode == "none":
+        return Plan(phases, NO_PROMISE)
     total = cost(_over_institutions(study, phases), study.privacy.delta)
     if total.epsilon > study.privacy.epsilon:
         raise StudyError("E_PLAN_PRIVACY", "study", "the plan costs more than its epsilon", "Report this: it is a bug.")
@@ -187,6 +194,8 @@ def _over_institutions(study: Study, phases: tuple[Phase, ...]) -> Events:
 
 def calibrated(study: Study, before: tuple[Phase, ...], events_at: Callable[[float], Events]) -> float:
     """The least multiplier of one more phase, given the phases ``before`` it."""
+    if study.privacy.mode == "none":
+        return NO_NOISE
 
     def all_events(multiplier: float) -> Events:
         return merged((*_over_institutions(study, before), *met(study, events_at(multiplier))))
@@ -196,6 +205,8 @@ def calibrated(study: Study, before: tuple[Phase, ...], events_at: Callable[[flo
 
 def _continuous_multiplier(study: Study) -> float:
     """Each institution's multiplier if noise were continuous and the study one query: good enough to choose a grid by."""
+    if study.privacy.mode == "none":
+        return NO_NOISE
     held_by = study.privacy.institutions_per_person
     moved = math.sqrt(held_by) if study.privacy.trust == "local" else held_by
     low, high = 1e-3, 1e4

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium import failpoints, wire
-from cohortium.consent import Signatures
+from cohortium.consent import Signatures, require_privacy
 from cohortium.plan import Plan, plan
 from cohortium.privacy.accounting import Events
 from cohortium.privacy.ledger import home
@@ -67,6 +67,7 @@ def run_study(
 
     Raises FederationError naming the institutions that are missing or refuse; the same journal goes on from there.
     """
+    require_privacy(study)
     agreed, progress = plan(study), progress or Silent()
     generator: Generator = generator_class(study.generator.kind)(study, journal.seed, progress)
     progress.start(agreed.rounds, "rounds")

@@ -45,6 +45,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from cohortium.errors import NotPrivateError
 from cohortium.noise import SLACK, SMALLEST, look_ups, sum_error
 from cohortium.plan import Phase, Plan, met
 from cohortium.privacy.accounting import (
@@ -122,7 +123,14 @@ class Guarantee:
 
 
 def guarantees(study: Study, agreed: Plan) -> tuple[Guarantee, ...]:
-    """What the study promises towards each adversary, in the order of ``ADVERSARIES``."""
+    """What the study promises towards each adversary, in the order of ``ADVERSARIES``.
+
+    NotPrivateError E_NOT_PRIVATE for a study without privacy: nothing, and so there is no number for it.
+    """
+    if study.privacy.mode == "none":
+        raise NotPrivateError(
+            "E_NOT_PRIVATE", f"study {study.name!r}", "it promises nothing to anybody", "Run it for research only."
+        )
     match study.privacy.trust:
         case "local":
             events = _local(study, agreed)
