@@ -128,6 +128,30 @@ def sample(
             typer.echo(f"{len(table)} rows in {out}")
 
 
+def impute(
+    release: Folder,
+    data: Annotated[Path, typer.Option("--data", help="A CSV or Parquet file with blanks in columns of the schema.")],
+    out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")],
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Draw the same values again.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fill the blanks of a table from a release: each row's from its other values. It costs no privacy."""
+    with guarded(as_json):
+        from cohortium.tables import header, read_table
+        from cohortium_server.release import load_release
+        from cohortium_server.release.tables import write_table
+
+        released = load_release(release)
+        there = [c for c in header(data) if c in released.schema.names]
+        table = released.impute(read_table(data, there), seed)
+        write_table(table, out)
+        told = {"rows": len(table), "columns": list(table.columns), "given": there, "file": str(out)}
+        if as_json:
+            print_json(told)
+        else:
+            typer.echo(f"{len(table)} rows in {out}; given were {', '.join(there)}.")
+
+
 def verify(
     release: Folder,
     key: Annotated[str | None, typer.Option("--key", help="The signer's public key, received by another way.")] = None,

@@ -83,6 +83,14 @@ class Generator(Protocol):
         """(rows, columns) codes; where ``allowed`` has a column, only its True cells. Exactly ``rows`` rows."""
         ...
 
+    def complete(
+        self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, allowed: Allowed
+    ) -> npt.NDArray[np.int16]:
+        """(rows, columns) ``codes`` where ``known`` (rows, columns); elsewhere drawn given what is known of the row, in columns
+        that ``allowed`` has only its True cells.
+        """
+        ...
+
     def tensors(self) -> Tensors:
         """The fitted model, for safetensors."""
         ...

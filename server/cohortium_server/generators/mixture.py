@@ -187,6 +187,12 @@ def draw(
     return rng.permutation(codes)
 
 
+def component_chances(logits: npt.NDArray[np.float32], sizes: Sequence[int]) -> npt.NDArray[np.float32]:
+    """(components, cells) every component's distributions."""
+    p: npt.NDArray[np.float32] = _softmax(torch.tensor(logits), sizes).numpy()
+    return p
+
+
 def _conditioned(
     logits: npt.NDArray[np.float32], sizes: Sequence[int], allowed: Mapping[int, npt.NDArray[np.bool_]]
 ) -> tuple[list[FloatArray], FloatArray]:

@@ -15,7 +15,8 @@ from cohortium.queries.marginals import Marginals
 from cohortium.study import Study
 from cohortium.study import Sweep as SweepPlan
 from cohortium_server.generators import Allowed, Curve, Measured, Sum, Tensors
-from cohortium_server.generators.mixture import Table, draw, fit
+from cohortium_server.generators.mixture import Table, component_chances, draw, fit
+from cohortium_server.generators.products import completed
 from cohortium_server.generators.tables import crossing, measured_tables, noised_rows
 
 
@@ -59,6 +60,13 @@ class Sweep:
     def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
         assert self._logits is not None  # noqa: S101 - a generator is sampled after it was told
         return draw(self._logits, self._study.schema.sizes, rows, rng, allowed)
+
+    def complete(
+        self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, allowed: Allowed
+    ) -> npt.NDArray[np.int16]:
+        assert self._logits is not None  # noqa: S101 - as above
+        sizes = self._study.schema.sizes
+        return completed(component_chances(self._logits, sizes), sizes, codes, known, allowed, rng)
 
     def tensors(self) -> Tensors:
         assert self._logits is not None  # noqa: S101 - as above

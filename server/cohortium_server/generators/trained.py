@@ -173,6 +173,12 @@ class TrainedGenerator:
         """(rows, columns) merged cells; of a conditioned column the cells in proportion to their weight."""
         raise NotImplementedError
 
+    def fill(
+        self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, weights: Weights
+    ) -> npt.NDArray[np.int16]:
+        """(rows, columns) merged cells: ``codes`` where ``known``, elsewhere drawn given what is known of the row."""
+        raise NotImplementedError
+
     # The fitted generator
 
     @property
@@ -192,6 +198,13 @@ class TrainedGenerator:
     def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
         drawn = self.draw(rows, rng, self._cells.weights(allowed, self._architecture.sizes))
         return self._cells.spread(drawn, rng, allowed)
+
+    def complete(
+        self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, allowed: Allowed
+    ) -> npt.NDArray[np.int16]:
+        weights = self._cells.weights(allowed, self._architecture.sizes)
+        filled = self.fill(merge(codes, self._study.schema.sizes, self._cells.merged), known, rng, weights)
+        return np.where(known, codes, self._cells.spread(filled, rng, allowed)).astype(np.int16)
 
     def tensors(self) -> Tensors:
         cells = {"cells": self._cells.merged.astype(np.int32), "counts": self._cells.counts.astype(np.float32)}

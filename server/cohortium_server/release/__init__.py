@@ -31,6 +31,7 @@ from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 from cohortium_server.gate import Verdict, judge
 from cohortium_server.generators import Generator, Measured, generator_class
+from cohortium_server.release.blanks import imputed
 from cohortium_server.release.evidence import check_evidence
 from cohortium_server.release.manifest import MANIFEST, verify, write_manifest
 from cohortium_server.release.tables import write_table
@@ -81,6 +82,16 @@ class Release:
         allowed = allowed_cells(self.schema, where or {})
         codes = self.generator.sample(rows, rng, allowed) if rows else np.empty((0, len(self.schema.columns)), np.int16)
         return decode(codes, self.schema, rng)
+
+
+    def impute(self, table: pd.DataFrame, seed: int | None = None) -> pd.DataFrame:
+        """``table`` with every blank filled in, each row's from what the model knows of rows with its other values.
+
+        table: some or all columns of the schema, in any order, and no others; columns that are not there are blank throughout. Values that are
+        there stay as they are. It costs nothing: the model was released. Raises SchemaError E_SCHEMA_MISSING for a
+        column that is not one of the schema's.
+        """
+        return imputed(self.generator, self.schema, table, np.random.default_rng(seed))
 
 
 def load_release(path: str | Path) -> Release:

@@ -27,7 +27,8 @@ MOST_RUNS, FEW_RUNS = 24, 4  # few, where canaries will tell nothing anyway
 class Design:
     """``each`` canaries in each of ``runs`` runs, told apart by ``tables``, which carry ``share`` of the information.
 
-    copies: how many may share their cells, because they are in different messages.
+    copies: how many may share their cells, because they are in different messages. codes: how many codes of each column
+    are used, its first; all where nothing is said.
     """
 
     each: int
@@ -35,30 +36,39 @@ class Design:
     tables: tuple[Table, ...]
     share: float
     copies: int = 1
+    codes: tuple[int, ...] | None = None
 
     @property
     def canaries(self) -> int:
         return self.each * self.runs
 
 
-def design(
-    sizes: Sequence[int], weights: dict[Table, float], mu: float, wanted: int, alpha: float, copies: int = 1
-) -> Design:
+def design(sizes: Sequence[int], weights: dict[Table, float], mu: float, wanted: int, alpha: float) -> Design:
     """The design that will show most of a mechanism of sensitivity over noise ``mu`` with about ``wanted`` canaries.
 
-    weights: what each table tells, relative to the others. copies: see ``Design``.
+    weights: what each table tells, relative to the others.
     """
     ladder = sorted({math.lcm(*(sizes[j] for j in t)) for t in weights} | {2**k for k in range(1, 16)})
-    fitting = [_design(sizes, weights, n, wanted, copies) for n in ladder if 2 <= n <= max(2, wanted)]
-    shown = {d: expected_mu(mu * math.sqrt(d.share), d.canaries, alpha) for d in fitting}
-    best = max(fitting, key=lambda d: (shown[d], d.share * d.canaries))
+    fitting = [_design(sizes, weights, n, wanted) for n in ladder if 2 <= n <= max(2, wanted)]
+    return best_of(fitting, mu, alpha)
+
+
+def best_of(designs: Sequence[Design], mu: float, alpha: float) -> Design:
+    """The one of ``designs`` that will show most of ``mu``; of fewer runs, where it will show nothing anyway."""
+    shown = {d: expected_mu(mu * math.sqrt(d.share), d.canaries, alpha) for d in designs}
+    best = max(designs, key=lambda d: (shown[d], d.share * d.canaries))
     return best if shown[best] else replace(best, runs=min(best.runs, FEW_RUNS))
 
 
-def _design(sizes: Sequence[int], weights: dict[Table, float], n: int, wanted: int, copies: int) -> Design:
+def _design(sizes: Sequence[int], weights: dict[Table, float], n: int, wanted: int) -> Design:
     apart = tuple(t for t in weights if math.lcm(*(sizes[j] for j in t)) >= n)
     share = math.fsum(weights[t] for t in apart) / math.fsum(weights.values())
-    return Design(n * copies, min(MOST_RUNS, math.ceil(wanted / (n * copies))), apart, share, copies)
+    return Design(n, runs_of(n, wanted), apart, share)
+
+
+def runs_of(each: int, wanted: int) -> int:
+    """How many runs of so many canaries come to about ``wanted``."""
+    return min(MOST_RUNS, math.ceil(wanted / each))
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ def draw(sizes: tuple[int, ...], chosen: Design, institutions: int, held_by: int
     """Fresh canaries, dealt round-robin to the institutions. Coins and renamings are the operating system's."""
     rng = np.random.default_rng(np.frombuffer(os.urandom(32), np.uint32))  # which codes: no secret, and no noise
     number = np.arange(chosen.each // chosen.copies)
-    rows = np.stack([rng.permutation(size)[number % size] for size in sizes], axis=1).astype(np.int64)
+    rows = np.stack([rng.permutation(k)[number % k] for k in chosen.codes or sizes], axis=1).astype(np.int64)
     rows = np.repeat(rows, chosen.copies, axis=0)
     first = np.arange(len(rows)) % institutions
     homes = (first[:, None] + np.arange(held_by)) % institutions

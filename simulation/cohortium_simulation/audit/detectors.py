@@ -24,6 +24,7 @@ THRESHOLDS = np.linspace(0.02, 0.98, 49)
 MOST_EPSILON = 60.0
 Words = npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 EXPECTED = 100  # values in a cell of a chi-square test, at least
+WIDE = 4096.0  # a scale from which on the Gaussian's own chances do: they differ by less than 1 / WIDE**2
 
 
 # A: how many of its surest guesses an attacker gets right, in one run
@@ -171,13 +172,23 @@ def chances(sigma: float) -> tuple[IntArray, FloatArray]:
 def shape_chance(noise: IntArray, sigma: float, bins: int = 40) -> float:
     """Pearson's chi-square test of integers against the exact chances of the discrete Gaussian, in about equal bins."""
     bins = max(1, min(bins, len(noise) // EXPECTED))
-    integers, chance = chances(sigma)
     if bins == 1:
         return 1.0
-    edges = np.unique(np.searchsorted(np.cumsum(chance), np.arange(1, bins) / bins))
-    expected = np.add.reduceat(chance, np.concatenate([[0], edges])) * len(noise)
-    place = np.searchsorted(integers[edges], noise, side="right")
-    return _pearson(np.bincount(place, minlength=len(expected)), expected)
+    firsts, chance = _bins(sigma, bins)
+    place = np.searchsorted(firsts, noise, side="right")
+    return _pearson(np.bincount(place, minlength=len(chance)), chance * len(noise))
+
+
+def _bins(sigma: float, bins: int) -> tuple[IntArray, FloatArray]:
+    """The first integer of every bin but the lowest, and the chances of all."""
+    wanted = np.arange(1, bins) / bins
+    if sigma > WIDE:
+        firsts = np.unique(np.rint(sigma * ndtri(wanted)).astype(np.int64))
+        below = ndtr((firsts - 0.5) / sigma)
+        return firsts, np.diff(below, prepend=0.0, append=1.0)
+    integers, chance = chances(sigma)
+    edges = np.unique(np.searchsorted(np.cumsum(chance), wanted))
+    return integers[edges], np.add.reduceat(chance, np.concatenate([[0], edges]))
 
 
 def residue_chance(noise: IntArray, sigma: float) -> float:
@@ -204,8 +215,7 @@ def repeats_chance(noise: IntArray, sigma: float) -> float:
     The number of pairs is a U-statistic; its variance follows from the exact chances (Hoeffding 1948), and with a
     thousand pairs or more it is as good as Gaussian.
     """
-    n, (_, chance) = len(noise), chances(sigma)
-    same, thrice = float((chance**2).sum()), float((chance**3).sum())
+    n, (same, thrice) = len(noise), _alike(sigma)
     pairs = n * (n - 1) / 2
     if pairs * same < 1000:
         return 1.0
@@ -213,6 +223,14 @@ def repeats_chance(noise: IntArray, sigma: float) -> float:
     counts = np.unique(noise, return_counts=True)[1].astype(np.float64)
     z = ((counts * (counts - 1) / 2).sum() - pairs * same) / math.sqrt(variance)
     return 2 * float(stats.norm.sf(abs(z)))
+
+
+def _alike(sigma: float) -> tuple[float, float]:
+    """The chances that two draws are equal, and three."""
+    if sigma > WIDE:
+        return 1 / (2 * sigma * math.sqrt(math.pi)), 1 / (2 * math.sqrt(3) * math.pi * sigma**2)
+    _, chance = chances(sigma)
+    return float((chance**2).sum()), float((chance**3).sum())
 
 
 # D: whether noise was used before

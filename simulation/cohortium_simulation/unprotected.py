@@ -1,0 +1,140 @@
+"""A generator fitted to the real sums, without noise, clipping, custodians or ledgers: how good it is before privacy.
+
+For research on tables that are public anyway. Everything a study without privacy leads to is marked so
+(``cohortium_server.release.unprotected``). Nothing here is used by a study with privacy.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cohortium.coins import Coins
+from cohortium.encoding import Codes
+from cohortium.errors import StudyError
+from cohortium.neural.device import best_device, one_thread
+from cohortium.neural.network import Plain
+from cohortium.plan import plan
+from cohortium.progress import Progress, Silent
+from cohortium.queries import Query
+from cohortium.queries.gradients import GradientSum, People, Step
+from cohortium.queries.local_training import OUT_GRID, RATE, LocalTraining
+from cohortium.queries.marginals import Marginals
+from cohortium.study import Study
+from cohortium_server.generators import Generator, Sum, generator_class
+from cohortium_server.rounds import Outcome
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+class _Repeatable:
+    """Coins that a seed repeats: there is no noise here for them to keep secret."""
+
+    def __init__(self, seed: int | None) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def words(self, count: int) -> npt.NDArray[np.uint64]:
+        return self._rng.integers(0, 2**64, count, np.uint64)
+
+
+def fit_unprotected(
+    study: Study, tables: Mapping[str, Codes], seed: int | None = None, progress: Progress | None = None
+) -> Outcome:
+    """The study's rounds over one table for each institution, answered with the un-noised, un-clipped sums.
+
+    seed: repeats everything. Raises StudyError E_PLAN_PRIVACY for a study with privacy: it is for institutions to answer.
+    """
+    if study.privacy.mode != "none":
+        raise StudyError(
+            "E_PLAN_PRIVACY", f"study {study.name!r}", "it promises privacy", "Run it as it is, or without the promise."
+        )
+    agreed, progress = plan(study), progress or Silent()
+    generator: Generator = generator_class(study.generator.kind)(study, seed, progress)
+    coins, number = _Repeatable(seed), 0
+    progress.start(agreed.rounds, "rounds without privacy")
+    with one_thread():
+        while (query := generator.ask()) is not None:
+            multiplier = agreed.phase(number).multiplier
+            values = sum(_answer(query, codes, multiplier, coins) for codes in tables.values())
+            generator.tell(Sum(query, np.asarray(values, np.int64), len(tables), multiplier))
+            number += 1
+            progress.advance()
+    progress.done()
+    return Outcome(study, {}, agreed, secrets.token_hex(16), generator, ())
+
+
+def _answer(query: Query, codes: Codes, multiplier: float, coins: Coins) -> IntArray:
+    """One institution's part of a sum, in the units of the query's answers. multiplier: says which units those are."""
+    match query:
+        case Marginals():
+            return query.contribute(codes, coins).values
+        case GradientSum():
+            trained = _Training.over(query.step, codes, query.state, coins)
+            scale = query.step.units(multiplier) / query.step.clip
+            return np.rint(trained.summed(trained.parameters) * scale).astype(np.int64)
+        case LocalTraining():
+            trained = _Training.over(query.step, codes, query.state, coins, RATE)
+            message = np.concatenate([[1.0], trained.moved(query.steps)]) * trained.people.count * OUT_GRID
+            return np.rint(message).astype(np.int64)
+        case _:
+            raise StudyError("E_GENERATOR", query.kind, "it cannot be answered without privacy", "Choose another kind.")
+
+
+@dataclass(frozen=True)
+class _Training:
+    """One institution's persons, and the public state of a round. rate: the learning rate, 0 where there is none."""
+
+    step: Step
+    people: People
+    parameters: FloatArray
+    rate: float
+    coins: Coins
+
+    @classmethod
+    def over(
+        cls, step: Step, codes: Codes, state: bytes, coins: Coins, more: dict[str, int] | None = None
+    ) -> _Training:
+        read = step.read(state, more)
+        rate = float(read["rate"][0]) if more else 0.0
+        return cls(step, step.people(codes, read, coins), read["parameters"].astype(np.float64), rate, coins)
+
+    def moved(self, steps: int) -> FloatArray:
+        """(parameters,) the change after some steps of plain SGD."""
+        expected = self.step.sampling_rate * max(1, self.people.count)
+        network, parameters = self.step.architecture.network, self.parameters
+        for _ in range(steps):
+            parameters = parameters - self.rate * network.evened(self.summed(parameters) / expected)
+        moved: FloatArray = parameters - self.parameters
+        return moved
+
+    def summed(self, parameters: FloatArray) -> FloatArray:
+        """(parameters,) the sum of the plain gradients of a Poisson sample of the persons, in ordinary floating point."""
+        device, network = best_device(), self.step.architecture.network
+        flat = torch.tensor(parameters, dtype=torch.float32, device=device, requires_grad=True)
+        total = np.zeros(len(parameters))
+        for codes, owners in self.people.sampled(self.step.sampling_rate, network.views, self.coins):
+            if not len(codes):
+                continue
+            weights = self._weights(owners).repeat(network.views) / network.views
+            uniforms = _uniforms((len(weights), network.draws), self.coins)
+            rows = torch.tensor(codes, device=device).repeat_interleave(network.views, 0)
+            losses = network.loss(Plain(network, flat), rows, torch.tensor(uniforms, device=device))
+            loss = (losses * torch.tensor(weights, dtype=losses.dtype, device=device)).sum()
+            total += torch.autograd.grad(loss, flat)[0].cpu().numpy().astype(np.float64)
+        return total
+
+    def _weights(self, owners: IntArray) -> FloatArray:
+        """(rows,) 1, or where persons weigh the same, one over the rows of their person in the batch."""
+        if self.step.equal_weight == "rows":
+            return np.ones(len(owners))
+        return 1 / np.bincount(owners)[owners]
+
+
+def _uniforms(shape: tuple[int, int], coins: Coins) -> FloatArray:
+    return coins.words(shape[0] * shape[1]).reshape(shape) / 2.0**64
