@@ -1,11 +1,13 @@
 """How fast the parts are that a study waits for, against the figures we want to reach.
 
-    python benchmarks/speed.py [--draws N] [--rows N] [--rounds N] [--out benchmarks/results/speed.json]
+    python benchmarks/speed.py [--draws N] [--rows N] [--rounds N] [--turns N] [--out benchmarks/results/speed.json]
 
 Noise: discrete Gaussian draws on one core, beside NumPy's floating-point normal draws rounded to integers.
 Counts: all pairs of a table of 15 columns with 16 cells each, before noise, and how much memory that needs on
 top of the table. Engine: a round of 10 custodians that answer at once, so that only messages and the
-coordinator are left. Custody: a charge in a ledger that has many, and what a relay costs to start.
+coordinator are left. Custody: a charge in a ledger that has many, and what a relay costs to start. Training: the sum of
+persons' clipped gradients at the parameters of each network, beside the plain gradient of the same network and batch in
+ordinary float32, in turns; and beside Opacus, hooks and ghost clipping, on a linear layer of the same width.
 """
 
 from __future__ import annotations
@@ -20,23 +22,29 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from rich.table import Table
+from torch.nn import functional
 
 from cohortium import wire
 from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
+from cohortium.neural.architecture import Architecture
+from cohortium.neural.clipping import Batch, clipped_sum
+from cohortium.neural.network import gradient
 from cohortium.noise import discrete_gaussian
 from cohortium.plan import plan
 from cohortium.privacy.accounting import Gaussian
 from cohortium.privacy.ledger import NO_CAPS, Cap, Caps, Charge, Ledger
+from cohortium.queries.gradients import ENTRIES_AT_ONCE, FINEST
 from cohortium.queries.marginals import Marginals
 from cohortium.receipt import sign_receipt
 from cohortium.schema import schema_from_document
@@ -195,6 +203,97 @@ def custody(entries: int) -> list[Figure]:
     ]
 
 
+SEEN = (16, 8, 16, 16, 16, 7, 15, 6, 5, 2, 16, 16, 42, 2)  # the cells of Adult's columns, or nearly
+BATCH = 4096
+
+
+def training(times: int) -> list[Figure]:
+    """One step's sum over a batch, in units of the plain step's time: the least of some runs in turns."""
+    order, figures = tuple(range(len(SEEN))), []
+    rng = np.random.default_rng(0)
+    codes = torch.tensor(np.stack([rng.integers(0, k, BATCH) for k in SEEN], 1))
+    for name, of in {
+        "autoregressive": Architecture("autoregressive", SEEN, order),
+        "autoregressive, 64 hidden": Architecture("autoregressive", SEEN, order, 64),
+        "diffusion": Architecture("diffusion", SEEN, order),
+        "diffusion, 64 hidden, 2 views": Architecture("diffusion", SEEN, order, 64, views=2),
+        "tvae": Architecture("tvae", SEEN, order, 64, 16),
+        "ctgan": Architecture("ctgan", SEEN, order),
+    }.items():
+        ours, plain = in_turns(partial(clipped, of, codes), partial(unclipped, of, codes), times)
+        figures.append(Figure(f"clipped step, {name}", ours / plain, "plain steps", 1.5, note=f"{1000 * plain:.0f} ms"))
+    hooks, ghost, plain = opacus_steps(sum(SEEN), times)
+    return [
+        *figures,
+        Figure("Opacus hooks, a linear layer", hooks / plain, "plain steps"),
+        Figure("Opacus ghost clipping, a linear layer", ghost / plain, "plain steps"),
+    ]
+
+
+def in_turns(one: Callable[[], object], other: Callable[[], object], times: int) -> tuple[float, float]:
+    """The least seconds of each, taken in turns so that both meet the same machine."""
+    seconds: list[tuple[float, float]] = [(fastest(one, 1), fastest(other, 1)) for _ in range(times)]
+    return min(s for s, _ in seconds), min(s for _, s in seconds)
+
+
+def micro_batches(of: Architecture, codes: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(codes, uniforms) as an institution takes them."""
+    network = of.network
+    for part in torch.split(codes, ENTRIES_AT_ONCE // network.views):
+        yield part, torch.rand(len(part) * network.views, network.draws, dtype=torch.float64)
+
+
+def flat_start(of: Architecture) -> torch.Tensor:
+    logs = [np.zeros(k) for k in of.sizes]
+    return torch.tensor(of.network.start(logs, np.random.default_rng(0)), dtype=torch.float32)
+
+
+def clipped(of: Architecture, codes: torch.Tensor) -> None:
+    flat, clip = flat_start(of), of.network.default_clip(5.0)
+    for part, uniforms in micro_batches(of, codes):
+        clipped_sum(of.network, flat, Batch(part, torch.arange(len(part)), uniforms), clip, FINEST, together=True)
+
+
+def unclipped(of: Architecture, codes: torch.Tensor) -> None:
+    flat = flat_start(of)
+    for part, uniforms in micro_batches(of, codes):
+        gradient(of.network, flat, part.repeat_interleave(of.network.views, 0), uniforms)
+
+
+def opacus_steps(width: int, times: int) -> tuple[float, float, float]:
+    """Seconds of a step by per-sample gradients from hooks, by ghost clipping, and of a plain one."""
+    from opacus import GradSampleModule
+    from opacus.grad_sample import GradSampleModuleFastGradientClipping
+
+    x, y = torch.rand(BATCH, width), torch.randint(0, width, (BATCH,))
+    modules = [torch.nn.Linear(width, width) for _ in range(3)]
+    hooked = GradSampleModule(modules[0])
+    ghost = GradSampleModuleFastGradientClipping(modules[1], max_grad_norm=1.0, use_ghost_clipping=True)
+
+    def by_hooks() -> None:
+        hooked.zero_grad()
+        functional.cross_entropy(hooked(x), y, reduction="sum").backward()
+        norms = sum(p.grad_sample.flatten(1).square().sum(1) for p in hooked.parameters()).sqrt()
+        factors = (1 / norms).clamp(max=1)
+        for p in hooked.parameters():
+            torch.einsum("b,b...->...", factors, p.grad_sample)
+
+    def by_ghosts() -> None:
+        ghost.zero_grad()
+        losses = functional.cross_entropy(ghost(x), y, reduction="none")
+        losses.sum().backward(retain_graph=True)
+        factors = ghost.get_clipping_coef()
+        ghost.disable_hooks()
+        (losses * factors).sum().backward()
+        ghost.enable_hooks()
+
+    def plainly() -> None:
+        modules[2].zero_grad()
+        functional.cross_entropy(modules[2](x), y).backward()
+
+    return fastest(by_hooks, times), fastest(by_ghosts, times), fastest(plainly, times)
+
+
 def shown(figures: Sequence[Figure]) -> Table:
     result = Table(title="Speed")
     for column in ("", "measured", "unit", "wanted", "note"):
@@ -211,6 +310,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=4_000_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "speed.json")
     return parser.parse_args()
 
@@ -220,6 +320,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["COHORTIUM_HOME"] = home  # receipts of made-up institutions are nobody's
         figures = [*noise(chosen.draws), *counts(chosen.rows), *engine(chosen.rounds), *custody(1000)]
+        figures += training(chosen.turns)
     Console(width=140).print(shown(figures))
     told = {"draws": chosen.draws, "figures": [{**asdict(f), "reached": f.reached} for f in figures]}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,12 @@ def clipped_sum(network: Network, flat: Tensor, batch: Batch, clip: float, units
     room = units * (1 - 2.0**-30) - groups.rounding(entries)
     scale = room / torch.maximum(lengths, groups.shares * (clip * FIXED))
     kept = torch.where((room > 0) & (apart * scale <= CANCELLING * units), scale, 0.0)[groups.of_persons]
-    return torch.cat([e.scaled_sum(kept) for e in entries])
+    summed = {e.layer.name: e.scaled_sum(kept) for e in entries}
+    return torch.cat([summed[layer.name] if layer.name in summed else _nothing(layer, kept) for layer in network.layers])
+
+
+def _nothing(layer: Layer, like: Tensor) -> Tensor:
+    return torch.zeros(layer.parameters, dtype=like.dtype, device=like.device)
 
 
 def _fixed(slopes: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ FloatArray = npt.NDArray[np.float64]
 class Layer:
     """A linear layer. ranks: of a masked one, the ranks of its outputs and of its inputs; an output sees lower ranks.
 
-    one_hot: its inputs are zeros and ones, at most two ones a column of the table.
+    one_hot: its inputs are zeros and ones, at most two ones a column of the table. told: it has no inputs and is not trained: its
+    biases are numbers that the coordinator tells, and ``Tape.told`` reads.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Layer:
     outputs: int
     one_hot: bool = False
     ranks: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    told: bool = False
 
     @cached_property
     def mask(self) -> Tensor:
@@ -75,6 +77,10 @@ class Tape(Protocol):
 
     def linear(self, name: str, inputs: Tensor) -> Tensor:
         """(rows, outputs) of the layer ``name``. Each layer is used once in a loss."""
+        ...
+
+    def told(self, name: str) -> Tensor:
+        """(outputs,) the numbers of a layer that is told."""
         ...
 
 
@@ -122,6 +128,9 @@ class Plain:
         weights, biases = self._layers[name]
         return F.linear(inputs.to(weights.dtype), weights, biases)
 
+    def told(self, name: str) -> Tensor:
+        return self._layers[name][1].detach()
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -153,6 +162,9 @@ class Recorded:
         self.traces.append(Trace(layer, x.detach(), outputs))
         return outputs
 
+    def told(self, name: str) -> Tensor:
+        return self._layers[name][2].double()
+
 
 def _long(layer: Layer, part: Tensor) -> tuple[Tensor, Tensor]:
     """Weights and biases for sums in float64."""
@@ -168,12 +180,15 @@ def _short(layer: Layer, part: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def errors(network: Network, flat: Tensor, codes: Tensor, uniforms: Tensor) -> list[tuple[Layer, Tensor, Tensor]]:
-    """For every layer: itself, its inputs (rows, inputs) and its errors (rows, outputs): the loss's slopes at its outputs."""
+    """For every trained layer: itself, its inputs (rows, inputs) and its errors (rows, outputs): the loss's slopes at its
+    outputs.
+    """
     with torch.enable_grad():
         tape = Recorded(network, flat)
         loss = network.loss(tape, codes, uniforms)
         slopes = torch.autograd.grad(loss.sum(), [t.outputs for t in tape.traces])
-    return [(t.layer, t.inputs, slope) for t, slope in zip(tape.traces, slopes, strict=True)]
+    traced = {t.layer.name: (t.layer, t.inputs, slope) for t, slope in zip(tape.traces, slopes, strict=True)}
+    return [traced[layer.name] for layer in network.layers if not layer.told]
 
 
 def gradient(network: Network, flat: Tensor, codes: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:

@@ -93,7 +93,7 @@ class Step:
     @cached_property
     def _rounded(self) -> int:
         """Coordinates that are rounded once more after adding up."""
-        return sum(n.parameters - n.outputs for n in self.architecture.network.layers if not n.one_hot)
+        return sum(n.parameters - n.outputs for n in self.architecture.network.layers if not (n.one_hot or n.told))
 
     @cached_property
     def scales(self) -> Scales:
