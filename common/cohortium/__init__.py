@@ -18,9 +18,12 @@ def _api(name: str) -> Any:
     return entry.load()
 
 
-def load_release(path: str | Path) -> Any:
-    """The verified release in a folder: ``.sample(rows, where=..., seed=...)``, ``.synthetic``, ``.schema``, ``.study``."""
-    return _api("load_release")(path)
+def load_release(path: str | Path, not_private: bool = False) -> Any:
+    """The verified release in a folder: ``.sample(rows, where=..., seed=...)``, ``.synthetic``, ``.schema``, ``.study``.
+
+    not_private: also one that was made without privacy, for research; otherwise it is refused with E_NOT_PRIVATE.
+    """
+    return _api("load_release")(path, not_private)
 
 
 def simulate(*args: Any, **kwargs: Any) -> Any:

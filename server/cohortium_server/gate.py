@@ -59,6 +59,11 @@ def judge(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Verdict:
     return Verdict(tuple(check(outcome, synthetic) for check in checks))
 
 
+def sound(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Verdict:
+    """Whether rows and model are fit to be looked at, where no privacy was promised that could be judged."""
+    return Verdict((_in_schema(outcome, synthetic), _model(outcome, synthetic)))
+
+
 def _budget(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
     found, promised = outcome.plan.cost, outcome.study.privacy
     good = math.isfinite(found.epsilon) and found.epsilon <= promised.epsilon and found.delta == promised.delta

@@ -20,6 +20,7 @@ import pandas as pd
 from cohortium import failpoints
 from cohortium.canonical import canonical_json
 from cohortium.conditions import Where, allowed_cells
+from cohortium.consent import require_privacy
 from cohortium.encoding import decode
 from cohortium.errors import ReleaseError
 from cohortium.keys import load_or_create_key
@@ -33,7 +34,7 @@ from cohortium_server.gate import Verdict, judge
 from cohortium_server.generators import Generator, Measured, generator_class
 from cohortium_server.release.blanks import imputed
 from cohortium_server.release.evidence import check_evidence
-from cohortium_server.release.manifest import MANIFEST, verify, write_manifest
+from cohortium_server.release.manifest import MANIFEST, MARK, UNPROTECTED, verify, write_manifest
 from cohortium_server.release.tables import write_table
 from cohortium_server.rounds import Answered, Outcome
 
@@ -53,9 +54,14 @@ class Release:
         return self.study.schema
 
     @property
+    def mark(self) -> str:
+        """What the names of its files begin with: nothing, unless it was made without privacy."""
+        return MARK if self.manifest["format"] == UNPROTECTED else ""
+
+    @property
     def synthetic(self) -> pd.DataFrame:
         """The released synthetic table."""
-        return pd.read_parquet(self.path / "synthetic.parquet")
+        return pd.read_parquet(self.path / f"{self.mark}synthetic.parquet")
 
     @cached_property
     def generator(self) -> Generator:
@@ -63,7 +69,7 @@ class Release:
         from safetensors.numpy import load_file
 
         try:
-            tensors = load_file(self.path / "model.safetensors")
+            tensors = load_file(self.path / f"{self.mark}model.safetensors")
         except SafetensorError:
             raise ReleaseError(
                 "E_RELEASE_TOUCHED", "model.safetensors", "it is not in safetensors format", "Get the release again."
@@ -94,30 +100,38 @@ class Release:
         return imputed(self.generator, self.schema, table, np.random.default_rng(seed))
 
 
-def load_release(path: str | Path) -> Release:
-    """The release in a folder, verified first: every file is what was signed."""
+def load_release(path: str | Path, not_private: bool = False) -> Release:
+    """The release in a folder, verified first: every file is what was signed.
+
+    not_private: also one that was made without privacy; otherwise that is NotPrivateError E_NOT_PRIVATE.
+    """
     folder = Path(path)
-    manifest = verify(folder)
+    manifest = verify(folder, not_private=not_private)
     study = load_study(folder / "study.toml")
-    check_evidence(folder, study)
+    if manifest["format"] != UNPROTECTED:
+        check_evidence(folder, study)
+    elif study.privacy.mode != "none":
+        raise ReleaseError("E_RELEASE_TOUCHED", "study.toml", "it promises privacy", "Ask who made it.")
     return Release(folder, study, manifest)
 
 
 def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     """Draw, judge and write a release into the folder ``out``, whole or not at all.
 
-    Raises ReleaseError E_GATE if the gate refuses, E_RELEASE_EXISTS if ``out`` holds anything but an older release.
+    Raises ReleaseError E_GATE if the gate refuses, E_RELEASE_EXISTS if ``out`` holds anything but an older release;
+    NotPrivateError E_NOT_PRIVATE for what was made without privacy, which is no release (unprotected.py).
     """
+    require_privacy(outcome.study)
     rng = np.random.default_rng(seed)
     rows = outcome.study.release.rows or outcome.generator.rows
     synthetic = outcome.generator.sample(rows, rng, {})
     verdict = judge(outcome, synthetic)
     verdict.require()
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         table = decode(synthetic, outcome.study.schema, rng)
         for name in ("synthetic.parquet", "synthetic.csv"):
             write_table(table, folder / name)
-        _write_model(folder, outcome)
+        write_model(folder, outcome)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8")
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8")
         (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8")
@@ -140,7 +154,7 @@ def require_free(out: Path) -> None:
 
 
 @contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
+def new_folder(out: Path) -> Iterator[Path]:
     """A folder beside ``out`` that takes its place when everything is in it."""
     require_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -158,17 +172,19 @@ def _new_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_model(folder: Path, outcome: Outcome) -> None:
+def write_model(folder: Path, outcome: Outcome, mark: str = "") -> None:
+    """``model.safetensors`` and what is in it, under names that begin with ``mark``, if any, and say so inside."""
     from safetensors.numpy import save_file
 
     tensors = {k: np.ascontiguousarray(v) for k, v in outcome.generator.tensors().items()}
-    save_file(tensors, folder / "model.safetensors")
+    save_file(tensors, folder / f"{mark}model.safetensors", {"privacy": "none"} if mark else None)
     described = {
+        **({"privacy": "none"} if mark else {}),
         "kind": outcome.study.generator.kind,
         "tensors": {k: list(v.shape) for k, v in tensors.items()},
         "rows": outcome.generator.rows,
     }
-    (folder / "model.json").write_bytes(canonical_json(described))
+    (folder / f"{mark}model.json").write_bytes(canonical_json(described))
 
 
 def account(outcome: Outcome) -> dict[str, Any]:
@@ -261,4 +277,4 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
     )
 
 
-__all__ = ["Release", "check_evidence", "load_release", "require_free", "verify", "write_release"]
+__all__ = ["Release", "check_evidence", "load_release", "new_folder", "require_free", "verify", "write_model", "write_release"]

@@ -3,6 +3,9 @@
 ``manifest.json`` is canonical JSON: SHA-256 and length of every file, the study's digest, what the release cost, and
 the coordinator's Ed25519 signature over all of it. The signature's key stands in the manifest: it proves that nothing
 was changed since signing. Who signed is proven by comparing the key with one received by another way (``--key``).
+
+What was made without privacy has a manifest of another format, signed in another domain: no such signature ever
+passes for a release's.
 """
 
 from __future__ import annotations
@@ -15,31 +18,34 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cohortium.canonical import canonical_json
-from cohortium.errors import ReleaseError
+from cohortium.errors import NotPrivateError, ReleaseError
 from cohortium.keys import public_text, signed_by
 
 MANIFEST = "manifest.json"
 FORMAT = "cohortium-release-1"
-_DOMAIN = b"cohortium release manifest 1\n"
+UNPROTECTED = "cohortium-not-private-1"
+MARK = "NOT-PRIVATE-"  # what the names of its files begin with
+_DOMAINS = {FORMAT: b"cohortium release manifest 1\n", UNPROTECTED: b"cohortium not private manifest 1\n"}
 
 
-def write_manifest(folder: Path, statement: dict[str, Any], key: Ed25519PrivateKey) -> None:
+def write_manifest(folder: Path, statement: dict[str, Any], key: Ed25519PrivateKey, form: str = FORMAT) -> None:
     """Sign ``statement`` together with the digests of all files now in ``folder``."""
     body = {
         **statement,
-        "format": FORMAT,
+        "format": form,
         "key": public_text(key),
         "files": {p.name: _fingerprint(p) for p in sorted(folder.iterdir())},
     }
-    signature = key.sign(_DOMAIN + canonical_json(body)).hex()
+    signature = key.sign(_DOMAINS[form] + canonical_json(body)).hex()
     (folder / MANIFEST).write_bytes(canonical_json({**body, "signature": signature}))
 
 
-def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
+def verify(folder: Path, key: str | None = None, not_private: bool = False) -> dict[str, Any]:
     """The manifest of a release in which nothing was touched.
 
     Raises ReleaseError: E_RELEASE_NOT_FOUND, or E_RELEASE_TOUCHED naming the file that was changed, added or removed,
-    or a signature that is not ``key``'s.
+    or a signature that is not ``key``'s; NotPrivateError E_NOT_PRIVATE, unless ``not_private``, where all is as it was
+    signed but was made without privacy.
     """
     manifest = _signed(folder, key)
     found = {p.name for p in folder.iterdir()} - {MANIFEST}
@@ -48,6 +54,13 @@ def verify(folder: Path, key: str | None = None) -> dict[str, Any]:
     for name, fingerprint in manifest["files"].items():
         if _fingerprint(folder / name) != fingerprint:
             raise _touched(name, "its content is not what was signed")
+    if manifest["format"] == UNPROTECTED and not not_private:
+        raise NotPrivateError(
+            "E_NOT_PRIVATE",
+            folder.name,
+            "its files are what was signed, but it has no privacy protection at all",
+            "Guard it like the real tables; load_release(path, not_private=True) opens it for research.",
+        )
     return manifest
 
 
@@ -61,8 +74,9 @@ def _signed(folder: Path, key: str | None) -> dict[str, Any]:
     try:
         manifest = json.loads(data)
         body = {k: v for k, v in manifest.items() if k != "signature"}
-        genuine = canonical_json(manifest) == data and body["format"] == FORMAT
-        genuine = genuine and signed_by(body["key"], manifest["signature"], _DOMAIN + canonical_json(body))
+        domain = _DOMAINS[body["format"]]
+        genuine = canonical_json(manifest) == data
+        genuine = genuine and signed_by(body["key"], manifest["signature"], domain + canonical_json(body))
     except (ValueError, AttributeError, KeyError, TypeError):
         genuine = False
     if not genuine:
