@@ -25,10 +25,12 @@ from cohortium.queries.local_training import LocalTraining
 from cohortium.study import Study, Trained
 from cohortium_server.generators import Allowed, Curve, Measured, Sum, Tensors
 from cohortium_server.generators.cells import Cells, Weights
+from cohortium_server.generators.optimisers import Adam, Momentum, Optimiser
 from cohortium_server.generators.tables import measured_tables, noised_rows
 from cohortium_server.generators.warm import swept_rows, trained_on
 
 FloatArray = npt.NDArray[np.float64]
+HEAVY = 0.9  # momentum, where a study asks for it
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class TrainedGenerator:
         self._told = 0
         self._lengths: list[float] = []
         self._parameters: FloatArray = np.zeros(length(self._network))
+        self._average = self._parameters
+        self._optimiser: Optimiser = Momentum()
 
     # Asking and telling
 
@@ -125,6 +129,7 @@ class TrainedGenerator:
         bins = chosen.bins if isinstance(chosen, Trained) else 0
         self._cells = Cells(schema.sizes, quantile_cells(schema, bins, counts), np.concatenate(counts))
         self._setting = setting(self._study, self._training, self.rows)
+        self._optimiser = self._chosen_optimiser()
         self.start([self._cells.logs(j, k, max(0.5, self._measured[j].sigma)) for j, k in self._merged_sizes])
 
     def _warm_up(self) -> None:
@@ -138,36 +143,63 @@ class TrainedGenerator:
         return list(enumerate(self._architecture.sizes))
 
     def _learn(self, total: Sum) -> None:
+        """A round's noised gradient, or what the institutions' own steps changed, moves the parameters."""
         values, query = total.values.astype(np.float64), total.query
         if isinstance(query, LocalTraining):
-            self.moved(values[1:] / max(1.0, values[0]))
-        elif isinstance(query, GradientSum):
-            gradient = query.step.in_gradients(values, total.multiplier)
-            gradient /= query.step.sampling_rate * self.rows
-            self._lengths.append(float(np.linalg.norm(gradient)))
-            self.pulled(gradient)
+            self._move(self._changed(values[1:] / max(1.0, values[0])))
+            return
+        step, _ = step_of(query)
+        gradient = step.in_gradients(values, total.multiplier) / (step.sampling_rate * self.rows)
+        self._lengths.append(float(np.linalg.norm(gradient)))
+        direction, self._optimiser = self._optimiser.step(self._network.evened(gradient))
+        self._move(-self.rate(self._training_round) * direction)
+
+    def _changed(self, change: FloatArray) -> FloatArray:
+        """Federated averaging: the average change itself. FedAdam: Adam's step from it, as long as the first one was."""
+        self._lengths.append(float(np.linalg.norm(change)))
+        if not isinstance(self._optimiser, Adam):
+            return change
+        direction, self._optimiser = self._optimiser.step(-change)
+        size = self._lengths[0] / math.sqrt(len(change))
+        return -size * (1 - self._training_round / self._training.rounds) * direction
+
+    def _move(self, change: FloatArray) -> None:
+        """One more round's parameters, and their average over the last rounds: of few rounds an even one."""
+        number = self._training_round
+        self._parameters = self._parameters + change
+        keep = min(self.memory**self._setting.steps, number / (number + 1))
+        self._average = keep * self._average + (1 - keep) * self._parameters
+
+    def _chosen_optimiser(self) -> Optimiser:
+        chosen = self._study.generator
+        local = isinstance(self._training.query, LocalTraining)
+        match chosen.optimiser if isinstance(chosen, Trained) else None:
+            case "adam":
+                return Adam()
+            case "sgd":
+                return Momentum(0.0 if local else HEAVY)
+            case _:
+                return Momentum() if local else self.optimiser()
 
     # What a kind decides
 
+    memory = 0.95  # of the average over steps that is released instead of the last parameters
+
     def start(self, logs: Sequence[FloatArray]) -> None:
         """The network before training, from each column's centred log counts."""
-        self._parameters = self._network.start(logs, self._rng)
+        self._parameters = self._average = self._network.start(logs, self._rng)
 
     def warm(self, codes: npt.NDArray[np.int16]) -> None:
         """Training on public rows (rows, columns), merged cells."""
-        self._parameters = trained_on(self._network, self._parameters, codes, self._rng, self._progress)
+        self._parameters = self._average = trained_on(self._network, self._parameters, codes, self._rng, self._progress)
 
     def rate(self, number: int) -> float:
         """The learning rate of training round ``number``."""
         raise NotImplementedError
 
-    def pulled(self, gradient: FloatArray) -> None:
-        """A round's noised average gradient at the current parameters."""
-        raise NotImplementedError
-
-    def moved(self, change: FloatArray) -> None:
-        """The average change of the parameters after the institutions' own steps."""
-        raise NotImplementedError
+    def optimiser(self) -> Optimiser:
+        """What turns noised gradients into steps, where the study does not say."""
+        return Momentum()
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
         """(rows, columns) merged cells; of a conditioned column the cells in proportion to their weight."""
@@ -191,9 +223,13 @@ class TrainedGenerator:
 
     @property
     def curves(self) -> tuple[Curve, ...]:
-        """The length of every round's noised gradient, beside what noise alone would have."""
+        """The length of every round's noised gradient, beside what noise alone would have; or of the average change."""
+        if not self._lengths:
+            return ()
+        if isinstance(self._training.query, LocalTraining):
+            return (Curve("length of the average change", tuple(self._lengths)),)
         noise = self._setting.noise * math.sqrt(self._setting.parameters)
-        return (Curve("noised gradient", tuple(self._lengths), noise),) if self._lengths else ()
+        return (Curve("length of the noised gradient", tuple(self._lengths), noise),)
 
     def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
         drawn = self.draw(rows, rng, self._cells.weights(allowed, self._architecture.sizes))
@@ -213,7 +249,7 @@ class TrainedGenerator:
     @property
     def released(self) -> FloatArray:
         """The parameters that rows are drawn from."""
-        return self._parameters
+        return self._average
 
     @classmethod
     def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
@@ -230,4 +266,4 @@ class TrainedGenerator:
     def _restore(self, tensors: Tensors) -> None:
         counts = tensors["counts"].astype(np.float64)
         self._cells = Cells(self._study.schema.sizes, tensors["cells"].astype(np.int64), counts)
-        self._parameters = tensors["parameters"].astype(np.float64)
+        self._parameters = self._average = tensors["parameters"].astype(np.float64)
