@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
+from cohortium.errors import StudyError
+
 if TYPE_CHECKING:
     from cohortium.neural.network import Network
 
@@ -29,10 +31,26 @@ class Architecture:
 
     @property
     def network(self) -> Network:
-        return _built(self)
+        """Raises StudyError E_PLAN_LIMIT where a layer is too wide for exact arithmetic."""
+        return _checked(self)
 
 
 @lru_cache(maxsize=16)
+def _checked(of: Architecture) -> Network:
+    from cohortium.neural.exact import WIDEST
+
+    network = _built(of)
+    widths = [max(n.outputs, 0 if n.one_hot else n.inputs) for n in network.layers if not n.told]
+    if max(widths) > WIDEST:
+        raise StudyError(
+            "E_PLAN_LIMIT",
+            f"generator {of.kind}",
+            f"a layer would be {max(widths)} wide, allowed are {WIDEST}; the columns have {sum(of.sizes)} cells",
+            "Declare fewer columns, categories or bins, or choose sweep.",
+        )
+    return network
+
+
 def _built(of: Architecture) -> Network:
     match of.kind:
         case "autoregressive":
@@ -50,4 +68,4 @@ def _built(of: Architecture) -> Network:
         case "ctgan":
             from cohortium.neural.critic import Critic
 
-            return Critic(of.sizes, of.order, of.hidden)
+            return Critic(of.sizes, of.order)
