@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cohortium.plan import Phase, met
-from cohortium.privacy.accounting import Events, Gaussian, repeated
+from cohortium.privacy.accounting import Events, repeated
+from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium_server.journal import new_run
-from cohortium_simulation.audit.canaries import Canaries, Design, Table, design, draw
+from cohortium_simulation.audit.canaries import Canaries, Design, Table, best_of, design, draw, runs_of
+from cohortium_simulation.audit.canary_gradients import Gradients, gradients, sensitivity, state_of, step_of
 from cohortium_simulation.audit.detectors import BoolArray
-from cohortium_simulation.audit.noise_law import as_sent, count_runs, training_state, units_of
+from cohortium_simulation.audit.noise_law import as_sent, count_runs, units_of
 from cohortium_simulation.audit.path import Outputs, Path, Question
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 ROUNDS = 2  # of a phase, at most, that an attack listens to
 MOST_ROWS = 4_000_000
+MOST_ENTRIES = 1 << 24  # of all canaries' gradients together
 STILL = 4096.0  # units of the message that a training's noise spans, so that its model hardly moves
 
 
@@ -70,9 +73,9 @@ def attack_on(path: Path, phase: Phase, first: int, wanted: int, alpha: float) -
     match phase.query:
         case Marginals() as query:
             return _on_counts(path, phase, query, first, wanted, alpha)
-        case LocalTraining() as query:
-            rounds = tuple(range(first, first + min(ROUNDS, phase.rounds)))
-            return _on_training(path, query, phase.multiplier, rounds, wanted, alpha)
+        case GradientSum() | LocalTraining() as query:
+            listening = _Listening(path, phase, query, tuple(range(first, first + min(ROUNDS, phase.rounds))))
+            return _on_training(listening, wanted, alpha)
         case _:
             raise NotImplementedError(phase.query.kind)
 
@@ -146,12 +149,13 @@ def _on_counts(path: Path, phase: Phase, query: Marginals, first: int, wanted: i
     return Attack(chosen, (first,), b"", views if path.messages_are_seen else views[1:])
 
 
-def _claimed_of_sum(path: Path, phase: Phase) -> Events:
+def _claimed_of_sum(path: Path, phase: Phase, rounds: int = 1) -> Events:
     """Under masks what is charged; else what the public's claim rests on (guarantee.py, steps 1 to 3)."""
     if not path.messages_are_seen:
-        return met(path.study, phase.answer_events)
+        return repeated(met(path.study, phase.answer_events), rounds)
     (one,) = phase.query.events(math.sqrt(path.shares(phase)) * phase.multiplier)
-    return (Gaussian(one.noise_multiplier / path.study.privacy.institutions_per_person),)
+    held = path.study.privacy.institutions_per_person
+    return (replace(one, noise_multiplier=one.noise_multiplier / math.sqrt(held), count=held * rounds),)
 
 
 class _Tables:
@@ -174,65 +178,109 @@ class _Tables:
 # Training
 
 
-def _on_training(
-    path: Path, query: LocalTraining, multiplier: float, rounds: tuple[int, ...], wanted: int, alpha: float
-) -> Attack:
-    held, coordinates = path.study.privacy.institutions_per_person, _Coordinates(query)
-    heard_of = query.steps * len(rounds) * held
-    most = query.sampling_rate * math.sqrt(heard_of) / multiplier
-    whole = most * min(coordinates.norm * query.rows_per_person / query.clip, 1.0)
-    copies = len(path.institutions) if held == 1 else 1
-    chosen = design(query.sizes, coordinates.told, whole, wanted, alpha, copies)
-    reach = whole * math.sqrt(chosen.share * math.fsum(coordinates.told.values())) / coordinates.norm
-    rate = as_sent(STILL * query.sampling_rate / (query.clip * multiplier * math.sqrt(query.steps) * OUT_GRID))
-    sigma = multiplier * query.clip_units(multiplier) * math.sqrt(heard_of)
+@dataclass(frozen=True)
+class _Listening:
+    """What is listened to: some rounds of a training phase, asked at one model."""
+
+    path: Path
+    phase: Phase
+    query: GradientSum | LocalTraining
+    rounds: tuple[int, ...]
+
+    @property
+    def copies(self) -> int:
+        """Canaries alike in as many institutions as there are, where only messages are looked at and nobody is in two."""
+        alone = isinstance(self.query, LocalTraining) and self.path.study.privacy.institutions_per_person == 1
+        return len(self.path.institutions) if alone else 1
+
+    @property
+    def steps(self) -> int:
+        """Steps listened to, of one institution."""
+        return step_of(self.query)[1] * len(self.rounds)
+
+    @property
+    def most(self) -> float:
+        """By how much a person moves the score from one institution's messages, over their noise, at most."""
+        step, _ = step_of(self.query)
+        z = self.phase.multiplier
+        exact = step.units(z) / sensitivity(step, z)
+        return step.sampling_rate * math.sqrt(self.steps) * exact / z
+
+    @property
+    def sigma(self) -> float:
+        """Noise of one institution's messages together, in units of the loss's gradient."""
+        step, _ = step_of(self.query)
+        z = self.phase.multiplier
+        return z * sensitivity(step, z) * step.clip / step.units(z) * math.sqrt(self.steps)
+
+    @property
+    def rate(self) -> float | None:
+        """Of a local training: small, so that its model hardly moves."""
+        if not isinstance(self.query, LocalTraining):
+            return None
+        step, steps = step_of(self.query)
+        return as_sent(STILL * step.sampling_rate / (step.clip * self.phase.multiplier * math.sqrt(steps) * OUT_GRID))
+
+    def in_gradients(self, values: IntArray) -> FloatArray:
+        """(..., parameters) summed gradients from messages or sums, of several rounds added up or of one."""
+        step, z = step_of(self.query)[0], self.phase.multiplier
+        if isinstance(self.query, LocalTraining):
+            return step.in_gradients(units_of(self.query, z, self.rate or 0.0, values), z)
+        return step.in_gradients(values, z)
+
+    def gradients(self, canaries: Canaries) -> Gradients:
+        """(canaries,) those alike told once and repeated."""
+        once = gradients(self.query, canaries.rows[:: self.copies])
+        return Gradients(once.own.repeat(self.copies, 0), once.norms.repeat(self.copies))
+
+    def expected(self, canaries: Canaries) -> float:
+        """By how much a canary should move the score from one institution's messages, on average."""
+        step, _ = step_of(self.query)
+        rows = min(step.rows_per_person, canaries.rows_each)
+        return self.most * float(self.gradients(canaries).moves(step, rows).mean())
+
+
+def _on_training(heard_of: _Listening, wanted: int, alpha: float) -> Attack:
+    path, held, shares = heard_of.path, _held(heard_of.path), heard_of.path.shares(heard_of.phase)
+    g, rounds, query = path.study.privacy.institutions_per_person, len(heard_of.rounds), heard_of.query
+    chosen = _training_design(heard_of, wanted, alpha)
+    reach = heard_of.expected(drawn(path, chosen))
 
     def of_messages(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
         messages: IntArray = np.sum([h.messages for h in heard if h.messages is not None], axis=0, dtype=np.int64)
-        summed = units_of(query, multiplier, rate, messages)
-        each = np.stack([coordinates.score(chosen.tables, canaries, one) for one in summed])
-        return _own(canaries, each) / sigma
+        told = heard_of.gradients(canaries)
+        each = np.stack([told.scores(heard_of.in_gradients(one)) for one in messages])
+        return _own(canaries, each) / (heard_of.sigma * math.sqrt(held))
 
-    events = repeated(query.events(multiplier), len(rounds) * held)
-    view = View("messages", of_messages, reach, most, events)
-    return Attack(chosen, rounds, training_state(query, rate), (view,) if path.messages_are_seen else ())
+    def of_sum(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
+        total: IntArray = np.sum([h.total for h in heard], axis=0, dtype=np.int64)
+        return heard_of.gradients(canaries).scores(heard_of.in_gradients(total)) / (heard_of.sigma * math.sqrt(shares))
+
+    messages = View(
+        "messages",
+        of_messages,
+        reach * math.sqrt(held),
+        heard_of.most * math.sqrt(g),
+        repeated(query.events(heard_of.phase.multiplier), rounds * g),
+    )
+    views: tuple[View, ...] = (messages,) if path.messages_are_seen else ()
+    if isinstance(query, GradientSum):
+        wider, claimed = math.sqrt(shares), _claimed_of_sum(path, heard_of.phase, rounds)
+        views = (*views, View("sum", of_sum, reach * held / wider, heard_of.most * g / wider, claimed))
+    return Attack(chosen, heard_of.rounds, state_of(step_of(query)[0], heard_of.rate), views)
 
 
-class _Coordinates:
-    """Where a row's gradient at parameters of zero lies: error x one-hot inputs, the error being 1/s everywhere in a
-    column of s cells and 1/s - 1 at the row's own.
-
-    A table is a column's bias, or an (output, input) pair of columns. told: what the row's own coordinate of each tells:
-    its square, less what ``Made.evened`` takes from it. norm: of the whole gradient of a row.
-    """
-
-    def __init__(self, query: LocalTraining) -> None:
-        self.sizes, self.rank = query.sizes, {j: r for r, j in enumerate(query.order)}
-        self.error = [1 - 1 / s for s in query.sizes]
-        columns = range(len(query.sizes))
-        self.inputs = {j: [i for i in columns if self.rank[i] < self.rank[j]] for j in columns}
-        self.told: dict[Table, float] = {(j,): self.error[j] ** 2 for j in columns if self.error[j]}
-        for j in columns:
-            self.told |= {(j, i): self.error[j] ** 2 * self.error[i] for i in self.inputs[j] if self.error[i]}
-        self.norm = math.sqrt(sum(e * (self.rank[j] + 1) for j, e in enumerate(self.error)))
-        self.weights = sum(query.sizes[j] * self._row(j) for j in columns)
-
-    def _row(self, j: int) -> int:
-        """Weights of one of an output column's cells."""
-        return sum(self.sizes[i] for i in self.inputs[j])
-
-    def score(self, tables: tuple[Table, ...], canaries: Canaries, gradient: FloatArray) -> FloatArray:
-        """(canaries,) against the gradient, with the noise of one coordinate."""
-        summed = np.zeros(len(canaries.rows))
-        for t in tables:
-            summed -= gradient[self._place(canaries, t)] * self.error[t[0]]
-        return summed / math.sqrt(math.fsum(self.told[t] for t in tables))
-
-    def _place(self, canaries: Canaries, table: Table) -> IntArray:
-        """(canaries,) the position of each one's own coordinate among the parameters (``Made.pack``)."""
-        j, code = table[0], canaries.rows[:, table[0]]
-        if len(table) == 1:
-            return self.weights + sum(self.sizes[:j]) + code
-        before = sum(self.sizes[k] * self._row(k) for k in range(j))
-        offset = sum(self.sizes[i] for i in self.inputs[j] if i < table[1])
-        return before + code * self._row(j) + offset + canaries.rows[:, table[1]]
+def _training_design(heard_of: _Listening, wanted: int, alpha: float) -> Design:
+    """The design that will show most: few canaries share nothing and are seen whole, many are better statistics."""
+    step, path, copies = step_of(heard_of.query)[0], heard_of.path, heard_of.copies
+    codes = step.architecture.sizes
+    most = max(1, min(wanted // copies, MOST_ENTRIES // step.parameters))
+    ladder = sorted({1, most, *(2**k for k in range(1, 16)), *codes})
+    fitting = []
+    for n in (n for n in ladder if n <= most):
+        one = Design(n * copies, runs_of(n * copies, wanted), (), 1.0, copies, codes)
+        share = (heard_of.expected(drawn(path, one)) / heard_of.most) ** 2
+        fitting.append(replace(one, share=share))
+    held, shares = _held(path), path.shares(heard_of.phase)
+    mu = heard_of.most * (math.sqrt(held) if path.messages_are_seen else held / math.sqrt(shares))
+    return best_of(fitting, mu, alpha)

@@ -1,10 +1,10 @@
-"""Small studies whose promises an attack can come close to: counts, training without sampling, and counts under masks."""
+"""Small studies whose promises an attack can come close to: counts and training without sampling, each also under masks."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from cohortium.schema import Continuous, Schema
+from cohortium.schema import Categorical, Column, Continuous, Schema
 from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
 
 DELTA = 1e-6
@@ -15,7 +15,7 @@ def _column(name: str, cells: int) -> Continuous:
     return Continuous(name=name, lower=0, upper=cells - 1, bins=cells)
 
 
-def _study(name: str, generator: Sweep | Autoregressive, m: int, *columns: Continuous) -> Study:
+def _study(name: str, generator: Sweep | Autoregressive, m: int, *columns: Column) -> Study:
     return Study(
         name=name,
         schema=Schema(name=name, person="person", columns=columns),
@@ -25,16 +25,24 @@ def _study(name: str, generator: Sweep | Autoregressive, m: int, *columns: Conti
     )
 
 
-def _masked(counts: Study, name: str, tolerated: int) -> Study:
-    """The same counts of six institutions under masks, of which so many may drop out and as many collude."""
-    privacy = replace(counts.privacy, trust="secure-sum", dropouts=tolerated, colluders=tolerated)
+def _masked(seen: Study, name: str, tolerated: int) -> Study:
+    """The same of six institutions under masks, of which so many may drop out and as many collude."""
+    privacy = replace(seen.privacy, trust="secure-sum", dropouts=tolerated, colluders=tolerated)
     six = tuple(Institution(name=n) for n in (*NAMES, *MORE_NAMES))
-    return replace(counts, name=name, privacy=privacy, institutions=six)
+    return replace(seen, name=name, privacy=privacy, institutions=six)
 
 
-def builtin_studies() -> tuple[Study, Study, Study, Study]:
+def builtin_studies() -> tuple[Study, Study, Study, Study, Study]:
     """Of counts almost all cells are some canary's own; a training's one column has a bias for every canary."""
     counts = _study("counts", Sweep(components=10), 2, _column("cell", 4096), _column("b", 3), _column("c", 2))
-    training = Autoregressive(rounds=2, steps=4, sampling_rate=1.0, clip=0.25)
-    masked = _masked(counts, "masked sums", 0), _masked(counts, "masked sums with dropouts", 1)
-    return counts, _study("training", training, 1, _column("cell", 256)), *masked
+    local = Autoregressive(rounds=2, steps=4, sampling_rate=1.0, clip=0.25, bins=256)
+    gradients = replace(local, steps=1)
+    training = _study("training", local, 1, _column("cell", 256))
+    codes = Categorical(name="cell", categories=tuple(f"{k}" for k in range(1024)))
+    return (
+        counts,
+        training,
+        _masked(counts, "masked sums", 0),
+        _masked(counts, "masked sums with dropouts", 1),
+        _masked(_study("gradients", gradients, 1, codes), "masked gradients", 0),
+    )

@@ -93,16 +93,15 @@ def _of_rows(network: Network, flat: torch.Tensor, rows: IntArray) -> FloatArray
     """(rows, parameters) of one pass; a row's views are averaged."""
     codes = torch.tensor(rows).repeat_interleave(network.views, 0)
     uniforms = torch.rand(len(codes), network.draws, dtype=torch.float64)
-    parts = [_of_layer(*told) for told in errors(network, flat, codes, uniforms)]
-    views = torch.cat(parts, 1).view(len(rows), network.views, -1)
+    trained = {layer.name: _of_layer(layer, *rest) for layer, *rest in errors(network, flat, codes, uniforms)}
+    parts = (trained.get(n.name, torch.zeros(len(codes), n.parameters)) for n in network.layers)
+    views = torch.cat(list(parts), 1).view(len(rows), network.views, -1)
     found: FloatArray32 = (views[:, 0] if network.views == 1 else views.mean(1)).numpy()
     return found
 
 
 def _of_layer(layer: Layer, inputs: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
     """(rows, parameters of the layer): slopes ⊗ inputs where there are weights, and the slopes of the biases."""
-    if layer.inputs == 0:
-        return slopes.float()
     outputs, at = layer.places // layer.inputs, layer.places % layer.inputs
     return torch.cat([slopes.float()[:, outputs] * inputs.float()[:, at], slopes.float()], 1)
 
@@ -118,5 +117,5 @@ def sensitivity(step: Step, multiplier: float) -> float:
     The clip, and one unit for each coordinate that is rounded after adding up: the weights of layers whose inputs are not
     zeros and ones.
     """
-    rounded = sum(n.parameters - n.outputs for n in step.architecture.network.layers if not n.one_hot)
+    rounded = sum(n.parameters - n.outputs for n in step.architecture.network.layers if not (n.one_hot or n.told))
     return step.units(multiplier) + math.sqrt(rounded)

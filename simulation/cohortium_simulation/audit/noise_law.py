@@ -1,8 +1,8 @@
-"""The noise of answers whose exact values are known: what remains of an answer to counts of known canaries, and what
-a training answers where nobody is there.
+"""The noise of answers whose exact values are known: what remains of counts of known canaries and of the sum of their
+gradients, where these are not drawn by coins, and what a training answers where nobody is there.
 
-For training the coordinator chooses a learning rate at which the integers that were drawn can be read off the answer:
-of the biases exactly, of the weights up to the means that ``Made.evened`` takes out, which costs degrees of freedom.
+For local training the coordinator chooses a learning rate at which the integers that were drawn can be read off the
+answer: exactly, but where ``Network.evened`` takes out common means, which costs degrees of freedom, or all there is.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.neural.state import write_state
+from cohortium.coins import SecureCoins
+from cohortium.neural.network import Network
 from cohortium.plan import Phase
+from cohortium.queries import Query
+from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium_simulation.audit.canaries import Canaries
+from cohortium_simulation.audit.canary_gradients import sensitivity, start, state_of
 from cohortium_simulation.audit.path import Outputs
 
 FloatArray = npt.NDArray[np.float64]
@@ -63,6 +67,9 @@ def noise_of_messages(phase: Phase, outputs: Outputs, canaries: Canaries) -> Noi
         case Marginals() as query:
             exact = [exact_counts(query, canaries, k) for k in range(len(outputs.messages))]
             return _thinned(outputs.messages - np.stack(exact), count_runs(query, phase.multiplier))
+        case GradientSum() as query:
+            exact = [exact_gradient(query, phase.multiplier, canaries, k) for k in range(len(outputs.messages))]
+            return _thinned(outputs.messages - np.stack(exact), _gradient_runs(query, phase.multiplier))
         case LocalTraining() as query:
             return _training_noise(query, phase.multiplier, outputs.messages)
         case _:
@@ -70,13 +77,25 @@ def noise_of_messages(phase: Phase, outputs: Outputs, canaries: Canaries) -> Noi
 
 
 def noise_of_sum(phase: Phase, outputs: Outputs, canaries: Canaries, holders: int, shares: int) -> Noise | None:
-    """The noise of the sum of counts, ``shares`` of a message's; of trainings, weighted by noised numbers of persons, none."""
-    if not isinstance(phase.query, Marginals):
-        return None
-    exact = sum(exact_counts(phase.query, canaries, k) for k in range(holders))
+    """The noise of a sum, ``shares`` of a message's; of local trainings, weighted by noised numbers of persons, none."""
+    match phase.query:
+        case Marginals() as query:
+            exact = sum(exact_counts(query, canaries, k) for k in range(holders))
+            runs = count_runs(query, phase.multiplier)
+        case GradientSum() as query:
+            exact = sum(exact_gradient(query, phase.multiplier, canaries, k) for k in range(holders))
+            runs = _gradient_runs(query, phase.multiplier)
+        case _:
+            return None
     wider = math.sqrt(shares)  # a sum of discrete Gaussians is one of their variance: guarantee.py, step 2
-    runs = tuple((n, s * wider) for n, s in count_runs(phase.query, phase.multiplier))
-    return _thinned((outputs.total - exact)[None], runs)
+    return _thinned((outputs.total - exact)[None], tuple((n, s * wider) for n, s in runs))
+
+
+def known_exactly(query: Query) -> bool:
+    """Whether an answer without noise follows from the persons alone, and from no coins."""
+    if isinstance(query, GradientSum):
+        return query.step.sampling_rate == 1 and query.step.architecture.network.draws == 0
+    return isinstance(query, Marginals)
 
 
 def count_runs(query: Marginals, multiplier: float) -> tuple[tuple[int, float], ...]:
@@ -90,6 +109,17 @@ def exact_counts(query: Marginals, canaries: Canaries, institution: int) -> IntA
     return np.concatenate([canaries.counted(institution, t, units) for t in query.tables])
 
 
+def exact_gradient(query: GradientSum, multiplier: float, canaries: Canaries, institution: int) -> IntArray:
+    """(width,) the answer without noise; whether it is bounded as it should be is for detectors B and E to say."""
+    step, coins = query.step, SecureCoins()
+    state = step.read(state_of(step))
+    return step.bounded(step.people(canaries.table(institution), state, coins), start(step), multiplier, coins).values
+
+
+def _gradient_runs(query: GradientSum, multiplier: float) -> tuple[tuple[int, float], ...]:
+    return ((query.width, multiplier * sensitivity(query.step, multiplier)),)
+
+
 def _thinned(integers: IntArray, runs: tuple[tuple[int, float], ...]) -> Noise:
     """Evenly spaced coordinates of what is too long to keep, the same share of each run."""
     step = max(1, math.ceil(integers.size / MOST_COORDINATES))
@@ -99,7 +129,7 @@ def _thinned(integers: IntArray, runs: tuple[tuple[int, float], ...]) -> Noise:
     return Noise(np.concatenate(kept, axis=1), tuple((n, s) for n, (_, s) in zip(lengths, runs, strict=True)))
 
 
-# Training
+# Local training
 
 
 def training_rate(query: LocalTraining, multiplier: float) -> float:
@@ -107,7 +137,8 @@ def training_rate(query: LocalTraining, multiplier: float) -> float:
 
     An answer is divided by that number and multiplied by it again.
     """
-    return as_sent(SPACING * query.sampling_rate * query.clip_units(multiplier) / (query.clip * OUT_GRID))
+    step = query.step
+    return as_sent(SPACING * step.sampling_rate * step.units(multiplier) / (step.clip * OUT_GRID))
 
 
 def as_sent(rate: float) -> float:
@@ -115,30 +146,29 @@ def as_sent(rate: float) -> float:
     return float(np.float32(rate))
 
 
-def training_state(query: LocalTraining, rate: float) -> bytes:
-    return write_state({"parameters": np.zeros(query.width - 1), "rate": np.array([rate])})
-
-
 def units_of(query: LocalTraining, multiplier: float, rate: float, values: IntArray) -> FloatArray:
     """(..., parameters) the summed and noised gradients of all steps in grid units, from messages."""
-    unit = rate * query.clip / query.clip_units(multiplier) / query.sampling_rate * OUT_GRID
+    step = query.step
+    unit = rate * step.clip / step.units(multiplier) / step.sampling_rate * OUT_GRID
     found: FloatArray = -values[..., 1:] / unit
     return found
 
 
 def _training_noise(query: LocalTraining, multiplier: float, messages: IntArray) -> Noise:
     drawn = units_of(query, multiplier, training_rate(query, multiplier), messages)
-    sigma = multiplier * query.clip_units(multiplier) * math.sqrt(query.steps)
-    cells = sum(query.sizes)
-    weights, biases = drawn[:, :-cells], drawn[:, -cells:]
-    squares = float(((weights / sigma) ** 2).sum())
-    return Noise(np.rint(biases).astype(np.int64), ((cells, sigma),), squares, len(messages) * _freedom(query))
+    sigma = multiplier * sensitivity(query.step, multiplier) * math.sqrt(query.steps)
+    whole, freedom = _kept(query.step.architecture.network, query.step.parameters)
+    squares = float(((drawn[:, ~whole] / sigma) ** 2).sum())
+    integers = np.rint(drawn[:, whole]).astype(np.int64)
+    return Noise(integers, ((int(whole.sum()), sigma),), squares, len(messages) * freedom)
 
 
-def _freedom(query: LocalTraining) -> int:
-    """Degrees of freedom of the weights: of each (output cell, input column), the column's cells less one."""
-    found, before = 0, 0
-    for j in query.order:
-        found += query.sizes[j] * before
-        before += query.sizes[j] - 1
-    return found
+def _kept(network: Network, parameters: int) -> tuple[npt.NDArray[np.bool_], int]:
+    """(parameters,) which coordinates ``evened`` leaves alone, and the degrees of freedom of the others.
+
+    Of the others it may take away the mean of a group, or all there is. What it takes is then one number for each group.
+    """
+    probe = np.random.default_rng(1).normal(size=parameters)
+    taken = probe - network.evened(probe)
+    others = taken != 0
+    return ~others, int(others.sum()) - len(np.unique(taken[others].round(11)))

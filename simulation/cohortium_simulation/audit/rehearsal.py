@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 from cohortium.plan import Phase
+from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
-from cohortium.queries.marginals import Marginals
 from cohortium.study import Study
 from cohortium_client.custodian import Custodian
 from cohortium_server.journal import new_run
 from cohortium_simulation.audit.attack import ROUNDS, Attack, drawn
 from cohortium_simulation.audit.canaries import Canaries, nobody
+from cohortium_simulation.audit.canary_gradients import state_of
 from cohortium_simulation.audit.detectors import Words
-from cohortium_simulation.audit.noise_law import Noise, noise_of_messages, noise_of_sum, training_rate, training_state
+from cohortium_simulation.audit.noise_law import Noise, known_exactly, noise_of_messages, noise_of_sum, training_rate
 from cohortium_simulation.audit.path import Outputs, Path, Question, path_of
 
 FIRST, AGAIN, ATTEMPT, RESTARTED = "first", "again", "attempt", "restarted"
@@ -73,8 +74,8 @@ def rehearse(study: Study, folder: FilePath, attack: Attack, tell: Callable[[], 
 
 
 def _canaries(path: Path, attack: Attack) -> Canaries:
-    """Persons whose counts are known exactly; nobody, where there is training, whose sums are not."""
-    if all(isinstance(p.query, Marginals) for p in path.plan.phases):
+    """Persons whose sums are known exactly; nobody, where any phase's are drawn by coins, too."""
+    if all(known_exactly(p.query) for p in path.plan.phases):
         return drawn(path, attack.design)
     return nobody(path.study.schema.sizes)
 
@@ -92,9 +93,13 @@ def _all_rounds(
 
 
 def _state(phase: Phase) -> bytes:
-    if isinstance(phase.query, LocalTraining):
-        return training_state(phase.query, training_rate(phase.query, phase.multiplier))
-    return b""
+    match phase.query:
+        case LocalTraining() as query:
+            return state_of(query.step, training_rate(query, phase.multiplier))
+        case GradientSum() as query:
+            return state_of(query.step)
+        case _:
+            return b""
 
 
 def _heard(path: Path, phase: Phase, outputs: Outputs, canaries: Canaries) -> Heard:
