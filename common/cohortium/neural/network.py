@@ -10,7 +10,7 @@ that looks at another row: there is no batch normalisation to forget.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -97,6 +97,10 @@ class Network(Protocol):
 
     def loss(self, tape: Tape, codes: Tensor, uniforms: Tensor) -> Tensor:
         """(rows,) float64, the loss of every row by itself. codes: (rows, columns) int64; uniforms: (rows, draws)."""
+        ...
+
+    def start(self, logs: Sequence[FloatArray], rng: np.random.Generator) -> FloatArray:
+        """(parameters,) before training. logs: (cells,) of every column, centred logarithms of noised counts."""
         ...
 
     def default_clip(self, multiplier: float) -> float:
