@@ -130,9 +130,17 @@ class Autoregressive:
         return codes, log_weight
 
     def impute(
-        self, flat: Tensor, codes: Tensor, known: Tensor, rng: np.random.Generator, candidates: int = CANDIDATES
+        self,
+        flat: Tensor,
+        codes: Tensor,
+        known: Tensor,
+        rng: np.random.Generator,
+        allowed: Mapping[int, Tensor] | None = None,
+        candidates: int = CANDIDATES,
     ) -> Tensor:
         """(rows, columns) int64: ``codes`` where ``known`` is true, and elsewhere drawn given what is known of the row.
+
+        allowed: for some columns the (cells,) weights of the cells that may be filled in, as in ``sample``.
 
         Importance resampling (Rubin 1987): each row is completed ``candidates`` times, every missing column given the
         known and drawn ones before it, and one completion is chosen in proportion to the chance that the model gives to the
@@ -141,16 +149,20 @@ class Autoregressive:
         """
         many, held = codes.repeat_interleave(candidates, 0), known.repeat_interleave(candidates, 0)
         uniforms = torch.tensor(rng.random(tuple(many.shape)), device=codes.device)
-        allowed = {
-            j: torch.where(held[:, j : j + 1], F.one_hot(many[:, j].clamp(0, k - 1), k), 1).double()
-            for j, k in enumerate(self.sizes)
-            if bool(held[:, j].any())
-        }
-        drawn, log_weight = self.sample(flat, uniforms, allowed)
+        drawn, log_weight = self.sample(flat, uniforms, self._held(many, held, allowed or {}))
         weights = log_weight.view(len(codes), candidates).clamp(min=-1e300).softmax(1)
         chosen = _drawn(weights, torch.tensor(rng.random(len(codes)), device=codes.device))
         completed = drawn.view(len(codes), candidates, -1)[torch.arange(len(codes)), chosen]
         return torch.where(known, codes, completed)
+
+    def _held(self, codes: Tensor, held: Tensor, allowed: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Per column (rows, cells) weights: where it is held, of the cell in ``codes`` alone, else those ``allowed``."""
+        limits = {}
+        for j, k in enumerate(self.sizes):
+            others = allowed.get(j, torch.ones(k, device=codes.device)).double()
+            if j in allowed or bool(held[:, j].any()):
+                limits[j] = torch.where(held[:, j : j + 1], F.one_hot(codes[:, j].clamp(0, k - 1), k).double(), others)
+        return limits
 
     def _cells(self, j: int) -> slice:
         return slice(self._starts[j], self._starts[j] + self.sizes[j])
