@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,20 +12,32 @@ from cohortium.commands.output import guarded, print_json, progress, say
 
 if TYPE_CHECKING:
     from cohortium_server.release import Release
+    from cohortium_simulation.experiment import Ledgers
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
 Seed = Annotated[
     int | None,
     typer.Option("--seed", min=0, help="Repeats the split, the start of the fit and the sample; never the noise."),
 ]
+KINDS = ", ".join(sorted(e.name for e in entry_points(group="cohortium.generators")))
 
 
 def simulate(
     data: Annotated[Path, typer.Option("--data", help="A CSV or Parquet file.")],
     schema: Annotated[Path, typer.Option("--schema", help="Its schema.toml: see cohortium schema draft.")],
-    epsilon: Annotated[float, typer.Option("--epsilon", help="The promise per person, over the whole study.")],
-    delta: Annotated[float, typer.Option("--delta", help="Well below one over the number of persons.")],
     out: Annotated[Path, typer.Option("--out", help="The folder of the release.")],
+    epsilon: Annotated[
+        float | None, typer.Option("--epsilon", help="The promise per person, over the whole study.")
+    ] = None,
+    delta: Annotated[float | None, typer.Option("--delta", help="Well below one over the number of persons.")] = None,
+    no_privacy: Annotated[
+        bool,
+        typer.Option(
+            "--no-privacy",
+            help="In the place of --epsilon and --delta: no noise and NO PROTECTION, to see how good a generator is. "
+            "For research on public tables only.",
+        ),
+    ] = False,
     institutions: Annotated[
         int | None, typer.Option("--institutions", min=1, help="Deal the persons out to so many.")
     ] = None,
@@ -43,9 +56,20 @@ def simulate(
     colluders: Annotated[
         int, typer.Option("--colluders", min=0, help="T, under secure-sum: so many may side with the coordinator.")
     ] = 0,
-    generator: Annotated[str, typer.Option("--generator", help="sweep or autoregressive.")] = "sweep",
+    generator: Annotated[str, typer.Option("--generator", help=f"One of {KINDS}.")] = "sweep",
     target: Annotated[
         list[str] | None, typer.Option("--target", help="A column to predict; repeat it for more.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=1, help="Of training; like what follows not for sweep.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="That an institution trains in a round before it answers.")
+    ] = None,
+    hidden: Annotated[int | None, typer.Option("--hidden", min=0, help="Units of the network's hidden layers.")] = None,
+    warm_start: Annotated[
+        float | None,
+        typer.Option("--warm-start", min=0, max=0.9, help="Part of the budget for a sweep that training starts from."),
     ] = None,
     rows: Annotated[
         int | None, typer.Option("--rows", min=1, help="Synthetic rows; by default the noised number of real ones.")
@@ -79,26 +103,54 @@ def simulate(
     with guarded(as_json):
         import numpy as np
 
-        from cohortium.privacy.ledger import Cap, home
         from cohortium.schema import load_schema
-        from cohortium_simulation.experiment import Ledgers, as_study, split
+        from cohortium_simulation.experiment import as_study, split
         from cohortium_simulation.experiment import simulate as run
 
+        promise = _promise(epsilon, delta, no_privacy)
+        ledgers = _ledgers(ledger, population, cap, promise)
         public = load_schema(schema)
         tables = split(data, public, institutions, by, np.random.default_rng(seed), drop_bad_rows)
         privacy = {
-            "epsilon": epsilon,
-            "delta": delta,
+            **promise,
             **_trusting(trust, dropouts, colluders),
             "rows_per_person": rows_per_person,
             "equal_weight": equal_weight,
             "institutions_per_person": institutions_per_person,
         }
-        asked = {"kind": generator, "targets": [name for text in target or [] for name in text.split(",")]}
+        targets = [name for text in target or [] for name in text.split(",")]
+        trained = {"rounds": rounds, "steps": steps, "hidden": hidden, "warm_start": warm_start}
+        asked = {"kind": generator, "targets": targets, **{k: v for k, v in trained.items() if v is not None}}
         study = as_study(public, list(tables), privacy, asked, rows)
-        ledgers = Ledgers(ledger or home() / "ledgers", population, None if cap is None else Cap(cap, delta))
         release = run(study, tables, out, seed=seed, ledgers=ledgers, progress=progress(as_json))
         _tell(release, as_json)
+
+
+def _promise(epsilon: float | None, delta: float | None, no_privacy: bool) -> dict[str, Any]:
+    """What a study's privacy section begins with: a promise, or that there is none, and never both."""
+    from cohortium.errors import StudyError
+
+    said = {k: v for k, v in (("epsilon", epsilon), ("delta", delta)) if v is not None}
+    if no_privacy and said:
+        raise StudyError(
+            "E_PLAN_PRIVACY", "--no-privacy", "it promises no epsilon and no delta", "Pass the one or the other."
+        )
+    if not no_privacy and len(said) < 2:
+        raise StudyError("E_PLAN_PRIVACY", "simulate", "a promise is missing", "Pass --epsilon and --delta.")
+    if no_privacy:
+        say("WARNING: no privacy. What comes out may hold what single persons' rows say; guard it like the real table.")
+    return {"mode": "none"} if no_privacy else dict(said)
+
+
+def _ledgers(folder: Path | None, population: str | None, cap: float | None, promise: dict[str, Any]) -> Ledgers | None:
+    """Where to charge; without privacy there is nothing to charge, and whoever names a ledger or a cap is told."""
+    from cohortium.privacy.ledger import Cap, home
+    from cohortium_simulation.experiment import Ledgers
+
+    if "delta" not in promise:
+        unsaid = folder is None and population is None and cap is None
+        return None if unsaid else Ledgers(folder or home(), population)
+    return Ledgers(folder or home() / "ledgers", population, None if cap is None else Cap(cap, promise["delta"]))
 
 
 def _trusting(trust: str | None, dropouts: int, colluders: int) -> dict[str, Any]:
@@ -110,25 +162,22 @@ def _trusting(trust: str | None, dropouts: int, colluders: int) -> dict[str, Any
 def _tell(release: Release, as_json: bool) -> None:
     m = release.manifest
     if as_json:
-        print_json(
-            {
-                "release": str(release.path),
-                **{
-                    k: m[k] for k in ("rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust")
-                },
-            }
-        )
+        told = ("rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust", "privacy")
+        print_json({"release": str(release.path), **{k: m[k] for k in told if k in m}})
         return
     typer.echo(
         f"{m['rows']} synthetic rows in {release.path} from {len(m['institutions'])} institutions by {m['generator']}."
     )
+    if release.mark:
+        say(f"WARNING: NOT PRIVATE. {m['warning']}")
+        return
     typer.echo(
         f"Cost: epsilon {m['guarantee']['epsilon']:.4f} at delta {m['guarantee']['delta']:g} per person. Check it: cohortium verify {release.path}"
     )
 
 
 def demo(
-    generator: Annotated[str, typer.Option("--generator", help="sweep or autoregressive.")] = "sweep",
+    generator: Annotated[str, typer.Option("--generator", help=f"One of {KINDS}.")] = "sweep",
     epsilon: Annotated[float, typer.Option("--epsilon", help="The promise per person.")] = 3.0,
     trust: Annotated[str | None, typer.Option("--trust", help="secure-sum or local; by default what is best.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Where the release and the demo's own ledgers go.")] = Path(

@@ -56,9 +56,36 @@ def simulate(
 
     Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and sampling; noise
     is never repeated. Raises what the study, an institution or the gate has to say.
+
+    A study without privacy (``Privacy(mode="none")``) has no institutions to ask and nothing to charge: its generator is
+    fitted to the tables as they are, and every file in ``out`` says so (unprotected.py).
     """
+    if study.privacy.mode == "none":
+        return _simulate_unprotected(study, tables, Path(out), seed, ledgers, progress)
     outcome = run(study, tables, ledgers or Ledgers(), seed, progress)
     return load_release(write_release(outcome, Path(out), seed))
+
+
+def _simulate_unprotected(
+    study: Study,
+    tables: Mapping[str, pd.DataFrame],
+    out: Path,
+    seed: int | None,
+    ledgers: Ledgers | None,
+    progress: Progress | None,
+) -> Release:
+    from cohortium_server.release.unprotected import require_free_of_releases, write_unprotected
+    from cohortium_simulation.unprotected import fit_unprotected
+
+    if ledgers is not None:
+        raise StudyError(
+            "E_PLAN_PRIVACY", "ledgers", "without privacy nothing is charged, and no cap holds", "Leave them out."
+        )
+    _check_complete(study, tables)
+    require_free_of_releases(out)
+    codes = {name: encode(tables[name], study.schema) for name in study.institution_names}
+    outcome = fit_unprotected(study, codes, seed, progress)
+    return load_release(write_unprotected(outcome, out, seed), not_private=True)
 
 
 def run(
@@ -72,11 +99,8 @@ def run(
     from cohortium.neural.device import one_thread
     from cohortium_simulation.engine import run_in_process
 
-    absent = [name for name in study.institution_names if name not in tables]
-    if absent:
-        raise FederationError(
-            "E_MISSING_INSTITUTION", "tables", f"none for {', '.join(absent)}", "Pass a table for each institution."
-        )
+    consent.require_privacy(study)
+    _check_complete(study, tables)
     _check_persons(study, tables)
     with ExitStack() as stack:
         opened = {n: stack.enter_context(Ledger(ledgers.folder / f"{n}.sqlite")) for n in study.institution_names}
@@ -124,6 +148,14 @@ def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[
     keys = {identity.name: identity.public for identity in identities}
     signed = replace(study, institutions=tuple(replace(i, key=keys[i.name]) for i in study.institutions))
     return signed, {i.name: consent.sign(signed, i.name, i.key) for i in identities}
+
+
+def _check_complete(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
+    absent = [name for name in study.institution_names if name not in tables]
+    if absent:
+        raise FederationError(
+            "E_MISSING_INSTITUTION", "tables", f"none for {', '.join(absent)}", "Pass a table for each institution."
+        )
 
 
 def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
