@@ -56,12 +56,13 @@ def _quantiles(column: Column, bins: int, counts: FloatArray) -> IntArray:
 def merge(values: npt.NDArray[np.int16], sizes: tuple[int, ...], merged: IntArray) -> npt.NDArray[np.int16]:
     """(rows, columns) codes of merged cells from those of single cells."""
     starts = np.cumsum([0, *sizes[:-1]])
-    return merged[values + starts].astype(np.int16)
+    codes: npt.NDArray[np.int16] = merged[values + starts].astype(np.int16)
+    return codes
 
 
 def read_merged(numbers: npt.NDArray[np.float32], sizes: tuple[int, ...], merged: tuple[int, ...]) -> IntArray:
     """The merged cell of every cell as it came in a model state; WireError E_STATE_INVALID where it is out of range."""
-    cells = numbers.astype(np.int64)
+    cells = numbers.clip(-1.0, 2.0**31).astype(np.int64)  # of a number beyond all cells, one that is
     for (first, last), most in zip(pairwise(np.cumsum([0, *sizes])), merged, strict=True):
         part, told = cells[first:last], numbers[first:last]
         if (part != told).any() or (part < 0).any() or (part >= most).any():

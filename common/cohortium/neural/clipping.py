@@ -15,14 +15,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from cohortium.neural.exact import WIDEST
+from cohortium.neural.exact import INPUT_GRID, WIDEST
 from cohortium.neural.network import Layer, Network, errors
 
 Tensor = torch.Tensor
+IntArray = npt.NDArray[np.int64]
 FIXED, LARGEST_ERROR = 2.0**18, 2.0**3  # grid of the errors that norms are computed from: squares add up below 2**53
 CANCELLING = 16.0  # times the clip that the lengths of a person's entries may add up to
+INEXACT = 2.0**-38  # of the square of what entries' lengths add up to: far above what their products are rounded by
+PARTS = int(INPUT_GRID)  # of a unit, in which sums are exact
 assert WIDEST * (FIXED * LARGEST_ERROR) ** 2 <= 2.0**52  # noqa: S101 - a fact about the constants above
 
 
@@ -39,17 +44,18 @@ class Batch:
 
 
 def clipped_sum(network: Network, flat: Tensor, batch: Batch, clip: float, units: int, together: bool) -> Tensor:
-    """(parameters,) float64 holding integers, in units of clip / units: the sum of the persons' clipped gradients.
+    """(parameters,) int64 parts of a unit, a unit being clip / units: the sum of the persons' clipped gradients, exact.
 
     together: False: a person's rows are added up, and clipped by the sum of their norms. True: their average is
     clipped, by its own norm.
 
-    Guarantee. Adding or removing a person moves the sum by at most ``units + sqrt(n)`` in L2 norm, n being the weights
-    of layers whose inputs are not zeros and ones. Before the last rounding the sum is exact and a person's part has norm at
-    most ``units``; the last rounding, to whole units, moves no coordinate by more than one.
+    Guarantee. Every person's part follows from that person alone and has an L2 norm of at most ``units``. So adding or
+    removing a person moves the sum of all batches, once it is rounded to whole units (``whole``), by at most
+    ``units + sqrt(n)``, n being the weights of layers whose inputs are not zeros and ones: a coordinate that is rounded
+    moves by less than one unit more. Sums of batches must not be rounded one by one: a person shifts who is in which.
 
-    Edge cases: what is not finite counts as zero; nobody in the batch gives zeros; a person whose rounding alone could
-    pass the clip, or whose entries cancel one another by more than ``CANCELLING``, gives zeros.
+    Edge cases: an error that is no number counts as zero; nobody in the batch gives zeros; a person whose rounding alone
+    could pass the clip, or whose entries cancel one another by more than ``CANCELLING``, gives zeros.
     """
     views = network.views
     groups = _Groups(batch.owners.repeat_interleave(views), views, together)
@@ -60,7 +66,13 @@ def clipped_sum(network: Network, flat: Tensor, batch: Batch, clip: float, units
     scale = room / torch.maximum(lengths, groups.shares * (clip * FIXED))
     kept = torch.where((room > 0) & (apart * scale <= CANCELLING * units), scale, 0.0)[groups.of_persons]
     summed = {e.layer.name: e.scaled_sum(kept) for e in entries}
-    return torch.cat([summed[layer.name] if layer.name in summed else _nothing(layer, kept) for layer in network.layers])
+    each = [summed[layer.name] if layer.name in summed else _nothing(layer, kept) for layer in network.layers]
+    return torch.cat(each).mul_(PARTS).long()
+
+
+def whole(parts: IntArray) -> IntArray:
+    """Whole units, the nearest, of a sum in parts."""
+    return (parts + PARTS // 2) // PARTS
 
 
 def _nothing(layer: Layer, like: Tensor) -> Tensor:
@@ -69,7 +81,9 @@ def _nothing(layer: Layer, like: Tensor) -> Tensor:
 
 def _fixed(slopes: Tensor) -> Tensor:
     """Errors as multiples of 1 / FIXED, counted; what is no number is zero."""
-    return slopes.clamp(-LARGEST_ERROR, LARGEST_ERROR).mul_(FIXED).round_().nan_to_num_(0.0)  # new: layers share slopes
+    return (
+        slopes.double().clamp(-LARGEST_ERROR, LARGEST_ERROR).mul_(FIXED).round_().nan_to_num_(0.0)
+    )  # new: layers share slopes
 
 
 @dataclass(frozen=True)
@@ -109,9 +123,9 @@ class _Entries:
         return (squares.sum(1, dtype=torch.float64) + 1.0) * (self.layer.outputs / 4)
 
     def scaled_sum(self, scale: Tensor) -> Tensor:
-        """(parameters,) whole units: the sum over the entries of their errors times ``scale``, rounded, ⊗ inputs."""
+        """(parameters,) units: the sum over the entries of their errors times ``scale``, rounded, ⊗ inputs."""
         slopes = self.errors.mul(scale[:, None]).round_()
-        return self.layer.pack(slopes.T @ self.inputs.double(), slopes.sum(0)).round_()
+        return self.layer.pack(slopes.T @ self.inputs.double(), slopes.sum(0))
 
 
 class _Groups:
@@ -132,6 +146,7 @@ class _Groups:
         self.shares = torch.full_like(self._none, float(views))
         if together:
             self.shares = self._many.double()
+        self._groups = torch.arange(len(self._many), device=group.device).repeat_interleave(self._many)
         self._left = (self._first + self._many).repeat_interleave(self._many) - entries  # in the group, with itself
 
     def rounding(self, layers: list[_Entries]) -> Tensor:
@@ -152,11 +167,13 @@ class _Groups:
         for place in range(most):
             at = (self._first + place).clamp(max=len(total) - 1)
             squares = squares + torch.where(place < self._many, total[at], 0.0)
-        norms = (squares.clamp(min=0.0) * (1 + 1e-9)).sqrt().ceil()
-        apart_norms = (total if alone is None else alone).sqrt().ceil()
+        apart_norms = torch.zeros_like(squares).index_add(
+            0, self._groups, (total if alone is None else alone).sqrt().ceil()
+        )
+        norms = (squares.clamp(min=0.0) + INEXACT * apart_norms * apart_norms).sqrt().ceil()
         return (
             self._none.index_add(0, self._persons, norms),
-            self._none.index_add(0, self.of_persons, apart_norms),
+            self._none.index_add(0, self._persons, apart_norms),
         )
 
 

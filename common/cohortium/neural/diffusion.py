@@ -84,7 +84,7 @@ class Diffusion:
         view = torch.arange(len(uniforms), device=uniforms.device) % self.views  # a row's views follow one another
         level = (view + uniforms[:, 0]) / self.views
         many = (level * columns).floor().long().clamp(0, columns - 1) + 1
-        places = uniforms[:, 1:].argsort(1).argsort(1)
+        places = uniforms[:, 1:].argsort(dim=1, stable=True).argsort(1)  # ties fall alike in any batch
         return places < many[:, None], many
 
     def _weight_of(self, many: Tensor) -> Tensor:

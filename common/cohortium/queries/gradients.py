@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,6 @@ from cohortium.neural.architecture import Architecture
 from cohortium.noise import LARGEST, Bounded, Noised, Scales, add_noise, noise_multiplier
 from cohortium.persons import EqualWeight, at_most, one_of_each
 from cohortium.privacy.accounting import Events, Gaussian
-
-if TYPE_CHECKING:
-    import torch
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -40,7 +37,8 @@ MIN_CLIP, MAX_CLIP = 1e-6, 1e6
 class Step:
     """What one step of training asks of a table.
 
-    sizes: cells of every column of the schema; the architecture may see fewer, merged as the state says. sampling_rate: a person's chance to be in the sample. clip: largest L2 norm of a person's gradient.
+    sizes: cells of every column of the schema; the architecture may see fewer, merged as the state says. sampling_rate:
+    a person's chance to be in the sample. clip: largest L2 norm of a person's gradient.
     equal_weight: "rows": a person's rows, m = rows_per_person at the most, are added up and clipped together by the
     sum of their norms; "persons": the average of a person's rows is clipped by its norm; of more than ``ROWS_AT_ONCE``
     rows so many are drawn anew in every step.
@@ -101,7 +99,7 @@ class Step:
 
     def units(self, multiplier: float) -> int:
         """The clip in grid units: as fine as pays, and no finer than the noise can be drawn for."""
-        finest = LARGEST / multiplier - math.sqrt(self._rounded)
+        finest = LARGEST / multiplier * (1 - 1e-9) - math.sqrt(self._rounded)
         return max(1, min(FINEST, math.floor(finest)))
 
     def sensitivity(self, multiplier: float) -> float:
@@ -116,7 +114,7 @@ class Step:
         """The sum over a sample of ``people``, un-noised, of their clipped gradients at ``flat``."""
         import torch
 
-        from cohortium.neural.clipping import Batch, clipped_sum
+        from cohortium.neural.clipping import Batch, clipped_sum, whole
         from cohortium.neural.device import best_device, one_thread
 
         device, network = best_device(), self.architecture.network
@@ -127,8 +125,8 @@ class Step:
                 views = _uniforms(len(codes) * network.views, network.draws, coins)
                 batch = Batch(*(torch.tensor(a, device=device) for a in (codes, owners, views)))
                 together = self.equal_weight == "persons"
-                total += clipped_sum(network, at, batch, self.clip, units, together).cpu().numpy().astype(np.int64)
-        return Bounded(total, self.sensitivity(multiplier), self.scales)
+                total += clipped_sum(network, at, batch, self.clip, units, together).cpu().numpy()
+        return Bounded(whole(total), self.sensitivity(multiplier), self.scales)
 
     def noised(self, people: People, flat: FloatArray, multiplier: float, coins: Coins) -> Noised:
         return add_noise(self.bounded(people, flat, multiplier, coins), multiplier, coins)
