@@ -125,19 +125,22 @@ class Vae:
         return gradient
 
     @torch.no_grad()
-    def calibrated(self, flat: FloatArray, counts: Sequence[FloatArray]) -> FloatArray:
-        """``flat`` with the decoder's biases moved until single columns are drawn in proportion to ``counts``.
+    def calibrated(self, flat: FloatArray, counts: Sequence[FloatArray], sigmas: Sequence[float]) -> FloatArray:
+        """``flat`` with the decoder's biases moved until single columns are drawn as the noised counts suggest.
 
-        counts: for every column its noised counts, (cells,). By iterative proportional fitting, which moves a bias by the
-        logarithm of the wanted proportion over the present one; no private row is asked, and nothing is charged.
+        counts, sigmas: for every column its noised counts, (cells,), and the standard deviation of their noise. What is
+        aimed at lies between the model's proportions and the noised ones (``_between``). By iterative proportional
+        fitting, which moves a bias by the logarithm of the wanted proportion over the present one. Only noised answers
+        are used: nothing is charged.
         """
-        wanted = torch.cat([_proportions(column) for column in counts])
         points = np.random.default_rng(0)  # the same points each time: a function of its arguments
-        z = next(self._points(CALIBRATION_POINTS, self.latent, points))
+        z = _normal(next(_uniform(CALIBRATION_POINTS, self.latent, points)))
         decoder = _Decoder(self, flat)
+        noised = zip(counts, sigmas, decoder.proportions(z), strict=True)
+        wanted = torch.cat([_between(column, sigma, present) for column, sigma, present in noised])
         for _ in range(CALIBRATIONS):
-            present = torch.cat([block.softmax(1).mean(0) for block in decoder.blocks(z)])
-            decoder.biases += (wanted / present.double().clamp(min=1e-9)).log().clamp(-1.0, 1.0).float()
+            present = torch.cat(decoder.proportions(z)).clamp(min=RAREST)
+            decoder.biases += (wanted.clamp(min=RAREST) / present).log().clamp(-1.0, 1.0).float()
         return np.concatenate([flat[: -sum(self.sizes)], decoder.biases.double().numpy()])
 
     @torch.no_grad()
@@ -167,16 +170,12 @@ class Vae:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The same, with points from the distribution that z has under the conditions."""
         points, log_weights = [], []
-        for z in self._points(rows * OVERSAMPLING, self.latent, rng):
-            points.append(z)
-            log_weights.append(decoder.log_chance(z, conditions))
+        for uniforms in _uniform(rows * OVERSAMPLING, self.latent, rng):
+            points.append(_normal(uniforms))
+            log_weights.append(decoder.log_chance(points[-1], conditions))
         chosen = torch.cat(points)[_resampled(torch.cat(log_weights).numpy(), rows, rng)]
         for z in torch.split(chosen, CHUNK):
             yield z, torch.tensor(rng.random((len(z), len(self.sizes))))
-
-    @staticmethod
-    def _points(rows: int, latent: int, rng: np.random.Generator) -> Iterator[Tensor]:
-        yield from (_normal(points) for points in _uniform(rows, latent, rng))
 
 
 class _Decoder:
@@ -199,6 +198,10 @@ class _Decoder:
         logits = F.linear(self._features(z), self._weights, self.biases)
         return tuple(torch.split(logits, list(self._network.sizes), 1))
 
+    def proportions(self, z: Tensor) -> list[Tensor]:
+        """For every column (cells,) float64, the mean chances over all points."""
+        return [block.softmax(1).double().mean(0) for block in self.blocks(z)]
+
     def log_chance(self, z: Tensor, conditions: Mapping[int, Tensor]) -> Tensor:
         """(rows,) float64, the logarithm of the chance that all conditions hold."""
         features, total = self._features(z), torch.zeros(len(z), dtype=torch.float64)
@@ -218,11 +221,16 @@ class _Decoder:
         return codes
 
 
-def _proportions(counts: FloatArray) -> Tensor:
-    """(cells,) float64, positive."""
+def _between(counts: FloatArray, sigma: float, present: Tensor) -> Tensor:
+    """(cells,) float64: the noised proportions, shrunk towards the model's ``present`` ones by the noise's part in what
+    lies between them (James & Stein 1961, the positive part). Without noise the noised proportions themselves.
+    """
     positive = torch.tensor(counts, dtype=torch.float64).clamp(min=0.0)
-    shares = (positive / positive.sum().clamp(min=1.0)).clamp(min=RAREST)
-    return shares / shares.sum()
+    total = positive.sum().clamp(min=1.0)
+    apart = positive / total - present
+    noise = (len(counts) - 1) * (sigma / total) ** 2
+    kept = (1.0 - noise / (apart * apart).sum().clamp(min=1e-12)).clamp(min=0.0)
+    return present + kept * apart
 
 
 def _uniform(rows: int, numbers: int, rng: np.random.Generator) -> Iterator[FloatArray]:
