@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,8 +18,10 @@ from cohortium.privacy.guarantee import guarantees, in_hundred
 from cohortium.schema import Boolean, Categorical, Column, Continuous, Datetime, Ordinal, Schema
 from cohortium.study import Autoregressive, GeneratorPlan, Institution, Privacy, Study, Sweep
 from cohortium_server.gate import Criterion
-from cohortium_server.generators import Measured
+from cohortium_server.generators import Curve, Measured
+from cohortium_server.release.page.budget import phase_view
 from cohortium_server.release.page.cells import MOST_BARS, MOST_POINTS, cells_of
+from cohortium_server.release.page.curves import HEIGHT, MOST_DRAWN, chart, drawable
 from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.pairs import association, compared
 from cohortium_server.release.report import Facts, render_report
@@ -36,6 +39,7 @@ COLUMNS: tuple[Column, ...] = (
 KINDS: tuple[GeneratorPlan, ...] = (Sweep(targets=("pain",)), Autoregressive(rounds=2))
 
 
+CURVES = (Curve(f"length of {NASTY}", (0.9, 0.5, 0.25, 0.3), 0.2), Curve("look", (-1.0, 2.0)))
 MET = Criterion("rows", True, "812", "at least 500", "fewer carry too little")
 
 
@@ -306,6 +310,80 @@ def test_one_column_one_institution(generator: GeneratorPlan) -> None:
 def test_a_gate_that_judged_nothing_was_not_passed() -> None:
     assert "✗ failed" in Page(render_report(replace(facts(KINDS[0]), verdict=()))).text
     assert "✓ passed" in Page(report(KINDS[0])).text
+
+
+def test_a_round_of_gradients_is_told_in_words() -> None:
+    """At a coordinator that sees messages, and under masks, where each institution adds a share."""
+    seen = study(Autoregressive(rounds=3, steps=1, sampling_rate=0.25), institutions=4)
+    masked = replace(seen, privacy=replace(seen.privacy, trust="secure-sum"))
+    for one, shares in ((seen, 1), (masked, 4)):
+        phase = plan(one).phases[-1]
+        view = phase_view(phase, 4)
+        assert view.asked == "one training step a round, on a random 25.0\u202f% of the persons"
+        assert view.noise.startswith(f"{shares**0.5 * phase.multiplier:.3g} × the most that one person can move")
+        assert ("adds a share" in view.noise) == (shares > 1)
+        assert view.rounds == 3 and view.numbers == phase.query.width
+    several = plan(study(Autoregressive(rounds=2, steps=4, sampling_rate=1.0))).phases[-1]
+    assert phase_view(several, 2).asked == "4 training steps a round, each on all persons"
+
+
+def test_curves_have_a_section_of_their_own_or_none() -> None:
+    without, shown = report(KINDS[1]), render_report(replace(facts(KINDS[1]), curves=CURVES))
+    assert "How the training went" not in without and 'href="#training"' not in without
+    page = Page(shown)
+    assert "How the training went" in page.texts and 'href="#training"' in shown
+    assert "Only noised or synthetic quantities are shown" in page.text
+    assert f"length of {NASTY}" in page.texts and "<script" not in shown
+    assert shown.count('class="curve"') == 2 and shown.count('class="level"') == 1
+    assert render_report(replace(facts(KINDS[1]), curves=CURVES)) == shown
+
+
+def test_a_page_of_curves_without_a_level_explains_none() -> None:
+    assert "dashed" not in Page(render_report(replace(facts(KINDS[1]), curves=CURVES[1:]))).text
+
+
+def test_a_curve_can_be_heard() -> None:
+    page = Page(chart(CURVES[1]))
+    words = "look: 2 values, the first −1, the last 2, from −1 to 2."
+    assert ("svg", "aria-label", words) in page.attributes and ("svg", "role", "img") in page.attributes
+    assert page.tags[:3] == ["svg", "title", "desc"] and page.texts[:2] == ["look", words]
+    assert "To compare with: 0.2." in Page(chart(CURVES[0])).text
+
+
+def points(curve: Curve) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    (path,) = re.findall(r'<path d="M([^"]*)" class="curve"', chart(curve))
+    return np.array([[float(n) for n in point.split()] for point in path.split("L")])
+
+
+def test_a_curve_lies_where_its_values_are() -> None:
+    """Right of one another in even steps, and as high as they are large."""
+    drawn = points(CURVES[0])
+    heights = HEIGHT * (0.9 - np.array(CURVES[0].values)) / 0.9
+    assert np.ptp(np.diff(drawn[:, 0])) < 0.02 and (np.diff(drawn[:, 0]) > 0).all()
+    assert drawn[:, 1] - drawn[0, 1] == pytest.approx(heights, abs=0.02)
+
+
+def test_a_long_curve_is_drawn_by_the_means_of_its_stretches() -> None:
+    values = np.sin(np.arange(5000) / 300) + 2
+    drawn = points(Curve("long", tuple(values)))
+    assert len(drawn) == MOST_DRAWN
+    assert np.ptp(drawn[:, 1]) == pytest.approx(HEIGHT * np.ptp(values) / values.max(), rel=0.01)
+
+
+@pytest.mark.parametrize("values", [(), (math.nan, math.inf)])
+def test_a_curve_of_nothing_is_no_curve(values: tuple[float, ...]) -> None:
+    assert drawable(Curve("none", values)) is None
+    page = Page(render_report(replace(facts(KINDS[1]), curves=(Curve("none", values),))))
+    assert "How the training went" not in page.text
+
+
+@pytest.mark.parametrize(
+    "curve", [Curve("one", (3.0,), 2.0), Curve("flat", (0.0, 0.0)), Curve("gap", (1.0, math.nan), math.inf)]
+)
+def test_odd_curves_are_drawn_too(curve: Curve) -> None:
+    shown = drawable(curve)
+    assert shown is not None
+    assert "nan" not in chart(shown) and "inf" not in chart(shown)
 
 
 def test_heavy_noise_is_admitted() -> None:

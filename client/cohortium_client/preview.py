@@ -8,6 +8,8 @@ from cohortium.errors import CohortiumError
 from cohortium.forecast import forecast
 from cohortium.plan import Phase, charged_in_all, plan
 from cohortium.privacy.accounting import cost
+from cohortium.queries.gradients import GradientSum
+from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.study import Study
 from cohortium_client.institution import Institution
@@ -29,9 +31,18 @@ def preview(institution: Institution, study: Study) -> dict[str, Any]:
 
 def _bound(phase: Phase) -> str:
     """How far one person can move the answer."""
-    if isinstance(phase.query, Marginals):
-        return f"one person moves it by at most {phase.query.sensitivity:,.0f} grid units (L2), {phase.query.grid} of them a row"
-    return f"one person's gradient is at most {phase.query.describe().get('clip')} long in each step"
+    match phase.query:
+        case Marginals() as query:
+            return (
+                f"one person moves it by at most {query.sensitivity:,.0f} grid units (L2), {query.grid} of them a row"
+            )
+        case GradientSum() as query:
+            units, clip = query.step.sensitivity(phase.multiplier), query.step.clip
+            return f"one person moves it by at most {units:,.0f} grid units (L2), a gradient cut to length {clip:.4g}"
+        case LocalTraining() as query:
+            return f"one person's gradient is cut to length {query.step.clip:.4g} in each step"
+        case query:
+            return f"one person's part is bounded as its kind, {query.kind}, says"
 
 
 def _here(institution: Institution, study: Study) -> dict[str, Any]:

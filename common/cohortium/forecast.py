@@ -9,9 +9,11 @@ from typing import Any
 from cohortium.masking.cohort import Context
 from cohortium.masking.double import SEALED
 from cohortium.masking.statements import Statement, encode_board
-from cohortium.plan import Phase, Plan, plan, ring
-from cohortium.privacy.accounting import RELATION, cost, repeated
+from cohortium.plan import Phase, Plan, met, plan, ring
+from cohortium.privacy.accounting import RELATION, cost
 from cohortium.privacy.guarantee import guarantees
+from cohortium.queries.gradients import GradientSum, Step
+from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.receipt import Receipt
 from cohortium.study import Study
@@ -39,12 +41,13 @@ def forecast(study: Study) -> dict[str, Any]:
         "exchanges": _exchanges(study, agreed),
         "guarantees": [g.document() for g in guarantees(study, agreed)],
         "phases": [_phase(study, phase) for phase in agreed.phases],
+        "training": _training(study, agreed.phases[-1]),
         "buys": _errors(study, agreed),
     }
 
 
 def _phase(study: Study, phase: Phase) -> dict[str, Any]:
-    alone = cost(repeated(phase.events, study.privacy.institutions_per_person), study.privacy.delta)
+    alone = cost(met(study, phase.events), study.privacy.delta)
     return {
         "name": phase.name,
         "query": phase.query.describe(),
@@ -57,6 +60,46 @@ def _phase(study: Study, phase: Phase) -> dict[str, Any]:
         "epsilon": alone.epsilon,
         "delta": alone.delta,
         "events": [asdict(e) for e in phase.events],
+    }
+
+
+def step_of(phase: Phase) -> tuple[Step, int] | None:
+    """A training phase's step, and how many of them a round has; None where nothing is trained."""
+    match phase.query:
+        case GradientSum() as query:
+            return query.step, 1
+        case LocalTraining() as query:
+            return query.step, query.steps
+        case _:
+            return None
+
+
+def _training(study: Study, phase: Phase) -> dict[str, Any] | None:
+    """Which noise the training gets for the study's epsilon, its steps and its sampling rate; and what it costs alone.
+
+    noise_multiplier: of a step's whole noise that is counted on, noise_multiplier_of_one: of one institution's part in it,
+    both over the most that one person can move the step's sum. steps_of_a_person: those expected to draw a given person at one institution. epsilon
+    and check: by the two accountants, of the training alone.
+    """
+    if (found := step_of(phase)) is None:
+        return None
+    step, in_a_round = found
+    alone = cost(met(study, phase.events), study.privacy.delta)
+    steps = phase.rounds * in_a_round
+    return {
+        "query": phase.query.kind,
+        "network": step.architecture.kind,
+        "parameters": step.parameters,
+        "rounds": phase.rounds,
+        "steps_a_round": in_a_round,
+        "steps": steps,
+        "sampling_rate": step.sampling_rate,
+        "steps_of_a_person": steps * step.sampling_rate,
+        "clip": step.clip,
+        "noise_multiplier": phase.multiplier * math.sqrt(phase.honest),
+        "noise_multiplier_of_one": phase.multiplier,
+        "noise_shares": phase.honest,
+        **asdict(alone),
     }
 
 
@@ -116,7 +159,9 @@ def _noise_words(phase: Phase) -> str:
         low, high = min(sigmas), max(sigmas)
         rows = f"{low:.1f} rows" if math.isclose(low, high) else f"{low:.1f} to {high:.1f} rows"
         return rows if phase.honest == 1 else f"{rows}, a share of one in {phase.honest}"
-    return f"{phase.multiplier:.2f} x the clip, every step"
+    if phase.honest == 1:
+        return f"{phase.multiplier:.2f} x the clip, every step"
+    return f"{phase.multiplier:.2f} x the clip, every step, a share of one in {phase.honest}"
 
 
 def _errors(study: Study, agreed: Plan) -> list[str]:

@@ -77,6 +77,26 @@ def _travelling(shown: dict[str, Any]) -> list[str]:
     ]
 
 
+def _calibrated(shown: dict[str, Any]) -> list[str]:
+    """Which noise a training gets, and for what, in words; nothing where nothing is trained."""
+    told = shown["training"]
+    if told is None:
+        return []
+    several = "one step a round" if told["steps_a_round"] == 1 else f"{told['steps_a_round']} steps a round"
+    shares = told["noise_shares"]
+    share = f"; each institution adds {told['noise_multiplier_of_one']:.4f}, a share of one in {shares}"
+    return [
+        f"Training: {told['steps']:,} noised steps in all ({several}, {told['rounds']:,} rounds) of {told['parameters']:,} parameters, "
+        f"each on a random {100 * told['sampling_rate']:g} % of the persons. A given person is expected to be in "
+        f"{told['steps_of_a_person']:,.4g} of an institution's steps, with a gradient cut to length {told['clip']:.4g}.",
+        f"Noise of a whole step: {told['noise_multiplier']:.4f} times the most that one person can move its sum"
+        + (share if shares > 1 else "; each institution adds all of it to its own")
+        + ".",
+        f"With that noise, these steps and this sampling rate the training alone costs epsilon {told['epsilon']:.4f} by {told['method']}, "
+        f"and {told['check']:.4f} by {told['check_method']}, at delta {told['delta']:g}.",
+    ]
+
+
 def print_forecast(shown: dict[str, Any]) -> None:
     """What a study would send, cost and buy, for people."""
     from rich.console import Console
@@ -124,5 +144,5 @@ def print_forecast(shown: dict[str, Any]) -> None:
             f"{p['epsilon']:.3f}",
         )
     console.print(table)
-    for line in (*_travelling(shown), *shown["buys"]):
+    for line in (*_calibrated(shown), *_travelling(shown), *shown["buys"]):
         console.print(f"• {line}")

@@ -273,6 +273,7 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
             outcome.generator.rows,
             verdict.criteria,
             provenance,
+            outcome.generator.curves,
         )
     )
 

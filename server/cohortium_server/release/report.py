@@ -21,9 +21,10 @@ from cohortium.plan import Plan
 from cohortium.privacy.guarantee import guarantees
 from cohortium.study import Study
 from cohortium_server.gate import Criterion, Verdict
-from cohortium_server.generators import Measured
+from cohortium_server.generators import Curve, Measured
 from cohortium_server.release.page.budget import guarantee_view, phase_view
 from cohortium_server.release.page.columns import column_views
+from cohortium_server.release.page.curves import chart, drawable
 from cohortium_server.release.page.drawing import associations_map, bars, cells_map, differences_map
 from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.numerals import number, percent, plural, small
@@ -35,7 +36,7 @@ class Facts:
     """All that the report knows.
 
     synthetic: (rows, columns) codes of the released rows. rows_measured: the noised number of real rows.
-    provenance: versions, run, digests, in the order in which they are told.
+    provenance: versions, run, digests, in the order in which they are told. curves: how the fit went.
     """
 
     study: Study
@@ -45,6 +46,7 @@ class Facts:
     rows_measured: int
     verdict: Sequence[Criterion]
     provenance: Mapping[str, str]
+    curves: Sequence[Curve] = ()
 
     @property
     def evidence(self) -> Evidence:
@@ -68,6 +70,7 @@ def render_report(facts: Facts) -> str:
         columns=columns,
         inside=sum(c.inside for c in columns),
         barred=sum(c.barred for c in columns),
+        curves=[drawn for curve in facts.curves if (drawn := drawable(curve))],
         differences=apart,
         associations=None if apart.pairs else associations(evidence, columns),
         passed=Verdict(tuple(facts.verdict)).passed,
@@ -79,7 +82,7 @@ def _template() -> Template:
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters.update(percent=percent, number=number, small=small, plural=plural)
     page.globals.update(bars=bars, differences_map=differences_map, associations_map=associations_map)
-    page.globals.update(cells_map=cells_map, style=_file("report.css"))
+    page.globals.update(cells_map=cells_map, chart=chart, style=_file("report.css"))
     return page.from_string(_file("report.html"))
 
 

@@ -10,6 +10,7 @@ from cohortium.plan import Phase
 from cohortium.privacy.accounting import Gaussian
 from cohortium.privacy.guarantee import Guarantee, in_hundred
 from cohortium.queries import Query
+from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium_server.release.page.numerals import percent, plural, storage
@@ -66,9 +67,15 @@ def _asked(query: Query) -> str:
             return "counts: " + ", ".join(f"{plural(n, 'table')} of {plural(k, 'column')}" for n, k in parts)
         case LocalTraining():
             steps = plural(query.steps, "training step")
-            return f"{steps} a round, each on a random {percent(query.sampling_rate)} of the persons"
+            return f"{steps} a round, each on {_sampled(query.step.sampling_rate)}"
+        case GradientSum():
+            return f"one training step a round, on {_sampled(query.step.sampling_rate)}"
         case _:
             return ", ".join(f"{key}: {value}" for key, value in query.describe().items())
+
+
+def _sampled(rate: float) -> str:
+    return "all persons" if rate == 1 else f"a random {percent(rate)} of the persons"
 
 
 def _noise(phase: Phase, institutions: int) -> str:
@@ -77,8 +84,16 @@ def _noise(phase: Phase, institutions: int) -> str:
             return _noise_of_counts(query, phase.multiplier, institutions)
         case LocalTraining():
             return f"{phase.multiplier:.3g} × the most that one person can move a step's sum"
+        case GradientSum():
+            return _noise_of_gradients(phase)
         case _:
             return f"{phase.multiplier:.3g} × the most that one person can change"
+
+
+def _noise_of_gradients(phase: Phase) -> str:
+    """Under masks what is counted on, and an institution's share of it."""
+    told = f"{math.sqrt(phase.honest) * phase.multiplier:.3g} × the most that one person can move a step's sum"
+    return told if phase.honest == 1 else f"{told}, of which each institution adds a share of {phase.multiplier:.3g} ×"
 
 
 def _noise_of_counts(query: Marginals, multiplier: float, institutions: int) -> str:

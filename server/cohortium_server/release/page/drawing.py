@@ -25,7 +25,7 @@ _ROOM = 30.0  # the least width of a square with a number in it
 def bars(view: ColumnView) -> Markup:
     """Synthetic shares as bars, noised ones as dots with error bars."""
     scale, bottom = _scale(view.rows), _STEP * len(view.rows) + 4
-    drawn = [_tick(scale.place(float(t) / 100), bottom, t) for t in _ticks(100 * scale.low, 100 * scale.high)]
+    drawn = [_tick(scale.place(float(t) / 100), bottom, t) for t in ticks(100 * scale.low, 100 * scale.high)]
     drawn += [_bar(row, scale, _STEP * (k + 0.5) + 2) for k, row in enumerate(view.rows)]
     return picture(WIDTH, bottom + 22, _bars_words(view.column.name, view.rows), *drawn)
 
@@ -75,7 +75,7 @@ def _tick(x: float, bottom: float, words: str) -> Markup:
     return line + text(signed(words), x, bottom + 13, "tick mid")
 
 
-def _ticks(low: float, high: float) -> list[str]:
+def ticks(low: float, high: float) -> list[str]:
     """Three to five round numbers between ``low`` and ``high``, zero among them, in few digits."""
     raw = (high - low) / 4
     unit = 10.0 ** math.floor(math.log10(raw))
