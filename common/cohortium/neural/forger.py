@@ -1,8 +1,10 @@
 """The generator of a conditional tabular GAN and its game against the critic: all at the coordinator, all public.
 
-The generator G turns a latent vector z ~ N(0, 1) into chances of cells, one softmax a column; given z the columns are
+The generator G turns a latent vector into chances of cells, one softmax a column; given the vector the columns are
 drawn independently of one another. ``critic.Critic`` scores such soft rows as it would score the drawn ones on average,
-so there is no need of Gumbel noise or of a straight-through estimate (CTGAN, arXiv 1907.00503, has the former).
+so there is no need of Gumbel noise or of a straight-through estimate (CTGAN, arXiv 1907.00503, has the former). The
+latent vectors are a fixed set of points, spread as evenly as a normal distribution allows (a scrambled Sobol sequence),
+all equally likely: means over them are exact. With vectors drawn anew at every step their chance dominates the error.
 
 The game. Institutions answer with r, the noised mean gradient of real rows' scores. It does not depend on the critic's
 parameters V, so one answer holds for the whole game
@@ -10,15 +12,14 @@ parameters V, so one answer holds for the whole game
     max over V, min over G:  V · (r - mean gradient of scores of G's rows) - |V|² / 4,
 
 a Wasserstein GAN whose critic is held small by ridge instead of a gradient penalty; in it G minimises the squared
-distance between the two means, the maximum mean discrepancy of Li et al. 2017 (arXiv 1705.08584). Every step draws
-latent vectors anew, then critic and generator step at once: the critic by gradient ascent, which averages what G
-showed it over the last few steps; the generator by Adam against the critic as it was before it saw these rows, which
-keeps G's gradient free of bias. The released generator is an average of the last ones. The game ends early where the
-distance is down to what noise alone would make it; all of this costs no privacy.
+distance between the two means, the maximum mean discrepancy of Li et al. 2017 (arXiv 1705.08584). Critic and generator
+step at once: the critic by gradient ascent, the generator by Adam against the critic as it was. The released generator
+is an average over the last steps. The game ends early where the distance is down to what noise alone would make it;
+all of this costs no privacy.
 
-Conditions need no extra input: given z columns are independent, so by Bayes' rule latent vectors are weighted with the
-chances they give to the allowed cells, and cells are then drawn among the allowed ones. That is exact for the model up
-to how many latent vectors there are to choose from, for any set of conditions.
+Conditions need no extra input: by Bayes' rule latent vectors are weighted with the chances they give to the allowed
+cells, and cells are then drawn among the allowed ones. That is exact for the model, for any set of conditions, however
+rare what they allow.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import qmc
 from torch import nn
 
 from cohortium.neural.critic import Critic
@@ -38,15 +40,15 @@ from cohortium.neural.network import Plain, length
 Tensor = torch.Tensor
 FloatArray = npt.NDArray[np.float64]
 LATENT, HIDDEN = 64, 256
-STEPS, BATCH = 1500, 500
+POINTS = 1024  # latent vectors
+STEPS = 1000
 RATE = 0.01  # of Adam; constant for the first half of the game, then falling to nothing
 BETAS = (0.9, 0.99)
-CRITIC_RATE = 1.0  # of gradient ascent; with the ridge, the critic remembers 1 - CRITIC_RATE / 2 of itself a step
+CRITIC_RATE = 1.5  # of gradient ascent; with the ridge the critic forgets half of this share of itself a step
 MEMORY = 0.99  # a step, of the average that is released
 SPREAD = 0.3  # how far the start's log chances spread around the single columns'
 AT_NOISE = 0.95  # of the distance that noise alone makes, at which the game ends
-CHUNK = 1 << 15
-CANDIDATES = 1 << 17  # latent vectors to choose from under conditions, at least
+CHUNK = 1 << 15  # rows
 
 
 class Generator(nn.Module):
@@ -80,17 +82,16 @@ class Forger:
     def __init__(
         self, sizes: tuple[int, ...], order: tuple[int, ...], latent: int = LATENT, hidden: int = HIDDEN
     ) -> None:
-        self.sizes, self.latent = sizes, latent
+        self.sizes = sizes
         self.critic = Critic(sizes, order)
         self.generator = Generator(sizes, latent, hidden).requires_grad_(False)
-        self._random = torch.Generator()
+        self._points = _points(latent)
         self._real: FloatArray = np.zeros(length(self.critic))
         self._precision = 0.0
 
     def start(self, logs: Sequence[FloatArray], rng: np.random.Generator) -> None:
         """logs: for every column its noised log proportions."""
-        self._random.manual_seed(int(rng.integers(2**62)))
-        self.generator.start(logs, self._random)
+        self.generator.start(logs, torch.Generator().manual_seed(int(rng.integers(2**62))))
 
     def told(self, gradient: FloatArray, noise: float) -> None:
         """One more answer: (parameters,) the noised mean gradient of the critic's loss over all real rows.
@@ -102,10 +103,10 @@ class Forger:
         self._precision += precision
         self._real = self._real + (-gradient - self._real) * (precision / self._precision)
 
-    def fake_gradient(self, flat: FloatArray, rows: int = BATCH) -> FloatArray:
-        """(parameters,) the mean gradient of the scores of freshly forged rows at a critic ``flat``."""
+    def fake_gradient(self, flat: FloatArray) -> FloatArray:
+        """(parameters,) the mean gradient of the scores of forged rows at a critic ``flat``."""
         critic = torch.tensor(flat, dtype=torch.float32).requires_grad_(True)
-        score = self.critic.score(Plain(self.critic, critic), self.generator(self._latents(rows))).mean()
+        score = self.critic.score(Plain(self.critic, critic), self.generator(self._points)).mean()
         gradient: FloatArray = torch.autograd.grad(score, critic)[0].double().numpy()
         return gradient
 
@@ -116,45 +117,36 @@ class Forger:
         """
         if not self._precision:
             return
-        game = _Game(self.critic, self.generator, torch.tensor(self._real, dtype=torch.float32), steps)
+        game = _Game(self.critic, self.generator, torch.tensor(self._real, dtype=torch.float32), self._points, steps)
         enough = AT_NOISE * len(self._real) / self._precision
         for _ in range(steps):
-            distance = game.step(self._latents(BATCH))
+            distance = game.step()
             advance()
             if distance < enough:
                 break
         game.finish()
 
-    def _latents(self, rows: int) -> Tensor:
-        return torch.randn(rows, self.latent, generator=self._random)
-
     @torch.no_grad()
     def sample(
         self, rows: int, rng: np.random.Generator, allowed: Mapping[int, npt.NDArray[np.bool_]]
     ) -> npt.NDArray[np.int16]:
-        """(rows, columns) codes. allowed: for some columns the (cells,) values that may be drawn."""
-        seeded = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        mask = self._mask(allowed)
-        z = torch.randn(max(rows, CANDIDATES) if allowed else rows, self.latent, generator=seeded)
-        if allowed:
-            z = z[_resampled(torch.cat([self._log_weights(part, mask) for part in torch.split(z, CHUNK)]), rows, rng)]
-        drawn = [self._drawn(self.generator(part) * mask, seeded) for part in torch.split(z, CHUNK)]
-        codes: npt.NDArray[np.int16] = torch.cat([torch.empty(0, len(self.sizes), dtype=torch.int16), *drawn]).numpy()
-        return rng.permutation(codes)
-
-    def _mask(self, allowed: Mapping[int, npt.NDArray[np.bool_]]) -> Tensor:
+        """(rows, columns) codes from a Sobol sequence. allowed: for some columns the (cells,) values to draw from."""
         every = [allowed.get(j, np.ones(size, bool)) for j, size in enumerate(self.sizes)]
-        return torch.tensor(np.concatenate(every)).float()
-
-    def _log_weights(self, z: Tensor, mask: Tensor) -> Tensor:
-        """(rows,) float64 log chance of drawing allowed cells everywhere."""
-        blocks = torch.split(self.generator(z) * mask, list(self.sizes), 1)
-        return torch.stack([block.double().sum(1).clamp(min=1e-300).log() for block in blocks]).sum(0)
-
-    def _drawn(self, chances: Tensor, seeded: torch.Generator) -> Tensor:
-        """(rows, columns) int16, a cell of every column in proportion to its chance."""
-        columns = [_one_of(block.double(), seeded) for block in torch.split(chances, list(self.sizes), 1)]
-        return torch.stack(columns, 1).to(torch.int16)
+        blocks = [
+            block.double() * torch.tensor(cells)
+            for block, cells in zip(torch.split(self.generator(self._points), list(self.sizes), 1), every, strict=True)
+        ]
+        logs = torch.stack([block.sum(1).clamp(min=1e-300).log() for block in blocks]).sum(0)
+        weights = (logs - logs.max()).exp()
+        sequence = qmc.Sobol(len(blocks) + 1, rng=rng)
+        codes = np.empty((rows, len(blocks)), np.int16)
+        size = min(CHUNK, 2 ** max(0, rows - 1).bit_length())  # the sequence is balanced in powers of two
+        for start in range(0, rows, size):
+            uniforms = torch.tensor(sequence.random(size)[: rows - start])
+            chosen = _one_of(weights[None], uniforms[:, :1])
+            columns = [_one_of(block[chosen], u[:, None]) for block, u in zip(blocks, uniforms.T[1:], strict=True)]
+            codes[start : start + size] = torch.stack(columns, 1).to(torch.int16).numpy()
+        return rng.permutation(codes)
 
     def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
         """The generator alone, as one vector: the critic is of no use for drawing rows."""
@@ -184,28 +176,26 @@ class Forger:
 class _Game:
     """Critic and generator in turn. real: (parameters,) the noised mean gradient of real rows' scores."""
 
-    def __init__(self, critic: Critic, generator: Generator, real: Tensor, steps: int) -> None:
-        self._critic, self._generator, self._real = critic, generator, real
+    def __init__(self, critic: Critic, generator: Generator, real: Tensor, points: Tensor, steps: int) -> None:
+        self._critic, self._generator, self._real, self._points = critic, generator, real, points
         self._weights = list(generator.requires_grad_(True).parameters())
         self._average = [w.detach().clone() for w in self._weights]
         self._adam = torch.optim.Adam(self._weights, RATE, betas=BETAS)
-        self._flat: Tensor | None = None
         self._step, self._steps = 0, steps
+        self._flat = 2 * (real - self._slopes(torch.zeros_like(real))[0])
 
-    def step(self, z: Tensor) -> float:
-        """One step of both; the squared distance between real and fake means as the critic knows it."""
-        if self._flat is None:
-            self._flat = 2 * (self._real - self._slopes(z, torch.zeros_like(self._real))[0])
-        fake, *slopes = self._slopes(z, self._flat)
+    def step(self) -> float:
+        """One step of both; the squared distance between real and fake means before it."""
+        fake, *slopes = self._slopes(self._flat)
         self._descend(slopes)
         self._flat = self._flat + CRITIC_RATE * (self._real - fake - self._flat / 2)
         self._step += 1
-        return float(self._flat.square().sum()) / 4
+        return float((self._real - fake).square().sum())
 
-    def _slopes(self, z: Tensor, flat: Tensor) -> tuple[Tensor, ...]:
+    def _slopes(self, flat: Tensor) -> tuple[Tensor, ...]:
         """Slopes of the mean score of forged rows: at the critic's parameters, then at the generator's."""
         flat = flat.detach().requires_grad_(True)
-        score = self._critic.score(Plain(self._critic, flat), self._generator(z)).mean()
+        score = self._critic.score(Plain(self._critic, flat), self._generator(self._points)).mean()
         return torch.autograd.grad(score, [flat, *self._weights])
 
     def _descend(self, slopes: Sequence[Tensor]) -> None:
@@ -224,17 +214,16 @@ class _Game:
             weight.copy_(average)
 
 
-def _one_of(chances: Tensor, seeded: torch.Generator) -> Tensor:
-    """(rows,) int64; never a cell without a chance."""
-    ladder = chances.cumsum(1)
-    drawn = (ladder <= torch.rand(len(ladder), 1, generator=seeded, dtype=torch.float64) * ladder[:, -1:]).sum(1)
+def _points(latent: int) -> Tensor:
+    """(POINTS, latent) the latent vectors; always the same."""
+    uniforms = torch.tensor(qmc.Sobol(latent, rng=np.random.default_rng(0)).random(POINTS))
+    points: Tensor = torch.special.ndtri(uniforms.clamp(1e-6, 1 - 1e-6)).float()
+    return points
+
+
+def _one_of(chances: Tensor, uniforms: Tensor) -> Tensor:
+    """(rows,) int64, a place in proportion to its chance; never one without. uniforms: (rows, 1)."""
+    ladder = chances.cumsum(1).expand(len(uniforms), -1).contiguous()
+    drawn = torch.searchsorted(ladder, uniforms * ladder[:, -1:], right=True)[:, 0]
     last = chances.shape[1] - 1 - (chances > 0).flip(1).int().argmax(1)
     return torch.minimum(drawn, last)
-
-
-def _resampled(log_weights: Tensor, rows: int, rng: np.random.Generator) -> Tensor:
-    """(rows,) positions, each in proportion to its weight, by systematic resampling."""
-    weights = (log_weights - log_weights.max()).exp().numpy()
-    places = (np.arange(rows) + rng.random()) / max(1, rows) * weights.sum()
-    chosen = np.searchsorted(np.cumsum(weights), places, side="right")
-    return torch.tensor(np.minimum(chosen, len(weights) - 1))
