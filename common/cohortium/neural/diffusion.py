@@ -14,9 +14,10 @@ an ornament: without them each marginal is off, because a covered column would c
 
 Loss. A view of a row covers m of its D columns, m uniform on 1..D. The bound on the log likelihood weighs the cross
 entropy of the covered columns by D / m (Hoogeboom et al., equation 5); here it is sqrt(D / m), with which the
-gradient is about equally long at all levels. Under a clip that keeps what the bound's own weights would lose, and
-it is a valid loss at the same optimum: every level has its own conditionals. The views of a row take their levels from
-even parts of 1..D (stratified), so that rows differ less in the length of their averaged gradient.
+gradient is about equally long at all levels: a clip then takes as much from one level as from another. What is best
+for each level is the same under both weights. The views of a row take their levels from even parts of 1..D
+(stratified), so that rows differ less in the length of their averaged gradient; four views under one clip are worth
+much more than one.
 
 Different from the papers: one-hot inputs and a linear map in place of a transformer or a U-Net, no embedding of the
 level (the indicators tell it), rows in a block of rows share a random order, and no more than one column is uncovered
@@ -42,7 +43,7 @@ Codes = npt.NDArray[np.int16]
 COVERED = -1  # the code of a cell that is not known
 BLOCK = 1024  # rows that are uncovered in one order; a power of two keeps evenly spread points even within it
 OVERSAMPLING = 16  # draws of the conditioned columns for one that is kept, where there are several of several cells
-LENGTH = 0.35  # of a gradient beside the longest there could be: a little above the median row of a fresh network
+LENGTH = 0.4  # of a gradient beside the longest there could be: at or a little above the median row of a fresh network
 
 
 class Diffusion:
