@@ -13,8 +13,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.errors import ReleaseError
-from cohortium.merging import merge, quantile_cells
+from cohortium.errors import ReleaseError, WireError
+from cohortium.merging import merge, quantile_cells, read_merged
 from cohortium.neural.network import length
 from cohortium.neural.state import write_state
 from cohortium.plan import Phase, architecture, plan
@@ -151,8 +151,7 @@ class TrainedGenerator:
         step, _ = step_of(query)
         gradient = step.in_gradients(values, total.multiplier) / (step.sampling_rate * self.rows)
         self._lengths.append(float(np.linalg.norm(gradient)))
-        direction, self._optimiser = self._optimiser.step(self._network.evened(gradient))
-        self._move(-self.rate(self._training_round) * direction)
+        self.pulled(gradient)
 
     def _changed(self, change: FloatArray) -> FloatArray:
         """Federated averaging: the average change itself. FedAdam: Adam's step from it, as long as the first one was."""
@@ -201,6 +200,11 @@ class TrainedGenerator:
         """What turns noised gradients into steps, where the study does not say."""
         return Momentum()
 
+    def pulled(self, gradient: FloatArray) -> None:
+        """A round's noised average gradient at the current parameters: a step against it."""
+        direction, self._optimiser = self._optimiser.step(self._network.evened(gradient))
+        self._move(-self.rate(self._training_round) * direction)
+
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
         """(rows, columns) merged cells; of a conditioned column the cells in proportion to their weight."""
         raise NotImplementedError
@@ -210,6 +214,18 @@ class TrainedGenerator:
     ) -> npt.NDArray[np.int16]:
         """(rows, columns) merged cells: ``codes`` where ``known``, elsewhere drawn given what is known of the row."""
         raise NotImplementedError
+
+    def model(self) -> Tensors:
+        """What rows are drawn from, as vectors."""
+        return {"parameters": self.released.astype(np.float32)}
+
+    @property
+    def model_lengths(self) -> dict[str, int]:
+        return {"parameters": len(self._parameters)}
+
+    def restore(self, tensors: Tensors) -> None:
+        """The model from what ``model`` gave."""
+        self._parameters = self._average = tensors["parameters"].astype(np.float64)
 
     # The fitted generator
 
@@ -243,8 +259,8 @@ class TrainedGenerator:
         return np.where(known, codes, self._cells.spread(filled, rng, allowed)).astype(np.int16)
 
     def tensors(self) -> Tensors:
-        cells = {"cells": self._cells.merged.astype(np.int32), "counts": self._cells.counts.astype(np.float32)}
-        return {"parameters": self.released.astype(np.float32), **cells}
+        cells = {"cells": self._cells.merged.astype(np.float32), "counts": self._cells.counts.astype(np.float32)}
+        return {**self.model(), **cells}
 
     @property
     def released(self) -> FloatArray:
@@ -253,17 +269,21 @@ class TrainedGenerator:
 
     @classmethod
     def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
-        generator = cls(study)
-        cells = sum(study.schema.sizes)
-        shapes = {"parameters": generator._parameters.shape, "cells": (cells,), "counts": (cells,)}
-        if {k: t.shape for k, t in tensors.items()} != shapes or not all(np.isfinite(t).all() for t in tensors.values()):
-            raise ReleaseError(
-                "E_RELEASE_TOUCHED", "model.safetensors", "it does not hold this study's model", "Get the release again."
-            )
-        generator._restore(tensors)
+        generator, cells = cls(study), sum(study.schema.sizes)
+        shapes = {**generator.model_lengths, "cells": cells, "counts": cells}
+        sound = {k: t.shape for k, t in tensors.items()} == {k: (n,) for k, n in shapes.items()}
+        if not sound or not all(np.isfinite(t).all() for t in tensors.values()):
+            raise _touched()
+        try:
+            merged = read_merged(tensors["cells"], study.schema.sizes, generator._architecture.sizes)
+        except WireError:
+            raise _touched() from None
+        generator._cells = Cells(study.schema.sizes, merged, tensors["counts"].astype(np.float64))
+        generator.restore(tensors)
         return generator
 
-    def _restore(self, tensors: Tensors) -> None:
-        counts = tensors["counts"].astype(np.float64)
-        self._cells = Cells(self._study.schema.sizes, tensors["cells"].astype(np.int64), counts)
-        self._parameters = self._average = tensors["parameters"].astype(np.float64)
+
+def _touched() -> ReleaseError:
+    return ReleaseError(
+        "E_RELEASE_TOUCHED", "model.safetensors", "it does not hold this study's model", "Get the release again."
+    )

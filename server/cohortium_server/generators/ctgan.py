@@ -1,0 +1,57 @@
+"""ctgan: institutions answer about a critic, and the game between critic and generator is the coordinator's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium.progress import Progress
+from cohortium.study import Study
+from cohortium_server.generators import Curve, Tensors
+from cohortium_server.generators.cells import Weights
+from cohortium_server.generators.forger import Forger
+from cohortium_server.generators.products import completed
+from cohortium_server.generators.trained import TrainedGenerator
+
+FloatArray = npt.NDArray[np.float64]
+
+
+class Ctgan(TrainedGenerator):
+    """Every answer is one noised mean of the real rows' scores; after the last one the game is played."""
+
+    def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None:
+        super().__init__(study, seed, progress)
+        self._forger = Forger(self._architecture.sizes, self._architecture.order)
+        self._distances: list[float] = []
+
+    def start(self, logs: Sequence[FloatArray]) -> None:
+        self._forger.start(logs, self._rng)
+
+    def pulled(self, gradient: FloatArray) -> None:
+        self._forger.told(gradient, self._setting.noise)
+        if self._training_round == self._training.rounds - 1:
+            self._distances = self._forger.play(self._progress)
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        return (Curve("squared distance of the means that the critic tells apart", tuple(self._distances)),)
+
+    def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
+        return self._forger.sample(rows, rng, allowed)
+
+    def fill(
+        self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, weights: Weights
+    ) -> npt.NDArray[np.int16]:
+        return completed(self._forger.chances(), self._architecture.sizes, codes, known, weights, rng)
+
+    def model(self) -> Tensors:
+        return self._forger.tensors()
+
+    @property
+    def model_lengths(self) -> dict[str, int]:
+        return self._forger.lengths
+
+    def restore(self, tensors: Tensors) -> None:
+        self._forger = Forger.from_tensors(self._architecture.sizes, self._architecture.order, tensors)
