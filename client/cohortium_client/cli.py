@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, say
+from cohortium.commands.output import guarded, print_json, say, say_device
 
 if TYPE_CHECKING:
     from cohortium_client.institution import Institution
@@ -115,6 +115,7 @@ def serve(folder: Folder) -> None:
         with opened.ledger().hold() as ledger:
             for study in opened.agreements.values():  # what takes its time is done before anybody waits for it
                 opened.policy.caps(study)
+            say_device(opened.agreements.values())
             service = served(opened.custodian(ledger), opened.socket, opened.file.relay_uid)
             say(f"custodian of {opened.identity.name!r} at {opened.socket}; {len(opened.agreements)} studies signed")
             run_until_stopped(service)

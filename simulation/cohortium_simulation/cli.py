@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, progress, say
+from cohortium.commands.output import guarded, print_json, progress, say, say_device
 
 if TYPE_CHECKING:
     from cohortium_server.release import Release
@@ -122,6 +122,8 @@ def simulate(
         trained = {"rounds": rounds, "steps": steps, "hidden": hidden, "warm_start": warm_start}
         asked = {"kind": generator, "targets": targets, **{k: v for k, v in trained.items() if v is not None}}
         study = as_study(public, list(tables), privacy, asked, rows)
+        if not as_json:
+            say_device([study])
         release = run(study, tables, out, seed=seed, ledgers=ledgers, progress=progress(as_json))
         _tell(release, as_json)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +16,8 @@ from cohortium.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+    from cohortium.study import Study
 
 
 @contextmanager
@@ -51,6 +53,16 @@ def print_json(value: Any) -> None:
 def say(text: str) -> None:
     """A line for the person at the screen, which never mixes with results."""
     typer.echo(text, err=True)
+
+
+def say_device(studies: Iterable[Study]) -> None:
+    """On which device this machine trains, where any of ``studies`` trains."""
+    from cohortium.study import Trained
+
+    if any(isinstance(study.generator, Trained) for study in studies):
+        from cohortium.neural.device import device_words
+
+        say(f"training runs on {device_words()}")
 
 
 class Lines:

@@ -13,6 +13,11 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def device_words() -> str:
+    """The device by its name, for whoever starts something that trains. Never part of a message."""
+    return f"CUDA device {torch.cuda.get_device_name()}" if best_device() == "cuda" else "the CPU"
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Small matrices are multiplied faster by one thread; several wait for one another, most of all on a busy machine."""

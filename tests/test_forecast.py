@@ -1,0 +1,140 @@
+"""What is told before anything runs, of studies that train: which noise for this epsilon, these steps and this sampling."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cohortium.cli import build
+from cohortium.commands.output import say_device
+from cohortium.forecast import forecast
+from cohortium.neural import device
+from cohortium.plan import met, plan
+from cohortium.privacy.accounting import Gaussian, pld_epsilon, rdp_epsilon
+from cohortium.queries.gradients import GradientSum
+from cohortium.queries.local_training import LocalTraining
+from cohortium.schema import Boolean, Continuous, Schema
+from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium_client.preview import _bound
+
+SCHEMA = Schema(name="t", columns=(Continuous(name="x", lower=0, upper=10, bins=8), Boolean(name="y")))
+CHOSEN = Autoregressive(rounds=30, sampling_rate=0.2)
+
+
+def study(trust: Any, generator: Any = CHOSEN, g: int = 1) -> Study:
+    privacy = Privacy(epsilon=2.0, delta=1e-6, trust=trust, institutions_per_person=g)
+    return Study(
+        name="s",
+        schema=SCHEMA,
+        privacy=privacy,
+        generator=generator,
+        institutions=tuple(Institution(name=f"i{k}") for k in range(5)),
+    )
+
+
+LOCAL = study("local", replace(CHOSEN, rounds=3, steps=10))
+MASKED = study("secure-sum")
+
+
+def told(one: Study) -> dict[str, Any]:
+    found: dict[str, Any] = forecast(one)["training"]
+    return found
+
+
+@pytest.mark.parametrize("one", [LOCAL, MASKED], ids=["local", "secure-sum"])
+def test_steps_and_sampling_are_the_plans(one: Study) -> None:
+    found, query = told(one), plan(one).phases[-1].query
+    assert isinstance(query, GradientSum if one is MASKED else LocalTraining)
+    assert (found["query"], found["parameters"]) == (query.kind, query.step.parameters)
+    assert (found["steps"], found["sampling_rate"], found["steps_of_a_person"]) == (30, 0.2, pytest.approx(6.0))
+    assert found["rounds"] * found["steps_a_round"] == 30
+    assert found["clip"] == query.step.clip
+
+
+def test_a_whole_noise_is_made_of_shares() -> None:
+    phase, found = plan(MASKED).phases[-1], told(MASKED)
+    assert found["noise_shares"] == 5
+    assert found["noise_multiplier_of_one"] == phase.multiplier
+    assert found["noise_multiplier"] == pytest.approx(math.sqrt(5) * phase.multiplier)
+    alone = told(LOCAL)
+    assert alone["noise_shares"] == 1
+    assert alone["noise_multiplier"] == alone["noise_multiplier_of_one"]
+
+
+@pytest.mark.parametrize("g", [1, 3])
+def test_both_accountants_answer_for_the_noise_that_is_told(g: int) -> None:
+    """Of the training alone: with g institutions that hold a person, one noise that each moves by its own sample."""
+    one = study("secure-sum", g=g)
+    found = told(one)
+    worth = found["noise_multiplier"] / math.sqrt(g)
+    events = (Gaussian(worth, 0.2, 30 * g),)
+    assert found["epsilon"] == pytest.approx(pld_epsilon(events, 1e-6), rel=0.01)
+    assert found["check"] == pytest.approx(rdp_epsilon(events, 1e-6), rel=0.01)
+    assert "Rényi" in found["check_method"] and "loss distribution" in found["method"]
+    assert found["epsilon"] < forecast(one)["cost"]["epsilon"] <= 2.0
+    assert forecast(one)["phases"][-1]["epsilon"] == found["epsilon"]
+    assert sum(e.count for e in met(one, plan(one).phases[-1].events)) == 30 * g
+
+
+def test_less_noise_is_told_for_a_larger_epsilon() -> None:
+    more = replace(MASKED, privacy=replace(MASKED.privacy, epsilon=8.0))
+    assert told(more)["noise_multiplier"] < 0.7 * told(MASKED)["noise_multiplier"]
+
+
+def test_where_nothing_is_trained_nothing_is_told() -> None:
+    assert forecast(study("secure-sum", Sweep()))["training"] is None
+
+
+@pytest.mark.parametrize("one", [LOCAL, MASKED], ids=["local", "secure-sum"])
+def test_the_command_tells_it_to_people_and_machines(
+    one: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "schema.toml").write_text(dumps_schema(one.schema))
+    (tmp_path / "study.toml").write_text(dumps_study(one))
+    path = str(tmp_path / "study.toml")
+    shown = CliRunner().invoke(build(), ["study", "show", path])
+    assert shown.exit_code == 0, shown.stderr
+    words, found = " ".join(shown.stdout.split()), told(one)
+    for part in (
+        "30 noised steps in all",
+        "a random 20 % of the persons",
+        "expected to be in 6 of",
+        f"Noise of a whole step: {found['noise_multiplier']:.4f}",
+        f"epsilon {found['epsilon']:.4f} by {found['method']}",
+        f"{found['check']:.4f} by {found['check_method']}",
+    ):
+        assert part in words
+    share = f"each institution adds {found['noise_multiplier_of_one']:.4f}, a share of one in 5"
+    assert (share in words) == (one is MASKED)
+    printed = CliRunner().invoke(build(), ["study", "show", path, "--json"])
+    assert json.loads(printed.stdout)["training"] == found
+
+
+def test_an_institution_is_told_how_far_one_person_moves_a_sum() -> None:
+    phase = plan(MASKED).phases[-1]
+    assert isinstance(phase.query, GradientSum)
+    units = phase.query.step.sensitivity(phase.multiplier)
+    assert f"at most {units:,.0f} grid units" in _bound(phase)
+    assert "in each step" in _bound(plan(LOCAL).phases[-1])
+    assert "of them a row" in _bound(plan(MASKED).phases[0])
+
+
+def test_the_device_is_told_where_there_is_training(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    say_device([study("secure-sum", Sweep())])
+    assert capsys.readouterr().err == ""
+    say_device([study("secure-sum", Sweep()), MASKED])
+    assert capsys.readouterr().err == "training runs on the CPU\n"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Some GPU")
+    assert device.device_words() == "CUDA device Some GPU"
