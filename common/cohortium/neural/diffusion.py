@@ -1,21 +1,21 @@
 """diffusion: cells are covered at random, and a network uncovers them.
 
-Model. Discrete diffusion with an absorbing state (D3PM, Austin et al. 2021, arXiv 2107.03006, section 3.1 and appendix
-A.3): noise covers the cells of a row, more of them at higher levels, until none is left to see; the network gives every
-covered column's chances from the columns that can be seen. In continuous time this is an order-agnostic autoregressive
-model (Hoogeboom et al. 2022, arXiv 2110.02037; Sahoo et al. 2024, arXiv 2406.07524): a row is drawn by uncovering its
+Model. Discrete diffusion with an absorbing state (D3PM, Austin et al. 2021, arXiv 2107.03006, section 3.1): noise
+covers the cells of a row, more of them at higher levels, until none is left to see; the network gives every covered
+column's chances from the columns that can be seen. In continuous time this is an order-agnostic autoregressive model
+(Hoogeboom et al. 2022, arXiv 2110.02037; Sahoo et al. 2024, arXiv 2406.07524): a row is drawn by uncovering its
 columns one by one in a random order, and any columns that are known can be uncovered first, so conditions and
 imputation need no other network. Every kind of column is cells here: categories, bins, missing.
 
-Network. The one-hot codes of what can be seen, nothing where covered, and one indicator a covered column; a linear map
-to the logits of all columns, and beside it a layer of ReLU units where ``hidden`` is not 0. Without them every column
-is a multinomial logistic regression on the others: convex, and so little disturbed by noise. The indicators are not
-an ornament: without them each marginal is off, because a covered column would count as one of average effect.
+Network. The one-hot codes of what can be seen, nothing where covered, and one indicator a covered column; a linear
+map to the logits of all columns, and beside it a layer of ReLU units where ``hidden`` is not 0. Without them every
+column is a multinomial logistic regression on the others: convex, and so little disturbed by noise. The indicators
+let the chances shift with what is covered, which codes of nothing but zeros could not.
 
 Loss. A view of a row covers m of its D columns, m uniform on 1..D. The bound on the log likelihood weighs the cross
-entropy of the covered columns by D / m (Hoogeboom et al., equation 5); here it is sqrt(D / m), with which the
-gradient is about equally long at all levels: a clip then takes as much from one level as from another. What is best
-for each level is the same under both weights. The views of a row take their levels from even parts of 1..D
+entropy of the covered columns by D / m (Hoogeboom et al.); here it is sqrt(D / m), with which the gradient is about
+equally long at all levels: a clip then takes as much from one level as from another. A network that could tell all
+levels apart would have the same optimum under both. The views of a row take their levels from even parts of 1..D
 (stratified), so that rows differ less in the length of their averaged gradient; four views under one clip are worth
 much more than one.
 
