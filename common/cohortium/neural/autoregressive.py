@@ -55,7 +55,7 @@ class Autoregressive:
     def _layers(self) -> tuple[Layer, ...]:
         """Unit u sees the columns of rank up to u, and is seen by those of higher rank."""
         cells, ranks, units = sum(self.sizes), self._ranks, self._units
-        layers = (Layer("columns", 0, cells, True), Layer("skip", cells, cells, ranks=(ranks, ranks)))
+        layers = (Layer("columns", 0, cells, told=True), Layer("skip", cells, cells, ranks=(ranks, ranks)))
         if not units:
             return layers
         into = Layer("in", cells, len(units), ranks=(tuple(u + 1 for u in units), ranks))
@@ -64,25 +64,25 @@ class Autoregressive:
     def loss(self, tape: Tape, codes: Tensor, uniforms: Tensor) -> Tensor:
         """(rows,) in units of the expected length of a row's gradient."""
         told = exact.one_hot(codes, self.sizes)
-        columns = tape.linear("columns", told[:, :0])
+        columns = tape.told("columns")
         centre = self._centre(columns)
         x = told - centre
-        logits = columns.detach() + 0.0 * columns + tape.linear("skip", x)  # the columns are never trained
+        logits = tape.linear("skip", x) + columns
         if self.hidden:
             logits = logits + tape.linear("out", torch.relu(tape.linear("in", x)))
         return exact.cross_entropy(logits, told, self.sizes) * self._scale(centre)
 
     def _centre(self, columns: Tensor) -> Tensor:
-        """(rows, cells) the proportions of every column's cells, on the grid of inputs; the same in every row."""
-        return exact.as_input(exact.chances(columns.detach(), self.sizes))
+        """(cells,) the proportions of every column's cells, on the grid of inputs."""
+        return exact.as_input(exact.chances(columns[None], self.sizes))[0]
 
     def _scale(self, centre: Tensor) -> Tensor:
-        """(1,) or of no rows (0,): one over the expected length of a row's gradient at independent columns."""
-        squares = torch.split((centre * centre)[:1], list(self.sizes), 1)
-        spread = [exact.as_input(1.0 - squares[j].sum(1)) for j in self.order]
-        before, total = torch.zeros_like(spread[0]), torch.zeros_like(spread[0])
-        for each in spread:
-            total, before = total + each * (1.0 + before), before + each
+        """() one over the expected length of a row's gradient at independent columns."""
+        squares = torch.split(centre * centre, list(self.sizes))
+        before = total = torch.zeros((), dtype=centre.dtype, device=centre.device)
+        for j in self.order:
+            spread = exact.as_input(1.0 - squares[j].sum())
+            total, before = total + spread * (1.0 + before), before + spread
         return 1.0 / total.sqrt().clamp(min=SHORTEST)
 
     def start(self, logs: Sequence[FloatArray], rng: np.random.Generator) -> FloatArray:
@@ -171,7 +171,7 @@ class Autoregressive:
         """The same function of plain one-hot codes, the columns and their centring taken into the biases."""
         parts = [layer.unpack(part) for layer, part in split(self, flat.double())]
         (_, columns), (weights, biases), *hidden = parts
-        centre = self._centre(columns[None])[0]
+        centre = self._centre(columns)
         none = (torch.zeros(0, len(columns), device=flat.device), torch.zeros(0, device=flat.device))
         (into, thresholds), (out, more) = hidden or (none, (none[0].T, torch.zeros_like(columns)))
         plain = (weights, columns + biases + more - weights @ centre, into, thresholds - into.double() @ centre, out)
