@@ -27,16 +27,27 @@ def recipe(study: Study) -> Recipe:
     chosen = study.generator
     if not isinstance(chosen, Trained):
         raise TypeError(chosen.kind)
-    default = _default(chosen.kind, study.privacy.trust == "secure-sum" or len(study.institutions) == 1)
+    central = study.privacy.trust == "secure-sum" or len(study.institutions) == 1
+    default = _DEFAULTS[chosen.kind][0 if central else 1]
     return Recipe(
         chosen.rounds or default.rounds,
         chosen.steps or default.steps,
         chosen.sampling_rate or default.sampling_rate,
         default.hidden if chosen.hidden is None else chosen.hidden,
-        (chosen.latent or default.latent) if isinstance(chosen, Tvae) else 0,
+        _latent(study, chosen) if isinstance(chosen, Tvae) else 0,
         (chosen.views or default.views) if isinstance(chosen, Diffusion) else 1,
     )
 
 
-def _default(kind: str, central: bool) -> Recipe:
-    return Recipe(200, 1, 0.1) if central else Recipe(20, 10, 0.1)
+def _latent(study: Study, chosen: Tvae) -> int:
+    """About three latent numbers for five columns: more of them describe rows better than their distribution."""
+    return chosen.latent or min(32, max(4, round(0.6 * len(study.schema.columns))))
+
+
+_DEFAULTS = {
+    "autoregressive": (Recipe(200, 1, 0.1), Recipe(20, 10, 0.1)),
+    "diffusion": (Recipe(200, 1, 0.1, views=4), Recipe(20, 10, 0.1, views=4)),
+    "tvae": (Recipe(200, 1, 0.1, hidden=64), Recipe(20, 10, 0.1, hidden=64)),
+    "ctgan": (Recipe(1, 1, 1.0), Recipe(1, 1, 1.0)),
+}
+"""Of each kind: where the sum carries one central noise, and where every institution's message carries its own."""

@@ -36,7 +36,6 @@ from cohortium.neural.network import Layer, Tape, Tensor, split
 
 FloatArray = npt.NDArray[np.float64]
 CodeArray = npt.NDArray[np.int16]
-BoolArray = npt.NDArray[np.bool_]
 HIDDEN = 64
 LEAST_LATENT, MOST_LATENT = 4, 32
 LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE = -8.0, 4.0
@@ -144,17 +143,25 @@ class Vae:
         return np.concatenate([flat[: -sum(self.sizes)], decoder.biases.double().numpy()])
 
     @torch.no_grad()
+    def decoded(self, flat: FloatArray, points: int, rng: np.random.Generator) -> FloatArray:
+        """(points, cells) the columns' distributions at so many latent points."""
+        z = torch.cat([_normal(uniforms) for uniforms in _uniform(points, self.latent, rng)])
+        chances = torch.cat([block.softmax(1) for block in _Decoder(self, flat).blocks(z)], 1)
+        decoded: FloatArray = chances.double().numpy()
+        return decoded
+
+    @torch.no_grad()
     def sample(
-        self, flat: FloatArray, rows: int, rng: np.random.Generator, allowed: Mapping[int, BoolArray]
+        self, flat: FloatArray, rows: int, rng: np.random.Generator, allowed: Mapping[int, FloatArray]
     ) -> CodeArray:
-        """(rows, columns) int16, drawn from the model. allowed: for some columns (cells,) the cells that may be drawn.
+        """(rows, columns) int16, drawn from the model. allowed: for some columns the (cells,) weights of their cells.
 
         Under conditions by importance resampling (Rubin 1987): of ``OVERSAMPLING`` latent points for a row, one is
         chosen in proportion to the chance that the model gives there to what is allowed, and given it the columns,
         independent of one another, are drawn from what is allowed. Exact in the limit of many points.
         """
         decoder = _Decoder(self, flat)
-        conditions = {j: torch.tensor(cells) for j, cells in allowed.items()}
+        conditions = {j: torch.tensor(cells, dtype=torch.float64).log() for j, cells in allowed.items()}
         chunks = self._likely(decoder, rows, rng, conditions) if conditions and rows else self._even(rows, rng)
         drawn = [decoder.drawn(z, uniforms, conditions) for z, uniforms in chunks]
         codes = np.concatenate(drawn) if drawn else np.zeros((0, len(self.sizes)), np.int16)
@@ -203,19 +210,19 @@ class _Decoder:
         return [block.softmax(1).double().mean(0) for block in self.blocks(z)]
 
     def log_chance(self, z: Tensor, conditions: Mapping[int, Tensor]) -> Tensor:
-        """(rows,) float64, the logarithm of the chance that all conditions hold."""
+        """(rows,) float64, the logarithm of the chance that all conditions hold. conditions: log weights of cells."""
         features, total = self._features(z), torch.zeros(len(z), dtype=torch.float64)
         for j, cells in conditions.items():
             block = slice(self._starts[j], self._starts[j] + self._network.sizes[j])
             logs = F.linear(features, self._weights[block], self.biases[block]).double().log_softmax(1)
-            total += logs[:, cells].logsumexp(1)
+            total += (logs + cells).logsumexp(1)
         return total
 
     def drawn(self, z: Tensor, uniforms: Tensor, conditions: Mapping[int, Tensor]) -> CodeArray:
         """(rows, columns) a cell of every column, never one that a condition forbids."""
         blocks = list(self.blocks(z))
         for j, cells in conditions.items():
-            blocks[j] = blocks[j].masked_fill(~cells, -math.inf)
+            blocks[j] = blocks[j] + cells
         columns = [_drawn(block.softmax(1), uniforms[:, j]) for j, block in enumerate(blocks)]
         codes: CodeArray = torch.stack(columns, 1).numpy().astype(np.int16)
         return codes

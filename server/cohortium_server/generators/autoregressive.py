@@ -30,8 +30,7 @@ class Autoregressive(TrainedGenerator):
     def rate(self, number: int) -> float:
         s = self._setting
         steps = s.rounds * s.steps
-        rate = min(4.0, 0.03 * math.sqrt(200 / steps) / s.noise)
-        return rate * min(1.0, 1.5 * (1 - number / s.rounds))
+        return min(4.0, 0.03 * math.sqrt(200 / steps) / s.noise) * self.fading(number)
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
         conditions = {j: torch.tensor(cells) for j, cells in allowed.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -31,6 +32,7 @@ from cohortium_server.generators.warm import swept_rows, trained_on
 
 FloatArray = npt.NDArray[np.float64]
 HEAVY = 0.9  # momentum, where a study asks for it
+FEDADAM, FEDADAM_RATE = (0.5, 0.9, 1e-6), 0.1  # of few rounds: a short memory
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class TrainedGenerator:
             case _:
                 self._learn(total)
         self._told += 1
+        if self._told == self._plan.rounds:
+            self._average = self.finished(self._average)
 
     @property
     def _training(self) -> Phase:
@@ -154,13 +158,12 @@ class TrainedGenerator:
         self.pulled(gradient)
 
     def _changed(self, change: FloatArray) -> FloatArray:
-        """Federated averaging: the average change itself. FedAdam: Adam's step from it, as long as the first one was."""
+        """Federated averaging: the average change itself. FedAdam: Adam's step from it."""
         self._lengths.append(float(np.linalg.norm(change)))
         if not isinstance(self._optimiser, Adam):
             return change
         direction, self._optimiser = self._optimiser.step(-change)
-        size = self._lengths[0] / math.sqrt(len(change))
-        return -size * (1 - self._training_round / self._training.rounds) * direction
+        return -self.fedadam_rate * self.fading(self._training_round) * direction
 
     def _move(self, change: FloatArray) -> None:
         """One more round's parameters, and their average over the last rounds: of few rounds an even one."""
@@ -174,11 +177,11 @@ class TrainedGenerator:
         local = isinstance(self._training.query, LocalTraining)
         match chosen.optimiser if isinstance(chosen, Trained) else None:
             case "adam":
-                return Adam()
+                return Adam(*FEDADAM) if local else Adam()
             case "sgd":
                 return Momentum(0.0 if local else HEAVY)
             case _:
-                return Momentum() if local else self.optimiser()
+                return self.optimiser(local)
 
     # What a kind decides
 
@@ -196,9 +199,40 @@ class TrainedGenerator:
         """The learning rate of training round ``number``."""
         raise NotImplementedError
 
-    def optimiser(self) -> Optimiser:
-        """What turns noised gradients into steps, where the study does not say."""
+    def optimiser(self, local: bool) -> Optimiser:
+        """What turns noised gradients, or the average change after the institutions' own steps, into the coordinator's
+        step, where the study does not say.
+        """
         return Momentum()
+
+    @property
+    def fedadam_rate(self) -> float:
+        """How far FedAdam moves a parameter in a round, at first."""
+        return FEDADAM_RATE
+
+    def fading(self, number: int) -> float:
+        """The part of its first rate that a learning rate has left in training round ``number``: it falls to 0 at the end."""
+        return min(1.0, 1.5 * (1 - number / self._training.rounds))
+
+    def finished(self, parameters: FloatArray) -> FloatArray:
+        """What is released, after the last round: the average, put right by what is noised already."""
+        return parameters
+
+    @property
+    def merged_counts(self) -> list[FloatArray]:
+        """Each column's noised counts of merged cells."""
+        starts = self._cells.starts
+        parts = [slice(a, b) for a, b in pairwise(starts)]
+        return [
+            np.bincount(self._cells.merged[part], self._cells.counts[part], k)
+            for part, k in zip(parts, self._architecture.sizes, strict=True)
+        ]
+
+    @property
+    def merged_sigmas(self) -> list[float]:
+        """The noise of a merged cell of each column, on average."""
+        growth = [k / m for k, m in zip(self._study.schema.sizes, self._architecture.sizes, strict=True)]
+        return [table.sigma * math.sqrt(g) for table, g in zip(self._measured, growth, strict=False)]
 
     def pulled(self, gradient: FloatArray) -> None:
         """A round's noised average gradient at the current parameters: a step against it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -11,9 +12,10 @@ from cohortium.neural.vae import Vae
 from cohortium_server.generators.cells import Weights
 from cohortium_server.generators.optimisers import Adam, Optimiser
 from cohortium_server.generators.products import completed
-from cohortium_server.generators.trained import TrainedGenerator
+from cohortium_server.generators.trained import FEDADAM, TrainedGenerator
 
 FloatArray = npt.NDArray[np.float64]
+ADAM_RATE = 0.03  # of 200 rounds
 POINTS = 4096  # latent points that a row to be completed chooses from
 
 
@@ -26,8 +28,21 @@ class Tvae(TrainedGenerator):
         assert isinstance(network, Vae)  # noqa: S101 - the architecture of this kind
         return network
 
-    def optimiser(self) -> Optimiser:
-        return Adam()
+    @property
+    def memory(self) -> float:
+        return 0.7 ** (1 / self._setting.steps) if self._setting.steps > 1 else 0.97
+
+    def optimiser(self, local: bool) -> Optimiser:
+        return Adam(*FEDADAM) if local else Adam(0.8, 0.99)
+
+    def rate(self, number: int) -> float:
+        """Adam's own, or that of the institutions' steps: along a gradient as long as the clip, by 1."""
+        s = self._setting
+        rate = 1.0 / s.clip if s.steps > 1 else ADAM_RATE * math.sqrt(200 / s.rounds)
+        return rate * self.fading(number)
+
+    def finished(self, parameters: FloatArray) -> FloatArray:
+        return self._vae.calibrated(parameters, self.merged_counts, self.merged_sigmas)
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
         return self._vae.sample(self.released, rows, rng, allowed)
