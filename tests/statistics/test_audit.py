@@ -306,9 +306,9 @@ def test_a_person_who_counts_too_much_is_caught(
     plant(monkeypatch)
     caught = rang(audit(study, ENOUGH[study.name]))
     assert {("B", "trade-off"), ("B", "a canary's shift")} <= caught
-    if plant is counted_twice and study is not TRAINING:  # of which answers are known exactly
-        assert "C" in {letter for letter, _ in caught}
-    if study is COUNTS:
+    if (
+        study is COUNTS
+    ):  # whose answers are known exactly; a training's noise is wide beside what few canaries add to it
         assert "C" in {letter for letter, _ in caught}
 
 
@@ -317,7 +317,7 @@ def test_a_person_who_counts_too_much_is_caught(
     ("plant", "expected"),
     [
         (no_clip, {("B", "trade-off"), ("B", "a canary's shift")}),
-        (sensitivity_too_small, {("B", "a canary's shift"), ("C", "scale")}),
+        (sensitivity_too_small, {("C", "scale")}),
         (sampled_twice, {("B", "trade-off"), ("B", "a canary's shift")}),
         (less_noise(0.9), {("C", "scale")}),
     ],
@@ -334,7 +334,7 @@ def test_a_person_sampled_twice_shows_where_persons_are_sampled(monkeypatch: Pat
     assert isinstance(GRADIENTS.generator, Autoregressive)
     study = replace(GRADIENTS, generator=replace(GRADIENTS.generator, sampling_rate=0.5))
     sampled_twice(monkeypatch)
-    assert ("B", "a canary's shift") in rang(audit(study, 4 * ENOUGH[GRADIENTS.name]))
+    assert ("B", "a canary's shift") in rang(audit(study, ENOUGH[GRADIENTS.name]))
 
 
 @STUDIES

@@ -38,7 +38,7 @@ def builtin_studies() -> tuple[Study, Study, Study, Study, Study]:
     local = Autoregressive(rounds=2, steps=4, sampling_rate=1.0, clip=0.25, bins=256)
     gradients = replace(local, steps=1)
     training = _study("training", local, 1, _column("cell", 256))
-    codes = Categorical(name="cell", categories=tuple(f"{k}" for k in range(1024)))
+    codes = Categorical(name="cell", categories=tuple(f"{k}" for k in range(512)))
     return (
         counts,
         training,

@@ -275,5 +275,8 @@ def of_masks(rehearsal: Rehearsal) -> list[Finding]:
 
 
 def _uniform(several: Iterable[Words]) -> float:
-    words: list[Any] = [v.ravel() for v in several]
-    return uniform_chance(np.concatenate(words)) if words else 1.0
+    """Of words of either size; rounds may be masked in different rings."""
+    by_size: dict[int, list[Any]] = defaultdict(list)
+    for v in several:
+        by_size[v.itemsize].append(v.ravel())
+    return min(1.0, len(by_size) * min((uniform_chance(np.concatenate(w)) for w in by_size.values()), default=1.0))
