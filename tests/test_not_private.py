@@ -64,6 +64,11 @@ def without(study: Study) -> Study:
     return replace(study, privacy=Privacy(mode="none"), institutions=enlisted.with_keys(*study.institution_names))
 
 
+def quick(study: Study) -> Study:
+    """One that is fitted in a moment."""
+    return replace(without(study), generator=Autoregressive(rounds=2, hidden=0))
+
+
 def forged(study: Study) -> dict[str, str]:
     """What everybody's signature would be."""
     return {n: enlisted.key_of(n).sign(consent._statement(study, n)).hex() for n in study.institution_names}
@@ -83,7 +88,7 @@ def made(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COHORTIUM_HOME", str(folder / "home"))
-        simulate(replace(study, privacy=Privacy(mode="none")), everybody(), folder / "out", seed=1)
+        simulate(quick(study), everybody(), folder / "out", seed=1)
     return folder
 
 
@@ -227,7 +232,7 @@ def test_there_is_no_number_for_it(bare: Study) -> None:
 
 
 def test_it_is_no_release(bare: Study, tables: Tables, tmp_path: Path) -> None:
-    outcome = fit_unprotected(bare, {n: encode(t, bare.schema) for n, t in tables.items()}, seed=1)
+    outcome = fit_unprotected(quick(bare), {n: encode(t, bare.schema) for n, t in tables.items()}, seed=1)
     refused(lambda: write_release(outcome, tmp_path / "release"))
     synthetic = outcome.generator.sample(100, np.random.default_rng(0), {})
     failed = {c.name for c in judge(outcome, synthetic).criteria if not c.passed}
@@ -239,7 +244,7 @@ def test_a_study_with_privacy_is_never_run_without(study: Study, tables: Tables,
     with pytest.raises(StudyError) as caught:
         fit_unprotected(study, codes)
     assert caught.value.code == "E_PLAN_PRIVACY"
-    outcome = replace(fit_unprotected(without(study), codes, seed=1), study=study)
+    outcome = replace(fit_unprotected(quick(study), codes, seed=1), study=study)
     with pytest.raises(StudyError) as caught:
         write_unprotected(outcome, tmp_path / "out")
     assert caught.value.code == "E_PLAN_PRIVACY"
@@ -351,10 +356,12 @@ def test_where_persons_weigh_the_same_their_rows_are_averaged(
     np.testing.assert_allclose(found, average(step, codes, parameters), atol=1e-5)
 
 
-@pytest.mark.parametrize("privacy", [{"trust": "local"}, {"trust": "secure-sum"}])
-def test_a_trained_generator_finds_what_depends_on_what(study: Study, tables: Tables, privacy: dict[str, str]) -> None:
-    chosen = Autoregressive(rounds=40)
-    asked = replace(study, privacy=Privacy(mode="none", **privacy), generator=chosen)
+@pytest.mark.parametrize(("trust", "rounds", "steps"), [("local", 6, 5), ("secure-sum", 30, None)])
+def test_a_trained_generator_finds_what_depends_on_what(
+    study: Study, tables: Tables, trust: Any, rounds: int, steps: int | None
+) -> None:
+    chosen = Autoregressive(rounds=rounds, steps=steps, hidden=0)
+    asked = replace(study, privacy=Privacy(mode="none", trust=trust), generator=chosen)
     codes = {n: encode(t, study.schema) for n, t in tables.items()}
     one, two = (fit_unprotected(asked, codes, seed=5).generator for _ in range(2))
     rows = one.sample(4000, np.random.default_rng(0), {})
@@ -448,7 +455,7 @@ def test_it_never_takes_the_place_of_a_release(release: Any, bare: Study, tables
 
 def test_it_takes_the_place_of_an_older_one_of_its_kind(reference: Path, bare: Study, tables: Tables) -> None:
     before = load_release(reference, not_private=True).manifest["run"]
-    assert simulate(bare, tables, reference, seed=2).manifest["run"] != before
+    assert simulate(quick(bare), tables, reference, seed=2).manifest["run"] != before
 
 
 def test_nothing_is_charged(made: Path) -> None:
@@ -472,6 +479,9 @@ def test_everybody_needs_a_table(bare: Study, tables: Tables, tmp_path: Path) ->
 # The command line
 
 
+QUICK = ("--generator", "autoregressive", "--rounds", 2, "--hidden", 0, "--seed", 1)
+
+
 def call(*arguments: object) -> Any:
     return runner.invoke(build(), [str(a) for a in arguments])
 
@@ -485,7 +495,7 @@ def given(schema: Schema, tmp_path: Path) -> list[object]:
 
 def test_the_way_of_a_researcher(given: list[object], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = call(*given, "--institutions", 2, "--no-privacy", "--rows", 300, "--seed", 1, "--out", out, "--json")
+    done = call(*given, *QUICK, "--institutions", 2, "--no-privacy", "--rows", 300, "--out", out, "--json")
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert (told["rows"], told["privacy"], told["institutions"]) == (300, "none", ["institution-01", "institution-02"])
@@ -502,7 +512,7 @@ def test_the_way_of_a_researcher(given: list[object], tmp_path: Path) -> None:
 
 
 def test_people_are_warned(given: list[object], tmp_path: Path) -> None:
-    done = call(*given, "--institutions", 1, "--no-privacy", "--rows", 50, "--out", tmp_path / "out")
+    done = call(*given, *QUICK, "--institutions", 1, "--no-privacy", "--rows", 50, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert WARNING in " ".join(done.stderr.split())
     assert "epsilon" not in done.stdout
@@ -527,14 +537,19 @@ def test_a_promise_or_none(given: list[object], said: list[object], tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_trained_generator_is_told_how(given: list[object], tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_a_trained_generator_is_told_how(given: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Study] = []
+
+    def remembered(study: Study, *_: object, **__: object) -> None:
+        told.append(study)
+        raise StudyError("E_PLAN_INVALID", "test", "it is not run", "Look at what was told.")
+
+    monkeypatch.setattr("cohortium_simulation.experiment.simulate", remembered)
     said = ["--generator", "autoregressive", "--rounds", 2, "--steps", 3, "--hidden", 4, "--warm-start", 0.25]
-    done = call(*given, "--institutions", 3, "--no-privacy", *said, "--rows", 50, "--out", out)
-    assert done.exit_code == 0, done.output
-    chosen = load_study(out / "study.toml").generator
-    assert isinstance(chosen, Autoregressive)
-    assert (chosen.rounds, chosen.steps, chosen.hidden, chosen.warm_start) == (2, 3, 4, 0.25)
+    call(*given, "--institutions", 3, "--epsilon", 1, "--delta", 1e-6, *said, "--out", tmp_path / "out")
+    (study,) = told
+    assert study.generator == Autoregressive(rounds=2, steps=3, hidden=4, warm_start=0.25)
+    assert study.privacy.mode == "private"
 
 
 def test_a_sweep_is_not_trained(given: list[object], tmp_path: Path) -> None:
