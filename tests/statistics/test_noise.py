@@ -26,7 +26,8 @@ from cohortium.noise import Bounded, Noised, Scales, add_noise, discrete_gaussia
 ALPHA = 1e-7
 DRAWS = 200_000
 WORD = 2**64
-SIGMAS = (3.0, 4.7, 64.0, 1000.5, 4096.0)
+SIGMAS = (3.0, 4.7, 64.0, 1000.5, 4096.0, 8192.0)
+WIDE = (8192.001, 20_000.7, 131_072.0, 2.0**20 + 0.3, 2.0**24)  # drawn in two parts
 
 
 class Rigged:
@@ -50,28 +51,38 @@ def pmf(sigma: float, x: np.ndarray) -> np.ndarray:
 def agreement(drawn: np.ndarray, sigma: float) -> float:
     """p-value of a chi-square test of the draws against the definition, in some fifty groups of integers."""
     edges = np.unique(np.round(stats.norm.ppf(np.linspace(0, 1, 51)[1:-1]) * sigma)).astype(int)
-    reach = math.ceil(15 * sigma)
-    x = np.arange(-reach, reach + 1)
-    expected = np.bincount(np.searchsorted(edges, x), pmf(sigma, x)) * len(drawn)
+    expected = _grouped(sigma, edges) * len(drawn)
     observed = np.bincount(np.searchsorted(edges, drawn), minlength=len(expected))
     return float(stats.chisquare(observed, expected * observed.sum() / expected.sum()).pvalue)
 
 
-@pytest.mark.parametrize("sigma", SIGMAS)
+def _grouped(sigma: float, edges: np.ndarray) -> np.ndarray:
+    """Chances of the groups of integers up to each of ``edges``, and of the rest.
+
+    Of a wide scale by the normal distribution function half a unit on: its error, the midpoint rule's, is below 1e-8.
+    """
+    if sigma > noise.LARGEST_TABLE:
+        return np.diff(stats.norm.cdf(edges + 0.5, 0, sigma), prepend=0.0, append=1.0)
+    reach = math.ceil(15 * sigma)
+    x = np.arange(-reach, reach + 1)
+    return np.bincount(np.searchsorted(edges, x), pmf(sigma, x))
+
+
+@pytest.mark.parametrize("sigma", (*SIGMAS, *WIDE))
 def test_draws_follow_the_definition(sigma: float) -> None:
     drawn = discrete_gaussian(sigma, DRAWS, SecureCoins())
     assert drawn.dtype == np.int64
-    assert abs(drawn).max() <= math.ceil(12 * sigma)
+    assert abs(drawn).max() <= 12.1 * sigma * (1 if sigma <= noise.LARGEST_TABLE else math.sqrt(2))
     assert agreement(drawn, sigma) > ALPHA
 
 
-@pytest.mark.parametrize("sigma", [4.0, 64.0, 4096.0])
+@pytest.mark.parametrize("sigma", [4.0, 64.0, 4096.0, 20_000.0, 2.0**22])
 @pytest.mark.parametrize("wrong", [0.9, 1.1])
 def test_the_test_has_power_wrong_scales_are_rejected(sigma: float, wrong: float) -> None:
     assert agreement(discrete_gaussian(sigma * wrong, DRAWS, SecureCoins()), sigma) < ALPHA
 
 
-@pytest.mark.parametrize("sigma", SIGMAS)
+@pytest.mark.parametrize("sigma", (*SIGMAS, *WIDE))
 def test_mean_and_variance(sigma: float) -> None:
     drawn = discrete_gaussian(sigma, DRAWS, SecureCoins()).astype(float)
     assert abs(drawn.mean()) < stats.norm.isf(ALPHA) * sigma / math.sqrt(DRAWS)
@@ -148,9 +159,100 @@ def test_the_slack_covers_tail_digits_and_normaliser(sigma: float) -> None:
         drawn = [mpf(b - a) / 2**128 for a, b in pairwise(numbers)]
         apart = [abs(chance - weights[abs(x)] / total) for x, chance in enumerate(drawn, -reach)]
         distance = (mpmath.fsum(apart) + 2 * mpmath.fsum(weights[reach + 1 :]) / total) / 2
-        largest_table = mpf(24 * noise.LARGEST + 1) / 2**128
+        largest_table = mpf(24 * noise.LARGEST_TABLE + 1) / 2**128
         normaliser = 2 * mpmath.exp(-8 * mpmath.pi**2)
         assert distance + largest_table + normaliser < noise.SLACK
+
+
+# Noise in two parts
+
+
+def weights(sigma: mpf, reach: int) -> list[mpf]:
+    """exp(-x² / 2σ²) over its sum, x = -reach .. reach."""
+    half = [mpmath.exp(-(mpf(x) ** 2) / (2 * sigma**2)) for x in range(reach + 1)]
+    total = 2 * mpmath.fsum(half) - 1
+    return [half[abs(x)] / total for x in range(-reach, reach + 1)]
+
+
+def in_two_parts(step: int, coarse: mpf, n: int, digits: int) -> mpf:
+    """The chance of n as fine + step * coarse, of scales 4 step and ``coarse``, by its definition."""
+    reach = math.ceil(float(coarse) * math.sqrt(2 * digits * math.log(10))) + 1
+    of_coarse = weights(coarse, reach)
+    fine = 4 * mpf(step)
+    most = math.ceil(float(fine) * math.sqrt(2 * digits * math.log(10))) + 1
+    total = mpmath.fsum(mpmath.exp(-(mpf(x) ** 2) / (2 * fine**2)) for x in range(-most, most + 1))
+    terms = (
+        chance * mpmath.exp(-(mpf(n - step * b) ** 2) / (2 * fine**2))
+        for b, chance in enumerate(of_coarse, -reach)
+        if abs(n - step * b) <= most
+    )
+    return mpmath.fsum(terms) / total
+
+
+@pytest.mark.parametrize(("step", "coarse"), [(1, 2.0), (3, 3.0), (4, 16.0), (2, 63.9)])
+def test_two_parts_are_the_discrete_gaussian_of_their_variance(step: int, coarse: float) -> None:
+    """Within the bound of noise.py at every integer that is looked at: 4 exp(-2 π² r), and not by far more exact."""
+    digits = 300 if coarse > 10 else 80
+    with mp.workdps(digits + 20):
+        sigma = mpmath.sqrt(16 * mpf(step) ** 2 + mpf(step) ** 2 * mpf(coarse) ** 2)
+        r = 1 / (1 / mpf(coarse) ** 2 + mpf(1) / 16)
+        bound = 4 * mpmath.exp(-2 * mpmath.pi**2 * r)
+        whole = weights(sigma, math.ceil(float(sigma) * math.sqrt(2 * digits * math.log(10))) + 1)
+        middle, worst = len(whole) // 2, mpf(0)
+        for n in (*range(2 * step + 1), round(2 * float(sigma)), round(5 * float(sigma)) + 1):
+            worst = max(worst, abs(in_two_parts(step, mpf(coarse), n, digits) / whole[middle + n] - 1))
+        assert worst <= bound
+        assert worst > bound / 1000  # at these scales the error is there to be seen
+        if coarse > 60:
+            assert bound < mpf("1e-130")
+
+
+@given(st.floats(noise.LARGEST_TABLE, noise.LARGEST, exclude_min=True))
+def test_both_parts_can_be_drawn_and_have_the_variance_together(sigma: float) -> None:
+    step = noise._step(sigma)
+    coarse = math.sqrt((sigma / step) ** 2 - 16)
+    assert math.log2(step).is_integer()
+    assert noise.SMALLEST <= 4 * step <= noise.LARGEST_TABLE
+    assert 60 < coarse <= noise.LARGEST_TABLE
+    assert math.sqrt(16 * step**2 + step**2 * coarse**2) == pytest.approx(sigma, rel=1e-14)
+    assert 1 / (1 / coarse**2 + 1 / 16) > 15  # r of noise.py
+
+
+def test_two_parts_are_drawn_as_they_are_said_to_be() -> None:
+    """Fine + step * coarse, each from words of its own."""
+    sigma = 20_000.0
+    step = noise._step(sigma)
+    coarse = math.sqrt((sigma / step) ** 2 - 16)
+    one, other = [2**60, 2**63 + 5**25, 2**64 - 2**59], [2**62, 2**63 - 3**37, 2**61]
+    parts = discrete_gaussian(coarse, 3, Rigged(one, [])), discrete_gaussian(4.0 * step, 3, Rigged(other, []))
+    assert parts[0].all() and parts[1].all()
+    found = discrete_gaussian(sigma, 3, Rigged(one, [], other, []))
+    assert found.tolist() == (parts[1] + step * parts[0]).tolist()
+    assert noise.look_ups(8192.0, 7) == 7
+    assert noise.look_ups(8192.001, 7) == noise.look_ups(2.0**24, 7) == 14
+
+
+def test_as_many_look_ups_are_counted_as_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    original = noise._Table.look_up
+
+    def counting(self: noise._Table, words: np.ndarray, coins: SecureCoins) -> np.ndarray:
+        made.append(len(words))
+        return original(self, words, coins)
+
+    monkeypatch.setattr(noise._Table, "look_up", counting)
+    for sigma in (3.0, 8192.0, 8193.0, 2.0**24):
+        made.clear()
+        discrete_gaussian(sigma, 1000, SecureCoins())
+        assert sum(made) == noise.look_ups(sigma, 1000)
+
+
+def test_every_residue_occurs_in_wide_noise() -> None:
+    """The fine part fills what the coarse one leaves: no residue of the step is told apart."""
+    sigma = 2.0**20
+    step = noise._step(sigma)
+    drawn = discrete_gaussian(sigma, DRAWS, SecureCoins())
+    assert stats.chisquare(np.bincount(np.mod(drawn, step), minlength=step)).pvalue > ALPHA
 
 
 @pytest.mark.parametrize("sigma", [3.0, 3.7, 8.0, 64.0])
@@ -187,8 +289,8 @@ def test_the_rounding_may_not_take_more_than_the_noise_has() -> None:
         noise_multiplier(1.0, 2.999, scales)
 
 
-@pytest.mark.parametrize("sigma", [2.999, 8192.001, 0.0, -5.0, math.nan, math.inf])
-def test_scales_outside_the_table_are_refused(sigma: float) -> None:
+@pytest.mark.parametrize("sigma", [2.999, 2.0**24 + 1, 0.0, -5.0, math.nan, math.inf])
+def test_scales_that_cannot_be_drawn_are_refused(sigma: float) -> None:
     with pytest.raises(ValueError, match="scale"):
         discrete_gaussian(sigma, 1, SecureCoins())
 
