@@ -29,7 +29,19 @@ from cohortium.queries import gradients, marginals
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.marginals import Marginals
 from cohortium.schema import schema_from_document
-from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study import (
+    Autoregressive,
+    Ctgan,
+    Diffusion,
+    GeneratorPlan,
+    Institution,
+    Privacy,
+    Study,
+    Sweep,
+    Tvae,
+    dumps_schema,
+    dumps_study,
+)
 from cohortium_client import custodian as custodian_module
 from cohortium_client.custodian import Custodian
 from cohortium_simulation import audit_cli
@@ -104,7 +116,7 @@ VISITS = [
 ]
 
 
-def visits(generator: Sweep | Autoregressive, institutions: int = 3, **privacy: Any) -> Study:
+def visits(generator: GeneratorPlan, institutions: int = 3, **privacy: Any) -> Study:
     columns = VISITS if privacy.pop("persons", True) else VISITS[1:]
     return Study(
         name="visits",
@@ -126,6 +138,9 @@ def visits(generator: Sweep | Autoregressive, institutions: int = 3, **privacy: 
         visits(Autoregressive(rounds=3, steps=1, bins=8), rows_per_person=2, institutions_per_person=2),
         visits(Autoregressive(rounds=3, sampling_rate=0.2, hidden=8), 4, trust="secure-sum", institutions_per_person=2),
         visits(Autoregressive(rounds=2, sampling_rate=1.0, bins=8), 5, trust="secure-sum", dropouts=1, colluders=1),
+        visits(Diffusion(rounds=2, steps=3, sampling_rate=0.3), 4),
+        visits(Tvae(rounds=2, sampling_rate=0.3), 4, trust="secure-sum"),
+        visits(Ctgan(rounds=2, sampling_rate=1.0), 4, trust="secure-sum"),
         visits(Sweep(), 3, trust="secure-sum", rows_per_person=3, institutions_per_person=2),
         visits(Sweep(), 4, trust="secure-sum", colluders=3, institutions_per_person=2, persons=False),
         visits(Sweep(), 10, trust="secure-sum", dropouts=2, colluders=2),
@@ -565,6 +580,20 @@ def test_what_an_attacker_expects_of_a_gradient_is_what_the_query_answers() -> N
     norms = np.linalg.norm(whole, axis=1)
     expected = (whole * (np.minimum(2 * norms, 0.4) / norms)[:, None])[canaries.included].sum(0)
     np.testing.assert_allclose(answered, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [Autoregressive, Diffusion, Tvae, Ctgan], ids=lambda k: k.kind)
+def test_canaries_move_their_scores_as_far_as_is_expected(
+    kind: Callable[..., GeneratorPlan], monkeypatch: Patch
+) -> None:
+    """Of every network, by what comes the whole way through where no noise is added."""
+    no_noise(monkeypatch)
+    found = audit(visits(kind(rounds=2, sampling_rate=1.0), 4, trust="secure-sum", rows_per_person=2), 1000)
+    (shift,) = (f for f in found.findings if f.name == "a canary's shift" and f.where == "training, sum")
+    low, high = (float(word) for word in shift.found.split(" of ")[0].split(" to "))
+    expected = float(shift.claimed.split(",")[0])
+    assert low < 1.1 * expected and 0.9 * expected < high
+    assert high - low < expected  # so that this says something
 
 
 def test_canaries_look_at_coordinates_that_are_their_own() -> None:
