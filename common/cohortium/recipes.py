@@ -45,7 +45,7 @@ def _latent(study: Study, chosen: Tvae) -> int:
 
 
 _DEFAULTS = {
-    "autoregressive": (Recipe(200, 1, 0.1), Recipe(20, 10, 0.1)),
+    "autoregressive": (Recipe(100, 1, 0.2), Recipe(20, 10, 0.1)),
     "diffusion": (Recipe(200, 1, 0.1, views=4), Recipe(20, 10, 0.1, views=4)),
     "tvae": (Recipe(200, 1, 0.1, hidden=64), Recipe(20, 10, 0.1, hidden=64)),
     "ctgan": (Recipe(1, 1, 1.0), Recipe(1, 1, 1.0)),

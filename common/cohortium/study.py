@@ -96,8 +96,7 @@ class Trained:
     What is left out follows from what is public (recipes.py, docs/generators.md).
     targets: columns that the network puts last. rounds: of training. steps: DP-SGD steps that an institution takes in
     a round before it answers; 1 under secure-sum. sampling_rate: a person's chance to be in a step. clip: largest norm
-    of a person's gradient. hidden: units of the network's hidden layers. optimiser: the coordinator's; of the institutions'
-    changes "sgd" is federated averaging and "adam" FedAdam. bins: cells that a column of ordered
+    of a person's gradient. hidden: units of the network's hidden layers. bins: cells that a column of ordered
     values keeps in the network; neighbouring ones are put together by noised counts. warm_start: part of the budget that
     goes into counts of pairs first, from which the network is trained before it sees a gradient.
     """
@@ -109,7 +108,6 @@ class Trained:
     sampling_rate: Annotated[float, Strict(), Field(gt=0, le=1)] | None = None
     clip: Annotated[float, Strict(), Field(gt=0)] | None = None
     hidden: Annotated[int, Strict(), Field(ge=0, le=1024)] | None = None
-    optimiser: Literal["sgd", "adam"] | None = None
     bins: Annotated[int, Strict(), Field(ge=2, le=256)] = 16
     warm_start: Annotated[float, Strict(), Field(ge=0, le=0.9)] = 0.0
 

@@ -19,7 +19,13 @@ from cohortium.study import GeneratorPlan, Study
 from cohortium_server.generators import Generator, Sum, generator_class
 
 KINDS = sorted(e.name for e in entry_points(group="cohortium.generators"))
-QUICK: dict[str, dict[str, Any]] = {"sweep": {"components": 60}, "autoregressive": {"rounds": 4, "steps": 5}}
+SHORT = {"rounds": 4, "steps": 5}
+QUICK: dict[str, dict[str, Any]] = {
+    "sweep": {"components": 60},
+    "autoregressive": SHORT,
+    "diffusion": SHORT,
+    "tvae": {**SHORT, "hidden": 16},
+}
 CODES = np.int16
 
 
@@ -99,6 +105,33 @@ class TestEveryGenerator:
             shares = [np.bincount(t[:, column], minlength=size) / len(t) for t in (real, synthetic)]
             assert 0.5 * np.abs(shares[0] - shares[1]).sum() < 0.1
 
+    def test_rows_are_completed_and_what_is_known_stays(self, generator: Generator, study: Study) -> None:
+        rng, sizes = np.random.default_rng(0), study.schema.sizes
+        codes = generator.sample(400, rng, {})
+        known = rng.random(codes.shape) < 0.5
+        known[0], known[1] = True, False
+        kept = np.zeros(sizes[1], bool)
+        kept[:2] = True
+        filled = generator.complete(np.where(known, codes, 0).astype(CODES), known, rng, {1: kept})
+        assert filled.dtype == CODES
+        assert (filled[known] == codes[known]).all()
+        assert (filled < np.array(sizes)).all()
+        assert (filled[~known[:, 1], 1] < 2).all()
+
+    def test_what_is_filled_in_is_distributed_as_the_model_has_it(self, generator: Generator) -> None:
+        """The last column given the others, against rows drawn whole."""
+        codes = generator.sample(20_000, np.random.default_rng(1), {})
+        known = np.ones(codes.shape, bool)
+        known[:, 5] = False
+        filled = generator.complete(codes, known, np.random.default_rng(2), {})
+        for column in range(5):
+            shares = [np.bincount(2 * t[:, column] + t[:, 5], minlength=40) / len(t) for t in (codes, filled)]
+            assert 0.5 * np.abs(shares[0] - shares[1]).sum() < 0.05
+
+    def test_its_curves_are_numbers(self, generator: Generator) -> None:
+        for curve in generator.curves:
+            assert np.isfinite(curve.values).all()
+
     def test_tensors_bring_the_same_generator_back(self, generator: Generator, study: Study) -> None:
         again = generator_class(study.generator.kind).from_tensors(study, generator.tensors())
         one, two = (g.sample(500, np.random.default_rng(3), {}) for g in (generator, again))
@@ -124,5 +157,5 @@ class TestEveryGenerator:
         assert abs(share - real) < 0.1
 
 
-def test_both_generators_are_installed() -> None:
-    assert {"sweep", "autoregressive"} <= set(KINDS)
+def test_all_generators_are_installed() -> None:
+    assert {"sweep", "autoregressive", "diffusion", "tvae", "ctgan"} <= set(KINDS)

@@ -11,10 +11,12 @@ import torch
 
 from cohortium.neural.autoregressive import Autoregressive as Network
 from cohortium_server.generators.cells import Weights
+from cohortium_server.generators.optimisers import Momentum, Optimiser
 from cohortium_server.generators.quasi import sobol
 from cohortium_server.generators.trained import TrainedGenerator
 
 FloatArray = npt.NDArray[np.float64]
+MOVE, LOCAL_MOVE = (0.004, 13.0), (0.04, 30.0)  # of 100 steps; and the largest learning rate (docs/generators.md)
 OVERSAMPLING = 8  # rows drawn for one that is kept under conditions
 
 
@@ -27,10 +29,18 @@ class Autoregressive(TrainedGenerator):
         assert isinstance(made, Network)  # noqa: S101 - the architecture of this kind
         return made
 
+    @property
+    def memory(self) -> float:
+        return 0.6 ** (1 / self._setting.steps) if self._local else 0.95
+
+    def optimiser(self, local: bool) -> Optimiser:
+        return Momentum(0.0 if local else 0.9)
+
     def rate(self, number: int) -> float:
+        """Such that one step's noise moves a parameter by a set length, shorter the more steps there are."""
         s = self._setting
-        steps = s.rounds * s.steps
-        return min(4.0, 0.03 * math.sqrt(200 / steps) / s.noise) * self.fading(number)
+        moved, largest = LOCAL_MOVE if self._local else MOVE
+        return min(largest, moved * math.sqrt(100 / (s.rounds * s.steps)) / s.noise) * self.fading(number)
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
         conditions = {j: torch.tensor(cells) for j, cells in allowed.items()}
@@ -47,7 +57,8 @@ class Autoregressive(TrainedGenerator):
         self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, weights: Weights
     ) -> npt.NDArray[np.int16]:
         told = torch.tensor(codes, dtype=torch.long), torch.tensor(known)
-        return self._made.impute(torch.tensor(self.released), *told, rng).numpy().astype(np.int16)
+        allowed = {j: torch.tensor(cells) for j, cells in weights.items()}
+        return self._made.impute(torch.tensor(self.released), *told, rng, allowed).numpy().astype(np.int16)
 
 
 def _resampled(log_weights: FloatArray, rows: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

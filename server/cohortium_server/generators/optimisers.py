@@ -21,14 +21,14 @@ class Optimiser(Protocol):
 
 @dataclass(frozen=True)
 class Momentum:
-    """Polyak's heavy ball; with decay 0 plain descent. A step's direction is the decayed sum of all gradients, times 1 - decay."""
+    """Polyak's heavy ball; with decay 0 plain descent. A step's direction is the decayed sum of all gradients."""
 
     decay: float = 0.0
     sum: FloatArray | None = None
 
     def step(self, gradient: FloatArray) -> tuple[FloatArray, Momentum]:
         total = gradient if self.sum is None else self.decay * self.sum + gradient
-        return (1 - self.decay) * total, Momentum(self.decay, total)
+        return total, Momentum(self.decay, total)
 
 
 @dataclass(frozen=True)

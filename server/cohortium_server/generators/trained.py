@@ -31,7 +31,6 @@ from cohortium_server.generators.tables import measured_tables, noised_rows
 from cohortium_server.generators.warm import swept_rows, trained_on
 
 FloatArray = npt.NDArray[np.float64]
-HEAVY = 0.9  # momentum, where a study asks for it
 FEDADAM, FEDADAM_RATE = (0.5, 0.9, 1e-6), 0.1  # of few rounds: a short memory
 
 
@@ -123,6 +122,11 @@ class TrainedGenerator:
         return self._plan.phases[-1]
 
     @property
+    def _local(self) -> bool:
+        """Whether institutions take several steps of their own a round."""
+        return isinstance(self._training.query, LocalTraining)
+
+    @property
     def _training_round(self) -> int:
         return self._told - (self._plan.rounds - self._training.rounds)
 
@@ -133,7 +137,7 @@ class TrainedGenerator:
         bins = chosen.bins if isinstance(chosen, Trained) else 0
         self._cells = Cells(schema.sizes, quantile_cells(schema, bins, counts), np.concatenate(counts))
         self._setting = setting(self._study, self._training, self.rows)
-        self._optimiser = self._chosen_optimiser()
+        self._optimiser = self.optimiser(self._local)
         self.start([self._cells.logs(j, k, max(0.5, self._measured[j].sigma)) for j, k in self._merged_sizes])
 
     def _warm_up(self) -> None:
@@ -172,17 +176,6 @@ class TrainedGenerator:
         keep = min(self.memory**self._setting.steps, number / (number + 1))
         self._average = keep * self._average + (1 - keep) * self._parameters
 
-    def _chosen_optimiser(self) -> Optimiser:
-        chosen = self._study.generator
-        local = isinstance(self._training.query, LocalTraining)
-        match chosen.optimiser if isinstance(chosen, Trained) else None:
-            case "adam":
-                return Adam(*FEDADAM) if local else Adam()
-            case "sgd":
-                return Momentum(0.0 if local else HEAVY)
-            case _:
-                return self.optimiser(local)
-
     # What a kind decides
 
     memory = 0.95  # of the average over steps that is released instead of the last parameters
@@ -201,7 +194,7 @@ class TrainedGenerator:
 
     def optimiser(self, local: bool) -> Optimiser:
         """What turns noised gradients, or the average change after the institutions' own steps, into the coordinator's
-        step, where the study does not say.
+        step.
         """
         return Momentum()
 
@@ -276,7 +269,7 @@ class TrainedGenerator:
         """The length of every round's noised gradient, beside what noise alone would have; or of the average change."""
         if not self._lengths:
             return ()
-        if isinstance(self._training.query, LocalTraining):
+        if self._local:
             return (Curve("length of the average change", tuple(self._lengths)),)
         noise = self._setting.noise * math.sqrt(self._setting.parameters)
         return (Curve("length of the noised gradient", tuple(self._lengths), noise),)

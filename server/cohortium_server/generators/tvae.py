@@ -30,7 +30,7 @@ class Tvae(TrainedGenerator):
 
     @property
     def memory(self) -> float:
-        return 0.7 ** (1 / self._setting.steps) if self._setting.steps > 1 else 0.97
+        return 0.7 ** (1 / self._setting.steps) if self._local else 0.97
 
     def optimiser(self, local: bool) -> Optimiser:
         return Adam(*FEDADAM) if local else Adam(0.8, 0.99)
@@ -38,7 +38,7 @@ class Tvae(TrainedGenerator):
     def rate(self, number: int) -> float:
         """Adam's own, or that of the institutions' steps: along a gradient as long as the clip, by 1."""
         s = self._setting
-        rate = 1.0 / s.clip if s.steps > 1 else ADAM_RATE * math.sqrt(200 / s.rounds)
+        rate = 1.0 / s.clip if self._local else ADAM_RATE * math.sqrt(200 / s.rounds)
         return rate * self.fading(number)
 
     def finished(self, parameters: FloatArray) -> FloatArray:
