@@ -318,13 +318,22 @@ def test_a_round_of_gradients_is_told_in_words() -> None:
     masked = replace(seen, privacy=replace(seen.privacy, trust="secure-sum"))
     for one, shares in ((seen, 1), (masked, 4)):
         phase = plan(one).phases[-1]
-        view = phase_view(phase, 4)
+        view = phase_view(one, phase)
         assert view.asked == "one training step a round, on a random 25.0\u202f% of the persons"
         assert view.noise.startswith(f"{shares**0.5 * phase.multiplier:.3g} × the most that one person can move")
         assert ("adds a share" in view.noise) == (shares > 1)
         assert view.rounds == 3 and view.numbers == phase.query.width
-    several = plan(study(Autoregressive(rounds=2, steps=4, sampling_rate=1.0))).phases[-1]
-    assert phase_view(several, 2).asked == "4 training steps a round, each on all persons"
+    several = study(Autoregressive(rounds=2, steps=4, sampling_rate=1.0))
+    assert phase_view(several, plan(several).phases[-1]).asked == "4 training steps a round, each on all persons"
+
+
+def test_what_is_sent_is_as_long_as_its_numbers() -> None:
+    """Eight bytes each; under masks as many as the ring's have."""
+    seen = study(Sweep(), institutions=4)
+    small = replace(seen.privacy, trust="secure-sum", epsilon=20.0, population=1000)
+    for one, each in ((seen, 8), (replace(seen, privacy=small), 4)):
+        phase = plan(one).phases[0]
+        assert phase_view(one, phase).sent == f"{each * phase.query.width / 1000:.3g} kB"
 
 
 def test_curves_have_a_section_of_their_own_or_none() -> None:

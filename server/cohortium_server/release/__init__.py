@@ -89,7 +89,6 @@ class Release:
         codes = self.generator.sample(rows, rng, allowed) if rows else np.empty((0, len(self.schema.columns)), np.int16)
         return decode(codes, self.schema, rng)
 
-
     def impute(self, table: pd.DataFrame, seed: int | None = None) -> pd.DataFrame:
         """``table`` with every blank filled in, each row's from what the model knows of rows with its other values.
 
@@ -278,4 +277,13 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
     )
 
 
-__all__ = ["Release", "check_evidence", "load_release", "new_folder", "require_free", "verify", "write_model", "write_release"]
+__all__ = [
+    "Release",
+    "check_evidence",
+    "load_release",
+    "new_folder",
+    "require_free",
+    "verify",
+    "write_model",
+    "write_release",
+]

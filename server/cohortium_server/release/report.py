@@ -65,7 +65,7 @@ def render_report(facts: Facts) -> str:
         cost=facts.plan.cost,
         odds=math.exp(study.privacy.epsilon),
         promised=[guarantee_view(g) for g in guarantees(study, facts.plan)],
-        phases=[phase_view(p, len(study.institutions)) for p in facts.plan.phases],
+        phases=[phase_view(study, p) for p in facts.plan.phases],
         names=study.schema.names,
         columns=columns,
         inside=sum(c.inside for c in columns),

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cohortium.plan import Phase
+from cohortium.plan import Phase, ring
 from cohortium.privacy.accounting import Gaussian
 from cohortium.privacy.guarantee import Guarantee, in_hundred
 from cohortium.queries import Query
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
+from cohortium.study import Study
 from cohortium_server.release.page.numerals import percent, plural, storage
 
 
@@ -47,14 +48,15 @@ class PhaseView:
     events: Sequence[str]
 
 
-def phase_view(phase: Phase, institutions: int) -> PhaseView:
+def phase_view(study: Study, phase: Phase) -> PhaseView:
+    each = ring(study, phase).dtype.itemsize if study.privacy.trust == "secure-sum" else 8  # bytes of a number
     return PhaseView(
         phase.name,
         _asked(phase.query),
         phase.rounds,
         phase.query.width,
-        storage(8 * phase.query.width * phase.rounds),
-        _noise(phase, institutions),
+        storage(each * phase.query.width * phase.rounds),
+        _noise(phase, len(study.institutions)),
         [_event(e) for e in phase.events],
     )
 
