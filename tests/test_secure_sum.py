@@ -392,9 +392,15 @@ def test_a_cohort_that_cannot_be_safe_is_no_study(size: int, dropouts: int, coll
         study(size, dropouts, colluders)
 
 
-def test_what_cannot_share_its_noise_is_not_masked() -> None:
-    with pytest.raises(StudyError, match="share its noise"):
-        replace(study(3), generator=Autoregressive())
+def test_steps_between_rounds_are_not_masked() -> None:
+    with pytest.raises(StudyError, match=r"E_PLAN_INVALID.*round of its own"):
+        replace(study(3), generator=Autoregressive(steps=2))
+    assert plan(replace(study(3), generator=Autoregressive(rounds=2, steps=1))).rounds == 3
+    alone = replace(
+        study(3), privacy=replace(study(3).privacy, trust="local"), generator=Autoregressive(rounds=2, steps=3)
+    )
+    with pytest.raises(StudyError, match=r"E_PLAN_INVALID.*masked"):
+        plan_module.ring(alone, plan(alone).phases[-1])
     with pytest.raises(StudyError, match="belong to masked sums"):
         replace(study(3), privacy=replace(study(3).privacy, trust="local", dropouts=1))
 

@@ -27,8 +27,7 @@ def recipe(study: Study) -> Recipe:
     chosen = study.generator
     if not isinstance(chosen, Trained):
         raise TypeError(chosen.kind)
-    central = study.privacy.trust == "secure-sum" or len(study.institutions) == 1
-    default = _DEFAULTS[chosen.kind][0 if central else 1]
+    default = _DEFAULTS[chosen.kind][_setting(study)]
     return Recipe(
         chosen.rounds or default.rounds,
         chosen.steps or default.steps,
@@ -39,15 +38,22 @@ def recipe(study: Study) -> Recipe:
     )
 
 
+def _setting(study: Study) -> int:
+    """Which of a kind's defaults: one central noise in the sum, a noise in every message, or none at all."""
+    if study.privacy.mode == "none":
+        return 2
+    return 0 if study.privacy.trust == "secure-sum" or len(study.institutions) == 1 else 1
+
+
 def _latent(study: Study, chosen: Tvae) -> int:
     """About three latent numbers for five columns: more of them describe rows better than their distribution."""
     return chosen.latent or min(32, max(4, round(0.6 * len(study.schema.columns))))
 
 
 _DEFAULTS = {
-    "autoregressive": (Recipe(100, 1, 0.2), Recipe(20, 10, 0.1)),
-    "diffusion": (Recipe(200, 1, 0.1, views=4), Recipe(20, 10, 0.1, views=4)),
-    "tvae": (Recipe(200, 1, 0.1, hidden=64), Recipe(20, 10, 0.1, hidden=64)),
-    "ctgan": (Recipe(1, 1, 1.0), Recipe(1, 1, 1.0)),
+    "autoregressive": (Recipe(100, 1, 0.2), Recipe(20, 10, 0.1), Recipe(200, 1, 0.2, hidden=64)),
+    "diffusion": (Recipe(200, 1, 0.1, views=4), Recipe(20, 10, 0.1, views=4), Recipe(200, 1, 0.1, 128, views=4)),
+    "tvae": (Recipe(200, 1, 0.1, hidden=64), Recipe(20, 10, 0.1, hidden=64), Recipe(600, 1, 0.05, hidden=128)),
+    "ctgan": (Recipe(1, 1, 1.0), Recipe(1, 1, 1.0), Recipe(1, 1, 1.0)),
 }
-"""Of each kind: where the sum carries one central noise, and where every institution's message carries its own."""
+"""Of each kind: under one central noise, under a noise in every institution's message, and without any."""

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
 from cohortium.errors import AccountingError, StudyError
-from cohortium.plan import plan
+from cohortium.plan import bare_in_all, charged, charged_in_all, met, met_in_all, plan
 from cohortium.privacy import accounting
 from cohortium.privacy.accounting import (
     FREE,
@@ -33,11 +33,12 @@ from cohortium.privacy.accounting import (
     gaussian_epsilon,
     merged,
     pld_epsilon,
+    profile,
     rdp_epsilon,
     repeated,
     total_mu,
 )
-from cohortium.study import Autoregressive, Study, Sweep
+from cohortium.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Study, Sweep, Tvae
 
 
 def integrated_delta(mu: float, epsilon: float) -> float:
@@ -333,13 +334,24 @@ def test_noise_wider_than_the_table_is_refused_before_anything_is_charged(
     with_privacy: Callable[..., Study],
 ) -> None:
     with pytest.raises(StudyError, match=r"E_PLAN_LIMIT.*noise"):
-        plan(with_privacy(epsilon=0.1, rows_per_person=1000))
+        plan(with_privacy(epsilon=1e-3, rows_per_person=10_000))
 
 
 @pytest.mark.parametrize("institutions", [1, 2, 3])
-@pytest.mark.parametrize("chosen", [Sweep(components=10), Autoregressive(rounds=2, steps=3)])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Sweep(components=10),
+        Autoregressive(rounds=2, steps=3),
+        Autoregressive(rounds=3, steps=1, hidden=4, warm_start=0.2),
+        Diffusion(rounds=2, steps=1, views=2, hidden=3),
+        Tvae(rounds=2, steps=2),
+        Ctgan(rounds=1),
+    ],
+    ids=lambda chosen: f"{chosen.kind}, {getattr(chosen, 'steps', 0)}",
+)
 def test_a_plan_counts_every_round_of_every_institution_a_person_is_in(
-    with_privacy: Callable[..., Study], chosen: Sweep | Autoregressive, institutions: int
+    with_privacy: Callable[..., Study], chosen: GeneratorPlan, institutions: int
 ) -> None:
     study = replace(with_privacy(institutions_per_person=institutions), generator=chosen)
     agreed = plan(study)
@@ -351,3 +363,107 @@ def test_a_plan_counts_every_round_of_every_institution_a_person_is_in(
     ]
     assert agreed.cost == cost(met, study.privacy.delta)
     assert 0.99 * study.privacy.epsilon <= agreed.cost.epsilon <= study.privacy.epsilon
+
+
+# Masked sums: one noise for all institutions that hold a person
+
+TRAINED = [
+    Sweep(components=10),
+    Autoregressive(rounds=3),
+    Diffusion(rounds=2, sampling_rate=0.3, hidden=4),
+    Tvae(rounds=2, sampling_rate=1.0),
+    Ctgan(rounds=2),
+]
+BY_KIND = pytest.mark.parametrize("chosen", TRAINED, ids=lambda chosen: chosen.kind)
+
+
+@BY_KIND
+@pytest.mark.parametrize("held_by", [1, 2, 3])
+def test_a_masked_sum_costs_g_answers_with_a_part_of_the_noise_each(
+    with_privacy: Callable[..., Study], chosen: GeneratorPlan, held_by: int
+) -> None:
+    study = replace(with_privacy(trust="secure-sum", institutions_per_person=held_by), generator=chosen)
+    agreed = plan(study)
+    expected = []
+    for phase in agreed.phases:
+        assert phase.honest == study.honest == 3
+        for e in phase.query.events(math.sqrt(3) * phase.multiplier):
+            expected += phase.rounds * held_by * [replace(e, noise_multiplier=e.noise_multiplier / math.sqrt(held_by))]
+    assert merged(met_in_all(study)) == merged(expected)
+    assert merged(repeated(charged_in_all(study), held_by)) == merged(expected)
+    assert agreed.cost == cost(expected, study.privacy.delta)
+    assert 0.98 * study.privacy.epsilon <= agreed.cost.epsilon <= study.privacy.epsilon
+    bare = [e for p in agreed.phases for e in p.query.events(p.multiplier) for _ in range(p.rounds)]
+    assert bare_in_all(study) == merged(bare)
+
+
+@BY_KIND
+@pytest.mark.parametrize("trust", ["local", "secure-sum"])
+def test_what_is_met_is_what_g_institutions_are_charged(
+    with_privacy: Callable[..., Study], chosen: GeneratorPlan, trust: str
+) -> None:
+    study = replace(with_privacy(trust=trust, institutions_per_person=2), generator=chosen)
+    for phase in plan(study).phases:
+        assert met(study, phase.events) == repeated(charged(study, phase.events), 2)
+        if trust == "local":
+            assert charged(study, phase.events) == phase.events
+
+
+def test_without_sampling_g_parts_are_one_answer_that_is_moved_g_times() -> None:
+    for held_by in (1, 2, 7):
+        for noise in (0.8, 3.0, 40.0):
+            parts = (Gaussian(noise / math.sqrt(held_by), 1.0, held_by),)
+            assert total_mu(parts) == pytest.approx(held_by / noise, rel=1e-12)
+
+
+def mixture_epsilon(noise: float, held_by: int, rate: float, steps: int, delta: float) -> float:
+    """Upper bound for sums moved by as many units as of g institutions have sampled the person, each by its own coin."""
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    chances = stats.binom.pmf(range(held_by + 1), held_by, rate)
+    one = pld.from_mixture_gaussian_mechanism(
+        noise, list(range(held_by + 1)), list(chances / chances.sum()), value_discretization_interval=1e-3
+    )
+    return float(one.self_compose(steps).get_epsilon_for_delta(delta))
+
+
+MIXTURES = [
+    (noise, held_by, rate, steps)
+    for noise in (1.0, 2.0, 6.0)
+    for held_by in (2, 3, 5)
+    for rate in (0.05, 0.3, 0.8)
+    for steps in (1, 30)
+]
+
+
+@pytest.mark.parametrize(("noise", "held_by", "rate", "steps"), MIXTURES)
+def test_g_sampled_parts_cost_no_less_than_the_sum_that_is_seen(
+    noise: float, held_by: int, rate: float, steps: int
+) -> None:
+    """What is seen is one noise, moved by a mixture. What is charged is never less, and, but for rare samples, little more."""
+    seen = mixture_epsilon(noise, held_by, rate, steps, 1e-6)
+    charge = pld_epsilon((Gaussian(noise / math.sqrt(held_by), rate, steps * held_by),), 1e-6)
+    assert seen <= charge * (1 + 1e-6)
+    if rate > 0.5:
+        assert charge < 1.05 * seen
+    undivided = pld_epsilon((Gaussian(noise, rate, steps * held_by),), 1e-6)
+    assert undivided < 0.9 * seen  # charging the whole noise to each would be found out
+
+
+@pytest.mark.parametrize(("noise", "held_by", "rate"), [(1.0, 2, 0.3), (2.0, 3, 0.1), (4.0, 5, 0.5), (1.5, 2, 0.9)])
+def test_the_mixture_itself_by_integration(noise: float, held_by: int, rate: float) -> None:
+    """One round, by no one's accountant: the divergence of Σ Bin(g, q) N(k, z²) from N(0, z²), both ways."""
+    step = noise / 400
+    x = np.arange(-30 * noise, 30 * noise + held_by, step)
+    without = stats.norm.pdf(x, 0, noise) * step
+    chances = stats.binom.pmf(range(held_by + 1), held_by, rate)
+    having = sum(c * stats.norm.pdf(x, k, noise) * step for k, c in enumerate(chances))
+    parts = (Gaussian(noise / math.sqrt(held_by), rate, held_by),)
+    for epsilon in (0.1, 0.5, 1.0, 3.0):
+        exact = max(
+            float(np.maximum(0, a - math.exp(epsilon) * b).sum()) for a, b in ((having, without), (without, having))
+        )
+        (claim,) = profile(parts, (epsilon,))
+        assert exact <= claim * (1 + 1e-6) + 1e-9
+        (too_little,) = profile((Gaussian(noise, rate, held_by),), (epsilon,))
+        assert exact < 1e-9 or too_little < exact

@@ -18,7 +18,7 @@ from cohortium.errors import StudyError
 from cohortium.persons import at_most, dealt, one_of_each
 from cohortium.plan import plan
 from cohortium.queries.marginals import Marginals
-from cohortium.study import Autoregressive, Privacy, Study
+from cohortium.study import Autoregressive, Diffusion, Privacy, Study, Tvae
 
 ALPHA = 1e-7
 PERSONS = st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 4), max_size=60)
@@ -120,12 +120,13 @@ EQUAL = Privacy(epsilon=5.0, delta=1e-6, equal_weight="persons")
 
 
 def test_equal_persons_cost_the_noise_of_one_row(study: Study) -> None:
-    for generator in (study.generator, Autoregressive(rounds=2)):
+    for generator in (study.generator, Autoregressive(rounds=2), Diffusion(rounds=2, steps=1), Tvae(rounds=2)):
         rows = plan(replace(study, generator=generator)).phases
         persons = plan(replace(study, generator=generator, privacy=EQUAL)).phases
         for one, other in zip(rows, persons, strict=True):
             assert other.multiplier == pytest.approx(one.multiplier, rel=2e-3)
-            assert other.query.equal_weight == "persons"  # type: ignore[attr-defined]
+            asked = getattr(other.query, "step", other.query)
+            assert asked.equal_weight == "persons"  # type: ignore[attr-defined]
             if isinstance(one.query, Marginals) and isinstance(other.query, Marginals):
                 assert other.query.sigmas(other.multiplier) == pytest.approx(one.query.sigmas(one.multiplier), rel=2e-3)
 

@@ -145,9 +145,20 @@ class Diffusion:
         weights = {j: torch.tensor(np.asarray(w), dtype=torch.float64) for j, w in allowed.items()}
         return self._uncovered(flat, codes, uniforms, rng, weights)
 
-    def fill(self, flat: FloatArray, codes: Codes, uniforms: FloatArray, rng: np.random.Generator) -> Codes:
-        """(rows, columns) the rows with their COVERED cells drawn given the others, which stay as they are."""
-        return self._uncovered(flat, codes, uniforms, rng, {})
+    def fill(
+        self,
+        flat: FloatArray,
+        codes: Codes,
+        uniforms: FloatArray,
+        rng: np.random.Generator,
+        within: Mapping[int, npt.NDArray[np.generic]],
+    ) -> Codes:
+        """(rows, columns) the rows with their COVERED cells drawn given the others, which stay as they are.
+
+        within: for some columns the weights of their cells, applied when the column's turn comes.
+        """
+        weights = {j: torch.tensor(np.asarray(w), dtype=torch.float64) for j, w in within.items()}
+        return self._uncovered(flat, codes, uniforms, rng, {}, weights)
 
     @torch.no_grad()
     def _uncovered(
@@ -157,6 +168,7 @@ class Diffusion:
         uniforms: FloatArray,
         rng: np.random.Generator,
         allowed: Mapping[int, Tensor],
+        within: Mapping[int, Tensor] | None = None,
     ) -> Codes:
         parameters = {layer.name: layer.unpack(part) for layer, part in split(self, torch.tensor(flat).float())}
         done = []
@@ -167,7 +179,7 @@ class Diffusion:
             if allowed:
                 rows = rows.given(allowed, points, rng)
             for j in rng.permutation(len(self.sizes)):
-                rows.uncover(int(j), points[:, j])
+                rows.uncover(int(j), points[:, j], (within or {}).get(int(j)))
             done.append(rows.codes.numpy().astype(np.int16))
         return np.concatenate(done) if done else codes
 

@@ -162,12 +162,12 @@ class TrainedGenerator:
         self.pulled(gradient)
 
     def _changed(self, change: FloatArray) -> FloatArray:
-        """Federated averaging: the average change itself. FedAdam: Adam's step from it."""
+        """Federated averaging, with or without momentum; or FedAdam, Adam's step from the average change."""
         self._lengths.append(float(np.linalg.norm(change)))
-        if not isinstance(self._optimiser, Adam):
-            return change
         direction, self._optimiser = self._optimiser.step(-change)
-        return -self.fedadam_rate * self.fading(self._training_round) * direction
+        if isinstance(self._optimiser, Adam):
+            return -FEDADAM_RATE * self.fading(self._training_round) * direction
+        return -direction
 
     def _move(self, change: FloatArray) -> None:
         """One more round's parameters, and their average over the last rounds: of few rounds an even one."""
@@ -178,7 +178,10 @@ class TrainedGenerator:
 
     # What a kind decides
 
-    memory = 0.95  # of the average over steps that is released instead of the last parameters
+    @property
+    def memory(self) -> float:
+        """A step, of the average over rounds that is released instead of the last parameters."""
+        return 0.95
 
     def start(self, logs: Sequence[FloatArray]) -> None:
         """The network before training, from each column's centred log counts."""
@@ -197,11 +200,6 @@ class TrainedGenerator:
         step.
         """
         return Momentum()
-
-    @property
-    def fedadam_rate(self) -> float:
-        """How far FedAdam moves a parameter in a round, at first."""
-        return FEDADAM_RATE
 
     def fading(self, number: int) -> float:
         """The part of its first rate that a learning rate has left in training round ``number``: it falls to 0 at the end."""
