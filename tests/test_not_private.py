@@ -468,6 +468,11 @@ def test_nothing_is_charged(made: Path) -> None:
     assert [p.name for p in (made / "home").iterdir()] == ["coordinator.key"]
 
 
+def test_it_is_for_nobody_else(made: Path) -> None:
+    assert (made / "out").stat().st_mode & 0o777 == 0o700
+    assert {p.stat().st_mode & 0o777 for p in (made / "out").iterdir()} == {0o600}
+
+
 def test_a_cap_that_would_not_hold_is_refused(bare: Study, tables: Tables, tmp_path: Path) -> None:
     with pytest.raises(StudyError) as caught:
         simulate(bare, tables, tmp_path / "out", ledgers=Ledgers(tmp_path, cap=Cap(1.0, 1e-6)))

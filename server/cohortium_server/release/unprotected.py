@@ -62,6 +62,9 @@ def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> P
         (folder / f"{MARK}report.html").write_text(_report(outcome, synthetic), encoding="utf-8")
         statement = _statement(outcome, len(synthetic), verdict)
         write_manifest(folder, statement, load_or_create_key(home() / "coordinator.key"), UNPROTECTED)
+        for path in folder.iterdir():
+            path.chmod(0o600)  # for nobody else
+        folder.chmod(0o700)
     return out
 
 
