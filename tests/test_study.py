@@ -5,22 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from cohortium.errors import CohortiumError, SchemaError, StudyError
 from cohortium.forecast import expected_sigma, forecast
-from cohortium.plan import pair_query, plan
+from cohortium.merging import ordered_cells
+from cohortium.plan import architecture, pair_query, plan, ring
 from cohortium.privacy.guarantee import ADVERSARIES
+from cohortium.queries.gradients import GradientSum
+from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.schema import Categorical, Schema, schema_from_document
 from cohortium.study import (
     Autoregressive,
+    Ctgan,
+    Diffusion,
+    GeneratorPlan,
     Institution,
     Privacy,
     Release,
     Study,
+    Sweep,
+    Tvae,
     dumps_schema,
     dumps_study,
     load_study,
@@ -65,7 +73,7 @@ def test_bad_input_24_absent_epsilon(schema: Schema) -> None:
     [
         {"sampling_rate": 0.0}, {"sampling_rate": -0.1}, {"sampling_rate": 1.0001}, {"sampling_rate": float("nan")},
         {"sampling_rate": "0.1"}, {"clip": 0.0}, {"clip": -1.0}, {"clip": float("inf")}, {"clip": float("nan")},
-        {"rounds": 0}, {"rounds": 1001}, {"rounds": 2.5}, {"steps": 0}, {"steps": 10_001}, {"steps": True},
+        {"rounds": 0}, {"rounds": 5001}, {"rounds": 2.5}, {"steps": 0}, {"steps": 10_001}, {"steps": True},
     ],
 )  # fmt: skip
 def test_bad_input_25_parameters_that_noise_is_computed_from(schema: Schema, generator: dict[str, Any]) -> None:
@@ -222,6 +230,93 @@ def test_a_plan_never_costs_more_than_its_epsilon_nor_wastes_it(
     for one in (study, training_study):
         agreed = plan(replace(one, privacy=replace(one.privacy, epsilon=epsilon)))
         assert 0.97 * epsilon <= agreed.cost.epsilon <= epsilon
+
+
+KINDS: tuple[GeneratorPlan, ...] = (
+    Sweep(components=10),
+    Autoregressive(rounds=2),
+    Diffusion(rounds=2),
+    Tvae(rounds=2),
+    Ctgan(rounds=2),
+)
+BY_KIND = pytest.mark.parametrize("chosen", KINDS, ids=lambda chosen: chosen.kind)
+
+
+def test_every_generator_is_tried() -> None:
+    assert {type(k) for k in KINDS} == set(get_args(get_args(GeneratorPlan)[0]))
+
+
+@BY_KIND
+@pytest.mark.parametrize("trust", ["local", "secure-sum"])
+def test_every_generator_has_a_plan_in_either_trust_mode(study: Study, chosen: GeneratorPlan, trust: Any) -> None:
+    one = replace(study, generator=chosen, privacy=replace(study.privacy, trust=trust))
+    agreed = plan(one)
+    assert 0.97 * study.privacy.epsilon <= agreed.cost.epsilon <= study.privacy.epsilon
+    assert {p.honest for p in agreed.phases} == {3 if trust == "secure-sum" else 1}
+    if trust == "secure-sum":
+        assert all(p.query.shares_noise for p in agreed.phases)
+        assert agreed.phases[0].multiplier < plan(replace(one, privacy=study.privacy)).phases[0].multiplier
+        for phase in agreed.phases:
+            assert ring(one, phase).bits in (32, 64)
+
+
+@BY_KIND
+def test_every_generator_comes_back_from_its_file(study: Study, chosen: GeneratorPlan, tmp_path: Path) -> None:
+    one = replace(study, generator=chosen)
+    (tmp_path / "study.toml").write_text(dumps_study(one))
+    (tmp_path / "schema.toml").write_text(dumps_schema(one.schema))
+    assert load_study(tmp_path / "study.toml") == one
+
+
+def test_steps_between_rounds_belong_to_local_trust(study: Study) -> None:
+    masked = replace(study.privacy, trust="secure-sum")
+    for kind in (Autoregressive, Diffusion, Tvae, Ctgan):
+        with pytest.raises(StudyError) as caught:
+            replace(study, privacy=masked, generator=kind(steps=2))
+        assert caught.value.code == "E_PLAN_INVALID" and caught.value.where == "generator.steps"
+        (*_, training) = plan(replace(study, generator=kind(rounds=2, steps=3))).phases
+        assert isinstance(training.query, LocalTraining) and training.query.steps == 3
+        (*_, training) = plan(replace(study, generator=kind(rounds=2, steps=1))).phases
+        assert isinstance(training.query, GradientSum)
+
+
+def test_a_study_that_says_steps_is_not_masked_unless_it_asks(schema: Schema) -> None:
+    three = {"institution": [{"name": n} for n in "abc"]}
+    for generator, trust in (({}, "secure-sum"), ({"steps": 5}, "local"), ({"rounds": 3}, "secure-sum")):
+        told = {**document(), **three, "generator": {"kind": "autoregressive", **generator}}
+        assert study_from_document(told, schema).privacy.trust == trust
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        ("autoregressive", {"latent": 3}), ("autoregressive", {"views": 2}), ("diffusion", {"latent": 3}),
+        ("tvae", {"views": 2}), ("ctgan", {"views": 2}), ("sweep", {"rounds": 3}), ("sweep", {"hidden": 3}),
+        ("tvae", {"latent": 0}), ("tvae", {"latent": 257}), ("diffusion", {"views": 0}), ("diffusion", {"views": 17}),
+        ("tvae", {"hidden": -1}), ("tvae", {"hidden": 1025}), ("tvae", {"bins": 1}), ("tvae", {"bins": 257}),
+        ("tvae", {"warm_start": -0.1}), ("tvae", {"warm_start": 0.91}), ("tvae", {"warm_start": float("nan")}),
+    ],
+)  # fmt: skip
+def test_what_a_generator_has_not_is_refused(schema: Schema, kind: str, wrong: dict[str, Any]) -> None:
+    with pytest.raises(StudyError) as caught:
+        study_from_document({**document(), "generator": {"kind": kind, **wrong}}, schema)
+    assert next(iter(wrong)) in caught.value.where or kind == "sweep"
+
+
+def test_a_warm_start_is_a_round_of_pairs_within_the_same_budget(study: Study) -> None:
+    cold, warm = (plan(replace(study, generator=Autoregressive(rounds=2, warm_start=w))) for w in (0.0, 0.3))
+    assert [p.name for p in cold.phases] == ["columns", "training"]
+    assert [p.name for p in warm.phases] == ["columns", "pairs", "training"]
+    assert warm.cost.epsilon <= study.privacy.epsilon
+    assert warm.phases[-1].multiplier > cold.phases[-1].multiplier
+
+
+def test_cells_of_ordered_columns_are_merged_and_no_others(study: Study) -> None:
+    seen = architecture(replace(study, generator=Autoregressive(bins=3)))
+    for column, single, merged in zip(study.schema.columns, study.schema.sizes, seen.sizes, strict=True):
+        assert merged == single - max(0, ordered_cells(column) - 3)
+    assert seen.sizes != study.schema.sizes
+    assert seen.order[-1] == study.target_indices[0]
 
 
 def test_more_institutions_per_person_need_more_noise(study: Study) -> None:

@@ -433,6 +433,7 @@ MIXTURES = [
     for held_by in (2, 3, 5)
     for rate in (0.05, 0.3, 0.8)
     for steps in (1, 30)
+    if noise * 2 > held_by  # what lies beyond costs more than a hundred, and the accountant is slow there
 ]
 
 
