@@ -30,6 +30,35 @@ def iid(
     return {f"institution-{i + 1:0{width}}": table[dealt[persons] == i] for i in range(institutions)}
 
 
+def skewed(
+    table: pd.DataFrame,
+    institutions: int,
+    column: str,
+    alpha: float,
+    rng: np.random.Generator,
+    person: str | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Dirichlet label skew (Hsu, Qi, Brown 2019, arXiv 1909.06335): persons who share a value of ``column`` are spread
+    over the institutions in proportions drawn from a Dirichlet distribution; a small ``alpha`` is very uneven.
+
+    A person goes by the value of the first row. Institutions may be of very different size; none is left empty where there are enough persons.
+    """
+    if institutions < 1 or not alpha > 0:
+        raise StudyError("E_PLAN_INVALID", "partition", "institutions and alpha must be above 0", "Raise them.")
+    _check(table, column)
+    persons = np.arange(len(table)) if person is None else _persons(table, person)
+    first = np.unique(persons, return_index=True)[1]
+    values = pd.factorize(table[column].iloc[first])[0]
+    home = np.empty(len(first), np.int64)
+    for value in np.unique(values):
+        who = np.flatnonzero(values == value)
+        home[who] = rng.choice(institutions, len(who), p=rng.dirichlet(np.full(institutions, alpha)))
+    for empty in np.setdiff1d(np.arange(institutions), home)[: len(home) - 1]:
+        home[rng.choice(np.flatnonzero(home == np.bincount(home).argmax()))] = empty
+    width = max(2, len(str(institutions)))
+    return {f"institution-{i + 1:0{width}}": table[home[persons] == i] for i in range(institutions)}
+
+
 def by_column(table: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
     """One institution for each value of a column, and ``unknown`` for the rows without one.
 
