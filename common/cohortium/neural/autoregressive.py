@@ -85,6 +85,11 @@ class Autoregressive:
             total, before = total + spread * (1.0 + before), before + spread
         return 1.0 / total.sqrt().clamp(min=SHORTEST)
 
+    def expected_length(self, flat: FloatArray) -> float:
+        """Of a row's gradient at independent columns: what the loss is divided by."""
+        columns = torch.tensor(flat[: sum(self.sizes)])
+        return float(1.0 / self._scale(self._centre(columns)))
+
     def start(self, logs: Sequence[FloatArray], rng: np.random.Generator) -> FloatArray:
         """(parameters,) independent columns, as noised; hidden units see random combinations of cells."""
         parts = {layer.name: np.zeros(layer.parameters) for layer in self.layers}

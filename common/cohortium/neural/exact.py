@@ -39,12 +39,12 @@ class _Linear(torch.autograd.Function):
     """inputs @ weights.T + biases, exact; the error is put on its grid before it goes back through the weights."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weights: Tensor, biases: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, inputs: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
         ctx.save_for_backward(weights)
         return torch.addmm(biases, inputs, weights.T)
 
     @staticmethod
-    def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, None, None]:
         (weights,) = ctx.saved_tensors
         back = on_grid(error, ERROR_GRID, LARGEST_ERROR) @ weights.double() if ctx.needs_input_grad[0] else None
         return back, None, None
@@ -52,23 +52,23 @@ class _Linear(torch.autograd.Function):
 
 def linear(inputs: Tensor, weights: Tensor, biases: Tensor) -> Tensor:
     """(rows, outputs) float64. All three on their grids (``on_grid``); the error goes straight through rounding."""
-    result: Tensor = _Linear.apply(inputs, weights, biases)
+    result: Tensor = _Linear.apply(inputs, weights, biases)  # type: ignore[no-untyped-call]
     return result.double()
 
 
 class _Rounded(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, values: Tensor) -> Tensor:
         return on_grid(values, INPUT_GRID, LARGEST_INPUT)
 
     @staticmethod
-    def backward(ctx: Any, error: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, error: Tensor) -> Tensor:
         return error
 
 
 def as_input(values: Tensor) -> Tensor:
     """Values on the grid of a layer's inputs; the error passes as if nothing had been rounded."""
-    result: Tensor = _Rounded.apply(values)
+    result: Tensor = _Rounded.apply(values)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -95,13 +95,13 @@ _POWERS = _POWERS.mul_(_WHOLE).float()
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, one_hot: Tensor, weights: Tensor | None, sizes: tuple[int, ...]) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, logits: Tensor, one_hot: Tensor, weights: Tensor | None, sizes: tuple[int, ...]) -> Tensor:
         error = chances(logits, sizes).sub_(one_hot)
         ctx.save_for_backward(error if weights is None else error * weights)
         return error.new_zeros(len(error))
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (error,) = ctx.saved_tensors
         return error * upstream[:, None], None, None, None
 
@@ -114,7 +114,7 @@ def cross_entropy(logits: Tensor, one_hot: Tensor, sizes: tuple[int, ...], weigh
     """
     if logits.dtype != torch.float64:
         return _ordinary_cross_entropy(logits, one_hot, sizes, weights)
-    result: Tensor = _CrossEntropy.apply(logits, one_hot, weights, sizes)
+    result: Tensor = _CrossEntropy.apply(logits, one_hot, weights, sizes)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -133,13 +133,13 @@ def one_hot(codes: Tensor, sizes: tuple[int, ...]) -> Tensor:
 
 class _Tabulated(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, table: Tensor, slopes: Tensor, lowest: float, grid: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, values: Tensor, table: Tensor, slopes: Tensor, lowest: float, grid: float) -> Tensor:
         place = torch.nan_to_num(values).sub(lowest).mul(grid).round().clamp(0, len(table) - 1).long()
         ctx.save_for_backward(slopes[place])
         return table[place]
 
     @staticmethod
-    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, error: Tensor) -> tuple[Tensor, None, None, None, None]:
         (slopes,) = ctx.saved_tensors
         return error * slopes, None, None, None, None
 
@@ -157,7 +157,7 @@ class Tabulated:
 
     def __call__(self, values: Tensor) -> Tensor:
         table, slopes = self._table.to(values.device), self._slopes.to(values.device)
-        result: Tensor = _Tabulated.apply(values, table, slopes, self._lowest, self._grid)
+        result: Tensor = _Tabulated.apply(values, table, slopes, self._lowest, self._grid)  # type: ignore[no-untyped-call]
         return result
 
 

@@ -48,7 +48,8 @@ class Query(Protocol):
 
     def reach(self, persons: int) -> int:
         """The largest absolute value, before noise, of a coordinate of a sum over so many persons, each counted once
-        an institution; ValueError where ``shares_noise`` is False."""
+        an institution; ValueError where ``shares_noise`` is False.
+        """
         ...
 
     def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:

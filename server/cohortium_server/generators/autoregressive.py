@@ -16,7 +16,7 @@ from cohortium_server.generators.quasi import sobol
 from cohortium_server.generators.trained import TrainedGenerator
 
 FloatArray = npt.NDArray[np.float64]
-MOVE, LOCAL_MOVE = (0.004, 13.0), (0.04, 30.0)  # of 100 steps; and the largest learning rate (docs/generators.md)
+MOVE, LOCAL_MOVE = (0.004, 2.4), (0.04, 3.0)  # of 100 steps; and the largest learning rate (docs/generators.md)
 OVERSAMPLING = 8  # rows drawn for one that is kept under conditions
 
 
@@ -37,10 +37,13 @@ class Autoregressive(TrainedGenerator):
         return Momentum(0.0 if local else 0.9)
 
     def rate(self, number: int) -> float:
-        """Such that one step's noise moves a parameter by a set length, shorter the more steps there are."""
+        """Such that one step's noise moves a parameter by a set length, shorter the more steps there are; and no more than
+        is stable, in proportion to what the loss is divided by.
+        """
         s = self._setting
         moved, largest = LOCAL_MOVE if self._local else MOVE
-        return min(largest, moved * math.sqrt(100 / (s.rounds * s.steps)) / s.noise) * self.fading(number)
+        steady = largest * self._made.expected_length(self._average)
+        return min(steady, moved * math.sqrt(100 / (s.rounds * s.steps)) / s.noise) * self.fading(number)
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
         conditions = {j: torch.tensor(cells) for j, cells in allowed.items()}

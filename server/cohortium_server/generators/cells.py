@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -33,24 +34,23 @@ class Cells:
         merged, mass = self.merged[part], np.maximum(self.counts[part], 0.0) + 1e-9
         return merged, mass / np.bincount(merged, mass)[merged]
 
-    def logs(self, j: int, cells: int, least: float) -> FloatArray:
-        """(cells,) centred logarithms of column ``j``'s merged counts, none taken to be below ``least``."""
-        part = slice(self.starts[j], self.starts[j + 1])
-        logs = np.log(np.maximum(np.bincount(self.merged[part], self.counts[part], cells), least))
-        centred: FloatArray = logs - logs.mean()
-        return centred
-
     def weights(self, allowed: Allowed, merged_sizes: tuple[int, ...]) -> Weights:
         """Per conditioned column the part of each merged cell that is allowed."""
-        found = {}
+        found: Weights = {}
         for j, cells in allowed.items():
             merged, part = self._column(j)
-            found[j] = np.bincount(merged, part * cells, merged_sizes[j])
+            found[j] = np.bincount(merged, part * cells, merged_sizes[j]).astype(np.float64)
         return found
 
-    def spread(
-        self, codes: npt.NDArray[np.int16], rng: np.random.Generator, allowed: Allowed
-    ) -> npt.NDArray[np.int16]:
+    def summed(self, merged_sizes: tuple[int, ...]) -> list[FloatArray]:
+        """Each column's (cells,) noised counts of merged cells."""
+        parts = [slice(a, b) for a, b in pairwise(self.starts)]
+        return [
+            np.bincount(self.merged[part], self.counts[part], k).astype(np.float64)
+            for part, k in zip(parts, merged_sizes, strict=True)
+        ]
+
+    def spread(self, codes: npt.NDArray[np.int16], rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
         """(rows, columns) codes of single cells: within a merged cell by the noised counts of those allowed."""
         spread = codes.copy()
         for j in range(len(self.sizes)):

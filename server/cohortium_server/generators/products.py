@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-Weights = Mapping[int, npt.NDArray[np.floating]]
+Weights = Mapping[int, npt.NDArray[Any]]
 CHUNK = 2048
 
 
@@ -62,4 +63,5 @@ def drawn(chances: npt.NDArray[np.floating], uniforms: FloatArray) -> npt.NDArra
     ladder = chances.astype(np.float64).cumsum(1)
     places = (ladder <= uniforms[:, None] * ladder[:, -1:]).sum(1)
     last = chances.shape[1] - 1 - np.argmax(chances[:, ::-1] > 0, axis=1)
-    return np.minimum(places, last)
+    chosen: npt.NDArray[np.int64] = np.minimum(places, last)
+    return chosen

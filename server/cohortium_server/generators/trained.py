@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -138,17 +137,14 @@ class TrainedGenerator:
         self._cells = Cells(schema.sizes, quantile_cells(schema, bins, counts), np.concatenate(counts))
         self._setting = setting(self._study, self._training, self.rows)
         self._optimiser = self.optimiser(self._local)
-        self.start([self._cells.logs(j, k, max(0.5, self._measured[j].sigma)) for j, k in self._merged_sizes])
+        logs = (np.log(np.maximum(n, max(0.5, s))) for n, s in zip(self.merged_counts, self.merged_sigmas, strict=True))
+        self.start([column - column.mean() for column in logs])
 
     def _warm_up(self) -> None:
         """The network is trained on rows of a sweep before it sees a gradient."""
         pairs, sizes = self._measured[len(self._study.schema.columns) :], self._study.schema.sizes
         rows = swept_rows(sizes, pairs, self._study.target_indices, self.rows, self._rng, self._progress)
         self.warm(merge(rows, sizes, self._cells.merged))
-
-    @property
-    def _merged_sizes(self) -> Sequence[tuple[int, int]]:
-        return list(enumerate(self._architecture.sizes))
 
     def _learn(self, total: Sum) -> None:
         """A round's noised gradient, or what the institutions' own steps changed, moves the parameters."""
@@ -212,12 +208,7 @@ class TrainedGenerator:
     @property
     def merged_counts(self) -> list[FloatArray]:
         """Each column's noised counts of merged cells."""
-        starts = self._cells.starts
-        parts = [slice(a, b) for a, b in pairwise(starts)]
-        return [
-            np.bincount(self._cells.merged[part], self._cells.counts[part], k)
-            for part, k in zip(parts, self._architecture.sizes, strict=True)
-        ]
+        return self._cells.summed(self._architecture.sizes)
 
     @property
     def merged_sigmas(self) -> list[float]:
