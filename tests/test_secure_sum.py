@@ -13,16 +13,20 @@ from enlisted import ANYTHING, agree, consents, identity, with_keys
 
 from cohortium import noise, wire
 from cohortium import plan as plan_module
+from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
 from cohortium.errors import FederationError, MaskingError, StudyError
 from cohortium.forecast import forecast
 from cohortium.masking import double
 from cohortium.masking.statements import decode_board, encode_board
+from cohortium.neural.state import write_state
 from cohortium.plan import Plan, plan
 from cohortium.privacy.guarantee import WITH_ALL_OTHERS, guarantees
 from cohortium.privacy.ledger import Ledger
+from cohortium.queries import gradients
+from cohortium.queries.gradients import People
 from cohortium.schema import Boolean, Categorical, Schema
-from cohortium.study import Autoregressive, Privacy, Study, Sweep
+from cohortium.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Privacy, Study, Sweep, Tvae
 from cohortium_client.custodian import Custodian, Holding
 from cohortium_client.sessions import Sessions
 from cohortium_server.asking import Asking, Round
@@ -163,6 +167,74 @@ def test_the_noise_of_the_sum_is_that_of_one_central_mechanism(make: Make) -> No
     sigma = central.multiplier * central.query.sensitivity / central.query.grid  # type: ignore[attr-defined]
     expected = sigma * np.sqrt(10 / 6)  # H = 6 of 10 shares are relied on, and all 10 are there
     assert 0.75 * expected < found < 1.25 * expected  # 180 numbers: seven standard deviations of the estimate
+
+
+TRAINED = (
+    Autoregressive(rounds=2, sampling_rate=1.0, hidden=3),
+    Diffusion(rounds=1, sampling_rate=1.0),
+    Tvae(rounds=1, sampling_rate=1.0, hidden=3),
+    Ctgan(rounds=1),
+)
+
+
+def parameters_of(federation: Federation, number: int, seed: int) -> bytes:
+    """A state of a round of training, drawn at random."""
+    step = federation.round(number).query.step  # type: ignore[attr-defined]
+    tensors = {name: np.zeros(length, np.float32) for name, length in step.lengths.items()}
+    tensors["parameters"] = np.random.default_rng(seed).normal(0, 0.5, step.parameters).astype(np.float32)
+    return write_state(tensors)
+
+
+@pytest.mark.parametrize("chosen", TRAINED, ids=lambda chosen: chosen.kind)
+@pytest.mark.parametrize(("size", "dropouts", "colluders"), [(3, 0, 0), (4, 1, 1)])
+def test_a_masked_sum_of_gradients_is_exact(
+    tmp_path: Path,
+    silent: None,
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: GeneratorPlan,
+    size: int,
+    dropouts: int,
+    colluders: int,
+) -> None:
+    """Every row's view drawn alike, everybody in the sample: the sum is then known beforehand."""
+    monkeypatch.setattr(gradients, "_uniforms", lambda entries, draws, coins: np.full((entries, draws), 0.37))
+    with ExitStack() as stack:
+        one = replace(study(size, dropouts, colluders), generator=chosen)
+        federation = Federation(one, tmp_path / "gradients", stack)
+        federation.ask(0)
+        told = parameters_of(federation, 1, 5)
+        phase = federation.round(1).phase
+        heard = federation.masks().ask(federation.round(1), told, federation.journal)
+        step, at = phase.query.step, phase.multiplier  # type: ignore[attr-defined]
+        state = step.read(told)
+        alone = [
+            step.bounded(People(federation.codes(n)), state["parameters"].astype(float), at, SecureCoins()).values
+            for n in federation.names
+        ]
+        assert np.array_equal(heard.values, sum(alone))
+        assert heard.values.any() and all(a.any() for a in alone)
+        assert set(federation.charges().values()) == {2}
+        for ledger in federation.ledgers.values():
+            spent = [charge.events for charge in ledger.charges()][1]
+            assert spent == plan_module.charged(one, phase.answer_events)
+
+
+def test_the_noise_of_a_masked_sum_of_gradients_is_that_of_one_central_mechanism(tmp_path: Path) -> None:
+    """A sample of nobody or of very few, so that what comes is the noise: of H = 2 of 4 shares that are relied on."""
+    with ExitStack() as stack:
+        one = replace(study(4, 1, 1), generator=Autoregressive(rounds=1, sampling_rate=1e-3, hidden=16))
+        federation = Federation(one, tmp_path / "noise", stack)
+        federation.ask(0)
+        phase = plan(one).phases[-1]
+        step, found = phase.query.step, []  # type: ignore[attr-defined]
+        for seed in range(7):
+            federation.journal = BriefJournal(0)
+            told = parameters_of(federation, 1, seed)
+            found.append(federation.masks().ask(federation.round(1), told, federation.journal).values)
+        drawn = np.concatenate(found) / (phase.multiplier * step.sensitivity(phase.multiplier))
+        assert len(drawn) > 500
+        assert drawn.std() == pytest.approx(np.sqrt(4), rel=0.2)  # above six standard deviations of the estimate
+        assert phase.events[0].noise_multiplier == pytest.approx(np.sqrt(2) * phase.multiplier, rel=1e-3)
 
 
 # Legs
