@@ -425,6 +425,16 @@ def test_masks_that_two_institutions_share_are_caught(likeness: int, rings: str 
     assert [f.name for f in of_masks(Rehearsal(runs, True, True)) if f.alarm] == [rings] * likeness
 
 
+def test_rounds_may_be_masked_in_rings_of_two_sizes() -> None:
+    """A round's words of 32 bits are no small ones of 64."""
+    rng = np.random.default_rng(8)
+    narrow, wide = (rng.integers(0, 2**bits, (4, 5000), type_) for bits, type_ in ((32, np.uint32), (64, np.uint64)))
+    heard = (Heard("one", None, None, narrow), Heard("two", None, None, wide))
+    assert not any(f.alarm for f in of_masks(Rehearsal({FIRST: heard}, True, True)))
+    heard = (Heard("one", None, None, narrow >> 3), Heard("two", None, None, wide))
+    assert any(f.alarm for f in of_masks(Rehearsal({FIRST: heard}, True, True)))
+
+
 def test_a_single_table_without_noise_is_caught(monkeypatch: Patch) -> None:
     one_table_bare(monkeypatch)
     assert ("C", "each table's scale") in rang(audit(COUNTS, FEW))

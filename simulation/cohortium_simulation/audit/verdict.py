@@ -279,4 +279,5 @@ def _uniform(several: Iterable[Words]) -> float:
     by_size: dict[int, list[Any]] = defaultdict(list)
     for v in several:
         by_size[v.itemsize].append(v.ravel())
-    return min(1.0, len(by_size) * min((uniform_chance(np.concatenate(w)) for w in by_size.values()), default=1.0))
+    chances = [uniform_chance(np.concatenate(words)) for words in by_size.values()]
+    return min(1.0, len(chances) * min(chances)) if chances else 1.0
