@@ -41,9 +41,10 @@ from cohortium.privacy.accounting import (
     total_mu,
 )
 from cohortium.privacy.guarantee import ADVERSARIES, Guarantee, guarantees, in_hundred, risk_words, sum_error
+from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium.study import Autoregressive, Institution, Study
+from cohortium.study import Autoregressive, Ctgan, GeneratorPlan, Institution, Study, Tvae
 
 Chances = npt.NDArray[np.float64]
 RATES = (0.001, 0.01, 0.1, 0.5)
@@ -389,6 +390,45 @@ def test_training_is_no_cheaper_before_the_public(training_study: Study, held_by
     (counted,) = guarantee._summed(columns, one)
     assert told["public"].cost == cost(merged((counted, *alone)), 1e-6)
     assert told["public"].attack_rate < told["coordinator"].attack_rate
+
+
+@pytest.mark.parametrize("held_by", [1, 2])
+@pytest.mark.parametrize(
+    "chosen", [Autoregressive(rounds=3, steps=1, sampling_rate=0.2), Ctgan(rounds=1)], ids=lambda chosen: chosen.kind
+)
+def test_sums_of_gradients_carry_the_noise_of_all_before_the_public(
+    study: Study, chosen: GeneratorPlan, held_by: int
+) -> None:
+    """Messages that are private by themselves, and add up: K noises, in g parts, each of a sample of its own."""
+    one = replace(federation(study, 6, held_by), generator=chosen)
+    columns, training = plan(one).phases
+    assert isinstance(training.query, GradientSum)
+    whole = training.query.events(math.sqrt(6) * training.multiplier)
+    parts = [replace(e, noise_multiplier=e.noise_multiplier / math.sqrt(held_by)) for e in whole]
+    expected = (*guarantee._summed(columns, one), *repeated(tuple(parts), held_by * training.rounds))
+    told = by_name(one)
+    assert told["public"].cost == cost(expected, one.privacy.delta)
+    assert told["public"].cost.epsilon < told["coordinator"].cost.epsilon / 1.5
+    assert told["coordinator"].cost == plan(one).cost
+
+
+@pytest.mark.parametrize("held_by", [1, 2])
+@pytest.mark.parametrize("colluders", [0, 1])
+@pytest.mark.parametrize(
+    "chosen", [Autoregressive(rounds=3, sampling_rate=0.2), Tvae(rounds=2, sampling_rate=1.0)], ids=lambda c: c.kind
+)
+def test_under_masks_who_knows_more_of_the_noise_is_promised_less(
+    study: Study, chosen: GeneratorPlan, held_by: int, colluders: int
+) -> None:
+    one = federation(study, 6, held_by)
+    one = replace(one, generator=chosen, privacy=replace(one.privacy, trust="secure-sum", colluders=colluders))
+    public, coordinator, some, all_others = guarantees(one, plan(one))
+    assert public.cost == coordinator.cost == plan(one).cost
+    assert coordinator.cost.epsilon <= one.privacy.epsilon < all_others.cost.epsilon
+    assert (some.cost == coordinator.cost) == (colluders > 0)
+    assert coordinator.cost.epsilon <= some.cost.epsilon < all_others.cost.epsilon
+    bare = [replace(e, count=e.count * held_by * p.rounds) for p in plan(one).phases for e in p.bare_events]
+    assert all_others.cost == cost(bare, one.privacy.delta)
 
 
 @pytest.mark.parametrize(
