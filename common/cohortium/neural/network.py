@@ -158,6 +158,8 @@ class Recorded:
 
     def linear(self, name: str, inputs: Tensor) -> Tensor:
         layer, weights, biases = self._layers[name]
+        if any(trace.layer is layer for trace in self.traces):
+            raise ValueError(f"the layer {name!r} is used twice: its gradient would be that of one use only")
         x = inputs.to(weights.dtype) if layer.one_hot else exact.as_input(inputs)
         x = x if x.requires_grad else x.requires_grad_(not layer.one_hot)
         outputs = exact.linear(x, weights, biases)

@@ -27,7 +27,7 @@ from cohortium.privacy.accounting import Events, Gaussian
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 FloatArray32 = npt.NDArray[np.float32]
-FINEST = 2**17  # grid units of the clip: what rounding adds to the sensitivity is then small beside it
+FINEST = 2**19  # grid units of the clip: what rounding adds to the sensitivity is then small beside it
 ROWS_AT_ONCE = 8  # most rows of a person in one step, where persons weigh the same
 ENTRIES_AT_ONCE = 2048  # rows times views of a micro-batch: what bounds memory
 MIN_CLIP, MAX_CLIP = 1e-6, 1e6
