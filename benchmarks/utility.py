@@ -297,24 +297,20 @@ def main() -> None:
         return
     data, results, load_before = load(chosen.rows), dict[str, list[Figures]](), os.getloadavg()[0]
     lines = [line for line in LINES if chosen.only in line.name]
+    settings: dict[str, float | str] = {"delta": 1e-5, "rows": len(data.train), "seeds": chosen.seeds}
+    settings |= {"cores": os.cpu_count() or 0, "threads": os.environ.get("OMP_NUM_THREADS", "default")}
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     for line in lines:
         seeds = range(chosen.seeds if line.generator else 1)
         results[line.name] = []
         for seed in seeds:
             results[line.name].append(run(line, data, seed))
             console.print(line.name, seed, results[line.name][-1])
+        settings |= {"load_before": load_before, "load_after": os.getloadavg()[0]}
+        done = [one for one in lines if one.name in results]
+        chosen.out.write_text(document(results, done, settings) + "\n", encoding="utf-8")
     rows = f"Adult, {len(data.train)} training rows"
-    title = f"{rows}, epsilon 1 unless said, delta 1e-5, {chosen.seeds} seeds"
-    console.print(table(results, lines, title))
-    settings: dict[str, float | str] = {
-        "delta": 1e-5,
-        "rows": len(data.train),
-        "seeds": chosen.seeds,
-    }
-    settings |= {"cores": os.cpu_count() or 0, "threads": os.environ.get("OMP_NUM_THREADS", "default")}
-    settings |= {"load_before": load_before, "load_after": os.getloadavg()[0]}
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text(document(results, lines, settings) + "\n", encoding="utf-8")
+    console.print(table(results, lines, f"{rows}, epsilon 1 unless said, delta 1e-5, {chosen.seeds} seeds"))
 
 
 if __name__ == "__main__":
