@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -17,7 +18,7 @@ from cohortium.errors import ReleaseError, WireError
 from cohortium.merging import merge, quantile_cells, read_merged
 from cohortium.neural.network import length
 from cohortium.neural.state import write_state
-from cohortium.plan import Phase, architecture, plan
+from cohortium.plan import Phase, Plan, architecture, plan
 from cohortium.progress import Progress, Silent
 from cohortium.queries import Query
 from cohortium.queries.gradients import GradientSum, Step
@@ -76,7 +77,7 @@ class TrainedGenerator:
     """An ask/tell object for a network that institutions train. Kinds override what is marked so."""
 
     def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None:
-        self._study, self._plan, self._progress = study, plan(study), progress or Silent()
+        self._study, self._progress = study, progress or Silent()
         self._architecture = architecture(study)
         self._network = self._architecture.network
         self._rng = np.random.default_rng(seed)
@@ -88,6 +89,11 @@ class TrainedGenerator:
         self._optimiser: Optimiser = Momentum()
 
     # Asking and telling
+
+    @cached_property
+    def _plan(self) -> Plan:
+        """Looked up when it is needed: finding the noise takes seconds, and rows are drawn without it."""
+        return plan(self._study)
 
     def ask(self) -> Query | None:
         if self._told == self._plan.rounds:
