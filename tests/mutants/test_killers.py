@@ -16,21 +16,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from enlisted import RUN, agree, answer, consents, custodian, key_of, refusal, request, with_keys
 
 from cohortium import wire
 from cohortium.encoding import Codes, encode
 from cohortium.errors import FederationError, ReleaseError, WireError
 from cohortium.keys import load_or_create_key
-from cohortium.neural.made import Made
 from cohortium.neural.state import write_state
 from cohortium.noise import Bounded, Noised, noise_multiplier
 from cohortium.plan import Plan, plan
 from cohortium.privacy.accounting import Gaussian, cost, repeated
 from cohortium.privacy.ledger import Charge, Ledger, Withdrawal
-from cohortium.queries import local_training, marginals
-from cohortium.queries.local_training import clipped_sum
+from cohortium.queries import gradients, local_training, marginals
 from cohortium.queries.marginals import Marginals
 from cohortium.receipt import Receipt, about, sign_receipt
 from cohortium.schema import Categorical, Schema
@@ -87,7 +84,7 @@ def test_a_custodian_draws_the_noise_it_charges(ledger: Ledger, study: Study, mo
         drawn.append(noise_multiplier(multiplier, bounded.sensitivity, bounded.scales))
         return original(bounded, multiplier, coins)
 
-    for module in (marginals, local_training):
+    for module in (marginals, gradients, local_training):
         monkeypatch.setattr(module, "add_noise", spy)
     agree(ledger, study)
     behind = custodian(ledger, table(20), study)
@@ -107,18 +104,6 @@ def test_noise_has_the_scale_that_the_sensitivity_is_told_for() -> None:
     squares = math.fsum((query.grid / scale) ** 2 for _, scale in query.scales.runs)
     assert math.sqrt(squares) <= query.sensitivity <= math.sqrt(squares) * (1 + 1e-9)
     assert [length for length, _ in query.scales.runs] == [2, 3, 6]
-
-
-@pytest.mark.parametrize("units", [1, 2, 3, 10, 819])
-def test_a_single_row_is_never_longer_than_the_clip(units: int) -> None:
-    """In exact integers, after rounding, for gradients of all directions that are as long as the clip or longer."""
-    model = Made((6, 5, 4, 3), (0, 1, 2, 3))
-    rng = np.random.default_rng(units)
-    for _ in range(100):
-        parameters = torch.tensor(rng.normal(0, 2, model.parameters), dtype=torch.float32)
-        row = torch.tensor([[rng.integers(0, size) for size in model.sizes]])
-        found = clipped_sum(model, parameters, row, torch.zeros(1, dtype=torch.long), 0.3, units)
-        assert sum(int(v) ** 2 for v in found) <= units**2
 
 
 # Codes

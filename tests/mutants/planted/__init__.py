@@ -13,15 +13,17 @@ from collections.abc import Mapping
 
 from mutant import Mutant
 
-from planted import accounts, agreements, bounds, coordinator, custody, ledger, masking, noise
+from planted import accounts, agreements, bounds, coordinator, custody, ledger, masking, noise, training, unprotected
 
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Noise and coins": noise.MUTANTS,
     "What one person may change": bounds.MUTANTS,
+    "Training": training.MUTANTS,
     "Accounts and guarantees": accounts.MUTANTS,
     "The ledger": ledger.MUTANTS,
     "Who has agreed to what": agreements.MUTANTS,
     "What leaves the institution": custody.MUTANTS,
     "Masks": masking.MUTANTS,
     "The coordinator and the release": coordinator.MUTANTS,
+    "Studies without privacy": unprotected.MUTANTS,
 }

@@ -8,7 +8,6 @@ ACCOUNTING = "common/cohortium/privacy/accounting.py"
 GUARANTEE = "common/cohortium/privacy/guarantee.py"
 LEDGER = "common/cohortium/privacy/ledger.py"
 PLAN = "common/cohortium/plan.py"
-TRAINING = "common/cohortium/queries/local_training.py"
 POLICY = "client/cohortium_client/policy.py"
 CUSTODY = "tests/test_custodian.py"
 LAWS = "tests/laws/test_accounting.py"
@@ -71,24 +70,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "if draws < 0:",
     ),
     mutant(
-        "counts a step's sampling twice",
-        "P24",
-        "tests/contracts/test_queries.py::TestContract::"
-        "test_the_noise_that_is_drawn_is_the_noise_that_is_charged[5.0-300-training]",
-        TRAINING,
-        "Gaussian(step, self.sampling_rate, self.steps))",
-        "Gaussian(step / self.sampling_rate, self.sampling_rate, self.steps))",
-    ),
-    mutant(
-        "counts one of an answer's steps",
-        "P28",
-        "tests/contracts/test_queries.py::TestContract::"
-        "test_the_noise_that_is_drawn_is_the_noise_that_is_charged[5.0-300-training]",
-        TRAINING,
-        "Gaussian(step, self.sampling_rate, self.steps))",
-        "Gaussian(step, self.sampling_rate))",
-    ),
-    mutant(
         "counts one round of a phase",
         "P28",
         f"{EVERY_ROUND}[chosen1-1]",
@@ -101,16 +82,32 @@ MUTANTS: tuple[Mutant, ...] = (
         "P25",
         f"{EVERY_ROUND}[chosen0-3]",
         PLAN,
-        "        return repeated(events, held_by)\n",
-        "        return events\n",
+        "    return repeated(charged(study, events), study.privacy.institutions_per_person)\n",
+        "    return charged(study, events)\n",
     ),
     mutant(
         "forgets in the public's guarantee that a person may be in g institutions",
         "P25",
         f"{PUBLIC}::test_the_public_meets_the_noise_of_all_and_the_change_of_g[3-2]",
         GUARANTEE,
-        "Gaussian(one.noise_multiplier / held_by, 1.0, phase.rounds)",
-        "Gaussian(one.noise_multiplier, 1.0, phase.rounds)",
+        "return repeated(tuple(parts), held_by * phase.rounds)",
+        "return repeated(tuple(parts), phase.rounds)",
+    ),
+    mutant(
+        "gives the public the whole noise of all for each institution of a person",
+        "P25",
+        f"{PUBLIC}::test_sums_of_gradients_carry_the_noise_of_all_before_the_public[ctgan-2]",
+        GUARANTEE,
+        "parts = (replace(e, noise_multiplier=e.noise_multiplier / math.sqrt(held_by)) for e in whole)",
+        "parts = whole",
+    ),
+    mutant(
+        "lets training cost what counting has left of nothing",
+        "P28",
+        f"{LAWS}::test_a_plan_counts_every_round_of_every_institution_a_person_is_in[autoregressive, 3-1]",
+        PLAN,
+        "    return merged(e for p in phases for e in met(study, p.events))\n",
+        "    return merged(e for p in phases[-1:] for e in met(study, p.events))\n",
     ),
     mutant(
         "claims the noise of all institutions for training, too",

@@ -6,122 +6,12 @@ from mutant import Mutant, mutant
 
 PERSONS = "common/cohortium/persons.py"
 MARGINALS = "common/cohortium/queries/marginals.py"
-TRAINING = "common/cohortium/queries/local_training.py"
-MADE = "common/cohortium/neural/made.py"
-STATE = "common/cohortium/neural/state.py"
 ENCODING = "common/cohortium/encoding.py"
 QUERIES = "tests/contracts/test_queries.py"
 CROWD = f"{QUERIES}::TestContract::test_ten_thousand_rows_of_one_person_are_bounded"
 KILLERS = "tests/mutants/test_killers.py"
-CLIPPING = """\
-    shrink = clip * FIXED / ladder.norms_of_persons(fixed).clamp(min=clip * FIXED) * (1 - 1e-9)
-    scaled = fixed * (shrink * (units / (clip * FIXED)))[:, None]
-    nearest = scaled.round()
-    shorter = torch.where((ladder.norms_of_persons(nearest) > units)[:, None], scaled.trunc(), nearest)
-    integers = torch.where((ladder.norms_of_persons(shorter) > units)[:, None], 0.0, shorter)
-"""
 
 MUTANTS: tuple[Mutant, ...] = (
-    mutant(
-        "clips no gradient",
-        "3.2 (c)",
-        f"{QUERIES}::test_a_long_gradient_is_shortened_and_keeps_its_direction",
-        TRAINING,
-        CLIPPING,
-        "    integers = (fixed * (units / (clip * FIXED))).round()\n",
-    ),
-    mutant(
-        "rounds after clipping and does not look again",
-        "P30",
-        f"{KILLERS}::test_a_single_row_is_never_longer_than_the_clip[819]",
-        TRAINING,
-        CLIPPING,
-        "    shrink = clip * FIXED / ladder.norms_of_persons(fixed).clamp(min=clip * FIXED) * (1 - 1e-9)\n"
-        "    integers = (fixed * (shrink * (units / (clip * FIXED)))[:, None]).round()\n",
-    ),
-    mutant(
-        "clips every row of a person instead of the person",
-        "P27",
-        f"{CROWD}[first-training, four rows a person]",
-        TRAINING,
-        "return torch.zeros_like(rows).index_add(0, self.owners, rows)[self.owners]",
-        "return rows",
-    ),
-    mutant(
-        "does not check the average of a person's rows once it is rounded",
-        "P30",
-        f"{QUERIES}::test_an_average_that_stays_too_long_counts_as_zero",
-        TRAINING,
-        "    integers = torch.where((squares > units**2)[owners][:, None], 0.0, integers)\n",
-        "",
-    ),
-    mutant(
-        "forgets in the norm of a person's gradients that rows add up",
-        "P27",
-        f"{QUERIES}::test_no_rounding_and_no_cancelling_makes_an_average_longer_than_the_clip[5]",
-        TRAINING,
-        "            total.index_add_(0, self.owners[one], times * products)\n",
-        "            total.index_add_(0, self.owners[one], products if times == 1.0 else 0.0 * products)\n",
-    ),
-    mutant(
-        "passes a gradient on that is not a number",
-        "P19",
-        f"{QUERIES}::test_rows_without_a_finite_gradient_contribute_nothing",
-        TRAINING,
-        "torch.where(finite, error.double(), 0.0).mul(FIXED).round()",
-        "error.double().mul(FIXED).round()",
-    ),
-    mutant(
-        "answers at a model state that is not finite",
-        "P19",
-        f"{QUERIES}::test_a_state_that_is_not_finite_is_refused[nan-parameters]",
-        STATE,
-        "if not all(np.isfinite(t).all() for t in tensors.values()):",
-        "if not tensors:",
-    ),
-    mutant(
-        "normalises errors by the batch",
-        "P18",
-        f"{QUERIES}::test_the_sum_is_the_sum_of_single_persons",
-        TRAINING,
-        "    error = model.chances(parameters, codes) - x\n    ladder",
-        "    error = model.chances(parameters, codes) - x\n    error = error - error.mean(0)\n    ladder",
-    ),
-    mutant(
-        "lets the size of a batch decide how a gradient rounds",
-        "P3, P18",
-        f"{QUERIES}::test_chances_of_a_row_do_not_depend_on_the_batch_to_the_last_bit[1-sizes4]",
-        MADE,
-        "        for j, start in enumerate(self.starts):\n            logits += by_input[codes[:, j] + start]\n",
-        "        logits = logits + self.one_hot(codes) @ by_input\n",
-    ),
-    mutant(
-        "draws batches of a fixed size",
-        "P1",
-        f"{QUERIES}::test_samples_are_poisson_samples",
-        TRAINING,
-        "        chosen = happens(rate, self.count, coins)\n",
-        "        chosen = np.zeros(self.count, bool)\n"
-        "        chosen[np.argsort(coins.words(self.count))[: round(rate * self.count)]] = True\n",
-    ),
-    mutant(
-        "draws one sample for all steps",
-        "P1",
-        f"{QUERIES}::test_samples_are_poisson_samples",
-        TRAINING,
-        "        chosen = happens(rate, self.count, coins)\n",
-        '        if not hasattr(self, "chosen"):\n'
-        "            self.chosen = happens(rate, self.count, coins)\n"
-        "        chosen = self.chosen\n",
-    ),
-    mutant(
-        "leaves out the last persons of a large batch",
-        "P2",
-        f"{QUERIES}::test_the_micro_batch_changes_nothing",
-        TRAINING,
-        "for first in range(0, int(owners[-1]) + 1 if len(owners) else 0, size):",
-        "for first in range(0, 1 if len(owners) else 0, size):",
-    ),
     mutant(
         "counts all rows of a person where it promises m",
         "P27",

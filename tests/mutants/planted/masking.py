@@ -418,8 +418,16 @@ _CUSTODY: tuple[Mutant, ...] = (
         "4.5",
         f"{ADVERSARY}::test_what_the_institutions_of_a_person_are_charged_composes_to_what_the_person_meets[2-secure-sum]",
         PLAN,
-        "moved = math.sqrt(study.privacy.institutions_per_person)",
-        "moved = 1.0",
+        "parted = math.sqrt(study.privacy.institutions_per_person)",
+        "parted = 1.0",
+    ),
+    mutant(
+        "charges an institution the noise of all g that hold a person",
+        "4.5",
+        f"{ADVERSARY}::test_what_the_institutions_of_a_person_are_charged_composes_to_what_the_person_meets[2-secure-sum]",
+        CUSTODIAN,
+        "            charged(study, phase.answer_events),\n",
+        "            phase.answer_events,\n",
     ),
     mutant(
         "answers a masked study without masks",

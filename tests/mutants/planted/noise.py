@@ -7,9 +7,9 @@ from mutant import Mutant, mutant
 NOISE = "common/cohortium/noise.py"
 COINS = "common/cohortium/coins.py"
 MARGINALS = "common/cohortium/queries/marginals.py"
-TRAINING = "common/cohortium/queries/local_training.py"
 CUSTODIAN = "client/cohortium_client/custodian.py"
 QUERIES = "tests/contracts/test_queries.py"
+WIDE = "tests/statistics/test_noise.py"
 KILLERS = "tests/mutants/test_killers.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -52,6 +52,48 @@ MUTANTS: tuple[Mutant, ...] = (
         NOISE,
         "_TAIL = 12",
         "_TAIL = 3",
+    ),
+    mutant(
+        "leaves out the coarse part of wide noise",
+        "P4, 3.2 (b)",
+        f"{WIDE}::test_two_parts_are_drawn_as_they_are_said_to_be",
+        NOISE,
+        "return _looked_up(4.0 * step, count, coins) + step * coarse",
+        "return _looked_up(4.0 * step, count, coins)",
+    ),
+    mutant(
+        "leaves gaps in wide noise",
+        "P4",
+        f"{WIDE}::test_every_residue_occurs_in_wide_noise",
+        NOISE,
+        "return _looked_up(4.0 * step, count, coins) + step * coarse",
+        "return step * coarse",
+    ),
+    mutant(
+        "draws the coarse part of wide noise in too small steps",
+        "3.2 (b)",
+        f"{WIDE}::test_draws_follow_the_definition[20000.0]",
+        NOISE,
+        "return _looked_up(4.0 * step, count, coins) + step * coarse",
+        "return _looked_up(4.0 * step, count, coins) + step // 2 * coarse",
+    ),
+    mutant(
+        "draws both parts of wide noise from the same coins",
+        "P5",
+        f"{WIDE}::test_two_parts_are_drawn_as_they_are_said_to_be",
+        NOISE,
+        "    coarse = _looked_up(math.sqrt((sigma / step) ** 2 - 16), count, coins)\n",
+        "    kept = coins.words(count)\n"
+        '    coins = type("Again", (), {"words": staticmethod(lambda many: kept[:many])})()\n'
+        "    coarse = _looked_up(math.sqrt((sigma / step) ** 2 - 16), count, coins)\n",
+    ),
+    mutant(
+        "counts the look-ups of wide noise once",
+        "P32",
+        f"{WIDE}::test_as_many_look_ups_are_counted_as_are_made",
+        NOISE,
+        "return count if sigma <= LARGEST_TABLE else 2 * count",
+        "return count",
     ),
     mutant(
         "counts rounded noise as if it were continuous",
@@ -105,23 +147,5 @@ MUTANTS: tuple[Mutant, ...] = (
         "            again = wire.Reply(*header, secrets.token_hex(32), values, statement)\n"
         "            return self._sealed(request, kept[0], wire.encode_reply(again))\n"
         "        sealed = self._sealed(request, *self._answered(study, request, phase))\n",
-    ),
-    mutant(
-        "uses the number of persons without noise",
-        "P13",
-        f"{QUERIES}::TestContract::test_the_noise_that_is_drawn_is_the_noise_that_is_charged[5.0-300-training]",
-        TRAINING,
-        "weight = self._noised_count(people, multiplier, coins)",
-        "weight = float(max(1, people.count))",
-    ),
-    mutant(
-        "skips the noise of a step whose sample is empty",
-        "P2",
-        f"{QUERIES}::test_an_empty_sample_is_answered_with_noise_alone",
-        TRAINING,
-        "            summed = self._step_sum(people, parameters, units, coins)\n",
-        "            summed = self._step_sum(people, parameters, units, coins)\n"
-        "            if not summed.any():\n"
-        "                continue\n",
     ),
 )

@@ -1,0 +1,268 @@
+"""What kills the mutants of training that no other test does: exact, small, and quick."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from cohortium.coins import SecureCoins, happens
+from cohortium.encoding import Codes
+from cohortium.neural import clipping
+from cohortium.neural.architecture import Architecture
+from cohortium.neural.clipping import CANCELLING, FIXED, PARTS, Batch, clipped_sum, whole
+from cohortium.neural.exact import INPUT_GRID, LARGEST_INPUT, WIDEST
+from cohortium.neural.network import Layer, Recorded, length
+from cohortium.neural.state import write_state
+from cohortium.noise import look_ups
+from cohortium.queries import gradients
+from cohortium.queries.gradients import ENTRIES_AT_ONCE, GradientSum, People, Step
+
+ALPHA = 1e-7
+SIZES, ORDER = (3, 4, 2), (1, 0, 2)
+NETWORKS = {
+    "autoregressive": Architecture("autoregressive", SIZES, ORDER, hidden=3),
+    "diffusion": Architecture("diffusion", SIZES, ORDER, hidden=3, views=3),
+    "tvae": Architecture("tvae", SIZES, ORDER, hidden=3, latent=2),
+    "ctgan": Architecture("ctgan", SIZES, ORDER),
+}
+EVERY_NETWORK = pytest.mark.parametrize("of", NETWORKS.values(), ids=NETWORKS.keys())
+WEIGHED = pytest.mark.parametrize("weighed", ["rows", "persons"])
+
+
+def batch_of(of: Architecture, owners: list[int], seed: int) -> Batch:
+    rng, network = np.random.default_rng(seed), of.network
+    codes = torch.tensor(np.stack([rng.integers(0, k, len(owners)) for k in of.sizes], 1))
+    return Batch(codes, torch.tensor(owners), torch.tensor(rng.random((len(owners) * network.views, network.draws))))
+
+
+def parameters(of: Architecture, seed: int, scale: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, scale, length(of.network)).astype(np.float32).astype(np.float64)
+
+
+def step(of: Architecture, **changes: Any) -> Step:
+    return Step(**{"sizes": of.sizes, "architecture": of, "sampling_rate": 1.0, "clip": 0.5, **changes})
+
+
+def asked(of: Architecture, seed: int = 0, **changes: Any) -> GradientSum:
+    query = GradientSum(step(of, **changes))
+    return query.with_state(write_state({"parameters": parameters(of, seed)}))
+
+
+def table(of: Architecture, persons: np.ndarray, seed: int = 0) -> Codes:
+    rng = np.random.default_rng(seed)
+    return Codes(np.stack([rng.integers(0, k, len(persons)) for k in of.sizes], 1).astype(np.int16), persons, of.sizes)
+
+
+class Overheard:
+    """Secret coins whose every word is kept."""
+
+    def __init__(self) -> None:
+        self.coins, self.drawn = SecureCoins(), list[np.ndarray]()
+
+    def words(self, count: int) -> np.ndarray:
+        self.drawn.append(self.coins.words(count))
+        return self.drawn[-1]
+
+
+# The clip
+
+
+@EVERY_NETWORK
+@WEIGHED
+def test_a_person_is_never_longer_than_the_clip(of: Architecture, weighed: str) -> None:
+    """In exact integers, at parameters of all sizes and on grids so coarse that rounding is all there is."""
+    seen = 0
+    for units in (3, 12, 100, 819, 2**17):
+        for seed in range(8):
+            batch = batch_of(of, [0] * (1, 1, 2, 5)[seed % 4], seed)
+            flat = torch.tensor(parameters(of, seed, 0.1 * 3**seed))
+            found = clipped_sum(of.network, flat, batch, 0.02, units, weighed == "persons")
+            assert sum(int(v) ** 2 for v in found) <= (units * PARTS) ** 2
+            seen += bool(found.any())
+    assert seen > 10
+
+
+def opposites(persons: int) -> tuple[Layer, torch.Tensor, torch.Tensor]:
+    """A layer, and of every person two entries that are nearly each other's opposite: (entries, 2) inputs and errors."""
+    rng = np.random.default_rng(persons)
+    numbers = rng.integers(2**20, 2**21, (persons, 2))
+    errors = np.stack([numbers, rng.integers(-1, 2, (persons, 2)) - numbers], 1).reshape(-1, 2)
+    inputs = rng.integers(2**17, int(INPUT_GRID * LARGEST_INPUT), (persons, 2)).repeat(2, 0)
+    return Layer("one", 2, 2), torch.tensor(inputs).double() / INPUT_GRID, torch.tensor(errors).double() / FIXED
+
+
+class OneLayer:
+    sizes, views, draws = (2,), 1, 0
+
+    def __init__(self, layer: Layer) -> None:
+        self.layers = (layer,)
+
+
+def of_opposites(persons: int, monkeypatch: pytest.MonkeyPatch, clip: float) -> torch.Tensor:
+    layer, inputs, errors = opposites(persons)
+    monkeypatch.setattr(clipping, "errors", lambda *_: [(layer, inputs, errors)])
+    owners = torch.arange(persons).repeat_interleave(2)
+    batch = Batch(torch.zeros(2 * persons, 1, dtype=torch.long), owners, torch.zeros(2 * persons, 0))
+    return clipped_sum(OneLayer(layer), torch.zeros(6), batch, clip, 2**17, True)  # type: ignore[arg-type]
+
+
+def test_rows_that_cancel_are_no_shorter_than_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of two long rows is a last digit, which products of long numbers do not hold."""
+    for persons in range(1, 60):
+        layer, inputs, errors = opposites(persons)
+        monkeypatch.setattr(clipping, "errors", lambda *_, e=(layer, inputs[-2:], errors[-2:]): [e])
+        batch = Batch(torch.zeros(2, 1, dtype=torch.long), torch.zeros(2, dtype=torch.long), torch.zeros(2, 0))
+        found = clipped_sum(OneLayer(layer), torch.zeros(6), batch, 1e-6, 2**17, True)  # type: ignore[arg-type]
+        assert sum(int(v) ** 2 for v in found) <= (2**17 * PARTS) ** 2
+
+
+def test_sums_have_room_where_rows_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a micro-batch of such persons adds up, signs aside: below what float64 adds up exactly."""
+    added: list[float] = []
+    original = clipping._Entries.scaled_sum
+
+    def spy(self: clipping._Entries, scale: torch.Tensor) -> torch.Tensor:
+        slopes = self.errors.mul(scale[:, None]).round().abs()
+        added.append(float((slopes.T @ self.inputs.abs()).max()) * INPUT_GRID)
+        return original(self, scale)
+
+    monkeypatch.setattr(clipping._Entries, "scaled_sum", spy)
+    of_opposites(16, monkeypatch, 1e-6)
+    assert added[0] * ENTRIES_AT_ONCE / 32 < 2**53
+    assert CANCELLING * 2**17 * ENTRIES_AT_ONCE * INPUT_GRID * 2 < 2**53
+
+
+# Sums
+
+
+@EVERY_NETWORK
+@WEIGHED
+def test_the_sum_is_that_of_single_persons(of: Architecture, weighed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last digit, in micro-batches of any size; nothing is divided by how many there are."""
+    query = asked(of, equal_weight=weighed)
+    rows = np.arange(40) if weighed == "rows" else np.arange(40) // 2
+    codes, flat = table(of, rows), parameters(of, 0)
+    views = np.random.default_rng(1).random((of.network.views, of.network.draws))
+    monkeypatch.setattr(gradients, "_uniforms", lambda entries, *_: np.tile(views, (entries // of.network.views, 1)))
+    total = torch.zeros(query.width, dtype=torch.long)
+    for person in np.unique(rows):
+        mine = torch.tensor(codes.values[rows == person].astype(np.int64))
+        one = Batch(mine, torch.zeros(len(mine), dtype=torch.long), torch.tensor(np.tile(views, (len(mine), 1))))
+        total += clipped_sum(of.network, torch.tensor(flat), one, 0.5, query.step.units(5.0), weighed == "persons")
+    for at_once in (1, 10, 2048):
+        monkeypatch.setattr(gradients, "ENTRIES_AT_ONCE", at_once)
+        found = query.step.bounded(query.step.people(codes, {}, SecureCoins()), flat, 5.0, SecureCoins())
+        np.testing.assert_array_equal(found.values, whole(total.numpy()))
+    assert total.any()
+
+
+@pytest.mark.parametrize("columns", [2, 200])
+def test_weights_are_put_on_their_grid(columns: int) -> None:
+    """Where sums are added up in float32, and where they are not."""
+    layer = Layer("one", 5, 3, True)
+    network = replace_sizes(OneLayer(layer), (2,) * columns)
+    _, weights, biases = Recorded(network, torch.rand(18, dtype=torch.float64) * 1e3)._layers["one"]  # type: ignore[arg-type]
+    for numbers, grid in ((weights, 2.0**17), (biases, 2.0**29)):
+        assert ((numbers.double() * (2.0**14 if columns == 2 else grid)) % 1 == 0).all()
+        assert numbers.abs().max() <= LARGEST_INPUT
+    assert weights.abs().max() <= 2.0**5
+    assert WIDEST == 1024
+
+
+def replace_sizes(network: OneLayer, sizes: tuple[int, ...]) -> OneLayer:
+    network.sizes = sizes  # type: ignore[assignment]
+    return network
+
+
+# Samples
+
+
+@pytest.mark.parametrize("at_once", [None, 2])
+def test_everybody_takes_part_by_a_coin_of_their_own_in_every_step(at_once: int | None) -> None:
+    codes = Codes(np.arange(400, dtype=np.int16)[:, None] // 2, np.arange(400) // 2, (200,))
+    people, coins = People(codes, at_once), Overheard()
+    for _ in range(3):
+        coins.drawn.clear()
+        chosen = {int(v) for values, _ in people.sampled(0.3, 1, coins) for v in values[:, 0]}
+        assert len(coins.drawn[0]) == people.count == 200
+        assert chosen == set(np.flatnonzero(coins.drawn[0] < np.uint64(int(0.3 * 2**64))).tolist())
+    assert happens(1.0, 3, SecureCoins()).all()
+
+
+def test_nobody_may_be_in_a_sample() -> None:
+    codes = Codes(np.zeros((4, 1), np.int16), np.arange(4), (2,))
+    many = [sum(len(owners) for _, owners in People(codes).sampled(0.2, 1, SecureCoins())) for _ in range(200)]
+    assert {0, 1, 2} <= set(many)
+
+
+def test_no_word_of_the_coins_is_used_twice() -> None:
+    """As many are drawn as persons and numbers of noise: samples and noise have words of their own."""
+    of = NETWORKS["autoregressive"]
+    query, coins = asked(of, sampling_rate=0.5), Overheard()
+    query.answer(table(of, np.arange(70)), 5.0, coins)
+    drawn = np.concatenate(coins.drawn)
+    assert len(drawn) == len(np.unique(drawn)) == 70 + look_ups(5.0 * query.step.sensitivity(5.0), query.width)
+
+
+# Noise
+
+
+@pytest.mark.parametrize("people", [0, 1, 30])
+@pytest.mark.parametrize("multiplier", [0.5, 300.0])
+def test_an_answer_is_a_sum_and_its_noise(people: int, multiplier: float) -> None:
+    """Of integers, at any number of persons, drawn anew every time."""
+    of = NETWORKS["autoregressive"]
+    query, codes = asked(of), table(of, np.arange(people))
+    sums = query.step.bounded(query.step.people(codes, {}, SecureCoins()), parameters(of, 0), multiplier, SecureCoins())
+    answers = [query.answer(codes, multiplier, SecureCoins()).values for _ in range(40)]
+    noise = np.stack([a - sums.values for a in answers]).astype(np.float64)
+    sigma = multiplier * query.step.sensitivity(multiplier)
+    low, high = stats.chi2.ppf([ALPHA, 1 - ALPHA], noise.size) / noise.size
+    assert low < (noise**2).mean() / sigma**2 < high
+    assert 0.8 < low < high < 1.2
+    assert {a.dtype for a in answers} == {np.dtype(np.int64)}
+    assert abs(np.corrcoef(noise[:-1].ravel(), noise[1:].ravel())[0, 1]) < 6 / math.sqrt(noise.size - 1)
+
+
+def test_the_grid_is_never_finer_than_the_noise_can_be_drawn_for() -> None:
+    for of in NETWORKS.values():
+        for multiplier in (0.1, 100.0, 150.0, 5000.0):
+            count, sigma = asked(of).draws(multiplier)
+            assert count == length(of.network)
+            assert sigma <= 2.0**24
+
+
+def test_a_steps_noise_is_worth_what_integers_leave() -> None:
+    """Where the noise is a few units: the largest loss at scale σ is that of continuous noise of sqrt(σ² - 4)."""
+    query = asked(NETWORKS["ctgan"])
+    multiplier = 6.0 / query.step.sensitivity(1.0)
+    (event,) = query.events(multiplier)
+    assert event.noise_multiplier == pytest.approx(multiplier * math.sqrt(1 - 4 / 36), rel=1e-12)
+
+
+# The table and the state
+
+
+def test_the_table_says_nothing_about_which_cells_are_merged() -> None:
+    """Two tables of other persons: what a person adds is the same in both."""
+    of = NETWORKS["ctgan"]
+    query = GradientSum(step(of, sizes=(9, 8, 2)))
+    merged = np.concatenate([np.arange(9) // 3, np.arange(8) // 2, np.arange(2)])
+    query = query.with_state(write_state({"parameters": parameters(of, 1), "cells": merged.astype(np.float64)}))
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.integers(0, k, 30) for k in (9, 8, 2)], 1).astype(np.int16)
+    everybody = Codes(values, np.arange(30), (9, 8, 2))
+
+    def before_noise(codes: Codes) -> np.ndarray:
+        state = query.step.read(query.state)
+        people = query.step.people(codes, state, SecureCoins())
+        return query.step.bounded(people, state["parameters"].astype(np.float64), 5.0, SecureCoins()).values
+
+    singles = [before_noise(replace(everybody, values=values[i : i + 1], persons=np.arange(1))) for i in range(30)]
+    np.testing.assert_array_equal(before_noise(everybody), sum(singles))
