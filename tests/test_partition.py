@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from cohortium.errors import SchemaError, StudyError
 from cohortium.study import Name
-from cohortium_simulation.partition import by_column, iid
+from cohortium_simulation.partition import by_column, iid, skewed
 
 
 def visits(persons: Sequence[str | None]) -> pd.DataFrame:
@@ -109,3 +109,33 @@ def test_by_column_gives_names_a_study_takes_and_keeps_every_row(values: list[ob
         assert TypeAdapter(Name).validate_python(name) == name
     assert rows(parts) == list(range(len(values)))
     assert all(len(part) for part in parts.values())
+
+
+@given(
+    values=st.lists(st.sampled_from("abc"), min_size=1, max_size=60),
+    institutions=st.integers(1, 6),
+    alpha=st.floats(0.05, 50),
+    seed=st.integers(0, 1000),
+)
+def test_skewed_parts_keep_every_row_once(values: list[str], institutions: int, alpha: float, seed: int) -> None:
+    table = visits(["a"] * len(values)).assign(label=values)
+    parts = skewed(table, institutions, "label", alpha, np.random.default_rng(seed))
+    assert rows(parts) == list(range(len(values)))
+    assert len(parts) == institutions
+    if len(values) >= 4 * institutions:
+        assert all(len(part) for part in parts.values())
+
+
+def test_skewed_parts_are_uneven_in_the_label_and_persons_stay_together() -> None:
+    table = visits([f"p{i // 3}" for i in range(6000)]).assign(label=["x", "x", "y"] * 2000)
+    parts = skewed(table.assign(label=table["row"] // 3000), 5, "label", 0.3, np.random.default_rng(2), "person")
+    shares = [part["label"].mean() for part in parts.values() if len(part)]
+    assert max(shares) - min(shares) > 0.5
+    homes = pd.concat([part.assign(home=name) for name, part in parts.items()]).groupby("person")["home"].nunique()
+    assert homes.max() == 1
+
+
+@pytest.mark.parametrize(("institutions", "alpha"), [(0, 1.0), (3, 0.0), (3, -1.0), (3, float("nan"))])
+def test_no_skew_of_nothing(institutions: int, alpha: float) -> None:
+    with pytest.raises(StudyError):
+        skewed(visits(["a"]), institutions, "row", alpha, np.random.default_rng(0))

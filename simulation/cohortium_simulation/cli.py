@@ -42,6 +42,12 @@ def simulate(
         int | None, typer.Option("--institutions", min=1, help="Deal the persons out to so many.")
     ] = None,
     by: Annotated[str | None, typer.Option("--by", help="Or one institution for each value of this column.")] = None,
+    skew: Annotated[
+        float | None,
+        typer.Option(
+            "--skew", help="With --institutions: parts uneven in the target, Dirichlet of this alpha (.5 is much)."
+        ),
+    ] = None,
     trust: Annotated[
         str | None,
         typer.Option(
@@ -110,7 +116,7 @@ def simulate(
         promise = _promise(epsilon, delta, no_privacy)
         ledgers = _ledgers(ledger, population, cap, promise)
         public = load_schema(schema)
-        tables = split(data, public, institutions, by, np.random.default_rng(seed), drop_bad_rows)
+        tables = split(data, public, institutions, by, np.random.default_rng(seed), drop_bad_rows, skew)
         privacy = {
             **promise,
             **_trusting(trust, dropouts, colluders),

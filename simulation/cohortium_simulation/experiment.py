@@ -27,7 +27,7 @@ from cohortium_client.sessions import Sessions
 from cohortium_server.journal import BriefJournal
 from cohortium_server.release import Release, load_release, write_release
 from cohortium_server.rounds import Outcome
-from cohortium_simulation.partition import by_column, iid
+from cohortium_simulation.partition import by_column, iid, skewed
 
 
 @dataclass(frozen=True)
@@ -204,8 +204,19 @@ def split(
     by: str | None,
     rng: np.random.Generator,
     drop_bad_rows: bool = False,
+    skew: float | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """One table per institution from a file: ``institutions`` random parts, or one for each value of column ``by``."""
+    """One table per institution from a file: ``institutions`` random parts, or one for each value of column ``by``.
+
+    skew: the parts are uneven in the schema's first target, by a Dirichlet distribution of this alpha (``partition.skewed``).
+    """
+    if skew is not None and (institutions is None or not schema.targets):
+        raise StudyError(
+            "E_PLAN_INVALID",
+            "simulate",
+            "skew needs a number of institutions and a target in the schema",
+            "Pass --institutions K, and mark a column target = true.",
+        )
     if (institutions is None) == (by is None):
         raise StudyError(
             "E_PLAN_INVALID",
@@ -217,4 +228,6 @@ def split(
     table = read_table(data, wanted, drop_bad_rows=drop_bad_rows)
     if by is not None:
         return by_column(table, by)
+    if skew is not None:
+        return skewed(table, institutions or 1, schema.targets[0], skew, rng, schema.person)
     return iid(table, institutions or 1, rng, schema.person)
