@@ -13,7 +13,7 @@ from scipy import stats
 
 from cohortium.coins import SecureCoins, happens
 from cohortium.encoding import Codes
-from cohortium.neural import clipping
+from cohortium.neural import clipping, exact
 from cohortium.neural.architecture import Architecture
 from cohortium.neural.clipping import CANCELLING, FIXED, PARTS, Batch, clipped_sum, whole
 from cohortium.neural.exact import INPUT_GRID, LARGEST_INPUT, WIDEST
@@ -21,7 +21,7 @@ from cohortium.neural.network import Layer, Recorded, length
 from cohortium.neural.state import write_state
 from cohortium.noise import look_ups
 from cohortium.queries import gradients
-from cohortium.queries.gradients import ENTRIES_AT_ONCE, GradientSum, People, Step
+from cohortium.queries.gradients import ENTRIES_AT_ONCE, FINEST, MIN_CLIP, GradientSum, People, Step
 
 ALPHA = 1e-7
 SIZES, ORDER = (3, 4, 2), (1, 0, 2)
@@ -78,7 +78,7 @@ class Overheard:
 def test_a_person_is_never_longer_than_the_clip(of: Architecture, weighed: str) -> None:
     """In exact integers, at parameters of all sizes and on grids so coarse that rounding is all there is."""
     seen = 0
-    for units in (3, 12, 100, 819, 2**17):
+    for units in (3, 12, 100, 819, FINEST):
         for seed in range(8):
             batch = batch_of(of, [0] * (1, 1, 2, 5)[seed % 4], seed)
             flat = torch.tensor(parameters(of, seed, 0.1 * 3**seed))
@@ -89,12 +89,14 @@ def test_a_person_is_never_longer_than_the_clip(of: Architecture, weighed: str) 
 
 
 def opposites(persons: int) -> tuple[Layer, torch.Tensor, torch.Tensor]:
-    """A layer, and of every person two entries that are nearly each other's opposite: (entries, 2) inputs and errors."""
-    rng = np.random.default_rng(persons)
-    numbers = rng.integers(2**20, 2**21, (persons, 2))
-    errors = np.stack([numbers, rng.integers(-1, 2, (persons, 2)) - numbers], 1).reshape(-1, 2)
-    inputs = rng.integers(2**17, int(INPUT_GRID * LARGEST_INPUT), (persons, 2)).repeat(2, 0)
-    return Layer("one", 2, 2), torch.tensor(inputs).double() / INPUT_GRID, torch.tensor(errors).double() / FIXED
+    """A wide layer, and of every person two entries that are each other's opposite but for one digit: inputs and errors."""
+    rng, layer = np.random.default_rng(persons), Layer("one", 1, WIDEST)
+    numbers = rng.integers(2**20, 2**21, (persons, layer.outputs))
+    others = -numbers
+    others[:, 0] += 1
+    inputs = rng.integers(2**18, int(INPUT_GRID * LARGEST_INPUT), (persons, 1)).repeat(2, 0)
+    errors = np.stack([numbers, others], 1).reshape(-1, layer.outputs)
+    return layer, torch.tensor(inputs).double() / INPUT_GRID, torch.tensor(errors).double() / FIXED
 
 
 class OneLayer:
@@ -104,22 +106,22 @@ class OneLayer:
         self.layers = (layer,)
 
 
-def of_opposites(persons: int, monkeypatch: pytest.MonkeyPatch, clip: float) -> torch.Tensor:
-    layer, inputs, errors = opposites(persons)
-    monkeypatch.setattr(clipping, "errors", lambda *_: [(layer, inputs, errors)])
-    owners = torch.arange(persons).repeat_interleave(2)
-    batch = Batch(torch.zeros(2 * persons, 1, dtype=torch.long), owners, torch.zeros(2 * persons, 0))
-    return clipped_sum(OneLayer(layer), torch.zeros(6), batch, clip, 2**17, True)  # type: ignore[arg-type]
+def of_opposites(persons: range, seed: int, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """Their sum at the smallest clip there is."""
+    layer, inputs, errors = opposites(seed)
+    part = slice(2 * persons.start, 2 * persons.stop)
+    monkeypatch.setattr(clipping, "errors", lambda *_: [(layer, inputs[part], errors[part])])
+    owners = torch.arange(len(persons)).repeat_interleave(2)
+    batch = Batch(torch.zeros(len(owners), 1, dtype=torch.long), owners, torch.zeros(len(owners), 0))
+    network: Any = OneLayer(layer)
+    return clipped_sum(network, torch.zeros(layer.parameters), batch, MIN_CLIP, FINEST, True)
 
 
 def test_rows_that_cancel_are_no_shorter_than_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of two long rows is a last digit, which products of long numbers do not hold."""
-    for persons in range(1, 60):
-        layer, inputs, errors = opposites(persons)
-        monkeypatch.setattr(clipping, "errors", lambda *_, e=(layer, inputs[-2:], errors[-2:]): [e])
-        batch = Batch(torch.zeros(2, 1, dtype=torch.long), torch.zeros(2, dtype=torch.long), torch.zeros(2, 0))
-        found = clipped_sum(OneLayer(layer), torch.zeros(6), batch, 1e-6, 2**17, True)  # type: ignore[arg-type]
-        assert sum(int(v) ** 2 for v in found) <= (2**17 * PARTS) ** 2
+    for person in range(60):
+        found = of_opposites(range(person, person + 1), 60, monkeypatch)
+        assert sum(int(v) ** 2 for v in found) <= (FINEST * PARTS) ** 2
 
 
 def test_sums_have_room_where_rows_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,9 +135,9 @@ def test_sums_have_room_where_rows_cancel(monkeypatch: pytest.MonkeyPatch) -> No
         return original(self, scale)
 
     monkeypatch.setattr(clipping._Entries, "scaled_sum", spy)
-    of_opposites(16, monkeypatch, 1e-6)
+    of_opposites(range(16), 16, monkeypatch)
     assert added[0] * ENTRIES_AT_ONCE / 32 < 2**53
-    assert CANCELLING * 2**17 * ENTRIES_AT_ONCE * INPUT_GRID * 2 < 2**53
+    assert CANCELLING * FINEST * ENTRIES_AT_ONCE * INPUT_GRID < 2**53
 
 
 # Sums
@@ -172,7 +174,13 @@ def test_weights_are_put_on_their_grid(columns: int) -> None:
         assert ((numbers.double() * (2.0**14 if columns == 2 else grid)) % 1 == 0).all()
         assert numbers.abs().max() <= LARGEST_INPUT
     assert weights.abs().max() <= 2.0**5
-    assert WIDEST == 1024
+
+
+def test_the_order_of_cells_changes_no_digit_of_a_chance() -> None:
+    """So every sum of powers is exact: floating point would round another order otherwise."""
+    rng = np.random.default_rng(0)
+    logits, order = torch.tensor(rng.normal(0, 2, (50, 700))), torch.tensor(rng.permutation(700))
+    assert torch.equal(exact.chances(logits, (700,))[:, order], exact.chances(logits[:, order], (700,)))
 
 
 def replace_sizes(network: OneLayer, sizes: tuple[int, ...]) -> OneLayer:
@@ -190,7 +198,7 @@ def test_everybody_takes_part_by_a_coin_of_their_own_in_every_step(at_once: int 
     for _ in range(3):
         coins.drawn.clear()
         chosen = {int(v) for values, _ in people.sampled(0.3, 1, coins) for v in values[:, 0]}
-        assert len(coins.drawn[0]) == people.count == 200
+        assert coins.drawn and len(coins.drawn[0]) == people.count == 200
         assert chosen == set(np.flatnonzero(coins.drawn[0] < np.uint64(int(0.3 * 2**64))).tolist())
     assert happens(1.0, 3, SecureCoins()).all()
 
@@ -244,6 +252,17 @@ def test_a_steps_noise_is_worth_what_integers_leave() -> None:
     multiplier = 6.0 / query.step.sensitivity(1.0)
     (event,) = query.events(multiplier)
     assert event.noise_multiplier == pytest.approx(multiplier * math.sqrt(1 - 4 / 36), rel=1e-12)
+
+
+@EVERY_NETWORK
+def test_the_sensitivity_is_the_clip_and_the_last_rounding(of: Architecture) -> None:
+    """A unit for each weight whose inputs are no zeros and ones: there sums have fractions."""
+    fractions = sum(int(layer.mask.sum()) for layer in of.network.layers if not (layer.one_hot or layer.told))
+    assert (of.kind == "ctgan") == (fractions == 0)
+    for multiplier in (1.0, 300.0):
+        asked_for = step(of)
+        wanted = asked_for.units(multiplier) + math.sqrt(fractions)
+        assert wanted <= asked_for.sensitivity(multiplier) <= wanted * (1 + 1e-9)
 
 
 # The table and the state

@@ -72,7 +72,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "counts one round of a phase",
         "P28",
-        f"{EVERY_ROUND}[chosen1-1]",
+        f"{EVERY_ROUND}[autoregressive, 3-1]",
         PLAN,
         "return repeated(self.answer_events, self.rounds)",
         "return self.answer_events",
@@ -80,7 +80,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "forgets in the plan that a person may be in g institutions",
         "P25",
-        f"{EVERY_ROUND}[chosen0-3]",
+        f"{EVERY_ROUND}[sweep, 0-3]",
         PLAN,
         "    return repeated(charged(study, events), study.privacy.institutions_per_person)\n",
         "    return charged(study, events)\n",
@@ -116,7 +116,7 @@ MUTANTS: tuple[Mutant, ...] = (
         GUARANTEE,
         "        return repeated(phase.events, held_by)\n",
         "        gained = math.sqrt(len(study.institutions)) / held_by\n"
-        "        return tuple(Gaussian(e.noise_multiplier * gained, e.sampling_rate, e.count) for e in phase.events)\n",
+        "        return tuple(replace(e, noise_multiplier=e.noise_multiplier * gained) for e in phase.events)\n",
     ),
     mutant(
         "claims towards the coordinator what holds towards the public",

@@ -79,8 +79,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "6, manifest",
         f"{PROVEN}[a receipt under another key]",
         RELEASE,
-        "    check_evidence(folder, study)\n",
-        "",
+        "        check_evidence(folder, study)\n",
+        "        pass\n",
     ),
     mutant(
         "does not verify the receipts of a release",

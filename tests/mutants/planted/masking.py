@@ -415,8 +415,8 @@ _CUSTODY: tuple[Mutant, ...] = (
     ),
     mutant(
         "charges g institutions that move one noise as if each had its own",
-        "4.5",
-        f"{ADVERSARY}::test_what_the_institutions_of_a_person_are_charged_composes_to_what_the_person_meets[2-secure-sum]",
+        "4.5, P25",
+        "tests/laws/test_accounting.py::test_a_masked_sum_costs_g_answers_with_a_part_of_the_noise_each[2-ctgan]",
         PLAN,
         "parted = math.sqrt(study.privacy.institutions_per_person)",
         "parted = 1.0",

@@ -72,7 +72,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "draws the coarse part of wide noise in too small steps",
         "3.2 (b)",
-        f"{WIDE}::test_draws_follow_the_definition[20000.0]",
+        f"{WIDE}::test_draws_follow_the_definition[20000.7]",
         NOISE,
         "return _looked_up(4.0 * step, count, coins) + step * coarse",
         "return _looked_up(4.0 * step, count, coins) + step // 2 * coarse",

@@ -19,6 +19,7 @@ LAWS = "tests/laws/test_exact.py"
 KILLERS = "tests/mutants/test_training_killers.py"
 LONGER = f"{KILLERS}::test_a_person_is_never_longer_than_the_clip"
 SINGLE = f"{KILLERS}::test_the_sum_is_that_of_single_persons"
+SENSITIVITY = f"{KILLERS}::test_the_sensitivity_is_the_clip_and_the_last_rounding"
 COINS = f"{KILLERS}::test_everybody_takes_part_by_a_coin_of_their_own_in_every_step"
 NOISE = f"{KILLERS}::test_an_answer_is_a_sum_and_its_noise"
 CHARGED = f"{QUERIES}::TestContract::test_the_noise_that_is_drawn_is_the_noise_that_is_charged"
@@ -180,7 +181,7 @@ _CLIP: tuple[Mutant, ...] = (
     mutant(
         "forgets in the sensitivity what rounding adds at the end",
         "P30",
-        f"{QUERIES}::test_what_is_rounded_is_counted",
+        f"{SENSITIVITY}[tvae]",
         GRADIENTS,
         "return (self.units(multiplier) + math.sqrt(self._rounded)) * (1 + 1e-12)",
         "return self.units(multiplier) * (1 + 1e-12)",
@@ -188,7 +189,7 @@ _CLIP: tuple[Mutant, ...] = (
     mutant(
         "counts the coordinates of unmasked layers alone as rounded",
         "P30",
-        f"{QUERIES}::test_what_is_rounded_is_counted",
+        f"{SENSITIVITY}[autoregressive]",
         GRADIENTS,
         "if not (n.one_hot or n.told))",
         "if not (n.one_hot or n.told or n.ranks))",
@@ -324,7 +325,7 @@ _EXACT: tuple[Mutant, ...] = (
     mutant(
         "adds up chances in floating point",
         "P3, P18",
-        f"{IN_ANY_BATCH}[1-512-chances]",
+        f"{KILLERS}::test_the_order_of_cells_changes_no_digit_of_a_chance",
         EXACT,
         "powers.sum(1, keepdim=True, dtype=torch.float64).float()",
         "powers.div_(_WHOLE).sum(1, keepdim=True)",

@@ -111,12 +111,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "NO_PROMISE = Cost(100.0, 1e-2,",
     ),
     mutant(
-        "tells what a study without privacy promises",
+        "keeps silent where a study without privacy is asked for its promises",
         WHAT,
         f"{TESTS}::test_there_is_no_number_for_it",
         GUARANTEE,
         '    if study.privacy.mode == "none":\n',
-        "    if False:\n",
+        '    if study.privacy.mode == "none":\n        return ()\n    if False:\n',
     ),
     mutant(
         "opens for anybody what came of a study without privacy",
@@ -125,14 +125,6 @@ MUTANTS: tuple[Mutant, ...] = (
         MANIFEST,
         '    if manifest["format"] == UNPROTECTED and not not_private:\n',
         "    if False:\n",
-    ),
-    mutant(
-        "takes a folder without privacy for a release once its manifest says so",
-        WHAT,
-        f"{TESTS}::test_one_kind_of_manifest_is_not_the_other",
-        MANIFEST,
-        'UNPROTECTED: b"cohortium not private manifest 1\\n"',
-        'UNPROTECTED: b"cohortium release manifest 1\\n"',
     ),
     mutant(
         "leaves the mode out of what is signed",
@@ -147,7 +139,7 @@ MUTANTS: tuple[Mutant, ...] = (
         WHAT,
         f"{TESTS}::test_it_never_takes_the_place_of_a_release",
         UNPROTECTED,
-        '    if (out / MANIFEST).is_file() and f\'"format":',
-        '    if False and f\'"format":',
+        "    require_free_of_releases(out)\n    rng",
+        "    require_free(out)\n    rng",
     ),
 )
