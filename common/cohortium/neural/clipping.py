@@ -81,9 +81,8 @@ def _nothing(layer: Layer, like: Tensor) -> Tensor:
 
 def _fixed(slopes: Tensor) -> Tensor:
     """Errors as multiples of 1 / FIXED, counted; what is no number is zero."""
-    return (
-        slopes.double().clamp(-LARGEST_ERROR, LARGEST_ERROR).mul_(FIXED).round_().nan_to_num_(0.0)
-    )  # new: layers share slopes
+    cut = slopes.double().clamp(-LARGEST_ERROR, LARGEST_ERROR)  # a new tensor: layers share slopes
+    return cut.mul_(FIXED).round_().nan_to_num_(0.0)
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,7 @@ class _Entries:
         """(entries - apart,) inner products of each entry's gradient with that of the entry ``apart`` places later."""
         end = len(self.errors) - apart
         slopes = self.errors[:end] * self.errors[apart:]
-        same = apart == 0 and self.layer.one_hot  # zeros and ones are their own squares
-        inputs = self.inputs if same else self.inputs[:end] * self.inputs[apart:]
+        inputs = self.inputs[:end] * self.inputs[apart:] if apart else self._squares
         if self.layer.ranks is None:
             return slopes.sum(1) * (inputs.sum(1) + 1.0)
         to_outputs, to_inputs = self._by_rank
@@ -119,8 +117,11 @@ class _Entries:
     @property
     def rounding(self) -> Tensor:
         """(entries,) the squared norm of what rounding every error to a whole unit can add to an entry's gradient."""
-        squares = self.inputs if self.layer.one_hot else self.inputs * self.inputs
-        return (squares.sum(1, dtype=torch.float64) + 1.0) * (self.layer.outputs / 4)
+        return (self._squares.sum(1, dtype=torch.float64) + 1.0) * (self.layer.outputs / 4)
+
+    @cached_property
+    def _squares(self) -> Tensor:
+        return self.inputs if self.layer.one_hot else self.inputs * self.inputs  # zeros and ones are their own
 
     def scaled_sum(self, scale: Tensor) -> Tensor:
         """(parameters,) units: the sum over the entries of their errors times ``scale``, rounded, ⊗ inputs."""
