@@ -157,5 +157,18 @@ class TestEveryGenerator:
         assert abs(share - real) < 0.1
 
 
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "sweep"])
+def test_a_warm_start_is_paid_from_the_same_budget(kind: str, study: Study, tables: dict[str, Any]) -> None:
+    chosen = TypeAdapter(GeneratorPlan).validate_python({"kind": kind, **QUICK.get(kind, {}), "warm_start": 0.4})
+    warm = replace(study, generator=chosen)
+    cold = replace(study, generator=replace(chosen, warm_start=0.0))
+    assert [p.name for p in plan(warm).phases] == ["columns", "pairs", "training"]
+    assert plan(warm).cost.epsilon <= study.privacy.epsilon
+    assert plan(warm).phases[-1].multiplier > plan(cold).phases[-1].multiplier
+    generator = fitted(warm, tables)
+    assert {len(m.columns) for m in generator.measured} >= {1, 2}
+    assert generator.sample(50, np.random.default_rng(0), {}).shape == (50, len(study.schema.columns))
+
+
 def test_all_generators_are_installed() -> None:
     assert {"sweep", "autoregressive", "diffusion", "tvae", "ctgan"} <= set(KINDS)

@@ -29,6 +29,9 @@ class Ctgan(TrainedGenerator):
     def start(self, logs: Sequence[FloatArray]) -> None:
         self._forger.start(logs, self._rng)
 
+    def warm(self, codes: npt.NDArray[np.int16]) -> None:
+        self._forger.practise(codes, self._progress)
+
     def pulled(self, gradient: FloatArray) -> None:
         self._forger.told(gradient, self._setting.noise)
         if self._training_round == self._training.rounds - 1:

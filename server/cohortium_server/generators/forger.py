@@ -37,7 +37,7 @@ from torch import nn
 
 from cohortium.neural.critic import Critic
 from cohortium.neural.device import one_thread
-from cohortium.neural.network import Plain, length
+from cohortium.neural.network import Plain, gradient, length
 from cohortium.progress import Progress
 
 Tensor = torch.Tensor
@@ -95,22 +95,22 @@ class Forger:
         """logs: for every column its noised log proportions."""
         self.generator.start(logs, torch.Generator().manual_seed(int(rng.integers(2**62))))
 
-    def told(self, gradient: FloatArray, noise: float) -> None:
-        """One more answer: (parameters,) the noised mean gradient of the critic's loss over all real rows.
+    def told(self, slopes: FloatArray, noise: float) -> None:
+        """One more answer, slopes: (parameters,) the noised mean gradient of the critic's loss over all real rows.
 
         noise: the standard deviation of its noise in a coordinate. Answers are averaged by their precision, one round
         after the other or one institution after the other.
         """
         precision = max(noise, 1e-9) ** -2
         self._precision += precision
-        self._real = self._real + (-gradient - self._real) * (precision / self._precision)
+        self._real = self._real + (-slopes - self._real) * (precision / self._precision)
 
     def fake_gradient(self, flat: FloatArray) -> FloatArray:
         """(parameters,) the mean gradient of the scores of forged rows at a critic ``flat``."""
         critic = torch.tensor(flat, dtype=torch.float32).requires_grad_(True)
         score = self.critic.score(Plain(self.critic, critic), self.generator(self._points)).mean()
-        gradient: FloatArray = torch.autograd.grad(score, critic)[0].double().numpy()
-        return gradient
+        slopes: FloatArray = torch.autograd.grad(score, critic)[0].double().numpy()
+        return slopes
 
     def play(self, progress: Progress, steps: int = STEPS) -> list[float]:
         """Train the generator in the game, and tell the distance between the means before every step.
@@ -119,8 +119,17 @@ class Forger:
         """
         if not self._precision:
             return []
-        game = _Game(self.critic, self.generator, torch.tensor(self._real, dtype=torch.float32), self._points, steps)
-        enough, distances = AT_NOISE * len(self._real) / self._precision, list[float]()
+        return self._played(self._real, AT_NOISE * len(self._real) / self._precision, progress, steps)
+
+    def practise(self, codes: npt.NDArray[np.int16], progress: Progress, steps: int = STEPS // 2) -> None:
+        """Play against public rows (rows, columns) before the answers of real ones."""
+        rows = torch.tensor(codes, dtype=torch.long)
+        slope, _ = gradient(self.critic, torch.zeros(len(self._real)), rows, torch.zeros(len(rows), 0))
+        self._played(-slope.double().numpy(), 0.0, progress, steps)
+
+    def _played(self, real: FloatArray, enough: float, progress: Progress, steps: int) -> list[float]:
+        game = _Game(self.critic, self.generator, torch.tensor(real, dtype=torch.float32), self._points, steps)
+        distances = list[float]()
         progress.start(steps, "the game")
         with one_thread():
             while len(distances) < steps and not (distances and distances[-1] < enough):
