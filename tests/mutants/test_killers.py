@@ -19,7 +19,7 @@ import pytest
 from enlisted import RUN, agree, answer, consents, custodian, key_of, refusal, request, with_keys
 
 from cohortium import wire
-from cohortium.encoding import Codes, encode
+from cohortium.encoding import Codes, decode, encode
 from cohortium.errors import FederationError, ReleaseError, WireError
 from cohortium.keys import load_or_create_key
 from cohortium.neural.state import write_state
@@ -30,7 +30,7 @@ from cohortium.privacy.ledger import Charge, Ledger, Withdrawal
 from cohortium.queries import gradients, local_training, marginals
 from cohortium.queries.marginals import Marginals
 from cohortium.receipt import Receipt, about, sign_receipt
-from cohortium.schema import Categorical, Schema
+from cohortium.schema import Categorical, Continuous, Schema
 from cohortium.study import Autoregressive, Privacy, Study, Sweep, dumps_schema, dumps_study
 from cohortium_server import gate
 from cohortium_server.release import load_release
@@ -120,6 +120,13 @@ def test_a_category_means_the_same_whoever_else_is_there() -> None:
     assert codes("red") == [0]
     assert codes("red", "green", "blue") == [0, 1, 2]
     assert codes("blue") == [2]  # undeclared, so missing
+
+
+def test_a_number_has_no_more_digits_than_the_schema() -> None:
+    schema = Schema(columns=(Continuous(name="mass", lower=0.0, upper=20.0, bins=4, decimals=1),))
+    drawn = decode(np.arange(4, dtype=np.int16).repeat(50)[:, None], schema, np.random.default_rng(0))["mass"]
+    assert (drawn == drawn.round(1)).all()
+    assert drawn.nunique() > 20
 
 
 def test_a_missing_value_means_the_same_whoever_else_is_there() -> None:

@@ -22,6 +22,7 @@ from cohortium.neural.state import write_state
 from cohortium.noise import look_ups
 from cohortium.queries import gradients
 from cohortium.queries.gradients import ENTRIES_AT_ONCE, FINEST, MIN_CLIP, GradientSum, People, Step
+from cohortium.queries.local_training import LocalTraining
 
 ALPHA = 1e-7
 SIZES, ORDER = (3, 4, 2), (1, 0, 2)
@@ -140,6 +141,19 @@ def test_sums_have_room_where_rows_cancel(monkeypatch: pytest.MonkeyPatch) -> No
     assert CANCELLING * FINEST * ENTRIES_AT_ONCE * INPUT_GRID < 2**53
 
 
+class Twice(OneLayer):
+    def loss(self, tape: Recorded, codes: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+        x = torch.ones(len(codes), 1, dtype=torch.float64)
+        return (tape.linear("one", x) + tape.linear("one", 2 * x)).sum(1)
+
+
+def test_a_layer_that_is_used_twice_is_refused() -> None:
+    network: Any = Twice(Layer("one", 1, 3))
+    batch = Batch(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, dtype=torch.long), torch.zeros(1, 0))
+    with pytest.raises(ValueError, match="twice"):
+        clipped_sum(network, torch.zeros(6), batch, 1.0, 819, False)
+
+
 # Sums
 
 
@@ -201,6 +215,25 @@ def test_everybody_takes_part_by_a_coin_of_their_own_in_every_step(at_once: int 
         assert coins.drawn and len(coins.drawn[0]) == people.count == 200
         assert chosen == set(np.flatnonzero(coins.drawn[0] < np.uint64(int(0.3 * 2**64))).tolist())
     assert happens(1.0, 3, SecureCoins()).all()
+
+
+@pytest.mark.parametrize("kind", ["sum", "training"])
+def test_samples_are_drawn_at_the_rate_that_is_accounted_for(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sample; and the count of persons, which is of all, is accounted for as one of all."""
+    of, rates = NETWORKS["ctgan"], list[float]()
+    query: Any = asked(of, sampling_rate=0.3)
+    if kind == "training":
+        query = LocalTraining(query.step, 4)
+        query = query.with_state(write_state({"parameters": parameters(of, 0), "rate": np.ones(1)}))
+
+    def spy(rate: float, count: int, coins: Any) -> np.ndarray:
+        rates.append(rate)
+        return happens(rate, count, coins)
+
+    monkeypatch.setattr(gradients, "happens", spy)
+    query.answer(table(of, np.arange(20)), 5.0, SecureCoins())
+    accounted = [e.sampling_rate for e in query.events(5.0) for _ in range(e.count)]
+    assert sorted(accounted) == (rates if kind == "sum" else [*rates, 1.0])
 
 
 def test_nobody_may_be_in_a_sample() -> None:

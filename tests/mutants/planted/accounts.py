@@ -78,6 +78,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "return self.answer_events",
     ),
     mutant(
+        "counts the noise of H institutions as H times that of one",
+        "P31, 3.2 (b)",
+        f"{LAWS}::test_a_masked_sum_costs_g_answers_with_a_part_of_the_noise_each[1-ctgan]",
+        PLAN,
+        "return self.query.events(math.sqrt(self.honest) * self.multiplier)",
+        "return self.query.events(self.honest * self.multiplier)",
+    ),
+    mutant(
         "forgets in the plan that a person may be in g institutions",
         "P25",
         f"{EVERY_ROUND}[sweep, 0-3]",

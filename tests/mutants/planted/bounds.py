@@ -94,6 +94,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "    index = {c: i for i, c in enumerate(seen[: len(column.categories)])}",
     ),
     mutant(
+        "draws numbers finer than the schema declares them",
+        "P12",
+        f"{KILLERS}::test_a_number_has_no_more_digits_than_the_schema",
+        ENCODING,
+        "numbers = np.round(column.lower + index / 10**column.decimals, column.decimals + _extra_decimals(column))",
+        "numbers = column.lower + (index + rng.random(len(index)) / 2) / 10**column.decimals",
+    ),
+    mutant(
         "fills a missing value with what other rows have",
         "P11",
         f"{KILLERS}::test_a_missing_value_means_the_same_whoever_else_is_there",

@@ -76,7 +76,7 @@ _CLIP: tuple[Mutant, ...] = (
         "return self._none.index_copy(0, self.of_persons, (squares.sqrt() * 1.001).ceil())",
     ),
     mutant(
-        "lets rows that cancel fill what sums have room for",
+        "lets rows that cancel outgrow what sums are exact for",
         "P3, P18",
         f"{KILLERS}::test_sums_have_room_where_rows_cancel",
         CLIPPING,
@@ -134,8 +134,24 @@ _CLIP: tuple[Mutant, ...] = (
         "P17",
         f"{LONGER}[rows-tvae]",
         CLIPPING,
-        "same = apart == 0 and self.layer.one_hot",
-        "same = apart == 0",
+        "return self.inputs if self.layer.one_hot else self.inputs * self.inputs",
+        "return self.inputs.abs()",
+    ),
+    mutant(
+        "takes a row's views to be as long together as the first of them",
+        "P17",
+        f"{LONGER}[rows-diffusion]",
+        CLIPPING,
+        "        for place in range(most):\n",
+        "        for place in range(min(1, most)):\n",
+    ),
+    mutant(
+        "takes the gradient of one use of a layer that is used twice",
+        "P17",
+        f"{KILLERS}::test_a_layer_that_is_used_twice_is_refused",
+        NETWORK,
+        "        if any(trace.layer is layer for trace in self.traces):\n",
+        "        if False:\n",
     ),
     mutant(
         "clips the encoder and leaves the decoder as it is",
@@ -220,6 +236,18 @@ _SUMS: tuple[Mutant, ...] = (
         GRADIENTS,
         SUMMED,
         "total += total + clipped_sum(network, at, batch, self.clip, units, together).cpu().numpy()",
+    ),
+    mutant(
+        "clips the rows of a person apart that fall into two micro-batches",
+        "P27",
+        f"{SINGLE}[persons-autoregressive]",
+        GRADIENTS,
+        "        for first in range(0, len(lengths), size):\n"
+        "            part = slice(*np.searchsorted(owners, [first, first + size]))\n"
+        "            yield self.values[rows[part]], owners[part] - first\n",
+        "        for first in range(0, len(rows), size):\n"
+        "            part = slice(first, first + size)\n"
+        "            yield self.values[rows[part]], owners[part] - owners[first]\n",
     ),
     mutant(
         "leaves out the last persons of a large sample",
@@ -498,6 +526,38 @@ _STEPS: tuple[Mutant, ...] = (
         TRAINING,
         "Gaussian(self.step.worth(multiplier), self.step.sampling_rate, self.steps)",
         "Gaussian(self.step.worth(multiplier) / self.step.sampling_rate, self.step.sampling_rate, self.steps)",
+    ),
+    mutant(
+        "accounts for rarer samples than it draws",
+        "P1",
+        f"{KILLERS}::test_samples_are_drawn_at_the_rate_that_is_accounted_for[sum]",
+        GRADIENTS,
+        "return (Gaussian(self.step.worth(multiplier), self.step.sampling_rate),)",
+        "return (Gaussian(self.step.worth(multiplier), self.step.sampling_rate**2),)",
+    ),
+    mutant(
+        "accounts in many steps for rarer samples than it draws",
+        "P1",
+        f"{KILLERS}::test_samples_are_drawn_at_the_rate_that_is_accounted_for[training]",
+        TRAINING,
+        "Gaussian(self.step.worth(multiplier), self.step.sampling_rate, self.steps)",
+        "Gaussian(self.step.worth(multiplier), self.step.sampling_rate / self.steps, self.steps)",
+    ),
+    mutant(
+        "counts a sample in the count of persons",
+        "P1, P13",
+        f"{KILLERS}::test_samples_are_drawn_at_the_rate_that_is_accounted_for[training]",
+        TRAINING,
+        "return (Gaussian(self._count_multiplier(multiplier)), step)",
+        "return (Gaussian(self._count_multiplier(multiplier), self.step.sampling_rate), step)",
+    ),
+    mutant(
+        "says that a sum of gradients reaches no further than one person",
+        "P29",
+        f"{QUERIES}::TestContract::test_no_sum_reaches_further_than_it_says[gradients, autoregressive]",
+        GRADIENTS,
+        "return 2 * persons * FINEST",
+        "return 2 * FINEST",
     ),
     mutant(
         "counts one of an answer's steps",
