@@ -23,7 +23,7 @@ SHORT = {"rounds": 4, "steps": 5}
 QUICK: dict[str, dict[str, Any]] = {
     "sweep": {"components": 60},
     "autoregressive": SHORT,
-    "diffusion": SHORT,
+    "diffusion": {"rounds": 12, "steps": 5},  # the momentum of changes takes some rounds to settle
     "tvae": {**SHORT, "hidden": 16},
 }
 CODES = np.int16

@@ -531,7 +531,7 @@ def of_everybody(
     return clipped_sum(of.network, flat, batch, clip, units, weighed == "persons").numpy() / PARTS
 
 
-UNITS = 2**17
+UNITS = gradients.FINEST
 WIDE = 1000.0
 
 

@@ -16,6 +16,7 @@ from cohortium_server.generators.trained import TrainedGenerator
 
 HEAVY, LOCAL_HEAVY = 0.9, 0.7  # momentum of gradients, and of changes after the institutions' own steps
 LARGEST_RATE, QUIET = 150.0, 3.7e-4  # of a single column; and times the variance of a coordinate's noise
+STEADY = 1.5  # a step at which the logistic regression of a lone column does not swing
 
 
 class Diffusion(TrainedGenerator):
@@ -39,7 +40,7 @@ class Diffusion(TrainedGenerator):
         s = self._setting
         most = LARGEST_RATE / (len(self._architecture.sizes) + 1)
         heavy = LOCAL_HEAVY if self._local else HEAVY
-        return (1 - heavy) * min(most, QUIET / s.noise**2) * self.fading(number)
+        return min(STEADY, (1 - heavy) * min(most, QUIET / s.noise**2)) * self.fading(number)
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
         points = sobol(rows, len(self._architecture.sizes), rng)
