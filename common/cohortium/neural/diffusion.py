@@ -109,7 +109,8 @@ class Diffusion:
         views takes off what differs between them.
         """
         columns = len(self.sizes)
-        return LENGTH * math.sqrt(columns * (columns + 1) * (1 + 2 / self.views))
+        part = LENGTH + (1 - LENGTH) / columns**2  # of few columns a rare cell's gradient is long, and must not be bent
+        return part * math.sqrt(columns * (columns + 1) * (1 + 2 / self.views))
 
     def evened(self, gradient: FloatArray) -> FloatArray:
         """Without what no chance depends on: a shift of all cells of a column, and a column's weights to itself."""
