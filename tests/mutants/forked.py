@@ -29,7 +29,8 @@ HEAVY = (
     "pyarrow.parquet", "hypothesis", "hypothesis.strategies", "pydantic", "typer", "rich", "sqlalchemy", "tomli_w",
     "cryptography.hazmat.primitives.serialization", "cryptography.hazmat.primitives.asymmetric.ed25519",
     "cryptography.hazmat.primitives.ciphers", "dp_accounting", "dp_accounting.pld.privacy_loss_distribution",
-    "dp_accounting.rdp", "mpmath", "jinja2",
+    "dp_accounting.rdp", "mpmath", "jinja2", "opacus.grad_sample", "pydantic.dataclasses", "pydantic.type_adapter",
+    "sqlite3", "tomllib",
 )  # fmt: skip
 NEVER = (*PACKAGES, "grpc", "flwr")  # gRPC does not survive a fork, and Flower brings it along
 
