@@ -467,6 +467,9 @@ class Reference:
     def linear(self, name: str, inputs: torch.Tensor) -> torch.Tensor:
         return F.linear(exact.as_input(inputs), *self._layers[name])
 
+    def centred(self, name: str, one_hot: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+        return self.linear(name, one_hot - centre)
+
     def told(self, name: str) -> torch.Tensor:
         return self._layers[name][1].detach()
 

@@ -55,10 +55,13 @@ class Autoregressive:
     def _layers(self) -> tuple[Layer, ...]:
         """Unit u sees the columns of rank up to u, and is seen by those of higher rank."""
         cells, ranks, units = sum(self.sizes), self._ranks, self._units
-        layers = (Layer("columns", 0, cells, told=True), Layer("skip", cells, cells, ranks=(ranks, ranks)))
+        layers = (
+            Layer("columns", 0, cells, told=True),
+            Layer("skip", cells, cells, ranks=(ranks, ranks), centred=True),
+        )
         if not units:
             return layers
-        into = Layer("in", cells, len(units), ranks=(tuple(u + 1 for u in units), ranks))
+        into = Layer("in", cells, len(units), ranks=(tuple(u + 1 for u in units), ranks), centred=True)
         return (*layers, into, Layer("out", len(units), cells, ranks=(ranks, units)))
 
     def loss(self, tape: Tape, codes: Tensor, uniforms: Tensor) -> Tensor:
@@ -66,10 +69,9 @@ class Autoregressive:
         told = exact.one_hot(codes, self.sizes)
         columns = tape.told("columns")
         centre = self._centre(columns)
-        x = told - centre
-        logits = tape.linear("skip", x) + columns
+        logits = tape.centred("skip", told, centre) + columns
         if self.hidden:
-            logits = logits + tape.linear("out", torch.relu(tape.linear("in", x)))
+            logits = logits + tape.linear("out", torch.relu(tape.centred("in", told, centre)))
         return exact.cross_entropy(logits, told, self.sizes) * self._scale(centre)
 
     def _centre(self, columns: Tensor) -> Tensor:

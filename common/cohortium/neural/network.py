@@ -30,7 +30,8 @@ FloatArray = npt.NDArray[np.float64]
 class Layer:
     """A linear layer. ranks: of a masked one, the ranks of its outputs and of its inputs; an output sees lower ranks.
 
-    one_hot: its inputs are zeros and ones, at most two ones a column of the table. told: it has no inputs and is not trained: its
+    one_hot: its inputs are zeros and ones, at most two ones a column of the table. centred: they are that less a centre
+    (``Tape.centred``). told: it has no inputs and is not trained: its
     biases are numbers that the coordinator tells, and ``Tape.told`` reads.
     """
 
@@ -40,6 +41,7 @@ class Layer:
     one_hot: bool = False
     ranks: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     told: bool = False
+    centred: bool = False
 
     @cached_property
     def mask(self) -> Tensor:
@@ -77,6 +79,10 @@ class Tape(Protocol):
 
     def linear(self, name: str, inputs: Tensor) -> Tensor:
         """(rows, outputs) of the layer ``name``. Each layer is used once in a loss."""
+        ...
+
+    def centred(self, name: str, one_hot: Tensor, centre: Tensor) -> Tensor:
+        """(rows, outputs) of the centred layer ``name`` at ``one_hot - centre``; centre: (inputs,) on the grid of inputs."""
         ...
 
     def told(self, name: str) -> Tensor:
@@ -132,6 +138,9 @@ class Plain:
         weights, biases = self._layers[name]
         return F.linear(inputs.to(weights.dtype), weights, biases)
 
+    def centred(self, name: str, one_hot: Tensor, centre: Tensor) -> Tensor:
+        return self.linear(name, one_hot - centre)
+
     def told(self, name: str) -> Tensor:
         return self._layers[name][1].detach()
 
@@ -151,21 +160,29 @@ class Recorded:
     def __init__(self, network: Network, flat: Tensor) -> None:
         few = 2 * len(network.sizes) <= exact.COLUMNS
         self._layers = {
-            layer.name: (layer, *(_short if layer.one_hot and few else _long)(layer, part))
+            layer.name: (layer, *(_short if (layer.one_hot or layer.centred) and few else _long)(layer, part))
             for layer, part in split(network, flat)
         }
         self.traces: list[Trace] = []
 
     def linear(self, name: str, inputs: Tensor) -> Tensor:
         layer, weights, biases = self._layers[name]
-        if any(trace.layer is layer for trace in self.traces):
-            raise ValueError(f"the layer {name!r} is used twice: its gradient would be that of one use only")
         x = inputs.to(weights.dtype) if layer.one_hot else exact.as_input(inputs)
         x = x if x.requires_grad else x.requires_grad_(not layer.one_hot)
-        outputs = exact.linear(x, weights, biases)
+        return self._traced(layer, x.detach(), exact.linear(x, weights, biases))
+
+    def centred(self, name: str, one_hot: Tensor, centre: Tensor) -> Tensor:
+        layer, weights, biases = self._layers[name]
+        x = one_hot.to(weights.dtype)
+        outputs = x @ weights.T + (biases.double() - weights.double() @ centre)  # in float64, exact
+        return self._traced(layer, x - centre, outputs)
+
+    def _traced(self, layer: Layer, inputs: Tensor, outputs: Tensor) -> Tensor:
+        if any(trace.layer is layer for trace in self.traces):
+            raise ValueError(f"the layer {layer.name!r} is used twice: its gradient would be that of one use only")
         if not outputs.requires_grad:
             outputs.requires_grad_(True)
-        self.traces.append(Trace(layer, x.detach(), outputs))
+        self.traces.append(Trace(layer, inputs, outputs))
         return outputs
 
     def told(self, name: str) -> Tensor:

@@ -278,8 +278,8 @@ _SUMS: tuple[Mutant, ...] = (
         "P10, P18",
         f"{BESIDE}[autoregressive]",
         REGRESSIVE,
-        "        x = told - centre\n",
-        "        x = told - exact.as_input(told.double().mean(0))\n",
+        'logits = tape.centred("skip", told, centre) + columns',
+        'logits = tape.centred("skip", told, exact.as_input(told.double().mean(0))) + columns',
     ),
     mutant(
         "compares a critic's rows with one another",
