@@ -31,6 +31,7 @@ import torch
 from torch.nn import functional as F
 
 from cohortium.neural import exact
+from cohortium.neural.drawing import one_of
 from cohortium.neural.network import Layer, Tape, Tensor, split
 
 FloatArray = npt.NDArray[np.float64]
@@ -131,7 +132,7 @@ class Autoregressive:
             if j in allowed:
                 chances = chances * allowed[j]
                 log_weight += chances.sum(1).log()
-            codes[:, j] = _drawn(chances, uniforms[:, j])
+            codes[:, j] = one_of(chances, uniforms[:, j])
             x[torch.arange(len(x)), self._starts[j] + codes[:, j]] = 1.0
             folded.light(x, h, [i for i, u in enumerate(self._units) if u == rank])
         return codes, log_weight
@@ -158,7 +159,7 @@ class Autoregressive:
         uniforms = torch.tensor(rng.random(tuple(many.shape)), device=codes.device)
         drawn, log_weight = self.sample(flat, uniforms, self._held(many, held, allowed or {}))
         weights = log_weight.view(len(codes), candidates).clamp(min=-1e300).softmax(1)
-        chosen = _drawn(weights, torch.tensor(rng.random(len(codes)), device=codes.device))
+        chosen = one_of(weights, torch.tensor(rng.random(len(codes)), device=codes.device))
         completed = drawn.view(len(codes), candidates, -1)[torch.arange(len(codes)), chosen]
         return torch.where(known, codes, completed)
 
@@ -202,11 +203,3 @@ class _Folded:
         """Those hidden units whose columns have all been drawn by now."""
         if units:
             h[:, units] = F.linear(x, self.into[units], self.thresholds[units]).relu()
-
-
-def _drawn(chances: Tensor, uniforms: Tensor) -> Tensor:
-    """(rows,) a cell of each row in proportion to its chance; never an impossible one where another is possible."""
-    ladder = chances.cumsum(1)
-    drawn = (ladder <= uniforms[:, None] * ladder[:, -1:]).sum(1)
-    last = chances.shape[1] - 1 - (chances > 0).flip(1).int().argmax(1)  # rounding would step past the end
-    return torch.minimum(drawn, last)

@@ -36,6 +36,7 @@ import torch
 from torch.nn import functional as F
 
 from cohortium.neural import exact
+from cohortium.neural.drawing import one_of, resampled
 from cohortium.neural.network import Layer, Tape, Tensor, split
 
 FloatArray = npt.NDArray[np.float64]
@@ -224,13 +225,9 @@ class _Rows:
             return torch.ones(len(points), dtype=torch.float64)
         chances = self.chances(column)
         chances = chances if allowed is None else chances * allowed
-        ladder = chances.cumsum(1)
-        drawn = (ladder <= points[:, None] * ladder[:, -1:]).sum(1)
-        self.codes[:, column] = torch.where(
-            covered, torch.minimum(drawn, _last_possible(chances)), self.codes[:, column]
-        )
+        self.codes[:, column] = torch.where(covered, one_of(chances, points), self.codes[:, column])
         self._show(column, covered)
-        return ladder[:, -1]
+        return chances.sum(1)
 
     def given(self, allowed: Mapping[int, Tensor], points: Tensor, rng: np.random.Generator) -> _Rows:
         """The rows with their conditioned columns uncovered: those without a choice first."""
@@ -244,16 +241,5 @@ class _Rows:
         weights = torch.ones(len(trials.codes), dtype=torch.float64)
         for j in columns:
             weights *= trials.uncover(j, torch.tensor(rng.random(len(trials.codes))), allowed[j])
-        return _Rows(self.sizes, self.parameters, trials.codes[_resampled(weights, len(self.codes), rng)])
-
-
-def _resampled(weights: Tensor, rows: int, rng: np.random.Generator) -> Tensor:
-    """(rows,) positions, each in proportion to its weight, by systematic resampling, in random order."""
-    ladder = weights.cumsum(0)
-    places = torch.tensor((rng.permutation(rows) + rng.random()) / rows) * ladder[-1]
-    return torch.searchsorted(ladder, places, right=True).clamp(max=len(weights) - 1)
-
-
-def _last_possible(chances: Tensor) -> Tensor:
-    """(rows,) the last cell with a positive chance: where rounding would step past the end."""
-    return chances.shape[1] - 1 - (chances > 0).flip(1).int().argmax(1)
+        chosen = rng.permutation(resampled(weights.clamp(min=1e-300).log().numpy(), len(self.codes), rng))
+        return _Rows(self.sizes, self.parameters, trials.codes[torch.tensor(chosen)])

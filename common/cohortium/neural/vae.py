@@ -32,6 +32,7 @@ import torch
 from torch.nn import functional as F
 
 from cohortium.neural import exact
+from cohortium.neural.drawing import one_of, resampled
 from cohortium.neural.network import Layer, Tape, Tensor, split
 
 FloatArray = npt.NDArray[np.float64]
@@ -180,7 +181,7 @@ class Vae:
         for uniforms in _uniform(rows * OVERSAMPLING, self.latent, rng):
             points.append(_normal(uniforms))
             log_weights.append(decoder.log_chance(points[-1], conditions))
-        chosen = torch.cat(points)[_resampled(torch.cat(log_weights).numpy(), rows, rng)]
+        chosen = torch.cat(points)[resampled(torch.cat(log_weights).numpy(), rows, rng)]
         for z in torch.split(chosen, CHUNK):
             yield z, torch.tensor(rng.random((len(z), len(self.sizes))))
 
@@ -223,7 +224,7 @@ class _Decoder:
         blocks = list(self.blocks(z))
         for j, cells in conditions.items():
             blocks[j] = blocks[j] + cells
-        columns = [_drawn(block.softmax(1), uniforms[:, j]) for j, block in enumerate(blocks)]
+        columns = [one_of(block.softmax(1), uniforms[:, j]) for j, block in enumerate(blocks)]
         codes: CodeArray = torch.stack(columns, 1).numpy().astype(np.int16)
         return codes
 
@@ -254,19 +255,3 @@ def _normal(points: FloatArray) -> Tensor:
     """float32, over the same range as the draws in training."""
     numbers: Tensor = torch.special.ndtri(torch.tensor(points).clamp(2.0**-17, 1 - 2.0**-17))
     return numbers.float()
-
-
-def _resampled(log_weights: FloatArray, rows: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """(rows,) positions, each in proportion to its weight, by systematic resampling."""
-    weights = np.exp(log_weights - log_weights.max())
-    places = (np.arange(rows) + rng.random()) / rows * weights.sum()
-    chosen: npt.NDArray[np.int64] = np.searchsorted(np.cumsum(weights), places, side="right")
-    return np.minimum(chosen, len(weights) - 1)
-
-
-def _drawn(chances: Tensor, uniforms: Tensor) -> Tensor:
-    """(rows,) a cell of each row in proportion to its chance, never an impossible one."""
-    ladder = chances.cumsum(1)
-    drawn = (ladder <= uniforms[:, None] * ladder[:, -1:]).sum(1)
-    last = chances.shape[1] - 1 - (chances > 0).flip(1).int().argmax(1)  # rounding would step past the end
-    return torch.minimum(drawn, last)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from cohortium.neural.autoregressive import Autoregressive as Network
+from cohortium.neural.drawing import resampled
 from cohortium_server.generators.cells import Weights
 from cohortium_server.generators.optimisers import Momentum, Optimiser
 from cohortium_server.generators.quasi import sobol
@@ -54,7 +55,7 @@ class Autoregressive(TrainedGenerator):
             codes.append(drawn.numpy().astype(np.int16))
             weights.append(log_weight.numpy())
         everything = np.concatenate(codes)
-        return rng.permutation(everything[_resampled(np.concatenate(weights), rows, rng)] if conditions else everything)
+        return rng.permutation(everything[resampled(np.concatenate(weights), rows, rng)] if conditions else everything)
 
     def fill(
         self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, weights: Weights
@@ -62,11 +63,3 @@ class Autoregressive(TrainedGenerator):
         told = torch.tensor(codes, dtype=torch.long), torch.tensor(known)
         allowed = {j: torch.tensor(cells) for j, cells in weights.items()}
         return self._made.impute(torch.tensor(self.released), *told, rng, allowed).numpy().astype(np.int16)
-
-
-def _resampled(log_weights: FloatArray, rows: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """(rows,) positions, each in proportion to its weight, by systematic resampling."""
-    weights = np.exp(log_weights - log_weights.max())
-    places = (np.arange(rows) + rng.random()) / rows * weights.sum()
-    chosen: npt.NDArray[np.int64] = np.searchsorted(np.cumsum(weights), places, side="right")
-    return np.minimum(chosen, len(weights) - 1)
