@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cohortium.errors import ReleaseError, WireError
 from cohortium.merging import merge, quantile_cells, read_merged
+from cohortium.neural.device import one_thread
 from cohortium.neural.network import length
 from cohortium.neural.state import write_state
 from cohortium.plan import Phase, Plan, architecture, plan
@@ -109,6 +110,11 @@ class TrainedGenerator:
         return query.with_state(write_state(state))
 
     def tell(self, total: Sum) -> None:
+        with one_thread():
+            self._take(total)
+        self._told += 1
+
+    def _take(self, total: Sum) -> None:
         match self._plan.phase(self._told).name:
             case "columns":
                 self._measured = measured_tables(total)
@@ -118,8 +124,7 @@ class TrainedGenerator:
                 self._warm_up()
             case _:
                 self._learn(total)
-        self._told += 1
-        if self._told == self._plan.rounds:
+        if self._told + 1 == self._plan.rounds:
             self._average = self.finished(self._average)
 
     @property
@@ -270,14 +275,16 @@ class TrainedGenerator:
         return (Curve("length of the noised gradient", tuple(self._lengths), noise),)
 
     def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
-        drawn = self.draw(rows, rng, self._cells.weights(allowed, self._architecture.sizes))
+        with one_thread():
+            drawn = self.draw(rows, rng, self._cells.weights(allowed, self._architecture.sizes))
         return self._cells.spread(drawn, rng, allowed)
 
     def complete(
         self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, allowed: Allowed
     ) -> npt.NDArray[np.int16]:
         weights = self._cells.weights(allowed, self._architecture.sizes)
-        filled = self.fill(merge(codes, self._study.schema.sizes, self._cells.merged), known, rng, weights)
+        with one_thread():
+            filled = self.fill(merge(codes, self._study.schema.sizes, self._cells.merged), known, rng, weights)
         return np.where(known, codes, self._cells.spread(filled, rng, allowed)).astype(np.int16)
 
     def tensors(self) -> Tensors:
