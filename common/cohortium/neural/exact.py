@@ -4,7 +4,8 @@ Sensitivity rests on that: if one person's presence could nudge the rounding of 
 would move by more than that person's clipped gradient. Floating-point matrix products do depend on it (their order of
 summation follows from shapes and addresses), so here every sum is one of integers below 2**53 in float64: exact, in
 any order, on any device. What is not a sum is either a single operation that IEEE 754 rounds correctly (+, -, *, /),
-or looked up in a table. A CPU and a GPU therefore agree to the last bit.
+or looked up in a table. So a CPU and a GPU agree to the last bit, where float64 products are float64
+products.
 
     inputs of a layer       multiples of 2**-12, at most 2**7
     weights                 multiples of 2**-17, at most 2**5
