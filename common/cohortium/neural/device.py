@@ -9,8 +9,8 @@ import torch
 
 
 def best_device() -> str:
-    """CUDA where there is one, else the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """CUDA where there is one and float32 products are float32 products, which ``exact`` counts on; else the CPU."""
+    return "cuda" if torch.cuda.is_available() and torch.get_float32_matmul_precision() == "highest" else "cpu"
 
 
 def device_words() -> str:
