@@ -101,7 +101,7 @@ def test_a_correct_pipeline_rings_no_alarm_and_the_attack_is_no_straw_man(study:
     bounds = [f for f in found.findings if f.name == "trade-off"]
     assert max(f.value / f.limit for f in bounds) > 0.3  # a good part of what the claim allows is really got
     scale = [f.value for f in found.findings if f.name == "scale"]
-    assert min(scale) < 1.06
+    assert min(scale) < 1.09  # a confidence limit: of a correct scale it varies by some hundredths
     assert max(scale) < 1.25
     assert {f.detector for f in found.findings} == detectors_for(study)
     assert len(found.findings) < 1000  # what the false-alarm rate is stated for
