@@ -8,9 +8,10 @@ can only emit values the schema declares.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import singledispatch
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import pandas as pd
 
 from cohortium.errors import SchemaError
 from cohortium.schema import SECONDS, Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
+from cohortium.spreading import Ranges, beside_points, spread, stretches
 
 IntArray = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.int16]
@@ -76,13 +78,21 @@ def encode_parts(parts: Iterable[pd.DataFrame], schema: Schema) -> Codes:
     return Codes(np.concatenate([c.values for c in codes]), persons, schema.sizes, sum(c.left_out for c in codes))
 
 
-def decode(values: npt.NDArray[np.integer[Any]], schema: Schema, rng: np.random.Generator) -> pd.DataFrame:
-    """A table from (rows, columns) codes: values of a bin are drawn evenly on the column's scale and grid."""
+def decode(
+    values: npt.NDArray[np.integer[Any]],
+    schema: Schema,
+    rng: np.random.Generator,
+    within: Mapping[int, Ranges] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """A table from (rows, columns) codes: values of a bin are drawn evenly on the column's scale and grid.
+
+    within: for some columns the grid indices that values are drawn from, wherever the bin has some of them.
+    """
     columns = {}
     for j, column in enumerate(schema.columns):
         cells = values[:, j].astype(np.int64)
         missing = cells >= column.values
-        columns[column.name] = decode_column(column, np.where(missing, 0, cells), missing, rng)
+        columns[column.name] = decode_column(column, np.where(missing, 0, cells), missing, rng, within.get(j))
     return pd.DataFrame(columns)
 
 
@@ -125,15 +135,43 @@ def category_key(value: object) -> str:
     return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
 
 
-@singledispatch
 def encode_column(column: Any, values: pd.Series) -> IntArray:
     """(rows,) int64 cells of one column, INVALID where a row has no valid value."""
+    return cells_at(column, index_column(column, values))
+
+
+def decode_column(
+    column: Any,
+    cells: IntArray,
+    missing: npt.NDArray[np.bool_],
+    rng: np.random.Generator,
+    within: Ranges | None = None,
+) -> Any:
+    """One column of values for valid ``cells``; missing where ``missing``. within: as in ``decode``."""
+    return values_at(column, draw_index(column, cells, rng, within), missing)
+
+
+@singledispatch
+def index_column(column: Any, values: pd.Series) -> IntArray:
+    """(rows,) int64 grid index of every value, INVALID where a row has none; a category's is its cell."""
     raise TypeError(type(column).__name__)
 
 
 @singledispatch
-def decode_column(column: Any, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator) -> Any:
-    """One column of values for valid ``cells``; missing where ``missing``."""
+def cells_at(column: Any, index: IntArray) -> IntArray:
+    """(rows,) the cell of every grid ``index``; INVALID stays so."""
+    return index
+
+
+@singledispatch
+def draw_index(column: Any, cells: IntArray, rng: np.random.Generator, within: Ranges | None = None) -> IntArray:
+    """(rows,) a grid index in each of valid ``cells``, evenly on the column's scale. within: as in ``decode``."""
+    return cells
+
+
+@singledispatch
+def values_at(column: Any, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
+    """One column of the values at grid ``index``; missing where ``missing``, whatever the index is there."""
     raise TypeError(type(column).__name__)
 
 
@@ -155,9 +193,9 @@ def _by_distinct_value(values: pd.Series, cell_of: Callable[[object], int]) -> I
     return cells[numbers]
 
 
-@encode_column.register(Categorical)
-@encode_column.register(Ordinal)
-def _encode_category(column: Categorical | Ordinal, values: pd.Series) -> IntArray:
+@index_column.register(Categorical)
+@index_column.register(Ordinal)
+def _index_category(column: Categorical | Ordinal, values: pd.Series) -> IntArray:
     index = {category_key(c): i for i, c in enumerate(column.categories)}
     other = getattr(column, "other", None)
 
@@ -169,32 +207,39 @@ def _encode_category(column: Categorical | Ordinal, values: pd.Series) -> IntArr
     return _by_distinct_value(values, cell_of)
 
 
-@encode_column.register
-def _encode_boolean(column: Boolean, values: pd.Series) -> IntArray:
+@index_column.register
+def _index_boolean(column: Boolean, values: pd.Series) -> IntArray:
     words = {**dict.fromkeys(FALSE_WORDS, 0), **dict.fromkeys(TRUE_WORDS, 1)}
     return _by_distinct_value(values, lambda value: words.get(str(value).strip().lower(), INVALID))
 
 
-@encode_column.register
-def _encode_continuous(column: Continuous, values: pd.Series) -> IntArray:
+@index_column.register
+def _index_continuous(column: Continuous, values: pd.Series) -> IntArray:
     if values.dtype.kind in "mM":  # moments are no numbers, whatever they are stored as
         values = values.astype("string")
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     steps = (np.clip(numbers, column.lower, column.upper) - column.lower) * 10**column.decimals
-    index = np.where(np.isnan(steps), 0, steps.round()).astype(np.int64)
+    return np.where(np.isnan(steps), INVALID, steps.round()).astype(np.int64)
+
+
+@cells_at.register
+def _cells_continuous(column: Continuous, index: IntArray) -> IntArray:
     cells = np.searchsorted(column.cuts, index, side="right") - 1
     for k, point in enumerate(column.point_indices):
         cells = np.where(index == point, len(column.cuts) - 1 + k, cells)
-    return np.where(np.isnan(numbers), INVALID, np.clip(cells, 0, column.values - 1))
+    return np.where(index == INVALID, INVALID, np.clip(cells, 0, column.values - 1))
 
 
-@encode_column.register
-def _encode_datetime(column: Datetime, values: pd.Series) -> IntArray:
+@index_column.register
+def _index_datetime(column: Datetime, values: pd.Series) -> IntArray:
     seconds = (_moments(values) - pd.Timestamp(column.lower)).dt.total_seconds().to_numpy(dtype=np.float64)
     steps = np.clip(seconds, 0, None) // SECONDS[column.resolution]
-    index = np.where(np.isnan(seconds), 0, steps).astype(np.int64)
-    cells = np.searchsorted(column.cuts, np.minimum(index, column.grid - 1), side="right") - 1
-    return np.where(np.isnan(seconds), INVALID, cells)
+    return np.where(np.isnan(seconds), INVALID, np.minimum(steps, column.grid - 1)).astype(np.int64)
+
+
+@cells_at.register
+def _cells_datetime(column: Datetime, index: IntArray) -> IntArray:
+    return np.where(index == INVALID, INVALID, np.searchsorted(column.cuts, index, side="right") - 1)
 
 
 def _moments(values: pd.Series) -> pd.Series:
@@ -226,32 +271,33 @@ def in_utc(moments: pd.Series) -> pd.Series:
     return naive
 
 
-@decode_column.register(Categorical)
-@decode_column.register(Ordinal)
-def _decode_category(
-    column: Categorical | Ordinal, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator
-) -> Any:
+@values_at.register(Categorical)
+@values_at.register(Ordinal)
+def _category_values(column: Categorical | Ordinal, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
     if isinstance(column.categories[0], int):
-        return _whole_numbers(np.array(column.categories, np.int64)[cells], missing, column.nullable)
-    return pd.Series(np.array(column.categories, object)[cells], dtype="str").mask(missing)
+        return _whole_numbers(np.array(column.categories, np.int64)[index], missing, column.nullable)
+    return pd.Series(np.array(column.categories, object)[index], dtype="str").mask(missing)
 
 
-@decode_column.register
-def _decode_boolean(column: Boolean, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator) -> Any:
-    truth = pd.Series(cells == 1)
+@values_at.register
+def _boolean_values(column: Boolean, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
+    truth = pd.Series(index == 1)
     return truth.astype("boolean").mask(missing) if column.nullable else truth
 
 
-@decode_column.register
-def _decode_continuous(
-    column: Continuous, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator
-) -> Any:
+@draw_index.register
+def _draw_number(
+    column: Continuous, cells: IntArray, rng: np.random.Generator, within: Ranges | None = None
+) -> IntArray:
     bins = len(column.cuts) - 1
     inside = np.minimum(cells, bins - 1)
-    first, last = column.cuts[inside], column.cuts[inside + 1] - 1
-    index = _beside_points(column, _spread(column, first, last, rng), first, last)
-    if column.points:
-        index = np.where(cells >= bins, column.point_indices[np.maximum(cells - bins, 0)], index)
+    index = spread(column, *stretches(column, inside, within, rng), rng)
+    index = beside_points(column, index, column.cuts[inside], column.cuts[inside + 1] - 1)
+    return np.where(cells >= bins, column.point_indices[np.maximum(cells - bins, 0)], index) if column.points else index
+
+
+@values_at.register
+def _numbers(column: Continuous, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
     if column.decimals == 0 and float(column.lower).is_integer():
         return _whole_numbers(index + int(column.lower), missing, column.nullable)
     numbers = np.round(column.lower + index / 10**column.decimals, column.decimals + _extra_decimals(column))
@@ -263,32 +309,13 @@ def _extra_decimals(column: Continuous) -> int:
     return max(0, len(repr(float(column.lower)).partition(".")[2]) - column.decimals)
 
 
-def _spread(column: Continuous, first: IntArray, last: IntArray, rng: np.random.Generator) -> IntArray:
-    """Grid indices drawn evenly, on the column's scale, between ``first`` and ``last`` (both included)."""
-    if column.scale == "linear":
-        return rng.integers(first, last, endpoint=True)
-    low, high = (column.warp(column.lower + edge / 10**column.decimals) for edge in (first - 0.5, last + 0.5))
-    drawn = column.unwarp(low + rng.random(len(first)) * (high - low))
-    index: IntArray = ((drawn - column.lower) * 10**column.decimals).round().astype(np.int64)
-    return np.clip(index, first, last)
+@draw_index.register
+def _draw_moment(column: Datetime, cells: IntArray, rng: np.random.Generator, within: Ranges | None = None) -> IntArray:
+    return rng.integers(*stretches(column, cells, within, rng), endpoint=True)
 
 
-def _beside_points(column: Continuous, index: IntArray, first: IntArray, last: IntArray) -> IntArray:
-    """``index`` moved to the nearest grid value of its bin that has no cell of its own, if the bin has one."""
-    moved, points = index, np.sort(column.point_indices)
-    for point in points:
-        moved = np.where(moved == point, point + 1, moved)
-    moved = np.minimum(moved, last)
-    for point in points[::-1]:
-        moved = np.where(moved == point, point - 1, moved)
-    return np.where(moved < first, index, moved)
-
-
-@decode_column.register
-def _decode_datetime(
-    column: Datetime, cells: IntArray, missing: npt.NDArray[np.bool_], rng: np.random.Generator
-) -> Any:
-    index = rng.integers(column.cuts[cells], column.cuts[cells + 1])
+@values_at.register
+def _moments_at(column: Datetime, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
     moments = np.datetime64(column.lower, "s") + (index * SECONDS[column.resolution]).astype("timedelta64[s]")
     return pd.Series(moments).mask(missing)
 

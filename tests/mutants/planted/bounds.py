@@ -99,7 +99,7 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{KILLERS}::test_a_number_has_no_more_digits_than_the_schema",
         ENCODING,
         "numbers = np.round(column.lower + index / 10**column.decimals, column.decimals + _extra_decimals(column))",
-        "numbers = column.lower + (index + rng.random(len(index)) / 2) / 10**column.decimals",
+        "numbers = column.lower + (index + np.linspace(0, 0.5, len(index))) / 10**column.decimals",
     ),
     mutant(
         "fills a missing value with what other rows have",
