@@ -88,11 +88,30 @@ def decode(
 
     within: for some columns the grid indices that values are drawn from, wherever the bin has some of them.
     """
-    columns = {}
+    return table_at(draw_indices(values, schema, rng, within), schema)
+
+
+def draw_indices(
+    values: npt.NDArray[np.integer[Any]],
+    schema: Schema,
+    rng: np.random.Generator,
+    within: Mapping[int, Ranges] = MappingProxyType({}),
+) -> IntArray:
+    """(rows, columns) a grid index in every cell of (rows, columns) codes, INVALID for a missing value. within: as in ``decode``."""
+    drawn = np.empty(values.shape, np.int64)
     for j, column in enumerate(schema.columns):
         cells = values[:, j].astype(np.int64)
         missing = cells >= column.values
-        columns[column.name] = decode_column(column, np.where(missing, 0, cells), missing, rng, within.get(j))
+        drawn[:, j] = np.where(missing, INVALID, draw_index(column, np.where(missing, 0, cells), rng, within.get(j)))
+    return drawn
+
+
+def table_at(index: IntArray, schema: Schema) -> pd.DataFrame:
+    """The table of the values at (rows, columns) grid ``index``, missing where INVALID."""
+    columns = {}
+    for j, column in enumerate(schema.columns):
+        missing = index[:, j] == INVALID
+        columns[column.name] = values_at(column, np.where(missing, 0, index[:, j]), missing)
     return pd.DataFrame(columns)
 
 
@@ -138,17 +157,6 @@ def category_key(value: object) -> str:
 def encode_column(column: Any, values: pd.Series) -> IntArray:
     """(rows,) int64 cells of one column, INVALID where a row has no valid value."""
     return cells_at(column, index_column(column, values))
-
-
-def decode_column(
-    column: Any,
-    cells: IntArray,
-    missing: npt.NDArray[np.bool_],
-    rng: np.random.Generator,
-    within: Ranges | None = None,
-) -> Any:
-    """One column of values for valid ``cells``; missing where ``missing``. within: as in ``decode``."""
-    return values_at(column, draw_index(column, cells, rng, within), missing)
 
 
 @singledispatch
