@@ -53,6 +53,11 @@ def _quantiles(column: Column, bins: int, counts: FloatArray) -> IntArray:
     return np.concatenate([first, bins + np.arange(column.size - ordered)])
 
 
+def single_cells(sizes: tuple[int, ...]) -> IntArray:
+    """(sum of sizes,) every cell by itself."""
+    return np.concatenate([np.arange(k, dtype=np.int64) for k in sizes])
+
+
 def merge(values: npt.NDArray[np.int16], sizes: tuple[int, ...], merged: IntArray) -> npt.NDArray[np.int16]:
     """(rows, columns) codes of merged cells from those of single cells."""
     starts = np.cumsum([0, *sizes[:-1]])

@@ -31,7 +31,7 @@ MAX_CROSSED_CELLS = 64  # targets with more cells are not crossed with every pai
 MOST_PERSONS = 100_000_000  # that a study without a declared population may have
 NO_NOISE = 1e-3  # the multiplier that generators reckon with where no noise is added: they divide by it
 NO_PROMISE = Cost(math.inf, 1.0, "no privacy", math.inf, "no privacy")
-COLUMNS_SHARE = 0.05  # part of the budget that a trained generator's first round takes
+COLUMNS_SHARE = 0.05  # part of the budget that a round of single columns takes
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def ring(study: Study, phase: Phase) -> Ring:
 def _phases(study: Study) -> tuple[Phase, ...]:
     match study.generator:
         case Sweep():
-            return (_sole_phase(study, "pairs", pair_query(study)),)
+            return _counting_phases(study)
         case Trained() as chosen:
             return _training_phases(study, chosen, recipe(study))
 
@@ -217,21 +217,36 @@ def _continuous_multiplier(study: Study) -> float:
     return high / math.sqrt(study.honest)
 
 
-def _sole_phase(study: Study, name: str, query: Marginals) -> Phase:
+def _counting_phases(study: Study) -> tuple[Phase, ...]:
+    """Pairs alone, or, where cells are merged for them, single columns first: they say which cells."""
+    pairs = pair_query(study)
+    before = (_shared_phase(study, "columns", column_query(study), COLUMNS_SHARE),) if pairs.merged else ()
+    return *before, _last_phase(study, "pairs", pairs, before)
+
+
+def _last_phase(study: Study, name: str, query: Marginals, before: tuple[Phase, ...]) -> Phase:
+    """One round of counts, for what the phases ``before`` leave."""
     query, honest = fitted_to_grid(query, _continuous_multiplier(study)), study.honest
-    whole = calibrated(study, (), query.events)  # of all the noise that H institutions share
+    whole = calibrated(study, before, query.events)  # of all the noise that H institutions share
     return Phase(name, query, 1, whole / math.sqrt(honest), honest)
 
 
 def pair_query(study: Study) -> Marginals:
     """All pairs, and all triples of a target with a pair of other columns; the single column of a table of one."""
-    sizes, columns = study.schema.sizes, range(len(study.schema.columns))
+    sizes, columns = merged_sizes(study.schema, study.generator.bins), range(len(study.schema.columns))
     pairs: list[tuple[int, ...]] = list(itertools.combinations(columns, 2)) or [(0,)]
     crossed = [t for t in study.target_indices if sizes[t] <= MAX_CROSSED_CELLS]
     triples = sorted({tuple(sorted((t, *pair))) for t in crossed for pair in pairs if t not in pair and len(pair) == 2})
     weights = [1.0] * len(pairs) + [TARGET_WEIGHT] * len(triples)
     p = study.privacy
-    return Marginals(sizes, (*pairs, *triples), tuple(weights), p.rows_per_person, equal_weight=p.equal_weight)
+    return Marginals(
+        study.schema.sizes,
+        (*pairs, *triples),
+        tuple(weights),
+        p.rows_per_person,
+        equal_weight=p.equal_weight,
+        merged=sizes if sizes != study.schema.sizes else (),
+    )
 
 
 def column_query(study: Study) -> Marginals:

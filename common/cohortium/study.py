@@ -80,6 +80,7 @@ class Privacy:
 class Sweep:
     """Counts of all pairs of columns in one round; a mixture of product distributions is fitted to them.
 
+    A column of more ordered values than ``bins`` is counted by itself first, and in pairs over so many merged cells.
     targets: columns that every pair is crossed with as well. components: number of product distributions.
     """
 
@@ -87,6 +88,7 @@ class Sweep:
     kind: Literal["sweep"] = "sweep"
     targets: tuple[str, ...] = ()
     components: Annotated[int, Strict(), Field(ge=10, le=10_000)] = 500
+    bins: Annotated[int, Strict(), Field(ge=2, le=256)] = 16
 
 
 @dataclass(frozen=True, kw_only=True)

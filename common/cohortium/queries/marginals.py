@@ -13,6 +13,8 @@ import numpy.typing as npt
 from cohortium.coins import Coins
 from cohortium.encoding import Codes
 from cohortium.errors import StudyError, WireError
+from cohortium.merging import merge, read_merged, single_cells
+from cohortium.neural.state import read_state
 from cohortium.noise import LARGEST_TABLE, Bounded, Noised, Scales, add_noise, noise_multiplier
 from cohortium.persons import EqualWeight, at_most, dealt
 from cohortium.privacy.accounting import Events, Gaussian
@@ -28,6 +30,8 @@ class Marginals:
     """One table per entry of ``tables``: how many rows fall into each combination of its columns' cells.
 
     sizes: cells of every column of the schema.
+    merged: cells of every column as the tables have it, where ``state`` puts neighbouring cells together; else empty.
+    state: the merged cell of every cell, column after column (safetensors, ``merging.read_merged``).
     tables: column positions of each table, ascending, one to three of them.
     weights: relative precision of each table; a table of weight w gets noise of relative scale 1 / sqrt(w).
     grid: a row counts ``grid``, so that even little noise is an integer of many grid units.
@@ -37,7 +41,8 @@ class Marginals:
     Formal guarantee. Either way a person's rows have at most m * grid units in all, the same in every table, and a
     row is in one cell of each table: what a person adds to a table are nonnegative integers of sum at most m * grid,
     and their L2 norm is at most their sum. So adding or removing a person changes table t by at most m * grid in L2
-    and values / relative scale by at most m * grid * sqrt(sum of weights).
+    and values / relative scale by at most m * grid * sqrt(sum of weights). Whatever the state says, a row is in one merged
+    cell of each column: the bound holds at every state, and the width is that of ``merged``.
 
     Edge cases: no rows give the noise alone; a person with more than m rows counts with m random ones, or under
     "persons", with more than m * grid rows, with one unit each of so many random ones.
@@ -49,8 +54,9 @@ class Marginals:
     rows_per_person: int = 1
     grid: int = 1
     equal_weight: EqualWeight = "rows"
+    merged: tuple[int, ...] = ()
+    state: bytes = b""
     kind = "marginals"
-    state = b""
     shares_noise = True
 
     def __post_init__(self) -> None:
@@ -64,6 +70,10 @@ class Marginals:
             raise StudyError(
                 "E_PLAN_PRIVACY", "marginals", "every table needs a positive weight", "Correct the weights."
             )
+        if self.merged and not _fewer(self.merged, self.sizes):
+            raise StudyError(
+                "E_PLAN_LIMIT", "marginals", "a column has more merged cells than cells", "Correct the merged sizes."
+            )
         if self.width > MAX_WIDTH:
             raise StudyError(
                 "E_PLAN_LIMIT",
@@ -72,8 +82,21 @@ class Marginals:
                 "Declare fewer bins, or fewer targets.",
             )
 
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """Cells of every column as the tables have it."""
+        return self.merged or self.sizes
+
     def shape(self, table: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(self.sizes[j] for j in table)
+        return tuple(self.counted[j] for j in table)
+
+    @cached_property
+    def cells(self) -> IntArray:
+        """(sum of sizes,) the cell that every cell of the schema is counted in; WireError at a state that is none."""
+        if not self.merged:
+            return single_cells(self.sizes)
+        told = read_state(self.state, {"cells": sum(self.sizes)})
+        return read_merged(told["cells"], self.sizes, self.merged)
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:
@@ -97,9 +120,10 @@ class Marginals:
         return tuple(multiplier * self.sensitivity * scale / self.grid for _, scale in self.scales.runs)
 
     def with_state(self, state: bytes) -> Self:
-        if state:
+        if state and not self.merged:
             raise WireError("E_STATE_SHAPE", "marginals", "counts depend on no model state", "Send none.")
-        return self
+        told = replace(self, state=state)
+        return told if len(told.cells) else self
 
     def events(self, multiplier: float) -> Events:
         return (Gaussian(noise_multiplier(multiplier, self.sensitivity, self.scales)),)
@@ -126,17 +150,20 @@ class Marginals:
         counts = [np.zeros(n, np.int64) for n in self.lengths]
         for start in range(0, len(codes), _BLOCK):
             part = slice(start, start + _BLOCK)
-            block = codes.values[part].T.astype(np.int64)
+            block = self._merged(codes.values[part]).T.astype(np.int64)
             weights = None if units is None else units[part].astype(np.float64)
             for total, table in zip(counts, self.tables, strict=True):
                 total += np.bincount(self._cells(block, table), weights, len(total)).astype(np.int64)
         return np.concatenate(counts)
 
+    def _merged(self, values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+        return merge(values, self.sizes, self.cells) if self.merged else values
+
     def _cells(self, block: IntArray, table: tuple[int, ...]) -> IntArray:
         """(rows,) position of each row's cell in the table, the last column running fastest."""
         cells: IntArray = block[table[0]]
         for j in table[1:]:
-            cells = cells * self.sizes[j] + block[j]
+            cells = cells * self.counted[j] + block[j]
         return cells
 
     def split(self, values: npt.NDArray[Any]) -> dict[tuple[int, ...], npt.NDArray[np.float64]]:
@@ -151,6 +178,10 @@ class Marginals:
             "tables": len(self.tables),
             "tables_by_columns": {k: n for k, n in orders.items() if n},
         }
+
+
+def _fewer(merged: tuple[int, ...], sizes: tuple[int, ...]) -> bool:
+    return len(merged) == len(sizes) and all(1 <= k <= n for k, n in zip(merged, sizes, strict=True))
 
 
 def fitted_to_grid(query: Marginals, multiplier: float, units: float = 64.0) -> Marginals:

@@ -31,11 +31,15 @@ class Sum:
 
 @dataclass(frozen=True)
 class Measured:
-    """A table as it was measured: counts with noise of standard deviation ``sigma``, in rows."""
+    """A table as it was measured: counts with noise of standard deviation ``sigma``, in rows.
+
+    cells: for each of the columns, (cells of the schema,) the cell of ``counts`` that each is counted in; None: its own.
+    """
 
     columns: tuple[int, ...]
     counts: npt.NDArray[np.float64]
     sigma: float
+    cells: tuple[npt.NDArray[np.int64] | None, ...] = (None, None, None)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,20 @@
-"""From the cells of the schema to the merged ones that a network sees, and back."""
+"""From the cells of the schema to the merged ones that a model sees, and back."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from cohortium_server.generators import Allowed
+from cohortium.errors import WireError
+from cohortium.merging import merge, merged_sizes, quantile_cells, read_merged, single_cells
+from cohortium.schema import Schema
+from cohortium_server.generators import Allowed, Measured, Tensors
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -18,48 +23,99 @@ Weights = dict[int, FloatArray]
 
 @dataclass(frozen=True)
 class Cells:
-    """sizes: cells of each column. merged: (sum of sizes,) the merged cell of each. counts: of each, noised."""
+    """sizes: cells of each column of the schema. merged: (sum of sizes,) the merged cell of each.
+
+    counts: (sum of sizes,) how many rows each cell is thought to hold, from noised counts; at least 0.
+    """
 
     sizes: tuple[int, ...]
     merged: IntArray
     counts: FloatArray
 
+    @classmethod
+    def single(cls, sizes: tuple[int, ...]) -> Self:
+        """Every cell by itself."""
+        return cls(sizes, single_cells(sizes), np.ones(sum(sizes)))
+
+    @classmethod
+    def of(cls, schema: Schema, bins: int, columns: Sequence[Measured]) -> Self:
+        """Cells put together by the noised counts of single ``columns``."""
+        counts = [table.counts for table in columns]
+        merged = quantile_cells(schema, bins, counts)
+        return cls(schema.sizes, merged, np.maximum(np.concatenate(counts), 0.0))
+
+    @classmethod
+    def read(cls, schema: Schema, bins: int, tensors: Tensors) -> Self:
+        """What ``tensors`` gave; ValueError where it is of another schema."""
+        sizes, counts = schema.sizes, tensors["counts"].astype(np.float64)
+        if tensors["cells"].shape != (sum(sizes),) or counts.shape != (sum(sizes),) or (counts < 0).any():
+            raise ValueError("cells")
+        try:
+            return cls(sizes, read_merged(tensors["cells"], sizes, merged_sizes(schema, bins)), counts)
+        except WireError:
+            raise ValueError("cells") from None
+
+    def tensors(self) -> Tensors:
+        return {"cells": self.merged.astype(np.float32), "counts": self.counts.astype(np.float32)}
+
     @cached_property
-    def starts(self) -> IntArray:
-        return np.cumsum([0, *self.sizes])
+    def used(self) -> tuple[int, ...]:
+        """Merged cells of each column that hold any cell: the first ones."""
+        return tuple(int(self.merged[part].max()) + 1 for part in self._parts)
 
-    def _column(self, j: int) -> tuple[IntArray, FloatArray]:
-        """(cells,) of one column: the merged cell, and the part of its merged cell that each cell is."""
-        part = slice(self.starts[j], self.starts[j + 1])
-        merged, mass = self.merged[part], np.maximum(self.counts[part], 0.0) + 1e-9
-        return merged, mass / np.bincount(merged, mass)[merged]
+    @property
+    def merges(self) -> bool:
+        return self.used != self.sizes
 
-    def weights(self, allowed: Allowed, merged_sizes: tuple[int, ...]) -> Weights:
-        """Per conditioned column the part of each merged cell that is allowed."""
-        found: Weights = {}
-        for j, cells in allowed.items():
-            merged, part = self._column(j)
-            found[j] = np.bincount(merged, part * cells, merged_sizes[j]).astype(np.float64)
-        return found
+    @cached_property
+    def _parts(self) -> list[slice]:
+        return [slice(a, b) for a, b in pairwise(np.cumsum([0, *self.sizes]))]
 
-    def summed(self, merged_sizes: tuple[int, ...]) -> list[FloatArray]:
-        """Each column's (cells,) noised counts of merged cells."""
-        parts = [slice(a, b) for a, b in pairwise(self.starts)]
+    def merged_of(self, j: int) -> IntArray:
+        """(cells,) of one column: the merged cell of each."""
+        return self.merged[self._parts[j]]
+
+    def _shares(self, j: int) -> FloatArray:
+        """(cells,) of one column: the part of its merged cell that each cell is."""
+        merged, mass = self.merged_of(j), self._mass(j)
+        shares: FloatArray = mass / np.bincount(merged, mass)[merged]
+        return shares
+
+    def _mass(self, j: int) -> FloatArray:
+        mass: FloatArray = self.counts[self._parts[j]] + 1e-9  # where nothing was counted, all cells weigh the same
+        return mass
+
+    def weights(self, allowed: Allowed, seen: tuple[int, ...]) -> Weights:
+        """Per conditioned column the part of each merged cell that is allowed; a model sees ``seen`` of them."""
+        return {
+            j: np.bincount(self.merged_of(j), self._shares(j) * cells, seen[j]).astype(np.float64)
+            for j, cells in allowed.items()
+        }
+
+    def summed(self, counts: Sequence[FloatArray], seen: tuple[int, ...]) -> list[FloatArray]:
+        """Each column's (merged cells,) counts, from (cells,) ones."""
         return [
-            np.bincount(self.merged[part], self.counts[part], k).astype(np.float64)
-            for part, k in zip(parts, merged_sizes, strict=True)
+            np.bincount(self.merged_of(j), n, k).astype(np.float64)
+            for j, (n, k) in enumerate(zip(counts, seen, strict=True))
         ]
 
+    def merge(self, codes: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+        """(rows, columns) codes of merged cells."""
+        return merge(codes, self.sizes, self.merged) if self.merges else codes
+
     def spread(self, codes: npt.NDArray[np.int16], rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
-        """(rows, columns) codes of single cells: within a merged cell by the noised counts of those allowed."""
+        """(rows, columns) codes of single cells: within a merged cell by the counts of those allowed.
+
+        A model that sees more merged cells than are used may draw one that holds none: any of the column's then.
+        """
         spread = codes.copy()
-        for j in range(len(self.sizes)):
-            merged, part = self._column(j)
-            if len(merged) == merged.max() + 1 and (merged == np.arange(len(merged))).all():
-                continue
-            part = part * allowed[j] if j in allowed else part
+        for j in (j for j, (size, few) in enumerate(zip(self.sizes, self.used, strict=True)) if size != few):
+            merged, mass = self.merged_of(j), self._mass(j) * allowed.get(j, np.ones(self.sizes[j]))
             for cell in np.unique(codes[:, j]):
-                inside, rows = np.flatnonzero(merged == cell), codes[:, j] == cell
-                chances = part[inside] / part[inside].sum()
-                spread[rows, j] = rng.choice(inside, rows.sum(), p=chances)
+                rows = np.flatnonzero(codes[:, j] == cell)
+                inside = np.flatnonzero((merged == cell) & (mass > 0))
+                inside = inside if len(inside) else np.flatnonzero(mass)
+                ladder = mass[inside].cumsum()
+                places = np.searchsorted(ladder, rng.random(len(rows)) * ladder[-1], side="right")
+                spread[rows, j] = inside[np.minimum(places, len(inside) - 1)]
         return spread

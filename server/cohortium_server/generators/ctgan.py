@@ -56,5 +56,5 @@ class Ctgan(TrainedGenerator):
     def model_lengths(self) -> dict[str, int]:
         return self._forger.lengths
 
-    def restore(self, tensors: Tensors) -> None:
+    def put(self, tensors: Tensors) -> None:
         self._forger = Forger.from_tensors(self._architecture.sizes, self._architecture.order, tensors)

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -168,7 +169,7 @@ def draw(
     sizes: Sequence[int],
     rows: int,
     rng: np.random.Generator,
-    allowed: Mapping[int, npt.NDArray[np.bool_]],
+    allowed: Mapping[int, npt.NDArray[Any]],
 ) -> npt.NDArray[np.int16]:
     """(rows, columns) codes. Components are picked evenly, their columns by a Sobol sequence: less error than chance.
 
@@ -194,7 +195,7 @@ def component_chances(logits: npt.NDArray[np.float32], sizes: Sequence[int]) -> 
 
 
 def _conditioned(
-    logits: npt.NDArray[np.float32], sizes: Sequence[int], allowed: Mapping[int, npt.NDArray[np.bool_]]
+    logits: npt.NDArray[np.float32], sizes: Sequence[int], allowed: Mapping[int, npt.NDArray[Any]]
 ) -> tuple[list[FloatArray], FloatArray]:
     """Per column the (components, cells) running chances of its allowed cells, and the components' weights."""
     ladders, log_weight = [], np.zeros(len(logits))

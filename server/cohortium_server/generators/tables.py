@@ -5,19 +5,40 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from cohortium.queries.marginals import Marginals
 from cohortium_server.generators import Measured, Sum
 
+IntArray = npt.NDArray[np.int64]
+
 
 def measured_tables(total: Sum) -> tuple[Measured, ...]:
-    """The tables of a sum of Marginals answers; independent noises add up in variance."""
+    """The tables of a sum of Marginals answers; independent noises add up in variance.
+
+    Merged cells that hold no cell of the schema are left out: nobody is in them.
+    """
     query = total.query
     if not isinstance(query, Marginals):
         raise TypeError(query.kind)
     growth = math.sqrt(total.institutions)
     sigmas = query.sigmas(total.multiplier)
-    counts = query.split(total.values)
-    return tuple(Measured(t, counts[t], growth * sigma) for t, sigma in zip(query.tables, sigmas, strict=True))
+    counts, cells = query.split(total.values), _cells(query)
+    return tuple(
+        Measured(t, counts[t][tuple(slice(_used(cells[j])) for j in t)], growth * sigma, tuple(cells[j] for j in t))
+        for t, sigma in zip(query.tables, sigmas, strict=True)
+    )
+
+
+def _cells(query: Marginals) -> list[IntArray | None]:
+    """The merged cell of every cell of each column; None where all stay by themselves."""
+    parts = np.split(query.cells, np.cumsum(query.sizes)[:-1])
+    return [part if (part != np.arange(len(part))).any() else None for part in parts]
+
+
+def _used(cells: IntArray | None) -> int | None:
+    return None if cells is None else int(cells.max()) + 1
 
 
 def noised_rows(tables: Iterable[Measured]) -> int:

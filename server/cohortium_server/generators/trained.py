@@ -8,27 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.errors import ReleaseError, WireError
-from cohortium.merging import merge, quantile_cells, read_merged
-from cohortium.neural.device import one_thread
 from cohortium.neural.network import length
 from cohortium.neural.state import write_state
-from cohortium.plan import Phase, Plan, architecture, plan
-from cohortium.progress import Progress, Silent
+from cohortium.plan import Phase, architecture
+from cohortium.progress import Progress
 from cohortium.queries import Query
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
-from cohortium.study import Study, Trained
-from cohortium_server.generators import Allowed, Curve, Measured, Sum, Tensors
-from cohortium_server.generators.cells import Cells, Weights
+from cohortium.study import Study
+from cohortium_server.generators import Curve, Sum, Tensors
+from cohortium_server.generators.base import BaseGenerator
 from cohortium_server.generators.optimisers import Adam, Momentum, Optimiser
-from cohortium_server.generators.tables import measured_tables, noised_rows
 from cohortium_server.generators.warm import swept_rows, trained_on
 
 FloatArray = npt.NDArray[np.float64]
@@ -74,16 +68,14 @@ def step_of(query: Query) -> tuple[Step, int]:
             raise TypeError(query.kind)
 
 
-class TrainedGenerator:
+class TrainedGenerator(BaseGenerator):
     """An ask/tell object for a network that institutions train. Kinds override what is marked so."""
 
     def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None:
-        self._study, self._progress = study, progress or Silent()
+        super().__init__(study, seed, progress)
         self._architecture = architecture(study)
         self._network = self._architecture.network
         self._rng = np.random.default_rng(seed)
-        self._measured: tuple[Measured, ...] = ()
-        self._told = 0
         self._lengths: list[float] = []
         self._parameters: FloatArray = np.zeros(length(self._network))
         self._average = self._parameters
@@ -91,17 +83,10 @@ class TrainedGenerator:
 
     # Asking and telling
 
-    @cached_property
-    def _plan(self) -> Plan:
-        """Looked up when it is needed: finding the noise takes seconds, and rows are drawn without it."""
-        return plan(self._study)
-
-    def ask(self) -> Query | None:
-        if self._told == self._plan.rounds:
-            return None
-        query = self._plan.phase(self._told).query
+    def asked(self, phase: Phase) -> Query:
+        query = phase.query
         if not isinstance(query, GradientSum | LocalTraining):
-            return query
+            return super().asked(phase)
         state = {"parameters": self._parameters}
         if "cells" in step_of(query)[0].lengths:
             state["cells"] = self._cells.merged.astype(np.float64)
@@ -109,18 +94,11 @@ class TrainedGenerator:
             state["rate"] = np.array([self.rate(self._training_round)])
         return query.with_state(write_state(state))
 
-    def tell(self, total: Sum) -> None:
-        with one_thread():
-            self._take(total)
-        self._told += 1
-
-    def _take(self, total: Sum) -> None:
-        match self._plan.phase(self._told).name:
+    def learn(self, phase: Phase, total: Sum) -> None:
+        match phase.name:
             case "columns":
-                self._measured = measured_tables(total)
                 self._begin()
             case "pairs":
-                self._measured = (*self._measured, *measured_tables(total))
                 self._warm_up()
             case _:
                 self._learn(total)
@@ -141,11 +119,7 @@ class TrainedGenerator:
         return self._told - (self._plan.rounds - self._training.rounds)
 
     def _begin(self) -> None:
-        """Cells are put together and the network is started, by the noised single columns."""
-        counts = [table.counts for table in self._measured]
-        chosen, schema = self._study.generator, self._study.schema
-        bins = chosen.bins if isinstance(chosen, Trained) else 0
-        self._cells = Cells(schema.sizes, quantile_cells(schema, bins, counts), np.concatenate(counts))
+        """The network is started by the noised single columns."""
         self._setting = setting(self._study, self._training, self.rows)
         self._optimiser = self.optimiser(self._local)
         logs = (np.log(np.maximum(n, max(0.5, s))) for n, s in zip(self.merged_counts, self.merged_sigmas, strict=True))
@@ -153,9 +127,8 @@ class TrainedGenerator:
 
     def _warm_up(self) -> None:
         """The network is trained on rows of a sweep before it sees a gradient."""
-        pairs, sizes = self._measured[len(self._study.schema.columns) :], self._study.schema.sizes
-        rows = swept_rows(sizes, pairs, self._study.target_indices, self.rows, self._rng, self._progress)
-        self.warm(merge(rows, sizes, self._cells.merged))
+        pairs = self._measured[len(self._study.schema.columns) :]
+        self.warm(swept_rows(self._cells.used, pairs, self._study.target_indices, self.rows, self._rng, self._progress))
 
     def _learn(self, total: Sum) -> None:
         """A round's noised gradient, or what the institutions' own steps changed, moves the parameters."""
@@ -184,6 +157,10 @@ class TrainedGenerator:
         self._average = keep * self._average + (1 - keep) * self._parameters
 
     # What a kind decides
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return self._architecture.sizes
 
     @property
     def memory(self) -> float:
@@ -219,7 +196,8 @@ class TrainedGenerator:
     @property
     def merged_counts(self) -> list[FloatArray]:
         """Each column's noised counts of merged cells."""
-        return self._cells.summed(self._architecture.sizes)
+        counts = [table.counts for table in self._measured[: len(self.sizes)]]
+        return self._cells.summed(counts, self.sizes)
 
     @property
     def merged_sigmas(self) -> list[float]:
@@ -232,16 +210,6 @@ class TrainedGenerator:
         direction, self._optimiser = self._optimiser.step(self._network.evened(gradient))
         self._move(-self.rate(self._training_round) * direction)
 
-    def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
-        """(rows, columns) merged cells; of a conditioned column the cells in proportion to their weight."""
-        raise NotImplementedError
-
-    def fill(
-        self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, weights: Weights
-    ) -> npt.NDArray[np.int16]:
-        """(rows, columns) merged cells: ``codes`` where ``known``, elsewhere drawn given what is known of the row."""
-        raise NotImplementedError
-
     def model(self) -> Tensors:
         """What rows are drawn from, as vectors."""
         return {"parameters": self.released.astype(np.float32)}
@@ -251,18 +219,15 @@ class TrainedGenerator:
         return {"parameters": len(self._parameters)}
 
     def restore(self, tensors: Tensors) -> None:
-        """The model from what ``model`` gave."""
+        if {k: t.shape for k, t in tensors.items()} != {k: (n,) for k, n in self.model_lengths.items()}:
+            raise ValueError("model")
+        self.put(tensors)
+
+    def put(self, tensors: Tensors) -> None:
+        """The model from what ``model`` gave, of ``model_lengths``."""
         self._parameters = self._average = tensors["parameters"].astype(np.float64)
 
     # The fitted generator
-
-    @property
-    def rows(self) -> int:
-        return noised_rows(self._measured[: len(self._study.schema.columns)])
-
-    @property
-    def measured(self) -> tuple[Measured, ...]:
-        return self._measured
 
     @property
     def curves(self) -> tuple[Curve, ...]:
@@ -274,45 +239,7 @@ class TrainedGenerator:
         noise = self._setting.noise * math.sqrt(self._setting.parameters)
         return (Curve("length of the noised gradient", tuple(self._lengths), noise),)
 
-    def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
-        with one_thread():
-            drawn = self.draw(rows, rng, self._cells.weights(allowed, self._architecture.sizes))
-        return self._cells.spread(drawn, rng, allowed)
-
-    def complete(
-        self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, allowed: Allowed
-    ) -> npt.NDArray[np.int16]:
-        weights = self._cells.weights(allowed, self._architecture.sizes)
-        with one_thread():
-            filled = self.fill(merge(codes, self._study.schema.sizes, self._cells.merged), known, rng, weights)
-        return np.where(known, codes, self._cells.spread(filled, rng, allowed)).astype(np.int16)
-
-    def tensors(self) -> Tensors:
-        cells = {"cells": self._cells.merged.astype(np.float32), "counts": self._cells.counts.astype(np.float32)}
-        return {**self.model(), **cells}
-
     @property
     def released(self) -> FloatArray:
         """The parameters that rows are drawn from."""
         return self._average
-
-    @classmethod
-    def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
-        generator, cells = cls(study), sum(study.schema.sizes)
-        shapes = {**generator.model_lengths, "cells": cells, "counts": cells}
-        sound = {k: t.shape for k, t in tensors.items()} == {k: (n,) for k, n in shapes.items()}
-        if not sound or not all(np.isfinite(t).all() for t in tensors.values()):
-            raise _touched()
-        try:
-            merged = read_merged(tensors["cells"], study.schema.sizes, generator._architecture.sizes)
-        except WireError:
-            raise _touched() from None
-        generator._cells = Cells(study.schema.sizes, merged, tensors["counts"].astype(np.float64))
-        generator.restore(tensors)
-        return generator
-
-
-def _touched() -> ReleaseError:
-    return ReleaseError(
-        "E_RELEASE_TOUCHED", "model.safetensors", "it does not hold this study's model", "Get the release again."
-    )

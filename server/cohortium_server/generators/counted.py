@@ -1,0 +1,24 @@
+"""What all generators share that are fitted to counts: of single columns, where cells are merged, then of pairs and triples.
+
+A kind says how it is fitted to the noised tables, and how rows are drawn; the rest is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cohortium.plan import Phase
+from cohortium_server.generators import Measured, Sum
+from cohortium_server.generators.base import BaseGenerator
+
+
+class CountedGenerator(BaseGenerator):
+    """An ask/tell object for what is fitted once, to noised tables. Kinds override ``fit`` and what the base marks so."""
+
+    def learn(self, phase: Phase, total: Sum) -> None:
+        if phase.name != "columns":
+            self.fit(self._measured[len(self.sizes) if self._merges else 0 :])
+
+    def fit(self, tables: Sequence[Measured]) -> None:
+        """The model from noised tables over the cells it sees, ``sizes``."""
+        raise NotImplementedError
