@@ -108,24 +108,40 @@ def sample(
     out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")],
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", help="column=value; repeat it for more columns, or for more values of one."),
+        typer.Option(
+            "--where",
+            metavar="CONDITION",
+            help="result=positive, age=40..60, 'age>=40', 'result!=negative', ward=missing. Repeat it for more columns, or for "
+            "more values of one.",
+        ),
+    ] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(
+            "--balance",
+            metavar="SHARES",
+            help="A column whose values get equal shares, or result=positive:0.3,negative:0.7. Such a sample is not the "
+            "population's.",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Draw the same rows again.")] = None,
     as_json: Json = False,
 ) -> None:
     """Draw new synthetic rows from a release. It costs no privacy: only what was released is used."""
     with guarded(as_json):
-        from cohortium.conditions import parse_where
         from cohortium_server.release import load_release
         from cohortium_server.release.tables import write_table
 
-        table = load_release(release).sample(rows, parse_where(where or []), seed)
+        table = load_release(release).sample(rows, where, seed, balance)
         write_table(table, out)
-        told = {"rows": len(table), "columns": list(table.columns), "file": str(out)}
+        told = {"rows": len(table), "columns": list(table.columns), "file": str(out), **table.attrs}
         if as_json:
             print_json(told)
-        else:
-            typer.echo(f"{len(table)} rows in {out}")
+            return
+        typer.echo(f"{len(table)} rows in {out}")
+        if balance := table.attrs.get("balance"):
+            parts = ", ".join(f"{count} {name}" for name, count in balance["rows"].items())
+            typer.echo(f"By {balance['column']}: {parts}. {balance['note']}")
 
 
 def impute(

@@ -15,7 +15,7 @@ from cohortium.progress import Progress
 from cohortium.queries import Query
 from cohortium.study import Study
 
-Allowed = Mapping[int, npt.NDArray[np.bool_]]
+Allowed = Mapping[int, npt.NDArray[np.float64]]  # (cells,) of a column, which part of each may be drawn, 0 to 1
 Tensors = dict[str, npt.NDArray[Any]]
 
 
@@ -84,14 +84,14 @@ class Generator(Protocol):
         ...
 
     def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
-        """(rows, columns) codes; where ``allowed`` has a column, only its True cells. Exactly ``rows`` rows."""
+        """(rows, columns) codes, exactly ``rows``: a row as likely as in the model, times what is ``allowed`` of its cells."""
         ...
 
     def complete(
         self, codes: npt.NDArray[np.int16], known: npt.NDArray[np.bool_], rng: np.random.Generator, allowed: Allowed
     ) -> npt.NDArray[np.int16]:
-        """(rows, columns) ``codes`` where ``known`` (rows, columns); elsewhere drawn given what is known of the row, in columns
-        that ``allowed`` has only its True cells.
+        """(rows, columns) ``codes`` where ``known`` (rows, columns); elsewhere drawn given what is known of the row, and as
+        ``allowed``.
         """
         ...
 

@@ -204,7 +204,7 @@ def _conditioned(
         chances /= chances.sum(axis=1, keepdims=True)
         if j in allowed:
             chances = chances * allowed[j]
-            log_weight += np.log(chances.sum(axis=1))
+            log_weight += np.log(np.maximum(chances.sum(axis=1), 1e-300))
         ladders.append(chances.cumsum(axis=1))
     weights = np.exp(log_weight - log_weight.max())
     return ladders, weights / weights.sum()

@@ -19,7 +19,7 @@ import pandas as pd
 
 from cohortium import failpoints
 from cohortium.canonical import canonical_json
-from cohortium.conditions import Where, allowed_cells
+from cohortium.conditions import Where, selected
 from cohortium.consent import require_privacy
 from cohortium.encoding import decode
 from cohortium.errors import ReleaseError
@@ -32,9 +32,11 @@ from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 from cohortium_server.gate import Verdict, judge
 from cohortium_server.generators import Generator, Measured, generator_class
+from cohortium_server.release.balance import Balance, balanced_table, read_balance
 from cohortium_server.release.blanks import imputed
 from cohortium_server.release.evidence import check_evidence
 from cohortium_server.release.manifest import MANIFEST, MARK, UNPROTECTED, verify, write_manifest
+from cohortium_server.release.rows import drawn_codes, drawn_table
 from cohortium_server.release.tables import write_table
 from cohortium_server.rounds import Answered, Outcome
 
@@ -76,18 +78,24 @@ class Release:
             ) from None
         return generator_class(self.study.generator.kind).from_tensors(self.study, tensors)
 
-    def sample(self, rows: int, where: Where | None = None, seed: int | None = None) -> pd.DataFrame:
+    def sample(
+        self, rows: int, where: Where | None = None, seed: int | None = None, balance: Balance | None = None
+    ) -> pd.DataFrame:
         """Exactly ``rows`` new synthetic rows; under ``where`` each row keeps to the values it names.
 
-        where: column to a value or a list of values, for example ``{"result": "positive"}``; numbers and moments name
-        the bin they fall into. seed: makes the draw repeatable; privacy does not depend on it.
+        where: column to what it may be, a value, None for missing, ``between(40, 60)``, ``other_than("x")`` or a list of
+        these, or the texts of the command line (``cohortium.conditions``). balance: a column whose values, but for the
+        missing one, get equal shares, or ``{"result": {"positive": 0.3, "negative": 0.7}}``; such a sample is not the
+        population's, and its ``attrs["balance"]`` says so. seed: makes the draw repeatable; privacy does not depend on it.
+        Raises ReleaseError E_CONDITION.
         """
         if rows < 0:
             raise ReleaseError("E_CONDITION", "rows", "it is negative", "Ask for 0 or more rows.")
-        rng = np.random.default_rng(seed)
-        allowed = allowed_cells(self.schema, where or {})
-        codes = self.generator.sample(rows, rng, allowed) if rows else np.empty((0, len(self.schema.columns)), np.int16)
-        return decode(codes, self.schema, rng)
+        rng, chosen = np.random.default_rng(seed), selected(self.schema, where or {})
+        if balance is None:
+            return drawn_table(self.generator, self.schema, rows, rng, chosen)
+        balanced = read_balance(self.schema, balance, chosen)
+        return balanced_table(self.generator, self.schema, rows, rng, chosen, balanced)
 
     def impute(self, table: pd.DataFrame, seed: int | None = None) -> pd.DataFrame:
         """``table`` with every blank filled in, each row's from what the model knows of rows with its other values.
@@ -123,7 +131,7 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     require_privacy(outcome.study)
     rng = np.random.default_rng(seed)
     rows = outcome.study.release.rows or outcome.generator.rows
-    synthetic = outcome.generator.sample(rows, rng, {})
+    synthetic = drawn_codes(outcome.generator, outcome.study.schema, rows, rng)
     verdict = judge(outcome, synthetic)
     verdict.require()
     with new_folder(out) as folder:

@@ -40,6 +40,6 @@ def _read(schema: Schema, table: pd.DataFrame) -> tuple[npt.NDArray[np.int16], n
     return np.where(known, cells, 0).astype(np.int16), known
 
 
-def _values(schema: Schema) -> dict[int, npt.NDArray[np.bool_]]:
-    """Per nullable column its cells that are values: a blank is not filled with a blank."""
-    return {j: np.arange(c.size) < c.values for j, c in enumerate(schema.columns) if c.nullable}
+def _values(schema: Schema) -> dict[int, npt.NDArray[np.float64]]:
+    """Per nullable column 1 for its cells that are values: a blank is not filled with a blank."""
+    return {j: np.append(np.ones(c.values), 0.0) for j, c in enumerate(schema.columns) if c.nullable}

@@ -31,6 +31,7 @@ from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.drawing import bars
 from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.numerals import number, percent
+from cohortium_server.release.rows import drawn_codes
 from cohortium_server.release.tables import safe_for_spreadsheets
 from cohortium_server.rounds import Outcome
 
@@ -50,7 +51,8 @@ def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> P
         raise StudyError("E_PLAN_PRIVACY", "release", "its study promises privacy", "Release it with write_release.")
     require_free_of_releases(out)
     rng = np.random.default_rng(seed)
-    synthetic = outcome.generator.sample(outcome.study.release.rows or outcome.generator.rows, rng, {})
+    rows = outcome.study.release.rows or outcome.generator.rows
+    synthetic = drawn_codes(outcome.generator, outcome.study.schema, rows, rng)
     verdict = sound(outcome, synthetic)
     verdict.require()
     with new_folder(out) as folder:
