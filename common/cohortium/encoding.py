@@ -55,15 +55,17 @@ def encode(table: pd.DataFrame, schema: Schema) -> Codes:
     Columns may come in any order and may be more than the schema's; a column that is missing raises SchemaError
     E_SCHEMA_MISSING. No value raises: numbers beyond the bounds are clipped, undeclared categories go to ``other`` or
     count as missing, what cannot be read counts as missing, and a row with a missing value in a column that is not
-    nullable is left out, as is a row that does not say whose it is.
+    nullable is left out, as is a row that does not say whose it is or breaks one of the schema's constraints.
     """
     check_columns(table.columns, schema)
-    values = np.empty((len(table), len(schema.columns)), np.int16)
+    values, index = np.empty((len(table), len(schema.columns)), np.int16), indices(table, schema)
     for j, column in enumerate(schema.columns):
-        cells = encode_column(column, table[column.name])
+        cells = cells_at(column, index[:, j])
         values[:, j] = np.where(cells == INVALID, column.values if column.nullable else INVALID, cells)
     persons, known = person_hashes(table, schema)
     fits = known & (values != INVALID).all(axis=1)
+    if schema.constraints:
+        fits &= ~schema.rules.broken(index)
     return Codes(np.ascontiguousarray(values[fits]), persons[fits], schema.sizes, int((~fits).sum()))
 
 
@@ -89,6 +91,14 @@ def decode(
     within: for some columns the grid indices that values are drawn from, wherever the bin has some of them.
     """
     return table_at(draw_indices(values, schema, rng, within), schema)
+
+
+def indices(table: pd.DataFrame, schema: Schema) -> IntArray:
+    """(rows, columns) grid index of every value of a table, INVALID where a row has no valid value."""
+    found = np.empty((len(table), len(schema.columns)), np.int64)
+    for j, column in enumerate(schema.columns):
+        found[:, j] = index_column(column, table[column.name])
+    return found
 
 
 def draw_indices(

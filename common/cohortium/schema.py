@@ -11,7 +11,8 @@ Each column is a fixed number of cells; a value of any row falls into exactly on
     datetime      bins of the grid lower, lower + 1 resolution, ..., upper
 
 A nullable column has one more cell, its last, for a missing value. A row without a valid value in a column that is
-not nullable is outside the table: it is left out, at the institution, without a word to anybody else.
+not nullable is outside the table: it is left out, at the institution, without a word to anybody else. So is a row that
+breaks one of the schema's constraints (``constraints.py``).
 """
 
 from __future__ import annotations
@@ -23,14 +24,18 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.canonical import digest
+from cohortium.constraints import Constraint, to_block
 from cohortium.errors import InputError, SchemaError
+
+if TYPE_CHECKING:
+    from cohortium.rules import Rules
 
 MAX_CELLS = 4096
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run (OWASP ASVS 1.2.10)
@@ -222,6 +227,7 @@ class Schema:
     name: Annotated[str, Field(min_length=1, max_length=200)] = "table"
     person: str | None = None
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         names = [*self.names, *([self.person] if self.person is not None else [])]
@@ -236,6 +242,10 @@ class Schema:
                     else "Declare fewer bins or categories."
                 )
                 raise column.invalid(f"it has {column.size} cells, allowed are 2 to {MAX_CELLS}", fix)
+        if self.constraints:
+            from cohortium.settling import check_possible  # which is about schemas
+
+            check_possible(self)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -262,6 +272,13 @@ class Schema:
     def digest(self) -> str:
         return digest(to_document(self))
 
+    @cached_property
+    def rules(self) -> Rules:
+        """What the constraints mean for values and cells."""
+        from cohortium.rules import compiled  # which are about schemas
+
+        return compiled(self)
+
 
 def _check_categories(column: _Column, categories: tuple[int, ...] | tuple[str, ...]) -> None:
     """At least one, no duplicates, in Unicode normal form C, and nothing a spreadsheet would run."""
@@ -287,9 +304,9 @@ _ADAPTER: TypeAdapter[Schema] = TypeAdapter(Schema)
 def schema_from_document(document: dict[str, Any], where: str = "schema") -> Schema:
     """A schema from the content of a ``schema.toml``; every problem is a SchemaError that names the place."""
     document = dict(document)
-    blocks = document.pop("column", [])
-    if not isinstance(blocks, list) or {"person", "columns"} & document.keys():
-        what = "columns, and the person's, are declared in blocks [[column]]"
+    blocks, constraints = document.pop("column", []), document.pop("constraint", [])
+    if not isinstance(blocks, list) or {"person", "columns", "constraints"} & document.keys():
+        what = "columns, the person's too, are declared in blocks [[column]], constraints in blocks [[constraint]]"
         raise SchemaError("E_SCHEMA_INVALID", where, what, "Write person = true in the block of that column.")
     people = [b for b in blocks if isinstance(b, dict) and b.get("person") is True]
     if any(not isinstance(b.get("name"), str) or not b["name"] for b in people):
@@ -300,7 +317,7 @@ def schema_from_document(document: dict[str, Any], where: str = "schema") -> Sch
     rest = [{k: v for k, v in b.items() if (k, v) != ("person", False)} if isinstance(b, dict) else b for b in others]
     person = people[0].get("name") if people else None
     try:
-        return _ADAPTER.validate_python({**document, "person": person, "columns": rest})
+        return _ADAPTER.validate_python({**document, "person": person, "columns": rest, "constraints": constraints})
     except ValidationError as error:
         place, what = first_problem(error)
         raise SchemaError(
@@ -335,7 +352,8 @@ def to_document(schema: Schema) -> dict[str, Any]:
     """The schema as the content of a ``schema.toml``, defaults left out."""
     blocks: list[dict[str, Any]] = [{"name": schema.person, "person": True}] if schema.person else []
     blocks += [_block(column) for column in schema.columns]
-    return {"name": schema.name, "column": blocks}
+    constraints = [to_block(one) for one in schema.constraints]
+    return {"name": schema.name, "column": blocks, **({"constraint": constraints} if constraints else {})}
 
 
 def _block(column: _Column) -> dict[str, Any]:
