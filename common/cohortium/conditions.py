@@ -112,7 +112,7 @@ def selection(column: Column, condition: Any) -> Selection:
 
 def selection_by_text(column: Column, text: str) -> Selection:
     """What a value or a range written as text leaves of a column; ReleaseError E_CONDITION."""
-    if not _is_value(column, text):
+    if isinstance(column, Continuous | Datetime) or not _is_value(column, text):  # no number or moment has two dots
         for dots in re.finditer(r"\.\.", text):
             low, high = text[: dots.start()].strip() or None, text[dots.end() :].strip() or None
             if all(end is None or _is_value(column, end) for end in (low, high)):
@@ -251,17 +251,22 @@ def _seconds(column: Datetime, value: Any) -> tuple[int, int]:
     """Seconds from the column's lower bound to the beginning of a value and to its end: of a day, month or year the next."""
     text = value.isoformat() if type(value) is date else str(value).strip()
     try:
-        if re.fullmatch(r"\d{4}(-\d\d){0,2}", text):
-            moment = np.datetime64(text)
-        else:
-            moment = np.datetime64(read_moments(pd.Series([text], dtype="string"), "mixed")[0], "s")
+        whole = re.fullmatch(r"\d{4}(-\d\d){0,2}", text)
+        moment = np.datetime64(text) if whole else _moment(text)
     except ValueError:
         moment = np.datetime64("NaT")
-    if np.isnat(moment) or not re.search(r"\d", text):
+    if np.isnat(moment):
         raise _refused(column, f"{value!r} is not a moment", _expected(column))
     lower = np.datetime64(column.lower, "s")
     begin, end = ((m.astype("datetime64[s]") - lower).astype(int) for m in (moment, moment + 1))
     return int(begin), int(end)
+
+
+def _moment(text: str) -> np.datetime64:
+    """To the second in UTC, NaT where a text is none."""
+    read = read_moments(pd.Series([text if re.search(r"\d", text) else None], dtype="string"), "mixed")
+    moment: np.datetime64 = read.to_numpy()[0].astype("datetime64[s]")
+    return moment
 
 
 def _refused(column: Column, what: str, fix: str) -> ReleaseError:
