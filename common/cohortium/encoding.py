@@ -58,10 +58,8 @@ def encode(table: pd.DataFrame, schema: Schema) -> Codes:
     nullable is left out, as is a row that does not say whose it is or breaks one of the schema's constraints.
     """
     check_columns(table.columns, schema)
-    values, index = np.empty((len(table), len(schema.columns)), np.int16), indices(table, schema)
-    for j, column in enumerate(schema.columns):
-        cells = cells_at(column, index[:, j])
-        values[:, j] = np.where(cells == INVALID, column.values if column.nullable else INVALID, cells)
+    index = indices(table, schema)
+    values = codes_at(index, schema)
     persons, known = person_hashes(table, schema)
     fits = known & (values != INVALID).all(axis=1)
     if schema.constraints:
@@ -99,6 +97,15 @@ def indices(table: pd.DataFrame, schema: Schema) -> IntArray:
     for j, column in enumerate(schema.columns):
         found[:, j] = index_column(column, table[column.name])
     return found
+
+
+def codes_at(index: IntArray, schema: Schema) -> CodeArray:
+    """(rows, columns) codes of the values at grid ``index``; INVALID where a value is missing that may not be."""
+    values = np.empty(index.shape, np.int16)
+    for j, column in enumerate(schema.columns):
+        cells = cells_at(column, index[:, j])
+        values[:, j] = np.where(cells == INVALID, column.values if column.nullable else INVALID, cells)
+    return values
 
 
 def draw_indices(

@@ -49,7 +49,11 @@ class Classes:
 
     def of(self, index: IntArray) -> IntArray:
         """(rows,) classes of grid indices."""
-        return self.labels[np.searchsorted(self.starts, index, side="right") - 1]
+        return self.labels[self.stretch(index)]
+
+    def stretch(self, index: IntArray) -> IntArray:
+        """(rows,) the stretch that each index is in, -1 for a missing value."""
+        return np.searchsorted(self.starts, index, side="right") - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +109,11 @@ class Rules:
     def columns(self) -> tuple[int, ...]:
         """Positions of all columns that a rule is about."""
         return tuple(sorted({j for rules in self.each for rule in rules for j in rule.columns}))
+
+    @property
+    def totals(self) -> tuple[int, ...]:
+        """Positions of the columns that are the sum of others."""
+        return tuple(rule.columns[0] for rule in self.linears if rule.low == rule.high)
 
     def broken(self, index: IntArray) -> BoolArray:
         """(rows,) whether rows of grid indices (rows, columns of the schema) break any rule."""

@@ -70,9 +70,9 @@ def settled(schema: Schema, where: Places, index: IntArray, rng: np.random.Gener
     index: a first draw, kept where it is good.
     """
     rules, index = schema.rules, index.copy()
-    good = ~rules.broken(index)
+    good, hopeless = ~rules.broken(index), _hopeless(schema, where, index)
     for attempt in range(TRIES):
-        rows = np.flatnonzero(~good)
+        rows = np.flatnonzero(~(good | hopeless))
         if not len(rows):
             break
         drawn = _redrawn(schema, where[rows], index[rows], rng)
@@ -80,6 +80,29 @@ def settled(schema: Schema, where: Places, index: IntArray, rng: np.random.Gener
             drawn = _narrowed_draw(schema, where[rows], drawn, rng)
         index[rows], good[rows] = drawn, ~rules.broken(drawn)
     return index, good
+
+
+def _hopeless(schema: Schema, where: Places, index: IntArray) -> BoolArray:
+    """(rows,) whether a rule is broken wherever the values may be; some such rows may go unnoticed."""
+    found = np.zeros(len(index), bool)
+    for rule in schema.rules.lookups:
+        fixed = np.ones(len(index), bool)
+        for j, classes in zip(rule.columns, rule.classes, strict=True):
+            fixed &= classes.stretch(where.first[:, j]) == classes.stretch(where.last[:, j])
+        found |= fixed & rule.broken(index)
+    for linear in schema.rules.linears:
+        first, last = where.first[:, linear.columns], where.last[:, linear.columns]
+        least, most = _reach(linear, first, last)
+        outside = (least.sum(axis=1) > linear.high) | (most.sum(axis=1) < linear.low)
+        found |= outside & (first != MISSING).all(axis=1)
+    return found
+
+
+def _reach(rule: Linear, first: IntArray, last: IntArray) -> tuple[IntArray, IntArray]:
+    """(rows, columns of the rule) the least and the most that each column adds to the weighted sum."""
+    factors = np.array(rule.factors, np.int64)
+    ends = factors * first, factors * last
+    return np.minimum(*ends), np.maximum(*ends)
 
 
 def _redrawn(schema: Schema, where: Places, index: IntArray, rng: np.random.Generator) -> IntArray:
@@ -141,10 +164,7 @@ def _narrow_by(rule: Linear, left: Places) -> bool:
     first, last = left.first[:, columns], left.last[:, columns]
     rows = np.flatnonzero((first != MISSING).all(axis=1) & (first <= last).all(axis=1))
     first, last, size = first[rows], last[rows], np.abs(factors)
-    least, most = (
-        np.where(factors > 0, factors * first, factors * last),
-        np.where(factors > 0, factors * last, factors * first),
-    )
+    least, most = _reach(rule, first, last)
     upper = rule.high - (least.sum(axis=1, keepdims=True) - least)
     lower = rule.low - (most.sum(axis=1, keepdims=True) - most)
     new_first = np.maximum(first, np.where(factors > 0, -(-lower // size), -(upper // size)))

@@ -21,7 +21,7 @@ from cohortium import failpoints
 from cohortium.canonical import canonical_json
 from cohortium.conditions import Where, selected
 from cohortium.consent import require_privacy
-from cohortium.encoding import decode
+from cohortium.encoding import codes_at, table_at
 from cohortium.errors import ReleaseError
 from cohortium.keys import load_or_create_key
 from cohortium.privacy.accounting import RELATION
@@ -36,7 +36,7 @@ from cohortium_server.release.balance import Balance, balanced_table, read_balan
 from cohortium_server.release.blanks import imputed
 from cohortium_server.release.evidence import check_evidence
 from cohortium_server.release.manifest import MANIFEST, MARK, UNPROTECTED, verify, write_manifest
-from cohortium_server.release.rows import drawn_codes, drawn_table
+from cohortium_server.release.rows import drawn_indices, drawn_table
 from cohortium_server.release.tables import write_table
 from cohortium_server.rounds import Answered, Outcome
 
@@ -131,11 +131,12 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     require_privacy(outcome.study)
     rng = np.random.default_rng(seed)
     rows = outcome.study.release.rows or outcome.generator.rows
-    synthetic = drawn_codes(outcome.generator, outcome.study.schema, rows, rng)
+    index = drawn_indices(outcome.generator, outcome.study.schema, rows, rng)
+    synthetic = codes_at(index, outcome.study.schema)
     verdict = judge(outcome, synthetic)
     verdict.require()
     with new_folder(out) as folder:
-        table = decode(synthetic, outcome.study.schema, rng)
+        table = table_at(index, outcome.study.schema)
         for name in ("synthetic.parquet", "synthetic.csv"):
             write_table(table, folder / name)
         write_model(folder, outcome)

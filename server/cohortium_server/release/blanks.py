@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.encoding import INVALID, decode, encode_column
+from cohortium.encoding import INVALID, index_column, table_at
 from cohortium.errors import SchemaError
 from cohortium.schema import Schema
 from cohortium_server.generators import Generator
+from cohortium_server.release.kept import completed
 
 
 def imputed(generator: Generator, schema: Schema, table: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -19,9 +20,9 @@ def imputed(generator: Generator, schema: Schema, table: pd.DataFrame, rng: np.r
         raise SchemaError(
             "E_SCHEMA_MISSING", "table", f"the schema has no column {strange[0]!r}", "Leave it out, or rename it."
         )
-    codes, known = _read(schema, table)
-    filled = generator.complete(codes, known, rng, _values(schema)) if len(table) else codes
-    drawn = decode(filled, schema, rng).set_axis(table.index, axis=0)
+    given = _read(schema, table)
+    known = given != INVALID
+    drawn = table_at(completed(generator, schema, given, rng, _values(schema)), schema).set_axis(table.index, axis=0)
     for j, name in enumerate(schema.names):
         if name in table and known[:, j].all():
             drawn[name] = table[name]
@@ -30,14 +31,13 @@ def imputed(generator: Generator, schema: Schema, table: pd.DataFrame, rng: np.r
     return drawn
 
 
-def _read(schema: Schema, table: pd.DataFrame) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.bool_]]:
-    """(rows, columns) cells, 0 where blank, and where there is a value."""
-    cells = np.full((len(table), len(schema.columns)), INVALID, np.int64)
+def _read(schema: Schema, table: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """(rows, columns) grid index of every value, INVALID where there is none."""
+    given = np.full((len(table), len(schema.columns)), INVALID, np.int64)
     for j, column in enumerate(schema.columns):
         if column.name in table:
-            cells[:, j] = encode_column(column, table[column.name])
-    known = cells != INVALID
-    return np.where(known, cells, 0).astype(np.int16), known
+            given[:, j] = index_column(column, table[column.name])
+    return given
 
 
 def _values(schema: Schema) -> dict[int, npt.NDArray[np.float64]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.encoding import decode
+from cohortium.encoding import draw_indices, table_at
 from cohortium.errors import ReleaseError
 from cohortium.schema import Schema
 from cohortium.selection import Selection
 from cohortium_server.generators import Generator
+from cohortium_server.release.kept import kept
 
 Selections = Mapping[int, Selection]
 EVERYTHING: Selections = MappingProxyType({})
@@ -38,9 +40,22 @@ def drawn_codes(
     return codes
 
 
+def drawn_indices(
+    generator: Generator, schema: Schema, rows: int, rng: np.random.Generator, selections: Selections = EVERYTHING
+) -> npt.NDArray[np.int64]:
+    """(rows, columns) grid indices of exactly so many rows of selected values, which keep the schema's constraints.
+
+    Raises as ``drawn_codes``, and where the constraints leave no such rows.
+    """
+    if schema.constraints and rows:
+        draw = partial(drawn_codes, generator, schema, rng=rng, selections=selections)
+        return kept(generator, schema, rows, rng, draw, selections)
+    codes = drawn_codes(generator, schema, rows, rng, selections)
+    return draw_indices(codes, schema, rng, {j: chosen.ranges for j, chosen in selections.items()})
+
+
 def drawn_table(
     generator: Generator, schema: Schema, rows: int, rng: np.random.Generator, selections: Selections = EVERYTHING
 ) -> pd.DataFrame:
-    """Exactly so many rows of selected values. Raises as ``drawn_codes``."""
-    codes = drawn_codes(generator, schema, rows, rng, selections)
-    return decode(codes, schema, rng, {j: chosen.ranges for j, chosen in selections.items()})
+    """The same as a table."""
+    return table_at(drawn_indices(generator, schema, rows, rng, selections), schema)

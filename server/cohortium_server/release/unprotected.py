@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from cohortium.encoding import decode
+from cohortium.encoding import codes_at, table_at
 from cohortium.errors import ReleaseError, StudyError
 from cohortium.keys import load_or_create_key
 from cohortium.privacy.ledger import home
@@ -31,7 +31,7 @@ from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.drawing import bars
 from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.numerals import number, percent
-from cohortium_server.release.rows import drawn_codes
+from cohortium_server.release.rows import drawn_indices
 from cohortium_server.release.tables import safe_for_spreadsheets
 from cohortium_server.rounds import Outcome
 
@@ -52,11 +52,12 @@ def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> P
     require_free_of_releases(out)
     rng = np.random.default_rng(seed)
     rows = outcome.study.release.rows or outcome.generator.rows
-    synthetic = drawn_codes(outcome.generator, outcome.study.schema, rows, rng)
+    index = drawn_indices(outcome.generator, outcome.study.schema, rows, rng)
+    synthetic = codes_at(index, outcome.study.schema)
     verdict = sound(outcome, synthetic)
     verdict.require()
     with new_folder(out) as folder:
-        _write_tables(folder, decode(synthetic, outcome.study.schema, rng))
+        _write_tables(folder, table_at(index, outcome.study.schema))
         write_model(folder, outcome, MARK)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8")
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8")
