@@ -1,0 +1,103 @@
+"""README's tables of the benchmark, from its runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cases
+from cases import BASELINES, GENERATORS, Run
+from peers.runner import PEERS
+from wanted import WANTED
+
+BEGIN, END = "<!-- utility: begin (python benchmarks/utility.py --show --readme) -->", "<!-- utility: end -->"
+NAMES = {
+    "adult16": "Adult (39,073 × 14)",
+    "bank": "Bank (36,169 × 17)",
+    "sdnist": "ACS Massachusetts (6,108 × 21)",
+    "covid": "COVID-19 tests (12,420 × 11)",
+    "heart": "Heart disease (736 × 15)",
+    "heart16": "the same, judged in 16 cells",
+    "nass": "Crashes (20,974 × 13), tuned for by nobody",
+}
+SHOWN = ("pairs", "triples", "boosting", "logistic", "ks", "seconds")
+EPSILONS = (0.3, 1.0, 3.0, 10.0)
+Groups = dict[tuple[str, float, str, str], list[Run]]
+
+
+def written(text: str, runs: Sequence[Run]) -> str:
+    """README with the tables between its markers made anew; ValueError where there are no markers."""
+    before, _, rest = text.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError("README has no markers for the tables")
+    groups = cases.groups(runs)
+    tables = "\n\n".join(t for t in (at_one(groups), by_epsilon(groups), by_setting(groups)) if t)
+    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+
+
+def at_one(groups: Groups) -> str:
+    """Epsilon 1, one institution: every measure."""
+    rows = [_row("epsilon 1, one institution", "", *(cases.MEASURES[m] for m in SHOWN), "runs"), _row(*["---"] * 9)]
+    for name, title in NAMES.items():
+        wanted = WANTED.get((name, 1.0, "sweep", "one"), ())
+        for generator in (*BASELINES, *GENERATORS, *PEERS):
+            epsilon = math.inf if generator in BASELINES else 1.0
+            if runs := groups.get((name, epsilon, generator, "one")):
+                figures = (figure(runs, m) for m in SHOWN)
+                seeds = "" if generator in BASELINES else str(len(runs))
+                rows.append(_row(title, generator, *figures, seeds))
+                title = ""
+        if wanted and not title:
+            signs = zip(SHOWN, ("≤", "≤", "≥", "≥"), strict=False)
+            told = [f"{s} {_short(w, m)}" for (m, s), w in zip(signs, wanted, strict=False) if w is not None]
+            rows.append(_row("", "*to reach*", *told, *[""] * (7 - len(told))))
+    return "\n".join(rows)
+
+
+def by_epsilon(groups: Groups) -> str:
+    """Every budget, one institution: three measures in a cell."""
+    heads = [f"epsilon {e:g}" for e in EPSILONS]
+    keys = [[(name, e, g, "one") for e in EPSILONS] for name in NAMES for g in (*GENERATORS, *PEERS)]
+    return _in_cells("2-way TVD / 3-way TVD / boosting AUC", heads, keys, groups)
+
+
+def by_setting(groups: Groups) -> str:
+    """One institution, ten under secure sum, ten with local noise, at epsilon 1."""
+    shown = {"one": "one institution", "10 secure": "ten, secure sum", "10 local": "ten, local noise"}
+    keys = [[(name, 1.0, g, s) for s in shown] for name in NAMES for g in GENERATORS]
+    return _in_cells("the same at epsilon 1", list(shown.values()), keys, groups)
+
+
+def _in_cells(corner: str, heads: list[str], keys: list[list[tuple[str, float, str, str]]], groups: Groups) -> str:
+    rows, last = [_row(corner, "", *heads), _row(*["---"] * (2 + len(heads)))], ""
+    for line in keys:
+        cells = [_three(groups.get(key, [])) for key in line]
+        if sum(bool(c) for c in cells) > 1:  # one alone is in the first table
+            rows.append(_row(NAMES[line[0][0]] if line[0][0] != last else "", line[0][2], *cells))
+            last = line[0][0]
+    return "\n".join(rows) if last else ""
+
+
+def _three(runs: list[Run]) -> str:
+    return " / ".join(figure(runs, m) for m in SHOWN[:3]) if any(r.figures for r in runs) else ""
+
+
+def figure(runs: Sequence[Run], measure: str) -> str:
+    if not any(r.figures for r in runs):
+        return "did not finish" if measure == "seconds" else ""
+    value = cases.mean(runs, measure)
+    return "" if math.isnan(value) or (measure == "seconds" and value == 0) else _short(value, measure)
+
+
+def _short(value: float, measure: str) -> str:
+    digits = {"seconds": 0, "boosting": 3, "logistic": 3}.get(measure, 4)
+    return (
+        f"{value:.{digits}f}".removeprefix("0")
+        if value and value < 1 and measure != "seconds"
+        else f"{value:.{digits}f}"
+    )
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
