@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from cohortium.schema import Schema, schema_from_document
 from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
@@ -18,6 +19,8 @@ from cohortium_server.release import Release, load_release
 from cohortium_simulation.experiment import simulate
 
 NAMES = ("north", "south", "west")
+settings.register_profile("untimed", deadline=None)  # a busy machine is not a fault
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
