@@ -19,7 +19,7 @@ from cohortium_server.release import Release, load_release
 from cohortium_simulation.experiment import simulate
 
 NAMES = ("north", "south", "west")
-settings.register_profile("untimed", deadline=None)  # a busy machine is not a fault
+settings.register_profile("untimed", settings(), deadline=None)  # a busy machine is not a fault
 settings.load_profile("untimed")
 
 
