@@ -105,7 +105,7 @@ def test_numbers() -> None:
     rng = np.random.default_rng(0)
     column, notes = proposed([f"{x:.2f}" for x in rng.normal(50, 10, 1000)])
     assert isinstance(column, Continuous)
-    assert (column.decimals, column.scale, column.points, column.bins) == (2, "linear", (), 16)
+    assert (column.decimals, column.scale, column.points, column.bins) == (2, "linear", (), None)
     assert column.lower % 5 == column.upper % 5 == 0
     assert "data's own" in notes
     column, _ = proposed([*np.exp(rng.normal(0, 3, 900)).round(1), *[0.0] * 600])

@@ -36,7 +36,6 @@ FEW_CODES = 12  # whole numbers of so few values are codes
 MANY_WORDS = 64  # text of more values is shortened to its most common ones, or dropped
 COMMON_WORDS = 30
 RARE_ROWS = 10
-SMALL_GRID = 32  # numbers on a grid of so few values have one cell per value
 LONG_TEXT = 100
 MAX_DISTINCT = 20_000  # distinct values counted per column
 MAX_SAMPLE = 100_000  # numbers kept per column, for quantiles
@@ -356,9 +355,8 @@ def _number_column(name: str, facts: _Facts) -> tuple[schemas.Column | None, lis
         lower=lower,
         upper=upper,
         decimals=decimals,
-        scale="asinh" if _heavy_tailed(facts) else "linear",
     )
-    column, more = _with_cells(column, facts)
+    column, more = _with_points(column, facts)
     return column, [*texts, *more, *_unreadable(facts)]
 
 
@@ -415,23 +413,22 @@ def nice_bounds(lowest: float, highest: float, decimals: int) -> tuple[float, fl
     return lower + 0.0, max(upper, round(lower + step, digits)) + 0.0  # no negative zero
 
 
-def _heavy_tailed(facts: _Facts) -> bool:
-    low, median, high, top = np.quantile(facts.sample, [0.25, 0.5, 0.75, 0.999])
-    return bool(high == low or top - median > 20 * (high - low))
-
-
-def _with_cells(column: Continuous, facts: _Facts) -> tuple[Continuous, list[str]]:
-    """The column with a cell per value of a small grid, or one for each value that many rows share."""
-    if column.grid <= SMALL_GRID:
-        return replace(column, scale="linear", bins=max(column.bins, column.grid)), []
+def _with_points(column: Continuous, facts: _Facts) -> tuple[Continuous, list[str]]:
+    """The column with a cell for each value that many rows share, where its own are too wide to tell such a value."""
     few = facts.distinct <= FEW_CODES
     shared = _shared_numbers(facts, 1 if few else 0.1 * facts.valid)
     points = {round(x, column.decimals) for x in shared if column.lower <= x <= column.upper}
-    points = {x for x in points if column.lower <= x <= column.upper}
+    points = {x for x in points if column.lower <= x <= column.upper and not _has_a_cell(column, x)}
     if not points:
         return column, []
     text = "points are values that many rows share; let stand only what the public knows"
-    return replace(column, points=tuple(sorted(points)), bins=1 if few else column.bins), [text]
+    return replace(column, points=tuple(sorted(points)), bins=1 if few else None), [text]
+
+
+def _has_a_cell(column: Continuous, value: float) -> bool:
+    index = round((value - column.lower) * 10**column.decimals)
+    cell = int(np.searchsorted(column.cuts, index, side="right")) - 1
+    return int(column.cuts[cell + 1] - column.cuts[cell]) == 1
 
 
 def _unreadable(facts: _Facts) -> list[str]:

@@ -1,4 +1,4 @@
-"""Neighbouring cells put together, so that a network sees a few well-filled cells of a finely declared column.
+"""Cells put together, so that a model sees a few well-filled cells of a finely declared column, or of a long list.
 
 How many merged cells a column has follows from the study alone; which cells they hold is chosen by the coordinator, from
 noised counts. An institution takes any choice: none moves what one person can change.
@@ -6,17 +6,16 @@ noised counts. An institution takes any choice: none moves what one person can c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import WireError
-from cohortium.schema import Column, Continuous, Datetime, Ordinal, Schema
+from cohortium.schema import Categorical, Column, Continuous, Datetime, Ordinal, Schema
 
 IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+LIST = 4
 
 
 def ordered_cells(column: Column) -> int:
@@ -30,27 +29,19 @@ def ordered_cells(column: Column) -> int:
             return 0
 
 
+def mergeable_cells(column: Column) -> int:
+    """How many of the column's cells, its first, may be put together: the ordered ones, or all of a list's categories."""
+    return column.values if isinstance(column, Categorical) else ordered_cells(column)
+
+
+def most_merged(column: Column, bins: int) -> int:
+    """How many merged cells those may have. Categories have no neighbours to be put together with: they keep more."""
+    return LIST * bins if isinstance(column, Categorical) else bins
+
+
 def merged_sizes(schema: Schema, bins: int) -> tuple[int, ...]:
-    """Cells of each column when at most ``bins`` ordered ones are kept."""
-    return tuple(c.size - max(0, ordered_cells(c) - bins) for c in schema.columns)
-
-
-def quantile_cells(schema: Schema, bins: int, counts: Sequence[FloatArray]) -> IntArray:
-    """(sum of sizes,) the merged cell of every cell, column after column: about the same count in each.
-
-    counts: of every column's cells, noised. A cell is never cut, so a merged cell may stay empty.
-    """
-    return np.concatenate([_quantiles(c, bins, n) for c, n in zip(schema.columns, counts, strict=True)])
-
-
-def _quantiles(column: Column, bins: int, counts: FloatArray) -> IntArray:
-    ordered = ordered_cells(column)
-    if ordered <= bins:
-        return np.arange(column.size)
-    mass = np.maximum(counts[:ordered], 0.0) + 1e-9
-    middle = (np.cumsum(mass) - mass / 2) / mass.sum()
-    first = np.minimum((middle * bins).astype(np.int64), bins - 1)
-    return np.concatenate([first, bins + np.arange(column.size - ordered)])
+    """Cells of each column when at most ``bins`` ordered ones are kept, or ``LIST`` times so many categories."""
+    return tuple(c.size - max(0, mergeable_cells(c) - most_merged(c, bins)) for c in schema.columns)
 
 
 def single_cells(sizes: tuple[int, ...]) -> IntArray:

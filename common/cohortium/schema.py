@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cohortium.rules import Rules
 
 MAX_CELLS = 4096
+FINE_CELLS = 1024  # of a column of numbers or moments that does not say how many
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run (OWASP ASVS 1.2.10)
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Categories = tuple[Annotated[int, Strict()], ...] | tuple[Annotated[str, Strict()], ...]  # "01" is not 1
@@ -116,16 +117,19 @@ class Boolean(_Column):
 class Continuous(_Column):
     """Numbers on the grid ``lower + i * 10**-decimals`` up to ``upper``; values beyond are clipped to the bounds.
 
-    ``bins`` cells cut the grid evenly on the scale ``linear`` or ``asinh`` (for heavy tails), unless ``edges`` names
-    the cuts. Each of ``points`` (a zero, a cap) has a cell of its own. A grid of at most ``bins`` values has one
-    cell per value.
+    Where nothing is said, a grid of at most FINE_CELLS values has one cell per value, and a larger one so many cells, narrow
+    everywhere and narrowest around zero (``fine_cuts``): enough for any shape, and what a study's generator puts
+    together follows from noised counts. Bounds may then be as wide as the public's ignorance.
+    ``bins`` cells instead cut the grid evenly on the scale ``linear`` or ``asinh`` (for heavy tails), or ``edges`` names
+    the cuts; a grid of at most ``bins`` values has one cell per value. Each of ``points`` (a cap, a code for something
+    else) has a cell of its own.
     """
 
     kind: Literal["continuous"] = "continuous"
     lower: float
     upper: float
     decimals: Annotated[int, Field(ge=0, le=12)] = 0
-    bins: Annotated[int, Field(ge=1, le=MAX_CELLS)] = 16
+    bins: Annotated[int, Field(ge=1, le=MAX_CELLS)] | None = None
     scale: Literal["linear", "asinh"] = "linear"
     edges: tuple[float, ...] | None = None
     points: tuple[float, ...] = ()
@@ -155,10 +159,12 @@ class Continuous(_Column):
     @cached_property
     def cuts(self) -> npt.NDArray[np.int64]:
         """(bins + 1,) int64 grid indices: bin b holds the indices cuts[b] .. cuts[b + 1] - 1."""
-        if self.grid <= self.bins and self.edges is None:
-            return np.arange(self.grid + 1, dtype=np.int64)
         if self.edges is not None:
             inner = np.array(self.edges)
+        elif self.bins is None:
+            return fine_cuts(self.grid, -self.lower * 10.0**self.decimals)
+        elif self.grid <= self.bins:
+            return np.arange(self.grid + 1, dtype=np.int64)
         else:
             low, high = self.warp(np.array([self.lower, self.upper]))
             inner = self.unwarp(np.linspace(low, high, self.bins + 1)[1:-1])
@@ -185,15 +191,42 @@ class Continuous(_Column):
         return np.sinh(y) * self.softening + max(self.lower, 0.0)
 
 
+def fine_cuts(grid: int, zero: float) -> npt.NDArray[np.int64]:
+    """(cells + 1,) int64: the indices of a grid in at most FINE_CELLS cells, cell b those from cuts[b] to cuts[b + 1] - 1.
+
+    A quarter of the cells is spread evenly over the grid, the others evenly on asinh's scale in steps of the grid from
+    index ``zero``, or from the end that is nearest to it: they are single values there, and in proportion to the distance further out.
+    """
+    if grid <= FINE_CELLS:
+        return np.arange(grid + 1, dtype=np.int64)
+    zero = min(max(zero, 0.0), float(grid))
+    low, high = np.arcsinh([-zero, grid - zero])
+
+    def place(index: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        found: npt.NDArray[np.float64] = index / grid / 4 + 3 / 4 * (np.arcsinh(index - zero) - low) / (high - low)
+        return np.round(found, 12)
+
+    wanted = np.arange(1, FINE_CELLS) / FINE_CELLS
+    below, there = np.zeros(len(wanted)), np.full(len(wanted), float(grid))
+    while (there - below > 1).any():  # the least index whose place is not below the one wanted
+        middle = np.floor((below + there) / 2)
+        reached = place(middle) >= wanted
+        below, there = np.where(reached, below, middle), np.where(reached, middle, there)
+    return np.unique(np.concatenate([[0], there, [grid]])).astype(np.int64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Datetime(_Column):
-    """Moments on the grid ``lower + i * resolution``; UTC without a zone; values beyond are clipped to the bounds."""
+    """Moments on the grid ``lower + i * resolution``; UTC without a zone; values beyond are clipped to the bounds.
+
+    ``bins`` cells of equal length, at most one a moment; FINE_CELLS where it is not said.
+    """
 
     kind: Literal["datetime"] = "datetime"
     lower: datetime
     upper: datetime
     resolution: Resolution = "day"
-    bins: Annotated[int, Field(ge=1, le=MAX_CELLS)] = 16
+    bins: Annotated[int, Field(ge=1, le=MAX_CELLS)] | None = None
 
     def __post_init__(self) -> None:
         if self.lower.tzinfo or self.upper.tzinfo:
@@ -209,7 +242,8 @@ class Datetime(_Column):
 
     @cached_property
     def cuts(self) -> npt.NDArray[np.int64]:
-        return np.unique(np.linspace(0, self.grid, min(self.bins, self.grid) + 1).round().astype(np.int64))
+        bins = min(self.bins or FINE_CELLS, self.grid)
+        return np.unique(np.linspace(0, self.grid, bins + 1).round().astype(np.int64))
 
     @property
     def values(self) -> int:

@@ -63,7 +63,8 @@ class BaseGenerator:
         told = measured_tables(total)
         self._measured = (*self._measured, *told)
         if phase.name == "columns":
-            self._cells = Cells.of(self._study.schema, self._study.generator.bins, told)
+            bins = self._study.generator.bins
+            self._cells = Cells.of(self._study.schema, bins, self.most_cells(bins), told)
 
     @property
     def rows(self) -> int:
@@ -82,6 +83,10 @@ class BaseGenerator:
     def learn(self, phase: Phase, total: Sum) -> None:
         """What follows from a round's sum; counts are in ``measured`` already."""
         raise NotImplementedError
+
+    def most_cells(self, bins: int) -> int:
+        """How many merged cells of ordered ones are worth telling apart, now that the single columns are counted; at most ``bins``."""
+        return bins
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import WireError
-from cohortium.merging import merge, merged_sizes, quantile_cells, read_merged, single_cells
-from cohortium.schema import Schema
+from cohortium.merging import merge, merged_sizes, ordered_cells, read_merged, single_cells
+from cohortium.schema import Column, Schema
 from cohortium_server.generators import Allowed, Measured, Tensors
+from cohortium_server.generators.denoising import denoised, denoised_list
+from cohortium_server.generators.grouping import grouped_cells
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -38,11 +40,10 @@ class Cells:
         return cls(sizes, single_cells(sizes), np.ones(sum(sizes)))
 
     @classmethod
-    def of(cls, schema: Schema, bins: int, columns: Sequence[Measured]) -> Self:
-        """Cells put together by the noised counts of single ``columns``."""
-        counts = [table.counts for table in columns]
-        merged = quantile_cells(schema, bins, counts)
-        return cls(schema.sizes, merged, np.maximum(np.concatenate(counts), 0.0))
+    def of(cls, schema: Schema, bins: int, most: int, columns: Sequence[Measured]) -> Self:
+        """Cells put together by the noised counts of single ``columns``; ``most``: as in ``grouped_cells``."""
+        counts = [_denoised(c, m.counts, m.sigma) for c, m in zip(schema.columns, columns, strict=True)]
+        return cls(schema.sizes, grouped_cells(schema, bins, most, counts), np.concatenate(counts))
 
     @classmethod
     def read(cls, schema: Schema, bins: int, tensors: Tensors) -> Self:
@@ -119,3 +120,9 @@ class Cells:
                 places = np.searchsorted(ladder, rng.random(len(rows)) * ladder[-1], side="right")
                 spread[rows, j] = inside[np.minimum(places, len(inside) - 1)]
         return spread
+
+
+def _denoised(column: Column, counts: FloatArray, sigma: float) -> FloatArray:
+    ordered = ordered_cells(column)
+    parts = [denoised(counts[:ordered], sigma)] if ordered else []
+    return np.concatenate([*parts, denoised_list(counts[ordered:], sigma)])
