@@ -110,7 +110,8 @@ def test_numbers() -> None:
     assert "data's own" in notes
     column, _ = proposed([*np.exp(rng.normal(0, 3, 900)).round(1), *[0.0] * 600])
     assert isinstance(column, Continuous)
-    assert (column.scale, column.points) == ("asinh", (0.0,))
+    assert (column.scale, column.points, column.bins) == ("linear", (), None)
+    assert (column.cuts[:2] == [0, 1]).all()  # a zero has a cell of its own
     column, notes = proposed([*rng.normal(50, 10, 1999).round(), 10.0**9])
     assert isinstance(column, Continuous)
     assert column.upper < 200
