@@ -316,6 +316,18 @@ def cell_bounds(column: Column) -> tuple[IntArray, IntArray]:
     return np.concatenate([first, rest]).astype(np.int64), np.concatenate([last, rest]).astype(np.int64)
 
 
+def told_apart(schema: Schema, j: int) -> BoolArray:
+    """(cells,) whether a rule tells the values of a column's cell apart from those of the cell before it."""
+    column = schema.columns[j]
+    first, _ = cell_bounds(column)
+    found = np.zeros(column.size, bool)
+    for rule in schema.rules.lookups:
+        for k, classes in zip(rule.columns, rule.classes, strict=True):
+            if k == j:
+                found[1:] |= np.diff(classes.stretch(first)) != 0
+    return found
+
+
 def _fine_may(column: Column, classes: Classes) -> BoolArray:
     """(cells, classes) whether a value of the cell is in the class. Points in a bin have cells of their own, and are not in it."""
     first, last = cell_bounds(column)

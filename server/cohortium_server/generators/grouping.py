@@ -1,7 +1,8 @@
 """Which cells are put together: chosen from denoised counts, which cost nothing more.
 
 Ordered cells: neighbours, about the same count in each merged cell; a cell that holds as much as one should by itself (a zero, a
-cap, a rounded value) stays by itself. Categories: the most common ones stay by themselves, the others are one cell.
+cap, a rounded value) stays by itself, and none are put together across a value at which a constraint tells them apart.
+Categories: the most common ones stay by themselves, the others are one cell.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.merging import LIST, mergeable_cells, most_merged
-from cohortium.schema import Categorical, Column, Schema
+from cohortium.rules import told_apart
+from cohortium.schema import Categorical, Schema
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 def grouped_cells(schema: Schema, bins: int, most: int, counts: Sequence[FloatArray]) -> IntArray:
@@ -24,15 +27,21 @@ def grouped_cells(schema: Schema, bins: int, most: int, counts: Sequence[FloatAr
     bins: how many the study has room for. most: how many ordered ones the counts are good for, 2 .. bins.
     counts: of every column's cells, at least 0.
     """
-    return np.concatenate([_grouped(c, bins, most, n) for c, n in zip(schema.columns, counts, strict=True)])
+    return np.concatenate([_grouped(schema, j, bins, most, n) for j, n in enumerate(counts)])
 
 
-def _grouped(column: Column, bins: int, most: int, counts: FloatArray) -> IntArray:
+def _grouped(schema: Schema, j: int, bins: int, most: int, counts: FloatArray) -> IntArray:
+    column = schema.columns[j]
     several = mergeable_cells(column)
     if several <= most_merged(column, bins):
         return np.arange(column.size)
     values = counts[:several]
-    merged = common_cells(values, LIST * bins) if isinstance(column, Categorical) else quantile_cells(values, most)
+    if isinstance(column, Categorical):
+        merged = common_cells(values, LIST * bins)
+    else:
+        cuts = told_apart(schema, j)[:several]
+        kept = cuts if cuts.sum() < bins else np.zeros_like(cuts)
+        merged = quantile_cells(values, max(most, int(kept.sum()) + 1), kept)
     return np.concatenate([merged, merged.max() + 1 + np.arange(column.size - several)])
 
 
@@ -44,16 +53,18 @@ def common_cells(counts: FloatArray, most: int) -> IntArray:
     return merged
 
 
-def quantile_cells(counts: FloatArray, most: int) -> IntArray:
-    """(cells,) ascending merged cells, at most ``most`` of them: the fullest cells by themselves, between them quantiles."""
-    mass = counts + 1e-9
-    alone = np.argsort(-mass, kind="stable")[: (most - 1) // 2]
+def quantile_cells(counts: FloatArray, most: int, cuts: BoolArray | None = None) -> IntArray:
+    """(cells,) ascending merged cells, at most ``most`` of them: the fullest cells by themselves, between them quantiles.
+
+    cuts: (cells,) fewer than ``most``, at which a merged cell begins in any case.
+    """
+    mass, cuts = counts + 1e-9, np.zeros(len(counts), bool) if cuts is None else cuts
+    alone = np.argsort(-mass, kind="stable")[: (most - 1 - int(cuts.sum())) // 2]
     alone = alone[mass[alone] >= mass.sum() / most]
     single = np.zeros(len(mass), bool)
     single[alone] = True
-    _, run = np.unique(
-        2 * np.cumsum(single) - single, return_inverse=True
-    )  # of neighbours without a single cell between them
+    numbers = 2 * np.cumsum(single) - single + np.cumsum(cuts)
+    _, run = np.unique(numbers, return_inverse=True)  # of neighbours with neither a single cell nor a cut between them
     total = np.bincount(run, mass).astype(np.float64)
     parts = _parts(total, np.bincount(run), most)
     begin = np.concatenate([[0.0], np.cumsum(total)])[run]
