@@ -20,6 +20,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cases
 import sets
@@ -32,12 +33,12 @@ from wanted import WANTED, missed
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-MAIN = ("adult16", "bank", "sdnist", "covid", "heart", "nass")
+MAIN = ("adult16", "bank", "sdnist", "covid", "heart", "heart16", "nass")
 
 
 def options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    several = {"nargs": "+", "metavar": "NAME"}
+    several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
     parser.add_argument("--sets", choices=sets.SETS, default=MAIN, **several)
     parser.add_argument("--epsilon", type=float, default=[1.0], nargs="+", help="inf: no privacy")
     parser.add_argument("--generators", choices=cases.ALL, default=["sweep"], help=", ".join(cases.ALL), **several)
@@ -58,10 +59,13 @@ def options(words: Sequence[str]) -> argparse.Namespace:
 
 def chosen(told: argparse.Namespace) -> Iterator[Case]:
     """The cases, all of the first seed first."""
-    groups = WANTED if told.wanted else itertools.product(told.sets, told.epsilon, told.generators, told.settings)
-    for seed, group in itertools.product(range(told.seeds), list(groups)):
-        baseline = group[2] in cases.BASELINES
-        case = Case(group[0], math.inf, group[2], "one", seed) if baseline else Case(*group, seed)
+    product = itertools.product(told.sets, told.epsilon, told.generators, told.settings)
+    groups = list(WANTED) if told.wanted else list(product)
+    for seed, (name, epsilon, generator, setting) in itertools.product(range(told.seeds), groups):
+        baseline = generator in cases.BASELINES
+        case = (
+            Case(name, math.inf, generator, "one", seed) if baseline else Case(name, epsilon, generator, setting, seed)
+        )
         if case.sensible and told.only in words(case):
             yield case
 
