@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from cohortium.progress import Progress
+from cohortium_server.generators.levelled import Drawn, levelled
 from cohortium_server.generators.quasi import sobol
 
 FloatArray = npt.NDArray[np.float64]
@@ -170,8 +171,11 @@ def draw(
     rows: int,
     rng: np.random.Generator,
     allowed: Mapping[int, npt.NDArray[Any]],
+    crossed: Sequence[int] = (),
 ) -> npt.NDArray[np.int16]:
     """(rows, columns) codes. Components are picked evenly, their columns by a Sobol sequence: less error than chance.
+
+    Then they are levelled (``levelled.py``), within the cells of the ``crossed`` columns too.
 
     Under conditions the components are re-weighted by Bayes' rule, P(b | condition) ∝ the product of their chances of
     an allowed cell, and every column keeps to its allowed cells: exact, and never short of rows.
@@ -185,7 +189,9 @@ def draw(
         for j, ladder in enumerate(ladders):
             steps = ladder[owner[part]]
             codes[part, j] = (steps <= points[:, j : j + 1] * steps[:, -1:]).sum(1).clip(max=sizes[j] - 1)
-    return rng.permutation(codes)
+    chances = [np.diff(ladder, prepend=0.0) / np.maximum(ladder[:, -1:], 1e-300) for ladder in ladders]
+    drawn = Drawn(codes, owner, weights, np.hstack(chances).astype(np.float32), sizes)
+    return rng.permutation(levelled(drawn, crossed, rng))
 
 
 def component_chances(logits: npt.NDArray[np.float32], sizes: Sequence[int]) -> npt.NDArray[np.float32]:

@@ -35,12 +35,17 @@ class Sweep(CountedGenerator):
         self._logits = fit(self.sizes, told, components, self._seed, best_device(), self._progress)
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> CodeArray:
-        return draw(self._logits, self.sizes, rows, rng, allowed)
+        return draw(self._logits, self.sizes, rows, rng, allowed, self._study.target_indices)
 
     def fill(
         self, codes: CodeArray, known: npt.NDArray[np.bool_], rng: np.random.Generator, weights: Weights
     ) -> CodeArray:
         return completed(component_chances(self._logits, self.sizes), self.sizes, codes, known, weights, rng)
+
+    def chances(self, j: int) -> npt.NDArray[np.floating]:
+        """(components, cells of the schema) of column ``j``: what answers with errors are computed from."""
+        start, size = sum(self.sizes[:j]), self.sizes[j]
+        return self._cells.spread_chances(j, component_chances(self._logits[:, start : start + size], (size,)))
 
     def model(self) -> Tensors:
         return {"logits": self._logits}
