@@ -43,7 +43,7 @@ def counts_of(schema: Schema, seed: int, scale: float = 100.0) -> list[np.ndarra
 
 @given(schema=SCHEMAS, bins=st.integers(2, 64), seed=st.integers(0, 2**32 - 1))
 def test_merged_cells_are_few_in_order_and_within_their_column(schema: Schema, bins: int, seed: int) -> None:
-    merged, sizes = grouped_cells(schema, bins, bins, counts_of(schema, seed)), merged_sizes(schema, bins)
+    merged, sizes = grouped_cells(schema, bins, counts_of(schema, seed)), merged_sizes(schema, bins)
     assert len(merged) == sum(schema.sizes)
     begin = 0
     for column, single, most in zip(schema.columns, schema.sizes, sizes, strict=True):
@@ -60,13 +60,13 @@ def test_merged_cells_are_few_in_order_and_within_their_column(schema: Schema, b
 
 @given(schema=SCHEMAS, bins=st.integers(2, 64), seed=st.integers(0, 2**32 - 1))
 def test_what_is_told_is_what_is_read(schema: Schema, bins: int, seed: int) -> None:
-    merged, sizes = grouped_cells(schema, bins, bins, counts_of(schema, seed)), merged_sizes(schema, bins)
+    merged, sizes = grouped_cells(schema, bins, counts_of(schema, seed)), merged_sizes(schema, bins)
     np.testing.assert_array_equal(read_merged(merged.astype(np.float32), schema.sizes, sizes), merged)
 
 
 @given(schema=SCHEMAS, bins=st.integers(2, 20), seed=st.integers(0, 2**32 - 1))
 def test_every_row_is_merged_by_itself(schema: Schema, bins: int, seed: int) -> None:
-    rng, merged = np.random.default_rng(seed), grouped_cells(schema, bins, bins, counts_of(schema, seed))
+    rng, merged = np.random.default_rng(seed), grouped_cells(schema, bins, counts_of(schema, seed))
     rows = np.stack([rng.integers(0, k, 30) for k in schema.sizes], 1).astype(np.int16)
     together = merge(rows, schema.sizes, merged)
     assert together.dtype == np.int16 and together.shape == rows.shape
@@ -123,7 +123,7 @@ def test_the_common_categories_of_a_long_list_stay_by_themselves() -> None:
     )
     assert merged_sizes(schema, 5) == (5 * LIST + 1,)
     counts = np.random.default_rng(1).permutation(np.arange(101.0))
-    merged = grouped_cells(schema, 5, 5, [counts])
+    merged = grouped_cells(schema, 5, [counts])
     others = merged[:100] == 5 * LIST - 1
     assert others.sum() == 100 - (5 * LIST - 1)
     assert counts[:100][others].max() < counts[:100][~others].min()

@@ -63,8 +63,7 @@ class BaseGenerator:
         told = measured_tables(total)
         self._measured = (*self._measured, *told)
         if phase.name == "columns":
-            bins = self._study.generator.bins
-            self._cells = Cells.of(self._study.schema, bins, self.most_cells(bins), told)
+            self._cells = Cells.of(self._study.schema, self._study.generator.bins, told)
 
     @property
     def rows(self) -> int:
@@ -83,10 +82,6 @@ class BaseGenerator:
     def learn(self, phase: Phase, total: Sum) -> None:
         """What follows from a round's sum; counts are in ``measured`` already."""
         raise NotImplementedError
-
-    def most_cells(self, bins: int) -> int:
-        """How many merged cells of ordered ones are worth telling apart, now that the single columns are counted; at most ``bins``."""
-        return bins
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -40,10 +40,10 @@ class Cells:
         return cls(sizes, single_cells(sizes), np.ones(sum(sizes)))
 
     @classmethod
-    def of(cls, schema: Schema, bins: int, most: int, columns: Sequence[Measured]) -> Self:
-        """Cells put together by the noised counts of single ``columns``; ``most``: as in ``grouped_cells``."""
+    def of(cls, schema: Schema, bins: int, columns: Sequence[Measured]) -> Self:
+        """Cells put together by the noised counts of single ``columns``."""
         counts = [_denoised(c, m.counts, m.sigma) for c, m in zip(schema.columns, columns, strict=True)]
-        return cls(schema.sizes, grouped_cells(schema, bins, most, counts), np.concatenate(counts))
+        return cls(schema.sizes, grouped_cells(schema, bins, counts), np.concatenate(counts))
 
     @classmethod
     def read(cls, schema: Schema, bins: int, tensors: Tensors) -> Self:
@@ -103,6 +103,11 @@ class Cells:
     def merge(self, codes: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
         """(rows, columns) codes of merged cells."""
         return merge(codes, self.sizes, self.merged) if self.merges else codes
+
+    def spread_chances(self, j: int, chances: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """(n, cells) of a column from chances of its (n, merged cells)."""
+        spread: npt.NDArray[np.floating] = chances[:, self.merged_of(j)] * self._shares(j)
+        return spread
 
     def spread(self, codes: npt.NDArray[np.int16], rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:
         """(rows, columns) codes of single cells: within a merged cell by the counts of those allowed.

@@ -21,16 +21,15 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
-def grouped_cells(schema: Schema, bins: int, most: int, counts: Sequence[FloatArray]) -> IntArray:
+def grouped_cells(schema: Schema, bins: int, counts: Sequence[FloatArray]) -> IntArray:
     """(sum of sizes,) the merged cell of every cell, column after column; of each column 0, 1, ... without a gap.
 
-    bins: how many the study has room for. most: how many ordered ones the counts are good for, 2 .. bins.
-    counts: of every column's cells, at least 0.
+    bins: how many of ordered ones the study has room for. counts: of every column's cells, at least 0.
     """
-    return np.concatenate([_grouped(schema, j, bins, most, n) for j, n in enumerate(counts)])
+    return np.concatenate([_grouped(schema, j, bins, n) for j, n in enumerate(counts)])
 
 
-def _grouped(schema: Schema, j: int, bins: int, most: int, counts: FloatArray) -> IntArray:
+def _grouped(schema: Schema, j: int, bins: int, counts: FloatArray) -> IntArray:
     column = schema.columns[j]
     several = mergeable_cells(column)
     if several <= most_merged(column, bins):
@@ -41,7 +40,7 @@ def _grouped(schema: Schema, j: int, bins: int, most: int, counts: FloatArray) -
     else:
         cuts = told_apart(schema, j)[:several]
         kept = cuts if cuts.sum() < bins else np.zeros_like(cuts)
-        merged = quantile_cells(values, max(most, int(kept.sum()) + 1), kept)
+        merged = quantile_cells(values, bins, kept)
     return np.concatenate([merged, merged.max() + 1 + np.arange(column.size - several)])
 
 
