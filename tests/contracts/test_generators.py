@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from conftest import everybody
 from pydantic import TypeAdapter
 from scipy import stats
 
@@ -53,6 +56,12 @@ def replace_state(query: Any) -> Any:
     return replace(query, state=b"") if query.state else query
 
 
+@functools.cache
+def fitted_once(study: Study) -> Generator:
+    """For tests that only draw from it."""
+    return fitted(study, everybody())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 class TestEveryGenerator:
     @pytest.fixture
@@ -61,8 +70,8 @@ class TestEveryGenerator:
         return replace(study, generator=chosen)
 
     @pytest.fixture
-    def generator(self, study: Study, tables: dict[str, Any]) -> Generator:
-        return fitted(study, tables)
+    def generator(self, study: Study) -> Generator:
+        return fitted_once(study)
 
     def test_samples_have_the_rows_and_cells_asked_for(self, generator: Generator, study: Study) -> None:
         for rows in (1, 2, 777):
@@ -79,23 +88,34 @@ class TestEveryGenerator:
 
     def test_conditions_hold_in_every_row_and_none_is_missing(self, generator: Generator, study: Study) -> None:
         sizes = study.schema.sizes
-        rare = np.zeros(sizes[2], bool)
-        rare[-1] = True
-        some = np.zeros(sizes[1], bool)
-        some[[0, 3]] = True
+        rare = np.zeros(sizes[2])
+        rare[-1] = 0.5
+        some = np.zeros(sizes[1])
+        some[[0, 3]] = 1, 0.01
         codes = generator.sample(300, np.random.default_rng(0), {1: some, 2: rare})
         assert len(codes) == 300
         assert set(codes[:, 1]) <= {0, 3}
         assert set(codes[:, 2]) == {sizes[2] - 1}
 
-    def test_conditioning_is_bayes_rule(self, generator: Generator, kind: str) -> None:
-        """A conditioned sample is distributed as the rows of a plain sample that meet the condition."""
-        everything = generator.sample(60_000, np.random.default_rng(1), {})
-        met = everything[everything[:, 5] == 1]
-        conditioned = generator.sample(20_000, np.random.default_rng(2), {5: np.array([False, True])})
-        for column in range(5):
+    @pytest.mark.parametrize(
+        "allowed", [{5: np.array([0.0, 1.0])}, {1: np.array([0.1, 0, 0, 0.4, 1]), 5: np.array([0.25, 1.0])}]
+    )
+    def test_conditioning_is_bayes_rule(
+        self, generator: Generator, kind: str, allowed: dict[int, npt.NDArray[np.float64]]
+    ) -> None:
+        """A conditioned sample is distributed as a plain sample's rows, each kept with the chance that is allowed."""
+        everything, rng = generator.sample(60_000, np.random.default_rng(1), {}), np.random.default_rng(3)
+        chances = np.prod([weights[everything[:, j]] for j, weights in allowed.items()], axis=0)
+        met = everything[rng.random(len(everything)) < chances]
+        conditioned = generator.sample(20_000, np.random.default_rng(2), allowed)
+        for column in range(6):
             shares = [np.bincount(t[:, column], minlength=8) / len(t) for t in (met, conditioned)]
             assert 0.5 * np.abs(shares[0] - shares[1]).sum() < APART.get(kind, 0.03)
+
+    def test_what_is_impossible_still_gives_rows(self, generator: Generator, study: Study) -> None:
+        """The release looks at them, and says what is wrong."""
+        allowed = {5: np.zeros(2), 2: np.zeros(study.schema.sizes[2])}
+        assert len(generator.sample(50, np.random.default_rng(0), allowed)) == 50
 
     def test_the_noised_rows_are_near_and_measurements_are_told(self, generator: Generator) -> None:
         assert 3000 < generator.rows < 3600  # 3,300 persons, one row each
@@ -114,8 +134,8 @@ class TestEveryGenerator:
         codes = generator.sample(400, rng, {})
         known = rng.random(codes.shape) < 0.5
         known[0], known[1] = True, False
-        kept = np.zeros(sizes[1], bool)
-        kept[:2] = True
+        kept = np.zeros(sizes[1])
+        kept[:2] = 1, 0.2
         filled = generator.complete(np.where(known, codes, 0).astype(CODES), known, rng, {1: kept})
         assert filled.dtype == CODES
         assert (filled[known] == codes[known]).all()

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 Tensor = torch.Tensor
+LEAST = -1e300  # the logarithm of a weight that is as good as none
 
 
 def one_of(chances: Tensor, uniforms: Tensor) -> Tensor:
@@ -24,10 +25,11 @@ def resampled(log_weights: npt.NDArray[np.float64], rows: int, rng: np.random.Ge
     """(rows,) positions, each in proportion to its weight, by systematic resampling in random order.
 
     In random order, because what is chosen from may be a Sobol sequence: every eighth point of one fills only a part of
-    the cube.
+    the cube. Where all are impossible, -inf, any of them.
     """
     order = rng.permutation(len(log_weights))
-    weights = np.exp(log_weights - log_weights.max())[order]
+    finite = np.maximum(log_weights, LEAST)
+    weights = np.exp(finite - finite.max())[order]
     places = (np.arange(rows) + rng.random()) / rows * weights.sum()
     chosen = np.minimum(np.searchsorted(np.cumsum(weights), places, side="right"), len(weights) - 1)
     positions: npt.NDArray[np.int64] = order[chosen]
