@@ -14,7 +14,8 @@ from cohortium.study import Sweep as SweepPlan
 from cohortium_server.generators import Measured, Tensors
 from cohortium_server.generators.cells import Weights
 from cohortium_server.generators.counted import CountedGenerator
-from cohortium_server.generators.mixture import Table, component_chances, draw, fit
+from cohortium_server.generators.loss import Table
+from cohortium_server.generators.mixture import component_chances, draw, fit
 from cohortium_server.generators.products import completed
 from cohortium_server.generators.tables import crossing
 
