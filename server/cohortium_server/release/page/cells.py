@@ -23,7 +23,7 @@ MOST_POINTS = 6
 
 @dataclass(frozen=True)
 class Cells:
-    """A label for every bar, and the bar of every cell."""
+    """A label for every bar, and the bar of every told cell (``Evidence``)."""
 
     labels: tuple[str, ...]
     bar: IntArray
@@ -31,7 +31,7 @@ class Cells:
 
     @property
     def counts(self) -> IntArray:
-        """Cells in each bar."""
+        """Told cells in each bar."""
         return np.bincount(self.bar)
 
     def grouped(self, values: FloatArray) -> FloatArray:
@@ -46,16 +46,16 @@ def both_grouped(first: Cells, second: Cells, values: FloatArray) -> FloatArray:
     return second.grouped(first.grouped(values).T).T
 
 
-def cells_of(column: Column, shares: FloatArray) -> Cells:
-    """At most MOST_BARS bars, and some for special cells and the missing one."""
-    bins, ends = _bins(column), _ends(column)
+def cells_of(column: Column, shares: FloatArray, told: Sequence[Group]) -> Cells:
+    """At most MOST_BARS bars, and some for special cells and the missing one. told: the cells that each told cell holds."""
+    bins, ends = sum(cells[0] < _bins(column) for cells in told), _ends(column)
     plain = [[k] for k in range(bins)] if bins <= MOST_BARS else _groups(column, shares, bins)
-    points = list(range(bins, column.values))
+    points = list(range(bins, len(told) - int(column.nullable)))
     groups = [*plain, *([[k] for k in points] if len(points) <= MOST_POINTS else [points])]
-    labels = [_label(column, group, ends) for group in groups]
+    labels = [_label(column, [cell for k in group for cell in told[k]], ends) for group in groups]
     if column.nullable:
-        groups, labels = [*groups, [column.values]], [*labels, "missing"]
-    bar = np.empty(column.size, np.int64)
+        groups, labels = [*groups, [len(told) - 1]], [*labels, "missing"]
+    bar = np.empty(len(told), np.int64)
     for k, group in enumerate(groups):
         bar[group] = k
     return Cells(tuple(labels), bar, "" if len(plain) == bins else f"drawn in {len(plain)} bars")

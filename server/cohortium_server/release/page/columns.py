@@ -46,7 +46,7 @@ def column_views(columns: Sequence[Column], evidence: Evidence) -> list[ColumnVi
 
 def _column_view(column: Column, j: int, evidence: Evidence) -> ColumnView:
     shares = evidence.shares((j,))
-    cells = cells_of(column, shares)
+    cells = cells_of(column, shares, evidence.groups(j))
     if not evidence.holds((j,)):
         drawn = zip(cells.labels, cells.grouped(shares).tolist(), strict=True)
         return ColumnView(column, cells, [Row(*row) for row in drawn])

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from cohortium_server.generators import Measured
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 Columns = tuple[int, ...]
 NORMAL_95 = 1.96  # standard deviations either side that hold 95 % of a normal distribution
 _BLOCK = 1 << 20
@@ -35,7 +36,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The released rows, (rows, columns) codes of ``sizes``, and noised tables of ``rows_measured`` real rows."""
+    """The released rows, (rows, columns) codes of ``sizes``, and noised tables of ``rows_measured`` real rows.
+
+    Where tables of several columns were measured over merged cells of a column, all is told of these.
+    """
 
     sizes: tuple[int, ...]
     synthetic: npt.NDArray[np.int16]
@@ -48,9 +52,30 @@ class Evidence:
         found: defaultdict[Columns, list[Measured]] = defaultdict(list)
         for table in self.measured:
             for order in (1, 2):
-                for columns in itertools.combinations(table.columns, order):
-                    found[columns].append(table)
+                for axes in itertools.combinations(range(len(table.columns)), order):
+                    if all((table.cells[axis] is not None) == (table.columns[axis] in self._merged) for axis in axes):
+                        found[tuple(table.columns[axis] for axis in axes)].append(table)
         return dict(found)
+
+    @cached_property
+    def _merged(self) -> Mapping[int, IntArray]:
+        """Of columns with merged cells, the merged cell of every cell."""
+        return {
+            j: merged
+            for table in self.measured
+            for j, merged in zip(table.columns, table.cells, strict=False)
+            if merged is not None
+        }
+
+    def groups(self, j: int) -> list[list[int]]:
+        """The cells of the schema that each told cell of a column holds."""
+        merged = self._merged.get(j, np.arange(self.sizes[j]))
+        return [np.flatnonzero(merged == k).tolist() for k in range(int(merged.max()) + 1)]
+
+    @cached_property
+    def _told(self) -> tuple[int, ...]:
+        """Cells of each column that are told."""
+        return tuple(int(self._merged[j].max()) + 1 if j in self._merged else k for j, k in enumerate(self.sizes))
 
     def holds(self, columns: Columns) -> bool:
         """Whether anything measured tells about this column, or pair."""
@@ -58,7 +83,7 @@ class Evidence:
 
     def estimate(self, columns: Columns) -> Estimate:
         """The average, weighted by precision, of what every noised table says about the table of ``columns``."""
-        weighted, precision = np.zeros([self.sizes[j] for j in columns]), 0.0
+        weighted, precision = np.zeros([self._told[j] for j in columns]), 0.0
         for table in self._holders[columns]:
             others = tuple(axis for axis, j in enumerate(table.columns) if j not in columns)
             counts = table.counts.sum(axis=others)
@@ -67,10 +92,11 @@ class Evidence:
         return Estimate(weighted / precision / self.rows_measured, 1 / math.sqrt(precision) / self.rows_measured)
 
     def shares(self, columns: Columns) -> FloatArray:
-        """The synthetic rows' share of every cell, in the shape of the table of ``columns``."""
-        shape = tuple(self.sizes[j] for j in columns)
+        """The synthetic rows' share of every told cell, in the shape of the table of ``columns``."""
+        shape = tuple(self._told[j] for j in columns)
         total = np.zeros(math.prod(shape), np.int64)
         for start in range(0, len(self.synthetic), _BLOCK):
-            block = self.synthetic[start : start + _BLOCK, columns].astype(np.int64)
-            total += np.bincount(np.ravel_multi_index(tuple(block.T), shape), minlength=len(total))
+            block = self.synthetic[start : start + _BLOCK].astype(np.int64)
+            cells = tuple(self._merged[j][block[:, j]] if j in self._merged else block[:, j] for j in columns)
+            total += np.bincount(np.ravel_multi_index(cells, shape), minlength=len(total))
         return (total / max(1, len(self.synthetic))).reshape(shape)
