@@ -65,6 +65,7 @@ CODES: dict[str, str] = {
     "E_RELEASE_TOUCHED": "a file of the release is not what was signed",
     "E_RELEASE_EXISTS": "the folder already holds something else",
     "E_CONDITION": "a condition names no column or value of the schema, or an impossible one",
+    "E_ANSWER": "a question to a release has no answer, or none with an interval",
     "E_SECRET": "a secret was given in the clear or lies in a readable file",
     "E_ACCOUNTING": "the two accountants do not support the claim",
     "E_AUDIT": "an audit found more than is claimed, or other noise",

@@ -1,0 +1,213 @@
+"""Answers with errors: counts, shares and means of the real table, from a release alone, each with an interval.
+
+What is answered is about all institutions' rows together, as the study counts them (of a person at most so many).
+The estimate is the model's, corrected by what the noised tables say themselves, as far as they say it better.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from cohortium.conditions import Where, position, selected
+from cohortium.errors import ReleaseError
+from cohortium.schema import Schema
+from cohortium.selection import Selection, everything
+from cohortium.study import Study
+from cohortium_server.generators import Generator, Tensors
+from cohortium_server.release.answers import questions, stored
+from cohortium_server.release.answers.errors import SCALES, Law, Model, learnt
+from cohortium_server.release.answers.noised import Noised
+from cohortium_server.release.answers.products import FloatArray, Products, Units, Weights
+from cohortium_server.release.answers.rehearsal import rehearsed, units
+from cohortium_server.release.answers.values import all_numbers, has_numbers, numbers
+
+Kind = Literal["count", "share", "mean"]
+MOST_COLUMNS = 3
+SURE = 0.5  # a mean is told where half its count's interval is at most such a part of the count
+MODEL, NOISED, BOTH = "the model", "the noised counts", "the model and the noised counts"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An estimate, and the interval that holds the real value with a chance of ``level``. how: what it rests on."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    how: str
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A sum's estimate and variance. heavy: the part of the variance whose tails are those of the model's errors."""
+
+    sum: float
+    variance: float
+    heavy: float
+    how: str
+
+    def blurred(self, variance: float) -> _Told:
+        total = self.variance + variance
+        return replace(self, variance=total, heavy=self.heavy * self.variance / max(total, 1e-300))
+
+    def half(self, level: float, tails: FloatArray) -> float:
+        """Half the interval's width: a quantile of a scale mixture of normal distributions."""
+        scales = 1 + self.heavy * (SCALES / (tails @ SCALES) - 1)
+        low, high = 0.0, 60.0
+        while high - low > 1e-6:
+            middle = (low + high) / 2
+            inside = sum(p * math.erf(middle / math.sqrt(2 * s)) for p, s in zip(tails, scales, strict=True))
+            low, high = (middle, high) if inside < level else (low, middle)
+        return high * math.sqrt(self.variance)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a release knows. laws: of the model's errors; none of them where the model was not rehearsed."""
+
+    schema: Schema
+    generator: Generator
+    noised: Noised
+    laws: Mapping[str, Law]
+    tails: FloatArray
+
+    @classmethod
+    def of(cls, study: Study, generator: Generator, seed: int | None = None) -> Answers:
+        """From a fitted generator, which for counted kinds is fitted once more, to rows of its own."""
+        schema, noised = study.schema, Noised(study.schema.sizes, generator.measured)
+        found = cls(schema, generator, noised, {}, (SCALES == 1).astype(np.float64))
+        rehearsal = rehearsed(study, generator, seed)
+        if rehearsal is None:
+            return found
+        values = [all_numbers(c) if has_numbers(c) else None for c in schema.columns]
+        asked = questions.drawn(schema, noised, rehearsal.noised, values, np.random.default_rng(seed))
+        laws, tails = learnt(found.model, noised, rehearsal, asked)
+        return replace(found, laws=laws, tails=tails)
+
+    @classmethod
+    def read(cls, schema: Schema, generator: Generator, tensors: Tensors) -> Answers:
+        noised, laws, tails = stored.read(schema.sizes, tensors)
+        return cls(schema, generator, noised, laws, tails)
+
+    def tensors(self) -> Tensors:
+        return stored.tensors(self.noised, self.laws, self.tails)
+
+    @cached_property
+    def units(self) -> Units:
+        return units(self.generator, self.schema.sizes, 0)
+
+    @cached_property
+    def model(self) -> Model:
+        columns = range(len(self.schema.columns))
+        singles = [self.units.profile(j, {}) for j in columns]
+        return Model(self.units, self.noised.rows, singles, [self.noised.merged(j) for j in columns])
+
+    def answer(self, where: Where, of: str | None = None, kind: Kind | None = None, level: float = 0.95) -> Answer:
+        """As ``Release.query``."""
+        chosen, j = selected(self.schema, where), None if of is None else position(self.schema, of)
+        kind = kind or ("count" if j is None else "mean")
+        _check(kind, j, level)
+        if len({*chosen, *([] if j is None else [j])}) > MOST_COLUMNS:
+            raise _refused("question", "it is about more than three columns", "Ask about fewer.")
+        if kind == "mean":
+            assert j is not None  # noqa: S101 - checked above
+            return self._mean(chosen, j, level)
+        told, rows = self._count(chosen), self.noised.rows
+        whole = 1.0 if kind == "count" else float(rows)
+        most = math.inf if kind == "count" else 1.0
+        return _answer(told.sum / whole, told.half(level, self.tails) / whole, (0.0, most), level, told.how)
+
+    def _count(self, chosen: Mapping[int, Selection]) -> _Told:
+        """The number of rows in which all is as chosen."""
+        weights = {j: s.weights(self.schema.columns[j]) for j, s in chosen.items()}
+        told = self._told(weights)
+        return told.blurred(sum(self._cut(weights, j) for j in weights))
+
+    def _mean(self, chosen: Mapping[int, Selection], j: int, level: float) -> Answer:
+        """By linearisation: the sum of what values differ from the model's mean, over the count."""
+        column = self.schema.columns[j]
+        selection = replace(chosen.get(j, everything(column)), missing=False)
+        count = self._count({**chosen, j: selection})
+        value, weights = numbers(column, selection), {k: s.weights(self.schema.columns[k]) for k, s in chosen.items()}
+        part = selection.weights(column)
+        shares = self.units.profile(j, {k: w for k, w in weights.items() if k != j}) * part
+        inside = part > 0
+        bounds = float((value.mean - value.reach)[inside].min()), float((value.mean + value.reach)[inside].max())
+        if count.half(level, self.tails) > SURE * count.sum or not shares.sum() > 0:
+            middle = sum(bounds) / 2
+            return Answer(middle, *bounds, level, "the column's bounds: too few rows to tell")
+        mean = float(shares @ value.mean / shares.sum())
+        told = self._told({**weights, j: part * (value.mean - mean)})
+        own = (shares * value.reach * self.noised.rows) ** 2 / 3  # the mean in a cell may lie anywhere in it
+        cut = self._cut(weights, j, value.mean - mean) if j in weights else 0.0
+        told = told.blurred(float(own.sum()) + cut)
+        half = told.half(level, self.tails) / count.sum
+        return _answer(mean + told.sum / count.sum, half, bounds, level, told.how)
+
+    def _cut(self, weights: Weights, j: int, by: FloatArray | float = 1.0) -> float:
+        """Variance from the cells of column ``j`` of which a part p is asked for: of p (1 - p) / 3 around it."""
+        part = weights[j]
+        if not ((part > 0) & (part < 1)).any():
+            return 0.0
+        rows = self.noised.rows * self.units.profile(j, {k: w for k, w in weights.items() if k != j})
+        return float(((rows * by) ** 2 * part * (1 - part) / 3).sum())
+
+    def _told(self, weights: Weights) -> _Told:
+        """A sum over the rows of a product of weights; columns of which all cells weigh 1 do not matter."""
+        used = sorted(j for j, w in weights.items() if (w != 1).any())
+        if not used:
+            return _Told(self.noised.rows, self.noised.rows_variance, 0.0, NOISED)
+        products = Products(tuple(used), tuple(weights[j][None] for j in used))
+        scale = float(products.largest[0])
+        if scale == 0:
+            return _Told(0.0, 0.0, 0.0, MODEL)
+        told = self._combined(products.mapped(lambda w: w / np.abs(w).max()))
+        return replace(told, sum=told.sum * scale, variance=told.variance * scale**2)
+
+    def _combined(self, products: Products) -> _Told:
+        """The linear combination of model and noised tables that has the least variance; of weights of at most 1."""
+        (told,), (s,) = self.noised.told(products)
+        law = self.laws.get(questions.name_of(self.noised, products.columns))
+        if law is None:
+            if not math.isfinite(s):
+                what = "no noised table tells it, and of this kind of generator nothing is known about its errors"
+                raise _refused("question", what, "Ask about a single column, or choose generator sweep.")
+            return _Told(told, s, 0.0, NOISED)
+        (g,), (modelled,) = law.variance(self.model.features(products)), self.model.sums(products)
+        error = law.growth * g
+        if not math.isfinite(s):
+            return _Told(modelled, error, 1.0, MODEL)
+        shared = min(law.overlap * g, 0.95 * s, 0.95 * error)
+        gap = error + s - 2 * shared
+        pull = min(1.0, max(0.0, (error - shared) / gap))
+        variance = error - 2 * pull * (error - shared) + pull**2 * gap
+        heavy = (1 - pull) ** 2 * error / variance
+        return _Told(modelled + pull * (told - modelled), variance, min(1.0, heavy), BOTH if pull < 1 else NOISED)
+
+
+def _answer(estimate: float, half: float, bounds: tuple[float, float], level: float, how: str) -> Answer:
+    low, middle, high = (min(bounds[1], max(bounds[0], x)) for x in (estimate - half, estimate, estimate + half))
+    return Answer(middle, low, high, level, how)
+
+
+def _check(kind: str, of: int | None, level: float) -> None:
+    if kind not in ("count", "share", "mean"):
+        raise _refused("kind", "it is neither count, share nor mean", "Choose one of them.")
+    if (kind == "mean") != (of is not None):
+        raise _refused("question", "a mean is of a column, a count or share of none", 'Name the column with of="...".')
+    if not 0.5 <= level <= 0.999:
+        raise _refused("level", "it is not between 0.5 and 0.999", "Ask for 0.95, for example.")
+
+
+def _refused(where: str, what: str, fix: str) -> ReleaseError:
+    return ReleaseError("E_ANSWER", where, what, fix)
+
+
+__all__ = ["Answer", "Answers", "Kind"]

@@ -1,0 +1,171 @@
+"""How far a fitted model's sums are from the real ones: learnt in a rehearsal, and scaled to what the real noised tables show.
+
+For sums of products of weights, like the questions that people ask, drawn at random:
+
+1. g, the variance of the fit's error, as a function of features of the sum; from the rehearsal's errors, which are known exactly.
+2. growth, by which errors are larger than rehearsed, for a model is smoother than people are. With the model's sum
+   m, the noised tables' d of variance s² and its covariance c with the fit's error (from the rehearsal), the
+   mean of (m - d)² is growth g + s² - 2c (Stein's unbiased risk estimate, c by the bootstrap: Efron 2004).
+3. tails: errors are a scale mixture of normal ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium_server.release.answers.noised import Noised
+from cohortium_server.release.answers.products import FloatArray, Products, Units
+from cohortium_server.release.answers.rehearsal import Rehearsal
+
+Places = npt.NDArray[np.int64]
+
+SCALES = np.array([0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0])  # of variance, in the mixture
+GROWTH, OVERLAP = (1.5, 0.75), (0.5, 0.2)  # as seen on Adult, Bank and Heart in 16 cells: mean, standard deviation
+LEAST = 0.5
+RIDGE = 0.3
+
+
+@dataclass(frozen=True)
+class Law:
+    """The errors of sums of one class: of one, two or three columns, measured together or not.
+
+    centre, scale, slopes: (features,) log g is slopes @ (features - centre) / scale. overlap: c / g.
+    """
+
+    centre: FloatArray
+    scale: FloatArray
+    slopes: FloatArray
+    growth: float
+    overlap: float
+
+    def variance(self, features: FloatArray) -> FloatArray:
+        """(n,) g, with features kept to where they were seen."""
+        standard = np.clip((features - self.centre) / self.scale, -4, 4)
+        g: FloatArray = np.exp(standard @ self.slopes)
+        return g
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted model as sums see it. singles: every column's (cells,) distribution; merged: which cells are counted as one."""
+
+    units: Units
+    rows: int
+    singles: Sequence[FloatArray]
+    merged: Sequence[npt.NDArray[np.int64]]
+
+    def sums(self, products: Products) -> FloatArray:
+        return self.rows * self.units.expected(products)
+
+    def features(self, products: Products) -> FloatArray:
+        """(n, features) of products whose largest weight is 1: logarithms of sums and of parts of their variance.
+
+        By order of interaction: were the columns independent, the variance of the product over the rows, and the same
+        over the cells that are counted, as noise has it.
+        """
+        means, spreads, flat = [], [], []
+        for j, w in zip(products.columns, products.weights, strict=True):
+            p, cells = self.singles[j], self.merged[j]
+            mean = w @ p
+            mass = np.bincount(cells, p) + 1e-12
+            away = w - mean[:, None]
+            folded = np.stack([np.bincount(cells, p * a) for a in away]) / mass
+            means.append(mean**2)
+            spreads.append((away**2) @ p)
+            flat.append((folded**2).sum(1))
+        squared = self.sums(products.mapped(np.square))
+        variance = np.maximum(squared - self.sums(products) ** 2 / self.rows, 0)
+        over = [self.rows * part for part in _by_order(means, spreads)]
+        noise = [100 * part for part in _by_order(means, flat)]
+        whole = 100 * reduce(np.multiply, means)
+        parts = np.stack([squared, variance, whole, *over, *noise], 1)
+        return np.column_stack([np.ones(len(products)), np.log(parts + 1)])
+
+
+def _by_order(means: Sequence[FloatArray], spreads: Sequence[FloatArray]) -> list[FloatArray]:
+    """Variances of the interactions of one, two and three columns."""
+    found = [np.zeros_like(means[0]) for _ in range(3)]
+    places = range(len(means))
+    for order in range(1, len(means) + 1):
+        for chosen in itertools.combinations(places, order):
+            found[order - 1] += reduce(np.multiply, (spreads[a] if a in chosen else means[a] for a in places))
+    return found
+
+
+def learnt(
+    model: Model, noised: Noised, rehearsal: Rehearsal, questions: dict[str, list[Products]]
+) -> tuple[dict[str, Law], FloatArray]:
+    """The law of every class of sums, and the tails' (scales,) chances."""
+    laws: dict[str, Law] = {}
+    standard, growth = [], GROWTH[0]
+    for name, asked in questions.items():
+        features = np.concatenate([model.features(p) for p in asked])
+        errors, noises, rehearsed = (np.concatenate(x) for x in zip(*map(rehearsal.errors, asked), strict=True))
+        law = _regressed(features, errors**2 + 0.01)
+        g = law.variance(features)
+        standard.append(errors / np.sqrt(g))
+        block = np.repeat(np.arange(len(asked)), [len(p) for p in asked])
+        law = replace(law, overlap=_overlap(g, errors, noises, rehearsed, block), growth=growth)
+        told, variance = (np.concatenate(x) for x in zip(*map(noised.told, asked), strict=True))
+        gaps = np.concatenate([model.sums(p) for p in asked]) - told
+        if (known := np.isfinite(variance)).any():
+            law = replace(law, growth=_growth(law, *(x[known] for x in (g, gaps, variance, block))))
+            growth = law.growth
+        laws[name] = law
+    return laws, _tails(np.concatenate(standard))
+
+
+def _regressed(features: FloatArray, squares: FloatArray) -> Law:
+    """Gamma regression of squared errors with a logarithmic link and a light ridge, by Newton's steps."""
+    centre, scale = features.mean(0), features.std(0)
+    centre[0], scale[scale < 1e-9] = 0, 1
+    z, slopes = (features - centre) / scale, np.zeros(features.shape[1])
+    slopes[0] = math.log(squares.mean())
+    ridge = RIDGE * np.eye(len(slopes))
+    ridge[0, 0] = 0
+    for _ in range(60):
+        surplus = np.minimum(squares * np.exp(-np.clip(z @ slopes, -30, 30)), 25) - 1
+        slopes = slopes + 0.7 * np.linalg.solve(z.T @ z / 2 + ridge, z.T @ surplus / 2 - ridge @ slopes)
+    return Law(centre, scale, slopes, *(usual for usual, _ in (GROWTH, OVERLAP)))
+
+
+def _overlap(g: FloatArray, errors: FloatArray, noises: FloatArray, variance: FloatArray, block: Places) -> float:
+    """c / g over the sums that noised tables tell in the rehearsal."""
+    known = np.isfinite(variance)
+    weight = g[known] / (g + variance)[known] ** 2
+    return float(np.clip(_drawn(weight * (errors * noises)[known], weight * g[known], block[known], *OVERLAP), 0, 1))
+
+
+def _growth(law: Law, g: FloatArray, gaps: FloatArray, variance: FloatArray, block: Places) -> float:
+    weight = g / (g + variance) ** 2
+    return max(LEAST, _drawn(weight * (gaps**2 - variance + 2 * law.overlap * g), weight * g, block, *GROWTH))
+
+
+def _drawn(found: FloatArray, expected: FloatArray, block: Places, usual: float, unsure: float) -> float:
+    """The ratio of two sums, drawn to the usual one as far as noise hides it.
+
+    block: which terms are of the same columns, and so of the same noise; those of other columns are taken as independent.
+    """
+    if not len(found):
+        return usual
+    ratio = found.sum() / expected.sum()
+    apart = np.bincount(block, found - ratio * expected)
+    precision = expected.sum() ** 2 / max(float((apart**2).sum()), 1e-300)
+    return float((ratio * precision + usual / unsure**2) / (precision + 1 / unsure**2))
+
+
+def _tails(standard: FloatArray) -> FloatArray:
+    """(scales,) chances of the mixture that fits standardised errors best, by expectation and maximisation."""
+    chances = np.full(len(SCALES), 1 / len(SCALES))
+    likely = np.exp(-(standard[:, None] ** 2) / (2 * SCALES)) / np.sqrt(SCALES)
+    for _ in range(200):
+        owned = chances * likely + 1e-300
+        chances = (owned / owned.sum(1, keepdims=True)).mean(0)
+    return chances

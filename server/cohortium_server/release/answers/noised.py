@@ -1,0 +1,130 @@
+"""What the noised tables say of a sum by themselves: unbiased, with a variance that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium_server.generators import Measured
+from cohortium_server.generators.tables import noised_rows
+from cohortium_server.release.answers.products import FloatArray, Products
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Margin:
+    """The counts of a table of some columns, put together from all tables that hold them.
+
+    cells: per column the cell that every cell of the schema is counted in, None for its own. variance: of each count.
+    """
+
+    cells: tuple[IntArray | None, ...]
+    counts: FloatArray
+    variance: float
+
+    def told(self, products: Products) -> tuple[FloatArray, FloatArray]:
+        """(n,) sums and their variances, infinite where a weight differs within a cell that was counted as one."""
+        variance, known = np.full(len(products), self.variance), np.ones(len(products), bool)
+        subscripts = "abc"[: self.counts.ndim]
+        folded = []
+        for weights, cells in zip(products.weights, self.cells, strict=True):
+            less, same = _folded(weights, cells)
+            variance, known = variance * (less**2).sum(1), known & same
+            folded.append(less)
+        terms = ",".join(f"n{s}" for s in subscripts)
+        value = np.einsum(f"{subscripts},{terms}->n", self.counts, *folded, optimize=True)
+        return value, np.where(known, variance, np.inf)
+
+
+def _folded(weights: FloatArray, cells: IntArray | None) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """(n, merged cells) weights, and whether each product's are the same all over each merged cell."""
+    if cells is None:
+        return weights, np.ones(len(weights), bool)
+    _, first = np.unique(cells, return_index=True)
+    less = weights[:, first]
+    return less, (less[:, cells] == weights).all(1)
+
+
+@dataclass(frozen=True)
+class Noised:
+    """All noised tables of a release; ``sizes``: cells of each column of the schema."""
+
+    sizes: tuple[int, ...]
+    tables: Sequence[Measured]
+
+    @cached_property
+    def rows(self) -> int:
+        return noised_rows(self.tables)
+
+    @cached_property
+    def rows_variance(self) -> float:
+        return 1 / sum(1 / (t.counts.size * t.sigma**2) for t in self.tables)
+
+    @cached_property
+    def held(self) -> dict[tuple[int, ...], list[Measured]]:
+        """The tables that hold a column, a pair or a triple."""
+        found: dict[tuple[int, ...], list[Measured]] = {}
+        for table in self.tables:
+            for columns in _subsets(table.columns):
+                found.setdefault(columns, []).append(table)
+        return found
+
+    @cached_property
+    def _margins(self) -> dict[tuple[int, ...], list[_Margin]]:
+        return {}
+
+    def merged(self, j: int) -> IntArray:
+        """(cells,) of a column: the cell that each is counted in together with other columns."""
+        coarse = (
+            m.cells[m.columns.index(j)] for m in self.held.get((j,), []) if len(m.columns) > 1 or len(self.sizes) == 1
+        )
+        cells = next(coarse, None)
+        return np.arange(self.sizes[j]) if cells is None else cells
+
+    def told(self, products: Products) -> tuple[FloatArray, FloatArray]:
+        """(n,) the best sums of noised counts, and their variances; infinite where no noised table can tell."""
+        total, precision = np.zeros(len(products)), np.zeros(len(products))
+        for margin in self._of(products.columns):
+            value, variance = margin.told(products)
+            weight = np.where(variance > 0, 1 / np.maximum(variance, 1e-300), 0)
+            total, precision = total + weight * np.where(weight > 0, value, 0), precision + weight
+        known = precision > 0
+        shared = np.where(known, precision, 1)
+        return np.where(known, total / shared, 0), np.where(known, 1 / shared, np.inf)
+
+    def _of(self, columns: tuple[int, ...]) -> list[_Margin]:
+        """One margin for tables over the same cells."""
+        if columns not in self._margins:
+            together: dict[tuple[bytes, ...], list[Measured]] = {}
+            for table in self.held.get(columns, []):
+                key = tuple(b"" if c is None else c.tobytes() for c in _cells(table, columns))
+                together.setdefault(key, []).append(table)
+            self._margins[columns] = [_margin(tables, columns) for tables in together.values()]
+        return self._margins[columns]
+
+
+def _margin(tables: Sequence[Measured], columns: tuple[int, ...]) -> _Margin:
+    """Margins have independent noises of known variance: they are averaged by precision."""
+    total, precision = np.zeros(()), 0.0
+    for table in tables:
+        others = tuple(axis for axis, j in enumerate(table.columns) if j not in columns)
+        counts = table.counts.sum(axis=others)
+        weight = counts.size / (table.counts.size * table.sigma**2)
+        total, precision = total + weight * counts, precision + weight
+    return _Margin(_cells(tables[0], columns), total / precision, 1 / precision)
+
+
+def _cells(table: Measured, columns: tuple[int, ...]) -> tuple[IntArray | None, ...]:
+    return tuple(table.cells[table.columns.index(j)] for j in columns)
+
+
+def _subsets(columns: tuple[int, ...]) -> list[tuple[int, ...]]:
+    found: list[tuple[int, ...]] = [()]
+    for j in columns:
+        found += [(*s, j) for s in found]
+    return found[1:]

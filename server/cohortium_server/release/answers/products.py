@@ -1,0 +1,94 @@
+"""Products of weights, one a column: what counts under conditions, and means, are sums of over a table's rows.
+
+A unit is what such sums are taken over: a row has one cell of each column, a component of a mixture of products a chance of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, reduce
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Weights = Mapping[int, FloatArray]
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Products:
+    """n products over the same columns. weights: of each column (n, cells of the schema)."""
+
+    columns: tuple[int, ...]
+    weights: tuple[FloatArray, ...]
+
+    def __len__(self) -> int:
+        return len(self.weights[0])
+
+    def mapped(self, change: Callable[[FloatArray], FloatArray]) -> Products:
+        return Products(self.columns, tuple(change(w) for w in self.weights))
+
+    @property
+    def largest(self) -> FloatArray:
+        """(n,) the largest size of the product in any cell."""
+        found: FloatArray = reduce(np.multiply, (np.abs(w).max(1) for w in self.weights))
+        return found
+
+
+class Units(Protocol):
+    """What expectations are taken over, all units alike."""
+
+    def expected(self, products: Products) -> FloatArray:
+        """(n,) the mean of every product over all units."""
+        ...
+
+    def profile(self, j: int, others: Weights) -> FloatArray:
+        """(cells,) the mean over all units of each cell of column ``j`` times the weights of ``others``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """codes: (rows, columns); sizes: cells of each column."""
+
+    codes: npt.NDArray[np.int16]
+    sizes: tuple[int, ...]
+
+    def expected(self, products: Products) -> FloatArray:
+        total = np.zeros(len(products))
+        for start in range(0, len(self.codes), _BLOCK):
+            block = self.codes[start : start + _BLOCK]
+            factors = (w[:, block[:, j]] for j, w in zip(products.columns, products.weights, strict=True))
+            total += reduce(np.multiply, factors).sum(1)
+        return total / max(1, len(self.codes))
+
+    def profile(self, j: int, others: Weights) -> FloatArray:
+        factors = [w[self.codes[:, k]] for k, w in others.items()]
+        product = reduce(np.multiply, factors, np.ones(len(self.codes)))
+        return np.bincount(self.codes[:, j], product, self.sizes[j]) / max(1, len(self.codes))
+
+
+@dataclass(frozen=True)
+class Components:
+    """Components of equal weight. told: of each column (components, cells of the schema) their chances."""
+
+    told: Callable[[int], npt.NDArray[np.floating]]
+
+    @cached_property
+    def chances(self) -> Callable[[int], npt.NDArray[np.float32]]:
+        return lru_cache(maxsize=64)(lambda j: self.told(j).astype(np.float32))
+
+    def expected(self, products: Products) -> FloatArray:
+        factors = (self.chances(j) @ w.T for j, w in zip(products.columns, products.weights, strict=True))
+        means: FloatArray = reduce(np.multiply, factors).mean(0)
+        return means
+
+    def profile(self, j: int, others: Weights) -> FloatArray:
+        chances = self.chances(j)
+        factors = [self.chances(k) @ w for k, w in others.items()]
+        product = reduce(np.multiply, factors, np.ones(len(chances)))
+        shares: FloatArray = product @ chances / len(chances)
+        return shares

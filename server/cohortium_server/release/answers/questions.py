@@ -1,0 +1,100 @@
+"""Sums like those that people ask for, drawn at random: single cells, sets, ranges and means, of one to three columns."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium.merging import ordered_cells
+from cohortium.schema import Schema
+from cohortium_server.release.answers.noised import Noised
+from cohortium_server.release.answers.products import FloatArray, Products
+
+GROUPS, EACH = 150, 10  # sets of columns of every class, and sums of each
+IntArray = npt.NDArray[np.int64]
+
+
+def name_of(noised: Noised, columns: tuple[int, ...]) -> str:
+    """The class whose law holds for sums over these columns."""
+    return f"{len(columns)}" if len(columns) < 3 or columns in noised.held else "3 apart"
+
+
+def drawn(
+    schema: Schema, noised: Noised, rehearsed: Noised, values: Sequence[FloatArray | None], rng: np.random.Generator
+) -> dict[str, list[Products]]:
+    """Per class sums in groups of the same columns. values: (cells,) numbers of the columns whose means may be asked for.
+
+    A third keeps to the cells of the noised tables, a third to those of the rehearsal's, so that both can be compared.
+    """
+    classes: dict[str, list[tuple[int, ...]]] = {}
+    for columns in _sets(len(schema.columns), rng):
+        classes.setdefault(name_of(noised, columns), []).append(columns)
+    found = {}
+    for name in sorted(classes):
+        chosen = [classes[name][k] for k in _spread_out(len(classes[name]), rng)]
+        ways = [(noised, rehearsed, None)[k % 3] for k in range(len(chosen))]
+        found[name] = [
+            Products(columns, tuple(_Column.of(schema, j, way, values[j]).weights(EACH, rng) for j in columns))
+            for columns, way in zip(chosen, ways, strict=True)
+        ]
+    return found
+
+
+def _sets(count: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
+    """All single columns and pairs, and at most 20,000 triples."""
+    small = [c for k in (1, 2) for c in itertools.combinations(range(count), k)]
+    triples = list(itertools.combinations(range(count), 3)) if count <= 50 else _some_triples(count, rng)
+    return small + triples
+
+
+def _some_triples(count: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
+    found = {tuple(sorted(rng.choice(count, 3, replace=False).tolist())) for _ in range(20_000)}
+    return sorted(found)
+
+
+def _spread_out(count: int, rng: np.random.Generator) -> IntArray:
+    """GROUPS places of ``count``, each as often as the others but for one time."""
+    rounds = [rng.permutation(count) for _ in range(-(-GROUPS // count))]
+    return np.concatenate(rounds)[:GROUPS]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What weights of a column are made from. cells: those counted as one; ordered: how many of the first have neighbours."""
+
+    cells: IntArray
+    ordered: int
+    values: FloatArray | None
+
+    @classmethod
+    def of(cls, schema: Schema, j: int, way: Noised | None, values: FloatArray | None) -> _Column:
+        size = schema.sizes[j]
+        if way is None:
+            return cls(np.arange(size), ordered_cells(schema.columns[j]), values)
+        cells = way.merged(j)
+        ordered = ordered_cells(schema.columns[j])
+        merged = cells.max() + 1 < size
+        return cls(cells, int(cells[:ordered].max(initial=-1)) + 1, None if merged else values)
+
+    def weights(self, count: int, rng: np.random.Generator) -> FloatArray:
+        return np.stack([self._one(rng) for _ in range(count)])
+
+    def _one(self, rng: np.random.Generator) -> FloatArray:
+        size = int(self.cells.max()) + 1
+        chosen = np.zeros(size)
+        kind = rng.random()
+        if self.values is not None and kind < 0.2:
+            away = self.values - rng.choice(self.values)
+            return away / max(np.abs(away).max(), 1e-12)
+        if kind < 0.45 or size < 3:
+            chosen[rng.integers(size)] = 1
+        elif kind < 0.7 or self.ordered < 3:
+            chosen[rng.permutation(size)[: rng.integers(1, size)]] = 1
+        else:
+            first, last = np.sort(rng.choice(self.ordered + 1, 2, replace=False))
+            chosen[first:last] = 1
+        return chosen[self.cells]

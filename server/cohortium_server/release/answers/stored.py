@@ -1,0 +1,89 @@
+"""The noised tables and the errors' laws as tensors: what a release keeps to answer questions by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium.errors import ReleaseError
+from cohortium_server.generators import Measured, Tensors
+from cohortium_server.release.answers.errors import SCALES, Law
+from cohortium_server.release.answers.noised import Noised
+from cohortium_server.release.answers.products import FloatArray
+
+FILE = "answers.safetensors"
+_LAW = "law "
+
+
+def tensors(noised: Noised, laws: Mapping[str, Law], tails: FloatArray) -> Tensors:
+    """grouped: of each table whether it is over the merged ``cells``; a law: its vectors, then growth and overlap."""
+    tables, starts = noised.tables, np.cumsum([0, *noised.sizes])
+    cells = np.concatenate([np.arange(k) for k in noised.sizes])
+    for table in tables:
+        for j, merged in zip(table.columns, table.cells, strict=False):
+            if merged is not None:
+                cells[starts[j] : starts[j + 1]] = merged
+    return {
+        "counts": np.concatenate([t.counts.ravel() for t in tables]).astype(np.float32),
+        "sigma": np.array([t.sigma for t in tables]),
+        "columns": np.array([(*t.columns, -1, -1)[:3] for t in tables], np.int32),
+        "grouped": np.array([any(c is not None for c in t.cells) for t in tables], np.uint8),
+        "cells": cells.astype(np.int32),
+        "tails": tails,
+        **{_LAW + name: _told(law) for name, law in laws.items()},
+    }
+
+
+def _told(law: Law) -> FloatArray:
+    return np.concatenate([law.centre, law.scale, law.slopes, [law.growth, law.overlap]])
+
+
+def read(sizes: tuple[int, ...], told: Tensors) -> tuple[Noised, dict[str, Law], FloatArray]:
+    """What ``tensors`` was given; ReleaseError E_RELEASE_TOUCHED where it is of no such release."""
+    try:
+        if not all(np.isfinite(t).all() for t in told.values()) or told["tails"].shape != SCALES.shape:
+            raise ValueError("tails")
+        laws = {name.removeprefix(_LAW): _law(told[name]) for name in told if name.startswith(_LAW)}
+        return Noised(sizes, tuple(_tables(sizes, told))), laws, told["tails"]
+    except (KeyError, ValueError, IndexError):
+        raise ReleaseError(
+            "E_RELEASE_TOUCHED", FILE, "it does not hold this study's tables", "Get the release again."
+        ) from None
+
+
+def _law(told: FloatArray) -> Law:
+    centre, scale, slopes = np.split(told[:-2], 3)
+    return Law(centre, scale, slopes, float(told[-2]), float(told[-1]))
+
+
+def _tables(sizes: tuple[int, ...], told: Tensors) -> Iterator[Measured]:
+    cells = np.split(told["cells"].astype(np.int64), np.cumsum(sizes)[:-1])
+    if any(len(c) != k or c.min() < 0 for c, k in zip(cells, sizes, strict=True)):
+        raise ValueError("cells")
+    columns = [tuple(int(j) for j in row if j >= 0) for row in told["columns"]]
+    maps = [_maps(cells, c, bool(g)) for c, g in zip(columns, told["grouped"], strict=True)]
+    shapes = [_shape(sizes, c, m) for c, m in zip(columns, maps, strict=True)]
+    ends = np.cumsum([0, *map(math.prod, shapes)])
+    if ends[-1] != len(told["counts"]) or len(told["sigma"]) != len(columns) or not (told["sigma"] > 0).all():
+        raise ValueError("counts")
+    for (first, last), shape, where, sigma, merged in zip(
+        pairwise(ends), shapes, columns, told["sigma"], maps, strict=True
+    ):
+        counts = told["counts"][first:last].reshape(shape).astype(np.float64)
+        yield Measured(where, counts, float(sigma), merged)
+
+
+Maps = tuple[npt.NDArray[np.int64] | None, ...]
+
+
+def _maps(cells: Sequence[npt.NDArray[np.int64]], columns: tuple[int, ...], grouped: bool) -> Maps:
+    """As ``Measured.cells``: None for a column whose cells all stay by themselves."""
+    return tuple(cells[j] if grouped and (cells[j] != np.arange(len(cells[j]))).any() else None for j in columns)
+
+
+def _shape(sizes: tuple[int, ...], columns: tuple[int, ...], maps: Maps) -> tuple[int, ...]:
+    return tuple(sizes[j] if m is None else int(m.max()) + 1 for j, m in zip(columns, maps, strict=True))

@@ -1,0 +1,72 @@
+"""What a question asks of a column: weights of its cells, the mean value in each, and how unsure both are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cohortium.errors import ReleaseError
+from cohortium.schema import Column, Continuous, Ordinal
+from cohortium.selection import Selection, everything
+from cohortium.spreading import pieces_within
+from cohortium_server.release.answers.products import FloatArray
+
+_POINTS = (np.arange(16) + 0.5) / 16  # of a piece, evenly on the column's scale
+
+
+@dataclass(frozen=True)
+class Values:
+    """(cells,) the mean of the selected values in each, and half the width of what they may be."""
+
+    mean: FloatArray
+    reach: FloatArray
+
+
+def numbers(column: Column, selection: Selection) -> Values:
+    """ReleaseError E_ANSWER for a column that is not of numbers."""
+    match column:
+        case Continuous():
+            return _of_bins(column, selection)
+        case Ordinal() if isinstance(column.categories[0], int):
+            mean = np.array(column.categories, np.float64)
+            return _with_missing(column, mean, np.zeros(len(mean)))
+    raise ReleaseError(
+        "E_ANSWER", f"column {column.name!r}", "it does not hold numbers", 'Ask for kind="share" under a condition.'
+    )
+
+
+def has_numbers(column: Column) -> bool:
+    return isinstance(column, Continuous) or (isinstance(column, Ordinal) and isinstance(column.categories[0], int))
+
+
+def all_numbers(column: Column) -> FloatArray:
+    return numbers(column, everything(column)).mean
+
+
+def _of_bins(column: Continuous, selection: Selection) -> Values:
+    bins = len(column.cuts) - 1
+    pieces = pieces_within(column, selection.ranges)
+    low, high = (column.lower + end / 10**column.decimals for end in (pieces.first, pieces.last))
+    mass = np.bincount(pieces.bins, pieces.mass, bins)
+    sums = np.bincount(pieces.bins, pieces.mass * _mean_between(column, low, high), bins)
+    mean = sums / np.where(mass > 0, mass, 1)
+    lowest, highest = np.full(bins, np.inf), np.full(bins, -np.inf)
+    np.minimum.at(lowest, pieces.bins, low)
+    np.maximum.at(highest, pieces.bins, high)
+    reach = np.where(mass > 0, (highest - lowest) / 2, 0)
+    points = column.lower + column.point_indices / 10**column.decimals
+    return _with_missing(column, np.append(mean, points), np.append(reach, np.zeros(len(points))))
+
+
+def _mean_between(column: Continuous, low: FloatArray, high: FloatArray) -> FloatArray:
+    """The mean of values spread evenly on the column's scale."""
+    if column.scale == "linear":
+        return (low + high) / 2
+    first, last = column.warp(low), column.warp(high)
+    mean: FloatArray = column.unwarp(first[:, None] + _POINTS * (last - first)[:, None]).mean(1)
+    return mean
+
+
+def _with_missing(column: Column, mean: FloatArray, reach: FloatArray) -> Values:
+    return Values(np.append(mean, 0.0), np.append(reach, 0.0)) if column.nullable else Values(mean, reach)
