@@ -153,6 +153,19 @@ def state_of(query: Trained, parameters: np.ndarray, rate: float = 0.1, seed: in
     return write_state(tensors)
 
 
+def merging(sizes: tuple[int, ...], merged: tuple[int, ...], *rest: Any) -> Marginals:
+    return at_cells(Marginals(sizes, *rest, merged=merged), 0)
+
+
+def at_cells(query: Marginals, seed: int) -> Marginals:
+    """The query at merged cells drawn at random, neighbours or not; first and last ones at negative seeds."""
+    rng = np.random.default_rng(abs(seed))
+    ends = {-1: lambda k, n: np.zeros(n), -2: lambda k, n: np.full(n, k - 1)}
+    choice = ends.get(seed, lambda k, n: rng.integers(0, k, n))
+    cells = [choice(k, n) for k, n in zip(query.merged, query.sizes, strict=True)]
+    return query.with_state(write_state({"cells": np.concatenate(cells).astype(np.float64)}))
+
+
 def always_sampled(query: Query) -> Query:
     return replace(query, step=replace(query.step, sampling_rate=1.0)) if isinstance(query, Trained) else query
 
@@ -178,6 +191,10 @@ CASES: dict[str, Query] = {
     "pairs, three rows a person": Marginals((2, 3, 5), (*PAIRS, (1,)), (1.0, 0.1, 1.0, 2.0), 3, 4),
     "pairs, equal persons": Marginals((2, 3, 5), (*PAIRS, (1,)), (1.0, 0.1, 1.0, 2.0), 1, 64, "persons"),
     "equal persons on a coarse grid": Marginals((2, 3), ((0,), (0, 1)), (1.0, 3.0), 1, 3, "persons"),
+    "pairs, merged cells": merging((7, 4, 9), (3, 4, 2), PAIRS, (1.0, 0.1, 1.0), 2, 4),
+    "triples, merged cells, equal persons": merging(
+        (7, 4, 9), (2, 4, 2), ((0, 1, 2), (2,)), (1.0, 2.0), 1, 64, "persons"
+    ),
     **{f"gradients, {name}": summing(of) for name, of in NETWORKS.items()},
     **{f"gradients, {name}, 4 rows": summing(of, rows_per_person=4, clip=1.5) for name, of in NETWORKS.items()},
     **{f"gradients, {name}, equal persons": summing(of, equal_weight="persons") for name, of in NETWORKS.items()},
@@ -219,8 +236,9 @@ def with_person(codes: Codes, rows: Codes, seed: int) -> Codes:
 
 def states(query: Query, seed: int) -> list[Query]:
     """The query at states nobody would train to, but a coordinator might send."""
-    if not isinstance(query, Trained):
-        return [query]
+    if isinstance(query, Marginals):
+        return [at_cells(query, k) for k in (seed, -1, -2)] if query.merged else [query]
+    assert isinstance(query, Trained)
     count, rng = query.step.parameters, np.random.default_rng(seed)
     drawn = rng.normal(0, 1, count)
     mixed = np.where(rng.random(count) < 0.1, HUGE * np.sign(drawn), drawn)
@@ -390,6 +408,45 @@ def test_each_table_gets_the_noise_of_its_weight() -> None:
         assert low < (drawn**2).mean() / sigma**2 < high
         assert 0.81 < low < high < 1.21  # 0.9 and 1.1 of the noise would be noticed
     assert query.sigmas(3.0)[0] == pytest.approx(3.0 * math.sqrt(5.25))
+
+
+def test_merged_cells_are_counted_as_one() -> None:
+    """What is counted at a state is the coarse table that it makes; unused merged cells hold nobody."""
+    query = Marginals((4, 3), ((0, 1), (0,)), (1.0, 1.0), 1, 8, merged=(3, 3))
+    codes = Codes(np.array([[0, 2], [1, 2], [3, 1], [2, 0]], np.int16), np.arange(4), (4, 3))
+    told = query.with_state(write_state({"cells": np.array([0.0, 0, 1, 1, 0, 1, 2])}))
+    counted = told.split(told.contribute(codes, SecureCoins()).values)
+    assert counted[(0, 1)].tolist() == [[0, 0, 2], [1, 1, 0], [0, 0, 0]]
+    assert counted[(0,)].tolist() == [2, 2, 0]
+    assert told.width == query.width == 12
+
+
+@given(seeds=st.tuples(st.integers(-2, 2**32), st.integers(-2, 2**32)), data=st.integers(0, 2**32 - 1))
+def test_no_state_changes_what_an_answer_costs(seeds: tuple[int, int], data: int) -> None:
+    """Width, sensitivity, noise and charge are the study's; every person is in every table at every state."""
+    query = CASES["pairs, merged cells"]
+    assert isinstance(query, Marginals)
+    one, other = (at_cells(query, seed) for seed in seeds)
+    for name in ("width", "sensitivity", "scales", "lengths"):
+        assert getattr(one, name) == getattr(other, name)
+    assert one.events(50.0) == other.events(50.0) and one.draws(50.0) == other.draws(50.0)
+    assert one.reach(9) == other.reach(9)
+    codes = table(query, 50, 50, data)
+    for asked in (one, other):
+        totals = {t: part.sum() for t, part in asked.split(before_noise(asked, codes, 1)).items()}
+        assert set(totals.values()) == {before_noise(query, codes, 1).sum() / query.grid / len(query.tables)}
+
+
+@pytest.mark.parametrize("merged", [(3,), (3, 4, 2, 1), (8, 4, 9), (0, 4, 9), (7, 4, 10)])
+def test_merged_sizes_that_there_cannot_be_are_refused(merged: tuple[int, ...]) -> None:
+    with pytest.raises(StudyError, match="E_PLAN_LIMIT"):
+        Marginals((7, 4, 9), PAIRS, (1.0, 1.0, 1.0), merged=merged)
+
+
+def test_merged_cells_that_nobody_told_are_no_question() -> None:
+    query = Marginals((7, 4, 9), PAIRS, (1.0, 1.0, 1.0), merged=(2, 4, 2))
+    with pytest.raises(WireError, match="E_STATE_SHAPE"):
+        query.answer(table(query, 10, 10, 1), MULTIPLIER, SecureCoins())
 
 
 def test_counts_have_no_state() -> None:
@@ -875,21 +932,23 @@ def test_rare_samples_leave_a_count_that_can_be_drawn() -> None:
     assert len(rare.answer(table(rare, 10, 10, 1), 50.0, SecureCoins()).values) == rare.width
 
 
-TOLD = {
+TOLD: dict[str, Trained | Marginals] = {
+    "counts, merged": merging((7, 4, 9), (3, 4, 2), PAIRS, (1.0, 1.0, 1.0)),
     "gradients": summing(NETWORKS["autoregressive"]),
     "gradients, merged": summing(NETWORKS["autoregressive"], sizes=(7, 4, 9)),
     "training, merged": training(NETWORKS["autoregressive"], sizes=(7, 4, 9)),
 }
 
 
-def tensors_of(query: Trained) -> dict[str, np.ndarray]:
+def tensors_of(query: Trained | Marginals) -> dict[str, np.ndarray]:
     more = {"rate": 1} if isinstance(query, LocalTraining) else {}
-    return {name: np.zeros(n, np.float32) for name, n in {**query.step.lengths, **more}.items()}
+    lengths = {"cells": sum(query.sizes)} if isinstance(query, Marginals) else {**query.step.lengths, **more}
+    return {name: np.zeros(n, np.float32) for name, n in lengths.items()}
 
 
 @pytest.mark.parametrize("query", TOLD.values(), ids=TOLD.keys())
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_state_that_is_not_finite_is_refused(query: Trained, bad: float) -> None:
+def test_a_state_that_is_not_finite_is_refused(query: Trained | Marginals, bad: float) -> None:
     for good in tensors_of(query):
         tensors = tensors_of(query)
         tensors[good][-1] = bad
@@ -897,10 +956,11 @@ def test_a_state_that_is_not_finite_is_refused(query: Trained, bad: float) -> No
             query.with_state(save(tensors))
 
 
+@pytest.mark.parametrize("name", ["gradients, merged", "counts, merged"])
 @pytest.mark.parametrize("bad", [-1.0, 0.5, 3.0, HUGE, -HUGE, 2.0**63, 2.0**31, -(2.0**63)])
 @pytest.mark.filterwarnings("error")
-def test_merged_cells_that_there_are_not_are_refused(bad: float) -> None:
-    query = TOLD["gradients, merged"]
+def test_merged_cells_that_there_are_not_are_refused(name: str, bad: float) -> None:
+    query = TOLD[name]
     tensors = tensors_of(query)
     query.with_state(save(tensors))
     tensors["cells"][2] = bad  # of a column that has three
@@ -908,12 +968,13 @@ def test_merged_cells_that_there_are_not_are_refused(bad: float) -> None:
         query.with_state(save(tensors))
 
 
-def wrong_states(query: Trained) -> dict[str, bytes]:
+def wrong_states(query: Trained | Marginals) -> dict[str, bytes]:
     tensors = tensors_of(query)
-    p, good = tensors["parameters"], save(tensors)
+    first, *others = tensors
+    p, good = tensors[first], save(tensors)
 
-    def changed(**others: np.ndarray) -> bytes:
-        return save({**tensors, **others})
+    def changed(values: np.ndarray) -> bytes:
+        return save({**tensors, first: values})
 
     return {
         "nothing": b"",
@@ -921,20 +982,20 @@ def wrong_states(query: Trained) -> dict[str, bytes]:
         "pickle": b"\x80\x04\x95" + bytes(50),
         "cut": good[:-1],
         "longer": good + b"\x00",
-        "one more": changed(parameters=np.append(p, p[:1])),
-        "one less": changed(parameters=p[1:]),
-        "square": changed(parameters=p[:, None]),
-        "doubles": changed(parameters=p.astype(np.float64)),
-        "halves": changed(parameters=p.astype(np.float16)),
-        "integers": changed(parameters=p.astype(np.int32)),
-        "no parameters": save({k: t for k, t in tensors.items() if k != "parameters"} or {"x": p}),
-        "extra": changed(more=p),
-        **{f"no {name}": save({k: t for k, t in tensors.items() if k != name}) for name in list(tensors)[1:]},
+        "one more": changed(np.append(p, p[:1])),
+        "one less": changed(p[1:]),
+        "square": changed(p[:, None]),
+        "doubles": changed(p.astype(np.float64)),
+        "halves": changed(p.astype(np.float16)),
+        "integers": changed(p.astype(np.int32)),
+        f"no {first}": save({k: t for k, t in tensors.items() if k != first} or {"x": p}),
+        "extra": save({**tensors, "more": p}),
+        **{f"no {name}": save({k: t for k, t in tensors.items() if k != name}) for name in others},
     }
 
 
 @pytest.mark.parametrize("query", TOLD.values(), ids=TOLD.keys())
-def test_a_state_of_another_shape_is_refused(query: Trained) -> None:
+def test_a_state_of_another_shape_is_refused(query: Trained | Marginals) -> None:
     for name, state in wrong_states(query).items():
         with pytest.raises(WireError, match="E_STATE_SHAPE"):
             query.with_state(state)
@@ -944,6 +1005,7 @@ def test_a_state_of_another_shape_is_refused(query: Trained) -> None:
 def test_merged_cells_are_what_the_network_sees() -> None:
     """A finely declared table with merged cells answers as the coarse table that they make of it."""
     query, of = TOLD["gradients, merged"], NETWORKS["autoregressive"]
+    assert isinstance(query, Trained)
     rng = np.random.default_rng(5)
     merged = [rng.integers(0, k, s) for s, k in zip((7, 4, 9), of.sizes, strict=True)]
     at = rng.normal(0, 1, query.width).astype(np.float32)
