@@ -1,7 +1,8 @@
 """One run of the benchmark: a table, a budget, a generator, institutions, a seed; what came out, judged; and a file of runs.
 
 Every run but a peer's is a whole federation in one process: custodians with ledgers on disk, Flower's apps in threads,
-secret noise. Generators get the rows as they are, with defaults; peers get the cells in which everybody is judged.
+secret noise. Generators and peers alike get the rows in the cells in which everybody is judged ("binned in public"), and
+keep their defaults. A generator "on raw rows" gets them as they are, finds its own cells, and is judged in ones it does not know.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -49,6 +50,7 @@ MEASURES = {
     "ks": "mean KS",
     "seconds": "seconds",
 }
+RAW = " on raw rows"
 BASELINES = ("real rows", "independent columns")
 
 
@@ -62,6 +64,7 @@ def _generators() -> dict[str, GeneratorPlan]:
 
 
 GENERATORS = _generators()
+GENERATORS |= {f"{name}{RAW}": generator for name, generator in GENERATORS.items()}
 ALL = (*BASELINES, *GENERATORS, *runner.PEERS)
 
 
@@ -112,6 +115,8 @@ class Case:
             return (self.setting, self.seed) == ("one", 0) and math.isinf(self.epsilon)
         if self.generator in runner.PEERS:
             return self.setting == "one" and not math.isinf(self.epsilon)
+        if self.generator.endswith(RAW) and not sets.numbers(self.set):
+            return False  # it is all codes
         return self.setting != "by relationship" or self.set.startswith("adult")
 
 
@@ -171,6 +176,7 @@ def _synthesise(case: Case, data: sets.Data, limit: int) -> tuple[sets.Codes, pd
 
 def federate(case: Case, data: sets.Data) -> tuple[pd.DataFrame, float]:
     """Synthetic rows of a federation over the training rows, and seconds."""
+    data = data if case.generator.endswith(RAW) else replace(data, schema=data.judged)
     setting = SETTINGS[case.setting]
     dealt = parts(setting, data, np.random.default_rng(case.seed))
     institutions = tuple(Institution(name=n) for n in dealt)
@@ -232,17 +238,18 @@ def parts(setting: Setting, data: sets.Data, rng: np.random.Generator) -> dict[s
 
 @cache
 def commit() -> str:
-    """The commit the code is at; "+" where it has changed since."""
-    folder = Path(__file__).parent
-    ask = ["git", "-C", str(folder.parent)]
+    """The last commit that changed the code that is run; "+" where it has changed since."""
+    code = ["--", *(str(Path(__file__).parents[1] / part) for part in ("common", "client", "server", "simulation"))]
     try:
-        head = subprocess.run([*ask, "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True)
-        dirty = subprocess.run(
-            [*ask, "status", "--porcelain", "common", "server"], check=True, capture_output=True, text=True
+        last, changed = (
+            subprocess.run(
+                [*words, *code], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+            ).stdout
+            for words in (["git", "log", "-1", "--format=%h"], ["git", "status", "--porcelain"])
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + ("+" if dirty.stdout else "")
+    return last.strip() + ("+" if changed else "")
 
 
 def read(path: Path) -> dict[Case, Run]:

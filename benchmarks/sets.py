@@ -321,6 +321,11 @@ SETS: dict[str, Source] = {
 }
 
 
+def numbers(name: str) -> bool:
+    """Whether the table has columns of numbers that are not codes."""
+    return not SETS[name].coded and any(isinstance(c, Continuous) for c in SETS[name].columns)
+
+
 def available() -> list[str]:
     """The tables that are here."""
     return [name for name, source in SETS.items() if source.here]

@@ -1,6 +1,6 @@
 """How good synthetic rows are on known tables, and how long they take: ours, our peers', and the figures to reach.
 
-    python benchmarks/utility.py                                # sweep, all tables, epsilon 1, one institution, 5 seeds
+    python benchmarks/utility.py                                # sweep, main tables, epsilon 1, one institution, 5 seeds
     python benchmarks/utility.py --wanted                       # every case that has a figure to reach
     python benchmarks/utility.py --sets covid nass --epsilon .3 1 3 10 --generators sweep "dpmm MST" --settings one "10 local"
     python benchmarks/utility.py --show --readme                # run nothing; write README's tables from what there is
@@ -41,7 +41,9 @@ def options(words: Sequence[str]) -> argparse.Namespace:
     several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
     parser.add_argument("--sets", choices=sets.SETS, default=MAIN, **several)
     parser.add_argument("--epsilon", type=float, default=[1.0], nargs="+", help="inf: no privacy")
-    parser.add_argument("--generators", choices=cases.ALL, default=["sweep"], help=", ".join(cases.ALL), **several)
+    parser.add_argument(
+        "--generators", choices=cases.ALL, default=["sweep", "sweep on raw rows"], help=", ".join(cases.ALL), **several
+    )
     parser.add_argument(
         "--settings", choices=cases.SETTINGS, default=["one"], help=", ".join(cases.SETTINGS), **several
     )
