@@ -68,6 +68,14 @@ class OtherThan:
 
     conditions: tuple[Any, ...]
 
+    def __str__(self) -> str:
+        return f"other than {', '.join(words(one) for one in self.conditions)}"
+
+
+def words(condition: Any) -> str:
+    """A condition on one column, in words."""
+    return MISSING if condition is None else str(condition)
+
 
 def selected(schema: Schema, where: Where) -> dict[int, Selection]:
     """Per conditioned column, by position, the values that it may take.

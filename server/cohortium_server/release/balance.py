@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cohortium.conditions import MISSING, position, selection, selection_by_text
+from cohortium.conditions import MISSING, position, selection, selection_by_text, words
 from cohortium.errors import ReleaseError
 from cohortium.schema import Column, Continuous, Datetime, Schema
 from cohortium.selection import Selection, everything
@@ -98,23 +98,24 @@ def balanced_table(
 def _asked(schema: Schema, balance: Balance) -> tuple[int, Sequence[Share] | None]:
     """The column, and the shares that are asked for by name."""
     if isinstance(balance, str):
-        for name in sorted(schema.names, key=len, reverse=True):
-            if found := re.fullmatch(rf"\s*{re.escape(name)}\s*=(.*)", balance, re.DOTALL):
-                j = schema.names.index(name)
-                return j, _checked(schema.columns[j], _shares_by_text(schema.columns[j], found[1]))
-        return position(schema, balance.strip()), None
+        return _asked_by_text(schema, balance)
     if len(balance) != 1:
         raise ReleaseError("E_CONDITION", "balance", "it is not of one column", "Balance one column, and use where.")
     ((name, parts),) = balance.items()
     column = schema.columns[position(schema, name)]
     if not isinstance(parts, Mapping):
         raise _refused(column, "it has no shares", "Write balance={'column': {value: share, ...}}.")
-    named = [(_words(value), selection(column, value), part) for value, part in parts.items()]
+    named = [(words(value), selection(column, value), part) for value, part in parts.items()]
     return schema.names.index(name), _checked(column, named)
 
 
-def _words(value: Any) -> str:
-    return MISSING if value is None else str(value)
+def _asked_by_text(schema: Schema, text: str) -> tuple[int, Sequence[Share] | None]:
+    if text not in schema.names:
+        for name in sorted(schema.names, key=len, reverse=True):
+            if found := re.fullmatch(rf"\s*{re.escape(name)}\s*=(.*)", text, re.DOTALL):
+                column = schema.columns[j := schema.names.index(name)]
+                return j, _checked(column, _shares_by_text(column, found[1]))
+    return position(schema, text), None
 
 
 def _shares_by_text(column: Column, text: str) -> list[tuple[str, Selection, Any]]:
