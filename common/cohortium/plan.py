@@ -24,14 +24,15 @@ from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals, fitted_to_grid
 from cohortium.recipes import Recipe, recipe
-from cohortium.study import Study, Sweep, Trained
+from cohortium.study import Pgm, Study, Sweep, Trained
 
 TARGET_WEIGHT = 0.5  # precision of a table of three columns, one of them a target, against a pair's
 MAX_CROSSED_CELLS = 64  # targets with more cells are not crossed with every pair
 MOST_PERSONS = 100_000_000  # that a study without a declared population may have
 NO_NOISE = 1e-3  # the multiplier that generators reckon with where no noise is added: they divide by it
 NO_PROMISE = Cost(math.inf, 1.0, "no privacy", math.inf, "no privacy")
-COLUMNS_SHARE = 0.05  # part of the budget that a round of single columns takes
+COLUMNS_SHARE = 0.05  # part of the budget that a trained generator's first round takes
+FINE_SHARE = 0.1  # that the first round of one takes which is fitted to counts
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def ring(study: Study, phase: Phase) -> Ring:
 
 def _phases(study: Study) -> tuple[Phase, ...]:
     match study.generator:
-        case Sweep():
+        case Sweep() | Pgm():
             return _counting_phases(study)
         case Trained() as chosen:
             return _training_phases(study, chosen, recipe(study))
@@ -220,7 +221,7 @@ def _continuous_multiplier(study: Study) -> float:
 def _counting_phases(study: Study) -> tuple[Phase, ...]:
     """Pairs alone, or, where cells are merged for them, single columns first: they say which cells."""
     pairs = pair_query(study)
-    before = (_shared_phase(study, "columns", column_query(study), COLUMNS_SHARE),) if pairs.merged else ()
+    before = (_shared_phase(study, "columns", column_query(study), FINE_SHARE),) if pairs.merged else ()
     return *before, _last_phase(study, "pairs", pairs, before)
 
 

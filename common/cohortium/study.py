@@ -20,7 +20,7 @@ from cohortium.canonical import digest
 from cohortium.errors import StudyError
 from cohortium.masking.cohort import SMALLEST, Cohort
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
-from cohortium.schema import Schema, first_problem, load_schema, read_toml, to_document
+from cohortium.schema import MAX_CELLS, Schema, first_problem, load_schema, read_toml, to_document
 
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
@@ -88,6 +88,22 @@ class Sweep:
     kind: Literal["sweep"] = "sweep"
     targets: tuple[str, ...] = ()
     components: Annotated[int, Strict(), Field(ge=10, le=10_000)] = 500
+    bins: Annotated[int, Strict(), Field(ge=2, le=MAX_CELLS)] = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pgm:
+    """The counts of ``Sweep``; a graphical model is fitted to those that are worth it. Fitting needs the extra ``pgm``.
+
+    method: ``mst``: a spanning tree of pairs; ``aim``: then also what the model misses most, as long as its largest cliques
+    have at most ``cells`` cells together.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    kind: Literal["pgm"] = "pgm"
+    method: Literal["mst", "aim"] = "aim"
+    targets: tuple[str, ...] = ()
+    cells: Annotated[int, Strict(), Field(ge=1000, le=100_000_000)] = 2**19
     bins: Annotated[int, Strict(), Field(ge=2, le=256)] = 16
 
 
@@ -147,7 +163,7 @@ class Ctgan(Trained):
     kind: Literal["ctgan"] = "ctgan"
 
 
-GeneratorPlan = Annotated[Sweep | Autoregressive | Diffusion | Tvae | Ctgan, Field(discriminator="kind")]
+GeneratorPlan = Annotated[Sweep | Pgm | Autoregressive | Diffusion | Tvae | Ctgan, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True)

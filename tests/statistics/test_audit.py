@@ -48,6 +48,7 @@ from cohortium_simulation import audit_cli
 from cohortium_simulation.audit import CANARIES, Audit, audit, builtin_studies, canary_gradients
 from cohortium_simulation.audit import detectors as d
 from cohortium_simulation.audit.canaries import design, draw
+from cohortium_simulation.audit.canary_gradients import state_of_counts
 from cohortium_simulation.audit.noise_law import exact_counts, exact_gradient, known_exactly
 from cohortium_simulation.audit.path import for_audit
 from cohortium_simulation.audit.rehearsal import FIRST, Heard, Rehearsal
@@ -544,20 +545,23 @@ def test_canaries_of_a_design_never_meet_in_its_tables(sizes: list[int], wanted:
     chosen = design(sizes, weights, mu, wanted, ALPHA)
     canaries = draw(tuple(sizes), chosen, 3, 2, 4)
     for table in chosen.tables:
-        cells = canaries.cells(table)
+        cells = canaries.cells(table, sizes)
         assert len(set(cells.tolist())) == len(cells) == chosen.each
     assert 0 < chosen.share <= 1
     assert sum(len(canaries.table(k)) for k in range(3)) == 2 * 4 * canaries.included.sum()
 
 
-def test_what_canaries_count_is_what_the_query_counts() -> None:
-    (phase,) = plan(COUNTS).phases
-    assert isinstance(phase.query, Marginals)
-    chosen = design(COUNTS.schema.sizes, {(0, 1): 1.0}, 1.0, 2000, ALPHA)
-    canaries = draw(COUNTS.schema.sizes, chosen, 2, 1, 8)
-    for k in range(2):
-        counted = phase.query.contribute(canaries.table(k), SecureCoins()).values
-        np.testing.assert_array_equal(exact_counts(phase.query, canaries, k), counted)
+@pytest.mark.parametrize("study", [COUNTS, visits(Sweep(bins=2), rows_per_person=3)], ids=["single", "merged"])
+def test_what_canaries_count_is_what_the_query_counts(study: Study) -> None:
+    sizes = study.schema.sizes
+    canaries = draw(sizes, design(sizes, {(0, 1): 1.0}, 1.0, 2000, ALPHA), 2, 1, 8)
+    for query in (p.query for p in plan(study).phases):
+        assert isinstance(query, Marginals)
+        for k in range(2):
+            told = query.with_state(state_of_counts(query))
+            counted = told.contribute(canaries.table(k), SecureCoins()).values
+            np.testing.assert_array_equal(exact_counts(query, canaries, k), counted)
+            assert counted.any()
 
 
 def test_a_wide_scale_has_the_chances_of_a_narrow_one(monkeypatch: Patch) -> None:

@@ -20,7 +20,14 @@ from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium_server.journal import new_run
 from cohortium_simulation.audit.canaries import Canaries, Design, Table, best_of, design, draw, runs_of
-from cohortium_simulation.audit.canary_gradients import Gradients, gradients, sensitivity, state_of, step_of
+from cohortium_simulation.audit.canary_gradients import (
+    Gradients,
+    gradients,
+    sensitivity,
+    state_of,
+    state_of_counts,
+    step_of,
+)
 from cohortium_simulation.audit.detectors import BoolArray
 from cohortium_simulation.audit.noise_law import as_sent, count_runs, units_of
 from cohortium_simulation.audit.path import Outputs, Path, Question
@@ -111,7 +118,7 @@ def _listen(path: Path, canaries: Canaries, attack: Attack) -> list[Outputs]:
     """The outputs of the attack's rounds; those before them are asked as well, because rounds come in order."""
     custodians, run, outputs = path.custodians(canaries), new_run(), []
     for number in range(attack.rounds[-1] + 1):
-        state = attack.state if number in attack.rounds else b""
+        state = attack.state if number in attack.rounds else state_of_counts(path.plan.phase(number).query)
         outputs.append(path.ask(custodians, Question(run, number, 0, state)))
     return outputs[attack.rounds[0] :]
 
@@ -130,7 +137,7 @@ def _on_counts(path: Path, phase: Phase, query: Marginals, first: int, wanted: i
     most = path.study.privacy.institutions_per_person / math.sqrt(shares)  # a sum moves by more than a message
     whole = query.rows_per_person * query.grid * math.sqrt(math.fsum(tables.told.values()))
     moved = whole * (math.sqrt(held) if path.messages_are_seen else held / math.sqrt(shares))
-    chosen = design(query.sizes, tables.told, moved, wanted, alpha)
+    chosen = replace(design(query.counted, tables.told, moved, wanted, alpha), codes=query.counted)
     reach = whole * math.sqrt(chosen.share)
 
     def of_messages(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
@@ -146,7 +153,7 @@ def _on_counts(path: Path, phase: Phase, query: Marginals, first: int, wanted: i
         View("messages", of_messages, one_message, one_message, own),
         View("sum", of_sum, reach * held / math.sqrt(shares), reach * most, _claimed_of_sum(path, phase)),
     )
-    return Attack(chosen, (first,), b"", views if path.messages_are_seen else views[1:])
+    return Attack(chosen, (first,), state_of_counts(query), views if path.messages_are_seen else views[1:])
 
 
 def _claimed_of_sum(path: Path, phase: Phase, rounds: int = 1) -> Events:
@@ -165,13 +172,14 @@ class _Tables:
         runs = count_runs(query, multiplier)
         self.told = {t: sigma**-2 for t, (_, sigma) in zip(query.tables, runs, strict=True)}
         ends = np.cumsum([0, *query.lengths])
+        self.sizes = query.counted
         self.parts = {t: slice(*ends[i : i + 2]) for i, t in enumerate(query.tables)}
 
     def score(self, tables: tuple[Table, ...], canaries: Canaries, values: IntArray) -> FloatArray:
         """(canaries,) with noise of scale 1 for one message."""
         summed = np.zeros(len(canaries.rows))
         for t in tables:
-            summed += values[self.parts[t]][canaries.cells(t)] * self.told[t]
+            summed += values[self.parts[t]][canaries.cells(t, self.sizes)] * self.told[t]
         return summed / math.sqrt(math.fsum(self.told[t] for t in tables))
 
 

@@ -34,7 +34,9 @@ def _masked(seen: Study, name: str, tolerated: int) -> Study:
 
 def builtin_studies() -> tuple[Study, Study, Study, Study, Study]:
     """Of counts almost all cells are some canary's own; a training's one column has a bias for every canary."""
-    counts = _study("counts", Sweep(components=10), 2, _column("cell", 4096), _column("b", 3), _column("c", 2))
+    counts = _study(
+        "counts", Sweep(components=10, bins=4096), 2, _column("cell", 4096), _column("b", 3), _column("c", 2)
+    )
     local = Autoregressive(rounds=2, steps=4, sampling_rate=1.0, clip=0.25, bins=256)
     gradients = replace(local, steps=1)
     training = _study("training", local, 1, _column("cell", 256))

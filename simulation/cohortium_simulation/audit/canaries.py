@@ -90,15 +90,18 @@ class Canaries:
         there = np.repeat(np.flatnonzero(self.included & (self.homes == institution).any(1)), self.rows_each)
         return Codes(self.rows[there].astype(np.int16), there.astype(np.int64), self.sizes)
 
-    def counted(self, institution: int, table: Table, units: int) -> IntArray:
+    def counted(self, institution: int, table: Table, sizes: Sequence[int], units: int) -> IntArray:
         """(cells,) what an answer without noise must be, computed apart from the product: ``units`` for each."""
         there = self.included & (self.homes == institution).any(1)
-        return units * np.bincount(self.cells(table)[there], minlength=math.prod(self.sizes[j] for j in table))
+        return units * np.bincount(self.cells(table, sizes)[there], minlength=math.prod(sizes[j] for j in table))
 
-    def cells(self, table: Table) -> IntArray:
-        """(canaries,) where each canary is in a table, the last column running fastest."""
-        shape = tuple(self.sizes[j] for j in table)
-        found: IntArray = np.ravel_multi_index(tuple(self.rows[:, j] for j in table), shape)
+    def cells(self, table: Table, sizes: Sequence[int]) -> IntArray:
+        """(canaries,) where each canary is in a table, the last column running fastest.
+
+        sizes: cells that each column is counted in: the first ones as they are, and the rest put together with the last of them.
+        """
+        seen = tuple(np.minimum(self.rows[:, j], sizes[j] - 1) for j in table)
+        found: IntArray = np.ravel_multi_index(seen, tuple(sizes[j] for j in table))
         return found
 
 

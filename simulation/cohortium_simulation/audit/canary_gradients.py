@@ -7,6 +7,7 @@ those coordinates are looked at that this canary moves more than all others toge
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,10 @@ import torch
 
 from cohortium.neural.network import Layer, Network, errors
 from cohortium.neural.state import write_state
+from cohortium.queries import Query
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
+from cohortium.queries.marginals import Marginals
 
 FloatArray = npt.NDArray[np.float64]
 FloatArray32 = npt.NDArray[np.float32]
@@ -41,11 +44,22 @@ def state_of(step: Step, rate: float | None = None) -> bytes:
     """The state that carries it. Where cells are merged, the first ones stay as they are and the rest are put together."""
     tensors = {"parameters": start(step)}
     if "cells" in step.lengths:
-        kept = zip(step.sizes, step.architecture.sizes, strict=True)
-        tensors["cells"] = np.concatenate([np.minimum(np.arange(k), seen - 1) for k, seen in kept]).astype(np.float64)
+        tensors["cells"] = _put_together(step.sizes, step.architecture.sizes)
     if rate is not None:
         tensors["rate"] = np.array([rate])
     return write_state(tensors)
+
+
+def state_of_counts(query: Query) -> bytes:
+    """The state that counts are asked at, the same way; none where no cells are merged, or nothing is counted."""
+    if not (isinstance(query, Marginals) and query.merged):
+        return b""
+    return write_state({"cells": _put_together(query.sizes, query.merged)})
+
+
+def _put_together(sizes: Sequence[int], most: Sequence[int]) -> FloatArray:
+    kept = zip(sizes, most, strict=True)
+    return np.concatenate([np.minimum(np.arange(k), seen - 1) for k, seen in kept]).astype(np.float64)
 
 
 @dataclass(frozen=True)

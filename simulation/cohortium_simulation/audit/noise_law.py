@@ -106,7 +106,7 @@ def count_runs(query: Marginals, multiplier: float) -> tuple[tuple[int, float], 
 def exact_counts(query: Marginals, canaries: Canaries, institution: int) -> IntArray:
     """(width,) the answer without noise: every canary counts as much as a person may."""
     units = min(query.rows_per_person, canaries.rows_each) * query.grid
-    return np.concatenate([canaries.counted(institution, t, units) for t in query.tables])
+    return np.concatenate([canaries.counted(institution, t, query.counted, units) for t in query.tables])
 
 
 def exact_gradient(query: GradientSum, multiplier: float, canaries: Canaries, institution: int) -> IntArray:

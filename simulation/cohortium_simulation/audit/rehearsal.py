@@ -14,7 +14,7 @@ from cohortium_client.custodian import Custodian
 from cohortium_server.journal import new_run
 from cohortium_simulation.audit.attack import ROUNDS, Attack, drawn
 from cohortium_simulation.audit.canaries import Canaries, nobody
-from cohortium_simulation.audit.canary_gradients import state_of
+from cohortium_simulation.audit.canary_gradients import state_of, state_of_counts
 from cohortium_simulation.audit.detectors import Words
 from cohortium_simulation.audit.noise_law import Noise, known_exactly, noise_of_messages, noise_of_sum, training_rate
 from cohortium_simulation.audit.path import Outputs, Path, Question, path_of
@@ -98,8 +98,8 @@ def _state(phase: Phase) -> bytes:
             return state_of(query.step, training_rate(query, phase.multiplier))
         case GradientSum() as query:
             return state_of(query.step)
-        case _:
-            return b""
+        case query:
+            return state_of_counts(query)
 
 
 def _heard(path: Path, phase: Phase, outputs: Outputs, canaries: Canaries) -> Heard:
