@@ -40,17 +40,18 @@ def denoised_list(counts: FloatArray, sigma: float) -> FloatArray:
 
 
 def _smoothed(counts: FloatArray, sigma: float) -> FloatArray:
-    """The sum of ``counts`` as a smooth column, and what differences are believed. Mirrored, so that the ends have no neighbours."""
-    values = np.concatenate([counts, counts[::-1]])
+    """The mean of ``counts`` in every cell, and what differences are believed. Mirrored, so that the ends have no neighbours."""
+    levels = math.ceil(math.log2(len(counts))) + 1
+    values = np.pad(counts, (0, 2**levels - len(counts)), mode="symmetric")
     differences: list[FloatArray] = []
-    levels = math.ceil(math.log2(len(values)))
+    mean = max(0.0, float(values.mean()))
     for level in range(
         levels
     ):  # sums of 2, 4, ... neighbours, and differences of two such sums, each with noise ``sigma``
         beside = np.roll(values, -(1 << level))
         difference, values = (values - beside) / math.sqrt(2), (values + beside) / math.sqrt(2)
         differences.append(np.where(np.abs(difference) > BELIEVED * sigma, difference, 0.0))
-    values = np.full(len(values), max(0.0, counts.mean()) * 2 ** (levels / 2))
+    values = np.full(len(values), mean * 2 ** (levels / 2))
     for level in reversed(range(levels)):
         difference = differences[level]
         values = ((values + difference) + np.roll(values - difference, 1 << level)) / math.sqrt(8)
