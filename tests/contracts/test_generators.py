@@ -17,12 +17,11 @@ from scipy import stats
 from cohortium.coins import SecureCoins
 from cohortium.encoding import encode
 from cohortium.errors import ReleaseError
-from cohortium.neural.drawing import resampled
+from cohortium.neural.drawing import resampled, sobol
 from cohortium.plan import plan
 from cohortium.schema import Schema, schema_from_document
 from cohortium.study import GeneratorPlan, Study
 from cohortium_server.generators import Generator, Sum, generator_class
-from cohortium_server.generators.quasi import sobol
 
 KINDS = sorted(e.name for e in entry_points(group="cohortium.generators"))
 SHORT = {"rounds": 4, "steps": 5}

@@ -1,23 +1,41 @@
-"""How rows are drawn from chances: by one uniform number each, and by importance weights."""
+"""How rows are drawn: from chances by one uniform number each, by importance weights, and from even points."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 Tensor = torch.Tensor
+CHUNK = 1 << 15  # points
 LEAST = -1e300  # the logarithm of a weight that is as good as none
+
+
+def sobol(rows: int, columns: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.float64]]:
+    """``rows`` points of a scrambled Sobol sequence, (at most CHUNK, columns) at a time.
+
+    They fill the unit cube more evenly than chance: a sample drawn from them errs less than a random one.
+    """
+    from scipy.stats import qmc
+
+    sequence = qmc.Sobol(columns, rng=rng)
+    size = min(CHUNK, 2 ** max(0, rows - 1).bit_length())  # the sequence is balanced in powers of two
+    for start in range(0, rows, size):
+        yield sequence.random(size)[: rows - start]
 
 
 def one_of(chances: Tensor, uniforms: Tensor) -> Tensor:
     """(rows,) int64, a place of each row in proportion to (rows, places) chances, by a uniform number (rows,) each.
 
-    Never an impossible place where another is possible, though rounding may step past the end of the ladder.
+    chances: or (places,), the same for all rows. Never an impossible place where another is possible, though rounding may
+    step past the end of the ladder.
     """
-    ladder = chances.cumsum(1)
-    drawn = (ladder <= uniforms[:, None] * ladder[:, -1:]).sum(1)
-    last = chances.shape[1] - 1 - (chances > 0).flip(1).int().argmax(1)
+    ladder = chances.cumsum(-1).double()
+    steps = uniforms * ladder[..., -1]
+    drawn = torch.searchsorted(ladder, steps if chances.ndim == 1 else steps[:, None], right=True).flatten()
+    last = chances.shape[-1] - 1 - (chances > 0).flip(-1).int().argmax(-1)
     return torch.minimum(drawn, last)
 
 

@@ -32,7 +32,7 @@ import torch
 from torch.nn import functional as F
 
 from cohortium.neural import exact
-from cohortium.neural.drawing import one_of, resampled
+from cohortium.neural.drawing import CHUNK, one_of, resampled, sobol
 from cohortium.neural.network import Layer, Tape, Tensor, split
 
 FloatArray = npt.NDArray[np.float64]
@@ -49,7 +49,6 @@ CLIP, CLIP_WITHOUT_NOISE = 2.5, 16.0  # times the root of the columns
 CALIBRATIONS, CALIBRATION_POINTS = 30, 1 << 13
 RAREST = 1e-6  # proportion that a cell is calibrated to at least
 OVERSAMPLING = 8  # latent points drawn for one that is kept under conditions
-CHUNK = 1 << 15
 _deviation = exact.Tabulated(lambda v: torch.exp(v / 2), LOWEST_LOG_VARIANCE, HIGHEST_LOG_VARIANCE)
 
 
@@ -134,7 +133,7 @@ class Vae:
         are used: nothing is charged.
         """
         points = np.random.default_rng(0)  # the same points each time: a function of its arguments
-        z = _normal(next(_uniform(CALIBRATION_POINTS, self.latent, points)))
+        z = _normal(next(sobol(CALIBRATION_POINTS, self.latent, points)))
         decoder = _Decoder(self, flat)
         noised = zip(counts, sigmas, decoder.proportions(z), strict=True)
         wanted = torch.cat([_between(column, sigma, present) for column, sigma, present in noised])
@@ -146,7 +145,7 @@ class Vae:
     @torch.no_grad()
     def decoded(self, flat: FloatArray, points: int, rng: np.random.Generator) -> FloatArray:
         """(points, cells) the columns' distributions at so many latent points."""
-        z = torch.cat([_normal(uniforms) for uniforms in _uniform(points, self.latent, rng)])
+        z = torch.cat([_normal(uniforms) for uniforms in sobol(points, self.latent, rng)])
         chances = torch.cat([block.softmax(1) for block in _Decoder(self, flat).blocks(z)], 1)
         decoded: FloatArray = chances.double().numpy()
         return decoded
@@ -170,7 +169,7 @@ class Vae:
 
     def _even(self, rows: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """(chunk, latent) points and (chunk, columns) uniform numbers, even together."""
-        for points in _uniform(rows, self.latent + len(self.sizes), rng):
+        for points in sobol(rows, self.latent + len(self.sizes), rng):
             yield _normal(points[:, : self.latent]), torch.tensor(points[:, self.latent :])
 
     def _likely(
@@ -178,7 +177,7 @@ class Vae:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The same, with points from the distribution that z has under the conditions."""
         points, log_weights = [], []
-        for uniforms in _uniform(rows * OVERSAMPLING, self.latent, rng):
+        for uniforms in sobol(rows * OVERSAMPLING, self.latent, rng):
             points.append(_normal(uniforms))
             log_weights.append(decoder.log_chance(points[-1], conditions))
         chosen = torch.cat(points)[resampled(torch.cat(log_weights).numpy(), rows, rng)]
@@ -239,16 +238,6 @@ def _between(counts: FloatArray, sigma: float, present: Tensor) -> Tensor:
     noise = (len(counts) - 1) * (sigma / total) ** 2
     kept = (1.0 - noise / (apart * apart).sum().clamp(min=1e-12)).clamp(min=0.0)
     return present + kept * apart
-
-
-def _uniform(rows: int, numbers: int, rng: np.random.Generator) -> Iterator[FloatArray]:
-    """``rows`` points of a scrambled Sobol sequence, (at most CHUNK, numbers) at a time."""
-    from scipy.stats import qmc
-
-    sequence = qmc.Sobol(numbers, rng=rng)
-    size = min(CHUNK, 2 ** max(0, rows - 1).bit_length())  # the sequence is balanced in powers of two
-    for start in range(0, rows, size):
-        yield sequence.random(size)[: rows - start]
 
 
 def _normal(points: FloatArray) -> Tensor:

@@ -10,10 +10,9 @@ import numpy.typing as npt
 import torch
 
 from cohortium.neural.autoregressive import Autoregressive as Network
-from cohortium.neural.drawing import resampled
+from cohortium.neural.drawing import resampled, sobol
 from cohortium_server.generators.cells import Weights
 from cohortium_server.generators.optimisers import Momentum, Optimiser
-from cohortium_server.generators.quasi import sobol
 from cohortium_server.generators.trained import TrainedGenerator
 
 FloatArray = npt.NDArray[np.float64]

@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.neural.drawing import sobol
 from cohortium_server.generators.products import drawn
-from cohortium_server.generators.quasi import sobol
 
 CodeArray = npt.NDArray[np.int16]
 FloatArray = npt.NDArray[np.float64]

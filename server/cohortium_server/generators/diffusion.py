@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from cohortium.neural.diffusion import COVERED
 from cohortium.neural.diffusion import Diffusion as Network
+from cohortium.neural.drawing import sobol
 from cohortium_server.generators.cells import Weights
 from cohortium_server.generators.optimisers import Momentum, Optimiser
-from cohortium_server.generators.quasi import sobol
 from cohortium_server.generators.trained import TrainedGenerator
 
 HEAVY, LOCAL_HEAVY = 0.9, 0.7  # momentum of gradients, and of changes after the institutions' own steps

@@ -32,11 +32,11 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import qmc
 from torch import nn
 
 from cohortium.neural.critic import Critic
 from cohortium.neural.device import one_thread
+from cohortium.neural.drawing import one_of, sobol
 from cohortium.neural.network import Plain, gradient, length
 from cohortium.progress import Progress
 
@@ -50,7 +50,6 @@ BETAS = (0.9, 0.99)
 MEMORY = 0.99  # a step, of the average that is released
 SPREAD = 0.3  # how far the start's log chances spread around the single columns'
 AT_NOISE = 0.95  # of the distance that noise alone makes, at which the game ends
-CHUNK = 1 << 15  # rows
 
 
 class Generator(nn.Module):
@@ -105,13 +104,6 @@ class Forger:
         self._precision += precision
         self._real = self._real + (-slopes - self._real) * (precision / self._precision)
 
-    def fake_gradient(self, flat: FloatArray) -> FloatArray:
-        """(parameters,) the mean gradient of the scores of forged rows at a critic ``flat``."""
-        critic = torch.tensor(flat, dtype=torch.float32).requires_grad_(True)
-        score = self.critic.score(Plain(self.critic, critic), self.generator(self._points)).mean()
-        slopes: FloatArray = torch.autograd.grad(score, critic)[0].double().numpy()
-        return slopes
-
     def play(self, progress: Progress, steps: int = STEPS) -> list[float]:
         """Train the generator in the game, and tell the distance between the means before every step.
 
@@ -155,15 +147,13 @@ class Forger:
         ]
         logs = torch.stack([block.sum(1).clamp(min=1e-300).log() for block in blocks]).sum(0)
         weights = (logs - logs.max()).exp()
-        sequence = qmc.Sobol(len(blocks) + 1, rng=rng)
-        codes = np.empty((rows, len(blocks)), np.int16)
-        size = min(CHUNK, 2 ** max(0, rows - 1).bit_length())  # the sequence is balanced in powers of two
-        for start in range(0, rows, size):
-            uniforms = torch.tensor(sequence.random(size)[: rows - start])
-            chosen = _one_of(weights[None], uniforms[:, :1])
-            columns = [_one_of(block[chosen], u[:, None]) for block, u in zip(blocks, uniforms.T[1:], strict=True)]
-            codes[start : start + size] = torch.stack(columns, 1).to(torch.int16).numpy()
-        return rng.permutation(codes)
+        drawn = []
+        for points in sobol(rows, len(blocks) + 1, rng):
+            uniforms = torch.tensor(points)
+            chosen = one_of(weights, uniforms[:, 0])
+            columns = [one_of(block[chosen], u) for block, u in zip(blocks, uniforms.T[1:], strict=True)]
+            drawn.append(torch.stack(columns, 1).to(torch.int16).numpy())
+        return rng.permutation(np.concatenate(drawn))
 
     def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
         """The generator alone, as one vector: the critic is of no use for drawing rows."""
@@ -233,14 +223,6 @@ class _Game:
 
 def _points(latent: int) -> Tensor:
     """(POINTS, latent) the latent vectors; always the same."""
-    uniforms = torch.tensor(qmc.Sobol(latent, rng=np.random.default_rng(0)).random(POINTS))
+    uniforms = torch.tensor(next(sobol(POINTS, latent, np.random.default_rng(0))))
     points: Tensor = torch.special.ndtri(uniforms.clamp(1e-6, 1 - 1e-6)).float()
     return points
-
-
-def _one_of(chances: Tensor, uniforms: Tensor) -> Tensor:
-    """(rows,) int64, a place in proportion to its chance; never one without. uniforms: (rows, 1)."""
-    ladder = chances.cumsum(1).expand(len(uniforms), -1).contiguous()
-    drawn = torch.searchsorted(ladder, uniforms * ladder[:, -1:], right=True)[:, 0]
-    last = chances.shape[1] - 1 - (chances > 0).flip(1).int().argmax(1)
-    return torch.minimum(drawn, last)

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cohortium.neural.drawing import sobol
 from cohortium.progress import Progress
 from cohortium_server.generators.levelled import Drawn, levelled
 from cohortium_server.generators.loss import Loss, Table, softmax
-from cohortium_server.generators.quasi import sobol
 
 FloatArray = npt.NDArray[np.float64]
 RATE, RISE = 0.2, 20  # learning rate, and steps in which it is reached

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from cohortium.neural.drawing import one_of
 
 FloatArray = npt.NDArray[np.float64]
 Weights = Mapping[int, npt.NDArray[Any]]
@@ -60,8 +63,5 @@ def _completed(
 
 def drawn(chances: npt.NDArray[np.floating], uniforms: FloatArray) -> npt.NDArray[np.int64]:
     """(rows,) a place of each row in proportion to (rows, places) chances; one of positive chance if there is any."""
-    ladder = chances.astype(np.float64).cumsum(1)
-    places = (ladder <= uniforms[:, None] * ladder[:, -1:]).sum(1)
-    last = chances.shape[1] - 1 - np.argmax(chances[:, ::-1] > 0, axis=1)
-    chosen: npt.NDArray[np.int64] = np.minimum(places, last)
+    chosen: npt.NDArray[np.int64] = one_of(torch.tensor(chances, dtype=torch.float64), torch.tensor(uniforms)).numpy()
     return chosen
