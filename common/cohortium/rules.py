@@ -93,9 +93,12 @@ Rule = Lookup | Linear
 
 @dataclass(frozen=True, eq=False)
 class Rules:
-    """each: the rules of every constraint, in the order of the schema."""
+    """each: the rules of every constraint, in the order of the schema. order: of the columns that they are about, such that
+    what follows from others comes after them.
+    """
 
     each: tuple[tuple[Rule, ...], ...]
+    order: tuple[int, ...]
 
     @property
     def lookups(self) -> tuple[Lookup, ...]:
@@ -137,7 +140,25 @@ def broken_by(rules: Sequence[Rule], index: IntArray) -> BoolArray:
 
 def compiled(schema: Schema) -> Rules:
     """The rules of a schema's constraints; SchemaError E_SCHEMA_INVALID naming the constraint that is wrong."""
-    return Rules(tuple(_rules(schema, one, f"constraint {k}") for k, one in enumerate(schema.constraints, 1)))
+    each = tuple(_rules(schema, one, f"constraint {k}") for k, one in enumerate(schema.constraints, 1))
+    return Rules(each, _order(schema, {j for rules in each for rule in rules for j in rule.columns}))
+
+
+def _order(schema: Schema, columns: set[int]) -> tuple[int, ...]:
+    """Columns of conditions before what they imply, parts before totals; else those with the fewest cells first."""
+    before: dict[int, set[int]] = {j: set() for j in columns}
+    for one in schema.constraints:
+        if isinstance(one, Implies):
+            causes = set(selected(schema, one.when))
+            for j in columns & set(selected(schema, one.then)) - causes:
+                before[j] |= causes
+        elif isinstance(one, Sum):
+            before[position(schema, one.total)] |= {position(schema, name) for name in one.parts}
+    order: list[int] = []
+    while rest := columns - set(order):
+        free = [j for j in rest if not before[j] & rest] or list(rest)
+        order.append(min(free, key=lambda j: (schema.columns[j].size, j)))
+    return tuple(order)
 
 
 def _rules(schema: Schema, constraint: Constraint, where: str) -> tuple[Rule, ...]:

@@ -1,13 +1,14 @@
 """Rows that keep the schema's constraints: the model conditioned on them.
 
-Rows are drawn and those that break a constraint drawn again, which is exact. What is left after some rounds gets other values
-in the columns at fault, drawn given the rest of the row; then those of the kept row that is most like it; and where no row
-was kept, those of a row found by search. So as many rows come out as were asked for, and every step is bounded.
+Values that break a constraint are drawn anew, given the rest of the row, where as few as possible need to move: first those that
+follow from others (``turns.py``), then all in the columns still at fault. To reject rows whole would be the model under a
+condition, but rows that break something are not spread evenly: it moved every column's distribution. What is left after
+some rounds gets the values of the kept row that is most like it; and where no row was kept, those of a row found by
+search. So as many rows come out as were asked for, and every step is bounded.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -20,16 +21,16 @@ from cohortium.schema import Continuous, Datetime, Schema
 from cohortium.selection import Selection
 from cohortium.settling import Exhausted, Places, example, places, possible, settled
 from cohortium_server.generators import Allowed, Generator
+from cohortium_server.release.turns import gone_through
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 CodeArray = npt.NDArray[np.int16]
 Selections = Mapping[int, Selection]
-ROUNDS = 6  # of drawing again
-STRICT = 2  # of them that leave totals where the model put them
-MOST, FEW = 4, 256  # times the rows asked for that one such round draws at most; and rows that it may draw in any case
-REPAIRS = 4  # rounds of other values in the columns at fault
+REPAIRS = 8  # rounds of other values in the columns at fault
+WITH_BLANKS = 2  # of them, until values that are asked for may stay blank
 DONORS = 64  # kept rows that a row is compared with
+FEW = 256  # rows drawn to be such
 
 
 def kept(
@@ -47,53 +48,49 @@ def kept(
     """
     if not possible(schema, selections):
         raise _contradicted()
-    found, left, ask = [np.empty((0, len(schema.columns)), np.int64)], rows, rows
-    most, codes = max(MOST * rows, FEW), np.empty((0, len(schema.columns)), np.int16)
-    for number in range(ROUNDS):
-        codes = draw(ask)
-        index, good = _settled(schema, codes, rng, selections, freed=number >= STRICT)
-        found.append(index[good][:left])
-        left -= len(found[-1])
-        if not left:
-            return np.concatenate(found)
-        codes, ask = codes[~good], math.ceil(min(most, 1.2 * left / max(good.mean(), left / most)))
-    found.append(_repaired(generator, schema, codes[:left], rng, selections, np.concatenate(found)))
-    return np.concatenate(found)
-
-
-def _settled(
-    schema: Schema, codes: CodeArray, rng: np.random.Generator, selections: Selections, freed: bool
-) -> tuple[IntArray, BoolArray]:
-    """Grid indices of codes, and which rows keep the rules. freed: totals become what their parts add up to."""
-    ranges = {j: one.ranges for j, one in selections.items()}
-    index = draw_indices(codes, schema, rng, ranges)
-    where = places(schema, codes)
-    where = where.freed(schema.rules.totals, schema) if freed else where
-    return settled(schema, where.around(index, ranges), index, rng)
+    index, good = _repaired(generator, schema, draw(rows), rng, selections)
+    if not good.all():
+        donors = index[good]
+        if len(donors) < DONORS:
+            more, fit = _repaired(generator, schema, draw(FEW), rng, selections)
+            donors = np.concatenate([donors, more[fit]])
+        bad, columns = np.flatnonzero(~good), np.array(schema.rules.columns)
+        index[bad[:, None], columns] = _nearest(schema, index[bad], donors, rng, selections)
+    return index
 
 
 def _repaired(
-    generator: Generator,
-    schema: Schema,
-    codes: CodeArray,
-    rng: np.random.Generator,
-    selections: Selections,
-    kept_rows: IntArray,
-) -> IntArray:
-    """Rows of codes that keep the rules, changed in the columns at fault."""
+    generator: Generator, schema: Schema, codes: CodeArray, rng: np.random.Generator, selections: Selections
+) -> tuple[IntArray, BoolArray]:
+    """Grid indices of codes, changed in the columns at fault wherever they break a rule; and which keep the rules then."""
     allowed: Allowed = {j: one.weights(schema.columns[j]) for j, one in selections.items()}
-    index, good = _settled(schema, codes, rng, selections, freed=True)
+    fixed = np.zeros(codes.shape, bool)
+    fixed[:, list(selections)] = True
+    index = draw_indices(codes, schema, rng, {j: one.ranges for j, one in selections.items()})
+    codes = codes_at(gone_through(generator, schema, index, fixed, rng, allowed), schema)
+    index, good = _settled(schema, codes, rng, selections)
     for _ in range(REPAIRS):
         bad = np.flatnonzero(~good)
         if not len(bad):
             break
         fault = schema.rules.at_fault(index[bad])
         codes[bad] = generator.complete(codes[bad], ~fault, rng, allowed)
-        index[bad], good[bad] = _settled(schema, codes[bad], rng, selections, freed=True)
-    bad, columns = np.flatnonzero(~good), np.array(schema.rules.columns)
-    if len(bad):
-        index[bad[:, None], columns] = _nearest(schema, index[bad], kept_rows, rng, selections)
-    return index
+        index[bad], good[bad] = _settled(schema, codes[bad], rng, selections)
+    return index, good
+
+
+def _settled(
+    schema: Schema, codes: CodeArray, rng: np.random.Generator, selections: Selections
+) -> tuple[IntArray, BoolArray]:
+    """Grid indices of codes, and which rows keep the rules. Totals leave their cells where what they are the sum of does not fit."""
+    ranges = {j: one.ranges for j, one in selections.items()}
+    where, index = places(schema, codes), draw_indices(codes, schema, rng, ranges)
+    index, good = settled(schema, where.around(index, ranges), index, rng)
+    bad = np.flatnonzero(~good)
+    if schema.rules.totals and len(bad):
+        free = where[bad].freed(schema.rules.totals, schema).around(index[bad], ranges)
+        index[bad], good[bad] = settled(schema, free, index[bad], rng)
+    return index, good
 
 
 def _nearest(
@@ -153,13 +150,16 @@ def completed(
     known = given != MISSING
     codes = np.where(known, codes_at(np.where(known, given, 0), schema), 0).astype(np.int16)
     codes = generator.complete(codes, known, rng, allowed) if len(codes) else codes
+    if schema.constraints:
+        index = np.where(known, given, draw_indices(codes, schema, rng))
+        codes = codes_at(gone_through(generator, schema, index, known, rng, allowed), schema)
     index, good = _settled_beside(schema, codes, given, rng)
     for number in range(REPAIRS if schema.constraints else 0):
         fault = schema.rules.at_fault(index) & ~known
         bad = np.flatnonzero(~good & fault.any(axis=1))
         if not len(bad):
             break
-        codes[bad] = generator.complete(codes[bad], ~fault[bad], rng, allowed if number < STRICT else {})
+        codes[bad] = generator.complete(codes[bad], ~fault[bad], rng, allowed if number < WITH_BLANKS else {})
         index[bad], good[bad] = _settled_beside(schema, codes[bad], given[bad], rng)
     return index
 
