@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from cohortium.errors import InputError, SchemaError
 from cohortium.schema import (
+    FINE_CELLS,
     FORMULA_STARTS,
     Boolean,
     Categorical,
@@ -22,11 +24,13 @@ from cohortium.schema import (
     Datetime,
     Ordinal,
     Schema,
+    fine_cuts,
     load_schema,
     schema_from_document,
     to_document,
 )
 
+BINS = st.none() | st.integers(2, 40)
 WORDS = st.from_regex(r"[a-zé][a-z 0-9]{0,8}[a-z0-9]", fullmatch=True)
 
 
@@ -41,7 +45,7 @@ def columns(draw: st.DrawFn, name: str) -> Column:
         lower = draw(st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1))).replace(microsecond=0)
         resolution = draw(st.sampled_from(["second", "minute", "hour", "day"]))
         upper = lower + timedelta(days=draw(st.integers(2, 40_000)), seconds=draw(st.integers(0, 86_399)))
-        return Datetime(**common, lower=lower, upper=upper, resolution=resolution, bins=draw(st.integers(2, 40)))
+        return Datetime(**common, lower=lower, upper=upper, resolution=resolution, bins=draw(BINS))
     if kind is Continuous:
         return draw(continuous(common))
     of_numbers = st.lists(st.integers(-1000, 1000), min_size=2, max_size=12, unique=True)
@@ -66,7 +70,7 @@ def continuous(draw: st.DrawFn, common: dict[str, Any]) -> Continuous:
         lower=low / unit,
         upper=(low + wide) / unit,
         decimals=decimals,
-        bins=draw(st.integers(2, 40)),
+        bins=draw(BINS),
         scale=draw(st.sampled_from(["linear", "asinh"])),
         edges=edges,
         points=points,
@@ -98,6 +102,37 @@ def test_categories_of_digits_stay_text() -> None:
     column = schema_from_document({"name": "t", "column": [block]}).columns[0]
     assert isinstance(column, Categorical)
     assert column.categories == ("01", "1")
+
+
+@given(grid=st.integers(2, 2**50), zero=st.floats(-(2.0**50), 2.0**50))
+def test_fine_cells_are_single_values_around_zero_and_nowhere_wide(grid: int, zero: float) -> None:
+    cuts = fine_cuts(grid, zero)
+    width = np.diff(cuts)
+    assert (cuts[0], cuts[-1]) == (0, grid)
+    assert (width > 0).all() and len(width) <= FINE_CELLS
+    if grid <= FINE_CELLS:
+        assert (width == 1).all()
+        return
+    centre = min(max(zero, 0.0), float(grid))
+    far = np.maximum(np.abs(cuts[:-1] + width / 2 - centre), 1)
+    assert (width <= 1 + 0.12 * far).all()  # about a tenth of the distance at the most, whatever the bounds
+    assert width.max() <= 4 * grid / FINE_CELLS + 2
+    near = np.flatnonzero((cuts[:-1] >= centre - 8) & (cuts[1:] <= centre + 8))
+    assert (width[near] == 1).all()
+
+
+def test_numbers_and_moments_that_say_no_more_have_cells_for_their_shape() -> None:
+    assert Continuous(name="age", lower=0, upper=110).values == 111
+    assert Datetime(name="day", lower=datetime(2020, 1, 1), upper=datetime(2020, 12, 31)).values == 366
+    for lower, upper, decimals in ((-1e9, 1e9, 2), (0, 1e6, 0), (-20, 45, 4), (500, 900_000, 1)):
+        column = Continuous(name="x", lower=lower, upper=upper, decimals=decimals)
+        assert 700 < column.values <= FINE_CELLS
+        value = max(lower, 0.0)
+        cell = np.searchsorted(column.cuts, round((value - lower) * 10**decimals), side="right") - 1
+        assert column.cuts[cell + 1] - column.cuts[cell] == 1  # a zero is a value of its own
+    assert (
+        Datetime(name="t", lower=datetime(1900, 1, 1), upper=datetime(2100, 1, 1), resolution="second").values == 1024
+    )
 
 
 BAD_COLUMNS: list[dict[str, Any]] = [
