@@ -80,7 +80,7 @@ class Data:
 def _in_cells(column: Column, soft: float, cells: int) -> Column:
     if not isinstance(column, Continuous):
         return column
-    plain = replace(column, scale="linear", points=())
+    plain = replace(column, points=())  # with edges, the scale says how values lie within a cell
     if plain.grid <= cells:
         return replace(plain, bins=cells)
     top = column.upper + 10.0**-column.decimals
