@@ -17,7 +17,7 @@ from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.generators.loss import Table
 from cohortium_server.generators.mixture import component_chances, draw, fit
 from cohortium_server.generators.products import completed
-from cohortium_server.generators.tables import crossing
+from cohortium_server.generators.tables import crossing, without_impossible
 
 CodeArray = npt.NDArray[np.int16]
 
@@ -31,7 +31,8 @@ class Sweep(CountedGenerator):
 
     def fit(self, tables: Sequence[Measured]) -> None:
         rows, targets, chosen = self.rows, self._study.target_indices, self._study.generator
-        told = [Table(m.columns, m.counts / rows, m.sigma / rows, crossing(m.columns, targets)) for m in tables]
+        possible = without_impossible(self._study.schema, tables)
+        told = [Table(m.columns, m.counts / rows, m.sigma / rows, crossing(m.columns, targets)) for m in possible]
         components = chosen.components if isinstance(chosen, SweepPlan) else 0
         self._logits = fit(self.sizes, told, components, self._seed, best_device(), self._progress)
 

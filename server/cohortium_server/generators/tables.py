@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from cohortium.queries.marginals import Marginals
+from cohortium.rules import impossible
+from cohortium.schema import Schema
 from cohortium_server.generators import Measured, Sum
 
 IntArray = npt.NDArray[np.int64]
@@ -39,6 +42,14 @@ def _cells(query: Marginals) -> list[IntArray | None]:
 
 def _used(cells: IntArray | None) -> int | None:
     return None if cells is None else int(cells.max()) + 1
+
+
+def without_impossible(schema: Schema, tables: Sequence[Measured]) -> Sequence[Measured]:
+    """The tables with 0, which is then known without noise, in the cells of no row that keeps the schema's constraints."""
+    if not schema.constraints:
+        return tables
+    told = [(m, impossible(schema, m.columns, m.counts.shape, m.cells)) for m in tables]
+    return [replace(m, counts=np.where(empty, 0.0, m.counts)) for m, empty in told]
 
 
 def noised_rows(tables: Iterable[Measured]) -> int:
