@@ -19,7 +19,8 @@ from cohortium.keys import load_or_create_key, public_text, signed_by
 from cohortium.plan import plan
 from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.ledger import Charge, Ledger, home
-from cohortium.study import Study
+from cohortium.schema import Boolean, Continuous, Schema
+from cohortium.study import Institution, Privacy, Study, Sweep
 from cohortium_server.gate import Criterion, Verdict, judge
 from cohortium_server.release import Release
 from cohortium_server.release.manifest import verify
@@ -40,6 +41,17 @@ def test_a_release_is_sampled_without_end(release: Release) -> None:
     assert table["urgent"].dtype == bool
     assert table["seen"].dtype.kind == "M"
     assert table["age"].dtype == np.int64
+
+
+@pytest.mark.parametrize("mode", ["private", "none"])
+def test_whole_numbers_in_python_make_no_other_study_than_in_its_file(tmp_path: Path, mode: str) -> None:
+    schema = Schema(columns=(Continuous(name="age", lower=0, upper=99, points=(0,)), Boolean(name="ill", target=True)))
+    privacy = Privacy(epsilon=9, delta=1e-6) if mode != "none" else Privacy(mode="none")
+    whole = Study(name="s", schema=schema, privacy=privacy, generator=Sweep(), institutions=(Institution(name="one"),))
+    table = pd.DataFrame({"age": np.arange(2000) % 100, "ill": np.arange(2000) % 3 == 0})
+    release = simulate(whole, {"one": table}, tmp_path / "out")
+    assert release.manifest["study"] == release.study.digest
+    assert release.schema == schema
 
 
 @pytest.mark.parametrize("where", [{"nobody": 1}, {"result": "maybe"}, {"result": []}, {"age": "old"}])

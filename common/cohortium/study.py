@@ -20,7 +20,15 @@ from cohortium.canonical import digest
 from cohortium.errors import StudyError
 from cohortium.masking.cohort import SMALLEST, Cohort
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
-from cohortium.schema import MAX_CELLS, Schema, first_problem, load_schema, read_toml, to_document
+from cohortium.schema import (
+    MAX_CELLS,
+    Schema,
+    first_problem,
+    load_schema,
+    read_toml,
+    schema_from_document,
+    to_document,
+)
 
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
@@ -296,6 +304,11 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
         private = place.startswith("privacy") or place.rpartition(".")[2] in _OF_PRIVACY
         code = "E_PLAN_PRIVACY" if private else "E_PLAN_INVALID"
         raise StudyError(code, f"{where}, {place}", what, "Correct the study.") from None
+
+
+def as_written(study: Study) -> Study:
+    """The study as its file says it: a whole number where there may be a fraction is one, and digests tell them apart."""
+    return study_from_document(study_to_document(study), schema_from_document(to_document(study.schema)))
 
 
 def _said_nothing(document: dict[str, Any], where: str) -> dict[str, Any]:

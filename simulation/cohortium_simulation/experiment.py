@@ -19,7 +19,7 @@ from cohortium.keys import load_or_create_key
 from cohortium.privacy.ledger import Cap, Consent, Ledger, home
 from cohortium.progress import Progress
 from cohortium.schema import Schema
-from cohortium.study import Study, study_from_document
+from cohortium.study import Study, as_written, study_from_document
 from cohortium.tables import read_table
 from cohortium_client.custodian import Custodian, Holding, Identity, agreed_to
 from cohortium_client.policy import Policy
@@ -83,6 +83,7 @@ def _simulate_unprotected(
         )
     _check_complete(study, tables)
     require_free_of_releases(out)
+    study = as_written(study)
     codes = {name: encode(tables[name], study.schema) for name in study.institution_names}
     outcome = fit_unprotected(study, codes, seed, progress)
     return load_release(write_unprotected(outcome, out, seed), not_private=True)
@@ -144,9 +145,9 @@ class Simulated:
 
 
 def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[str, str]]:
-    """The study with the keys of simulated institutions in it, and the signatures of all of them."""
+    """The study as it is written, with the keys of simulated institutions in it, and the signatures of all of them."""
     keys = {identity.name: identity.public for identity in identities}
-    signed = replace(study, institutions=tuple(replace(i, key=keys[i.name]) for i in study.institutions))
+    signed = as_written(replace(study, institutions=tuple(replace(i, key=keys[i.name]) for i in study.institutions)))
     return signed, {i.name: consent.sign(signed, i.name, i.key) for i in identities}
 
 
