@@ -10,19 +10,18 @@ exchanges, 50 masks) and the coordinator's opening of the sum, without and with 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from printing import Figure, shown, write
 from rich.console import Console
-from rich.table import Table
 
 from cohortium.keys import public_text
 from cohortium.masking import (
@@ -45,21 +44,6 @@ ROOT = Path(__file__).resolve().parents[1]
 WIDTHS = (100_000, 1_000_000, 10_000_000)
 QUESTION = "0c" * 32
 BLOCK = 1 << 17
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measurement. wanted: the largest value that is good enough; None where it stands for comparison only."""
-
-    name: str
-    value: float
-    unit: str
-    wanted: float | None = None
-    note: str = ""
-
-    @property
-    def reached(self) -> bool | None:
-        return None if self.wanted is None else self.value <= self.wanted
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -218,16 +202,6 @@ def growth(work: Callable[[], object]) -> int:
     return peak - before
 
 
-def shown(figures: Sequence[Figure]) -> Table:
-    result = Table(title="Masked sums")
-    for column in ("", "measured", "unit", "wanted", "note"):
-        result.add_column(column, justify="right" if column in ("measured", "wanted") else "left")
-    for f in figures:
-        wanted = "" if f.wanted is None else f"{'✓' if f.reached else '✗'} ≤ {f.wanted:g}"
-        result.add_row(f.name, f"{f.value:.3f}", f.unit, wanted, f.note)
-    return result
-
-
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--institutions", type=int, default=50)
@@ -241,11 +215,8 @@ def main() -> None:
     chosen = options()
     size, width = chosen.institutions, chosen.width
     figures = [*expansion(), *all_or_nothing(size, width), *double_masking(size, width, chosen.dropouts)]
-    Console(width=160).print(shown(figures))
-    told = {"institutions": size, "width": width, "dropouts": chosen.dropouts}
-    told["figures"] = [{**asdict(f), "reached": f.reached} for f in figures]
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    Console(width=160).print(shown(figures, "Masked sums"))
+    write(figures, {"institutions": size, "width": width, "dropouts": chosen.dropouts}, chosen.out)
 
 
 if __name__ == "__main__":

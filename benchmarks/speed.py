@@ -15,23 +15,22 @@ from __future__ import annotations
 import argparse
 import hashlib
 import itertools
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from printing import Figure, shown, write
 from rich.console import Console
-from rich.table import Table
 from torch.nn import functional
 
 from cohortium import wire
@@ -60,24 +59,6 @@ COLUMNS, CELLS = 15, 16
 INSTITUTIONS = 10
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One measurement. wanted: None where it stands for comparison only."""
-
-    name: str
-    value: float
-    unit: str
-    wanted: float | None = None
-    larger_is_better: bool = False
-    note: str = ""
-
-    @property
-    def reached(self) -> bool | None:
-        if self.wanted is None:
-            return None
-        return self.value >= self.wanted if self.larger_is_better else self.value <= self.wanted
-
-
 def fastest(work: Callable[[], object], times: int = 7) -> float:
     """Seconds of the fastest of some runs, after one that fills caches."""
     work()
@@ -95,7 +76,7 @@ def noise(draws: int) -> list[Figure]:
         ours = draws / fastest(partial(discrete_gaussian, sigma, draws, SecureCoins())) / 1e6
         theirs = draws / fastest(partial(rounded_normal, sigma, draws)) / 1e6
         note = f"{ours / theirs:.2f} of NumPy's {theirs:.1f}"
-        figures.append(Figure(f"noise, sigma {sigma}", ours, "million draws/s", 5.0, True, note))
+        figures.append(Figure(f"noise, sigma {sigma}", ours, "million draws/s", 5.0, note, larger_is_better=True))
     return figures
 
 
@@ -294,17 +275,6 @@ def opacus_steps(width: int, times: int) -> tuple[float, float, float]:
     return fastest(by_hooks, times), fastest(by_ghosts, times), fastest(plainly, times)
 
 
-def shown(figures: Sequence[Figure]) -> Table:
-    result = Table(title="Speed")
-    for column in ("", "measured", "unit", "wanted", "note"):
-        result.add_column(column, justify="right" if column in ("measured", "wanted") else "left")
-    for f in figures:
-        sign = "≥" if f.larger_is_better else "≤"
-        wanted = "" if f.wanted is None else f"{'✓' if f.reached else '✗'} {sign} {f.wanted:g}"
-        result.add_row(f.name, f"{f.value:.2f}", f.unit, wanted, f.note)
-    return result
-
-
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--draws", type=int, default=4_000_000)
@@ -321,10 +291,8 @@ def main() -> None:
         os.environ["COHORTIUM_HOME"] = home  # receipts of made-up institutions are nobody's
         figures = [*noise(chosen.draws), *counts(chosen.rows), *engine(chosen.rounds), *custody(1000)]
         figures += training(chosen.turns)
-    Console(width=140).print(shown(figures))
-    told = {"draws": chosen.draws, "figures": [{**asdict(f), "reached": f.reached} for f in figures]}
-    chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    Console(width=140).print(shown(figures, "Speed"))
+    write(figures, {"draws": chosen.draws}, chosen.out)
 
 
 if __name__ == "__main__":
