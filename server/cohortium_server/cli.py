@@ -1,7 +1,8 @@
-"""``cohortium coordinator``: running a study; ``cohortium sample`` and ``verify``: what users of a release do."""
+"""``cohortium coordinator``: running a study; ``cohortium sample``, ``query`` and ``verify``: what users of a release do."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,6 +143,32 @@ def sample(
         if balance := table.attrs.get("balance"):
             parts = ", ".join(f"{count} {name}" for name, count in balance["rows"].items())
             typer.echo(f"By {balance['column']}: {parts}. {balance['note']}")
+
+
+def query(
+    release: Folder,
+    where: Annotated[
+        list[str] | None, typer.Option("--where", metavar="CONDITION", help="As in cohortium sample; repeat it for more.")
+    ] = None,
+    of: Annotated[str | None, typer.Option("--of", metavar="COLUMN", help="The column of a mean.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="count, share or mean; by default a count, or with --of a mean.")
+    ] = None,
+    level: Annotated[float, typer.Option("--level", help="The chance that the interval holds the real value.")] = 0.95,
+    as_json: Json = False,
+) -> None:
+    """Tell a count, share or mean of the real table, with an interval. It costs no privacy: only what was released is used."""
+    with guarded(as_json):
+        from typing import cast
+
+        from cohortium_server.release import Kind, load_release
+
+        answer = load_release(release).query(where, of, cast("Kind | None", kind), level)
+        if as_json:
+            print_json(asdict(answer))
+            return
+        low, estimate, high = (f"{x:.6g}" for x in (answer.low, answer.estimate, answer.high))
+        typer.echo(f"{estimate}, between {low} and {high} with a chance of {answer.level:g} (from {answer.how}).")
 
 
 def impute(

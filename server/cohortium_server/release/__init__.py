@@ -32,6 +32,8 @@ from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 from cohortium_server.gate import Verdict, judge
 from cohortium_server.generators import Generator, Measured, generator_class
+from cohortium_server.release.answers import Answer, Answers, Kind
+from cohortium_server.release.answers.stored import FILE as ANSWERS
 from cohortium_server.release.balance import Balance, balanced_table, read_balance
 from cohortium_server.release.blanks import imputed
 from cohortium_server.release.evidence import check_evidence
@@ -97,6 +99,36 @@ class Release:
         balanced = read_balance(self.schema, balance, chosen)
         return balanced_table(self.generator, self.schema, rows, rng, chosen, balanced)
 
+    @cached_property
+    def answers(self) -> Answers:
+        """What questions are answered from: the noised tables, and what is known of the model's errors."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = self.path / ANSWERS
+        if not path.is_file():
+            what = "it was made without noise, or before answers with errors"
+            raise ReleaseError("E_ANSWER", self.path.name, what, "Draw a sample and count in it.")
+        try:
+            tensors = load_file(path)
+        except SafetensorError:
+            raise ReleaseError(
+                "E_RELEASE_TOUCHED", ANSWERS, "it is not in safetensors format", "Get the release again."
+            ) from None
+        return Answers.read(self.schema, self.generator, tensors)
+
+    def query(
+        self, where: Where | None = None, of: str | None = None, kind: Kind | None = None, level: float = 0.95
+    ) -> Answer:
+        """A count, share or mean of the real table, and an interval that holds it with a chance of about ``level``.
+
+        where: conditions as in ``sample``. of: the column of a mean. kind: "count" (where no column is named), "share" of
+        all rows, or "mean" of the column's known values. At most three columns in all. It costs nothing: the
+        noised tables were released. Rows are those that the study counts, of a person at most so many. Raises ReleaseError
+        E_CONDITION, and E_ANSWER where there is no answer (docs/answers.md).
+        """
+        return self.answers.answer(where or {}, of, kind, level)
+
     def impute(self, table: pd.DataFrame, seed: int | None = None) -> pd.DataFrame:
         """``table`` with every blank filled in, each row's from what the model knows of rows with its other values.
 
@@ -128,6 +160,8 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     Raises ReleaseError E_GATE if the gate refuses, E_RELEASE_EXISTS if ``out`` holds anything but an older release;
     NotPrivateError E_NOT_PRIVATE for what was made without privacy, which is no release (unprotected.py).
     """
+    from safetensors.numpy import save_file
+
     require_privacy(outcome.study)
     rng = np.random.default_rng(seed)
     rows = outcome.study.release.rows or outcome.generator.rows
@@ -135,11 +169,13 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     synthetic = codes_at(index, outcome.study.schema)
     verdict = judge(outcome, synthetic)
     verdict.require()
+    answers = Answers.of(outcome.study, outcome.generator, seed)
     with new_folder(out) as folder:
         table = table_at(index, outcome.study.schema)
         for name in ("synthetic.parquet", "synthetic.csv"):
             write_table(table, folder / name)
         write_model(folder, outcome)
+        save_file(answers.tensors(), folder / ANSWERS)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8")
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8")
         (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8")
@@ -287,6 +323,8 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
 
 
 __all__ = [
+    "Answer",
+    "Kind",
     "Release",
     "check_evidence",
     "load_release",

@@ -30,6 +30,7 @@ from cohortium_server.release.answers.values import all_numbers, has_numbers, nu
 Kind = Literal["count", "share", "mean"]
 MOST_COLUMNS = 3
 SURE = 0.5  # a mean is told where half its count's interval is at most such a part of the count
+EXACT = 2.0  # by the noised counts alone if their variance is at most so many times the model's
 MODEL, NOISED, BOTH = "the model", "the noised counts", "the model and the noised counts"
 
 
@@ -172,24 +173,30 @@ class Answers:
         return replace(told, sum=told.sum * scale, variance=told.variance * scale**2)
 
     def _combined(self, products: Products) -> _Told:
-        """The linear combination of model and noised tables that has the least variance; of weights of at most 1."""
+        """By the noise's own law where it is not much wider, for it is exact; else by the model as well."""
         (told,), (s,) = self.noised.told(products)
         law = self.laws.get(questions.name_of(self.noised, products.columns))
+        if law is None and not math.isfinite(s):
+            what = "no noised table tells it, and of this kind of generator nothing is known about its errors"
+            raise _refused("question", what, "Ask about a single column, or choose generator sweep.")
         if law is None:
-            if not math.isfinite(s):
-                what = "no noised table tells it, and of this kind of generator nothing is known about its errors"
-                raise _refused("question", what, "Ask about a single column, or choose generator sweep.")
             return _Told(told, s, 0.0, NOISED)
-        (g,), (modelled,) = law.variance(self.model.features(products)), self.model.sums(products)
-        error = law.growth * g
-        if not math.isfinite(s):
-            return _Told(modelled, error, 1.0, MODEL)
-        shared = min(law.overlap * g, 0.95 * s, 0.95 * error)
-        gap = error + s - 2 * shared
-        pull = min(1.0, max(0.0, (error - shared) / gap))
-        variance = error - 2 * pull * (error - shared) + pull**2 * gap
-        heavy = (1 - pull) ** 2 * error / variance
-        return _Told(modelled + pull * (told - modelled), variance, min(1.0, heavy), BOTH if pull < 1 else NOISED)
+        sums = self.model.sums(products)
+        (g,), (modelled,) = law.variance(self.model.features(products, sums)), sums
+        if s <= EXACT * law.growth * g:
+            return _Told(told, s, 0.0, NOISED)
+        return _Told(modelled, law.growth * g, 1.0, MODEL) if math.isinf(s) else _of_both(law, g, modelled, told, s)
+
+
+def _of_both(law: Law, g: float, modelled: float, told: float, s: float) -> _Told:
+    """The linear combination that has the least variance."""
+    error = law.growth * g
+    shared = min(law.overlap * g, 0.95 * s, 0.95 * error)
+    gap = error + s - 2 * shared
+    pull = max(0.0, (error - shared) / gap)
+    variance = error - 2 * pull * (error - shared) + pull**2 * gap
+    heavy = min(1.0, (1 - pull) ** 2 * error / variance)
+    return _Told(modelled + pull * (told - modelled), variance, heavy, BOTH)
 
 
 def _answer(estimate: float, half: float, bounds: tuple[float, float], level: float, how: str) -> Answer:

@@ -27,8 +27,8 @@ from cohortium_server.release.answers.rehearsal import Rehearsal
 Places = npt.NDArray[np.int64]
 
 SCALES = np.array([0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0])  # of variance, in the mixture
-GROWTH, OVERLAP = (1.5, 0.75), (0.5, 0.2)  # as seen on Adult, Bank and Heart in 16 cells: mean, standard deviation
-LEAST = 0.5
+GROWTH, OVERLAP = (2.0, 1.0), (0.5, 0.2)  # as seen on Adult, Bank and Heart: mean, standard deviation
+LEAST = 1.0  # growth: a model is smoother than people
 RIDGE = 0.3
 
 
@@ -64,13 +64,13 @@ class Model:
     def sums(self, products: Products) -> FloatArray:
         return self.rows * self.units.expected(products)
 
-    def features(self, products: Products) -> FloatArray:
-        """(n, features) of products whose largest weight is 1: logarithms of sums and of parts of their variance.
+    def features(self, products: Products, sums: FloatArray) -> FloatArray:
+        """(n, features) of products whose largest weight is 1, and their ``sums``: logarithms of parts of their variance.
 
         By order of interaction: were the columns independent, the variance of the product over the rows, and the same
         over the cells that are counted, as noise has it.
         """
-        means, spreads, flat = [], [], []
+        means, spreads, flat, within = [], [], [], np.zeros(len(products))
         for j, w in zip(products.columns, products.weights, strict=True):
             p, cells = self.singles[j], self.merged[j]
             mean = w @ p
@@ -80,12 +80,13 @@ class Model:
             means.append(mean**2)
             spreads.append((away**2) @ p)
             flat.append((folded**2).sum(1))
+            within += (away - folded[:, cells]) ** 2 @ p
         squared = self.sums(products.mapped(np.square))
-        variance = np.maximum(squared - self.sums(products) ** 2 / self.rows, 0)
+        variance = np.maximum(squared - sums**2 / self.rows, 0)
         over = [self.rows * part for part in _by_order(means, spreads)]
         noise = [100 * part for part in _by_order(means, flat)]
         whole = 100 * reduce(np.multiply, means)
-        parts = np.stack([squared, variance, whole, *over, *noise], 1)
+        parts = np.stack([squared, variance, whole, self.rows * within, *over, *noise], 1)
         return np.column_stack([np.ones(len(products)), np.log(parts + 1)])
 
 
@@ -106,7 +107,8 @@ def learnt(
     laws: dict[str, Law] = {}
     standard, growth = [], GROWTH[0]
     for name, asked in questions.items():
-        features = np.concatenate([model.features(p) for p in asked])
+        modelled = [model.sums(p) for p in asked]
+        features = np.concatenate([model.features(p, s) for p, s in zip(asked, modelled, strict=True)])
         errors, noises, rehearsed = (np.concatenate(x) for x in zip(*map(rehearsal.errors, asked), strict=True))
         law = _regressed(features, errors**2 + 0.01)
         g = law.variance(features)
@@ -114,7 +116,7 @@ def learnt(
         block = np.repeat(np.arange(len(asked)), [len(p) for p in asked])
         law = replace(law, overlap=_overlap(g, errors, noises, rehearsed, block), growth=growth)
         told, variance = (np.concatenate(x) for x in zip(*map(noised.told, asked), strict=True))
-        gaps = np.concatenate([model.sums(p) for p in asked]) - told
+        gaps = np.concatenate(modelled) - told
         if (known := np.isfinite(variance)).any():
             law = replace(law, growth=_growth(law, *(x[known] for x in (g, gaps, variance, block))))
             growth = law.growth

@@ -88,14 +88,12 @@ class Noised:
 
     def told(self, products: Products) -> tuple[FloatArray, FloatArray]:
         """(n,) the best sums of noised counts, and their variances; infinite where no noised table can tell."""
-        total, precision = np.zeros(len(products)), np.zeros(len(products))
-        for margin in self._of(products.columns):
-            value, variance = margin.told(products)
-            weight = np.where(variance > 0, 1 / np.maximum(variance, 1e-300), 0)
-            total, precision = total + weight * np.where(weight > 0, value, 0), precision + weight
-        known = precision > 0
-        shared = np.where(known, precision, 1)
-        return np.where(known, total / shared, 0), np.where(known, 1 / shared, np.inf)
+        margins = self._of(products.columns)
+        if len(products.columns) == 1 and len(margins) == 2:
+            return _both_levels(*sorted(margins, key=lambda m: -m.counts.size), products.weights[0])
+        if not margins:
+            return np.zeros(len(products)), np.full(len(products), np.inf)
+        return min(margins, key=lambda m: m.variance).told(products)
 
     def _of(self, columns: tuple[int, ...]) -> list[_Margin]:
         """One margin for tables over the same cells."""
@@ -106,6 +104,23 @@ class Noised:
                 together.setdefault(key, []).append(table)
             self._margins[columns] = [_margin(tables, columns) for tables in together.values()]
         return self._margins[columns]
+
+
+def _both_levels(fine: _Margin, merged: _Margin, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(n,) the best sums, and their variances, from counts of a column's cells and of the same cells put together.
+
+    Least squares: what a merged count differs from the sum of its k cells is shared out among these. With v and u the
+    variances of a fine and a merged count, each gets the part v / (k v + u).
+    """
+    cells = merged.cells[0]
+    assert cells is not None  # noqa: S101 - it would be the same level
+    v, size = fine.variance, np.bincount(cells)
+    part = v / (size * v + merged.variance)
+    gap = part * (merged.counts - np.bincount(cells, fine.counts))
+    together = np.stack([np.bincount(cells, w) for w in weights])
+    value = weights @ fine.counts + together @ gap
+    variance = v * (weights**2).sum(1) - v * (together**2) @ part
+    return value, np.maximum(variance, 0)
 
 
 def _margin(tables: Sequence[Measured], columns: tuple[int, ...]) -> _Margin:

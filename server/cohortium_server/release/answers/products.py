@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cohortium_server.generators.products import drawn
+
 FloatArray = npt.NDArray[np.float64]
 Weights = Mapping[int, FloatArray]
 _BLOCK = 1 << 16
@@ -73,8 +75,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Components:
-    """Components of equal weight. told: of each column (components, cells of the schema) their chances."""
+    """Components of equal weight. told: of each of ``columns`` columns (components, cells of the schema) their chances."""
 
+    columns: int
     told: Callable[[int], npt.NDArray[np.floating]]
 
     @cached_property
@@ -82,9 +85,20 @@ class Components:
         return lru_cache(maxsize=64)(lambda j: self.told(j).astype(np.float32))
 
     def expected(self, products: Products) -> FloatArray:
-        factors = (self.chances(j) @ w.T for j, w in zip(products.columns, products.weights, strict=True))
-        means: FloatArray = reduce(np.multiply, factors).mean(0)
+        pairs = zip(products.columns, products.weights, strict=True)
+        factors = (self.chances(j) @ w.T.astype(np.float32) for j, w in pairs)
+        means: FloatArray = reduce(np.multiply, factors).mean(0, dtype=np.float64)
         return means
+
+    def drawn(self, rows: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+        """(rows, columns) codes, each by chance."""
+        codes = np.empty((rows, self.columns), np.int16)
+        owners = rng.integers(len(self.chances(0)), size=rows)
+        for j in range(self.columns):
+            for start in range(0, rows, _BLOCK // 4):
+                part = slice(start, start + _BLOCK // 4)
+                codes[part, j] = drawn(self.chances(j)[owners[part]], rng.random(len(owners[part])))
+        return codes
 
     def profile(self, j: int, others: Weights) -> FloatArray:
         chances = self.chances(j)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
@@ -19,7 +20,6 @@ from cohortium_server.generators import Generator, Sum, generator_class
 from cohortium_server.release.answers.noised import Noised
 from cohortium_server.release.answers.products import Components, FloatArray, Products, Rows, Units
 
-MOST_DRAWN = 1 << 20  # rows
 ROWS = 200_000  # of a kind whose expectations are taken over rows
 
 
@@ -42,7 +42,7 @@ def units(generator: Generator, sizes: tuple[int, ...], seed: int | None) -> Uni
     """What a fitted generator's expectations are taken over: its components, or, of another kind, rows of it."""
     chances = getattr(generator, "chances", None)
     if chances is not None:
-        return Components(chances)
+        return Components(len(sizes), chances)
     rows = generator.sample(ROWS, np.random.default_rng(seed), {})
     return Rows(rows, sizes)
 
@@ -52,10 +52,8 @@ def rehearsed(study: Study, generator: Generator, seed: int | None) -> Rehearsal
     if not all(isinstance(p.query, Marginals) for p in plan(study).phases):
         return None
     rng = np.random.default_rng(seed)
-    rows = generator.rows
-    # even sequences have less chance in them than people: of four times as many rows, a part that has as much
-    drawn = generator.sample(max(rows, min(4 * rows, MOST_DRAWN)), rng, {})[:rows]
-    codes = Codes(drawn, np.arange(rows), study.schema.sizes)
+    drawn = _people(units(generator, study.schema.sizes, seed), generator.rows, rng)
+    codes = Codes(drawn, np.arange(len(drawn)), study.schema.sizes)
     twin, told = generator_class(study.generator.kind)(study, seed), 0
     while (query := twin.ask()) is not None:
         assert isinstance(query, Marginals)  # noqa: S101 - as all of the plan
@@ -64,6 +62,16 @@ def rehearsed(study: Study, generator: Generator, seed: int | None) -> Rehearsal
         told += len(query.tables)
     sizes = study.schema.sizes
     return Rehearsal(Rows(drawn, sizes), Noised(sizes, twin.measured), units(twin, sizes, seed))
+
+
+def _people(model: Units, rows: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+    """(rows, columns) codes drawn by chance, as people are: even sequences would have less of it."""
+    match model:
+        case Components():
+            return model.drawn(rows, rng)
+        case Rows():
+            return model.codes[rng.integers(len(model.codes), size=rows)]
+    raise TypeError(type(model).__name__)
 
 
 def _answered(query: Marginals, codes: Codes, multiplier: float, rng: np.random.Generator) -> Sum:
