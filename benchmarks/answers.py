@@ -1,6 +1,6 @@
 """Whether intervals of answers hold the real values as often as they say, and how wide they are.
 
-    python benchmarks/answers.py [--sets adult bank covid heart sdnist] [--epsilon 1] [--seeds 1] [--questions 1000]
+    python benchmarks/answers.py [--sets adult16 bank covid heart sdnist] [--epsilon 1] [--seeds 1] [--questions 1000]
 
 For every table one institution's noised sums, a sweep with defaults, and questions drawn at random: counts, shares and
 means of numeric columns, under conditions (a value, a list, a range) on one to three columns in all. Values and the ends
@@ -26,8 +26,8 @@ import numpy as np
 import pandas as pd
 from sets import Data, load
 
-from cohortium.coins import SecureCoins
 from cohortium import between
+from cohortium.coins import SecureCoins
 from cohortium.conditions import Between
 from cohortium.encoding import encode
 from cohortium.errors import ReleaseError
@@ -39,7 +39,7 @@ from cohortium_server.generators import Generator, Sum, generator_class
 from cohortium_server.release.answers import Answers, Kind
 from cohortium_server.release.answers.values import has_numbers
 
-SETS = ("adult", "bank", "covid", "heart", "sdnist")
+SETS = ("adult16", "bank", "covid", "heart", "sdnist")
 RESULTS = Path(__file__).resolve().parent / "results" / "answers.json"
 
 
@@ -109,12 +109,12 @@ def end(data: Data, column: Continuous | Ordinal, rng: np.random.Generator) -> f
         return float(column.categories[rng.integers(len(column.categories))])
     if rng.random() < 0.3:
         return float(np.round(rng.uniform(column.lower, column.upper), column.decimals))
-    known = data.train[column.name].dropna()
+    known = clipped(data, column.name).dropna()
     return float(known.iloc[rng.integers(len(known))])
 
 
 def real_value(data: Data, asked: Question) -> float | None:
-    """By pandas, from the rows as they are, numbers clipped to their bounds."""
+    """By pandas, from the rows as they are, numbers clipped to their bounds and rounded to their decimals."""
     held = np.ones(len(data.train), bool)
     for name, wanted in asked.where.items():
         held &= fits(clipped(data, name), wanted)
@@ -127,7 +127,7 @@ def real_value(data: Data, asked: Question) -> float | None:
 def clipped(data: Data, name: str) -> pd.Series:
     column = data.schema.columns[data.schema.names.index(name)]
     values = data.train[name]
-    return values.clip(column.lower, column.upper) if isinstance(column, Continuous) else values
+    return values.clip(column.lower, column.upper).round(column.decimals) if isinstance(column, Continuous) else values
 
 
 def fits(values: pd.Series, wanted: Any) -> np.ndarray:
@@ -138,7 +138,7 @@ def fits(values: pd.Series, wanted: Any) -> np.ndarray:
             return np.logical_or.reduce([fits(values, one) for one in wanted])
         case None:
             return values.isna().to_numpy()
-        case bool() | float():
+        case bool() | float() | np.bool_():
             return (values == wanted).to_numpy(dtype=bool, na_value=False)
     if isinstance(wanted, int):
         return (pd.to_numeric(values) == wanted).to_numpy(dtype=bool, na_value=False)

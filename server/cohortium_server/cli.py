@@ -148,7 +148,8 @@ def sample(
 def query(
     release: Folder,
     where: Annotated[
-        list[str] | None, typer.Option("--where", metavar="CONDITION", help="As in cohortium sample; repeat it for more.")
+        list[str] | None,
+        typer.Option("--where", metavar="CONDITION", help="As in cohortium sample; repeat it for more."),
     ] = None,
     of: Annotated[str | None, typer.Option("--of", metavar="COLUMN", help="The column of a mean.")] = None,
     kind: Annotated[

@@ -179,7 +179,7 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8")
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8")
         (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8")
-        (folder / "report.html").write_text(_report(outcome, synthetic, verdict), encoding="utf-8")
+        (folder / "report.html").write_text(_report(outcome, synthetic, verdict, answers), encoding="utf-8")
         for path in folder.iterdir():
             path.chmod(0o644)  # a release is for everybody
         failpoints.passed("release written")
@@ -303,7 +303,7 @@ def software() -> dict[str, str]:
     return {"python": platform.python_version(), **{n: version(n) for n in names}}
 
 
-def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
+def _report(outcome: Outcome, synthetic: Any, verdict: Verdict, answers: Answers) -> str:
     from cohortium_server.release.report import Facts, render_report
 
     provenance = {"study digest": outcome.study.digest, "run": outcome.run, **software()}
@@ -318,6 +318,7 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict) -> str:
             verdict.criteria,
             provenance,
             outcome.generator.curves,
+            answers,
         )
     )
 

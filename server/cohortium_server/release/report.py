@@ -22,6 +22,7 @@ from cohortium.privacy.guarantee import guarantees
 from cohortium.study import Study
 from cohortium_server.gate import Criterion, Verdict
 from cohortium_server.generators import Curve, Measured
+from cohortium_server.release.answers import Answers
 from cohortium_server.release.page.budget import guarantee_view, phase_view
 from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.curves import chart, drawable
@@ -29,6 +30,7 @@ from cohortium_server.release.page.drawing import associations_map, bars, cells_
 from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.numerals import number, percent, plural, small
 from cohortium_server.release.page.pairs import associations, differences
+from cohortium_server.release.page.questions import told as questions_told
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Facts:
 
     synthetic: (rows, columns) codes of the released rows. rows_measured: the noised number of real rows.
     provenance: versions, run, digests, in the order in which they are told. curves: how the fit went.
+    answers: to questions to the real table, with errors.
     """
 
     study: Study
@@ -47,6 +50,7 @@ class Facts:
     verdict: Sequence[Criterion]
     provenance: Mapping[str, str]
     curves: Sequence[Curve] = ()
+    answers: Answers | None = None
 
     @property
     def evidence(self) -> Evidence:
@@ -70,6 +74,7 @@ def render_report(facts: Facts) -> str:
         columns=columns,
         inside=sum(c.inside for c in columns),
         barred=sum(c.barred for c in columns),
+        answered=questions_told(facts.answers, study.target_indices) if facts.answers else (),
         curves=[drawn for curve in facts.curves if (drawn := drawable(curve))],
         differences=apart,
         associations=None if apart.pairs else associations(evidence, columns),

@@ -174,7 +174,7 @@ class Answers:
 
     def _combined(self, products: Products) -> _Told:
         """By the noise's own law where it is not much wider, for it is exact; else by the model as well."""
-        (told,), (s,) = self.noised.told(products)
+        (told,), (s,) = (x.tolist() for x in self.noised.told(products))
         law = self.laws.get(questions.name_of(self.noised, products.columns))
         if law is None and not math.isfinite(s):
             what = "no noised table tells it, and of this kind of generator nothing is known about its errors"
@@ -182,7 +182,7 @@ class Answers:
         if law is None:
             return _Told(told, s, 0.0, NOISED)
         sums = self.model.sums(products)
-        (g,), (modelled,) = law.variance(self.model.features(products, sums)), sums
+        (g,), (modelled,) = law.variance(self.model.features(products, sums)).tolist(), sums.tolist()
         if s <= EXACT * law.growth * g:
             return _Told(told, s, 0.0, NOISED)
         return _Told(modelled, law.growth * g, 1.0, MODEL) if math.isinf(s) else _of_both(law, g, modelled, told, s)
@@ -200,7 +200,8 @@ def _of_both(law: Law, g: float, modelled: float, told: float, s: float) -> _Tol
 
 
 def _answer(estimate: float, half: float, bounds: tuple[float, float], level: float, how: str) -> Answer:
-    low, middle, high = (min(bounds[1], max(bounds[0], x)) for x in (estimate - half, estimate, estimate + half))
+    ends = (estimate - half, estimate, estimate + half)
+    low, middle, high = (float(min(bounds[1], max(bounds[0], x))) for x in ends)
     return Answer(middle, low, high, level, how)
 
 

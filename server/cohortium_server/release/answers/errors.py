@@ -28,6 +28,7 @@ Places = npt.NDArray[np.int64]
 
 SCALES = np.array([0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0])  # of variance, in the mixture
 GROWTH, OVERLAP = (2.0, 1.0), (0.5, 0.2)  # as seen on Adult, Bank and Heart: mean, standard deviation
+ENOUGH = 10  # sets of columns
 LEAST = 1.0  # growth: a model is smoother than people
 RIDGE = 0.3
 
@@ -139,28 +140,35 @@ def _regressed(features: FloatArray, squares: FloatArray) -> Law:
 
 
 def _overlap(g: FloatArray, errors: FloatArray, noises: FloatArray, variance: FloatArray, block: Places) -> float:
-    """c / g over the sums that noised tables tell in the rehearsal."""
+    """The ratio c / g over the sums that noised tables tell in the rehearsal."""
     known = np.isfinite(variance)
-    weight = g[known] / (g + variance)[known] ** 2
-    return float(np.clip(_drawn(weight * (errors * noises)[known], weight * g[known], block[known], *OVERLAP), 0, 1))
+    g, s, block = g[known], variance[known], block[known]
+    weight = g / (g + s) ** 2
+    ratio = _drawn(weight * (errors * noises)[known], weight * g, weight * np.sqrt(g * s), block, OVERLAP)
+    return min(1.0, max(0.0, ratio))
 
 
 def _growth(law: Law, g: FloatArray, gaps: FloatArray, variance: FloatArray, block: Places) -> float:
     weight = g / (g + variance) ** 2
-    return max(LEAST, _drawn(weight * (gaps**2 - variance + 2 * law.overlap * g), weight * g, block, *GROWTH))
+    excess = gaps**2 - variance + 2 * law.overlap * g
+    return max(LEAST, _drawn(weight * excess, weight * g, weight * math.sqrt(2) * (g + variance), block, GROWTH))
 
 
-def _drawn(found: FloatArray, expected: FloatArray, block: Places, usual: float, unsure: float) -> float:
-    """The ratio of two sums, drawn to the usual one as far as noise hides it.
+def _drawn(
+    found: FloatArray, expected: FloatArray, doubts: FloatArray, block: Places, usual: tuple[float, float]
+) -> float:
+    """The ratio of two sums, drawn to its ``usual`` mean as far as noise hides it.
 
-    block: which terms are of the same columns, and so of the same noise; those of other columns are taken as independent.
+    doubts: standard deviation of each term of the first. block: which terms are of the same columns, and so of the same noise; few
+    blocks tell nothing of how much they differ, and all of their terms are then taken as one.
     """
     if not len(found):
-        return usual
-    ratio = found.sum() / expected.sum()
-    apart = np.bincount(block, found - ratio * expected)
-    precision = expected.sum() ** 2 / max(float((apart**2).sum()), 1e-300)
-    return float((ratio * precision + usual / unsure**2) / (precision + 1 / unsure**2))
+        return usual[0]
+    ratio = float(found.sum() / expected.sum())
+    enough = len(np.unique(block)) >= ENOUGH
+    apart = np.bincount(block, found - ratio * expected if enough else doubts)
+    precision, before = float(expected.sum() ** 2 / (apart**2).sum()), usual[1] ** -2
+    return (ratio * precision + usual[0] * before) / (precision + before)
 
 
 def _tails(standard: FloatArray) -> FloatArray:

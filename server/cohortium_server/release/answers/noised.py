@@ -90,7 +90,8 @@ class Noised:
         """(n,) the best sums of noised counts, and their variances; infinite where no noised table can tell."""
         margins = self._of(products.columns)
         if len(products.columns) == 1 and len(margins) == 2:
-            return _both_levels(*sorted(margins, key=lambda m: -m.counts.size), products.weights[0])
+            merged, fine = sorted(margins, key=lambda m: m.counts.size)
+            return _both_levels(fine, merged, products.weights[0])
         if not margins:
             return np.zeros(len(products)), np.full(len(products), np.inf)
         return min(margins, key=lambda m: m.variance).told(products)

@@ -14,8 +14,9 @@ from cohortium.schema import Schema
 from cohortium_server.release.answers.noised import Noised
 from cohortium_server.release.answers.products import FloatArray, Products
 
-GROUPS, EACH = 150, 10  # sets of columns of every class, and sums of each
+GROUPS, SUMS = 150, 1500  # of every class: sets of columns, and sums of them in all
 IntArray = npt.NDArray[np.int64]
+Ways = tuple[Noised | None, ...]
 
 
 def name_of(noised: Noised, columns: tuple[int, ...]) -> str:
@@ -35,11 +36,12 @@ def drawn(
         classes.setdefault(name_of(noised, columns), []).append(columns)
     found = {}
     for name in sorted(classes):
-        chosen = [classes[name][k] for k in _spread_out(len(classes[name]), rng)]
-        ways = [(noised, rehearsed, None)[k % 3] for k in range(len(chosen))]
+        sets = rng.permutation(len(classes[name]))[:GROUPS]
+        chosen = [(classes[name][k], way) for k, way in _dealt(sets.tolist(), (noised, rehearsed, None))]
+        each = -(-SUMS // len(chosen))
         found[name] = [
-            Products(columns, tuple(_Column.of(schema, j, way, values[j]).weights(EACH, rng) for j in columns))
-            for columns, way in zip(chosen, ways, strict=True)
+            Products(columns, tuple(_Column.of(schema, j, way, values[j]).weights(each, rng) for j in columns))
+            for columns, way in chosen
         ]
     return found
 
@@ -56,10 +58,11 @@ def _some_triples(count: int, rng: np.random.Generator) -> list[tuple[int, ...]]
     return sorted(found)
 
 
-def _spread_out(count: int, rng: np.random.Generator) -> IntArray:
-    """GROUPS places of ``count``, each as often as the others but for one time."""
-    rounds = [rng.permutation(count) for _ in range(-(-GROUPS // count))]
-    return np.concatenate(rounds)[:GROUPS]
+def _dealt(sets: list[int], ways: Ways) -> list[tuple[int, Noised | None]]:
+    """Every set once, with the ways in turn; few sets in every way."""
+    if len(sets) * len(ways) > GROUPS:
+        return [(k, ways[n % len(ways)]) for n, k in enumerate(sets)]
+    return [(k, way) for k in sets for way in ways]
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ class _Column:
         chosen = np.zeros(size)
         kind = rng.random()
         if self.values is not None and kind < 0.2:
-            away = self.values - rng.choice(self.values)
-            return away / max(np.abs(away).max(), 1e-12)
+            away: FloatArray = self.values - rng.choice(self.values)
+            return away / float(max(np.abs(away).max(), 1e-12))
         if kind < 0.45 or size < 3:
             chosen[rng.integers(size)] = 1
         elif kind < 0.7 or self.ordered < 3:
