@@ -145,4 +145,6 @@ def _consents(study: Study, study_file: Path) -> str:
 def _table(institution: Institution, study: Study) -> str:
     codes = load_source(institution.file.source, institution.folder, study.schema)
     persons = len(np.unique(codes.persons))
-    return f"{len(codes)} rows of {persons} persons fit the schema, {codes.left_out} rows do not (stays on this screen)"
+    breaking = f", {codes.breaking} of them because they break a constraint" if study.schema.constraints else ""
+    found = f"{len(codes)} rows of {persons} persons fit the schema, {codes.left_out} rows do not{breaking}"
+    return f"{found} (stays on this screen)"

@@ -27,8 +27,9 @@ import pandas as pd
 import tomli_w
 
 from cohortium import schema as schemas
-from cohortium.encoding import INVALID, MISSING_WORDS, category_key, encode_column, told_apart
+from cohortium.encoding import INVALID, MISSING_WORDS, category_key, indices, told_apart
 from cohortium.errors import SchemaError
+from cohortium.rules import broken_by
 from cohortium.schema import FORMULA_STARTS, Boolean, Categorical, Continuous, Datetime, Schema
 
 OTHER = "__OTHER__"
@@ -564,14 +565,17 @@ class Misfit:
 
 @dataclass(frozen=True)
 class Fit:
+    """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them."""
+
     rows: int
     left_out: int
     misfits: tuple[Misfit, ...]
+    breaking: tuple[int, ...] = ()
 
 
 def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
     """How many rows of the table fit the schema, and what is wrong with the others, column by column."""
-    empty = Fit(0, 0, tuple(Misfit(name) for name in schema.names))
+    empty = Fit(0, 0, tuple(Misfit(name) for name in schema.names), (0,) * len(schema.constraints))
     total = reduce(_joined, map(partial(_fit_of, schema), parts), empty)
     found = [replace(m, fix=_fix(schema.columns[j], m)) for j, m in enumerate(total.misfits)]
     return replace(total, misfits=tuple(m for m in found if m.fix))
@@ -579,17 +583,19 @@ def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
 
 def _joined(a: Fit, b: Fit) -> Fit:
     misfits = tuple(x + y for x, y in zip(a.misfits, b.misfits, strict=True))
-    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits)
+    breaking = tuple(x + y for x, y in zip(a.breaking, b.breaking, strict=True))
+    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking)
 
 
 def _fit_of(schema: Schema, part: pd.DataFrame) -> Fit:
-    out = np.zeros(len(part), bool)
-    misfits = []
-    for column in schema.columns:
-        invalid = encode_column(column, part[column.name]) == INVALID
+    index, misfits = indices(part, schema), []
+    broken = [broken_by(rules, index) for rules in schema.rules.each]
+    out = reduce(np.logical_or, broken, np.zeros(len(part), bool))
+    for j, column in enumerate(schema.columns):
+        invalid = index[:, j] == INVALID
         out |= invalid & (not column.nullable)
         misfits.append(_misfit(column, part[column.name], invalid))
-    return Fit(len(part), int(out.sum()), tuple(misfits))
+    return Fit(len(part), int(out.sum()), tuple(misfits), tuple(int(rows.sum()) for rows in broken))
 
 
 def _misfit(column: schemas.Column, values: pd.Series, invalid: npt.NDArray[np.bool_]) -> Misfit:

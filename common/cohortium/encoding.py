@@ -37,13 +37,15 @@ class Codes:
 
     values: (rows, columns) int16, each in 0 .. sizes[column] - 1.
     persons: (rows,) int64, equal for rows of one person.
-    left_out: rows outside the table, for the institution's own eyes.
+    left_out: rows outside the table, for the institution's own eyes. breaking: how many of them break a constraint and are
+    valid otherwise.
     """
 
     values: CodeArray
     persons: IntArray
     sizes: tuple[int, ...]
     left_out: int = 0
+    breaking: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,9 +64,9 @@ def encode(table: pd.DataFrame, schema: Schema) -> Codes:
     values = codes_at(index, schema)
     persons, known = person_hashes(table, schema)
     fits = known & (values != INVALID).all(axis=1)
-    if schema.constraints:
-        fits &= ~schema.rules.broken(index)
-    return Codes(np.ascontiguousarray(values[fits]), persons[fits], schema.sizes, int((~fits).sum()))
+    kept = fits & ~schema.rules.broken(index) if schema.constraints else fits
+    left_out, breaking = int((~kept).sum()), int((fits & ~kept).sum())
+    return Codes(np.ascontiguousarray(values[kept]), persons[kept], schema.sizes, left_out, breaking)
 
 
 def encode_parts(parts: Iterable[pd.DataFrame], schema: Schema) -> Codes:
@@ -75,7 +77,8 @@ def encode_parts(parts: Iterable[pd.DataFrame], schema: Schema) -> Codes:
     persons = np.concatenate([c.persons for c in codes])
     if schema.person is None:
         persons = np.arange(len(persons), dtype=np.int64)
-    return Codes(np.concatenate([c.values for c in codes]), persons, schema.sizes, sum(c.left_out for c in codes))
+    left_out, breaking = sum(c.left_out for c in codes), sum(c.breaking for c in codes)
+    return Codes(np.concatenate([c.values for c in codes]), persons, schema.sizes, left_out, breaking)
 
 
 def decode(

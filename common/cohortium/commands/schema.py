@@ -57,11 +57,15 @@ def check(
                     "schema": declared.name,
                     "digest": declared.digest,
                     "cells": cells,
+                    "constraints": [str(one) for one in declared.constraints],
                     "data": _fit_document(found) if found else None,
                 }
             )
             return
         typer.echo(f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}.")
+        for k, one in enumerate(declared.constraints):
+            rows = f" ({found.breaking[k]} rows break it)" if found else ""
+            typer.echo(f"Constraint {k + 1}: {one}{rows}.")
         if found:
             _tell_fit(found)
 
