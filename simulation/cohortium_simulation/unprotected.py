@@ -118,11 +118,10 @@ class _Training:
         device, network = best_device(), self.step.architecture.network
         flat = torch.tensor(parameters, dtype=torch.float32, device=device, requires_grad=True)
         total = np.zeros(len(parameters))
-        for codes, owners in self.people.sampled(self.step.sampling_rate, network.views, self.coins):
+        for codes, owners, uniforms in self.step.sampled(self.people, self.coins):
             if not len(codes):
                 continue
             weights = self._weights(owners).repeat(network.views) / network.views
-            uniforms = _uniforms((len(weights), network.draws), self.coins)
             rows = torch.tensor(codes, device=device).repeat_interleave(network.views, 0)
             losses = network.loss(Plain(network, flat), rows, torch.tensor(uniforms, device=device))
             loss = (losses * torch.tensor(weights, dtype=losses.dtype, device=device)).sum()
@@ -134,7 +133,3 @@ class _Training:
         if self.step.equal_weight == "rows":
             return np.ones(len(owners))
         return 1 / np.bincount(owners)[owners]
-
-
-def _uniforms(shape: tuple[int, int], coins: Coins) -> FloatArray:
-    return coins.words(shape[0] * shape[1]).reshape(shape) / 2.0**64

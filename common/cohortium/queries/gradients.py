@@ -121,12 +121,17 @@ class Step:
         units, at = self.units(multiplier), torch.tensor(flat, device=device)
         total = np.zeros(self.parameters, np.int64)
         with one_thread():
-            for codes, owners in people.sampled(self.sampling_rate, network.views, coins):
-                views = _uniforms(len(codes) * network.views, network.draws, coins)
+            for codes, owners, views in self.sampled(people, coins):
                 batch = Batch(*(torch.tensor(a, device=device) for a in (codes, owners, views)))
                 together = self.equal_weight == "persons"
                 total += clipped_sum(network, at, batch, self.clip, units, together).cpu().numpy()
         return Bounded(whole(total), self.sensitivity(multiplier), self.scales)
+
+    def sampled(self, people: People, coins: Coins) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+        """Micro-batches of a Poisson sample of ``people``: codes, owners 0, 1, ..., and the uniform numbers of all views."""
+        network = self.architecture.network
+        for codes, owners in people.sampled(self.sampling_rate, network.views, coins):
+            yield codes, owners, _uniforms(len(codes) * network.views, network.draws, coins)
 
     def noised(self, people: People, flat: FloatArray, multiplier: float, coins: Coins) -> Noised:
         return add_noise(self.bounded(people, flat, multiplier, coins), multiplier, coins)

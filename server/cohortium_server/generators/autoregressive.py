@@ -42,8 +42,13 @@ class Autoregressive(TrainedGenerator):
         """
         s = self._setting
         moved, largest = LOCAL_MOVE if self._local else MOVE
-        steady = largest * self._made.expected_length(self._average)
+        steady = largest * self._expected_length
         return min(steady, moved * math.sqrt(100 / (s.rounds * s.steps)) / s.noise) * self.fading(number)
+
+    @cached_property
+    def _expected_length(self) -> float:
+        """Of a row's gradient: it depends on the single columns alone, which are told and not trained."""
+        return self._made.expected_length(self._average)
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> npt.NDArray[np.int16]:
         conditions = {j: torch.tensor(cells) for j, cells in allowed.items()}

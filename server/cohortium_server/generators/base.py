@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 from typing import Self
 
@@ -24,7 +25,7 @@ from cohortium_server.generators.tables import measured_tables, noised_rows
 CodeArray = npt.NDArray[np.int16]
 
 
-class BaseGenerator:
+class BaseGenerator(ABC):
     """An ask/tell object whose model sees merged cells. Kinds override what is marked so."""
 
     def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None:
@@ -79,32 +80,37 @@ class BaseGenerator:
 
     # What a kind decides
 
+    @abstractmethod
     def learn(self, phase: Phase, total: Sum) -> None:
         """What follows from a round's sum; counts are in ``measured`` already."""
-        raise NotImplementedError
+        ...
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Merged cells of each column that the model sees."""
         return self._cells.used
 
+    @abstractmethod
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> CodeArray:
         """(rows, columns) merged cells; of a conditioned column the cells in proportion to their weight."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def fill(
         self, codes: CodeArray, known: npt.NDArray[np.bool_], rng: np.random.Generator, weights: Weights
     ) -> CodeArray:
         """(rows, columns) merged cells: ``codes`` where ``known``, elsewhere drawn given what is known of the row."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def model(self) -> Tensors:
         """What rows are drawn from."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def restore(self, tensors: Tensors) -> None:
         """The model from what ``model`` gave, all finite; ValueError where it is not one of this kind and of ``sizes``."""
-        raise NotImplementedError
+        ...
 
     # The fitted generator
 

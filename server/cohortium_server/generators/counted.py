@@ -5,6 +5,7 @@ A kind says how it is fitted to the noised tables, and how rows are drawn; the r
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from cohortium.plan import Phase
@@ -19,6 +20,7 @@ class CountedGenerator(BaseGenerator):
         if phase.name != "columns":
             self.fit(self._measured[len(self.sizes) if self._merges else 0 :])
 
+    @abstractmethod
     def fit(self, tables: Sequence[Measured]) -> None:
         """The model from noised tables over the cells it sees, ``sizes``."""
-        raise NotImplementedError
+        ...
