@@ -328,13 +328,25 @@ class Reach:
 def cell_bounds(column: Column) -> tuple[IntArray, IntArray]:
     """(cells,) first and last grid index of every cell, MISSING of a missing value's."""
     if isinstance(column, Continuous | Datetime):
-        first, last = column.cuts[:-1], column.cuts[1:] - 1
+        first, last = _beside_points(column)
         points = column.point_indices if isinstance(column, Continuous) else first[:0]
         first, last = np.concatenate([first, points]), np.concatenate([last, points])
     else:
         first = last = np.arange(column.values)
     rest = np.full(column.size - column.values, MISSING)
     return np.concatenate([first, rest]).astype(np.int64), np.concatenate([last, rest]).astype(np.int64)
+
+
+def _beside_points(column: Continuous | Datetime) -> tuple[IntArray, IntArray]:
+    """(bins,) first and last index of every bin that has no cell of its own; of a bin without such all that it has."""
+    first, last = column.cuts[:-1], column.cuts[1:] - 1
+    low, high = first.copy(), last.copy()
+    for point in _points(column):
+        low += low == point
+    for point in _points(column)[::-1]:
+        high -= high == point
+    some = low <= high
+    return np.where(some, low, first), np.where(some, high, last)
 
 
 def told_apart(schema: Schema, j: int) -> BoolArray:

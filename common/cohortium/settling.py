@@ -46,6 +46,10 @@ class Places:
             last[rows, j] = np.minimum(last[rows, j], end[k[rows]])
         return Places(first, last)
 
+    def at(self, index: IntArray, known: BoolArray) -> Places:
+        """Where ``known``, only ``index``."""
+        return Places(np.where(known, index, self.first), np.where(known, index, self.last))
+
     def freed(self, columns: Sequence[int], schema: Schema) -> Places:
         """Values of some columns, other than missing ones, may be anywhere."""
         first, last = self.first.copy(), self.last.copy()

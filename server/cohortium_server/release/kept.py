@@ -19,7 +19,8 @@ from cohortium.errors import ReleaseError
 from cohortium.rules import MISSING
 from cohortium.schema import Continuous, Datetime, Schema
 from cohortium.selection import Selection
-from cohortium.settling import Exhausted, Places, example, places, possible, settled
+from cohortium.settling import Exhausted, example, places, possible, settled
+from cohortium.spreading import Ranges
 from cohortium_server.generators import Allowed, Generator
 from cohortium_server.release.turns import gone_through
 
@@ -66,30 +67,37 @@ def _repaired(
     allowed: Allowed = {j: one.weights(schema.columns[j]) for j, one in selections.items()}
     fixed = np.zeros(codes.shape, bool)
     fixed[:, list(selections)] = True
-    index = draw_indices(codes, schema, rng, {j: one.ranges for j, one in selections.items()})
-    codes = codes_at(gone_through(generator, schema, index, fixed, rng, allowed), schema)
-    index, good = _settled(schema, codes, rng, selections)
+    ranges = {j: one.ranges for j, one in selections.items()}
+    index = gone_through(generator, schema, draw_indices(codes, schema, rng, ranges), fixed, rng, allowed)
+    index, good = _settled(schema, index, rng, ranges)
     for _ in range(REPAIRS):
         bad = np.flatnonzero(~good)
         if not len(bad):
             break
         fault = schema.rules.at_fault(index[bad])
-        codes[bad] = generator.complete(codes[bad], ~fault, rng, allowed)
-        index[bad], good[bad] = _settled(schema, codes[bad], rng, selections)
+        codes = generator.complete(codes_at(index[bad], schema), ~fault, rng, allowed)
+        index[bad], good[bad] = _settled(schema, draw_indices(codes, schema, rng, ranges), rng, ranges)
     return index, good
 
 
 def _settled(
-    schema: Schema, codes: CodeArray, rng: np.random.Generator, selections: Selections
+    schema: Schema,
+    index: IntArray,
+    rng: np.random.Generator,
+    ranges: Mapping[int, Ranges],
+    known: BoolArray | None = None,
 ) -> tuple[IntArray, BoolArray]:
-    """Grid indices of codes, and which rows keep the rules. Totals leave their cells where what they are the sum of does not fit."""
-    ranges = {j: one.ranges for j, one in selections.items()}
-    where, index = places(schema, codes), draw_indices(codes, schema, rng, ranges)
-    index, good = settled(schema, where.around(index, ranges), index, rng)
+    """Grid indices moved inside their cells, ranges and, where ``known``, not at all; and which rows keep the rules.
+
+    Totals leave their cells where what they are the sum of does not fit.
+    """
+    known = np.zeros(index.shape, bool) if known is None else known
+    where = places(schema, codes_at(index, schema))
+    index, good = settled(schema, where.around(index, ranges).at(index, known), index, rng)
     bad = np.flatnonzero(~good)
     if schema.rules.totals and len(bad):
         free = where[bad].freed(schema.rules.totals, schema).around(index[bad], ranges)
-        index[bad], good[bad] = settled(schema, free, index[bad], rng)
+        index[bad], good[bad] = settled(schema, free.at(index[bad], known[bad]), index[bad], rng)
     return index, good
 
 
@@ -150,26 +158,18 @@ def completed(
     known = given != MISSING
     codes = np.where(known, codes_at(np.where(known, given, 0), schema), 0).astype(np.int16)
     codes = generator.complete(codes, known, rng, allowed) if len(codes) else codes
-    if schema.constraints:
-        index = np.where(known, given, draw_indices(codes, schema, rng))
-        codes = codes_at(gone_through(generator, schema, index, known, rng, allowed), schema)
-    index, good = _settled_beside(schema, codes, given, rng)
-    for number in range(REPAIRS if schema.constraints else 0):
+    index = np.where(known, given, draw_indices(codes, schema, rng))
+    if not schema.constraints:
+        return index
+    index = gone_through(generator, schema, index, known, rng, allowed)
+    index, good = _settled(schema, index, rng, {}, known)
+    for number in range(REPAIRS):
         fault = schema.rules.at_fault(index) & ~known
         bad = np.flatnonzero(~good & fault.any(axis=1))
         if not len(bad):
             break
-        codes[bad] = generator.complete(codes[bad], ~fault[bad], rng, allowed if number < WITH_BLANKS else {})
-        index[bad], good[bad] = _settled_beside(schema, codes[bad], given[bad], rng)
+        free = allowed if number < WITH_BLANKS else {}
+        codes = generator.complete(codes_at(index[bad], schema), ~fault[bad], rng, free)
+        again = np.where(known[bad], given[bad], draw_indices(codes, schema, rng))
+        index[bad], good[bad] = _settled(schema, again, rng, {}, known[bad])
     return index
-
-
-def _settled_beside(
-    schema: Schema, codes: CodeArray, given: IntArray, rng: np.random.Generator
-) -> tuple[IntArray, BoolArray]:
-    known = given != MISSING
-    index = np.where(known, given, draw_indices(codes, schema, rng))
-    if not schema.constraints:
-        return index, np.ones(len(index), bool)
-    where = places(schema, codes)
-    return settled(schema, Places(*(np.where(known, given, ends) for ends in (where.first, where.last))), index, rng)
