@@ -5,11 +5,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types imports unit mutants crash bench stubs clean
+.PHONY: help demo test check lint types imports unit pgm mutants crash bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
 	@echo "make test    lint, types, import rules, all tests and the mutants (what CI runs)"
+	@echo "make pgm     installs the extra pgm (some 400 MB) and runs its tests, which make test skips without it"
 	@echo "make mutants plants privacy bugs, each of which one named test must find"
 	@echo "make crash   kill custodians and coordinators at random times, $(KILLS) times (some 15 minutes)"
 	@echo "make bench   the benchmarks: utility and speed, as tables and JSON"
@@ -45,6 +46,10 @@ imports: $(VENV)/.tested
 
 unit: $(VENV)/.tested
 	$(BIN)/python -m pytest
+
+pgm: $(VENV)/.tested
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[pgm]"
+	$(BIN)/python -m pytest tests/test_pgm.py tests/contracts/test_generators.py -k pgm
 
 mutants: $(VENV)/.tested
 	$(BIN)/python tests/mutants

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,19 @@ from cohortium_server.release import Release, load_release
 from cohortium_simulation.experiment import simulate
 
 NAMES = ("north", "south", "west")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """pgm is fitted with a library that is not installed for everybody (the extra ``pgm``; ``make pgm`` installs it)."""
+    if find_spec("mbi") is not None:
+        return
+    missing = pytest.mark.skip(reason="the extra pgm is not installed")
+    for item in items:
+        kind = getattr(item, "callspec", None)
+        if kind is not None and kind.params.get("kind") == "pgm":
+            item.add_marker(missing)
+
+
 settings.register_profile("untimed", settings(), deadline=None)  # a busy machine is not a fault
 settings.load_profile("untimed")
 

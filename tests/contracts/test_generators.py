@@ -27,6 +27,7 @@ KINDS = sorted(e.name for e in entry_points(group="cohortium.generators"))
 SHORT = {"rounds": 4, "steps": 5}
 QUICK: dict[str, dict[str, Any]] = {
     "sweep": {"components": 60},
+    "pgm": {"method": "mst"},
     "autoregressive": SHORT,
     "diffusion": {"rounds": 12, "steps": 5},  # the momentum of changes takes some rounds to settle
     "tvae": {**SHORT, "hidden": 16},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,15 +36,11 @@ class Pgm(CountedGenerator):
 
     def fit(self, tables: Sequence[Measured]) -> None:
         rows, chosen, rng = self.rows, self._study.generator, np.random.default_rng(self._seed)
-        told = [Table(m.columns, self._possible(m) / rows, m.sigma / rows) for m in tables]
+        told = [Table(m.columns, m.counts / rows, m.sigma / rows) for m in tables]
         assert isinstance(chosen, PgmPlan)  # noqa: S101 - the study's kind
         rounds = ROUNDS if chosen.method == "aim" else 0
         self._model = estimated(told, self.sizes, self._impossible, rounds, chosen.cells, rng, self._progress)
         self.restore(self.model())  # rounded as it will be released
-
-    def _possible(self, table: Measured) -> FloatArray:
-        """The noised counts; 0 where nobody can be."""
-        return np.where(self._impossible(table.columns), 0.0, table.counts)
 
     def _impossible(self, columns: Clique) -> npt.NDArray[np.bool_]:
         shape, cells = [self.sizes[j] for j in columns], [self._cells.merged_of(j) for j in columns]
@@ -95,8 +92,9 @@ def estimated(
 ) -> Chordal:
     """The model of a spanning tree of pairs, and in at most ``rounds`` more of what it misses most; of ``most`` cells.
 
-    nobody: of some columns, the cells of their table that are impossible.
+    nobody: of some columns, the cells of their table that are impossible. Nothing was counted there but noise.
     """
+    tables = [replace(t, shares=np.where(nobody(t.columns), 0.0, t.shares)) for t in tables]
     alone = single_columns(sizes, tables)
     start = starting(alone)
 
