@@ -327,7 +327,7 @@ def test_more_institutions_per_person_need_more_noise(study: Study) -> None:
 
 def test_more_rows_per_person_need_more_noise(study: Study) -> None:
     def sigma(m: int) -> float:
-        one = replace(study, privacy=replace(study.privacy, rows_per_person=m))
+        one = replace(study, privacy=replace(study.privacy, epsilon=1.0, rows_per_person=m))
         phase = plan(one).phases[0]
         return phase.query.sigmas(phase.multiplier)[0]  # type: ignore[attr-defined]
 
@@ -335,7 +335,7 @@ def test_more_rows_per_person_need_more_noise(study: Study) -> None:
 
 
 def test_pairs_and_crossed_triples_are_asked(study: Study) -> None:
-    query = pair_query(study)
+    query = pair_query(replace(study, privacy=replace(study.privacy, epsilon=1.0)))
     columns, target = len(study.schema.columns), study.target_indices[0]
     assert sum(len(t) == 2 for t in query.tables) == columns * (columns - 1) // 2
     assert all(target in t for t in query.tables if len(t) == 3)

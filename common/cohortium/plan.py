@@ -7,12 +7,12 @@ epsilon, by both accountants.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from cohortium.asking import pair_tables, with_triples
 from cohortium.errors import StudyError
 from cohortium.masking.ring import Ring, ring_for
 from cohortium.merging import merged_sizes
@@ -26,8 +26,6 @@ from cohortium.queries.marginals import Marginals, fitted_to_grid
 from cohortium.recipes import Recipe, recipe
 from cohortium.study import Pgm, Study, Sweep, Trained
 
-TARGET_WEIGHT = 0.5  # precision of a table of three columns, one of them a target, against a pair's
-MAX_CROSSED_CELLS = 64  # targets with more cells are not crossed with every pair
 MOST_PERSONS = 100_000_000  # that a study without a declared population may have
 NO_NOISE = 1e-3  # the multiplier that generators reckon with where no noise is added: they divide by it
 NO_PROMISE = Cost(math.inf, 1.0, "no privacy", math.inf, "no privacy")
@@ -233,21 +231,26 @@ def _last_phase(study: Study, name: str, query: Marginals, before: tuple[Phase, 
 
 
 def pair_query(study: Study) -> Marginals:
-    """All pairs, and all triples of a target with a pair of other columns; the single column of a table of one."""
-    sizes, columns = merged_sizes(study.schema, study.generator.bins), range(len(study.schema.columns))
-    pairs: list[tuple[int, ...]] = list(itertools.combinations(columns, 2)) or [(0,)]
-    crossed = [t for t in study.target_indices if sizes[t] <= MAX_CROSSED_CELLS]
-    triples = sorted({tuple(sorted((t, *pair))) for t in crossed for pair in pairs if t not in pair and len(pair) == 2})
-    weights = [1.0] * len(pairs) + [TARGET_WEIGHT] * len(triples)
+    """All pairs, and all triples of a target with a pair of other columns; under little noise kinds fitted to counts ask all triples."""
+    sizes = merged_sizes(study.schema, study.generator.bins)
+    tables = pair_tables(sizes, study.target_indices)
+    if isinstance(study.generator, Sweep | Pgm):
+        tables = with_triples(tables, sizes, _noise_of_a_count(study))
     p = study.privacy
     return Marginals(
         study.schema.sizes,
-        (*pairs, *triples),
-        tuple(weights),
+        tuple(tables),
+        tuple(tables.values()),
         p.rows_per_person,
         equal_weight=p.equal_weight,
         merged=sizes if sizes != study.schema.sizes else (),
     )
+
+
+def _noise_of_a_count(study: Study) -> float:
+    """About the noise in the sum of a count of rows (or of persons, where those weigh the same) that is asked alone."""
+    rows = study.privacy.rows_per_person if study.privacy.equal_weight == "rows" else 1
+    return rows * _continuous_multiplier(study) * math.sqrt(max(1, len(study.institutions)))
 
 
 def column_query(study: Study) -> Marginals:

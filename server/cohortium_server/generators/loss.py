@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 FloatArray = npt.NDArray[np.float64]
 WIDTH = 128  # cells of neighbouring columns that make a side of a block, about
-CELLS = 1 << 18  # that a step looks at, of each kind of table
+CELLS = 1 << 16  # that a step looks at, of each kind of table
 AGAIN = 4  # times as many in a look that has to be the same each time
 
 

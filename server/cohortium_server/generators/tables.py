@@ -59,5 +59,5 @@ def noised_rows(tables: Iterable[Measured]) -> int:
 
 
 def crossing(columns: Sequence[int], targets: Sequence[int]) -> int | None:
-    """The target that a table of three is told within each cell of; None for smaller tables."""
-    return next(t for t in targets if t in columns) if len(columns) == 3 else None
+    """The column that a table of three is told within each cell of, a target if it has one; None for smaller tables."""
+    return next((t for t in targets if t in columns), columns[0]) if len(columns) == 3 else None
