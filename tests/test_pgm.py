@@ -284,7 +284,7 @@ class TestEstimating:
         assert joint(fits["aim"])[:, :, :, 1].sum() > 1e-3
 
     def test_a_fit_is_nearer_to_the_truth_than_the_noised_tables(self) -> None:
-            truth = random_model([(0, 1), (1, 2)], 8, (5, 6, 5))
+        truth = random_model([(0, 1), (1, 2)], 8, (5, 6, 5))
         told = noised(truth, [(0, 1), (1, 2), (0, 2)], 0.02)
         model = estimated(
             told,
@@ -321,7 +321,7 @@ class TestStudies:
     def test_rows_are_drawn_without_the_extra(
         self, pgm_study: Study, tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-            fitted, (phase,) = Pgm(pgm_study, seed=1), plan(pgm_study).phases
+        fitted, (phase,) = Pgm(pgm_study, seed=1), plan(pgm_study).phases
         answers = [
             phase.query.answer(encode(t, pgm_study.schema), phase.multiplier, SecureCoins()) for t in tables.values()
         ]
