@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +23,7 @@ from cohortium.spreading import Ranges, beside_points, grid_of, spread
 
 PLAIN = 3  # draws inside a row's cells before sums and orders are narrowed
 TRIES = 8  # draws in all
-NODES = 20_000  # steps of a search
+NODES = 5_000  # steps of a search
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,26 +236,25 @@ def _options(schema: Schema, j: int, wanted: Mapping[int, Selection]) -> list[tu
 
 @dataclass
 class _Search:
-    """Backtracking over the options of connected columns, those with the fewest first."""
+    """Backtracking over the options of connected columns, those with the fewest first. chosen: the place of each one's option."""
 
     schema: Schema
     options: Mapping[int, list[tuple[int, int]]]
-    chosen: dict[int, tuple[int, int]] = field(default_factory=dict)
+    chosen: dict[int, int] = field(default_factory=dict)
     nodes: int = 0
 
     def run(self) -> dict[int, int] | None:
-        order = sorted(self.options, key=lambda j: len(self.options[j]))
-        return self._assign(order)
+        return self._assign(sorted(self.options, key=lambda j: len(self.options[j])))
 
     def _assign(self, rest: list[int]) -> dict[int, int] | None:
         if not rest:
             return self._values()
         j, *others = rest
-        for option in self.options[j]:
+        for k in range(len(self.options[j])):
             self.nodes += 1
             if self.nodes > NODES:
                 raise Exhausted
-            self.chosen[j] = option
+            self.chosen[j] = k
             if self._open(j) and (row := self._assign(others)) is not None:
                 return row
         self.chosen.pop(j, None)
@@ -262,21 +262,33 @@ class _Search:
 
     def _open(self, j: int) -> bool:
         """Whether every rule about the column just chosen can still be kept."""
-        return all(self._table(rule).any() for rule in self.schema.rules.lookups if j in rule.columns)
+        for rule, labels in self._lookups[j]:
+            at = tuple(
+                own[self.chosen[c]] if c in self.chosen else slice(None)
+                for c, own in zip(rule.columns, labels, strict=True)
+            )
+            if not rule.allowed[at].any():
+                return False
+        return True
 
-    def _table(self, rule: Lookup) -> BoolArray:
-        at: list[int | slice] = []
-        for j, classes in zip(rule.columns, rule.classes, strict=True):
-            chosen = self.chosen.get(j)
-            at.append(slice(None) if chosen is None else int(classes.of(np.array([chosen[0]]))[0]))
-        return np.atleast_1d(rule.allowed[tuple(at)])
+    @cached_property
+    def _lookups(self) -> dict[int, list[tuple[Lookup, list[list[int]]]]]:
+        """By column the rules about it, each with the classes of all its columns' options."""
+        found: dict[int, list[tuple[Lookup, list[list[int]]]]] = {j: [] for j in self.options}
+        for rule in self.schema.rules.lookups:
+            if set(rule.columns) <= set(self.options):
+                firsts = [np.array([first for first, _ in self.options[c]], np.int64) for c in rule.columns]
+                labels = [one.of(first).tolist() for one, first in zip(rule.classes, firsts, strict=True)]
+                for j in rule.columns:
+                    found[j].append((rule, labels))
+        return found
 
     def _values(self) -> dict[int, int] | None:
         """Indices within the chosen options that keep sums and orders: each the lowest that leaves the others some."""
         width = len(self.schema.columns)
         left = Places(np.full((1, width), MISSING), np.full((1, width), MISSING))
-        for j, (first, last) in self.chosen.items():
-            left.first[0, j], left.last[0, j] = first, last
+        for j, k in self.chosen.items():
+            left.first[0, j], left.last[0, j] = self.options[j][k]
         linears = [rule for rule in self.schema.rules.linears if set(rule.columns) <= set(self.chosen)]
         for j in sorted(self.chosen):
             _narrow(linears, left)
