@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from cohortium.rules import Rules
 
 MAX_CELLS = 4096
-FINE_CELLS = 1024  # of a column of numbers or moments that does not say how many
+FINE_CELLS = 1024  # of a column of numbers that does not say how many
+FINE_MOMENTS = 4000  # of a column of moments: ten years' days, as there is no zero around which to be finer
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run (OWASP ASVS 1.2.10)
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Categories = tuple[Annotated[int, Strict()], ...] | tuple[Annotated[str, Strict()], ...]  # "01" is not 1
@@ -219,7 +220,7 @@ def fine_cuts(grid: int, zero: float) -> npt.NDArray[np.int64]:
 class Datetime(_Column):
     """Moments on the grid ``lower + i * resolution``; UTC without a zone; values beyond are clipped to the bounds.
 
-    ``bins`` cells of equal length, at most one a moment; FINE_CELLS where it is not said.
+    ``bins`` cells of equal length, at most one a moment; FINE_MOMENTS where it is not said.
     """
 
     kind: Literal["datetime"] = "datetime"
@@ -242,7 +243,7 @@ class Datetime(_Column):
 
     @cached_property
     def cuts(self) -> npt.NDArray[np.int64]:
-        bins = min(self.bins or FINE_CELLS, self.grid)
+        bins = min(self.bins or FINE_MOMENTS, self.grid)
         return np.unique(np.linspace(0, self.grid, bins + 1).round().astype(np.int64))
 
     @property

@@ -173,11 +173,12 @@ class Marginals:
 
     def describe(self) -> dict[str, Any]:
         orders = {k: sum(len(t) == k for t in self.tables) for k in (1, 2, 3)}
-        return {
+        told = {
             "kind": self.kind,
             "tables": len(self.tables),
             "tables_by_columns": {k: n for k, n in orders.items() if n},
         }
+        return {**told, "cells": sum(self.sizes), "merged_cells": sum(self.merged)} if self.merged else told
 
 
 def _fewer(merged: tuple[int, ...], sizes: tuple[int, ...]) -> bool:

@@ -2,8 +2,8 @@
 
 Three things are known of the counts: the noise's standard deviation, that counts are not negative, and that most of a
 fine column is smooth or empty. So differences between neighbours, at every scale, are believed where they are
-larger than noise makes them (translation-invariant Haar wavelets: Coifman and Donoho 1995), and beyond the outermost cells
-where anything was counted that noise does not explain, counts fall.
+larger than noise makes them (translation-invariant Haar wavelets: Coifman and Donoho 1995); beyond the outermost cells
+where anything was counted that noise does not explain, counts fall; and far beyond, where nearly all was counted before, there is nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 BELIEVED = 3.5  # standard deviations of a difference
-COUNTED = 4.0  # of a sum of neighbouring counts
+COUNTED = 5.0  # of a sum of neighbouring counts: of thousands of sums, none by chance
+NEARLY = 0.9  # of all rows
 COMMON = 2.0  # of the count of a category
 
 
@@ -30,7 +31,10 @@ def denoised(counts: FloatArray, sigma: float) -> FloatArray:
     if not len(there):
         return smooth
     first, last = there[0], there[-1] + 1
-    return np.concatenate([_falling(counts[:first][::-1])[::-1], smooth[first:last], _falling(counts[last:])])
+    nearly_all = counts[first:last].sum() > NEARLY * counts.sum()
+    near = int(last - first) if nearly_all else len(counts)
+    left, right = _tail(counts[:first][::-1], sigma, near)[::-1], _tail(counts[last:], sigma, near)
+    return np.concatenate([left, smooth[first:last], right])
 
 
 def denoised_list(counts: FloatArray, sigma: float) -> FloatArray:
@@ -80,8 +84,17 @@ def _sliding(values: FloatArray, length: int) -> FloatArray:
     return sums
 
 
-def _falling(counts: FloatArray) -> FloatArray:
-    """The nearest counts that nowhere rise, at least 0: least squares, by pooling adjacent violators."""
+def _tail(counts: FloatArray, sigma: float, near: int) -> FloatArray:
+    """Falling counts, at least 0; beyond the first ``near`` cells of those alone that are more than noise."""
+    levels = [np.full(n, max(0.0, total / n)) for total, n in falling(counts)]
+    sure = [np.full(n, total > BELIEVED * sigma * math.sqrt(n)) for total, n in falling(counts)]
+    if not levels:
+        return counts
+    return np.where(np.concatenate(sure) | (np.arange(len(counts)) < near), np.concatenate(levels), 0.0)
+
+
+def falling(counts: FloatArray) -> list[tuple[float, int]]:
+    """The nearest counts that nowhere rise, by least squares (pooling adjacent violators): sum and cells of each level."""
     pools: list[tuple[float, int]] = []
     for count in counts.tolist():
         total, cells = count, 1
@@ -89,5 +102,4 @@ def _falling(counts: FloatArray) -> FloatArray:
             before = pools.pop()
             total, cells = total + before[0], cells + before[1]
         pools.append((total, cells))
-    levels = [np.full(cells, max(0.0, total / cells)) for total, cells in pools]
-    return np.concatenate(levels) if levels else counts
+    return pools

@@ -66,7 +66,8 @@ def _asked(query: Query) -> str:
         case Marginals():
             orders = sorted({len(t) for t in query.tables})
             parts = [(sum(len(t) == k for t in query.tables), k) for k in orders]
-            return "counts: " + ", ".join(f"{plural(n, 'table')} of {plural(k, 'column')}" for n, k in parts)
+            merged = ", over merged cells" if query.merged else ""
+            return "counts: " + ", ".join(f"{plural(n, 'table')} of {plural(k, 'column')}" for n, k in parts) + merged
         case LocalTraining():
             steps = plural(query.steps, "training step")
             return f"{steps} a round, each on {_sampled(query.step.sampling_rate)}"
