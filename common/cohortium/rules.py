@@ -9,7 +9,7 @@ table holds it: clipped to the bounds and rounded to the grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.conditions import position, selected, selection, selection_by_text
-from cohortium.constraints import Combinations, Constraint, Implies, Never, Order, Sum
+from cohortium.constraints import Combinations, Constraint, Entry, Implies, Never, Order, Sum
+from cohortium.encoding import category_key
 from cohortium.errors import ReleaseError, SchemaError
 from cohortium.schema import SECONDS, Column, Continuous, Datetime, Ordinal, Schema
 from cohortium.selection import Selection, everything
@@ -201,14 +202,21 @@ def _combined(schema: Schema, constraint: Combinations) -> Lookup:
         raise _UnfitError("a column is named twice")
     if any(len(row) != len(columns) for row in constraint.rows):
         raise _UnfitError("every row has one entry a column")
-    boxes = [
-        {j: _entry(schema.columns[j], told) for j, told in zip(columns, row, strict=True)} for row in constraint.rows
-    ]
+    read = {j: _reader(schema.columns[j]) for j in columns}
+    boxes = [{j: read[j](told) for j, told in zip(columns, row, strict=True)} for row in constraint.rows]
     return lookup(schema, boxes, allowed=True)
 
 
-def _entry(column: Column, told: bool | int | float | str) -> Selection:
-    return selection_by_text(column, told) if isinstance(told, str) else selection(column, told)
+def _reader(column: Column) -> Callable[[Entry], Selection]:
+    """What an entry of a combination selects; categories are looked up, as there may be thousands of them."""
+    ranks = {category_key(c): k for k, c in enumerate(getattr(column, "categories", ()))}
+
+    def read(told: Entry) -> Selection:
+        if (rank := ranks.get(category_key(told))) is not None:
+            return Selection(((rank, rank),))
+        return selection_by_text(column, told) if isinstance(told, str) else selection(column, told)
+
+    return read
 
 
 def lookup(schema: Schema, boxes: Sequence[Box], allowed: bool) -> Lookup:
