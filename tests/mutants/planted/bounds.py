@@ -53,6 +53,22 @@ MUTANTS: tuple[Mutant, ...] = (
         "return self.rows_per_person * self.grid * (1 + 1e-12)",
     ),
     mutant(
+        "counts over merged cells that there are not",
+        "P19",
+        f"{QUERIES}::test_merged_cells_that_there_are_not_are_refused[-1.0-counts, merged]",
+        MARGINALS,
+        'return read_merged(told["cells"], self.sizes, self.merged)',
+        'return told["cells"].astype(np.int64)',
+    ),
+    mutant(
+        "has as many cells in a table as the state says",
+        "P19",
+        f"{QUERIES}::test_merged_cells_are_counted_as_one",
+        MARGINALS,
+        "return self.merged or self.sizes",
+        "return tuple(int(c.max()) + 1 for c in np.split(self.cells, np.cumsum(self.sizes)[:-1])) if self.state else self.merged or self.sizes",
+    ),
+    mutant(
         "rounds the shares of a person's rows up",
         "P30",
         "tests/laws/test_persons.py::test_every_person_has_all_units_and_no_row_two_more_than_another",
