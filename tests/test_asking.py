@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium import asking
-from cohortium.asking import pair_tables, triple_share, with_triples
+from cohortium.asking import WIDE_SHARES, pair_tables, triple_share, wide_tables, with_triples
 from cohortium.plan import pair_query
 from cohortium.study import Study
 
@@ -46,6 +46,13 @@ def test_too_many_cells_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert with_triples(pairs, SIZES, 0.5) == pairs
 
 
+@pytest.mark.parametrize(("most", "asked"), [(10, True), (9, False)])
+def test_too_many_triples_are_not_asked(monkeypatch: pytest.MonkeyPatch, most: int, asked: bool) -> None:
+    monkeypatch.setattr(asking, "MAX_TRIPLES", most)
+    pairs = pair_tables(SIZES, ())
+    assert (with_triples(pairs, SIZES, 0.5) != pairs) == asked
+
+
 def test_a_column_alone_is_asked_and_a_wide_target_is_not_crossed() -> None:
     assert pair_tables((4,), (0,)) == {(0,): 1.0}
     assert all(len(t) == 2 for t in pair_tables((65, 3, 3), (0,)))
@@ -59,3 +66,21 @@ def test_a_study_asks_for_triples_where_epsilon_is_large(study: Study) -> None:
         tables = pair_query(replace(study, privacy=local, institutions=many)).tables
         target = study.target_indices[0]
         assert any(len(t) == 3 and target not in t for t in tables) == all_triples
+
+
+def test_many_columns_share_the_weight_by_kind() -> None:
+    pairs = pair_tables((2,) * 50, (7,))
+    tables = wide_tables(pairs, (7,))
+
+    def weight(order: int, target: bool) -> float:
+        return math.fsum(w for t, w in tables.items() if len(t) == order and (7 in t) == target)
+
+    assert set(tables) == set(pairs) | {(j,) for j in range(50)}
+    found = weight(1, False) + weight(1, True), weight(2, True), weight(2, False), weight(3, True)
+    assert found == pytest.approx(WIDE_SHARES)
+
+
+def test_fewer_columns_or_no_target_stay_as_they_are() -> None:
+    for columns, targets in ((49, (7,)), (50, ())):
+        pairs = pair_tables((2,) * columns, targets)
+        assert wide_tables(pairs, targets) == pairs

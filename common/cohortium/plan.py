@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from cohortium.asking import pair_tables, with_triples
+from cohortium.asking import pair_tables, wide_tables, with_triples
 from cohortium.errors import StudyError
 from cohortium.masking.ring import Ring, ring_for
 from cohortium.merging import merged_sizes
@@ -235,7 +235,7 @@ def pair_query(study: Study) -> Marginals:
     sizes = merged_sizes(study.schema, study.generator.bins)
     tables = pair_tables(sizes, study.target_indices)
     if isinstance(study.generator, Sweep | Pgm):
-        tables = with_triples(tables, sizes, _noise_of_a_count(study))
+        tables = with_triples(wide_tables(tables, study.target_indices), sizes, _noise_of_a_count(study))
     p = study.privacy
     return Marginals(
         study.schema.sizes,
