@@ -38,7 +38,7 @@ def wide_tables(tables: dict[Columns, float], targets: Sequence[int]) -> dict[Co
     alone: list[Columns] = [(j,) for j in sorted(columns)]
     pairs = [t for t in tables if len(t) == 2]
     aimed = [t for t in pairs if set(t) & set(targets)]
-    kinds = alone, aimed, sorted(set(pairs) - set(aimed)), crossed
+    kinds: tuple[list[Columns], ...] = (alone, aimed, sorted(set(pairs) - set(aimed)), crossed)
     return {t: share / len(kind) for kind, share in zip(kinds, WIDE_SHARES, strict=True) for t in kind}
 
 
