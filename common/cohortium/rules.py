@@ -243,9 +243,10 @@ def _classes(column: Column, selections: Sequence[Selection]) -> tuple[Classes, 
             inside[begin:end, k] = True
         if column.nullable:
             inside[-1, k] = one.missing
-    member, labels = np.unique(inside, axis=0, return_inverse=True)
-    labels = labels.reshape(-1).astype(np.int64)
-    return Classes(starts, labels if column.nullable else np.append(labels, 0), len(member)), member
+    alike = [row.tobytes() for row in np.packbits(inside, axis=1)]
+    number = {key: k for k, key in enumerate(dict.fromkeys(alike))}
+    labels = np.array([number[key] for key in alike] + [0] * (not column.nullable), np.int64)
+    return Classes(starts, labels, len(number)), inside[[alike.index(key) for key in number]]
 
 
 def _ordered(schema: Schema, constraint: Order) -> tuple[Rule, ...]:
