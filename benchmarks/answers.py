@@ -79,16 +79,17 @@ def fitted(study: Study, table: pd.DataFrame, seed: int) -> Generator:
 
 
 def questions(data: Data, count: int, rng: np.random.Generator) -> Iterator[tuple[Question, float]]:
-    """Questions and their real values; means of no rows are left out."""
+    """Questions, each once, and their real values; means of no rows are left out."""
     numeric = [c.name for c in data.schema.columns if has_numbers(c)]
-    found = 0
+    found, seen = 0, set[str]()
     while found < count:
         order = int(rng.integers(1, 4))
         names = [str(n) for n in rng.choice(data.schema.names, order, replace=False)]
         kind: Kind = "mean" if names[0] in numeric and rng.random() < 0.5 else ("count", "share")[rng.integers(2)]
         conditioned = names[1:] if kind == "mean" else names
         asked = Question({n: condition(data, n, rng) for n in conditioned}, names[0] if kind == "mean" else None, kind)
-        if (real := real_value(data, asked)) is not None:
+        if str(asked) not in seen and (real := real_value(data, asked)) is not None:
+            seen.add(str(asked))
             found += 1
             yield asked, real
 

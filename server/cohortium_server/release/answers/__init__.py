@@ -24,12 +24,13 @@ from cohortium_server.release.answers import questions, stored
 from cohortium_server.release.answers.errors import SCALES, Law, Model, learnt
 from cohortium_server.release.answers.noised import Noised
 from cohortium_server.release.answers.products import FloatArray, Products, Units, Weights
-from cohortium_server.release.answers.rehearsal import rehearsed, units
+from cohortium_server.release.answers.rehearsal import can_rehearse, rehearsed, units
 from cohortium_server.release.answers.values import all_numbers, has_numbers, numbers
 
 Kind = Literal["count", "share", "mean"]
 MOST_COLUMNS = 3
 SURE = 0.5  # a mean is told where half its count's interval is at most such a part of the count
+REHEARSALS = 2
 EXACT = 2.0  # by the noised counts alone if their variance is at most so many times the model's
 MODEL, NOISED, BOTH = "the model", "the noised counts", "the model and the noised counts"
 
@@ -84,12 +85,13 @@ class Answers:
         """From a fitted generator, which for counted kinds is fitted once more, to rows of its own."""
         schema, noised = study.schema, Noised(study.schema.sizes, generator.measured)
         found = cls(schema, generator, noised, {}, (SCALES == 1).astype(np.float64))
-        rehearsal = rehearsed(study, generator, seed)
-        if rehearsal is None:
+        if not can_rehearse(study):
             return found
+        seeds = np.random.default_rng(seed).integers(2**32, size=REHEARSALS)
+        rehearsals = [rehearsed(study, generator, int(s)) for s in seeds]
         values = [all_numbers(c) if has_numbers(c) else None for c in schema.columns]
-        asked = questions.drawn(schema, noised, rehearsal.noised, values, np.random.default_rng(seed))
-        laws, tails = learnt(found.model, noised, rehearsal, asked)
+        asked = questions.drawn(schema, noised, rehearsals[0].noised, values, np.random.default_rng(seed))
+        laws, tails = learnt(found.model, noised, rehearsals, asked)
         return replace(found, laws=laws, tails=tails)
 
     @classmethod

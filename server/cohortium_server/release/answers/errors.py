@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -102,27 +102,31 @@ def _by_order(means: Sequence[FloatArray], spreads: Sequence[FloatArray]) -> lis
 
 
 def learnt(
-    model: Model, noised: Noised, rehearsal: Rehearsal, questions: dict[str, list[Products]]
+    model: Model, noised: Noised, rehearsals: Sequence[Rehearsal], questions: dict[str, list[Products]]
 ) -> tuple[dict[str, Law], FloatArray]:
     """The law of every class of sums, and the tails' (scales,) chances."""
     laws: dict[str, Law] = {}
     standard, growth = [], GROWTH[0]
     for name, asked in questions.items():
+        block = np.repeat(np.arange(len(asked)), [len(p) for p in asked])
         modelled = [model.sums(p) for p in asked]
         features = np.concatenate([model.features(p, s) for p, s in zip(asked, modelled, strict=True)])
-        errors, noises, rehearsed = (np.concatenate(x) for x in zip(*map(rehearsal.errors, asked), strict=True))
-        law = _regressed(features, errors**2 + 0.01)
+        runs = [_columns(map(rehearsal.errors, asked)) for rehearsal in rehearsals]
+        law = _regressed(features, np.mean([errors**2 for errors, _, _ in runs], axis=0) + 0.01)
         g = law.variance(features)
-        standard.append(errors / np.sqrt(g))
-        block = np.repeat(np.arange(len(asked)), [len(p) for p in asked])
-        law = replace(law, overlap=_overlap(g, errors, noises, rehearsed, block), growth=growth)
-        told, variance = (np.concatenate(x) for x in zip(*map(noised.told, asked), strict=True))
-        gaps = np.concatenate(modelled) - told
+        standard += [errors / np.sqrt(g) for errors, _, _ in runs]
+        law = replace(law, overlap=float(np.mean([_overlap(g, e, n, s, block) for e, n, s in runs])), growth=growth)
+        told, variance = _columns(map(noised.told, asked))
         if (known := np.isfinite(variance)).any():
-            law = replace(law, growth=_growth(law, *(x[known] for x in (g, gaps, variance, block))))
-            growth = law.growth
+            gaps = np.concatenate(modelled) - told
+            growth = _growth(law, g[known], gaps[known], variance[known], block[known])
+            law = replace(law, growth=growth)
         laws[name] = law
     return laws, _tails(np.concatenate(standard))
+
+
+def _columns(parts: Iterable[tuple[FloatArray, ...]]) -> list[FloatArray]:
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def _regressed(features: FloatArray, squares: FloatArray) -> Law:

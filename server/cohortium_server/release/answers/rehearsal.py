@@ -47,10 +47,13 @@ def units(generator: Generator, sizes: tuple[int, ...], seed: int | None) -> Uni
     return Rows(rows, sizes)
 
 
-def rehearsed(study: Study, generator: Generator, seed: int | None) -> Rehearsal | None:
-    """None for kinds that are fitted to anything but counts: they would have to be trained again."""
-    if not all(isinstance(p.query, Marginals) for p in plan(study).phases):
-        return None
+def can_rehearse(study: Study) -> bool:
+    """Whether the kind is fitted to counts and nothing else; others would have to be trained again."""
+    return all(isinstance(p.query, Marginals) for p in plan(study).phases)
+
+
+def rehearsed(study: Study, generator: Generator, seed: int | None) -> Rehearsal:
+    """A rehearsal of a study that ``can_rehearse``."""
     rng = np.random.default_rng(seed)
     drawn = _people(units(generator, study.schema.sizes, seed), generator.rows, rng)
     codes = Codes(drawn, np.arange(len(drawn)), study.schema.sizes)

@@ -1,0 +1,300 @@
+"""Answers with errors: the arithmetic of noised tables, what is learnt in a rehearsal, and a user's questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from cohortium import between, other_than
+from cohortium.cli import build
+from cohortium.encoding import Codes
+from cohortium.errors import ReleaseError
+from cohortium.plan import plan
+from cohortium.queries.marginals import Marginals
+from cohortium.schema import Boolean, Categorical, Continuous, Ordinal, Schema
+from cohortium.selection import everything
+from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium_server.generators import Generator, Measured, Sum, generator_class
+from cohortium_server.release import Release, load_release
+from cohortium_server.release.answers import Answers, stored
+from cohortium_server.release.answers.errors import SCALES
+from cohortium_server.release.answers.noised import Noised
+from cohortium_server.release.answers.products import Components, Products, Rows
+from cohortium_server.release.answers.rehearsal import rehearsed
+from cohortium_server.release.answers.values import numbers
+
+SCHEMA = Schema(
+    columns=(
+        Continuous(name="age", lower=0, upper=100, nullable=True),
+        Categorical(name="ward", categories=("a", "b", "c")),
+        Ordinal(name="pain", categories=(0, 1, 2, 3)),
+        Boolean(name="sick", target=True),
+    )
+)
+STUDY = Study(
+    name="answers",
+    schema=SCHEMA,
+    privacy=Privacy(epsilon=1.0, delta=1e-6),
+    generator=Sweep(components=20),
+    institutions=(Institution(name="one"),),
+)
+
+
+@cache
+def people(rows: int = 3000) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
+    """Codes in which the sick are older, in more pain, and not in ward c."""
+    rng = np.random.default_rng(3)
+    sick = (rng.random(rows) < 0.3).astype(int)
+    age = np.where(rng.random(rows) < 0.1, 101, np.clip(rng.normal(40 + 20 * sick, 12, rows).round(), 0, 100))
+    ward = np.where(sick, rng.integers(0, 2, rows), rng.integers(1, 3, rows))
+    return np.stack([age, ward, rng.binomial(3, 0.2 + 0.4 * sick), sick], 1).astype(np.int16)
+
+
+def told(study: Study, rows: np.ndarray[Any, np.dtype[np.int16]], seed: int) -> Generator:
+    """A generator that was told sums of ``rows`` with noise of the study's law, which here a seed repeats."""
+    rng, generator = np.random.default_rng(seed), generator_class(study.generator.kind)(study, seed)
+    number, codes = 0, Codes(rows, np.arange(len(rows)), study.schema.sizes)
+    while isinstance(query := generator.ask(), Marginals):
+        multiplier = plan(study).phase(number).multiplier
+        scales = np.repeat(query.sigmas(multiplier), query.lengths) * query.grid
+        values = query.contribute(codes, _Coins()).values + rng.normal(0, scales)
+        generator.tell(Sum(query, np.rint(values).astype(np.int64), 1, multiplier))
+        number += 1
+    return generator
+
+
+class _Coins:
+    def words(self, count: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+        return np.arange(count, dtype=np.uint64)
+
+
+@cache
+def answers() -> Answers:
+    return Answers.of(STUDY, told(STUDY, people(), 1), 1)
+
+
+QUESTIONS: tuple[tuple[Mapping[str, Any], str | None, Any], ...] = (
+    ({}, None, lambda t: np.ones(len(t))),
+    ({"sick": True}, None, lambda t: t[:, 3] == 1),
+    ({"ward": "c", "sick": True}, None, lambda t: (t[:, 1] == 2) & (t[:, 3] == 1)),
+    ({"age": None}, None, lambda t: t[:, 0] == 101),
+    ({"age": between(40, 60)}, None, lambda t: (t[:, 0] >= 40) & (t[:, 0] <= 60)),
+    ({"age": between(50), "ward": ["a", "b"]}, None, lambda t: (t[:, 0] >= 50) & (t[:, 0] < 101) & (t[:, 1] < 2)),
+    ({"age": between(None, 30), "ward": other_than("a"), "pain": 0}, None,
+     lambda t: (t[:, 0] <= 30) & (t[:, 1] > 0) & (t[:, 2] == 0)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(QUESTIONS)))
+def test_counts_and_shares_are_near_the_real_ones(number: int) -> None:
+    """Within intervals of a level that hardly any miss, and which are no wider than the table."""
+    where, _, real = QUESTIONS[number]
+    count = float(real(people()).sum())
+    answer = answers().answer(where, level=0.999)
+    slack = 2 * (answer.high - answer.low)  # eight standard deviations and more: never, but for a fault
+    assert answer.low - slack <= count <= answer.high + slack
+    assert answer.high - answer.low < 900
+    share = answers().answer(where, kind="share", level=0.999)
+    assert share.estimate == pytest.approx(min(1.0, answer.estimate / answers().noised.rows))
+
+
+def test_means_are_near_the_real_ones() -> None:
+    for where, held in (({}, people()), ({"sick": True}, people()[people()[:, 3] == 1])):
+        known = held[held[:, 0] < 101, 0]
+        answer = answers().answer(where, of="age")
+        assert abs(answer.estimate - known.mean()) < 8 * (answer.high - answer.low) / 4
+        assert answer.low <= answer.estimate <= answer.high and answer.high - answer.low < 20
+    pain = answers().answer({"age": between(50)}, of="pain")
+    assert 0 <= pain.low < pain.high <= 3
+
+
+def test_a_higher_level_is_a_wider_interval() -> None:
+    for where, _, _ in QUESTIONS:
+        widths = [a.high - a.low for a in (answers().answer(where, level=p) for p in (0.5, 0.9, 0.95, 0.99))]
+        assert widths == sorted(widths) and widths[0] < widths[-1]
+
+
+def test_no_answer_is_beyond_what_can_be() -> None:
+    nobody = {"age": between(99), "ward": "c", "sick": True}
+    assert answers().answer(nobody).low == 0
+    assert 0 <= answers().answer(nobody, kind="share").low <= answers().answer(nobody, kind="share").high <= 1
+    lost = answers().answer({"ward": "c", "sick": True}, of="age")
+    assert (lost.low, lost.high) == (0, 100) or 0 <= lost.low < lost.high <= 100
+
+
+def test_too_few_rows_for_a_mean_give_the_bounds() -> None:
+    lost = answers().answer({"age": between(98, 99), "ward": "c"}, of="pain")
+    assert (lost.low, lost.high) == (0, 3)
+    assert lost.how.startswith("the column's bounds")
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"where": {"nothing": 1}}, "E_CONDITION"),
+        ({"where": {"ward": "z"}}, "E_CONDITION"),
+        ({"where": {}, "of": "nothing"}, "E_CONDITION"),
+        ({"where": {}, "of": "ward"}, "E_ANSWER"),
+        ({"where": {}, "of": "age", "kind": "count"}, "E_ANSWER"),
+        ({"where": {}, "kind": "mean"}, "E_ANSWER"),
+        ({"where": {}, "kind": "median"}, "E_ANSWER"),
+        ({"where": {}, "level": 1.0}, "E_ANSWER"),
+        ({"where": {"ward": "a", "pain": 1, "sick": True}, "of": "age"}, "E_ANSWER"),
+        ({"where": {"ward": "a", "pain": 1, "sick": True, "age": 3}}, "E_ANSWER"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(asked: dict[str, Any], code: str) -> None:
+    with pytest.raises(ReleaseError) as error:
+        answers().answer(**asked)
+    assert error.value.code == code
+
+
+def test_what_is_stored_answers_alike() -> None:
+    again = Answers.read(SCHEMA, answers().generator, answers().tensors())
+    for where, _, _ in QUESTIONS:
+        one, two = answers().answer(where), again.answer(where)
+        assert (one.low, one.estimate, one.high) == pytest.approx((two.low, two.estimate, two.high), abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["counts", "sigma", "columns", "cells", "tails"])
+def test_stored_tables_of_another_shape_are_refused(name: str) -> None:
+    tensors = answers().tensors()
+    for broken in (tensors[name][:-1], np.full(tensors[name].shape, np.nan), None):
+        touched = {k: v for k, v in {**tensors, name: broken}.items() if v is not None}
+        with pytest.raises(ReleaseError) as error:
+            stored.read(SCHEMA.sizes, touched)
+        assert error.value.code == "E_RELEASE_TOUCHED"
+
+
+def test_a_trained_kind_tells_single_columns_and_no_more() -> None:
+    study = replace(STUDY, generator=Autoregressive(rounds=1))
+    generator = told(study, people(), 5)  # the first round alone: its noised columns
+    by_noise = Answers.of(study, generator)
+    assert not by_noise.laws
+    answer = by_noise.answer({"ward": ["a", "b"]}, level=0.999)
+    assert answer.how == "the noised counts"
+    assert abs(answer.estimate - (people()[:, 1] < 2).sum()) < 3 * (answer.high - answer.low)
+    with pytest.raises(ReleaseError) as error:
+        by_noise.answer({"ward": "a", "sick": True})
+    assert error.value.code == "E_ANSWER"
+
+
+# The noised tables by themselves
+
+
+@given(st.integers(0, 2**32), st.integers(1, 3))
+def test_rows_and_noiseless_tables_say_the_same(seed: int, order: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = (3, 4, 2)
+    rows = rng.integers(0, sizes, (40, 3)).astype(np.int16)
+    columns = tuple(sorted(rng.choice(3, order, replace=False).tolist()))
+    products = Products(columns, tuple(rng.normal(size=(5, sizes[j])) for j in columns))
+    counts = np.zeros(sizes)
+    np.add.at(counts, tuple(rows.T), 1)
+    value, variance = Noised(sizes, (Measured((0, 1, 2), counts, 2.0),)).told(products)
+    assert value == pytest.approx(len(rows) * Rows(rows, sizes).expected(products), abs=1e-9)
+    others = np.prod([k for j, k in enumerate(sizes) if j not in columns])
+    assert variance == pytest.approx(4 * others * np.prod([(w**2).sum(1) for w in products.weights], axis=0))
+
+
+@given(st.integers(0, 2**32))
+def test_fine_and_merged_counts_together_are_least_squares(seed: int) -> None:
+    """Against the normal equations, written down."""
+    rng = np.random.default_rng(seed)
+    cells = np.array([0, 0, 1, 2, 2, 2])
+    sizes, fine, merged = (6, 2), rng.normal(20, 5, 6), rng.normal(40, 5, (3, 2))
+    tables = (Measured((0,), fine, 3.0), Measured((0, 1), merged, 1.5, (cells, None)))
+    weights = rng.normal(size=(4, 6))
+    value, variance = Noised(sizes, tables).told(Products((0,), (weights,)))
+    group = (cells == np.arange(3)[:, None]).astype(float)
+    precision = np.eye(6) / 9 + group.T @ group / (2 * 1.5**2)
+    best = np.linalg.solve(precision, fine / 9 + group.T @ merged.sum(1) / (2 * 1.5**2))
+    assert value == pytest.approx(weights @ best)
+    assert variance == pytest.approx(np.einsum("ni,ij,nj->n", weights, np.linalg.inv(precision), weights))
+
+
+def test_a_sum_within_a_merged_cell_is_not_told_by_pairs() -> None:
+    cells = np.array([0, 0, 1])
+    noised = Noised((3, 2), (Measured((0, 1), np.ones((2, 2)), 1.0, (cells, None)),))
+    weights = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    _, variance = noised.told(Products((0, 1), (weights, np.ones((2, 2)))))
+    assert np.isfinite(variance).tolist() == [True, False]
+
+
+@given(st.integers(0, 2**32))
+def test_components_and_their_rows_expect_the_same(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    chances = [rng.dirichlet(np.ones(k), 3) for k in (2, 4)]
+    model = Components(2, lambda j: chances[j])
+    weights = Products((0, 1), (np.eye(2)[:1], np.eye(4)[2:3]))
+    assert model.expected(weights) == pytest.approx((chances[0][:, 0] * chances[1][:, 2]).mean())
+    assert model.profile(1, {0: np.array([1.0, 0.0])})[2] == pytest.approx(model.expected(weights)[0])
+    drawn = Rows(model.drawn(4000, rng), (2, 4))
+    assert drawn.expected(weights) == pytest.approx(model.expected(weights), abs=6 * 0.5 / 4000**0.5)
+    assert drawn.profile(1, {0: np.array([1.0, 0.0])})[2] == pytest.approx(drawn.expected(weights)[0])
+
+
+def test_the_mean_of_a_cell_lies_in_it() -> None:
+    column = Continuous(name="x", lower=-10, upper=1000, scale="asinh", points=(0.0,), bins=20, nullable=True)
+    values = numbers(column, everything(column))
+    steps = np.arange(column.grid) + column.lower
+    for cell, (first, last) in enumerate(zip(column.cuts[:-1], column.cuts[1:] - 1, strict=True)):
+        inside = steps[first : last + 1]
+        assert inside[0] - 1e-9 <= values.mean[cell] <= inside[-1] + 1e-9
+        assert values.reach[cell] <= (inside[-1] - inside[0]) / 2 + 1e-9
+    assert values.mean[len(column.cuts) - 1] == 0 and values.mean[-1] == 0
+
+
+# The rehearsal
+
+
+def test_a_rehearsal_has_as_many_rows_and_the_same_noise() -> None:
+    generator = told(STUDY, people(), 2)
+    rehearsal = rehearsed(STUDY, generator, 7)
+    assert len(rehearsal.truth.codes) == generator.rows
+    assert [t.sigma for t in rehearsal.noised.tables] == pytest.approx([t.sigma for t in generator.measured])
+    column = Products((1,), (np.eye(3),))
+    _, noises, variance = rehearsal.errors(column)
+    assert (np.abs(noises) < 8 * np.sqrt(variance)).all()
+
+
+def test_laws_are_of_positive_variance_and_tails_are_chances() -> None:
+    assert set(answers().laws) == {"1", "2", "3", "3 apart"}
+    assert answers().tails.shape == SCALES.shape and answers().tails.sum() == pytest.approx(1)
+    for law in answers().laws.values():
+        assert law.growth >= 1 and 0 <= law.overlap <= 1
+        assert (law.variance(np.stack([law.centre, law.centre + 100 * law.scale])) > 0).all()
+
+
+# As a user
+
+
+def test_a_user_asks_a_release(release: Release) -> None:
+    loaded = load_release(release.path)
+    name = next(c.name for c in loaded.schema.columns if isinstance(c, Categorical))
+    value = loaded.synthetic[name].mode()[0]
+    answer = loaded.query({name: value}, kind="share")
+    assert answer.low <= answer.estimate <= answer.high
+    typed = ["query", str(release.path), "--where", f"{name}={value}", "--kind", "share"]
+    shown = CliRunner().invoke(build(), [*typed, "--json"])
+    assert shown.exit_code == 0
+    assert json.loads(shown.stdout) == asdict(answer)
+    words = CliRunner().invoke(build(), typed)
+    assert "with a chance of 0.95" in words.stdout
+
+
+def test_a_release_without_tables_has_no_answers(release: Release, tmp_path: Path) -> None:
+    bare = replace(release, path=tmp_path)
+    with pytest.raises(ReleaseError) as error:
+        bare.query({})
+    assert error.value.code == "E_ANSWER"
