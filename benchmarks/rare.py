@@ -55,7 +55,7 @@ class Line:
 
 
 def main() -> None:
-    chosen, console = options(), Console(width=140)
+    chosen, console = options(), Console(width=170)
     lines = []
     for name in (name for name in SETS if name in sets.available()):
         data = sets.load(name)
@@ -137,7 +137,8 @@ def shown(lines: Sequence[Line], title: str) -> Table:
 
 
 def figure(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})" if values else ""
+    spread = f" ({min(values):.4f} to {max(values):.4f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{spread}" if values else ""
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ Inclusive = Literal["both", "left", "right", "neither"]
 MISSING = "missing"
 _SIGN = r"\s*(!=|>=|<=|==|=|>|<)\s*"
 _LISTED = 12  # values that a message names
+_RANGE = "; a range is low..high, in Python between(low, high)."
 
 
 @dataclass(frozen=True)
@@ -286,9 +287,9 @@ def _expected(column: Column) -> str:
     match column:
         case Continuous():
             step = f"{Decimal(1).scaleb(-column.decimals)}"
-            return f"Its values are numbers from {column.lower:.15g} to {column.upper:.15g} in steps of {step}."
+            return f"Its values are numbers from {column.lower:.15g} to {column.upper:.15g} in steps of {step}{_RANGE}"
         case Datetime():
-            return f"Its values are moments from {column.lower} to {column.upper}, a {column.resolution} apart."
+            return f"Its values are moments from {column.lower} to {column.upper}, a {column.resolution} apart{_RANGE}"
         case Boolean():
             return "Its values are true and false."
     names = [str(c) for c in column.categories]
