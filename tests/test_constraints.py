@@ -36,12 +36,13 @@ from cohortium.schema import (
     to_document,
 )
 from cohortium.settling import example, places, settled
-from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
 from cohortium_server.generators import Allowed
 from cohortium_server.generators.grouping import grouped_cells
 from cohortium_server.release.blanks import imputed
 from cohortium_server.release.rows import drawn_indices, drawn_table
 from cohortium_simulation.experiment import simulate
+from cohortium_simulation.unprotected import fit_unprotected
 
 Predicate = Callable[[pd.DataFrame], pd.Series]
 COLUMNS = (
@@ -471,11 +472,11 @@ def test_what_is_known_stays_even_where_it_contradicts_itself() -> None:
 
 def test_a_study_with_constraints_from_its_file_to_its_release(tmp_path: Path) -> None:
     schema = replace(with_(IMPLIED, MAPPED), columns=SCHEMA.columns[:5])
-    table = encode_free(schema, 900)
+    table = half_of_them_keep(schema, 900)
     (tmp_path / "schema.toml").write_text(tomli_w.dumps(to_document(schema)))
     table.to_csv(tmp_path / "data.csv", index=False)
     told = call("schema", "check", tmp_path / "schema.toml", "--data", tmp_path / "data.csv")
-    broken = int(indices_broken(schema, table))
+    broken = int(broken_rows(schema, table))
     assert 0 < broken < 900
     assert "Constraint 1: where age<15: job=missing" in told
     assert f"{900 - broken} of 900 rows fit, {broken} would be left out." in told
@@ -495,7 +496,23 @@ def test_a_study_with_constraints_from_its_file_to_its_release(tmp_path: Path) -
     assert abs(len(release.synthetic) - (900 - broken)) < 100
 
 
-def encode_free(schema: Schema, rows: int) -> pd.DataFrame:
+def test_rows_of_a_trained_generator_keep_them_as_well() -> None:
+    schema = replace(with_(IMPLIED, MAPPED), columns=SCHEMA.columns[:5])
+    study = Study(
+        name="kept",
+        schema=schema,
+        privacy=Privacy(mode="none"),
+        generator=Autoregressive(rounds=3),
+        institutions=(Institution(name="one"),),
+    )
+    fitted = fit_unprotected(study, {"one": encode(half_of_them_keep(schema, 300), schema)}, 1).generator
+    for where in (None, ["age=7"]):
+        table = drawn(schema, 500, 0, where, fitted)
+        assert len(table) == 500
+        assert encode(table, schema).left_out == 0
+
+
+def half_of_them_keep(schema: Schema, rows: int) -> pd.DataFrame:
     """Rows of which about half keep the constraints."""
     table = rows_of(schema, rows, 8)
     child = table["age"] < 15
@@ -509,5 +526,5 @@ def encode_free(schema: Schema, rows: int) -> pd.DataFrame:
     return table
 
 
-def indices_broken(schema: Schema, table: pd.DataFrame) -> int:
+def broken_rows(schema: Schema, table: pd.DataFrame) -> int:
     return schema.rules.broken(indices(table, schema)).sum()
