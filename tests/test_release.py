@@ -103,7 +103,15 @@ def test_a_release_tells_of_a_single_institution_no_more_than_digests_of_salted_
     own = [[answer.pop("receipt") for answer in one["answers"]] for one in told]
     assert all(set(receipt) == {"institution", "message", "head", "signature", "about"} for (receipt,) in own)
     assert all(one["answers"] == told[0]["answers"] for one in told)  # the rest follows from the study
-    names = {"synthetic.parquet", "synthetic.csv", "model.safetensors", "model.json", "study.toml", "schema.toml"}
+    names = {
+        "synthetic.parquet",
+        "synthetic.csv",
+        "model.safetensors",
+        "model.json",
+        "answers.safetensors",
+        "study.toml",
+        "schema.toml",
+    }
     assert {p.name for p in release.path.iterdir()} == names | {"ledger.json", "report.html", "manifest.json"}
     written = b"".join(p.read_bytes() for p in release.path.iterdir())
     messages = _messages()

@@ -51,7 +51,7 @@ def test_institutions_that_train_release_one_table(training_study: Study, tables
 def test_every_byte_of_a_release_is_under_the_signature(release: Release, tmp_path: Path) -> None:
     names = {p.name for p in release.path.iterdir()}
     assert names == {
-        "synthetic.csv", "synthetic.parquet", "model.safetensors", "model.json", "study.toml", "schema.toml",
+        "synthetic.csv", "synthetic.parquet", "model.safetensors", "model.json", "answers.safetensors", "study.toml", "schema.toml",
         "ledger.json", "report.html", "manifest.json",
     }  # fmt: skip
     for name in sorted(names):

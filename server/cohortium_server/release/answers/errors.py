@@ -119,7 +119,7 @@ def learnt(
         told, variance = _columns(map(noised.told, asked))
         if (known := np.isfinite(variance)).any():
             gaps = np.concatenate(modelled) - told
-            growth = _growth(law, g[known], gaps[known], variance[known], block[known])
+            growth = _growth(law, g[known], gaps[known], variance[known], block[known], max(growth, GROWTH[0]))
             law = replace(law, growth=growth)
         laws[name] = law
     return laws, _tails(np.concatenate(standard))
@@ -152,10 +152,13 @@ def _overlap(g: FloatArray, errors: FloatArray, noises: FloatArray, variance: Fl
     return min(1.0, max(0.0, ratio))
 
 
-def _growth(law: Law, g: FloatArray, gaps: FloatArray, variance: FloatArray, block: Places) -> float:
+def _growth(law: Law, g: FloatArray, gaps: FloatArray, variance: FloatArray, block: Places, usual: float) -> float:
+    """Of sums of more columns usually no less than of fewer: ``usual``."""
     weight = g / (g + variance) ** 2
     excess = gaps**2 - variance + 2 * law.overlap * g
-    return max(LEAST, _drawn(weight * excess, weight * g, weight * math.sqrt(2) * (g + variance), block, GROWTH))
+    return max(
+        LEAST, _drawn(weight * excess, weight * g, weight * math.sqrt(2) * (g + variance), block, (usual, GROWTH[1]))
+    )
 
 
 def _drawn(
