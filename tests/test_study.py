@@ -17,13 +17,14 @@ from cohortium.privacy.guarantee import ADVERSARIES
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import Categorical, Schema, schema_from_document
+from cohortium.schema import MAX_CELLS, Categorical, Schema, schema_from_document
 from cohortium.study import (
     Autoregressive,
     Ctgan,
     Diffusion,
     GeneratorPlan,
     Institution,
+    Pgm,
     Privacy,
     Release,
     Study,
@@ -112,7 +113,7 @@ def test_bad_input_27_no_study_can_ask_for_more_than_tables_of_three_columns(stu
 def test_bad_input_27_more_cells_than_can_be_answered(study: Study) -> None:
     wide = tuple(Categorical(name=f"c{k}", categories=tuple(map(str, range(3000)))) for k in range(4))
     with pytest.raises(StudyError) as caught:
-        plan(replace(study, schema=Schema(columns=wide)))
+        plan(replace(study, schema=Schema(columns=wide), generator=Sweep(bins=MAX_CELLS)))
     assert caught.value.code == "E_PLAN_LIMIT"
 
 
@@ -234,6 +235,7 @@ def test_a_plan_never_costs_more_than_its_epsilon_nor_wastes_it(
 
 KINDS: tuple[GeneratorPlan, ...] = (
     Sweep(components=10),
+    Pgm(method="mst"),
     Autoregressive(rounds=2),
     Diffusion(rounds=2),
     Tvae(rounds=2),
