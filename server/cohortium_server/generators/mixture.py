@@ -25,7 +25,8 @@ FloatArray = npt.NDArray[np.float64]
 RATE, RISE = 0.2, 20  # learning rate, and steps in which it is reached
 FEWEST = 10  # components of a member
 SPREAD = 0.5  # of the random start around the single columns' distributions
-MOST = 1500  # steps
+MOST = 600  # steps
+FEW = 3  # members, for which no length is chosen
 LOOK = 5  # steps between looks at the held-out tables
 PATIENCE = 1.5  # go on to so many times the best length so far
 THIN = 0.5
@@ -36,24 +37,37 @@ def fit(
 ) -> npt.NDArray[np.float32]:
     """(about components, cells) float32 logits whose tables are close to the truth behind the noised ones.
 
-    Squared error weighted by the noise's precision; Adam from the noised single columns. A long fit would fit noise, so
-    its length is chosen first, from what is noised already: see ``thinned``. Under much noise the components are several
-    mixtures, each fitted by itself: what they make of the noise differs and cancels out in their mean (``members``).
+    Squared error weighted by the noise's precision; Adam from the noised single columns. Under much noise the components
+    are several mixtures, each fitted by itself: what they make of the noise differs and cancels out in their mean
+    (``members``). A long fit would fit noise, so its length is chosen first, from what is noised already (``thinned``);
+    where noise is so little that a few members suffice, the longest was best wherever it was tried.
     """
     rng = np.random.default_rng(seed)
-    one, other = thinned(tables, rng)
     shape = members(sizes, tables, components)
     progress.start(2 * MOST, "fitting")
+    steps = MOST if shape[0] <= FEW else _length(sizes, tables, shape, rng, device, progress)
+    fitted = next(itertools.islice(_descent(sizes, tables, shape, rng, device, progress), steps, None))
+    progress.done()
+    return fitted.detach().flatten(0, 1).cpu().numpy()
+
+
+def _length(
+    sizes: Sequence[int],
+    tables: Sequence[Table],
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    device: str,
+    progress: Progress,
+) -> int:
+    """After how many steps a fit to one thinned version of the tables meets the other best."""
+    one, other = thinned(tables, rng)
     steps, lowest, held_out = MOST, math.inf, Loss(sizes, other, device, rng)
-    for step, logits in enumerate(_descent(sizes, one, shape, rng, device)):
-        progress.advance()
+    for step, logits in enumerate(_descent(sizes, one, shape, rng, device, progress)):
         if step % LOOK == 0 and (loss := held_out.same(logits.detach().flatten(0, 1)).item()) < lowest:
             steps, lowest = step, loss
         if step > PATIENCE * (steps + LOOK):
             break
-    fitted = next(itertools.islice(_descent(sizes, tables, shape, rng, device), steps, None))
-    progress.done()
-    return fitted.detach().flatten(0, 1).cpu().numpy()
+    return steps
 
 
 def members(sizes: Sequence[int], tables: Sequence[Table], components: int) -> tuple[int, int]:
@@ -88,7 +102,12 @@ def thinned(tables: Sequence[Table], rng: np.random.Generator) -> tuple[list[Tab
 
 
 def _descent(
-    sizes: Sequence[int], tables: Sequence[Table], shape: tuple[int, int], rng: np.random.Generator, device: str
+    sizes: Sequence[int],
+    tables: Sequence[Table],
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+    device: str,
+    progress: Progress,
 ) -> Iterator[torch.Tensor]:
     """The (members, components, cells) logits after 0, 1, ... MOST steps; the same tensor each time."""
     loss = Loss(sizes, tables, device, rng)
@@ -104,6 +123,7 @@ def _descent(
         loss(logits).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
+        progress.advance()
     yield logits
 
 
