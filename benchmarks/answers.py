@@ -5,7 +5,7 @@
 For every table one institution's noised sums, a sweep with defaults, and questions drawn at random: counts, shares and
 means of numeric columns, under conditions (a value, a list, a range) on one to three columns in all. Values and the ends
 of ranges are drawn from the schema or from the real rows, as somebody asks who knows the field.
-The real values are computed by pandas from the rows as they are. Nothing here is used to choose anything: it is the test.
+The real values are computed by pandas from the rows as they are. The intervals come from noised quantities alone; these only judge them.
 
 coverage: how many of 100 intervals hold the real value. width: the median width of counts and shares in rows, of means in
 standard deviations of the column. noise alone: the median width where only noised tables are used, for the questions that
