@@ -25,7 +25,7 @@ from typing import Any
 import cases
 import sets
 from cases import MEASURES, Case, Run
-from peers.runner import LIMIT, PEERS
+from peers.runner import LIMIT
 from readme import written
 from rich.console import Console
 from rich.table import Table
@@ -117,7 +117,8 @@ def main() -> None:
     for name in sorted({case.set for case in todo} - here):
         console.print(f"Skipped: the table {name} is not in {sets.SETS[name].path}.")
     for case in todo:
-        stale = told.again and case in known and case.generator not in PEERS and known[case].commit != cases.commit()
+        ours = told.again and case in known and case.generator in cases.GENERATORS
+        stale = ours and known[case].commit != cases.commit()
         if told.show or case.set not in here or (case in known and not stale):
             continue
         known[case] = cases.run(case, told.limit)
