@@ -22,7 +22,7 @@ from cohortium_server.generators.levelled import Drawn, levelled
 from cohortium_server.generators.loss import Loss, Table, softmax
 
 FloatArray = npt.NDArray[np.float64]
-RATE, RISE = 0.2, 20  # learning rate, and steps in which it is reached
+RATE, RISE = 0.2, 20  # learning rate, and steps in which it is reached; a fit has no fewer
 FEWEST = 10  # components of a member
 SPREAD = 0.5  # of the random start around the single columns' distributions
 MOST = 600  # steps
@@ -61,9 +61,9 @@ def _length(
 ) -> int:
     """After how many steps a fit to one thinned version of the tables meets the other best."""
     one, other = thinned(tables, rng)
-    steps, lowest, held_out = MOST, math.inf, Loss(sizes, other, device, rng)
+    steps, lowest, held_out = RISE, math.inf, Loss(sizes, other, device, rng)
     for step, logits in enumerate(_descent(sizes, one, shape, rng, device, progress)):
-        if step % LOOK == 0 and (loss := held_out.same(logits.detach().flatten(0, 1)).item()) < lowest:
+        if step >= RISE and step % LOOK == 0 and (loss := held_out.same(logits.detach().flatten(0, 1)).item()) < lowest:
             steps, lowest = step, loss
         if step > PATIENCE * (steps + LOOK):
             break
