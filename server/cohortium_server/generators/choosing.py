@@ -24,19 +24,6 @@ LOOKED = 1 << 17  # rows drawn from a model to see its tables
 PATIENCE = 50  # tables in a row that do not fit into the size, after which no more are tried
 
 
-def single_columns(sizes: Sequence[int], tables: Sequence[Table]) -> list[Table]:
-    """Every column's proportions, averaged by precision over all tables it is in."""
-    alone = []
-    for j, size in enumerate(sizes):
-        total, precision = np.zeros(size), 0.0
-        for table in (t for t in tables if j in t.columns):
-            others = tuple(a for a, k in enumerate(table.columns) if k != j)
-            weight = size / (table.sigma**2 * table.shares.size)
-            total, precision = total + weight * table.shares.sum(axis=others), precision + weight
-        alone.append(Table((j,), total / precision, 1 / math.sqrt(precision)))
-    return alone
-
-
 def misfits(model: Chordal, tables: Sequence[Table], rng: np.random.Generator) -> list[float]:
     """Squared distance of the model's tables from the truth behind the noised ones, without bias; it may be below 0."""
     codes = model.draw(LOOKED, rng, {}).astype(np.int64)

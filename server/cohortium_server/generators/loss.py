@@ -7,6 +7,7 @@ tables. Where there are more than one step can look at, it looks at some, in tur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,19 @@ class Table:
     shares: FloatArray
     sigma: float
     crossed: int | None = None
+
+
+def single_columns(sizes: Sequence[int], tables: Sequence[Table]) -> list[Table]:
+    """Every column's proportions, averaged by precision over all tables it is in."""
+    alone = []
+    for j, size in enumerate(sizes):
+        total, precision = np.zeros(size), 0.0
+        for table in (t for t in tables if j in t.columns):
+            others = tuple(a for a, k in enumerate(table.columns) if k != j)
+            weight = size / (table.sigma**2 * table.shares.size)
+            total, precision = total + weight * table.shares.sum(axis=others), precision + weight
+        alone.append(Table((j,), total / precision, 1 / math.sqrt(precision)))
+    return alone
 
 
 @dataclass(frozen=True)

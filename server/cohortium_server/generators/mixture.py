@@ -19,7 +19,7 @@ import torch
 from cohortium.neural.drawing import sobol
 from cohortium.progress import Progress
 from cohortium_server.generators.levelled import Drawn, levelled
-from cohortium_server.generators.loss import Loss, Table, softmax
+from cohortium_server.generators.loss import Loss, Table, single_columns, softmax
 
 FloatArray = npt.NDArray[np.float64]
 RATE, RISE = 0.2, 20  # learning rate, and steps in which it is reached; a fit has no fewer
@@ -133,18 +133,8 @@ def _rate(step: int) -> float:
 
 
 def _singles(sizes: Sequence[int], tables: Sequence[Table]) -> list[FloatArray]:
-    """(cells,) positive proportions of every column, averaged by precision over all tables it is in."""
-    alone = []
-    for j, size in enumerate(sizes):
-        total, precision = np.zeros(size), 0.0
-        for table in (t for t in tables if j in t.columns):
-            place = table.columns.index(j)
-            others = tuple(a for a in range(len(table.columns)) if a != place)
-            weight = 1 / (table.sigma**2 * table.shares.size / size)
-            total, precision = total + weight * table.shares.sum(axis=others), precision + weight
-        floor = max(1e-4, 0.5 / math.sqrt(precision))
-        alone.append(np.maximum(total / precision, floor))
-    return alone
+    """(cells,) proportions of every column, none below half its noise."""
+    return [np.maximum(alone.shares, max(1e-4, 0.5 * alone.sigma)) for alone in single_columns(sizes, tables)]
 
 
 def draw(

@@ -14,11 +14,11 @@ from cohortium.rules import impossible
 from cohortium.study import Pgm as PgmPlan
 from cohortium_server.generators import Measured, Tensors
 from cohortium_server.generators.cells import Weights
-from cohortium_server.generators.choosing import misfits, more, single_columns, starting, tree
+from cohortium_server.generators.choosing import misfits, more, starting, tree
 from cohortium_server.generators.chordal import Chordal, Clique, Step, drawing_order, shape
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.generators.estimating import Estimation, Impossible, check_installed
-from cohortium_server.generators.loss import Table
+from cohortium_server.generators.loss import Table, single_columns
 
 CodeArray = npt.NDArray[np.int16]
 FloatArray = npt.NDArray[np.float64]
