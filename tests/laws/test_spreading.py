@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from datetime import datetime
 
@@ -31,7 +32,7 @@ def test_ranges_are_sets(one: list[tuple[int, int]], other: list[tuple[int, int]
     assert rest(rest(a, 100), 100) == a
     for ranges in (a, overlap(a, b), rest(a, 100)):
         assert all(first <= last for first, last in ranges)
-        assert all(last + 1 < first for (_, last), (first, _) in zip(ranges, ranges[1:], strict=False))
+        assert all(last + 1 < first for (_, last), (first, _) in itertools.pairwise(ranges))
 
 
 @st.composite
