@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from cohortium.asking import pair_tables, wide_tables, with_triples
 from cohortium.errors import StudyError
 from cohortium.masking.ring import Ring, ring_for
 from cohortium.merging import merged_sizes
@@ -25,6 +24,7 @@ from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals, fitted_to_grid
 from cohortium.recipes import Recipe, recipe
 from cohortium.study import Pgm, Study, Sweep, Trained
+from cohortium.workload import pair_tables, wide_tables, with_triples
 
 MOST_PERSONS = 100_000_000  # that a study without a declared population may have
 NO_NOISE = 1e-3  # the multiplier that generators reckon with where no noise is added: they divide by it

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cohortium import asking
-from cohortium.asking import WIDE_SHARES, pair_tables, triple_share, wide_tables, with_triples
 from cohortium.plan import pair_query
 from cohortium.study import Study
+from cohortium.workload import WIDE_SHARES, pair_tables, triple_share, wide_tables, with_triples
 
 SIZES = (2, 3, 4, 2, 5)
 
