@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortium import asking
+from cohortium import workload
 from cohortium.plan import pair_query
 from cohortium.study import Study
 from cohortium.workload import WIDE_SHARES, pair_tables, triple_share, wide_tables, with_triples
@@ -40,15 +40,15 @@ def test_every_triple_once_and_none_under_noise() -> None:
 def test_too_many_cells_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = pair_tables(SIZES, ())
     cells = sum(math.prod(SIZES[j] for j in t) for t in itertools.combinations(range(5), 3))
-    monkeypatch.setattr(asking, "MAX_TRIPLE_CELLS", cells)
+    monkeypatch.setattr(workload, "MAX_TRIPLE_CELLS", cells)
     assert len(with_triples(pairs, SIZES, 0.5)) == 20
-    monkeypatch.setattr(asking, "MAX_TRIPLE_CELLS", cells - 1)
+    monkeypatch.setattr(workload, "MAX_TRIPLE_CELLS", cells - 1)
     assert with_triples(pairs, SIZES, 0.5) == pairs
 
 
 @pytest.mark.parametrize(("most", "asked"), [(10, True), (9, False)])
 def test_too_many_triples_are_not_asked(monkeypatch: pytest.MonkeyPatch, most: int, asked: bool) -> None:
-    monkeypatch.setattr(asking, "MAX_TRIPLES", most)
+    monkeypatch.setattr(workload, "MAX_TRIPLES", most)
     pairs = pair_tables(SIZES, ())
     assert (with_triples(pairs, SIZES, 0.5) != pairs) == asked
 
