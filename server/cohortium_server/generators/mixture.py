@@ -25,9 +25,9 @@ FloatArray = npt.NDArray[np.float64]
 RATE, RISE = 0.2, 20  # learning rate, and steps in which it is reached; a fit has no fewer
 FEWEST = 10  # components of a member
 SPREAD = 0.5  # of the random start around the single columns' distributions
-MOST = 600  # steps
+MOST = 800  # steps
 FEW = 3  # members, for which no length is chosen
-LOOK = 5  # steps between looks at the held-out tables
+LOOK = 10  # steps between looks at the held-out tables
 PATIENCE = 1.5  # go on to so many times the best length so far
 THIN = 0.5
 
