@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
+from typing import Self
 
+from cohortium.neural.device import one_thread
 from cohortium.plan import Phase
 from cohortium_server.generators import Measured, Sum
 from cohortium_server.generators.base import BaseGenerator
@@ -18,7 +21,18 @@ class CountedGenerator(BaseGenerator):
 
     def learn(self, phase: Phase, total: Sum) -> None:
         if phase.name != "columns":
-            self.fit(self._measured[len(self.sizes) if self._merges else 0 :])
+            self._fit_measured()
+
+    def refitted(self, tables: Sequence[Measured], seed: int | None) -> Self:
+        """The same kind over the same cells, fitted to other ``tables``: of the columns and cells of its own."""
+        twin = copy(self)
+        twin._seed, twin._measured = seed, tuple(tables)
+        with one_thread():
+            twin._fit_measured()
+        return twin
+
+    def _fit_measured(self) -> None:
+        self.fit(self._measured[len(self.sizes) if self._merges else 0 :])
 
     @abstractmethod
     def fit(self, tables: Sequence[Measured]) -> None:

@@ -35,6 +35,7 @@ class Pgm(CountedGenerator):
         return super().ask()
 
     def fit(self, tables: Sequence[Measured]) -> None:
+        check_installed()  # a release may be refitted, for answers, where nothing was asked
         rows, chosen, rng = self.rows, self._study.generator, np.random.default_rng(self._seed)
         told = [Table(m.columns, m.counts / rows, m.sigma / rows) for m in tables]
         assert isinstance(chosen, PgmPlan)  # noqa: S101 - the study's kind

@@ -10,21 +10,24 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import Literal
 
 import numpy as np
 
 from cohortium.conditions import Where, position, selected
 from cohortium.errors import ReleaseError
+from cohortium.merging import ordered_cells
 from cohortium.schema import Schema
 from cohortium.selection import Selection, everything
 from cohortium.study import Study
 from cohortium_server.generators import Generator, Tensors
+from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release.answers import questions, stored
 from cohortium_server.release.answers.errors import SCALES, Law, Model, learnt
 from cohortium_server.release.answers.noised import Noised
 from cohortium_server.release.answers.products import FloatArray, Products, Units, Weights
-from cohortium_server.release.answers.rehearsal import can_rehearse, rehearsed, units
+from cohortium_server.release.answers.rehearsal import rehearsed, units
 from cohortium_server.release.answers.values import all_numbers, has_numbers, numbers
 
 Kind = Literal["count", "share", "mean"]
@@ -72,35 +75,39 @@ class _Told:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a release knows. laws: of the model's errors; none of them where the model was not rehearsed."""
+    """What a release knows. alone: answer by the noised tables only, at once, without learning the model's errors."""
 
     schema: Schema
     generator: Generator
     noised: Noised
-    laws: Mapping[str, Law]
-    tails: FloatArray
+    alone: bool = False
 
     @classmethod
-    def of(cls, study: Study, generator: Generator, seed: int | None = None) -> Answers:
-        """From a fitted generator, which for counted kinds is fitted once more, to rows of its own."""
-        schema, noised = study.schema, Noised(study.schema.sizes, generator.measured)
-        found = cls(schema, generator, noised, {}, (SCALES == 1).astype(np.float64))
-        if not can_rehearse(study):
-            return found
-        seeds = np.random.default_rng(seed).integers(2**32, size=REHEARSALS)
-        rehearsals = [rehearsed(study, generator, int(s)) for s in seeds]
-        values = [all_numbers(c) if has_numbers(c) else None for c in schema.columns]
-        asked = questions.drawn(schema, noised, rehearsals[0].noised, values, np.random.default_rng(seed))
-        laws, tails = learnt(found.model, noised, rehearsals, asked)
-        return replace(found, laws=laws, tails=tails)
+    def of(cls, study: Study, generator: Generator, alone: bool = False) -> Answers:
+        """From a fitted generator."""
+        return cls(study.schema, generator, Noised(study.schema.sizes, generator.measured), alone)
 
     @classmethod
     def read(cls, schema: Schema, generator: Generator, tensors: Tensors) -> Answers:
-        noised, laws, tails = stored.read(schema.sizes, tensors)
-        return cls(schema, generator, noised, laws, tails)
+        return cls(schema, generator, stored.read(schema.sizes, tensors))
 
     def tensors(self) -> Tensors:
-        return stored.tensors(self.noised, self.laws, self.tails)
+        return stored.tensors(self.noised)
+
+    @cached_property
+    def errors(self) -> tuple[Mapping[str, Law], FloatArray]:
+        """Laws of the model's errors and the tails', when first asked for; no laws of a kind that is not rehearsed.
+
+        Its chance follows from the noised counts, so that a question has one answer.
+        """
+        generator, columns = self.generator, self.schema.columns
+        if self.alone or not isinstance(generator, CountedGenerator):
+            return {}, (SCALES == 1).astype(np.float64)
+        counts = np.concatenate([t.counts.ravel() for t in self.noised.tables]).astype(np.float32)
+        rng = np.random.default_rng(list(sha256(counts.tobytes()).digest()))
+        rehearsals = [rehearsed(generator, self.noised, int(s)) for s in rng.integers(2**32, size=REHEARSALS)]
+        values = [self.model.folded(j, all_numbers(c)) if has_numbers(c) else None for j, c in enumerate(columns)]
+        return learnt(self.model, self.noised, rehearsals, questions.drawn(self.schema, self.noised, values, rng))
 
     @cached_property
     def units(self) -> Units:
@@ -125,13 +132,12 @@ class Answers:
         told, rows = self._count(chosen), self.noised.rows
         whole = 1.0 if kind == "count" else float(rows)
         most = math.inf if kind == "count" else 1.0
-        return _answer(told.sum / whole, told.half(level, self.tails) / whole, (0.0, most), level, told.how)
+        return _answer(told.sum / whole, self._half(told, level) / whole, (0.0, most), level, told.how)
 
     def _count(self, chosen: Mapping[int, Selection]) -> _Told:
         """The number of rows in which all is as chosen."""
         weights = {j: s.weights(self.schema.columns[j]) for j, s in chosen.items()}
-        told = self._told(weights)
-        return told.blurred(sum(self._cut(weights, j) for j in weights))
+        return self._told(weights).blurred(sum(self._cut(weights, j) for j in weights))
 
     def _mean(self, chosen: Mapping[int, Selection], j: int, level: float) -> Answer:
         """By linearisation: the sum of what values differ from the model's mean, over the count."""
@@ -143,7 +149,7 @@ class Answers:
         shares = self.units.profile(j, {k: w for k, w in weights.items() if k != j}) * part
         inside = part > 0
         bounds = float((value.mean - value.reach)[inside].min()), float((value.mean + value.reach)[inside].max())
-        if count.half(level, self.tails) > SURE * count.sum or not shares.sum() > 0:
+        if self._half(count, level) > SURE * count.sum or not shares.sum() > 0:
             middle = sum(bounds) / 2
             return Answer(middle, *bounds, level, "the column's bounds: too few rows to tell")
         mean = float(shares @ value.mean / shares.sum())
@@ -151,8 +157,15 @@ class Answers:
         own = (shares * value.reach * self.noised.rows) ** 2 / 3  # the mean in a cell may lie anywhere in it
         cut = self._cut(weights, j, value.mean - mean) if j in weights else 0.0
         told = told.blurred(float(own.sum()) + cut)
-        half = told.half(level, self.tails) / count.sum
-        return _answer(mean + told.sum / count.sum, half, bounds, level, told.how)
+        half = self._half(told, level) / count.sum
+        answer = _answer(mean + told.sum / count.sum, half, bounds, level, told.how)
+        cut_off = (
+            answer.low == bounds[0] or answer.high == bounds[1]
+        )  # then the model knows better: no count is negative
+        return replace(answer, estimate=min(answer.high, max(answer.low, mean))) if cut_off else answer
+
+    def _half(self, told: _Told, level: float) -> float:
+        return told.half(level, self.errors[1] if told.heavy else (SCALES == 1).astype(np.float64))
 
     def _cut(self, weights: Weights, j: int, by: FloatArray | float = 1.0) -> float:
         """Variance from the cells of column ``j`` of which a part p is asked for: of p (1 - p) / 3 around it."""
@@ -164,36 +177,82 @@ class Answers:
 
     def _told(self, weights: Weights) -> _Told:
         """A sum over the rows of a product of weights; columns of which all cells weigh 1 do not matter."""
-        used = sorted(j for j, w in weights.items() if (w != 1).any())
+        used = {j: w for j, w in sorted(weights.items()) if (w != 1).any()}
         if not used:
             return _Told(self.noised.rows, self.noised.rows_variance, 0.0, NOISED)
-        products = Products(tuple(used), tuple(weights[j][None] for j in used))
-        scale = float(products.largest[0])
-        if scale == 0:
+        scale = {j: float(np.abs(w).max()) for j, w in used.items()}
+        if not all(scale.values()):
             return _Told(0.0, 0.0, 0.0, MODEL)
-        told = self._combined(products.mapped(lambda w: w / np.abs(w).max()))
-        return replace(told, sum=told.sum * scale, variance=told.variance * scale**2)
+        used, whole = {j: w / scale[j] for j, w in used.items()}, math.prod(scale.values())
+        told = self._one(used) if len(used) == 1 else self._several(used)
+        return replace(told, sum=told.sum * whole, variance=told.variance * whole**2)
+
+    def _one(self, weights: Weights) -> _Told:
+        (told,), (s,) = (x.tolist() for x in self.noised.told(_products(weights)))
+        return _Told(told, s, 0.0, NOISED) if math.isfinite(s) else self._combined(_products(weights))
+
+    def _several(self, weights: Weights) -> _Told:
+        """Of merged cells, and of what differs within them."""
+        merged = {j: self.model.folded(j, w) for j, w in weights.items()}
+        told = self._combined(_products(merged))
+        for j, w in weights.items():
+            if (away := w - merged[j]).any():
+                others = {k: (merged if k < j else weights)[k] for k in weights if k != j}
+                told = self._within(told, j, away, others)
+        return told
+
+    def _within(self, told: _Told, j: int, away: FloatArray, others: Weights) -> _Told:
+        """With the sum of what weighs ``away`` from the mean of its merged cell.
+
+        Were the other columns independent of the place in a merged cell, it would follow from the column's fine counts, but for
+        sampling. They are so independent as they are between neighbouring cells: their mean weight may go up
+        or down by half of what it differs there; among cells without an order, by what it differs among all.
+        """
+        n, p, cells = self.noised.rows, self.model.singles[j] + 1e-12, self.model.merged[j]
+        mass = np.bincount(cells, p).astype(np.float64)
+        lift = np.bincount(cells, self.units.profile(j, others)) / mass
+        (more,), (noise,) = (x.tolist() for x in self.noised.told(_products({j: away * lift[cells]})))
+        spread = np.bincount(cells, p * away**2)  # over the rows, of a share each
+        squares = self.units.profile(j, {k: w**2 for k, w in others.items()})
+        sampling = n * float(squares @ away**2)
+        differ = self._differences(j, lift, mass)
+        structural = float((n**2 * mass * spread * differ**2).sum())
+        return replace(told, sum=told.sum + more).blurred(noise + sampling + structural)
+
+    def _differences(self, j: int, lift: FloatArray, mass: FloatArray) -> FloatArray:
+        """(merged cells,) by how much what others weigh may change within each."""
+        ordered = ordered_cells(self.schema.columns[j])
+        whole = math.sqrt(float(mass @ (lift - mass @ lift) ** 2))
+        found = np.full(len(lift), whole)
+        if (count := int(self.model.merged[j][:ordered].max(initial=-1)) + 1) > 1:
+            steps = np.abs(np.diff(lift[:count]))
+            found[:count] = (np.append(steps, steps[-1]) + np.insert(steps, 0, steps[0])) / 4
+        return found
 
     def _combined(self, products: Products) -> _Told:
         """By the noise's own law where it is not much wider, for it is exact; else by the model as well."""
         (told,), (s,) = (x.tolist() for x in self.noised.told(products))
-        law = self.laws.get(questions.name_of(self.noised, products.columns))
+        law = self.errors[0].get(questions.name_of(self.noised, products.columns))
         if law is None and not math.isfinite(s):
             what = "no noised table tells it, and of this kind of generator nothing is known about its errors"
             raise _refused("question", what, "Ask about a single column, or choose generator sweep.")
         if law is None:
             return _Told(told, s, 0.0, NOISED)
         sums = self.model.sums(products)
-        (g,), (modelled,) = law.variance(self.model.features(products, sums)).tolist(), sums.tolist()
-        if s <= EXACT * law.growth * g:
+        g = law.variance(self.model.features(products, sums))
+        (error,), (shared,), (modelled,) = law.grown(g).tolist(), (law.overlap * g).tolist(), sums.tolist()
+        if s <= EXACT * error:
             return _Told(told, s, 0.0, NOISED)
-        return _Told(modelled, law.growth * g, 1.0, MODEL) if math.isinf(s) else _of_both(law, g, modelled, told, s)
+        return _Told(modelled, error, 1.0, MODEL) if math.isinf(s) else _of_both(error, shared, modelled, told, s)
 
 
-def _of_both(law: Law, g: float, modelled: float, told: float, s: float) -> _Told:
+def _products(weights: Weights) -> Products:
+    return Products(tuple(weights), tuple(w[None] for w in weights.values()))
+
+
+def _of_both(error: float, shared: float, modelled: float, told: float, s: float) -> _Told:
     """The linear combination that has the least variance."""
-    error = law.growth * g
-    shared = min(law.overlap * g, 0.95 * s, 0.95 * error)
+    shared = min(shared, 0.95 * s, 0.95 * error)
     gap = error + s - 2 * shared
     pull = max(0.0, (error - shared) / gap)
     variance = error - 2 * pull * (error - shared) + pull**2 * gap

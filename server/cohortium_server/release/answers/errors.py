@@ -3,9 +3,10 @@
 For sums of products of weights, like the questions that people ask, drawn at random:
 
 1. g, the variance of the fit's error, as a function of features of the sum; from the rehearsal's errors, which are known exactly.
-2. growth, by which errors are larger than rehearsed, for a model is smoother than people are. With the model's sum
-   m, the noised tables' d of variance s² and its covariance c with the fit's error (from the rehearsal), the
-   mean of (m - d)² is growth g + s² - 2c (Stein's unbiased risk estimate, c by the bootstrap: Efron 2004).
+2. growth, by which errors are larger than rehearsed, for a model is smoother than people are; it may rise or fall with g.
+   With the model's sum m, the noised tables' d of variance s² and its covariance c with the fit's error (from the
+   rehearsal), the mean of (m - d)² is growth g + s² - 2c (Stein's unbiased risk estimate, c by the bootstrap: Efron 2004).
+   It is taken a standard error larger than found: what noise hides makes intervals wider.
 3. tails: errors are a scale mixture of normal ones.
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import numpy as np
@@ -27,9 +28,9 @@ from cohortium_server.release.answers.rehearsal import Rehearsal
 Places = npt.NDArray[np.int64]
 
 SCALES = np.array([0.01, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0])  # of variance, in the mixture
-GROWTH, OVERLAP = (2.0, 1.0), (0.5, 0.2)  # as seen on Adult, Bank and Heart: mean, standard deviation
+GROWTH, SLOPE = (math.log(2.0), 0.45), (0.0, 0.3)  # of its logarithm, and how it changes with log g: mean, deviation
+OVERLAP = (0.5, 0.2)
 ENOUGH = 10  # sets of columns
-LEAST = 1.0  # growth: a model is smoother than people
 RIDGE = 0.3
 
 
@@ -38,19 +39,34 @@ class Law:
     """The errors of sums of one class: of one, two or three columns, measured together or not.
 
     centre, scale, slopes: (features,) log g is slopes @ (features - centre) / scale. overlap: c / g.
+    growth: its logarithm at the middle of log g, and by how much that changes with each of its standard deviations; doubt:
+    (2, 2) their covariance. middle: mean and standard deviation of log g where it was learnt.
     """
 
     centre: FloatArray
     scale: FloatArray
     slopes: FloatArray
-    growth: float
-    overlap: float
+    overlap: float = OVERLAP[0]
+    growth: FloatArray = field(default_factory=lambda: np.array([GROWTH[0], SLOPE[0]]))
+    doubt: FloatArray = field(default_factory=lambda: np.diag([GROWTH[1] ** 2, SLOPE[1] ** 2]))
+    middle: tuple[float, float] = (0.0, 1.0)
 
     def variance(self, features: FloatArray) -> FloatArray:
         """(n,) g, with features kept to where they were seen."""
         standard = np.clip((features - self.centre) / self.scale, -4, 4)
         g: FloatArray = np.exp(standard @ self.slopes)
         return g
+
+    def along(self, g: FloatArray) -> FloatArray:
+        """(n, 2) what log growth is linear in."""
+        return np.column_stack([np.ones(len(g)), np.clip((np.log(g) - self.middle[0]) / self.middle[1], -2.5, 2.5)])
+
+    def grown(self, g: FloatArray) -> FloatArray:
+        """(n,) the variance of real errors, a standard error above the likeliest, and never below ``g``."""
+        x = self.along(g)
+        larger = x @ self.growth + np.sqrt(np.einsum("ni,ij,nj->n", x, self.doubt, x))
+        grown: FloatArray = g * np.exp(np.maximum(larger, 0))
+        return grown
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,13 @@ class Model:
     units: Units
     rows: int
     singles: Sequence[FloatArray]
-    merged: Sequence[npt.NDArray[np.int64]]
+    merged: Sequence[Places]
+
+    def folded(self, j: int, weights: FloatArray) -> FloatArray:
+        """(cells,) of a column: the mean weight of the merged cell that each is in."""
+        cells, p = self.merged[j], self.singles[j] + 1e-12
+        mean: FloatArray = (np.bincount(cells, p * weights) / np.bincount(cells, p))[cells]
+        return mean
 
     def sums(self, products: Products) -> FloatArray:
         return self.rows * self.units.expected(products)
@@ -69,25 +91,22 @@ class Model:
         """(n, features) of products whose largest weight is 1, and their ``sums``: logarithms of parts of their variance.
 
         By order of interaction: were the columns independent, the variance of the product over the rows, and the same
-        over the cells that are counted, as noise has it.
+        over the cells that are counted, as noise has it. Weights are the same all over each merged cell.
         """
-        means, spreads, flat, within = [], [], [], np.zeros(len(products))
+        means, spreads, flat = [], [], []
         for j, w in zip(products.columns, products.weights, strict=True):
             p, cells = self.singles[j], self.merged[j]
             mean = w @ p
-            mass = np.bincount(cells, p) + 1e-12
+            _, first = np.unique(cells, return_index=True)
             away = w - mean[:, None]
-            folded = np.stack([np.bincount(cells, p * a) for a in away]) / mass
             means.append(mean**2)
             spreads.append((away**2) @ p)
-            flat.append((folded**2).sum(1))
-            within += (away - folded[:, cells]) ** 2 @ p
+            flat.append((away[:, first] ** 2).sum(1))
         squared = self.sums(products.mapped(np.square))
         variance = np.maximum(squared - sums**2 / self.rows, 0)
         over = [self.rows * part for part in _by_order(means, spreads)]
         noise = [100 * part for part in _by_order(means, flat)]
-        whole = 100 * reduce(np.multiply, means)
-        parts = np.stack([squared, variance, whole, self.rows * within, *over, *noise], 1)
+        parts = np.stack([squared, variance, 100 * reduce(np.multiply, means), *over, *noise], 1)
         return np.column_stack([np.ones(len(products)), np.log(parts + 1)])
 
 
@@ -106,7 +125,7 @@ def learnt(
 ) -> tuple[dict[str, Law], FloatArray]:
     """The law of every class of sums, and the tails' (scales,) chances."""
     laws: dict[str, Law] = {}
-    standard, growth = [], GROWTH[0]
+    standard, usual = [], np.array([GROWTH[0], SLOPE[0]])
     for name, asked in questions.items():
         block = np.repeat(np.arange(len(asked)), [len(p) for p in asked])
         modelled = [model.sums(p) for p in asked]
@@ -115,12 +134,14 @@ def learnt(
         law = _regressed(features, np.mean([errors**2 for errors, _, _ in runs], axis=0) + 0.01)
         g = law.variance(features)
         standard += [errors / np.sqrt(g) for errors, _, _ in runs]
-        law = replace(law, overlap=float(np.mean([_overlap(g, e, n, s, block) for e, n, s in runs])), growth=growth)
+        overlap = float(np.mean([_overlap(g, e, n, s, block) for e, n, s in runs]))
+        middle = float(np.log(g).mean()), max(0.1, float(np.log(g).std()))
+        law = replace(law, overlap=overlap, middle=middle, growth=usual)
         told, variance = _columns(map(noised.told, asked))
         if (known := np.isfinite(variance)).any():
-            gaps = np.concatenate(modelled) - told
-            growth = _growth(law, g[known], gaps[known], variance[known], block[known], max(growth, GROWTH[0]))
-            law = replace(law, growth=growth)
+            gaps = (np.concatenate(modelled) - told)[known]
+            law = _grown(law, g[known], gaps, variance[known], 1 / np.bincount(block)[block][known])
+            usual = np.maximum(law.growth, [GROWTH[0], -math.inf])  # of more columns usually no less
         laws[name] = law
     return laws, _tails(np.concatenate(standard))
 
@@ -140,7 +161,7 @@ def _regressed(features: FloatArray, squares: FloatArray) -> Law:
     for _ in range(60):
         surplus = np.minimum(squares * np.exp(-np.clip(z @ slopes, -30, 30)), 25) - 1
         slopes = slopes + 0.7 * np.linalg.solve(z.T @ z / 2 + ridge, z.T @ surplus / 2 - ridge @ slopes)
-    return Law(centre, scale, slopes, *(usual for usual, _ in (GROWTH, OVERLAP)))
+    return Law(centre, scale, slopes)
 
 
 def _overlap(g: FloatArray, errors: FloatArray, noises: FloatArray, variance: FloatArray, block: Places) -> float:
@@ -152,13 +173,21 @@ def _overlap(g: FloatArray, errors: FloatArray, noises: FloatArray, variance: Fl
     return min(1.0, max(0.0, ratio))
 
 
-def _growth(law: Law, g: FloatArray, gaps: FloatArray, variance: FloatArray, block: Places, usual: float) -> float:
-    """Of sums of more columns usually no less than of fewer: ``usual``."""
-    weight = g / (g + variance) ** 2
-    excess = gaps**2 - variance + 2 * law.overlap * g
-    return max(
-        LEAST, _drawn(weight * excess, weight * g, weight * math.sqrt(2) * (g + variance), block, (usual, GROWTH[1]))
-    )
+def _grown(law: Law, g: FloatArray, gaps: FloatArray, variance: FloatArray, weight: FloatArray) -> Law:
+    """The law with the growth that makes ``gaps`` likeliest, were they normal, by Fisher's scoring, from what it has as usual.
+
+    weight: of each gap; those of the same columns have the same noise and count as one together.
+    """
+    x, theta = law.along(g), law.growth
+    before = np.diag([GROWTH[1] ** -2, SLOPE[1] ** -2])
+    for _ in range(50):
+        grown = g * np.exp(np.clip(x @ theta, -5, 5))
+        v = np.maximum(grown + variance - 2 * law.overlap * g, 0.05 * (grown + variance))
+        part = grown / v
+        surplus = weight * part * (np.minimum(gaps**2 / v, 25) - 1) / 2
+        precision = before + (x.T * (weight * part**2 / 2)) @ x
+        theta = theta + 0.5 * np.linalg.solve(precision, x.T @ surplus - before @ (theta - law.growth))
+    return replace(law, growth=theta, doubt=np.linalg.inv(precision).astype(np.float64))
 
 
 def _drawn(

@@ -1,4 +1,4 @@
-"""Sums like those that people ask for, drawn at random: single cells, sets, ranges and means, of one to three columns."""
+"""Sums like those that people ask for, drawn at random: merged cells, sets, ranges and means, of two and three columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from cohortium_server.release.answers.products import FloatArray, Products
 
 GROUPS, SUMS = 150, 1500  # of every class: sets of columns, and sums of them in all
 IntArray = npt.NDArray[np.int64]
-Ways = tuple[Noised | None, ...]
 
 
 def name_of(noised: Noised, columns: tuple[int, ...]) -> str:
@@ -25,44 +24,33 @@ def name_of(noised: Noised, columns: tuple[int, ...]) -> str:
 
 
 def drawn(
-    schema: Schema, noised: Noised, rehearsed: Noised, values: Sequence[FloatArray | None], rng: np.random.Generator
+    schema: Schema, noised: Noised, values: Sequence[FloatArray | None], rng: np.random.Generator
 ) -> dict[str, list[Products]]:
-    """Per class sums in groups of the same columns. values: (cells,) numbers of the columns whose means may be asked for.
+    """Per class sums of two and three columns, in groups of the same ones.
 
-    A third keeps to the cells of the noised tables, a third to those of the rehearsal's, so that both can be compared.
+    values: (cells,) numbers of the columns whose means may be asked for, the same all over each merged cell.
     """
     classes: dict[str, list[tuple[int, ...]]] = {}
     for columns in _sets(len(schema.columns), rng):
         classes.setdefault(name_of(noised, columns), []).append(columns)
+    weigh = [_Column.of(schema, j, noised, values[j]) for j in range(len(schema.columns))]
     found = {}
     for name in sorted(classes):
-        sets = rng.permutation(len(classes[name]))[:GROUPS]
-        chosen = [(classes[name][k], way) for k, way in _dealt(sets.tolist(), (noised, rehearsed, None))]
+        chosen = [classes[name][k] for k in rng.permutation(len(classes[name]))[:GROUPS].tolist()]
         each = -(-SUMS // len(chosen))
-        found[name] = [
-            Products(columns, tuple(_Column.of(schema, j, way, values[j]).weights(each, rng) for j in columns))
-            for columns, way in chosen
-        ]
+        found[name] = [Products(columns, tuple(weigh[j].weights(each, rng) for j in columns)) for columns in chosen]
     return found
 
 
 def _sets(count: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
-    """All single columns and pairs, and at most 20,000 triples."""
-    small = [c for k in (1, 2) for c in itertools.combinations(range(count), k)]
+    """All pairs, and at most 20,000 triples."""
     triples = list(itertools.combinations(range(count), 3)) if count <= 50 else _some_triples(count, rng)
-    return small + triples
+    return [*itertools.combinations(range(count), 2), *triples]
 
 
 def _some_triples(count: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
     found = {tuple(sorted(rng.choice(count, 3, replace=False).tolist())) for _ in range(20_000)}
     return sorted(found)
-
-
-def _dealt(sets: list[int], ways: Ways) -> list[tuple[int, Noised | None]]:
-    """Every set once, with the ways in turn; few sets in every way."""
-    if len(sets) * len(ways) > GROUPS:
-        return [(k, ways[n % len(ways)]) for n, k in enumerate(sets)]
-    return [(k, way) for k in sets for way in ways]
 
 
 @dataclass(frozen=True)
@@ -74,14 +62,9 @@ class _Column:
     values: FloatArray | None
 
     @classmethod
-    def of(cls, schema: Schema, j: int, way: Noised | None, values: FloatArray | None) -> _Column:
-        size = schema.sizes[j]
-        if way is None:
-            return cls(np.arange(size), ordered_cells(schema.columns[j]), values)
-        cells = way.merged(j)
-        ordered = ordered_cells(schema.columns[j])
-        merged = cells.max() + 1 < size
-        return cls(cells, int(cells[:ordered].max(initial=-1)) + 1, None if merged else values)
+    def of(cls, schema: Schema, j: int, noised: Noised, values: FloatArray | None) -> _Column:
+        cells, ordered = noised.merged(j), ordered_cells(schema.columns[j])
+        return cls(cells, int(cells[:ordered].max(initial=-1)) + 1, values)
 
     def weights(self, count: int, rng: np.random.Generator) -> FloatArray:
         return np.stack([self._one(rng) for _ in range(count)])

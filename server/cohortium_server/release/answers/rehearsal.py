@@ -1,22 +1,18 @@
 """The study rehearsed on the generator's own rows, to see how far answers end up from a truth that is known.
 
-A parametric bootstrap (Efron and Tibshirani 1993, chapter 6): as many rows as there are real ones are drawn, counted, noised by
-the same law and fitted by the same kind of generator. It sees nothing but what was released, so it costs no privacy.
+A parametric bootstrap (Efron and Tibshirani 1993, chapter 6): as many rows as there are real ones are drawn, counted in the same
+cells, noised by the same law and fitted by the same kind of generator. It sees nothing but what was released, so it costs no privacy.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.coins import SecureCoins
-from cohortium.encoding import Codes
-from cohortium.plan import plan
-from cohortium.queries.marginals import Marginals
-from cohortium.study import Study
-from cohortium_server.generators import Generator, Sum, generator_class
+from cohortium_server.generators import Generator, Measured
+from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release.answers.noised import Noised
 from cohortium_server.release.answers.products import Components, FloatArray, Products, Rows, Units
 
@@ -47,24 +43,12 @@ def units(generator: Generator, sizes: tuple[int, ...], seed: int | None) -> Uni
     return Rows(rows, sizes)
 
 
-def can_rehearse(study: Study) -> bool:
-    """Whether the kind is fitted to counts and nothing else; others would have to be trained again."""
-    return all(isinstance(p.query, Marginals) for p in plan(study).phases)
-
-
-def rehearsed(study: Study, generator: Generator, seed: int | None) -> Rehearsal:
-    """A rehearsal of a study that ``can_rehearse``."""
-    rng = np.random.default_rng(seed)
-    drawn = _people(units(generator, study.schema.sizes, seed), generator.rows, rng)
-    codes = Codes(drawn, np.arange(len(drawn)), study.schema.sizes)
-    twin, told = generator_class(study.generator.kind)(study, seed), 0
-    while (query := twin.ask()) is not None:
-        assert isinstance(query, Marginals)  # noqa: S101 - as all of the plan
-        multiplier = generator.measured[told].sigma / query.sigmas(1.0)[0]
-        twin.tell(_answered(query, codes, multiplier, rng))
-        told += len(query.tables)
-    sizes = study.schema.sizes
-    return Rehearsal(Rows(drawn, sizes), Noised(sizes, twin.measured), units(twin, sizes, seed))
+def rehearsed(generator: CountedGenerator, noised: Noised, seed: int) -> Rehearsal:
+    """A rehearsal of a kind that is fitted to counts and nothing else; others would have to be trained again."""
+    rng, sizes = np.random.default_rng(seed), noised.sizes
+    drawn = _people(units(generator, sizes, seed), noised.rows, rng)
+    tables = [_counted(table, drawn, sizes, rng) for table in noised.tables]
+    return Rehearsal(Rows(drawn, sizes), Noised(sizes, tables), units(generator.refitted(tables, seed), sizes, seed))
 
 
 def _people(model: Units, rows: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
@@ -77,8 +61,12 @@ def _people(model: Units, rows: int, rng: np.random.Generator) -> npt.NDArray[np
     raise TypeError(type(model).__name__)
 
 
-def _answered(query: Marginals, codes: Codes, multiplier: float, rng: np.random.Generator) -> Sum:
-    """One answer with all the noise that the real sum had. It protects nobody: these rows are made up."""
-    scales = np.repeat(query.sigmas(multiplier), query.lengths) * query.grid
-    noised = query.contribute(codes, SecureCoins()).values + rng.normal(0, scales)
-    return Sum(query, np.rint(noised).astype(np.int64), 1, multiplier)
+def _counted(
+    table: Measured, rows: npt.NDArray[np.int16], sizes: tuple[int, ...], rng: np.random.Generator
+) -> Measured:
+    """The table as it would have been measured of ``rows``. Its noise protects nobody: these rows are made up."""
+    maps = [np.arange(sizes[j]) if m is None else m for j, m in zip(table.columns, table.cells, strict=False)]
+    shape = table.counts.shape
+    places = np.ravel_multi_index([m[rows[:, j]] for j, m in zip(table.columns, maps, strict=True)], shape)
+    counts = np.bincount(places, minlength=table.counts.size).reshape(shape)
+    return replace(table, counts=counts + rng.normal(0, table.sigma, shape))

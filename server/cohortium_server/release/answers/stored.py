@@ -1,9 +1,9 @@
-"""The noised tables and the errors' laws as tensors: what a release keeps to answer questions by."""
+"""The noised tables as tensors: what a release keeps to answer questions by."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,16 +11,13 @@ import numpy.typing as npt
 
 from cohortium.errors import ReleaseError
 from cohortium_server.generators import Measured, Tensors
-from cohortium_server.release.answers.errors import SCALES, Law
 from cohortium_server.release.answers.noised import Noised
-from cohortium_server.release.answers.products import FloatArray
 
 FILE = "answers.safetensors"
-_LAW = "law "
 
 
-def tensors(noised: Noised, laws: Mapping[str, Law], tails: FloatArray) -> Tensors:
-    """grouped: of each table whether it is over the merged ``cells``; a law: its vectors, then growth and overlap."""
+def tensors(noised: Noised) -> Tensors:
+    """grouped: of each table whether it is over the merged ``cells``."""
     tables, starts = noised.tables, np.cumsum([0, *noised.sizes])
     cells = np.concatenate([np.arange(k) for k in noised.sizes])
     for table in tables:
@@ -33,31 +30,19 @@ def tensors(noised: Noised, laws: Mapping[str, Law], tails: FloatArray) -> Tenso
         "columns": np.array([(*t.columns, -1, -1)[:3] for t in tables], np.int32),
         "grouped": np.array([any(c is not None for c in t.cells) for t in tables], np.uint8),
         "cells": cells.astype(np.int32),
-        "tails": tails,
-        **{_LAW + name: _told(law) for name, law in laws.items()},
     }
 
 
-def _told(law: Law) -> FloatArray:
-    return np.concatenate([law.centre, law.scale, law.slopes, [law.growth, law.overlap]])
-
-
-def read(sizes: tuple[int, ...], told: Tensors) -> tuple[Noised, dict[str, Law], FloatArray]:
+def read(sizes: tuple[int, ...], told: Tensors) -> Noised:
     """What ``tensors`` was given; ReleaseError E_RELEASE_TOUCHED where it is of no such release."""
     try:
-        if not all(np.isfinite(t).all() for t in told.values()) or told["tails"].shape != SCALES.shape:
-            raise ValueError("tails")
-        laws = {name.removeprefix(_LAW): _law(told[name]) for name in told if name.startswith(_LAW)}
-        return Noised(sizes, tuple(_tables(sizes, told))), laws, told["tails"]
+        if not all(np.isfinite(t).all() for t in told.values()):
+            raise ValueError("numbers")
+        return Noised(sizes, tuple(_tables(sizes, told)))
     except (KeyError, ValueError, IndexError):
         raise ReleaseError(
             "E_RELEASE_TOUCHED", FILE, "it does not hold this study's tables", "Get the release again."
         ) from None
-
-
-def _law(told: FloatArray) -> Law:
-    centre, scale, slopes = np.split(told[:-2], 3)
-    return Law(centre, scale, slopes, float(told[-2]), float(told[-1]))
 
 
 def _tables(sizes: tuple[int, ...], told: Tensors) -> Iterator[Measured]:
