@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cohortium.neural.device import one_thread
 from cohortium.neural.drawing import sobol
 from cohortium.progress import Progress
 from cohortium_server.generators.levelled import Drawn, levelled
@@ -168,7 +169,8 @@ def draw(
 
 def component_chances(logits: npt.NDArray[np.float32], sizes: Sequence[int]) -> npt.NDArray[np.float32]:
     """(components, cells) every component's distributions."""
-    p: npt.NDArray[np.float32] = softmax(torch.tensor(logits), sizes).numpy()
+    with one_thread():  # asked for beside drawing too, in processes that were forked
+        p: npt.NDArray[np.float32] = softmax(torch.tensor(logits), sizes).numpy()
     return p
 
 
