@@ -63,8 +63,7 @@ def _generators() -> dict[str, GeneratorPlan]:
     return found | {"autoregressive, warm start .3": studies.Autoregressive(warm_start=0.3)}
 
 
-GENERATORS = _generators()
-GENERATORS |= {f"{name}{RAW}": generator for name, generator in GENERATORS.items()}
+GENERATORS = {as_given: one for name, one in _generators().items() for as_given in (name, f"{name}{RAW}")}
 ALL = (*BASELINES, *GENERATORS, *runner.PEERS)
 
 

@@ -21,6 +21,7 @@ NAMES = {
     "nass": "Crashes (20,974 × 13), tuned for by nobody",
 }
 SHOWN = ("pairs", "triples", "boosting", "logistic", "ks", "seconds")
+OURS = tuple(name for name in GENERATORS if "warm start" not in name)
 EPSILONS = (0.3, 1.0, 3.0, 10.0, math.inf)
 Groups = dict[tuple[str, float, str, str], list[Run]]
 
@@ -41,7 +42,7 @@ def at_one(groups: Groups) -> str:
     rows = [_row("epsilon 1, one institution", "", *(cases.MEASURES[m] for m in SHOWN), "runs"), _row(*["---"] * 9)]
     for name, title in NAMES.items():
         wanted = WANTED.get((name, 1.0, "sweep", "one"), ())
-        for generator in (*BASELINES, *GENERATORS, *PEERS):
+        for generator in (*BASELINES, *OURS, *PEERS):
             epsilon = math.inf if generator in BASELINES else 1.0
             if runs := groups.get((name, epsilon, generator, "one")):
                 figures = (figure(runs, m) for m in SHOWN)
@@ -58,14 +59,14 @@ def at_one(groups: Groups) -> str:
 def by_epsilon(groups: Groups) -> str:
     """Every budget, one institution: three measures in a cell."""
     heads = [f"epsilon {e:g}" if e < math.inf else "no privacy" for e in EPSILONS]
-    keys = [[(name, e, g, "one") for e in EPSILONS] for name in NAMES for g in (*GENERATORS, *PEERS)]
+    keys = [[(name, e, g, "one") for e in EPSILONS] for name in NAMES for g in (*OURS, *PEERS)]
     return _in_cells("2-way TVD / 3-way TVD / boosting AUC", heads, keys, groups)
 
 
 def by_setting(groups: Groups) -> str:
     """One institution, ten under secure sum, ten with local noise, at epsilon 1."""
     shown = {"one": "one institution", "10 secure": "ten, secure sum", "10 local": "ten, local noise"}
-    keys = [[(name, 1.0, g, s) for s in shown] for name in NAMES for g in GENERATORS]
+    keys = [[(name, 1.0, g, s) for s in shown] for name in NAMES for g in OURS]
     return _in_cells("the same at epsilon 1", list(shown.values()), keys, groups)
 
 
@@ -92,11 +93,7 @@ def figure(runs: Sequence[Run], measure: str) -> str:
 
 def _short(value: float, measure: str) -> str:
     digits = {"seconds": 0, "boosting": 3, "logistic": 3}.get(measure, 4)
-    return (
-        f"{value:.{digits}f}".removeprefix("0")
-        if value and value < 1 and measure != "seconds"
-        else f"{value:.{digits}f}"
-    )
+    return "0" if value == 0 else f"{value:.{digits}f}".removeprefix("0" if digits else "")
 
 
 def _row(*cells: str) -> str:

@@ -99,6 +99,11 @@ def test_a_readme_without_markers_is_left_alone() -> None:
         readme.written("nothing here", [])
 
 
+def test_readme_shows_the_runs_there_are() -> None:
+    text = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
+    assert readme.written(text, list(cases.read(BENCHMARKS / "results" / "runs.jsonl").values())) == text
+
+
 def test_runs_are_read_as_they_were_written_and_the_last_counts(tmp_path: Path) -> None:
     case = cases.Case("covid", math.inf, "sweep", "one", 3)
     first, second = (cases.Run(case, {"pairs": value}, "abc", "now") for value in (0.1, 0.2))
