@@ -171,7 +171,7 @@ def test_bad_input_27_a_study_without_a_plan_is_not_signed(ledger: Ledger, folde
     from cohortium.schema import Categorical
 
     wide = tuple(Categorical(name=f"c{k}", categories=tuple(map(str, range(3000)))) for k in range(4))
-    study = replace(STUDY, schema=Schema(columns=wide))
+    study = replace(STUDY, schema=Schema(columns=wide), generator=Sweep(bins=4096))
     refused(study, ledger, folder, StudyError, "E_PLAN_LIMIT")
 
 

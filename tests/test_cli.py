@@ -62,7 +62,7 @@ def test_the_way_of_a_researcher(data: Path, drafted: Path, tmp_path: Path) -> N
     accounts = call_json("ledger", "show")["ledgers"]
     assert isinstance(accounts, list)
     assert [a["ledger"] for a in accounts] == ["institution-01", "institution-02", "institution-03"]
-    assert all(a["epsilon"] <= 4 and a["answers"] == 1 for a in accounts)
+    assert all(a["epsilon"] <= 4 and a["answers"] == 2 for a in accounts)  # of single columns, then of pairs
     assert all(0.01 < a["attack_rate"] < 0.1 for a in accounts)
     assert in_hundred(accounts[0]["attack_rate"]) in call("ledger", "show")
     call("ledger", "verify")
