@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -24,3 +27,10 @@ class Silent:
 
     def done(self) -> None:
         pass
+
+
+def advancing(steps: Iterable[T], progress: Progress) -> Iterator[T]:
+    """The same steps, each told once it is done."""
+    for step in steps:
+        yield step
+        progress.advance()

@@ -86,10 +86,11 @@ def _sliding(values: FloatArray, length: int) -> FloatArray:
 
 def _tail(counts: FloatArray, sigma: float, near: int) -> FloatArray:
     """Falling counts, at least 0; beyond the first ``near`` cells of those alone that are more than noise."""
-    levels = [np.full(n, max(0.0, total / n)) for total, n in falling(counts)]
-    sure = [np.full(n, total > BELIEVED * sigma * math.sqrt(n)) for total, n in falling(counts)]
-    if not levels:
+    if not len(counts):
         return counts
+    pools = falling(counts)
+    levels = [np.full(n, max(0.0, total / n)) for total, n in pools]
+    sure = [np.full(n, total > BELIEVED * sigma * math.sqrt(n)) for total, n in pools]
     return np.where(np.concatenate(sure) | (np.arange(len(counts)) < near), np.concatenate(levels), 0.0)
 
 

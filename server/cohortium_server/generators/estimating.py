@@ -10,7 +10,6 @@ taken, and half the rate is tried from rest.
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import StudyError
-from cohortium.progress import Progress
+from cohortium.progress import Progress, advancing
 from cohortium_server.generators.chordal import Chordal, Clique, Step, conditional, largest
 from cohortium_server.generators.loss import Table
-from cohortium_server.generators.mixture import thinned
+from cohortium_server.generators.thinning import best_length, thinned
 
 FloatArray = npt.NDArray[np.float64]
 Impossible = Callable[[Clique], npt.NDArray[np.bool_]]
@@ -33,7 +32,6 @@ FASTER = 1.1  # the rate, after every step that made the loss smaller
 ROUGH = 120  # steps at most of a fit that only says what is to be fitted next
 MOST = 600  # steps of the last one
 LOOK = 5  # steps between looks at the held-out tables
-WAIT = 1.5  # go on to so many times the best length so far
 NEVER = -40.0  # the log chance of what is impossible: small enough, and finite
 COMPILED = {
     "xla_backend_optimization_level": 0
@@ -93,17 +91,13 @@ class Estimation:
         return self._model(place)
 
     def fitted(self, tables: Sequence[Table], rng: np.random.Generator, progress: Progress) -> Chordal:
-        """Fitted for as long as thinned tables tell: a longer fit would fit noise (``mixture.thinned``)."""
+        """Fitted for as long as thinned tables tell: a longer fit would fit noise (``thinning``)."""
         one, other = thinned(tables, rng)
         progress.start(2 * MOST, "fitting")
-        best, lowest, held_out = 0, math.inf, self._loss(other)
-        for number, place in enumerate(itertools.islice(self._descent(one), MOST)):
-            progress.advance()
-            if number % LOOK == 0 and (loss := float(held_out(place.marginals))) < lowest:
-                best, lowest = number, loss
-            if number > WAIT * (best + LOOK):
-                break
-        last = next(itertools.islice(self._descent(tables), best, None))
+        held_out = self._loss(other)
+        places = advancing(itertools.islice(self._descent(one), MOST), progress)
+        best = best_length(places, lambda place: float(held_out(place.marginals)), LOOK)
+        last = next(itertools.islice(advancing(self._descent(tables), progress), best, None))
         progress.done()
         return self._model(last)
 

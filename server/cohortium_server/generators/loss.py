@@ -98,7 +98,10 @@ class Loss:
 
     def __init__(self, sizes: Sequence[int], tables: Sequence[Table], device: str, rng: np.random.Generator) -> None:
         self._sizes, self._starts = sizes, np.cumsum([0, *sizes])
-        self._singles = [t for t in tables if len(t.columns) == 1]
+        alone = [t for t in tables if len(t.columns) == 1]
+        self._singles = [
+            (t.columns[0], torch.tensor(t.shares, dtype=torch.float32, device=device), t.sigma) for t in alone
+        ]
         kinds: dict[float | None, list[Table]] = {}
         for table in (t for t in tables if len(t.columns) > 1):
             kinds.setdefault(None if table.crossed is None else table.sigma, []).append(table)
@@ -116,12 +119,8 @@ class Loss:
 
     def _alone(self, p: torch.Tensor) -> torch.Tensor:
         loss = p.new_zeros(())
-        for table in self._singles:
-            (j,) = table.columns
-            noised = torch.tensor(table.shares, dtype=p.dtype, device=p.device)
-            loss = (
-                loss + ((p[..., self._starts[j] : self._starts[j + 1]].mean(-2) - noised) ** 2).sum() / table.sigma**2
-            )
+        for j, noised, sigma in self._singles:
+            loss = loss + ((p[..., self._starts[j] : self._starts[j + 1]].mean(-2) - noised) ** 2).sum() / sigma**2
         return loss
 
 

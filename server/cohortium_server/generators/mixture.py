@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,10 @@ import torch
 
 from cohortium.neural.device import one_thread
 from cohortium.neural.drawing import sobol
-from cohortium.progress import Progress
+from cohortium.progress import Progress, advancing
 from cohortium_server.generators.levelled import Drawn, levelled
 from cohortium_server.generators.loss import Loss, Table, single_columns, softmax
+from cohortium_server.generators.thinning import best_length, thinned
 
 FloatArray = npt.NDArray[np.float64]
 RATE, RISE = 0.2, 20  # learning rate, and steps in which it is reached; a fit has no fewer
@@ -29,8 +29,6 @@ SPREAD = 0.5  # of the random start around the single columns' distributions
 MOST = 800  # steps
 FEW = 3  # members, for which no length is chosen
 LOOK = 10  # steps between looks at the held-out tables
-PATIENCE = 1.5  # go on to so many times the best length so far
-THIN = 0.5
 
 
 def fit(
@@ -40,35 +38,24 @@ def fit(
 
     Squared error weighted by the noise's precision; Adam from the noised single columns. Under much noise the components
     are several mixtures, each fitted by itself: what they make of the noise differs and cancels out in their mean
-    (``members``). A long fit would fit noise, so its length is chosen first, from what is noised already (``thinned``);
+    (``members``). A long fit would fit noise, so its length is chosen first, from what is noised already (``thinning``);
     where noise is so little that a few members suffice, the longest was best wherever it was tried.
     """
     rng = np.random.default_rng(seed)
     shape = members(sizes, tables, components)
     progress.start(2 * MOST, "fitting")
-    steps = MOST if shape[0] <= FEW else _length(sizes, tables, shape, rng, device, progress)
-    fitted = next(itertools.islice(_descent(sizes, tables, shape, rng, device, progress), steps, None))
+
+    def descent(told: Sequence[Table]) -> Iterator[torch.Tensor]:
+        return advancing(_descent(sizes, told, shape, rng, device), progress)
+
+    steps = MOST
+    if shape[0] > FEW:
+        one, other = thinned(tables, rng)
+        held_out = Loss(sizes, other, device, rng)
+        steps = best_length(descent(one), lambda p: held_out.same(p.detach().flatten(0, 1)).item(), LOOK, RISE)
+    fitted = next(itertools.islice(descent(tables), steps, None))
     progress.done()
     return fitted.detach().flatten(0, 1).cpu().numpy()
-
-
-def _length(
-    sizes: Sequence[int],
-    tables: Sequence[Table],
-    shape: tuple[int, int],
-    rng: np.random.Generator,
-    device: str,
-    progress: Progress,
-) -> int:
-    """After how many steps a fit to one thinned version of the tables meets the other best."""
-    one, other = thinned(tables, rng)
-    steps, lowest, held_out = RISE, math.inf, Loss(sizes, other, device, rng)
-    for step, logits in enumerate(_descent(sizes, one, shape, rng, device, progress)):
-        if step >= RISE and step % LOOK == 0 and (loss := held_out.same(logits.detach().flatten(0, 1)).item()) < lowest:
-            steps, lowest = step, loss
-        if step > PATIENCE * (steps + LOOK):
-            break
-    return steps
 
 
 def members(sizes: Sequence[int], tables: Sequence[Table], components: int) -> tuple[int, int]:
@@ -88,27 +75,8 @@ def members(sizes: Sequence[int], tables: Sequence[Table], components: int) -> t
     return max(1, round(components / each)), each
 
 
-def thinned(tables: Sequence[Table], rng: np.random.Generator) -> tuple[list[Table], list[Table]]:
-    """Two versions of the tables with independent noises: one to fit, with a little more noise, one to judge it by.
-
-    For y = truth + N(0, σ²) and z ~ N(0, σ²), y + a z and y - z / a are independent, with variances (1 + a²) σ² and
-    (1 + 1 / a²) σ² (Gaussian data thinning; Neufeld et al. 2024, arXiv 2301.07276). It costs no privacy.
-    """
-    one, other = [], []
-    for table in tables:
-        z = rng.normal(0, table.sigma, table.shares.shape)
-        one.append(replace(table, shares=table.shares + THIN * z, sigma=table.sigma * math.hypot(1, THIN)))
-        other.append(replace(table, shares=table.shares - z / THIN, sigma=table.sigma * math.hypot(1, 1 / THIN)))
-    return one, other
-
-
 def _descent(
-    sizes: Sequence[int],
-    tables: Sequence[Table],
-    shape: tuple[int, int],
-    rng: np.random.Generator,
-    device: str,
-    progress: Progress,
+    sizes: Sequence[int], tables: Sequence[Table], shape: tuple[int, int], rng: np.random.Generator, device: str
 ) -> Iterator[torch.Tensor]:
     """The (members, components, cells) logits after 0, 1, ... MOST steps; the same tensor each time."""
     loss = Loss(sizes, tables, device, rng)
@@ -124,7 +92,6 @@ def _descent(
         loss(logits).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
-        progress.advance()
     yield logits
 
 

@@ -19,6 +19,7 @@ from cohortium_server.generators.chordal import Chordal, Clique, Step, drawing_o
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.generators.estimating import Estimation, Impossible, check_installed
 from cohortium_server.generators.loss import Table, single_columns
+from cohortium_server.generators.tables import as_shares
 
 CodeArray = npt.NDArray[np.int16]
 FloatArray = npt.NDArray[np.float64]
@@ -37,7 +38,7 @@ class Pgm(CountedGenerator):
     def fit(self, tables: Sequence[Measured]) -> None:
         check_installed()  # a release may be refitted, for answers, where nothing was asked
         rows, chosen, rng = self.rows, self._study.generator, np.random.default_rng(self._seed)
-        told = [Table(m.columns, m.counts / rows, m.sigma / rows) for m in tables]
+        told = as_shares(tables, rows, self._study.target_indices)
         assert isinstance(chosen, PgmPlan)  # noqa: S101 - the study's kind
         rounds = ROUNDS if chosen.method == "aim" else 0
         self._model = estimated(told, self.sizes, self._impossible, rounds, chosen.cells, rng, self._progress)

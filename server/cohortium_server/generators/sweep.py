@@ -14,10 +14,9 @@ from cohortium.study import Sweep as SweepPlan
 from cohortium_server.generators import Measured, Tensors
 from cohortium_server.generators.cells import Weights
 from cohortium_server.generators.counted import CountedGenerator
-from cohortium_server.generators.loss import Table
 from cohortium_server.generators.mixture import component_chances, draw, fit
 from cohortium_server.generators.products import completed
-from cohortium_server.generators.tables import crossing, without_impossible
+from cohortium_server.generators.tables import as_shares, without_impossible
 
 CodeArray = npt.NDArray[np.int16]
 
@@ -30,9 +29,8 @@ class Sweep(CountedGenerator):
         self._logits = np.zeros((1, sum(self.sizes)), np.float32)
 
     def fit(self, tables: Sequence[Measured]) -> None:
-        rows, targets, chosen = self.rows, self._study.target_indices, self._study.generator
-        possible = without_impossible(self._study.schema, tables)
-        told = [Table(m.columns, m.counts / rows, m.sigma / rows, crossing(m.columns, targets)) for m in possible]
+        study, chosen = self._study, self._study.generator
+        told = as_shares(without_impossible(study.schema, tables), self.rows, study.target_indices)
         components = chosen.components if isinstance(chosen, SweepPlan) else 0
         self._logits = fit(self.sizes, told, components, self._seed, best_device(), self._progress)
 

@@ -13,6 +13,7 @@ from cohortium.queries.marginals import Marginals
 from cohortium.rules import impossible
 from cohortium.schema import Schema
 from cohortium_server.generators import Measured, Sum
+from cohortium_server.generators.loss import Table
 
 IntArray = npt.NDArray[np.int64]
 
@@ -58,6 +59,11 @@ def noised_rows(tables: Iterable[Measured]) -> int:
     return max(1, round(sum(n * w for n, w in weighted) / sum(w for _, w in weighted)))
 
 
-def crossing(columns: Sequence[int], targets: Sequence[int]) -> int | None:
+def as_shares(tables: Sequence[Measured], rows: int, targets: Sequence[int]) -> list[Table]:
+    """The tables as parts of ``rows``, as a fit is told them."""
+    return [Table(m.columns, m.counts / rows, m.sigma / rows, _crossing(m.columns, targets)) for m in tables]
+
+
+def _crossing(columns: Sequence[int], targets: Sequence[int]) -> int | None:
     """The column that a table of three is told within each cell of, a target if it has one; None for smaller tables."""
     return next((t for t in targets if t in columns), columns[0]) if len(columns) == 3 else None

@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cohortium.neural.device import best_device, one_thread
+from cohortium.neural.device import best_device
 from cohortium.neural.network import Network, gradient
 from cohortium.progress import Progress
 from cohortium_server.generators import Measured
-from cohortium_server.generators.loss import Table
 from cohortium_server.generators.mixture import draw, fit
 from cohortium_server.generators.optimisers import Adam, Optimiser
-from cohortium_server.generators.tables import crossing
+from cohortium_server.generators.tables import as_shares
 
 FloatArray = npt.NDArray[np.float64]
 COMPONENTS = 500
@@ -32,9 +31,8 @@ def swept_rows(
     progress: Progress,
 ) -> npt.NDArray[np.int16]:
     """(rows, columns) codes drawn from a mixture of products that is fitted to noised tables."""
-    told = [Table(m.columns, m.counts / rows, m.sigma / rows, crossing(m.columns, targets)) for m in tables]
-    with one_thread():
-        logits = fit(sizes, told, COMPONENTS, int(rng.integers(2**31)), best_device(), progress)
+    told = as_shares(tables, rows, targets)
+    logits = fit(sizes, told, COMPONENTS, int(rng.integers(2**31)), best_device(), progress)
     return draw(logits, sizes, min(rows, MOST_ROWS), rng, {})
 
 
@@ -44,14 +42,13 @@ def trained_on(
     """The parameters after Adam on public rows, its rate falling to zero."""
     optimiser: Optimiser = Adam()
     progress.start(STEPS, "warm start")
-    with one_thread():
-        for number in range(STEPS):
-            chosen = torch.tensor(codes[rng.integers(len(codes), size=BATCH)], dtype=torch.long)
-            uniforms = torch.tensor(rng.random((BATCH * network.views, network.draws)))
-            batch = chosen.repeat_interleave(network.views, 0)
-            slope, _ = gradient(network, torch.tensor(flat, dtype=torch.float32), batch, uniforms)
-            direction, optimiser = optimiser.step(slope.double().numpy())
-            flat = flat - RATE * (1 - number / STEPS) * direction
-            progress.advance()
+    for number in range(STEPS):
+        chosen = torch.tensor(codes[rng.integers(len(codes), size=BATCH)], dtype=torch.long)
+        uniforms = torch.tensor(rng.random((BATCH * network.views, network.draws)))
+        batch = chosen.repeat_interleave(network.views, 0)
+        slope, _ = gradient(network, torch.tensor(flat, dtype=torch.float32), batch, uniforms)
+        direction, optimiser = optimiser.step(slope.double().numpy())
+        flat = flat - RATE * (1 - number / STEPS) * direction
+        progress.advance()
     progress.done()
     return flat
