@@ -14,7 +14,8 @@ CohortiumError
 ├── PolicyError       an institution's own rules forbid it           exit 20
 ├── AuditError        an audit contradicts a claim                   exit 21
 ├── MaskingError      the masked sum cannot go on safely             exit 22
-└── NotPrivateError   there is no privacy where there must be some   exit 23
+├── NotPrivateError   there is no privacy where there must be some   exit 23
+└── MembershipError   who is in a federation is not settled          exit 24
 
 Every error says where, what, and the next step. None carries a data value: texts name columns, lines,
 bytes and limits, which are public or stay on the institution's own screen, and only ``code`` ever travels.
@@ -73,6 +74,10 @@ CODES: dict[str, str] = {
     "E_COHORT": "too few institutions take part in a masked sum, or are left to open it",
     "E_VIEW": "the institutions of a masked sum were not shown the same, or are asked for what contradicts it",
     "E_NOT_PRIVATE": "the study or release has no privacy protection at all",
+    "E_FEDERATION": "the coordinator's folder or its federation.toml is wrong",
+    "E_KIT": "the join kit was touched, is none, or is another federation's",
+    "E_MEMBER": "the institution is not, or cannot be, a member of this federation by these keys",
+    "E_CERTIFICATE": "a certificate has expired, is another's, or cannot be made",
     "E_FLOWER": "this version of Flower has other internals than the one this was built on",
     "E_GENERATOR": "no generator of this kind is installed",
 }
@@ -147,3 +152,7 @@ class MaskingError(CohortiumError):
 
 class NotPrivateError(CohortiumError):
     exit_code = 23
+
+
+class MembershipError(CohortiumError):
+    exit_code = 24
