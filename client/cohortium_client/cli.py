@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, say, say_device
+from cohortium.commands.output import guarded, print_json, say
+from cohortium_client.commands.serving import relay, serve
 
 if TYPE_CHECKING:
     from cohortium_client.institution import Institution
 
 institution = typer.Typer(no_args_is_help=True, help="One institution: its folder, its custodian, what it allows.")
+for command in (serve, relay):
+    institution.command()(command)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The institution's folder.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml; its schema lies beside it.")]
@@ -100,26 +102,6 @@ def _print_preview(shown: dict[str, Any]) -> None:
         f"after this study it would be {here['spent_afterwards']:.3f}."
     )
     typer.echo(f"• Would be refused: {here['refused']}" if here["refused"] else "• The policy allows it.")
-
-
-@institution.command()
-def serve(folder: Folder) -> None:
-    """Run the custodian until it is told to stop. It answers the relay at its socket, and nobody else."""
-    with guarded():
-        from cohortium_client.institution import load_institution
-        from cohortium_client.service import run_until_stopped
-        from cohortium_client.service import serve as served
-
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-        opened = load_institution(folder)
-        with opened.ledger().hold() as ledger:
-            for study in opened.agreements.values():  # what takes its time is done before anybody waits for it
-                opened.policy.caps(study)
-            say_device(opened.agreements.values())
-            service = served(opened.custodian(ledger), opened.socket, opened.file.relay_uid)
-            say(f"custodian of {opened.identity.name!r} at {opened.socket}; {len(opened.agreements)} studies signed")
-            run_until_stopped(service)
-        say("stopped")
 
 
 @institution.command()

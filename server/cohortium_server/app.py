@@ -9,7 +9,7 @@ the same few lines.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,43 +20,103 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from cohortium.consent import Signatures, read_signatures, require_all
-from cohortium.errors import StudyError
+from cohortium.errors import CohortiumError, StudyError
 from cohortium.progress import Progress
 from cohortium.study import Study, load_study
+from cohortium_server import orders
+from cohortium_server.flower.roster import nodes_of
 from cohortium_server.journal import FolderJournal, Journal
 from cohortium_server.release import require_free, write_release
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
 PATIENCE = 120.0
-POLL = 1.0
+LOOK_EVERY = 1.0  # seconds between two looks at who is there
+LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
 
 
 @dataclass(frozen=True)
 class FlowerTransport:
-    """Sends a request to every node of a grid; an answer that is an error or holds no bytes counts as none.
+    """Sends a request to every node of a grid, and again to one that was lost before it answered.
 
-    nodes: how many there should be. patience: seconds to wait for them; then whoever is there is asked,
-    so that the round ends and names the missing.
+    An institution that is asked again sends the same bytes and charges nothing, so a node that dies and comes back costs
+    time alone. An answer that is an error or holds no bytes counts as none.
+
+    nodes: how many there should be. patience: seconds to wait for one that is absent or lost; then the round goes on without
+    it and names the missing. members: the public keys, in PEM, of the nodes that are asked, where others may be there too.
     """
 
     grid: Grid
     nodes: int
     patience: float = PATIENCE
+    members: frozenset[bytes] | None = None
 
-    def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
-        content = RecordDict({RECORD: ConfigRecord({FIELD: request})})
-        messages = [Message(content, node, MESSAGE_TYPE, ttl=timeout) for node in self._present()]
-        if not messages:
-            return []
-        answers = self.grid.send_and_receive(messages, timeout=timeout)
-        return [told for told in map(_told, answers) if told is not None]
+    def exchange(self, request: bytes, timeout: float) -> Iterator[bytes]:
+        exchange = _Exchange(self, request, timeout)
+        while not exchange.over:
+            exchange.ask()
+            yield from exchange.hear()
+            time.sleep(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
 
-    def _present(self) -> list[int]:
-        deadline = time.monotonic() + self.patience
-        while len(present := list(self.grid.get_node_ids())) < self.nodes and time.monotonic() < deadline:
-            time.sleep(min(POLL, self.patience))
-        return present
+    def present(self) -> set[int]:
+        """The nodes that are there now."""
+        if self.members is None:
+            return set(self.grid.get_node_ids())
+        return {node.node_id for node in self.grid.get_nodes() if node.public_key in self.members}
+
+
+class _Exchange:
+    """One request on its way: whom it was sent to, who has answered, and who was lost."""
+
+    def __init__(self, to: FlowerTransport, request: bytes, timeout: float) -> None:
+        self._to, self._content = to, RecordDict({RECORD: ConfigRecord({FIELD: request})})
+        self._begun = time.monotonic()
+        self._end = self._begun + timeout
+        self._asked: dict[str, int] = {}  # nodes, by the message that each has yet to answer
+        self._answered: set[int] = set()
+        self._lost: dict[int, float] = {}  # when each was lost first
+        self._next: float | None = None  # when it is to be looked again who is there
+
+    @property
+    def age(self) -> float:
+        return time.monotonic() - self._begun
+
+    @property
+    def over(self) -> bool:
+        if time.monotonic() >= self._end:
+            return True
+        if self._next is None or self._asked:
+            return False
+        known = self._answered | set(self._lost)
+        absent = len(known) < self._to.nodes and self.age <= self._to.patience
+        return not absent and not any(map(self._awaited, set(self._lost) - self._answered))
+
+    def _awaited(self, node: int) -> bool:
+        """Whether it may still be asked again, if it was lost."""
+        return node not in self._lost or time.monotonic() - self._lost[node] < self._to.patience
+
+    def ask(self) -> None:
+        """Send the request to whoever is there and has not got it."""
+        now = time.monotonic()
+        if self._next is not None and now < self._next:
+            return
+        self._next = now + LOOK_EVERY
+        due = self._to.present() - self._answered - set(self._asked.values())
+        nodes = [node for node in due if self._awaited(node)]
+        messages = [Message(self._content, node, MESSAGE_TYPE, ttl=max(self._end - now, 1.0)) for node in nodes]
+        if messages:
+            numbers = self._to.grid.push_messages(messages)
+            self._asked.update((number, node) for number, node in zip(numbers, nodes, strict=False) if number)
+
+    def hear(self) -> Iterator[bytes]:
+        """What has come since."""
+        for answer in self._to.grid.pull_messages(list(self._asked)) if self._asked else ():
+            node, told = self._asked.pop(answer.metadata.reply_to_message_id, None), _told(answer)
+            if told is not None:
+                self._answered.update([] if node is None else [node])
+                yield told
+            elif node is not None:
+                self._lost.setdefault(node, time.monotonic())
 
 
 def _told(answer: Any) -> bytes | None:
@@ -69,7 +129,10 @@ def _told(answer: Any) -> bytes | None:
 
 @dataclass(frozen=True)
 class Job:
-    """A study that all have signed, to be run, and what is done with its outcome."""
+    """A study that all have signed, to be run, and what is done with its outcome.
+
+    members: the public keys of the nodes of its institutions; None where all nodes are.
+    """
 
     study: Study
     consents: Signatures
@@ -78,6 +141,7 @@ class Job:
     progress: Progress | None = None
     timeout: float = ROUND_TIMEOUT
     patience: float = PATIENCE
+    members: frozenset[bytes] | None = None
 
 
 _jobs: dict[str, Job] = {}
@@ -98,27 +162,54 @@ app = ServerApp()
 
 @app.main()  # type: ignore[untyped-decorator]
 def main(grid: Grid, context: Context) -> None:
-    job = _jobs.get(str(context.run_config["federation"])) or folder_job(context.run_config)
-    job.finish(run_federation(grid, job))
+    handed = _jobs.get(str(context.run_config["federation"]))
+    if handed is not None:
+        handed.finish(run_federation(grid, handed))
+    else:
+        run_folder(grid, context.run_config)
 
 
 def run_federation(grid: Grid, job: Job) -> Outcome:
     """Every round of the job's study over the grid's nodes."""
-    transport = FlowerTransport(grid, len(job.study.institutions), job.patience)
+    transport = FlowerTransport(grid, len(job.study.institutions), job.patience, job.members)
     return run_study(job.study, job.consents, transport, job.journal, job.progress, job.timeout)
+
+
+def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
+    """Run what a federation folder says; how a run that was ordered ends is written into its folder, for its keeper."""
+    run = _absolute("federation", config["federation"]) / "runs" / Path(str(config.get("resume", ""))).name
+    alone = not orders.is_held(run)
+    try:
+        job = folder_job(config)
+        job.finish(run_federation(grid, job))
+    except CohortiumError as error:
+        if alone and orders.order(run) is not None:
+            orders.end(run, error)
+        raise
+    if orders.order(run) is not None:
+        orders.end(run, None)
 
 
 def folder_job(config: Mapping[str, Any]) -> Job:
     """The study of a federation folder, or with ``resume`` a run of it that stopped.
 
-    Its release goes to ``out``, by default the folder's ``release``; its journal lies in the folder's ``runs``.
+    Its release goes to ``out``, by default where the run was ordered to put it, or the folder's ``release``; its journal
+    lies in the folder's ``runs``.
     """
-    folder = _absolute("federation", config["federation"])
-    out = _absolute("out", config.get("out") or folder / "release")
-    require_free(out)  # found out before anything is asked, for whatever is asked is charged
-    seed = _seed(config.get("seed", ""))
-    journal = _journal(folder, str(config.get("resume", "")), seed)
-    return Job(journal.study, journal.consents, journal, partial(write_release, out=out, seed=seed))
+    folder, seed = _absolute("federation", config["federation"]), _seed(config.get("seed", ""))
+    resume = str(config.get("resume", ""))
+    if not resume:
+        require_free(_out(folder, config, {}))  # found out before anything is asked, for whatever is asked is charged
+    journal = _journal(folder, resume, seed)
+    out = _out(folder, config, journal.settings)
+    require_free(out)
+    finish = partial(write_release, out=out, seed=journal.settings.get("seed", seed))
+    members = nodes_of(folder, journal.study)
+    return Job(journal.study, journal.consents, journal, finish, members=members)
+
+
+def _out(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:
+    return _absolute("out", config.get("out") or settings.get("out") or folder / "release")
 
 
 def _journal(folder: Path, resume: str, seed: int | None) -> FolderJournal:

@@ -4,103 +4,21 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, progress, say
-
-if TYPE_CHECKING:
-    from cohortium_server.journal import FolderJournal
+from cohortium.commands.output import guarded, print_json
+from cohortium_server.commands.running import release, resume, run, serve, status, stop
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Folder = Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 
-coordinator = typer.Typer(no_args_is_help=True, help="The coordinator: runs a signed study, and goes on with one.")
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
-Connect = Annotated[
-    list[Path] | None, typer.Option("--connect", metavar="SOCKET", help="A custodian's socket; once an institution.")
-]
-
-
-@coordinator.command()
-def run(
-    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml with everybody's signatures beside it.")],
-    connect: Connect = None,
-    out: Annotated[Path, typer.Option("--out", help="The folder of the release.")] = Path("release"),
-    runs: Annotated[
-        Path | None, typer.Option("--runs", help="Where the run is remembered; by default runs beside the study.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Repeats fit and sample, never the noise.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Run a signed study over the custodians of this machine, and release what comes of it."""
-    with guarded(as_json):
-        from cohortium.consent import read_signatures, require_all
-        from cohortium.study import load_study
-        from cohortium_server.journal import FolderJournal
-        from cohortium_server.release import require_free
-
-        agreed = load_study(study)
-        signatures = read_signatures(study, agreed)
-        require_all(agreed, signatures)
-        require_free(out)
-        settings = {"connect": [str(s.absolute()) for s in connect or []], "out": str(out.absolute()), "seed": seed}
-        _finish(FolderJournal.begin(runs or study.parent / "runs", agreed, signatures, seed, settings), as_json)
-
-
-@coordinator.command()
-def resume(run: RunFolder, connect: Connect = None, as_json: Json = False) -> None:
-    """Go on with a run that stopped: what was answered is not asked, and not charged, again."""
-    with guarded(as_json):
-        from cohortium_server.journal import FolderJournal
-
-        journal = FolderJournal(run)
-        if connect:
-            journal.settings["connect"] = [str(s.absolute()) for s in connect]
-        _finish(journal, as_json)
-
-
-@coordinator.command()
-def status(run: RunFolder, as_json: Json = False) -> None:
-    """How far a run has come."""
-    with guarded(as_json):
-        from cohortium.plan import plan
-        from cohortium_server.journal import FolderJournal
-
-        journal = FolderJournal(run)
-        rounds, done = plan(journal.study).rounds, journal.rounds_done
-        released = (Path(journal.settings["out"]) / "manifest.json").is_file()
-        told = {"run": journal.run, "study": journal.study.digest, "done": done, "rounds": rounds, "released": released}
-        if as_json:
-            print_json(told)
-        else:
-            typer.echo(f"run {journal.run}: {done} of {rounds} rounds, {'released' if released else 'not released'}")
-
-
-def _finish(journal: FolderJournal, as_json: bool) -> None:
-    """Ask what is left of a run, and release."""
-    from cohortium.errors import CohortiumError
-    from cohortium_server.engines import engine
-    from cohortium_server.release import load_release, write_release
-
-    settings: dict[str, Any] = journal.settings
-    if not as_json:
-        say(f"run {journal.run} in {journal.folder}")
-    try:
-        sockets = [Path(s) for s in settings["connect"]]
-        outcome = engine("in-process")(journal.study, journal.consents, sockets, journal, progress(as_json))
-    except CohortiumError:
-        if not as_json:
-            say(f"go on with: cohortium coordinator resume {journal.folder}")
-        raise
-    release = load_release(write_release(outcome, Path(settings["out"]), settings["seed"]))
-    if as_json:
-        print_json({"run": journal.run, "release": str(release.path), "guarantee": release.manifest["guarantee"]})
-        return
-    cost = release.manifest["guarantee"]
-    typer.echo(f"{release.manifest['rows']} synthetic rows in {release.path}.")
-    typer.echo(f"Cost: epsilon {cost['epsilon']:.4f} at delta {cost['delta']:g} per person.")
+coordinator = typer.Typer(
+    no_args_is_help=True, help="The coordinator: serves a federation, runs signed studies over it."
+)
+for command in (serve, run, resume, status, stop, release):
+    coordinator.command()(command)
 
 
 def sample(

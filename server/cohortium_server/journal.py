@@ -98,16 +98,16 @@ class BriefJournal:
 class FolderJournal:
     """A run as a folder: ``run.json``, the study with its signatures, and two files a round.
 
-    One process at a time may have it open. Raises FederationError E_RUN.
+    One process at a time may have it open; others may look (``alone=False``) and must not write. Raises FederationError E_RUN.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, alone: bool = True) -> None:
         self.folder = folder
         document = self._document()
         self.run, self.seed, self.settings = document["run"], document["seed"], document["settings"]
         self.study = self._study(document["study"])
         self.consents: Signatures = read_signatures(folder / "study.toml", self.study)
-        self._lock = self._locked()
+        self._lock = self._locked() if alone else None
 
     @classmethod
     def begin(
@@ -128,7 +128,9 @@ class FolderJournal:
         return cls(folder)
 
     def close(self) -> None:
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _document(self) -> dict[str, Any]:
         document: Any = None

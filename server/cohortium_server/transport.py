@@ -12,3 +12,10 @@ class Transport(Protocol):
     """
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]: ...
+
+
+class Nobody:
+    """A transport without institutions: what the journal does not remember stays unanswered."""
+
+    def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
+        return []

@@ -43,6 +43,7 @@ from cohortium_server.rounds import ROUND_TIMEOUT, Outcome
 
 COORDINATOR = 1  # Flower's number for the node the ServerApp runs on
 APP_RAISED = 2  # Flower's code for a ClientApp that raised
+NODE_LOST = 5  # and for a node that has gone with the message
 
 Config = Mapping[str, Any]
 Fault = Callable[[str, Message, Callable[[Message], Message]], Iterable[Message]]
@@ -182,7 +183,8 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         def app(message: Message) -> Message:
             return self._answer(message, self._contexts[node])
 
-        return [_sent(m) for m in self._fault(self._names[node], request, app)]
+        answers = list(self._fault(self._names[node], request, app))
+        return [_sent(m) for m in answers or [Message(Error(NODE_LOST, "lost"), reply_to=request)]]
 
     def _answer(self, request: Message, context: Context) -> Message:
         try:

@@ -1,0 +1,1 @@
+"""The institution's commands, by what they are about."""

@@ -1,0 +1,44 @@
+"""What runs at an institution's node: the relay that is installed here, whatever bundle the coordinator sent.
+
+Flower unpacks a bundle and imports from it what it names. Here nothing is unpacked and nothing of it is imported: a
+message is answered by a fork of this process that has the installed relay only. Where a version of Flower has changed
+what this rests on, nothing runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cohortium.flower.executor import run_forking
+from cohortium.flower.internals import private
+
+TASK = "flwr-clientapp"
+_TASKS = ("run_clientapp", "install_from_fab", "get_load_client_app_fn")
+
+
+def run_launcher(port: int, secret: bytes) -> None:
+    """Answer the messages of the node at ``port`` of this machine until told to stop."""
+    _installed_only()
+    run_forking(TASK, _answer, f"127.0.0.1:{port}", secret)
+
+
+def _installed_only() -> Any:
+    """Flower's module of tasks, from which no bundle is unpacked or imported."""
+    from cohortium_client.app import app
+
+    tasks = private("flwr.supernode.runtime.run_clientapp", *_TASKS)
+    tasks.install_from_fab = lambda *_, **__: None
+    tasks.get_load_client_app_fn = lambda *_, **__: lambda *_, **__: app
+    return tasks
+
+
+def _answer(spec: Any) -> None:
+    """One message, in a fork of its own."""
+    _installed_only().run_clientapp(
+        runtime_api_address=spec.runtime_api_address,
+        token=spec.token,
+        insecure=True,  # on this machine
+        certificates=None,
+        parent_pid=None,
+        runtime_dependency_install=False,
+    )

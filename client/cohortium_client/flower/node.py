@@ -1,0 +1,64 @@
+"""The institution's node in the federation: Flower's SuperNode, started with what this side has decided.
+
+It asks the coordinator for messages and hands them to the launcher beside it, which alone decides what runs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+from cohortium.flower.internals import private
+from cohortium_client.flower.folder import RelayFolder
+
+HEARTBEAT = 10  # seconds, the least that Flower allows: a node that died is missed, and may be back, after two of them
+BUSY, IDLE = 0.25, 2.0  # seconds between two questions for messages, soon after one and later
+LIVELY = 120.0  # seconds after a message that count as soon
+ANSWERING = 0.05  # seconds between two looks for the relay's answer
+
+
+@dataclass
+class Pace:
+    """How long the node's loop sleeps. Flower's is three seconds whenever nothing has come, half a second for an answer."""
+
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    last: float = field(default=0.0)
+
+    def __post_init__(self) -> None:
+        self.last = self.clock()
+
+    def __call__(self, seconds: float) -> None:
+        if seconds < 1:  # an answer is being made
+            self.last = self.clock()
+            self.sleep(ANSWERING)
+        else:
+            self.sleep(BUSY if self.clock() - self.last < LIVELY else IDLE)
+
+
+def run_node(relay: RelayFolder, port: int, secret: Path) -> None:
+    """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds."""
+    loop = private("flwr.supernode.start_client_internal", "time", "start_client_internal")
+    loop.time = SimpleNamespace(sleep=Pace())
+    for module in ("flwr.supercore.heartbeat", "flwr.supernode.fleet_http_connection"):
+        private(module, "HEARTBEAT_DEFAULT_INTERVAL").HEARTBEAT_DEFAULT_INTERVAL = HEARTBEAT
+    sys.argv = ["flower-supernode", *_arguments(relay, port, secret)]
+    private("flwr.supernode.cli.flower_supernode", "flower_supernode").flower_supernode()
+
+
+def _arguments(relay: RelayFolder, port: int, secret: Path) -> list[str]:
+    return [
+        *("--superlink", relay.address),
+        *("--root-certificates", str(relay.root)),
+        *("--auth-supernode-private-key", str(relay.key)),
+        *("--host", "127.0.0.1"),
+        *("--port", str(port)),
+        *("--isolation", "process"),
+        *("--superexec-auth-secret-file", str(secret)),
+        *("--node-config", f"socket={json.dumps(str(relay.socket))}"),
+    ]

@@ -1,0 +1,56 @@
+"""The relay, served: the node and the launcher of one institution, started again whenever they end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from functools import partial
+from pathlib import Path
+
+from cohortium.files import write_whole
+from cohortium.flower.environment import environment
+from cohortium.flower.internals import private
+from cohortium.supervision import Child, supervise
+from cohortium_client.flower.folder import RelayFolder
+
+NODE, LAUNCHER = "node", "launcher"
+_PRELOADED = (
+    "flwr.supernode.cli.flower_supernode",
+    "flwr.supernode.main",
+    "flwr.supernode.runtime.run_clientapp",
+    "flwr.supercore.superexec.run_superexec",
+)
+
+
+def serve_relay(relay: RelayFolder) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    from cohortium_client.flower.launcher import run_launcher
+    from cohortium_client.flower.node import run_node
+
+    relay.home.mkdir(mode=0o700, exist_ok=True)
+    os.environ.update(environment(relay.home))
+    for module in _PRELOADED:  # once, for all the forks to come
+        private(module)
+    import cohortium_client.app  # noqa: F401
+
+    port, secret = _free_port(), secrets.token_hex(32)
+    supervise(
+        [
+            Child(NODE, partial(run_node, relay, port, _kept(relay.home, secret))),
+            Child(LAUNCHER, partial(run_launcher, port, secret.encode())),
+        ]
+    )
+
+
+def _kept(home: Path, secret: str) -> Path:
+    """What the launcher shows the node, drawn anew at every start."""
+    path = home / "launcher.secret"
+    write_whole(path, secret.encode())
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,5 @@
+"""``python -m cohortium``: the command, for processes that start it again."""
+
+from cohortium.cli import main
+
+main()

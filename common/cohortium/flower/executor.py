@@ -1,0 +1,84 @@
+"""What starts Flower's tasks here: a fork that runs the one installed app, whatever bundle a task came with.
+
+Flower's own executor finds a program on the PATH, hands it the task's token on its command line and waits a second or two
+for its imports. A fork has all imports, is told the token in memory, and can run nothing but what is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from cohortium.flower.internals import private
+from cohortium.supervision import PATIENCE, forked
+
+
+class Forks:
+    """An executor for Flower's SuperExec (flwr.supercore.superexec.executor.types.Executor): one fork a task.
+
+    kind: the tasks that are run; others are refused. run: what a fork does with a task's specification.
+    """
+
+    def __init__(self, kind: str, run: Callable[[Any], object]) -> None:
+        self._kind, self._run = kind, run
+        self._results = private("flwr.supercore.superexec.executor", "LaunchResult").LaunchResult
+        self._inherited = private(
+            "flwr.supercore.exit.exit_handler", "registered_exit_handlers"
+        ).registered_exit_handlers
+        self._pids: set[int] = set()
+
+    def get_eligible_capacity(self, supported_task_types: set[Any], **_: object) -> tuple[set[Any], set[str]]:
+        return {t for t in supported_task_types if str(t) == self._kind}, set()
+
+    def wait_for_capacity(self, *_: object, **__: object) -> None:
+        """There is room always: a node has one task at a time."""
+
+    def launch(self, spec: Any) -> Any:
+        if str(spec.task_type) != self._kind:
+            return self._results.failed("only the installed app is run here")
+        self._pids.add(forked(partial(self._task, spec)))
+        return self._results.accepted()
+
+    def _task(self, spec: Any) -> None:
+        self._inherited.clear()  # what ends the process that was forked is not to be ended by a task
+        self._run(spec)
+
+    def reconcile(self) -> None:
+        self._pids = {pid for pid in self._pids if not _gone(pid)}
+
+    def close(self) -> None:
+        for pid in self._pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        until = time.monotonic() + PATIENCE
+        while self._pids and time.monotonic() < until:
+            self.reconcile()
+            time.sleep(0.05)
+
+
+def _gone(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def run_forking(kind: str, run: Callable[[Any], object], address: str, secret: bytes, root: str | None = None) -> None:
+    """Flower's SuperExec, over the tasks of ``address``, each run by a fork; returns when it is told to stop.
+
+    secret: what it shows to be given tasks. root: the certificate file that ``address`` is trusted by, none for this machine.
+    """
+    superexec = private("flwr.supercore.superexec.run_superexec", "run_superexec", "get_executor")
+    superexec.get_executor = lambda *_, **__: Forks(kind, run)
+    superexec.run_superexec(
+        runtime_api_address=address,
+        insecure=root is None,
+        root_certificates_path=root,
+        superexec_auth_secret=secret,
+        runtime_dependency_install=False,
+    )

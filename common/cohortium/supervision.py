@@ -1,0 +1,136 @@
+"""Keeping processes alive: each is started again when it ends, and all end together.
+
+A child is a function, run in a fork of this process, so that what was imported before is there at once and a child that
+died is back in milliseconds; or a command, run anew. The one that supervises must have no threads when it forks. Should
+it be killed itself, the kernel tells its children to stop.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+SETTLED = 30.0  # seconds after which a child counts as well, and its next end as its first
+LONGEST = 10.0  # seconds between two attempts to start one
+PATIENCE = 10.0  # seconds that children get to end before they are killed
+_POLL = 0.1
+_PR_SET_PDEATHSIG = 1
+_ENDS = (signal.SIGTERM, signal.SIGINT)
+_log = logging.getLogger("cohortium.supervision")
+
+
+@dataclass(frozen=True)
+class Child:
+    """What is kept alive: a function to be run in a fork, or a command."""
+
+    name: str
+    work: Callable[[], object] | Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    patience: float = PATIENCE
+
+
+@dataclass
+class _Living:
+    child: Child
+    pid: int = 0
+    since: float = 0.0
+    failures: int = 0
+    restarts: int = -1
+    due: float = 0.0
+
+
+def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], object] = lambda counts: None) -> None:
+    """Run all children until SIGTERM or SIGINT, then end them. ``told`` hears how often each was started again."""
+    stopping: list[int] = []
+    before = {s: signal.signal(s, lambda number, _: stopping.append(number)) for s in _ENDS}
+    living = [_Living(child) for child in children]
+    try:
+        while not stopping:
+            started = [_tended(one) for one in living]
+            if any(started):
+                told({one.child.name: max(one.restarts, 0) for one in living})
+            time.sleep(_POLL)
+    finally:
+        for one in living:
+            _end(one)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _tended(one: _Living) -> bool:
+    """Look after a child; whether it was started."""
+    now = time.monotonic()
+    if one.pid and _ended(one.pid):
+        one.failures = 1 if now - one.since > SETTLED else one.failures + 1
+        one.pid, one.due = 0, now + min(0.25 * 2.0**one.failures, LONGEST)
+        _log.warning("%s has ended and is started again", one.child.name)
+    if one.pid or now < one.due:
+        return False
+    one.pid, one.since, one.restarts = _started(one.child), now, one.restarts + 1
+    return True
+
+
+def _ended(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _end(one: _Living) -> None:
+    if not one.pid:
+        return
+    os.kill(one.pid, signal.SIGTERM)
+    until = time.monotonic() + one.child.patience
+    while not _ended(one.pid):
+        if time.monotonic() > until:
+            os.kill(one.pid, signal.SIGKILL)
+        time.sleep(_POLL)
+
+
+def _started(child: Child) -> int:
+    work = child.work
+    if not callable(work):
+        environment = {**os.environ, **child.environment}
+        return subprocess.Popen(work, env=environment, preexec_fn=ends_with_its_parent).pid
+    return forked(work, child.environment)
+
+
+def forked(work: Callable[[], object], environment: Mapping[str, str] | None = None) -> int:
+    """Run ``work`` in a fork that ends with it; the number of its process."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        for number in (*_ENDS, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        ends_with_its_parent(parent)
+        os.environ.update(environment or {})
+        work()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException as error:  # noqa: BLE001 - the process ends here, and its text may hold anything
+        _log.error("failed: %s", type(error).__name__)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def ends_with_its_parent(parent: int | None = None) -> None:
+    """Ask the kernel for SIGTERM when the parent dies, however that happens."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)

@@ -1,0 +1,257 @@
+"""``cohortium coordinator run``, ``resume``, ``status``, ``stop``, ``release`` and ``serve``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cohortium.commands.output import guarded, print_json, progress, say
+
+if TYPE_CHECKING:
+    from cohortium_server.journal import FolderJournal
+    from cohortium_server.orders import End
+    from cohortium_server.rounds import Outcome
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Fed = Annotated[Path, typer.Argument(metavar="FED", help="The coordinator's folder, as cohortium provision made it.")]
+Connect = Annotated[
+    list[Path] | None, typer.Option("--connect", metavar="SOCKET", help="A custodian's socket; once an institution.")
+]
+LOOK_EVERY = 0.3  # seconds
+SOON = 15.0  # seconds after which it is said that nobody seems to serve
+GONE_WITHIN = 60.0  # seconds that a run may take to stop
+
+
+def serve(federation: Fed) -> None:
+    """Serve a federation until told to stop: what institutions connect to, and what runs the studies that are ordered."""
+    with guarded():
+        from cohortium_server.federation import load_federation
+        from cohortium_server.flower.serving import serve_federation
+
+        opened = load_federation(federation)
+        say(f"federation {opened.name!r}: institutions connect to {opened.address}, here {opened.listen}")
+        serve_federation(opened)
+        say("stopped")
+
+
+def run(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml with everybody's signatures beside it.")],
+    at: Annotated[
+        Path | None, typer.Option("--at", metavar="FED", help="The coordinator's folder: run it over the federation.")
+    ] = None,
+    connect: Connect = None,
+    out: Annotated[Path, typer.Option("--out", help="The folder of the release.")] = Path("release"),
+    runs: Annotated[
+        Path | None,
+        typer.Option("--runs", help="Where the run is remembered; by default runs beside the study, or in FED."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Repeats fit and sample, never the noise.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a signed study over a federation, or over the custodians of this machine, and release what comes of it."""
+    with guarded(as_json):
+        from cohortium.consent import read_signatures, require_all
+        from cohortium.study import load_study
+        from cohortium_server.journal import FolderJournal
+        from cohortium_server.release import require_free
+
+        agreed = load_study(study)
+        signatures = read_signatures(study, agreed)
+        require_all(agreed, signatures)
+        require_free(out)
+        settings: dict[str, Any] = {"out": str(out.absolute()), "seed": seed}
+        if at is None:
+            settings["connect"] = [str(s.absolute()) for s in connect or []]
+            _finish(FolderJournal.begin(runs or study.parent / "runs", agreed, signatures, seed, settings), as_json)
+            return
+        from cohortium_server.federation import load_federation
+        from cohortium_server.flower.roster import nodes_of
+
+        federation = load_federation(at)
+        nodes_of(at, agreed)
+        settings["at"] = str(at.absolute())
+        journal = FolderJournal.begin(federation.runs, agreed, signatures, seed, settings)
+        journal.close()
+        _ordered(journal, as_json)
+
+
+def resume(run: RunFolder, connect: Connect = None, as_json: Json = False) -> None:
+    """Go on with a run that stopped: what was answered is not asked, and not charged, again."""
+    with guarded(as_json):
+        from cohortium_server.journal import FolderJournal
+
+        journal = FolderJournal(run, alone=False)
+        if "at" in journal.settings:
+            _ordered(journal, as_json)
+            return
+        journal = FolderJournal(run)
+        if connect:
+            journal.settings["connect"] = [str(s.absolute()) for s in connect]
+        _finish(journal, as_json)
+
+
+def status(run: RunFolder, as_json: Json = False) -> None:
+    """How far a run has come."""
+    with guarded(as_json):
+        from cohortium_server.journal import FolderJournal
+
+        told = _status(FolderJournal(run, alone=False))
+        if as_json:
+            print_json(told)
+            return
+        typer.echo(f"run {told['run']}: {told['done']} of {told['rounds']} rounds, {told['state']}")
+        if told["error"]:
+            say(" ".join(f"{told['error'][k]}" for k in ("code", "where", "what", "fix")))
+
+
+def stop(run: RunFolder, as_json: Json = False) -> None:
+    """Stop a run of a federation. What was answered is kept: it can be resumed."""
+    with guarded(as_json):
+        from cohortium_server import orders
+        from cohortium_server.journal import FolderJournal
+
+        journal = FolderJournal(run, alone=False)
+        orders.give(run, "stop")
+        until = time.monotonic() + GONE_WITHIN
+        while (held := orders.is_held(run)) and time.monotonic() < until:
+            time.sleep(LOOK_EVERY)
+        if as_json:
+            print_json({"run": journal.run, "stopped": not held})
+        else:
+            say(
+                f"run {journal.run} {'is being stopped' if held else 'has stopped'}; go on with: cohortium coordinator resume {run}"
+            )
+
+
+def release(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option("--out", help="The folder of the release.")] = Path("release"),
+    as_json: Json = False,
+) -> None:
+    """Make the release of a run whose rounds are complete again. Nobody is asked, and it costs no privacy."""
+    with guarded(as_json):
+        from cohortium_server.journal import FolderJournal
+        from cohortium_server.release import require_free
+        from cohortium_server.rounds import run_study
+        from cohortium_server.transport import Nobody
+
+        require_free(out)
+        journal = FolderJournal(run)
+        outcome = run_study(journal.study, journal.consents, Nobody(), journal, progress(as_json))
+        _released(outcome, out, journal, as_json)
+
+
+def _finish(journal: FolderJournal, as_json: bool) -> None:
+    """Ask what is left of a run over the custodians of this machine, and release."""
+    from cohortium.errors import CohortiumError
+    from cohortium_server.engines import engine
+
+    settings: dict[str, Any] = journal.settings
+    if not as_json:
+        say(f"run {journal.run} in {journal.folder}")
+    try:
+        sockets = [Path(s) for s in settings["connect"]]
+        outcome = engine("in-process")(journal.study, journal.consents, sockets, journal, progress(as_json))
+    except CohortiumError:
+        _say_resume(journal, as_json)
+        raise
+    _released(outcome, Path(settings["out"]), journal, as_json)
+
+
+def _released(outcome: Outcome, out: Path, journal: FolderJournal, as_json: bool) -> None:
+    from cohortium_server.release import write_release
+
+    _tell(write_release(outcome, out, journal.settings["seed"]), journal, as_json)
+
+
+def _tell(folder: Path, journal: FolderJournal, as_json: bool) -> None:
+    from cohortium_server.release import load_release
+
+    release = load_release(folder)
+    if as_json:
+        print_json({"run": journal.run, "release": str(release.path), "guarantee": release.manifest["guarantee"]})
+        return
+    cost = release.manifest["guarantee"]
+    typer.echo(f"{release.manifest['rows']} synthetic rows in {release.path}.")
+    typer.echo(f"Cost: epsilon {cost['epsilon']:.4f} at delta {cost['delta']:g} per person.")
+
+
+def _say_resume(journal: FolderJournal, as_json: bool) -> None:
+    if not as_json:
+        say(f"go on with: cohortium coordinator resume {journal.folder}")
+
+
+# Over a federation: order it, and look how it goes
+
+
+def _ordered(journal: FolderJournal, as_json: bool) -> None:
+    """Have the federation go on with a run, and wait for its end. Who stops waiting stops nothing."""
+    from cohortium_server import orders
+
+    if not as_json:
+        say(f"run {journal.run} in {journal.folder}")
+    number = orders.give(journal.folder, "go").number
+    try:
+        end = _awaited(journal, number, as_json)
+    except KeyboardInterrupt:
+        say(f"\nthe run goes on; look with: cohortium coordinator status {journal.folder}, end it with stop")
+        raise typer.Exit(130) from None
+    if (error := end.raised()) is not None:
+        _say_resume(journal, as_json)
+        raise error
+    _tell(Path(journal.settings["out"]), journal, as_json)
+
+
+def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
+    """The end of a run, while its rounds are shown."""
+    from cohortium.plan import plan
+    from cohortium_server import orders
+
+    shown, since, done = progress(as_json), time.monotonic(), 0
+    shown.start(plan(journal.study).rounds, "rounds")
+    while (end := orders.ended(journal.folder)) is None:
+        last = orders.order(journal.folder)
+        if last is None or (last.wanted, last.number) != ("go", number):
+            end = orders.stopped(journal.folder.name, number)
+            break
+        shown.advance(journal.rounds_done - done)
+        done = journal.rounds_done
+        if since and time.monotonic() > since + SOON:
+            since = 0.0
+            if not orders.is_held(journal.folder) and not as_json:
+                say(f"nobody has taken it up yet: is cohortium coordinator serve {journal.settings['at']} running?")
+        time.sleep(LOOK_EVERY)
+    shown.done()
+    return end
+
+
+def _status(journal: FolderJournal) -> dict[str, Any]:
+    from cohortium.plan import plan
+    from cohortium_server import orders
+
+    released = (Path(journal.settings["out"]) / "manifest.json").is_file()
+    end = orders.ended(journal.folder)
+    error = end.error if end else None
+    state = (
+        "released"
+        if released
+        else "failed"
+        if error
+        else "running"
+        if orders.is_held(journal.folder)
+        else "not running"
+    )
+    rounds = plan(journal.study).rounds
+    return {
+        "run": journal.run,
+        "study": journal.study.digest,
+        "done": journal.rounds_done,
+        "rounds": rounds,
+        "released": released,
+        "state": state,
+        "error": error,
+    }

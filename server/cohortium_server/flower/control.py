@@ -1,0 +1,106 @@
+"""What the keeper says to the link: who is a member, and which run is to be started or stopped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cohortium.errors import FederationError
+from cohortium.flower.internals import private
+from cohortium_server.federation import Federation
+from cohortium_server.flower.link import HEADER
+
+BUNDLE = Path(__file__).parent / "bundle"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that is registered. key: its public key, in PEM."""
+
+    number: int
+    key: bytes
+    online: bool
+
+
+class _ShowsSecret:
+    """Puts the control secret on every request."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+
+    def intercept(self, context: Any, call_next: Any) -> Any:
+        context.request.headers[HEADER.decode()] = self._secret
+        return call_next(context)
+
+
+@contextlib.contextmanager
+def control(federation: Federation) -> Iterator[Control]:
+    """FederationError E_LINK where the link does not answer, or does not believe us."""
+    clients = private("flwr.supercore.control", "ControlHttpClient")
+    versions = private("flwr.supercore.interceptors", "RuntimeVersionHttpInterceptor")
+    secret = federation.control_secret.read_text().strip()
+    client = clients.ControlHttpClient.from_server_address(
+        server_address=f"{federation.control.host}:{federation.control.port}",
+        insecure=False,
+        root_certificates=str(federation.root_certificate),
+        interceptors=[versions.RuntimeVersionHttpInterceptor(component_name="cohortium"), _ShowsSecret(secret)],
+    )
+    try:
+        yield Control(client)
+    except httpx.HTTPError as error:
+        what = f"it does not answer as it should ({type(error).__name__})"
+        raise FederationError("E_LINK", "coordinator", what, "Start it: cohortium coordinator serve FOLDER.") from None
+    finally:
+        client.close()
+
+
+class Control:
+    """The Control API, as far as it is needed here."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._words = private("flwr.proto.control_pb2", "StartRunRequest", "RegisterNodeRequest", "ListNodesRequest")
+
+    def nodes(self) -> list[Node]:
+        listed = self._client.ListNodes(self._words.ListNodesRequest()).nodes_info
+        return [Node(n.node_id, n.public_key, n.status == "online") for n in listed if n.status != "unregistered"]
+
+    def register(self, key: bytes, name: str) -> None:
+        self._client.RegisterNode(self._words.RegisterNodeRequest(public_key=key, name=name))
+
+    def unregister(self, number: int) -> None:
+        self._client.UnregisterNode(self._words.UnregisterNodeRequest(node_id=number))
+
+    def start(self, config: Mapping[str, str]) -> int:
+        """Start a run of the bundle; Flower's number for it."""
+        serde = private("flwr.common.serde", "fab_to_proto", "user_config_to_proto")
+        request = self._words.StartRunRequest(
+            fab=serde.fab_to_proto(_bundle()), override_config=serde.user_config_to_proto(dict(config))
+        )
+        return int(self._client.StartRun(request).run_id)
+
+    def stop(self, number: int) -> None:
+        self._client.StopRun(self._words.StopRunRequest(run_id=number))
+
+    def unfinished(self) -> dict[str, list[int]]:
+        """Flower's numbers of what goes on, by the run that each was started for."""
+        found: dict[str, list[int]] = {}
+        for number, run in self._client.ListRuns(self._words.ListRunsRequest()).run_dict.items():
+            if run.status.status != "finished":
+                found.setdefault(run.override_config["resume"].string, []).append(number)
+        return found
+
+
+@cache
+def _bundle() -> Any:
+    """The bundle without code, as Flower ships it."""
+    import hashlib
+
+    packed: bytes = private("flwr.cli.build", "build_fab_from_disk").build_fab_from_disk(BUNDLE)
+    return private("flwr.supercore.fab", "Fab").Fab(hashlib.sha256(packed).hexdigest(), packed, {})

@@ -1,0 +1,40 @@
+"""Which nodes are a study's: those of the members that have signed it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
+
+from cohortium.errors import MembershipError
+from cohortium.membership import Application, load_application
+from cohortium.study import Study
+from cohortium_server.federation import FILE, load_federation
+
+
+def members_in(folder: Path) -> dict[str, Application]:
+    """The members, by name, whose applications lie in a folder."""
+    found = [load_application(path) for path in sorted(folder.glob("*.json"))]
+    return {one.institution: one for one in found}
+
+
+def pem(node: str) -> bytes:
+    """A node's public key, in PEM as Flower keeps it, from OpenSSH's one line."""
+    return load_ssh_public_key(node.encode()).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def nodes_of(folder: Path, study: Study) -> frozenset[bytes] | None:
+    """The public keys of the nodes of the study's institutions, None where the folder is not a federation's with members.
+
+    MembershipError E_MEMBER names an institution that is no member, or is one by another key.
+    """
+    if not (folder / FILE).is_file():
+        return None
+    members = members_in(load_federation(folder).members)
+    for one in study.institutions:
+        member = members.get(one.name)
+        if member is None or member.key != one.key:
+            what = "it is no member" if member is None else "it is a member by another key than the study's"
+            fix = "Admit it (cohortium coordinator admit), or have the study name its key, then resume."
+            raise MembershipError("E_MEMBER", one.name, what, fix)
+    return frozenset(pem(members[name].node) for name in study.institution_names)
