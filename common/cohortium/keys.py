@@ -24,19 +24,10 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
 
 def load_key(path: Path) -> Ed25519PrivateKey:
     """SecretError E_SECRET if there is no such file, others may read it, or it holds something else."""
-    if not path.is_file():
-        raise SecretError(
-            "E_SECRET", path.name, "there is no such private key", "Make one: cohortium institution init."
-        )
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise SecretError(
-            "E_SECRET",
-            path.name,
-            "others may read this private key",
-            "Run chmod 600 on it, or delete it and make a new one.",
-        )
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        key = serialization.load_pem_private_key(
+            read_secret(path, "Make one: cohortium institution init."), password=None
+        )
     except ValueError:
         key = None
     if not isinstance(key, Ed25519PrivateKey):
@@ -46,12 +37,30 @@ def load_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
+def read_secret(path: Path, make: str) -> bytes:
+    """What is in a file of its owner alone; SecretError E_SECRET if others may read it, or there is none (``make``: the fix)."""
+    if not path.is_file():
+        raise SecretError("E_SECRET", path.name, "there is no such private key or secret", make)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise SecretError(
+            "E_SECRET",
+            path.name,
+            "others may read this private key or secret",
+            "Run chmod 600 on it, or delete it and make a new one.",
+        )
+    return path.read_bytes()
+
+
 def _create(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    pem = Ed25519PrivateKey.generate().private_bytes(
+    write_new(path, private_pem(Ed25519PrivateKey.generate()))
+
+
+def private_pem(key: Ed25519PrivateKey) -> bytes:
+    """The content of its file."""
+    return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    write_new(path, pem)
 
 
 def public_text(key: Ed25519PrivateKey) -> str:

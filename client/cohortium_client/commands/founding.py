@@ -1,0 +1,40 @@
+"""What ``init`` and ``join`` say of an institution that is to be made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cohortium_client.institution import Institution
+
+Data = Annotated[str | None, typer.Option("--data", help="A CSV or Parquet file.")]
+Url = Annotated[str | None, typer.Option("--url", help="Or a database, without a password.")]
+Query = Annotated[str | None, typer.Option("--query", help="The one SELECT that is read from it.")]
+PopulationName = Annotated[
+    str | None, typer.Option("--population", help="Whose privacy is spent; by default the institution's name.")
+]
+Cap = Annotated[float, typer.Option("--cap", help="The most epsilon these people may ever spend.")]
+Delta = Annotated[float, typer.Option("--delta", help="The delta that is stated at.")]
+CAP, DELTA = 10.0, 1e-6
+
+
+def found(
+    folder: Path,
+    name: str,
+    data: str | None,
+    url: str | None,
+    query: str | None,
+    population: str | None,
+    cap: float,
+    delta: float,
+) -> Institution:
+    """Make the institution's folder; raises as ``init_institution`` does."""
+    from cohortium_client.institution import init_institution
+
+    where = {"path": None if data is None else str(Path(data).absolute()), "url": url, "query": query}
+    source = {k: v for k, v in where.items() if v is not None}
+    policy = {"epsilon_per_population": cap, "delta": delta, "minimum_institutions": 1, "require_approval": False}
+    return init_institution(folder, name, source, population or name, policy)

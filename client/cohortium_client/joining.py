@@ -1,0 +1,98 @@
+"""Joining a federation: from its kit and an institution's folder, a relay's folder with a key of its own and an application.
+
+Joining again with the same kit changes nothing; a key is made anew only where it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tomli_w
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from cohortium.errors import MembershipError
+from cohortium.files import write_whole
+from cohortium.keys import private_pem
+from cohortium.kit import Kit
+from cohortium.membership import Application, apply, dumps, load_succession, new_node_key, node_text, succeed
+from cohortium_client.institution import KEY, Institution, load_institution
+from cohortium_client.relay import FILE, Relay, RelayFile, load_node_key, load_relay
+
+SUCCESSION = "succession.json"
+PUBLIC = 0o644
+
+
+@dataclass(frozen=True)
+class Joined:
+    relay: Relay
+    application: Application
+
+
+def join(
+    kit: Kit, institution: Institution, folder: Path, rotate_node_key: bool = False, rotate_identity_key: bool = False
+) -> Joined:
+    """Make the relay's folder ``folder``, or what lacks in it. MembershipError E_KIT if kit or folder are another's."""
+    relay = _relay(kit, institution, folder)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not relay.root_certificate.exists():
+        write_whole(relay.root_certificate, kit.root, PUBLIC)
+    if rotate_node_key or not relay.node_key.exists():
+        _write_node_key(relay.node_key)
+    if rotate_identity_key:
+        institution = rotate(institution)
+    application = _application(kit, institution, load_node_key(relay.node_key))
+    write_whole(relay.application, dumps(application), PUBLIC)
+    if not (folder / FILE).exists():
+        content = {**asdict(relay.file), "address": str(relay.address)}
+        write_whole(folder / FILE, tomli_w.dumps(content).encode(), PUBLIC)
+    return Joined(relay, application)
+
+
+def _relay(kit: Kit, institution: Institution, folder: Path) -> Relay:
+    """The folder as it is or is to be."""
+    if kit.institution != institution.identity.name:
+        what = f"it is for {kit.institution!r}, and the folder is that of {institution.identity.name!r}"
+        raise MembershipError("E_KIT", "kit", what, "Use the kit that was made for this institution.")
+    file = RelayFile(
+        federation=kit.federation,
+        institution=kit.institution,
+        address=kit.address,
+        socket=_socket(institution, folder),
+    )
+    relay = load_relay(folder) if (folder / FILE).exists() else Relay(folder, file)
+    another = relay.root_certificate.exists() and relay.root_certificate.read_bytes() != kit.root
+    if another or (relay.file.federation, relay.file.institution) != (file.federation, file.institution):
+        what = "the relay's folder belongs to another federation or institution"
+        raise MembershipError("E_KIT", folder.name, what, "Name another folder with --relay.")
+    return relay
+
+
+def _socket(institution: Institution, folder: Path) -> str:
+    """Relative where the relay's folder is within the institution's, so that both can be moved together."""
+    socket, site, relay = institution.socket.absolute(), institution.folder.absolute(), folder.absolute()
+    return os.path.relpath(socket, relay) if relay.is_relative_to(site) else str(socket)
+
+
+def _write_node_key(path: Path) -> None:
+    openssh = serialization.PrivateFormat.OpenSSH
+    key = new_node_key().private_bytes(serialization.Encoding.PEM, openssh, serialization.NoEncryption())
+    write_whole(path, key)
+
+
+def _application(kit: Kit, institution: Institution, node: ec.EllipticCurvePrivateKey) -> Application:
+    identity = institution.identity
+    succession = load_succession(institution.folder / SUCCESSION, identity.name, identity.public)
+    return apply(kit.federation, kit.root_digest, identity.name, identity.key, node_text(node), succession)
+
+
+def rotate(institution: Institution) -> Institution:
+    """A new identity key, with the old one's word that it follows: the word first, or a crash would leave it unsaid."""
+    key = Ed25519PrivateKey.generate()
+    succession = succeed(institution.identity.name, institution.identity.key, key)
+    write_whole(institution.folder / SUCCESSION, dumps(succession), PUBLIC)
+    write_whole(institution.folder / KEY, private_pem(key))
+    return load_institution(institution.folder)

@@ -1,0 +1,139 @@
+"""``cohortium provision``, and ``cohortium coordinator admit``, ``revoke`` and ``members``: who is in a federation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cohortium.commands.output import guarded, print_json, say
+
+if TYPE_CHECKING:
+    from cohortium_server.members import Standing
+    from cohortium_server.provisioning import Provisioned
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+Fed = Annotated[Path, typer.Argument(metavar="FED", help="The coordinator's folder, as cohortium provision made it.")]
+
+
+def provision(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A federation.toml: its name, address, institutions.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FED", help="The coordinator's folder.")],
+    renew: Annotated[bool, typer.Option("--renew", help="Also a new key and certificate for the server.")] = False,
+    ca: Annotated[
+        Path | None, typer.Option("--ca", metavar="KEY", help="The CA's key, where it is kept off this machine.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a coordinator's folder: CA, certificate, secrets, a join kit an institution. What is there already stays."""
+    with guarded(as_json):
+        from cohortium_server.provisioning import provision as provisioned
+
+        made = provisioned(file, out, renew, ca)
+        if as_json:
+            kits = {name: str(made.federation.kits / f"{name}.zip") for name in made.kits}
+            print_json({"federation": made.federation.name, "kits": kits, "until": made.until.isoformat()})
+        else:
+            _tell(made)
+
+
+def _tell(made: Provisioned) -> None:
+    federation = made.federation
+    say(f"{federation.folder}: federation {federation.name!r} at {federation.address}")
+    say(f"the server's certificate is valid until {made.until:%Y-%m-%d}")
+    if federation.root_key.exists():
+        say(f"{federation.root_key} is needed only to renew it: best kept off this machine")
+    for name in made.kits:
+        typer.echo(federation.kits / f"{name}.zip")
+    if made.kits:
+        say("send each institution its kit; no secret is in it")
+
+
+def admit(
+    federation: Fed,
+    application: Annotated[Path, typer.Argument(metavar="FILE", help="The application.json that it sent.")],
+    fingerprint: Annotated[
+        str | None, typer.Option("--fingerprint", help="What the institution reads out by telephone.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Let an institution in, or in with new keys. Its former node key is revoked; nobody else's keys are touched."""
+    with guarded(as_json):
+        from cohortium_server.federation import load_federation
+        from cohortium_server.members import admit as admitted
+
+        made = admitted(load_federation(federation), application, fingerprint)
+        name = made.application.institution
+        if as_json:
+            replaced = made.replaced and made.replaced.fingerprint
+            print_json({"institution": name, "fingerprint": made.application.fingerprint, "replaced": replaced})
+        else:
+            say(f"{name!r} is a member" + (", with new keys" if made.replaced else ""))
+
+
+def revoke(
+    federation: Fed,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The member that is to be one no longer.")],
+    as_json: Json = False,
+) -> None:
+    """Let an institution out at once. What it answered stays; its node key never comes back."""
+    with guarded(as_json):
+        from cohortium_server.federation import load_federation
+        from cohortium_server.members import revoke as revoked
+
+        fingerprint = revoked(load_federation(federation), name).fingerprint
+        if as_json:
+            print_json({"institution": name, "revoked": fingerprint})
+        else:
+            say(f"{name!r} is no member any longer")
+
+
+def members(
+    federation: Fed,
+    roster: Annotated[
+        bool, typer.Option("--roster", help="The members' [[institution]] blocks, for a study.toml.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show who is in the federation, by which keys, and who is invited."""
+    with guarded(as_json):
+        from cohortium_server.federation import load_federation
+        from cohortium_server.members import standings
+
+        opened = load_federation(federation)
+        found = standings(opened)
+        if as_json:
+            print_json({"federation": opened.name, "institutions": [_document(s) for s in found]})
+        elif roster:
+            typer.echo("\n".join(_block(s) for s in found if s.application), nl=False)
+        else:
+            _print(found)
+
+
+def _document(standing: Standing) -> dict[str, Any]:
+    of = standing.application
+    keys = {"fingerprint": of and of.fingerprint, "key": of and of.key, "node": of and of.node}
+    return {"institution": standing.institution, "state": standing.state, **keys, "online": standing.online}
+
+
+def _block(standing: Standing) -> str:
+    import tomli_w
+
+    key = standing.application.key if standing.application else ""
+    return tomli_w.dumps({"institution": [{"name": standing.institution, "key": key}]})
+
+
+def _print(found: list[Standing]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE)
+    for heading in ("institution", "state", "online", "fingerprint"):
+        table.add_column(heading, no_wrap=heading != "institution", overflow="fold")
+    words = {None: "not known", True: "yes", False: "no"}
+    for s in found:
+        of = s.application
+        table.add_row(s.institution, s.state, words[s.online] if of else "", of.fingerprint if of else "")
+    Console().print(table)
