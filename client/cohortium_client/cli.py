@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium.commands.output import guarded, print_json, say
+from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url, found
+from cohortium_client.commands.joining import join
 from cohortium_client.commands.serving import relay, serve
 
 if TYPE_CHECKING:
     from cohortium_client.institution import Institution
 
 institution = typer.Typer(no_args_is_help=True, help="One institution: its folder, its custodian, what it allows.")
-for command in (serve, relay):
+for command in (join, serve, relay):
     institution.command()(command)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The institution's folder.")]
@@ -25,24 +27,17 @@ StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml; 
 def init(
     folder: Folder,
     name: Annotated[str, typer.Option("--name", help="Its name in studies.")],
-    data: Annotated[str | None, typer.Option("--data", help="A CSV or Parquet file.")] = None,
-    url: Annotated[str | None, typer.Option("--url", help="Or a database, without a password.")] = None,
-    query: Annotated[str | None, typer.Option("--query", help="The one SELECT that is read from it.")] = None,
-    population: Annotated[
-        str | None, typer.Option("--population", help="Whose privacy is spent; by default the institution's name.")
-    ] = None,
-    cap: Annotated[float, typer.Option("--cap", help="The most epsilon these people may ever spend.")] = 10.0,
-    delta: Annotated[float, typer.Option("--delta", help="The delta that is stated at.")] = 1e-6,
+    data: Data = None,
+    url: Url = None,
+    query: Query = None,
+    population: PopulationName = None,
+    cap: Cap = CAP,
+    delta: Delta = DELTA,
     as_json: Json = False,
 ) -> None:
     """Make an institution's folder: institution.toml, policy.toml and a key that never leaves it."""
     with guarded(as_json):
-        from cohortium_client.institution import init_institution
-
-        where = {"path": None if data is None else str(Path(data).absolute()), "url": url, "query": query}
-        source = {k: v for k, v in where.items() if v is not None}
-        policy = {"epsilon_per_population": cap, "delta": delta, "minimum_institutions": 1, "require_approval": False}
-        made = init_institution(folder, name, source, population or name, policy)
+        made = found(folder, name, data, url, query, population, cap, delta)
         if as_json:
             print_json({"institution": name, "folder": str(folder), "key": made.identity.public})
             return

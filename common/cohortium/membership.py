@@ -25,7 +25,6 @@ from cohortium.keys import public_text, signed_by
 from cohortium.schema import first_problem
 from cohortium.study import Name
 
-FORMAT = "cohortium-application-1"
 MAX_FILE = 4096
 _DOMAIN = b"cohortium application 1\n"
 _SUCCESSION = b"cohortium key succession 1\n"
@@ -61,7 +60,7 @@ class Application:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
-    format: Literal["cohortium-application-1"] = FORMAT
+    format: Literal["cohortium-application-1"] = "cohortium-application-1"
     federation: Name
     root: Sha256
     institution: Name
