@@ -21,7 +21,7 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
         Path(name).chmod(mode)
         failpoints.passed("file written aside")
         Path(name).replace(path)
-        _make_durable(path.parent)
+        make_durable(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -32,13 +32,18 @@ def write_new(path: Path, content: bytes) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         write_whole(aside / path.name, content)
-        path.hardlink_to(aside / path.name)
-        _make_durable(path.parent)
+        publish_new(aside / path.name, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _make_durable(folder: Path) -> None:
+def publish_new(aside: Path, path: Path) -> None:
+    """Give a whole file that lies on the same disk its name; FileExistsError, and nothing is touched, if it is taken."""
+    path.hardlink_to(aside)
+    make_durable(path.parent)
+
+
+def make_durable(folder: Path) -> None:
     """A new name is durable when its folder is."""
     handle = os.open(folder, os.O_RDONLY)
     try:

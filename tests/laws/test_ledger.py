@@ -33,6 +33,7 @@ from cohortium.privacy.ledger import (
     FORMAT,
     GENESIS,
     NO_CAPS,
+    RESTORED,
     Approval,
     Cap,
     Caps,
@@ -694,14 +695,14 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_alone(path: Path, content:
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("version", [1, FORMAT + 1])
+@pytest.mark.parametrize("version", [1, RESTORED + 1])
 def test_a_ledger_of_another_format_is_refused_and_left_alone(path: Path, version: int) -> None:
     path.parent.mkdir()
     raw = sqlite3.connect(path)
     raw.execute("CREATE TABLE entry (number INTEGER)")
     raw.execute(f"PRAGMA user_version = {version}")
     raw.close()
-    with pytest.raises(LedgerError, match=rf"E_LEDGER_UNAVAILABLE.*format {version}\b"):
+    with pytest.raises(LedgerError, match=rf"E_VERSION.*format {version}\b"):
         Ledger(path)
     raw = sqlite3.connect(path)
     assert raw.execute("SELECT name FROM sqlite_master").fetchall() == [("entry",)]

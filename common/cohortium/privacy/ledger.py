@@ -8,7 +8,8 @@ sent again byte by byte, and a new attempt is a new charge. Nothing is ever take
 Every entry carries the hash of the entry before it and a charge the hash of its message, so a change or a gap in the
 middle is found. What a chain cannot show is an end that was cut off, or a whole file that an older copy replaced: the
 newest head is also written to a second file, the *witness*, and travels with every answer, so that a ledger whose
-chain lacks a head once seen is refused (E_LEDGER_ROLLED_BACK).
+chain lacks a head once seen is refused (E_LEDGER_ROLLED_BACK). An older copy goes on only where two persons have signed
+what it is then presumed to have spent: a Restoration, which is an entry of the chain like all others.
 
 The spend belongs to the population, not to the run: a new study on the same people goes on where the last one stopped.
 """
@@ -18,11 +19,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,8 +34,10 @@ from cohortium import failpoints
 from cohortium.canonical import canonical_json, digest
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
 from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged, within
+from cohortium.privacy.restoration import Presumption, Restoration, cost_after, restoration_of
 
 FORMAT = 2
+RESTORED = 3  # the same with a restoration in it: a version that knows none refuses it, and calls it no broken chain
 GENESIS = "0" * 64
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entry (
@@ -97,8 +101,8 @@ class Approval:
     run: str
 
 
-Record = Charge | Consent | Withdrawal | Approval
-_KINDS: dict[str, type[Record]] = {c.__name__.lower(): c for c in (Charge, Consent, Withdrawal, Approval)}
+Record = Charge | Consent | Withdrawal | Approval | Restoration
+_KINDS: dict[str, type[Record]] = {c.__name__.lower(): c for c in (Charge, Consent, Withdrawal, Approval, Restoration)}
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,8 @@ class Ledger:
         self._witness: int | None = None
         self._testified = ""
         try:
+            if pending(path).exists():
+                raise self._half_restored()
             if self.witness.exists() and not path.exists():
                 raise self.rolled_back()  # and no empty ledger is put in the place of the lost one
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,11 +188,7 @@ class Ledger:
 
     def hold(self) -> Ledger:
         """Make this the only custodian of the ledger until it is closed or its process ends."""
-        try:
-            self._held = os.open(self.path.with_name(self.path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise self._unavailable() from None
+        self._held = hold_alone(self.path)
         return self
 
     def _check_format(self) -> None:
@@ -194,11 +196,11 @@ class Ledger:
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version == 0 and tables == 0:
             self._db.execute(f"PRAGMA user_version = {FORMAT}")
-        elif version != FORMAT:
+        elif version not in (FORMAT, RESTORED):
             raise LedgerError(
-                "E_LEDGER_UNAVAILABLE",
+                "E_VERSION",
                 self.path.name,
-                f"it is written in format {version}, this version of cohortium reads format {FORMAT}",
+                f"it is written in format {version}, this version of cohortium reads formats {FORMAT} and {RESTORED}",
                 "Open it with the version that wrote it.",
             )
 
@@ -219,11 +221,14 @@ class Ledger:
         )
 
     def _unavailable(self) -> LedgerError:
+        return unavailable(self.path)
+
+    def _half_restored(self) -> LedgerError:
         return LedgerError(
             "E_LEDGER_UNAVAILABLE",
             self.path.name,
-            "it cannot be opened, locked or written",
-            "Check the disk, the rights and that no other custodian uses it; nothing was sent.",
+            "restoring it was broken off",
+            "Say cohortium ledger restore again: it finishes what was begun.",
         )
 
     @contextmanager
@@ -310,9 +315,9 @@ class Ledger:
         after = merged((*before, *events))
         if within(after, self._affordable.get((account, cap), ())):
             return
-        total = cost(after, cap.delta).epsilon
+        total = self._cost(account, after, cap.delta).epsilon
         if not total <= cap.epsilon:  # a cap that is no number allows nothing
-            spent = cost(before, cap.delta).epsilon
+            spent = self._cost(account, before, cap.delta).epsilon
             raise BudgetError(
                 "E_BUDGET",
                 where,
@@ -329,6 +334,21 @@ class Ledger:
         with self._transaction() as db:
             self._refresh()
             entry = self._add(db, record)
+        self._added(entry)
+        return entry
+
+    def restored(self, restoration: Restoration) -> Entry:
+        """Go on from here under what two persons have signed; LedgerError E_RESTORE if it is not about this chain."""
+        if not restoration.continues(self.head()):
+            raise LedgerError(
+                "E_RESTORE",
+                self.path.name,
+                "the request is about another backup, or too few have signed it",
+                "Make a new request.",
+            )
+        with self._transaction() as db:
+            db.execute(f"PRAGMA user_version = {RESTORED}")
+            entry = self._add(db, restoration)
         self._added(entry)
         return entry
 
@@ -356,7 +376,7 @@ class Ledger:
     def _added(self, entry: Entry) -> None:
         """The entry is durable: remember it, and let the witness remember it. A witness that lags is harmless."""
         failpoints.passed("ledger committed")
-        self._known.add(entry)
+        self._learn(entry)
         self._remember_head()
         failpoints.passed("witness written")
 
@@ -394,7 +414,12 @@ class Ledger:
         if known and (not rows or rows[0][-1] != self._known.head):
             raise self._corrupt(f"entry {known}")
         for row in rows[1 if known else 0 :]:
-            self._known.add(self._verified(row))
+            self._learn(self._verified(row))
+
+    def _learn(self, entry: Entry) -> None:
+        self._known.add(entry)
+        if isinstance(entry.record, Restoration):
+            self._affordable.clear()  # it was affordable before what is presumed now
 
     def _verified(self, row: tuple[Any, ...]) -> Entry:
         expected, previous = len(self._known.entries) + 1, self._known.head
@@ -404,6 +429,7 @@ class Ledger:
             entry = Entry(number, record, at, before, chain)
             sound = number == expected and before == previous and chain == _hash(number, record, at, before)
             sound = sound and attempt == (record.place if isinstance(record, Charge) else None)
+            sound = sound and not (isinstance(record, Restoration) and not record.continues(previous))
         except (ValueError, TypeError, KeyError, StudyError, RecursionError):
             sound = False
         if not sound:
@@ -423,7 +449,7 @@ class Ledger:
             "E_LEDGER_CORRUPT",
             self.path.name,
             f"the chain is broken at {place}",
-            "Stop, keep the file, and restore the ledger from a backup with a second person.",
+            "Stop, keep the file, and restore the ledger from a backup with two persons (docs/backup.md).",
         )
 
     def head(self) -> str:
@@ -453,21 +479,55 @@ class Ledger:
         return [r for r in records if isinstance(r, Charge) and population in (None, r.population)]
 
     def populations(self) -> list[str]:
-        return sorted({c.population for c in self.charges()})
+        """Whose privacy was spent here, or is presumed to have been."""
+        presumed = (e.record.request.population for e in self.entries() if isinstance(e.record, Restoration))
+        return sorted({*presumed, *(c.population for c in self.charges())})
+
+    @property
+    def presumed(self) -> Presumption | None:
+        """What every population counts as having spent before the last restoration; None if there was none."""
+        self._refresh()
+        return self._known.presumed
+
+    def is_closed(self, study: str) -> bool:
+        """Whether it was agreed to before a restoration: what was answered of it since the backup is not known."""
+        self._refresh()
+        return study in self._known.closed
 
     def events(self, population: str, study: str | None = None) -> Events:
-        """All events of a population's charges, of one study, of all, or of all ``BARE``."""
+        """All events of a population's charges since the last restoration, of one study, of all, or of all ``BARE``."""
         self._refresh()
         counted = self._known.events.get((population, study), Counter())
         return merged(Gaussian(z, q, n) for (z, q), n in counted.items())
 
-    def spent(self, population: str, delta: float) -> Cost:
-        """What the population has spent towards the coordinator, over all studies, at ``delta``."""
-        return cost(self.events(population), delta)
+    def spent(self, population: str, delta: float, more: Events = ()) -> Cost:
+        """What the population has spent towards the coordinator, over all studies, and ``more``, at ``delta``.
+
+        Infinite after a restoration at a delta that what was presumed leaves nothing of.
+        """
+        return self._cost((population, None), merged((*self.events(population), *more)), delta)
 
     def spent_bare(self, population: str, delta: float) -> Cost:
         """The same towards somebody who knows what all other institutions sent."""
-        return cost(self.events(population, BARE), delta)
+        return self._cost((population, BARE), self.events(population, BARE), delta)
+
+    def _cost(self, account: Account, events: Events, delta: float) -> Cost:
+        """A study's own account has nothing presumed in it: one that a restoration has closed is answered no more."""
+        presumed, study = self.presumed, account[1]
+        if presumed is None or study not in (None, BARE):
+            return cost(events, delta)
+        bare = math.inf if presumed.bare is None else presumed.bare
+        return cost_after(bare if study == BARE else presumed.epsilon, presumed.delta, events, delta)
+
+    # Copies
+
+    def copy_to(self, path: Path) -> None:
+        """Write the ledger as it is at one moment into a new file, whoever else writes to it meanwhile."""
+        try:
+            with closing(sqlite3.connect(path)) as copy:
+                self._db.backup(copy)
+        except sqlite3.Error:
+            raise self._unavailable() from None
 
 
 class _NotMeantError(Exception):
@@ -482,6 +542,9 @@ class _Known:
         self.heads = {GENESIS}
         self.attempts: dict[str, Entry] = {}
         self.events: dict[Account, Counter[tuple[float, float]]] = {}
+        self.presumed: Presumption | None = None
+        self.consented: set[str] = set()
+        self.closed: set[str] = set()
 
     @property
     def head(self) -> str:
@@ -490,12 +553,23 @@ class _Known:
     def add(self, entry: Entry) -> None:
         self.entries.append(entry)
         self.heads.add(entry.hash)
+        if isinstance(entry.record, Consent):
+            self.consented.add(entry.record.study)
+        if isinstance(entry.record, Restoration):
+            self._restored(entry.record)
         if isinstance(entry.record, Charge):
             self.attempts[entry.record.place] = entry
             population, study, events = entry.record.population, entry.record.study, entry.record.events
             self._count((population, None), events)
             self._count((population, study), events)
             self._count((population, BARE), entry.record.bare or events)
+
+    def _restored(self, restoration: Restoration) -> None:
+        """What was charged before is in what is presumed; lost heads are known as such, and old agreements end."""
+        self.presumed = restoration.request.presumed
+        self.events.clear()
+        self.heads |= set(restoration.request.lost)
+        self.closed |= self.consented | set(restoration.request.studies)
 
     def _count(self, account: Account, events: Events) -> None:
         counted = self.events.setdefault(account, Counter())
@@ -512,12 +586,44 @@ def _record(kind: str, content: dict[str, Any]) -> Record:
     if kind == "charge":
         for name in ("events", "bare"):
             content[name] = tuple(Gaussian(**e) for e in content[name])
+    if kind == "restoration":
+        return restoration_of(content)
     return _KINDS[kind](**content)
 
 
 def _hash(number: int, record: Record, at: str, previous: str) -> str:
     content = {"kind": _kind(record), "content": asdict(record)}
     return digest({"format": FORMAT, "number": number, "at": at, "previous": previous, **content})
+
+
+def unavailable(path: Path) -> LedgerError:
+    return LedgerError(
+        "E_LEDGER_UNAVAILABLE",
+        path.name,
+        "it cannot be opened, locked or written",
+        "Check the disk, the rights and that no other custodian uses it; nothing was sent.",
+    )
+
+
+def hold_alone(path: Path) -> int:
+    """The lock of the ledger at ``path``, whether the file is there or not; LedgerError where somebody else has it.
+
+    It is given back when the descriptor is closed, or the process ends.
+    """
+    lock = -1
+    try:
+        lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if lock >= 0:
+            os.close(lock)
+        raise unavailable(path) from None
+    return lock
+
+
+def pending(path: Path) -> Path:
+    """Where a restored ledger lies, whole, until it is in its place; the ledger is not opened meanwhile."""
+    return path.with_name(path.name + ".restoring")
 
 
 def home() -> Path:

@@ -110,7 +110,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "5.1",
         f"{LAWS}::test_bad_input_41_two_custodians_cannot_hold_one_ledger",
         LEDGER,
-        "            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         "",
     ),
     mutant(

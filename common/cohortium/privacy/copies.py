@@ -1,0 +1,160 @@
+"""Copies of a ledger: made while it is in use, and put into the place of one that is lost.
+
+A ledger is never a file that can be copied by its name alone, nor replaced so: what was committed last may still be in the
+log beside it (``-wal``), and a log of one file that is found beside another would be written into that.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from cohortium import failpoints
+from cohortium.errors import LedgerError
+from cohortium.files import make_durable, publish_new
+from cohortium.privacy.ledger import Ledger, pending
+from cohortium.privacy.restoration import Restoration
+
+_BESIDE = ("-wal", "-shm", "")  # of a ledger's files; the ledger itself last
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A verified copy of a ledger: how many entries it holds, and the hash of the last."""
+
+    entries: int
+    head: str
+
+
+def back_up(ledger: Ledger, out: Path) -> Backup:
+    """Write what the ledger holds at one moment to ``out``, mode 0600, when it has been read back and verified.
+
+    FileExistsError if there is a file; LedgerError if the ledger, or the copy, is not whole.
+    """
+    with _workplace(out) as copy:
+        ledger.copy_to(copy)
+        made = _sealed(copy)
+        if not ledger.holds(made.head):
+            raise _unreadable(out)
+        publish_new(copy, out)
+    return made
+
+
+@contextmanager
+def reading(backup: Path, beside: Path) -> Iterator[Ledger]:
+    """A copy of ``backup``, opened and verified; it is made in ``beside`` and gone afterwards. The backup is not touched."""
+    with _workplace(beside / "backup") as copy:
+        _copied(backup, copy)
+        with Ledger(copy) as opened:
+            opened.verify()
+            yield opened
+
+
+def install(backup: Path, path: Path, witness: Path, restoration: Restoration | None) -> Backup:
+    """Put a backup into the place of the ledger at ``path``, going on under ``restoration`` where entries are lost.
+
+    Pre-condition: the caller holds the ledger's lock. What lay there is kept, as ``.lost-1`` and so on. If it is broken off,
+    the ledger is either what it was, or is not opened until ``finish`` has been called.
+    """
+    with _workplace(path) as copy:
+        _copied(backup, copy)
+        if restoration is not None:
+            with Ledger(copy) as opened:
+                opened.restored(restoration)
+        _sealed(copy)
+        failpoints.passed("backup read")
+        publish_new(copy, pending(path))
+    failpoints.passed("restore begun")
+    return finish(path, witness)
+
+
+def finish(path: Path, witness: Path) -> Backup:
+    """Let a ledger that lies ready take its place. Pre-condition: the caller holds the lock, and ``pending(path)`` is there."""
+    ready = pending(path)
+    made = _read(ready)
+    lost = _kept_name(path)
+    for end in _BESIDE:
+        there = path.with_name(path.name + end)
+        if there.exists():
+            there.rename(lost.with_name(lost.name + end))
+    make_durable(path.parent)
+    failpoints.passed("lost ledger aside")
+    _write_witness(witness, made.head)
+    ready.rename(path)
+    make_durable(path.parent)
+    failpoints.passed("ledger restored")
+    return made
+
+
+def _kept_name(path: Path) -> Path:
+    """Of a lost ledger: the first that is free. Its own file is moved last, so that all of one ledger get the same."""
+    number = 1
+    while (kept := path.with_name(f"{path.name}.lost-{number}")).exists():
+        number += 1
+    return kept
+
+
+def _write_witness(witness: Path, head: str) -> None:
+    descriptor = os.open(witness, os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        os.pwrite(descriptor, head.encode(), 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _workplace(path: Path) -> Iterator[Path]:
+    """Where a copy is made: in a folder of its own beside ``path``, which only its owner can enter."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield folder / "ledger.sqlite"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copied(backup: Path, copy: Path) -> None:
+    """Whatever state a backup's file is in, it is only read."""
+    try:
+        with closing(_opened(backup)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+    except sqlite3.Error:
+        raise _unreadable(backup) from None
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+
+
+def _sealed(copy: Path) -> Backup:
+    """Verify a copy and make it one durable file that needs none beside it."""
+    with Ledger(copy) as opened:
+        made = Backup(opened.verify(), opened.head())
+    with closing(sqlite3.connect(copy)) as raw:
+        raw.execute("PRAGMA journal_mode = DELETE")
+    copy.chmod(0o600)
+    with copy.open("rb") as file:
+        os.fsync(file.fileno())
+    return made
+
+
+def _read(path: Path) -> Backup:
+    """What a file that was verified before says of itself."""
+    try:
+        with closing(_opened(path)) as raw:
+            return Backup(*raw.execute("SELECT number, hash FROM entry ORDER BY number DESC LIMIT 1").fetchone())
+    except (sqlite3.Error, TypeError):
+        raise _unreadable(path) from None
+
+
+def _unreadable(path: Path) -> LedgerError:
+    return LedgerError(
+        "E_LEDGER_UNAVAILABLE", path.name, "it cannot be read as a ledger's backup", "Check the path, or take another."
+    )
