@@ -14,12 +14,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -37,6 +35,7 @@ from cohortium.errors import (
     StudyError,
     WireError,
 )
+from cohortium.logs import about, in_short, without_text
 from cohortium.masking.statements import Statement
 from cohortium.noise import Noised
 from cohortium.plan import Phase, bare_in_all, charged, charged_in_all, plan, ring
@@ -95,22 +94,25 @@ class Custodian:
         try:
             parts = wire.decode_bundle(data)
         except WireError as error:
+            _log.warning("refused: %s", error, extra=about(code=error.code))
             return self._refusal(error.code)
         answers = [self._answer(part) for part in parts]
         return answers[0] if parts == [data] else wire.encode_bundle(answers)
 
     def _answer(self, data: bytes) -> bytes:
+        request: wire.Request | None = None
         try:
             with self._one_at_a_time:
-                return self._reply(wire.decode_request(data))
+                request = wire.decode_request(data)
+                return self._reply(request)
         except TOLD as error:
-            _log.warning("refused: %s", error)
+            _log.warning("refused: %s", error, extra=about(request, error.code))
             return self._refusal(error.code)
         except CohortiumError as error:
-            _log.error("failed: %s", error)
+            _log.error("failed: %s", in_short(error), extra=about(request, "E_CUSTODIAN"))
             return self._refusal("E_CUSTODIAN")
         except Exception as error:  # noqa: BLE001 - whatever happened may depend on data and must not be told
-            _log.error("failed: %s", without_text(error))
+            _log.error("failed: %s", without_text(error), extra=about(request, "E_CUSTODIAN"))
             return self._refusal("E_CUSTODIAN")
 
     def _refusal(self, code: str) -> bytes:
@@ -142,7 +144,9 @@ class Custodian:
         failpoints.passed("answer computed")
         digest = hashlib.sha256(message).hexdigest()
         answered = self._ledger.charge(self._charge(study, request, phase, digest), message, caps)
-        _log.info("answered round %d of run %s of study %s", request.round, request.run, study.name)
+        _log.info(
+            "answered round %d of run %s of study %s", request.round, request.run, study.name, extra=about(request)
+        )
         return answered
 
     def _values(self, study: Study, request: wire.Request, phase: Phase) -> tuple[wire.Values, Mapping[str, Any]]:
@@ -310,12 +314,6 @@ def _untold() -> Iterator[None]:
         raise InputError(
             "E_CUSTODIAN", "table", f"it could not be answered from: {error}", "Check the table."
         ) from error
-
-
-def without_text(error: BaseException) -> str:
-    """What an error is and where it arose. Its text may quote a cell, and a log is read by many."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__} at {', '.join(f'{Path(f.filename).name}:{f.lineno}' for f in frames[-3:])}"
 
 
 def agreed_to(ledger: Ledger, study: Study) -> bool:

@@ -24,6 +24,7 @@ from urllib.parse import quote
 import grpc
 
 from cohortium.errors import FederationError, WireError
+from cohortium.logs import about, without_text
 from cohortium.wire import MAGIC, Refusal, encode_refusal
 from cohortium_client.gate import Gate, Limits, allowed_uid, claimed, is_served, listening, refused
 from cohortium_client.protocol.custodian_pb2 import Message
@@ -117,9 +118,9 @@ def _answered(custodian: Answering, data: bytes, limit: int) -> bytes:
         answer = custodian.answer(data)
         if isinstance(answer, bytes) and answer.startswith(MAGIC) and len(answer) <= limit:
             return answer
-        _log.error("the answer was no message, or too long to be sent")
+        _log.error("the answer was no message, or too long to be sent", extra=about(code="E_CUSTODIAN"))
     except BaseException as error:  # noqa: BLE001 - the caller waits for an answer, and a worker has nobody to tell
-        _log.error("failed: %s", type(error).__name__)  # not its text, which may quote a cell
+        _log.error("failed: %s", without_text(error), extra=about(code="E_CUSTODIAN"))
     return encode_refusal(Refusal("", "E_CUSTODIAN"))
 
 

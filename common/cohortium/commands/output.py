@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+from cohortium import logs
 from cohortium.errors import CohortiumError, InputError
 from cohortium.progress import Progress, Silent
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from cohortium.study import Study
+
+_log = logging.getLogger("cohortium.commands")
 
 
 @contextmanager
@@ -35,7 +39,7 @@ def _tell(error: CohortiumError, as_json: bool) -> NoReturn:
     if as_json:
         print_json({"error": error.as_dict()})
     else:
-        say(" ".join(str(error).split()))
+        say(" ".join(str(error).split()), error.code)
     raise typer.Exit(error.exit_code) from None
 
 
@@ -50,9 +54,12 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
-def say(text: str) -> None:
-    """A line for the person at the screen, which never mixes with results."""
-    typer.echo(text, err=True)
+def say(text: str, code: str | None = None) -> None:
+    """A line for the person at the screen, which never mixes with results; a line of the log where logs are JSON."""
+    if logs.structured():
+        _log.log(logging.INFO if code is None else logging.ERROR, "%s", text, extra=logs.about(code=code))
+    else:
+        typer.echo(text, err=True)
 
 
 def say_device(studies: Iterable[Study]) -> None:
