@@ -28,9 +28,10 @@ def relay(folder: Path) -> None:
 
 def coordinator(folder: Path) -> None:
     head = _read(folder / "federation.toml")["federation"]
-    port = int(head.get("listen", head["address"]).rpartition(":")[2])
+    host, _, port = head.get("listen", head["address"]).rpartition(":")
+    here = host if "listen" in head and host != "0.0.0.0" else "127.0.0.1"  # noqa: S104
     context = ssl.create_default_context(cafile=str(folder / "ca" / "root.crt"))
-    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as plain:
+    with socket.create_connection((here, int(port)), TIMEOUT) as plain:
         context.wrap_socket(plain, server_hostname="localhost").close()
 
 
