@@ -144,9 +144,7 @@ class Custodian:
         failpoints.passed("answer computed")
         digest = hashlib.sha256(message).hexdigest()
         answered = self._ledger.charge(self._charge(study, request, phase, digest), message, caps)
-        _log.info(
-            "answered round %d of run %s of study %s", request.round, request.run, study.name, extra=about(request)
-        )
+        _log.info("answered a round of study %s", study.name, extra=about(request))
         return answered
 
     def _values(self, study: Study, request: wire.Request, phase: Phase) -> tuple[wire.Values, Mapping[str, Any]]:

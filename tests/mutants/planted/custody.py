@@ -84,8 +84,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P36",
         f"{KILLERS}::test_the_log_of_an_answer_does_not_depend_on_the_table",
         CUSTODIAN,
-        '_log.info("answered round %d of run %s of study %s", request.round,',
-        '_log.info("answered %d rows, round %d of run %s of study %s", len(self._open[1]), request.round,',
+        '_log.info("answered a round of study %s", study.name,',
+        '_log.info("answered %d rows of study %s", len(self._open[1]), study.name,',
     ),
     mutant(
         "reads an answer of another width",
