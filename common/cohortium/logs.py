@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -99,6 +100,16 @@ def set_up(process: str, style: Style | None = None, *, quoting: bool = False, s
 
 
 _set_up: Style | None = None
+
+
+def named(process: str, work: Callable[[], object], *, quoting: bool = False) -> Callable[[], object]:
+    """``work`` in a fork whose lines name ``process``."""
+
+    def run() -> object:
+        set_up(process, _set_up, quoting=quoting)
+        return work()
+
+    return run
 
 
 def structured() -> bool:

@@ -21,7 +21,7 @@ SETTLED = 30.0  # seconds after which a child counts as well, and its next end a
 LONGEST = 10.0  # seconds between two attempts to start one
 PATIENCE = 10.0  # seconds that children get to end before they are killed
 _POLL = 0.1
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger("cohortium.supervision")
 
@@ -100,11 +100,11 @@ def _started(child: Child) -> int:
     if not callable(work):
         environment = {**os.environ, **child.environment}
         return subprocess.Popen(work, env=environment, preexec_fn=ends_with_its_parent).pid
-    return forked(work, child.environment)
+    return forked(work, child.name, child.environment)
 
 
-def forked(work: Callable[[], object], environment: Mapping[str, str] | None = None) -> int:
-    """Run ``work`` in a fork that ends with it; the number of its process."""
+def forked(work: Callable[[], object], name: str, environment: Mapping[str, str] | None = None) -> int:
+    """Run ``work`` in a fork that ends with it, and is called ``name`` where processes are listed; its number."""
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
@@ -116,6 +116,7 @@ def forked(work: Callable[[], object], environment: Mapping[str, str] | None = N
         for number in (*_ENDS, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         ends_with_its_parent(parent)
+        _prctl(_PR_SET_NAME, name.encode()[:15])
         os.environ.update(environment or {})
         work()
         code = 0
@@ -131,6 +132,10 @@ def forked(work: Callable[[], object], environment: Mapping[str, str] | None = N
 
 def ends_with_its_parent(parent: int | None = None) -> None:
     """Ask the kernel for SIGTERM when the parent dies, however that happens."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if parent is not None and os.getppid() != parent:
         os._exit(1)
+
+
+def _prctl(option: int, value: int | bytes) -> None:
+    ctypes.CDLL(None).prctl(option, value)

@@ -12,6 +12,7 @@ from cohortium.files import write_whole
 from cohortium.kit import root_digest
 from cohortium.membership import Application, dumps, load_application
 from cohortium_server.federation import FILE, Federation
+from cohortium_server.presence import online
 
 FIRST = 8  # digits of a fingerprint, in the name of a revoked application's file
 PUBLIC = 0o644
@@ -50,13 +51,13 @@ def standings(federation: Federation) -> list[Standing]:
     """Everybody who is or was invited, in the order of ``federation.toml``."""
     members = load_members(federation)
     gone = {a.institution for a in load_revoked(federation)}
-    names = dict.fromkeys([*federation.institution_names, *members, *sorted(gone)])
-    return [_standing(name, members.get(name), name in gone) for name in names]
+    names, there = dict.fromkeys([*federation.institution_names, *members, *sorted(gone)]), online(federation.state)
+    return [_standing(name, members.get(name), name in gone, there.get(name)) for name in names]
 
 
-def _standing(name: str, application: Application | None, gone: bool) -> Standing:
+def _standing(name: str, application: Application | None, gone: bool, there: bool | None) -> Standing:
     if application is not None:
-        return Standing(name, "member", application)
+        return Standing(name, "member", application, there)
     return Standing(name, "revoked" if gone else "invited")
 
 

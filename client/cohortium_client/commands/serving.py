@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cohortium import logs
 from cohortium.commands.output import guarded, say, say_device
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The institution's folder.")]
@@ -35,6 +35,7 @@ def serve(
         from cohortium_client.flower.folder import load_relay
         from cohortium_client.institution import load_institution
 
+        logs.set_up("institution")
         load_institution(folder)  # what is wrong is told now, and not by children that are started again and again
         load_relay(relay)
         own = [sys.executable, "-m", "cohortium"]
@@ -63,7 +64,7 @@ def _serve_custodian(folder: Path) -> None:
     from cohortium_client.service import run_until_stopped
     from cohortium_client.service import serve as served
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.set_up("custodian")
     opened = load_institution(folder)
     with opened.ledger().hold() as ledger:
         for study in opened.agreements.values():  # what takes its time is done before anybody waits for it

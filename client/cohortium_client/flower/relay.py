@@ -8,6 +8,7 @@ import socket
 from functools import partial
 from pathlib import Path
 
+from cohortium import logs
 from cohortium.files import write_whole
 from cohortium.flower.environment import environment
 from cohortium.flower.internals import private
@@ -15,6 +16,7 @@ from cohortium.supervision import Child, supervise
 from cohortium_client.flower.folder import RelayFolder
 
 NODE, LAUNCHER = "node", "launcher"
+LOOK_EVERY = 0.2  # seconds; the node is a process of this machine, and keeps its tasks in memory
 _PRELOADED = (
     "flwr.supernode.cli.flower_supernode",
     "flwr.supernode.main",
@@ -28,8 +30,9 @@ def serve_relay(relay: RelayFolder) -> None:
     from cohortium_client.flower.launcher import run_launcher
     from cohortium_client.flower.node import run_node
 
+    logs.set_up("relay", quoting=True)
     relay.home.mkdir(mode=0o700, exist_ok=True)
-    os.environ.update(environment(relay.home))
+    os.environ.update(environment(relay.home, LOOK_EVERY))
     for module in _PRELOADED:  # once, for all the forks to come
         private(module)
     import cohortium_client.app  # noqa: F401
@@ -37,8 +40,8 @@ def serve_relay(relay: RelayFolder) -> None:
     port, secret = _free_port(), secrets.token_hex(32)
     supervise(
         [
-            Child(NODE, partial(run_node, relay, port, _kept(relay.home, secret))),
-            Child(LAUNCHER, partial(run_launcher, port, secret.encode())),
+            Child(NODE, logs.named(NODE, partial(run_node, relay, port, _kept(relay.home, secret)), quoting=True)),
+            Child(LAUNCHER, logs.named(LAUNCHER, partial(run_launcher, port, secret.encode()), quoting=True)),
         ]
     )
 

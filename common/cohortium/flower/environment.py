@@ -9,10 +9,12 @@ QUIET: Mapping[str, str] = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",  # seconds; it asks a process of this machine
 }
 
 
-def environment(home: Path) -> dict[str, str]:
-    """The variables of a process of Flower's whose own files lie in ``home``. They are read when Flower is imported."""
-    return {**QUIET, "FLWR_HOME": str(home.absolute())}
+def environment(home: Path, look_every: float) -> dict[str, str]:
+    """The variables of a process of Flower's whose own files lie in ``home``. They are read when Flower is imported.
+
+    look_every: seconds between two questions for what is to be run here.
+    """
+    return {**QUIET, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": str(look_every), "FLWR_HOME": str(home.absolute())}

@@ -17,6 +17,8 @@ from typing import Any
 from cohortium.flower.internals import private
 from cohortium.supervision import PATIENCE, forked
 
+TASK_NAME = "task"
+
 
 class Forks:
     """An executor for Flower's SuperExec (flwr.supercore.superexec.executor.types.Executor): one fork a task.
@@ -41,7 +43,7 @@ class Forks:
     def launch(self, spec: Any) -> Any:
         if str(spec.task_type) != self._kind:
             return self._results.failed("only the installed app is run here")
-        self._pids.add(forked(partial(self._task, spec)))
+        self._pids.add(forked(partial(self._task, spec), TASK_NAME))
         return self._results.accepted()
 
     def _task(self, spec: Any) -> None:

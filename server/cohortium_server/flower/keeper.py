@@ -17,7 +17,8 @@ from cohortium.errors import CohortiumError, FederationError
 from cohortium_server import orders
 from cohortium_server.federation import Federation
 from cohortium_server.flower.control import Control, control
-from cohortium_server.flower.roster import members_in, pem
+from cohortium_server.flower.roster import pem
+from cohortium_server.members import load_members
 
 EVERY = 1.0  # seconds
 MOST_STARTS = 10  # of one order: what dies at once each time is not mended by another start
@@ -45,7 +46,7 @@ class Keeper:
                 self._run(link, run.parent, numbers.get(run.parent.name, []))
 
     def _members(self, link: Control) -> None:
-        wanted = {pem(one.node): name for name, one in members_in(self.federation.members).items()}
+        wanted = {pem(one.node): name for name, one in load_members(self.federation).items()}
         there = {node.key: node for node in link.nodes()}
         for key in wanted.keys() - there.keys():
             link.register(key, wanted[key])
@@ -85,12 +86,14 @@ class Keeper:
 
 
 def keep(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = lambda online: None) -> None:
-    """Look every second until told to stop. ``seen`` hears who is online."""
-    keeper = Keeper(federation)
+    """Look every second until told to stop. ``seen`` hears who is online, when that has changed."""
+    keeper, known = Keeper(federation), None
     while True:
         try:
             keeper.look()
-            seen(keeper.online)
+            if keeper.online != known:
+                seen(keeper.online)
+                known = dict(keeper.online)
         except FederationError as error:
             _log.debug("%s", error)  # the link is being started
         except CohortiumError as error:

@@ -7,15 +7,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
 from cohortium.errors import MembershipError
-from cohortium.membership import Application, load_application
 from cohortium.study import Study
 from cohortium_server.federation import FILE, load_federation
-
-
-def members_in(folder: Path) -> dict[str, Application]:
-    """The members, by name, whose applications lie in a folder."""
-    found = [load_application(path) for path in sorted(folder.glob("*.json"))]
-    return {one.institution: one for one in found}
+from cohortium_server.members import load_members
 
 
 def pem(node: str) -> bytes:
@@ -30,7 +24,7 @@ def nodes_of(folder: Path, study: Study) -> frozenset[bytes] | None:
     """
     if not (folder / FILE).is_file():
         return None
-    members = members_in(load_federation(folder).members)
+    members = load_members(load_federation(folder))
     for one in study.institutions:
         member = members.get(one.name)
         if member is None or member.key != one.key:

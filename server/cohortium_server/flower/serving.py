@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
+from cohortium import logs
 from cohortium.canonical import canonical_json
+from cohortium.errors import FederationError
 from cohortium.files import write_whole
 from cohortium.flower.environment import environment
 from cohortium.flower.internals import private
 from cohortium.supervision import Child, supervise
 from cohortium_server.federation import Federation
+from cohortium_server.presence import ONLINE, hold
 
 LINK, EXECUTOR, KEEPER = "link", "executor", "keeper"
+LOOK_EVERY = 0.5  # seconds; every question is written into the link's database
 _PRELOADED = (
     "flwr.superlink.cli.flower_superlink",
     "flwr.superlink.main",
@@ -24,18 +29,26 @@ _PRELOADED = (
 
 def serve_federation(federation: Federation) -> None:
     """Serve until SIGTERM or SIGINT."""
+    logs.set_up("coordinator", quoting=True)
     for folder in (federation.state, federation.runs):
         folder.mkdir(mode=0o700, exist_ok=True)
+    _only_here(federation.state)
     os.environ.setdefault("COHORTIUM_HOME", str(federation.state.absolute() / "home"))
-    os.environ.update(environment(federation.state / "flower"))
+    os.environ.update(environment(federation.state / "flower", LOOK_EVERY))
     for module in _PRELOADED:  # once, for all the forks to come
         private(module)
     children = [
-        Child(LINK, partial(_link, federation)),
-        Child(EXECUTOR, partial(_executor, federation)),
-        Child(KEEPER, partial(_keeper, federation)),
+        Child(name, logs.named(name, partial(work, federation), quoting=True))
+        for name, work in ((LINK, _link), (EXECUTOR, _executor), (KEEPER, _keeper))
     ]
     supervise(children, partial(_told, federation))
+
+
+def _only_here(state: Path) -> None:
+    """Held until the process ends, and by its forks: one coordinator serves a federation."""
+    if hold(state) is None:
+        what, fix = "another process serves it", "Let that one serve, or stop it first."
+        raise FederationError("E_FEDERATION", state.parent.name, what, fix)
 
 
 def _link(federation: Federation) -> None:
@@ -53,7 +66,11 @@ def _executor(federation: Federation) -> None:
 def _keeper(federation: Federation) -> None:
     from cohortium_server.flower.keeper import keep
 
-    keep(federation)
+    keep(federation, partial(_seen, federation))
+
+
+def _seen(federation: Federation, online: Mapping[str, bool]) -> None:
+    write_whole(federation.state / ONLINE, canonical_json(dict(online)))
 
 
 def _told(federation: Federation, counts: Mapping[str, int]) -> None:
