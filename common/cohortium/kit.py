@@ -36,6 +36,7 @@ HEAD, ROOT, STUDY, README, SUMS = "kit.toml", "root.crt", "study.toml", "README.
 NAMES = {HEAD, ROOT, STUDY, README, SUMS}
 MAX_MEMBER = 256 * 1024  # bytes: a thousand institutions' names are well below
 MAX_KIT = 1024 * 1024
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the latter where somebody has zipped it again
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time a zip file can tell
 
 
@@ -151,6 +152,8 @@ def unpack(packed: bytes, where: str = "kit") -> Kit:
 def _files(archive: zipfile.ZipFile, where: str) -> dict[str, bytes]:
     """The five files and no others, each read no further than it may be long."""
     names = archive.namelist()
+    if any(i.compress_type not in _PACKED for i in archive.infolist()):
+        raise _refused(where, "it is packed in a way that kits are not")
     if sorted(names) != sorted(NAMES):
         raise _refused(where, f"it does not hold just {', '.join(sorted(NAMES))}")
     files = {}

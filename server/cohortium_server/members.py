@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -34,17 +33,21 @@ def load_members(federation: Federation) -> dict[str, Application]:
     Whose node key was revoked is out, also where a crash has left the file.
     """
     out = {a.node for a in load_revoked(federation)}
-    return {a.institution: a for a in _applications(federation.members) if a.node not in out}
+    found = _applications(federation.members)
+    for name, application in found.items():
+        if name != application.institution:
+            raise _refused(f"{name}.json", "it is another institution's", "Put members/ back from a backup.")
+    return {name: a for name, a in found.items() if a.node not in out}
 
 
 def load_revoked(federation: Federation) -> list[Application]:
     """Applications whose node keys never come back."""
-    return list(_applications(federation.revoked))
+    return list(_applications(federation.revoked).values())
 
 
-def _applications(folder: Path) -> Iterator[Application]:
-    for path in sorted(folder.glob("*.json")):
-        yield load_application(path)
+def _applications(folder: Path) -> dict[str, Application]:
+    """By the names of their files."""
+    return {path.stem: load_application(path) for path in sorted(folder.glob("*.json"))}
 
 
 def standings(federation: Federation) -> list[Standing]:

@@ -40,10 +40,10 @@ def provision(file: Path, folder: Path, renew: bool = False, ca_key: Path | None
     """
     federation, now = read_federation(file, folder), datetime.now(UTC)
     _check_fits(federation, file)
-    for made in (folder, federation.root_key.parent, federation.kits, federation.members, federation.revoked,
-                 federation.secrets, federation.state, federation.runs):  # fmt: skip
-        made.mkdir(mode=0o700, parents=True, exist_ok=True)
     root = _root(federation, now)
+    for made in (federation.kits, federation.members, federation.revoked, federation.secrets, federation.state,
+                 federation.runs):  # fmt: skip
+        made.mkdir(mode=0o700, exist_ok=True)
     if renew or not federation.server_certificate.exists():
         _certify(federation, root, ca_key or federation.root_key, now)
     for secret in (federation.executor_secret, federation.control_secret):
@@ -79,6 +79,8 @@ def _check_members(federation: Federation) -> None:
 
 def _root(federation: Federation, now: datetime) -> x509.Certificate:
     if not federation.root_certificate.exists():
+        for folder in (federation.folder, federation.root_key.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not federation.root_key.exists():
             write_new(federation.root_key, authority.private_pem(authority.new_private_key()))
         key = authority.load_private_key(federation.root_key, "Delete the folder, and begin again.")
