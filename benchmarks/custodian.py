@@ -1,0 +1,291 @@
+"""What a custodian needs for a large table: memory, seconds to read it, seconds to count all pairs.
+
+    python benchmarks/custodian.py [--rows 10000000] [--csv-rows 1000000] [--postgresql-rows 1000000]
+        [--out benchmarks/results/custodian.json]
+
+A made-up table of 30 columns (texts, numbers, moments, truth; a twentieth of some missing) is written in row groups; a custodian
+in a process of its own serves it at its socket and is asked as a coordinator asks: signed, charged, noised. Studies: all pairs
+of columns in 16 cells each; and the default, sweep with a target, on fine cells: single columns first, then pairs within
+merged cells, crossed with the target. A question is asked twice, as two attempts: the first reads the table as well. Memory is the
+process's peak since it started (VmHWM), so it holds Python and its libraries too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from printing import Figure, shown, write
+from rich.console import Console
+
+from cohortium import wire
+from cohortium.plan import plan
+from cohortium.privacy.ledger import Ledger
+from cohortium.schema import Schema, schema_from_document
+from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium_client.agreements import agree
+from cohortium_client.gate import is_served
+from cohortium_client.institution import init_institution, load_institution
+from cohortium_client.service import Connection, run_until_stopped, serve
+from cohortium_server.generators import Sum, generator_class
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "clinic"
+ROW_GROUP = 500_000
+MEMORY, SECONDS = 4.0, 60.0  # the figures wanted, at TEN_MILLION rows
+TEN_MILLION = 10_000_000
+MISSING = 0.05
+TEXTS = (4, 6, 8, 10, 12, 14, 16, 16, 18, 20, 24, 28, 32)  # categories of the columns of text
+SPREADS = (3.0, 8.0, 15.0, 30.0, 40.0, 90.0, 200.0, 500.0, 900.0, 4000.0, 9000.0)  # of the columns of numbers
+START, DAYS = "2016-01-01", 3650
+
+
+# The table
+
+
+def schema(person: bool, coarse: bool) -> Schema:
+    """30 columns. coarse: numbers and moments in 16 cells; otherwise as fine as a schema has them that says nothing."""
+    bins = {"bins": 16} if coarse else {}
+    blocks: list[dict[str, Any]] = [{"name": "patient", "person": True}] if person else []
+    for k, size in enumerate(TEXTS):
+        words = [f"category {c}" for c in range(size)]
+        blocks.append({"name": f"text{k}", "kind": "categorical", "categories": words, "nullable": k % 3 == 0})
+    for k, spread in enumerate(SPREADS):
+        number = {"lower": 0, "upper": 5 * spread, "decimals": k % 3, "nullable": k % 3 == 1}
+        blocks.append({"name": f"number{k}", "kind": "continuous", **number, **bins})
+    for k in range(3):
+        moment = {"lower": START, "upper": "2025-12-28", "resolution": "day" if k else "hour", "nullable": k == 1}
+        blocks.append({"name": f"moment{k}", "kind": "datetime", **moment, **bins})
+    blocks += [{"name": f"truth{k}", "kind": "boolean"} for k in range(2)]
+    blocks.append({"name": "result", "kind": "categorical", "categories": ["negative", "positive"]})
+    return schema_from_document({"name": "visits", "column": blocks})
+
+
+def part(first: int, rows: int, several: bool) -> pa.Table:
+    """Rows ``first``, ...; with ``several`` a person has one to three of them, not side by side, else one."""
+    rng = np.random.default_rng(first)
+    sick = rng.random(rows)
+    columns: dict[str, Any] = {"patient": rng.permutation((first + np.arange(rows)) // 2 if several else first + np.arange(rows))}
+    if several:
+        columns["patient"] += rng.random(rows) < 0.2
+    for k, size in enumerate(TEXTS):
+        words = pa.array([f"category {c}" for c in range(size)])
+        codes = (size * (0.6 * rng.random(rows) ** 2 + 0.4 * sick)).astype(np.int32)
+        nulls = rng.random(rows) < MISSING if k % 3 == 0 else None
+        columns[f"text{k}"] = pa.DictionaryArray.from_arrays(pa.array(codes, mask=nulls), words).cast(pa.string())
+    for k, spread in enumerate(SPREADS):
+        numbers = np.round(spread * (rng.exponential(0.6, rows) + sick), k % 3)
+        values = numbers.astype(np.int64) if k % 3 == 0 else numbers
+        columns[f"number{k}"] = pa.array(values, mask=rng.random(rows) < MISSING if k % 3 == 1 else None)
+    for k in range(3):
+        hours = (24 * DAYS * rng.random(rows)).astype(np.int64) if k == 0 else 24 * (DAYS * sick).astype(np.int64)
+        moments = np.datetime64(START, "s") + hours.astype("timedelta64[h]")
+        columns[f"moment{k}"] = pa.array(moments, mask=rng.random(rows) < MISSING if k == 1 else None)
+    for k in range(2):
+        columns[f"truth{k}"] = rng.random(rows) < sick
+    columns["result"] = pa.array(np.where(rng.random(rows) < sick, "positive", "negative"))
+    return pa.table(columns)
+
+
+def parts(rows: int, several: bool) -> Iterator[pa.Table]:
+    for first in range(0, rows, ROW_GROUP):
+        yield part(first, min(ROW_GROUP, rows - first), several)
+
+
+def as_parquet(folder: Path, rows: int, several: bool) -> dict[str, str]:
+    path = folder / "table.parquet"
+    with pq.ParquetWriter(path, part(0, 1, several).schema) as writer:
+        for one in parts(rows, several):
+            writer.write_table(one, row_group_size=ROW_GROUP)
+    return {"path": str(path)}
+
+
+def as_csv(folder: Path, rows: int, several: bool) -> dict[str, str]:
+    path = folder / "table.csv"
+    with pacsv.CSVWriter(path, part(0, 1, several).schema) as writer:
+        for one in parts(rows, several):
+            writer.write_table(one)
+    return {"path": str(path)}
+
+
+def as_postgresql(folder: Path, rows: int, several: bool) -> dict[str, str]:
+    """In the throw-away cluster of the tests; nothing where there is none."""
+    sys.path.append(str(ROOT / "tests"))
+    from postgres import _cluster, _program, password_file
+
+    if _program("initdb") is None:
+        return {}
+    cluster = _cluster()
+    kinds = {"int64": "bigint", "string": "text", "double": "double precision", "bool": "boolean"}
+    fields = part(0, 1, several).schema
+    columns = ", ".join(f"{f.name} {kinds.get(str(f.type), 'timestamp')}" for f in fields)
+    cluster.execute("DROP TABLE IF EXISTS visits", f"CREATE TABLE visits ({columns})")
+    as_csv(folder, rows, several)
+    with cluster.connect() as connection, connection.cursor() as cursor:
+        with cursor.copy("COPY visits FROM STDIN (FORMAT csv, HEADER)") as copy, (folder / "table.csv").open("rb") as file:
+            while block := file.read(1 << 20):
+                copy.write(block)
+    return {"url": cluster.url(), "query": "SELECT * FROM visits", "password_file": password_file(folder)}
+
+
+# The custodian
+
+
+@dataclass(frozen=True)
+class Served:
+    """A custodian's process, and what it says of itself."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    def ask(self, study: Study, consents: dict[str, str], run: str, round_: int, attempt: int, state: bytes) -> Any:
+        request = wire.Request(study.digest, run, round_, attempt, state, consents)
+        began = time.perf_counter()
+        told = Connection(self.folder / "custodian.sock").answer(wire.encode_request(request))
+        seconds = time.perf_counter() - began
+        answer = wire.decode_answer(told, plan(study).phase(round_).query.width)
+        assert isinstance(answer, wire.Answer), answer
+        return answer.reply.values, seconds
+
+    @property
+    def peak(self) -> float:
+        """GiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
+        (line,) = (x for x in status.splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**20
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Served]:
+    command = [sys.executable, __file__, "--serve", str(folder)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        while not is_served(folder / "custodian.sock"):
+            assert process.poll() is None, "the custodian did not start"
+            time.sleep(0.05)
+        yield Served(folder, process)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def serve_until_stopped(folder: Path) -> None:
+    """What ``cohortium institution serve`` does, without a relay."""
+    logging.basicConfig(level=logging.WARNING)
+    opened = load_institution(folder)
+    with opened.ledger().hold() as ledger:
+        run_until_stopped(serve(opened.custodian(ledger), opened.socket))
+
+
+# A measurement
+
+
+@dataclass(frozen=True)
+class Case:
+    label: str
+    source: dict[str, str]
+    rows: int
+    person: bool
+    privacy: Privacy
+    coarse: bool
+    targets: tuple[str, ...] = ()
+
+    def study(self, key: str) -> Study:
+        return Study(
+            name="large",
+            schema=schema(self.person, self.coarse),
+            privacy=self.privacy,
+            generator=Sweep(targets=self.targets),
+            institutions=(Institution(name=NAME, key=key),),
+        )
+
+
+def measured(case: Case, folder: Path) -> list[Figure]:
+    """A custodian of its own, asked every round of the study twice."""
+    policy = {"epsilon_per_population": 1000.0, "delta": 1e-6, "minimum_institutions": 1, "repeatable": True}
+    made = init_institution(folder, NAME, case.source, NAME, policy)
+    study = case.study(made.identity.public)
+    with made.ledger() as ledger:
+        consents = {NAME: agree(study, made.identity, made.policy, ledger, made.agreements)}
+    return list(_asked(case, study, consents, folder))
+
+
+def _asked(case: Case, study: Study, consents: dict[str, str], folder: Path) -> Iterator[Figure]:
+    large = case.rows >= TEN_MILLION
+    generator, run = generator_class("sweep")(study, 0), secrets.token_hex(16)
+    with served(folder) as custodian:
+        begun = custodian.peak
+        for number, phase in enumerate(p for p in plan(study).phases for _ in range(p.rounds)):
+            query: Any = generator.ask()
+            ask = partial(custodian.ask, study, consents, run, number)
+            values, first = ask(0, query.state)
+            _, again = ask(1, query.state)
+            tables = f"{len(query.tables)} tables, {query.width:,} cells"
+            if number == 0:
+                yield Figure(f"{case.label}: reading the table", first - again, "s", None, f"{(first - again) / case.rows * 1e6:.1f} µs a row")
+            yield Figure(f"{case.label}: answering {phase.name}", again, "s", SECONDS if large else None, tables)
+            if number + 1 < plan(study).rounds:
+                generator.tell(Sum(query, values, 1, phase.multiplier))
+        yield Figure(f"{case.label}: memory", custodian.peak, "GiB", MEMORY if large else None, f"{begun:.2f} before the table")
+
+
+EQUAL = Privacy(epsilon=3.0, delta=1e-8)
+UP_TO_TWO = replace(EQUAL, rows_per_person=2)
+
+
+def cases(home: Path, chosen: argparse.Namespace) -> Iterator[Case]:
+    """Tables are written when their turn comes, one after the other into the same place."""
+    for several in (False, True):
+        if chosen.rows:
+            source = as_parquet(home, chosen.rows, several)
+            name = f"Parquet, {chosen.rows:,} rows, {'1 to 3' if several else '1'} a person"
+            privacy = UP_TO_TWO if several else EQUAL
+            yield Case(f"{name}, all pairs", source, chosen.rows, True, privacy, coarse=True)
+            yield Case(f"{name}, sweep", source, chosen.rows, True, privacy, coarse=False, targets=("result",))
+    for kind, rows, put in (("CSV", chosen.csv_rows, as_csv), ("PostgreSQL", chosen.postgresql_rows, as_postgresql)):
+        if rows and (source := put(home, rows, True)):
+            yield Case(f"{kind}, {rows:,} rows, sweep", source, rows, True, UP_TO_TWO, coarse=False, targets=("result",))
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=TEN_MILLION)
+    parser.add_argument("--csv-rows", type=int, default=1_000_000)
+    parser.add_argument("--postgresql-rows", type=int, default=1_000_000)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "custodian.json")
+    parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = options()
+    if chosen.serve is not None:
+        serve_until_stopped(chosen.serve)
+        return
+    figures: list[Figure] = []
+    with tempfile.TemporaryDirectory(prefix="large-", dir="/tmp") as folder:
+        home = Path(folder)
+        for number, case in enumerate(cases(home, chosen)):
+            figures += measured(case, home / f"institution{number}")
+    Console(width=170).print(shown(figures, "A large table"))
+    write(figures, {"rows": chosen.rows, "csv_rows": chosen.csv_rows, "postgresql_rows": chosen.postgresql_rows}, chosen.out)
+
+
+if __name__ == "__main__":
+    main()
