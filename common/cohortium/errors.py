@@ -83,6 +83,7 @@ CODES: dict[str, str] = {
     "E_MEMBER": "the institution is not, or cannot be, a member of this federation by these keys",
     "E_CERTIFICATE": "a certificate has expired, is another's, or cannot be made",
     "E_FLOWER": "this version of Flower has other internals than the one this was built on",
+    "E_METRICS": "metrics cannot be served at this address",
     "E_GENERATOR": "no generator of this kind is installed",
 }
 

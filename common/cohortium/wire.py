@@ -181,7 +181,7 @@ def decode_answer(data: bytes, width: int, numbers: npt.DTypeLike = np.int64) ->
 
     Whose key signed the receipt is for the reader to check.
     """
-    if (refusal := _refusal(data)) is not None:
+    if (refusal := refused(data)) is not None:
         return refusal
     header, inner = _unpack(data, "answer", {"receipt": dict})
     receipt, reply = _receipt(header["receipt"]), decode_reply(inner, width, numbers)
@@ -193,7 +193,7 @@ def decode_answer(data: bytes, width: int, numbers: npt.DTypeLike = np.int64) ->
 
 def decode_said(data: bytes) -> dict[str, Any] | Refusal:
     """The document of a statement, of which nothing is believed yet, or a refusal; WireError E_WIRE for all else."""
-    if (refusal := _refusal(data)) is not None:
+    if (refusal := refused(data)) is not None:
         return refusal
     header, payload = _unpack(data, "said", {"statement": dict}, MAX_STATEMENT)
     if payload:
@@ -202,7 +202,8 @@ def decode_said(data: bytes) -> dict[str, Any] | Refusal:
     return statement
 
 
-def _refusal(data: bytes) -> Refusal | None:
+def refused(data: bytes) -> Refusal | None:
+    """The refusal that an answer is, or None; WireError E_WIRE for what is no message, or a refusal with more than a code."""
     if _header(data, MAX_STATEMENT)[0].get("type") != "refusal":
         return None
     header, payload = _unpack(data, "refusal", {"institution": str, "code": str})
