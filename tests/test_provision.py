@@ -318,7 +318,7 @@ def handshake(fed: Federation, roots: Path, host: str, strict: bool = True) -> s
 
 @pytest.mark.parametrize("host", [HOST, "localhost", "127.0.0.1"])
 def test_a_relay_reaches_the_server_by_the_kits_certificate(fed: Federation, host: str) -> None:
-    root = joined(fed).relay.root_certificate
+    root = joined(fed).relay.root
     assert handshake(fed, root, host) == "TLSv1.3"
 
 
@@ -380,7 +380,7 @@ def test_the_ca_signs_no_further_ca_and_the_server_nothing(fed: Federation) -> N
 
 
 def test_renewing_makes_a_new_server_key_and_leaves_all_else(tmp_path: Path, fed: Federation) -> None:
-    root = joined(fed).relay.root_certificate
+    root = joined(fed).relay.root
     before, north = contents(fed.folder), contents(tmp_path / "north")
     provision(tmp_path / "federation.toml", fed.folder, renew=True)
     after = contents(fed.folder)
@@ -650,27 +650,34 @@ def test_another_institutions_kit_is_refused(fed: Federation, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("spoil", "code"),
+    "spoil",
     [
-        (lambda p: p.chmod(0o640), "E_SECRET"),
-        (lambda p: p.write_text("none"), "E_SECRET"),
-        (lambda p: p.write_bytes(authority.private_pem(new_node_key())), "E_SECRET"),
-        (lambda p: p.unlink(), "E_SECRET"),
+        lambda p: p.chmod(0o604),
+        lambda p: p.write_text("none"),
+        lambda p: p.write_bytes(authority.private_pem(new_node_key())),
+        lambda p: p.write_bytes(b""),
     ],
 )
-def test_a_node_key_that_is_none_is_told(fed: Federation, spoil: Callable[[Path], object], code: str) -> None:
-    path = joined(fed).relay.node_key
+def test_a_node_key_that_is_none_is_told(fed: Federation, spoil: Callable[[Path], object]) -> None:
+    path = joined(fed).relay.key
+    path.chmod(0o640)  # the relay's user may be another
     load_node_key(path)
     spoil(path)
-    refused(code, lambda: load_node_key(path))
+    assert "--rotate-node-key" in refused("E_SECRET", lambda: load_node_key(path))
+
+
+@pytest.mark.parametrize("missing", ["relay.toml", "root.crt", "node.key"])
+def test_a_relays_folder_that_lacks_a_file_is_told(fed: Federation, missing: str) -> None:
+    folder = joined(fed).relay.folder
+    (folder / missing).unlink()
+    assert "institution join" in refused("E_INSTITUTION", lambda: load_relay(folder))
 
 
 @pytest.mark.parametrize(("entry", "place"), [({"address": "nowhere"}, "address"), ({"sockt": "x"}, "sockt")])
 def test_a_wrong_relay_toml_is_refused_by_its_place(fed: Federation, entry: dict[str, str], place: str) -> None:
     file = joined(fed).relay.folder / "relay.toml"
     file.write_text(tomli_w.dumps(tomllib.loads(file.read_text()) | entry))
-    assert place in refused("E_FEDERATION", lambda: load_relay(file.parent))
-    assert "institution join" in refused("E_FEDERATION", lambda: load_relay(fed.folder))
+    assert place in refused("E_INSTITUTION", lambda: load_relay(file.parent))
 
 
 # --- applications
@@ -837,7 +844,7 @@ def test_who_was_not_invited_is_refused(fed: Federation, tmp_path: Path, keys: K
 def test_two_institutions_have_two_keys(fed: Federation, tmp_path: Path) -> None:
     north = joined(fed)
     admitted(fed, north)
-    identity, node = site(tmp_path / "north").identity.key, load_node_key(north.relay.node_key)
+    identity, node = site(tmp_path / "north").identity.key, load_node_key(north.relay.key)
     root = north.application.root
     for key, text in ((identity, node_text(new_node_key())), (Ed25519PrivateKey.generate(), node_text(node))):
         made = apply("clinics", root, "south", key, text, None)
@@ -875,7 +882,7 @@ def test_a_new_node_key_takes_the_place_of_the_old_one(fed: Federation, tmp_path
     second = joined(fed, rotate_node_key=True)
     assert second.application.node != first.application.node
     assert second.application.key == identity == site(tmp_path / "north").identity.public
-    assert stat.S_IMODE(second.relay.node_key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(second.relay.key.stat().st_mode) == 0o600
     assert admit(fed, second.relay.application, second.application.fingerprint).replaced == first.application
     assert load_members(fed)["north"] == second.application
     assert load_revoked(fed) == [first.application]

@@ -20,7 +20,7 @@ from cohortium.keys import private_pem
 from cohortium.kit import Kit
 from cohortium.membership import Application, apply, dumps, load_succession, new_node_key, node_text, succeed
 from cohortium_client.institution import KEY, Institution, load_institution
-from cohortium_client.relay import FILE, Relay, RelayFile, load_node_key, load_relay
+from cohortium_client.relay import FILE, Relay, RelayFile, load_node_key, read_relay
 
 SUCCESSION = "succession.json"
 PUBLIC = 0o644
@@ -38,13 +38,13 @@ def join(
     """Make the relay's folder ``folder``, or what lacks in it. MembershipError E_KIT if kit or folder are another's."""
     relay = _relay(kit, institution, folder)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not relay.root_certificate.exists():
-        write_whole(relay.root_certificate, kit.root, PUBLIC)
-    if rotate_node_key or not relay.node_key.exists():
-        _write_node_key(relay.node_key)
+    if not relay.root.exists():
+        write_whole(relay.root, kit.root, PUBLIC)
+    if rotate_node_key or not relay.key.exists():
+        _write_node_key(relay.key)
     if rotate_identity_key:
         institution = rotate(institution)
-    application = _application(kit, institution, load_node_key(relay.node_key))
+    application = _application(kit, institution, load_node_key(relay.key))
     write_whole(relay.application, dumps(application), PUBLIC)
     if not (folder / FILE).exists():
         content = {**asdict(relay.file), "address": str(relay.address)}
@@ -63,9 +63,9 @@ def _relay(kit: Kit, institution: Institution, folder: Path) -> Relay:
         address=kit.address,
         socket=_socket(institution, folder),
     )
-    relay = load_relay(folder) if (folder / FILE).exists() else Relay(folder, file)
-    another = relay.root_certificate.exists() and relay.root_certificate.read_bytes() != kit.root
-    if another or (relay.file.federation, relay.file.institution) != (file.federation, file.institution):
+    relay = read_relay(folder) if (folder / FILE).exists() else Relay(folder, file)
+    another = relay.root.exists() and relay.root.read_bytes() != kit.root
+    if another or (relay.federation, relay.institution) != (kit.federation, kit.institution):
         what = "the relay's folder belongs to another federation or institution"
         raise MembershipError("E_KIT", folder.name, what, "Name another folder with --relay.")
     return relay

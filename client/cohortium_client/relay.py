@@ -1,14 +1,20 @@
 """The relay's folder: what the process between the network and the custodian needs, and nothing else of the institution.
 
-relay.toml         the federation, the institution, the coordinator's address, where the custodian's socket is
+relay.toml         federation = "covid-clinics"
+                   institution = "emergency"
+                   address = "coordinator.example.org:8443"
+                   socket = "../custodian.sock"    # the custodian's; relative to this file, or absolute
 root.crt           the CA's certificate: whom the relay speaks to
-node.key           its own key, mode 0600: who the coordinator knows it is
+node.key           its own key: who the coordinator knows it is
 application.json   what the coordinator admits; public
 flower/            what Flower remembers
+
+It may belong to another user than the custodian's, and lie anywhere.
 """
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -18,19 +24,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from cohortium.address import Address, AddressField
-from cohortium.errors import MembershipError, SecretError
-from cohortium.keys import read_secret
+from cohortium.errors import InputError, SecretError
 from cohortium.schema import first_problem, read_toml
 from cohortium.study import Name
 
 FILE = "relay.toml"
-JOIN = "Make one: cohortium institution join KIT.zip SITE."
-ROTATE = "Make a new one: cohortium institution join KIT.zip SITE --rotate-node-key."
+_JOIN = "Join the federation: cohortium institution join KIT.zip SITE."
+_ROTATE = "Make a new one: cohortium institution join KIT.zip SITE --rotate-node-key."
 
 
 @dataclass(frozen=True, kw_only=True)
 class RelayFile:
-    """The content of ``relay.toml``. socket: the custodian's, relative to the file's folder or absolute."""
+    """The content of ``relay.toml``."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     federation: Name
@@ -41,10 +46,18 @@ class RelayFile:
 
 @dataclass(frozen=True)
 class Relay:
-    """A relay's folder, read: whom it serves, whom it speaks to, and where things lie."""
+    """A relay's folder: whom it serves, whom it speaks to, and where things lie."""
 
     folder: Path
     file: RelayFile
+
+    @property
+    def federation(self) -> str:
+        return self.file.federation
+
+    @property
+    def institution(self) -> str:
+        return self.file.institution
 
     @property
     def address(self) -> Address:
@@ -53,16 +66,17 @@ class Relay:
 
     @property
     def socket(self) -> Path:
-        """The custodian's."""
-        return self.folder / self.file.socket
+        """The custodian's, as an absolute path."""
+        return (self.folder / self.file.socket).absolute()
 
     @property
-    def root_certificate(self) -> Path:
+    def root(self) -> Path:
+        """The certificate that the coordinator is trusted by."""
         return self.folder / "root.crt"
 
     @property
-    def node_key(self) -> Path:
-        """In OpenSSH's format."""
+    def key(self) -> Path:
+        """The node's private key, in OpenSSH's format."""
         return self.folder / "node.key"
 
     @property
@@ -71,27 +85,41 @@ class Relay:
 
     @property
     def home(self) -> Path:
-        """Flower's."""
+        """Flower's own files."""
         return self.folder / "flower"
 
 
 def load_relay(folder: Path) -> Relay:
-    """Read a relay's folder; MembershipError E_FEDERATION names the place of a problem."""
+    """Read a relay's folder; InputError E_INSTITUTION names what is missing or wrong."""
+    relay = read_relay(folder)
+    for path in (relay.root, relay.key):
+        if not path.is_file():
+            raise InputError("E_INSTITUTION", path.name, "it does not lie in the relay's folder", _JOIN)
+    return relay
+
+
+def read_relay(folder: Path) -> Relay:
+    """As ``load_relay``, whatever else lies in the folder."""
     if not (folder / FILE).is_file():
-        raise MembershipError("E_FEDERATION", folder.name, "it is no relay's folder", JOIN)
+        raise InputError("E_INSTITUTION", folder.name, "it is no relay's folder", _JOIN)
     try:
         return Relay(folder, TypeAdapter(RelayFile).validate_python(read_toml(folder / FILE)))
     except ValidationError as error:
         place, what = first_problem(error)
-        raise MembershipError("E_FEDERATION", f"{FILE}, {place}", what, "Correct the file.") from None
+        raise InputError("E_INSTITUTION", f"{FILE}, {place}", what, "Correct the file.") from None
 
 
 def load_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    """The relay's key; SecretError E_SECRET if there is none, others may read it, or it is something else."""
+    """The relay's key; SecretError E_SECRET if everybody may read it, or it is something else.
+
+    A group may: where custodian and relay are two users, the one who joins hands the folder to the other.
+    """
+    if stat.S_IMODE(path.stat().st_mode) & 0o007:
+        raise SecretError("E_SECRET", path.name, "everybody may read this private key", f"chmod 600 it. {_ROTATE}")
     try:
-        key = serialization.load_ssh_private_key(read_secret(path, JOIN), password=None)
+        key = serialization.load_ssh_private_key(path.read_bytes(), password=None)
     except ValueError:
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
-        raise SecretError("E_SECRET", path.name, "it is not a P-384 private key in OpenSSH's format", ROTATE)
+        raise SecretError("E_SECRET", path.name, "it is not a P-384 private key in OpenSSH's format", _ROTATE)
     return key

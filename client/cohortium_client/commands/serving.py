@@ -32,8 +32,8 @@ def serve(
             _serve_custodian(folder)
             return
         from cohortium.supervision import Child, supervise
-        from cohortium_client.flower.folder import load_relay
         from cohortium_client.institution import load_institution
+        from cohortium_client.relay import load_relay
 
         logs.set_up("institution")
         load_institution(folder)  # what is wrong is told now, and not by children that are started again and again
@@ -50,8 +50,8 @@ def serve(
 def relay(folder: RelayPath) -> None:
     """Serve the relay alone, for the custodian of another user or container. It has no data, key or ledger."""
     with guarded():
-        from cohortium_client.flower.folder import load_relay
         from cohortium_client.flower.relay import serve_relay
+        from cohortium_client.relay import load_relay
 
         opened = load_relay(folder)
         say(f"relay of {opened.institution!r} between {opened.address} and {opened.socket}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from cohortium.flower.internals import private
-from cohortium_client.flower.folder import RelayFolder
+from cohortium_client.relay import Relay
 
 HEARTBEAT = 10  # seconds, the least that Flower allows: a node that died is missed, and may be back, after two of them
 BUSY, IDLE = 0.25, 2.0  # seconds between two questions for messages, soon after one and later
@@ -41,7 +41,7 @@ class Pace:
             self.sleep(BUSY if self.clock() - self.last < LIVELY else IDLE)
 
 
-def run_node(relay: RelayFolder, port: int, secret: Path) -> None:
+def run_node(relay: Relay, port: int, secret: Path) -> None:
     """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds."""
     loop = private("flwr.supernode.start_client_internal", "time", "start_client_internal")
     loop.time = SimpleNamespace(sleep=Pace())
@@ -51,9 +51,9 @@ def run_node(relay: RelayFolder, port: int, secret: Path) -> None:
     private("flwr.supernode.cli.flower_supernode", "flower_supernode").flower_supernode()
 
 
-def _arguments(relay: RelayFolder, port: int, secret: Path) -> list[str]:
+def _arguments(relay: Relay, port: int, secret: Path) -> list[str]:
     return [
-        *("--superlink", relay.address),
+        *("--superlink", str(relay.address)),
         *("--root-certificates", str(relay.root)),
         *("--auth-supernode-private-key", str(relay.key)),
         *("--host", "127.0.0.1"),

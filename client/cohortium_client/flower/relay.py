@@ -13,7 +13,7 @@ from cohortium.files import write_whole
 from cohortium.flower.environment import environment
 from cohortium.flower.internals import private
 from cohortium.supervision import Child, supervise
-from cohortium_client.flower.folder import RelayFolder
+from cohortium_client.relay import Relay
 
 NODE, LAUNCHER = "node", "launcher"
 LOOK_EVERY = 0.2  # seconds; the node is a process of this machine, and keeps its tasks in memory
@@ -25,7 +25,7 @@ _PRELOADED = (
 )
 
 
-def serve_relay(relay: RelayFolder) -> None:
+def serve_relay(relay: Relay) -> None:
     """Serve until SIGTERM or SIGINT."""
     from cohortium_client.flower.launcher import run_launcher
     from cohortium_client.flower.node import run_node
