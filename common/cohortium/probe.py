@@ -1,0 +1,98 @@
+"""What answers at an address: asked once over TLS, trusting one certificate alone, as institutions ask their coordinator."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+from cohortium.address import Address
+from cohortium.errors import CohortiumError, FederationError, MembershipError
+
+PATIENCE = 5.0  # seconds
+
+
+@dataclass(frozen=True)
+class Answered:
+    """status: HTTP's. expires: when the certificate that was shown expires. ahead: seconds that our clock is ahead of
+    theirs, to within a second; None where the answer says no time.
+    """
+
+    status: int
+    expires: datetime
+    ahead: float | None
+
+
+def ask(address: Address, path: str, root: Path, patience: float = PATIENCE) -> Answered:
+    """What ``GET path`` is answered with there, by whoever ``root`` vouches for.
+
+    MembershipError E_CERTIFICATE if the certificate is not to be trusted, FederationError E_LINK if nobody answers so.
+    """
+    context = _trusting(root)
+    connection = http.client.HTTPSConnection(address.host, address.port, timeout=patience, context=context)
+    try:
+        connection.request("GET", path)
+        expires = _expiry(connection.sock)
+        response = connection.getresponse()
+        return Answered(response.status, expires, _ahead(response.getheader("Date")))
+    except ssl.SSLCertVerificationError as error:
+        raise _untrusted(address, error.verify_message) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise _unreachable(address, error) from None
+    finally:
+        connection.close()
+
+
+def answers_at(address: Address, path: str, root: Path) -> bool:
+    """Whether it answers that the request was good."""
+    try:
+        return ask(address, path, root).status == http.client.OK
+    except CohortiumError:
+        return False
+
+
+def load_certificate(path: Path) -> x509.Certificate:
+    """A certificate in PEM; MembershipError E_CERTIFICATE if it is none."""
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except ValueError:
+        raise MembershipError("E_CERTIFICATE", path.name, "it is no certificate in PEM", "Put it back.") from None
+
+
+def _trusting(root: Path) -> ssl.SSLContext:
+    load_certificate(root)
+    context = ssl.create_default_context(cafile=str(root))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def _expiry(connected: Any) -> datetime:
+    """Of the certificate that a TLS connection was opened with."""
+    return x509.load_der_x509_certificate(connected.getpeercert(binary_form=True)).not_valid_after_utc
+
+
+def _ahead(date: str | None) -> float | None:
+    try:
+        theirs = None if date is None else parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    return None if theirs is None else time.time() - theirs.replace(tzinfo=theirs.tzinfo or UTC).timestamp()
+
+
+def _untrusted(address: Address, why: str) -> MembershipError:
+    what = f"its certificate is not to be trusted: {why}"
+    fix = "Check this machine's clock; then ask the coordinator whether the certificate was renewed, and by which CA."
+    return MembershipError("E_CERTIFICATE", str(address), what, fix)
+
+
+def _unreachable(address: Address, error: Exception) -> FederationError:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    fix = "Check the address, the name server and the firewalls; the coordinator may not be serving now."
+    return FederationError("E_LINK", str(address), f"nobody answers over TLS: {why}", fix)

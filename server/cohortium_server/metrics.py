@@ -1,0 +1,142 @@
+"""What a coordinator may watch of its federation: who takes part and is online, certificates, restarts, how far runs are.
+
+All of it lies in the federation's folder, and is what a coordinator knows anyway (docs/metrics.md).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import Metric
+
+from cohortium.errors import CohortiumError
+from cohortium.exposition import counter, gauge, served
+from cohortium.plan import plan
+from cohortium.probe import answers_at, load_certificate
+from cohortium_server import orders
+from cohortium_server.federation import Federation
+from cohortium_server.journal import FolderJournal
+from cohortium_server.members import standings
+
+NEWEST = 20  # runs that are told
+HEALTH = "/health"
+RESTARTS = "restarts.json"
+_STATES = {"invited": "invited", "member": "admitted", "revoked": "revoked"}
+_RUN = ("study", "run")
+
+
+@contextmanager
+def metrics_served(federation: Federation) -> Iterator[None]:
+    """Serve the federation's metrics meanwhile, where its file says so; InputError E_METRICS if nobody can listen there."""
+    if federation.metrics is None:
+        yield
+        return
+    with served(Watch(federation).metrics, federation.metrics):
+        yield
+
+
+class Watch:
+    """A federation's folder, looked at whenever somebody asks. What of a run never changes is read once."""
+
+    def __init__(self, federation: Federation) -> None:
+        self._federation = federation
+        self._runs: dict[Path, _Run] = {}
+
+    def metrics(self) -> list[Metric]:
+        up = answers_at(self._federation.control, HEALTH, self._federation.root_certificate)
+        told = gauge("cohortium_coordinator_up", "1 if the part that institutions connect to answers.", [((), up)])
+        return [told, *self._members(up), *self._certificates(), *self._restarts(), *self._progress()]
+
+    def _members(self, up: bool) -> list[Metric]:
+        found = standings(self._federation)
+        states = Counter(_STATES[s.state] for s in found)
+        there = [((s.institution,), s.online) for s in found if up and s.state == "member" and s.online is not None]
+        return [
+            gauge(
+                "cohortium_coordinator_members",
+                "Institutions by how they stand.",
+                [((state,), states[state]) for state in _STATES.values()],
+                "state",
+            ),
+            gauge(
+                "cohortium_coordinator_member_online",
+                "1 if the institution's relay is connected.",
+                there,
+                "institution",
+            ),
+        ]
+
+    def _certificates(self) -> list[Metric]:
+        name, what = "cohortium_coordinator_certificate_expiry_timestamp_seconds", "When it expires, in Unix time."
+        paths = {"server": self._federation.server_certificate, "root": self._federation.root_certificate}
+        rows = [((kind,), load_certificate(path).not_valid_after_utc.timestamp()) for kind, path in paths.items()]
+        return [gauge(name, what, rows, "certificate")]
+
+    def _restarts(self) -> list[Metric]:
+        path = self._federation.state / RESTARTS
+        counts: dict[str, int] = json.loads(path.read_bytes()) if path.is_file() else {}
+        name, what = "cohortium_coordinator_process_restarts", "How often a process ended by itself."
+        return [counter(name, what, [((process,), count) for process, count in counts.items()], "process")]
+
+    def _progress(self) -> list[Metric]:
+        runs = [run for folder in _newest(self._federation.runs) if (run := self._run(folder)) is not None]
+        return [
+            gauge("cohortium_run_rounds", "Rounds that the run takes.", _of(runs, lambda r: r.rounds), *_RUN),
+            gauge("cohortium_run_rounds_done", "Rounds that are complete.", _of(runs, _Run.done), *_RUN),
+            gauge("cohortium_run_released", "1 if the release was written.", _of(runs, _Run.is_released), *_RUN),
+            gauge("cohortium_run_failed", "1 if the run ended with an error.", _failed(runs), *_RUN, "code"),
+            gauge("cohortium_run_changed_timestamp_seconds", "When it last moved.", _of(runs, _Run.changed), *_RUN),
+        ]
+
+    def _run(self, folder: Path) -> _Run | None:
+        """None for a folder that is no run."""
+        if folder not in self._runs:
+            try:
+                journal = FolderJournal(folder, alone=False)
+            except CohortiumError:
+                return None
+            labels, rounds = (journal.study.name, journal.run), plan(journal.study).rounds
+            self._runs[folder] = _Run(folder, labels, rounds, Path(journal.settings["out"]))
+        return self._runs[folder]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What of a run never changes, and where the rest is seen. out: where its release will be."""
+
+    folder: Path
+    labels: tuple[str, ...]
+    rounds: int
+    out: Path
+
+    def done(self) -> int:
+        return len(list(self.folder.glob("*.sum")))
+
+    def is_released(self) -> bool:
+        return (self.out / "manifest.json").is_file()
+
+    def failed(self) -> str | None:
+        """The code of the error that it ended with."""
+        end = orders.ended(self.folder)
+        return None if end is None or end.error is None else end.error["code"]
+
+    def changed(self) -> float:
+        """When the newest of its files was written; names with a dot are of files that are being written."""
+        return max(path.stat().st_mtime for path in self.folder.glob("[!.]*"))
+
+
+def _of(runs: list[_Run], value: Callable[[_Run], float]) -> list[tuple[tuple[str, ...], float]]:
+    return [(run.labels, value(run)) for run in runs]
+
+
+def _failed(runs: list[_Run]) -> list[tuple[tuple[str, ...], float]]:
+    return [((*run.labels, code), 1.0) for run in runs if (code := run.failed()) is not None]
+
+
+def _newest(runs: Path) -> list[Path]:
+    return sorted((p.parent for p in runs.glob("*/run.json")), key=lambda p: -(p / "run.json").stat().st_mtime)[:NEWEST]
