@@ -16,7 +16,7 @@ from cohortium.files import write_whole
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Approval, Consent, Ledger, Withdrawal
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
-from cohortium_client.custodian import Identity
+from cohortium_client.custodian import Identity, restored
 from cohortium_client.policy import Policy
 
 STUDY, SCHEMA = "study.toml", "schema.toml"
@@ -84,10 +84,12 @@ def agree(study: Study, identity: Identity, policy: Policy, ledger: Ledger, agre
     """Sign a study: the policy is asked, the study kept and the consent recorded. The signature.
 
     Raises PolicyError, or StudyError E_PLAN_UNTRUSTED if the study names another key for the institution, or a study
-    of this name and a higher serial, or of the same serial and another content, was signed before; the plan's own
-    errors where it has none.
+    of this name and a higher serial, or of the same serial and another content, was signed before, or E_RESTORED if this
+    one was signed before the ledger was restored; the plan's own errors where it has none.
     """
     consent.require_privacy(study)
+    if ledger.is_closed(study.digest):
+        raise restored(study.digest)
     consent.require_key(study, identity.name, identity.public)
     policy.check(study)
     plan(study)

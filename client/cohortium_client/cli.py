@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, say
+from cohortium.commands.output import epsilon_words, guarded, print_json, say
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url, found
 from cohortium_client.commands.joining import join
 from cohortium_client.commands.serving import relay, serve
@@ -93,8 +93,8 @@ def _print_preview(shown: dict[str, Any]) -> None:
     typer.echo(f"• Beside its numbers each answer holds {'; '.join(shown['beside'])}. Nothing else leaves.")
     here = shown["here"]
     typer.echo(
-        f"• Here: of {here['population']!r} epsilon {here['spent']:.3f} of {here['cap']:g} is spent at delta {here['delta']:g}; "
-        f"after this study it would be {here['spent_afterwards']:.3f}."
+        f"• Here: of {here['population']!r} epsilon {epsilon_words(here['spent'], 3)} of {here['cap']:g} is spent at delta {here['delta']:g}; "
+        f"after this study it would be {epsilon_words(here['spent_afterwards'], 3)}."
     )
     typer.echo(f"• Would be refused: {here['refused']}" if here["refused"] else "• The policy allows it.")
 

@@ -194,6 +194,8 @@ class Custodian:
     def _agreed(self, request: wire.Request) -> Study:
         """The request's study, if everybody agreed to it, it still holds, and the policy and a person allow it."""
         study = self._studies.get(request.study)
+        if self._ledger.is_closed(request.study):
+            raise restored(request.study)
         if study is None or not agreed_to(self._ledger, study):
             raise StudyError("E_PLAN_UNTRUSTED", "request", "this institution has not agreed to its study", "Sign it.")
         consent.require_privacy(study)
@@ -314,8 +316,20 @@ def _untold() -> Iterator[None]:
         ) from error
 
 
+def restored(study: str) -> StudyError:
+    """Why a study is answered no more that was agreed to before the ledger was restored."""
+    return StudyError(
+        "E_RESTORED",
+        f"study {study[:16]}",
+        "it was agreed to before the ledger was restored, and may have been answered",
+        "Give it a higher serial, and let everybody sign it anew.",
+    )
+
+
 def agreed_to(ledger: Ledger, study: Study) -> bool:
     """Whether the last study of this name and the highest serial that the ledger consents to is this one, still."""
+    if ledger.is_closed(study.digest):
+        return False
     agreed, highest = "", 0
     for entry in ledger.entries():
         match entry.record:

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import tomli_w
-from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.encoding import Codes
 from cohortium.errors import InputError, ReleaseError
 from cohortium.files import write_whole
 from cohortium.keys import load_key, load_or_create_key
-from cohortium.privacy.ledger import Ledger
+from cohortium.membership import Public
+from cohortium.privacy.ledger import Ledger, witness_of
 from cohortium.schema import first_problem, read_toml
 from cohortium.study import Name, Study
 from cohortium_client.agreements import Agreements
@@ -45,11 +46,19 @@ class Population:
     name: Annotated[str, Field(min_length=1)]
 
 
+def _several(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """None, or those of two persons at least."""
+    if keys and len(set(keys)) < max(2, len(keys)):
+        raise ValueError("the keys of at least two persons are wanted, each once")
+    return keys
+
+
 @dataclass(frozen=True, kw_only=True)
 class InstitutionFile:
     """The content of ``institution.toml``. Paths are relative to its folder.
 
-    witness: where the newest head of the ledger is remembered; by default beside the ledger.
+    witness: where the newest head of the ledger is remembered; by default beside the ledger. restorers: the public keys
+    of two or more persons, of whom two must sign before an older copy may take the ledger's place.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -60,6 +69,7 @@ class InstitutionFile:
     witness: str | None = None
     socket: str = "custodian.sock"
     relay_uid: Annotated[int, Strict(), Field(ge=0)] | None = None
+    restorers: Annotated[tuple[Public, ...], AfterValidator(_several)] = ()
 
 
 @dataclass(frozen=True)
@@ -79,10 +89,21 @@ class Institution:
     def socket(self) -> Path:
         return self.folder / self.file.socket
 
+    @property
+    def ledger_file(self) -> Path:
+        return self.folder / self.file.ledger
+
+    @property
+    def witness(self) -> Path:
+        return witness_of(self.ledger_file) if self.file.witness is None else self.folder / self.file.witness
+
+    @property
+    def sessions_file(self) -> Path:
+        return self.folder / "sessions.sqlite"
+
     def ledger(self) -> Ledger:
         """The ledger, opened: whoever opens it closes it."""
-        witness = None if self.file.witness is None else self.folder / self.file.witness
-        return Ledger(self.folder / self.file.ledger, witness)
+        return Ledger(self.ledger_file, self.witness)
 
     def custodian(self, ledger: Ledger) -> Custodian:
         """The custodian over an open ledger; it reads the table when it is first asked."""
@@ -90,7 +111,7 @@ class Institution:
         def table(study: Study) -> Codes:
             return load_source(self.file.source, self.folder, study.schema)
 
-        sessions = Sessions(self.folder / "sessions.sqlite")
+        sessions = Sessions(self.sessions_file)
         holding = Holding(self.file.population.name, table, ledger, sessions)
         return Custodian(self.identity, self.agreements, holding, self.policy)
 
@@ -99,6 +120,10 @@ def load_institution(folder: Path) -> Institution:
     """Read an institution's folder; InputError, PolicyError or SecretError names the file and place of a problem."""
     file = _file(read_toml(folder / FILE))
     identity = Identity(file.name, load_key(folder / KEY))
+    if identity.public in file.restorers:
+        raise InputError(
+            "E_INSTITUTION", f"{FILE}, restorers", "the custodian's own key is no person's", "Leave it out."
+        )
     return Institution(folder, file, identity, load_policy(folder / POLICY))
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from cohortium.errors import CohortiumError
 from cohortium.forecast import forecast
 from cohortium.plan import Phase, charged_in_all, plan
-from cohortium.privacy.accounting import cost
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
@@ -49,7 +48,7 @@ def _here(institution: Institution, study: Study) -> dict[str, Any]:
     """The verdict of the policy, and the budget before and after."""
     delta, population = institution.policy.delta, institution.file.population.name
     with institution.ledger() as ledger:
-        before, events = ledger.spent(population, delta).epsilon, ledger.events(population)
+        before, after = (ledger.spent(population, delta, more).bound for more in ((), charged_in_all(study)))
         refused = _refusal(institution, study)
     return {
         "institution": institution.identity.name,
@@ -57,7 +56,7 @@ def _here(institution: Institution, study: Study) -> dict[str, Any]:
         "cap": institution.policy.epsilon_per_population,
         "delta": delta,
         "spent": before,
-        "spent_afterwards": cost((*events, *charged_in_all(study)), delta).epsilon,
+        "spent_afterwards": after,
         "refused": refused,
     }
 

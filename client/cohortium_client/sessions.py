@@ -29,6 +29,12 @@ class Said:
     message: bytes
 
 
+def remove_sessions(path: Path) -> None:
+    """Forget everything: no mask can be made, and nothing be said, a second time. The file comes last, its log before it."""
+    for end in ("-wal", "-shm", ""):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+
+
 class Sessions:
     """A durable store; what it returns was committed. LedgerError E_LEDGER_UNAVAILABLE where it cannot be used."""
 

@@ -1,16 +1,22 @@
-"""``cohortium ledger show``, ``verify`` and ``export``: what the people behind this institution's tables have spent."""
+"""``cohortium ledger``: what the people behind this institution's tables have spent, and copies of that record.
+
+``backup`` is for whoever keeps the machine. Restoring takes more than one person and so more than one word:
+``request-restore`` and ``restore`` are said at the institution (its own commands), ``restorer-key`` and ``sign-restore`` by
+its restorers, each where their key is; nothing is signed by the word that applies it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import guarded, print_json
+from cohortium.commands.output import epsilon_words, guarded, print_json
 
 if TYPE_CHECKING:
-    from cohortium.privacy.accounting import Gaussian
+    from cohortium.privacy.accounting import Cost, Events
     from cohortium.privacy.ledger import Charge, Ledger
 
 ledger = typer.Typer(no_args_is_help=True, help="The durable record of every answer ever given.")
@@ -70,9 +76,64 @@ def export(
             write_whole(out, text.encode())
 
 
+@ledger.command()
+def backup(
+    place: Annotated[Path, typer.Option("--ledger", help="The ledger's file.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write; it must not be there yet.")],
+    as_json: Json = False,
+) -> None:
+    """Copy a ledger, also while its custodian serves. The copy is read back and verified."""
+    with guarded(as_json):
+        from cohortium.privacy.copies import back_up
+        from cohortium.privacy.ledger import Ledger
+
+        (path,) = _files(place) if not place.is_dir() else [place]
+        with Ledger(path) as opened:
+            made = back_up(opened, out)
+        if as_json:
+            print_json({"backup": str(out), **asdict(made)})
+        else:
+            typer.echo(f"{out}: {made.entries} entries, chain intact, head {made.head}")
+
+
+@ledger.command(name="restorer-key")
+def restorer_key(
+    out: Annotated[Path, typer.Option("--out", help="The private key's file; only this person can read it.")],
+    as_json: Json = False,
+) -> None:
+    """Make the key of one of an institution's restorers, or show the public part of the one that is there."""
+    with guarded(as_json):
+        from cohortium.keys import load_or_create_key, public_text
+
+        public = public_text(load_or_create_key(out))
+        if as_json:
+            print_json({"key": str(out), "public": public})
+        else:
+            typer.echo(f'For restorers = [...] in institution.toml: "{public}"')
+
+
+@ledger.command(name="sign-restore")
+def sign_restore(
+    request: Annotated[Path, typer.Argument(metavar="REQUEST", help="What cohortium ledger request-restore wrote.")],
+    key: Annotated[Path, typer.Option("--key", help="The private key of the restorer who signs.")],
+    as_json: Json = False,
+) -> None:
+    """Sign a request to restore a ledger, having read what it says."""
+    with guarded(as_json):
+        from cohortium.keys import load_key
+        from cohortium.privacy.restoration import in_words, read_request, signed, write_request
+
+        done = signed(read_request(request), load_key(key))
+        write_request(request, done)
+        if as_json:
+            print_json({"request": done.request.digest, "signers": list(done.signers)})
+        else:
+            typer.echo(in_words(done.request))
+            typer.echo(f"Signed by {len(done.signers)}: {', '.join(done.signers)}")
+
+
 def _lines(path: Path) -> list[str]:
     import json
-    from dataclasses import asdict
 
     from cohortium.privacy.ledger import Ledger
 
@@ -108,35 +169,51 @@ def _accounts(path: Path, delta: float | None) -> list[dict[str, Any]]:
 
 
 def _account(path: Path, opened: Ledger, population: str, delta: float | None) -> dict[str, Any]:
-    from cohortium.privacy.ledger import Charge
+    from cohortium.privacy.ledger import BARE, Charge
 
     given = [(e.record, e.at) for e in opened.entries() if isinstance(e.record, Charge)]
-    charges = [charge for charge, _ in given if charge.population == population]
-    stated = delta or min(c.delta for c in charges)
-    spent = opened.spent(population, stated)
+    mine = [(charge, at) for charge, at in given if charge.population == population]
+    charges = [charge for charge, _ in mine]
+    stated = delta or _least_delta(opened, charges)
+    spent, bare = opened.spent(population, stated), opened.spent_bare(population, stated)
     return {
         "ledger": path.stem,
         "population": population,
         "answers": len(charges),
         "studies": len({c.study for c in charges}),
         "runs": len({c.run for c in charges}),
-        "epsilon": spent.epsilon,
+        "epsilon": spent.bound,
         "delta": stated,
         "method": spent.method,
-        "check_epsilon": spent.check,
-        "attack_rate": _risk(charges, [e for c in charges for e in c.events]),
-        "epsilon_bare": opened.spent_bare(population, stated).epsilon,
-        "attack_rate_bare": _risk(charges, [e for c in charges for e in c.bare or c.events]),
-        "last": [at for charge, at in given if charge.population == population][-1],
+        "check_epsilon": None if spent.bound is None else spent.check,
+        "attack_rate": _risk(opened, charges, opened.events(population), spent),
+        "epsilon_bare": bare.bound,
+        "attack_rate_bare": _risk(opened, charges, opened.events(population, BARE), bare),
+        "last": mine[-1][1] if mine else None,
         "head": opened.head(),
+        "restored": opened.restored_at,
+        "presumed": None if opened.presumed is None else asdict(opened.presumed),
     }
 
 
-def _risk(charges: list[Charge], events: list[Gaussian]) -> float:
-    """How many of 100 persons who took part any test can find at 1 in 100 false alarms, after ``events`` of ``charges``."""
-    from cohortium.privacy.accounting import attack_rate
+def _least_delta(opened: Ledger, charges: list[Charge]) -> float:
+    """The smallest that was promised; after a restoration beside the one that is presumed."""
+    presumed = opened.presumed
+    promised = min((c.delta for c in charges), default=0.0)
+    return promised if presumed is None else presumed.delta + promised
 
-    deltas = {c.run: c.delta for c in charges}  # each run's noise may be as far from ideal noise as its delta allows
+
+def _risk(opened: Ledger, charges: list[Charge], events: Events, spent: Cost) -> float:
+    """How many of 100 persons who took part any test can find at 1 in 100 false alarms, after ``events`` of ``charges``.
+
+    Each run's noise may be as far from ideal noise as its delta allows. Of what is presumed no more is known than one
+    point of the curve, which has all of delta in it.
+    """
+    from cohortium.privacy.accounting import FALSE_POSITIVES, attack_rate, most_right
+
+    if opened.presumed is not None:
+        return most_right(FALSE_POSITIVES, (spent.epsilon,), (spent.delta,)) if spent.bound is not None else 1.0
+    deltas = {c.run: c.delta for c in charges}
     return attack_rate(events, min(1.0, sum(deltas.values())))
 
 
@@ -157,12 +234,18 @@ def _print(accounts: list[dict[str, Any]]) -> None:
             a["ledger"],
             a["population"],
             str(a["answers"]),
-            f"{a['epsilon']:.4f}",
-            f"{a['epsilon_bare']:.4f}",
+            epsilon_words(a["epsilon"]),
+            epsilon_words(a["epsilon_bare"]),
             f"{a['delta']:g}",
             in_hundred(a["attack_rate"]),
         )
     Console().print(table if accounts else "Nothing has been answered yet: there is no ledger.")
+    for a in (a for a in accounts if a["presumed"] is not None):
+        p = a["presumed"]
+        Console().print(
+            f"{a['ledger']} was restored on {a['restored'][:10]}: of what its people had spent before, epsilon "
+            f"{p['epsilon']:g} at delta {p['delta']:g} is presumed; two persons signed it."
+        )
     if accounts:
         most, bare = (max(a[k] for a in accounts) for k in ("attack_rate", "attack_rate_bare"))
         Console().print(

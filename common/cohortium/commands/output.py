@@ -72,6 +72,11 @@ def say_device(studies: Iterable[Study]) -> None:
         say(f"training runs on {device_words()}")
 
 
+def epsilon_words(epsilon: float | None, digits: int = 4) -> str:
+    """As tables show it; None is what nothing bounds."""
+    return "no bound" if epsilon is None else f"{epsilon:.{digits}f}"
+
+
 class Lines:
     """A line at the start and at each quarter, of the outermost piece of work: for logs."""
 

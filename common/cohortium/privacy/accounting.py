@@ -72,6 +72,11 @@ class Cost:
     check: float
     check_method: str
 
+    @property
+    def bound(self) -> float | None:
+        """epsilon; None where nothing bounds it, as after a restoration of a ledger (restoration.py)."""
+        return self.epsilon if math.isfinite(self.epsilon) else None
+
 
 FREE = Cost(0.0, 0.0, "nothing was answered", 0.0, "nothing was answered")
 

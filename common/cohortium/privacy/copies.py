@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -27,10 +27,11 @@ _BESIDE = ("-wal", "-shm", "")  # of a ledger's files; the ledger itself last
 
 @dataclass(frozen=True)
 class Backup:
-    """A verified copy of a ledger: how many entries it holds, and the hash of the last."""
+    """A verified copy of a ledger: how many entries it holds, the hash of the last, and whether that is a restoration."""
 
     entries: int
     head: str
+    restored: bool = False
 
 
 def back_up(ledger: Ledger, out: Path) -> Backup:
@@ -57,28 +58,46 @@ def reading(backup: Path, beside: Path) -> Iterator[Ledger]:
             yield opened
 
 
-def install(backup: Path, path: Path, witness: Path, restoration: Restoration | None) -> Backup:
-    """Put a backup into the place of the ledger at ``path``, going on under ``restoration`` where entries are lost.
+def make_ready(backup: Path, path: Path, head: str, restoration: Restoration | None = None) -> Backup:
+    """Let a backup lie ready to take the place of the ledger at ``path``, under ``restoration`` where entries are lost.
 
-    Pre-condition: the caller holds the ledger's lock. What lay there is kept, as ``.lost-1`` and so on. If it is broken off,
-    the ledger is either what it was, or is not opened until ``finish`` has been called.
+    Pre-condition: the caller holds the ledger's lock. From its last step on the ledger is not opened until ``finish``.
+    LedgerError E_LEDGER_UNAVAILABLE unless it is whole and its head is ``head``.
     """
     with _workplace(path) as copy:
         _copied(backup, copy)
-        if restoration is not None:
-            with Ledger(copy) as opened:
+        with Ledger(copy) as opened:
+            if opened.head() != head:
+                raise _unreadable(backup)
+            if restoration is not None:
                 opened.restored(restoration)
-        _sealed(copy)
+        made = _sealed(copy)
         failpoints.passed("backup read")
         publish_new(copy, pending(path))
     failpoints.passed("restore begun")
-    return finish(path, witness)
+    return replace(made, restored=restoration is not None)
 
 
-def finish(path: Path, witness: Path) -> Backup:
-    """Let a ledger that lies ready take its place. Pre-condition: the caller holds the lock, and ``pending(path)`` is there."""
+def lies_ready(path: Path) -> Backup | None:
+    """The backup that is to take the place of the ledger at ``path``."""
     ready = pending(path)
-    made = _read(ready)
+    if not ready.exists():
+        return None
+    try:
+        with closing(_opened(ready)) as raw:
+            number, kind, head = raw.execute(
+                "SELECT number, kind, hash FROM entry ORDER BY number DESC LIMIT 1"
+            ).fetchone()
+    except (sqlite3.Error, TypeError):
+        raise _unreadable(ready) from None
+    return Backup(number, head, kind == "restoration")
+
+
+def finish(path: Path, witness: Path, head: str) -> None:
+    """Let what lies ready take the ledger's place, and the witness remember its ``head``.
+
+    Pre-condition: the caller holds the lock. What lay there is kept, as ``.lost-1`` and so on.
+    """
     lost = _kept_name(path)
     for end in _BESIDE:
         there = path.with_name(path.name + end)
@@ -86,11 +105,10 @@ def finish(path: Path, witness: Path) -> Backup:
             there.rename(lost.with_name(lost.name + end))
     make_durable(path.parent)
     failpoints.passed("lost ledger aside")
-    _write_witness(witness, made.head)
-    ready.rename(path)
+    _write_witness(witness, head)
+    pending(path).rename(path)
     make_durable(path.parent)
     failpoints.passed("ledger restored")
-    return made
 
 
 def _kept_name(path: Path) -> Path:
@@ -143,15 +161,6 @@ def _sealed(copy: Path) -> Backup:
     with copy.open("rb") as file:
         os.fsync(file.fileno())
     return made
-
-
-def _read(path: Path) -> Backup:
-    """What a file that was verified before says of itself."""
-    try:
-        with closing(_opened(path)) as raw:
-            return Backup(*raw.execute("SELECT number, hash FROM entry ORDER BY number DESC LIMIT 1").fetchone())
-    except (sqlite3.Error, TypeError):
-        raise _unreadable(path) from None
 
 
 def _unreadable(path: Path) -> LedgerError:

@@ -150,7 +150,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, witness: Path | None = None) -> None:
-        self.path, self.witness = path, witness or path.with_name(path.name + ".head")
+        self.path, self.witness = path, witness or witness_of(path)
         self._known = _Known()
         self._affordable: dict[tuple[Account, Cap], Events] = {}
         self._held: int | None = None
@@ -489,6 +489,12 @@ class Ledger:
         self._refresh()
         return self._known.presumed
 
+    @property
+    def restored_at(self) -> str | None:
+        """When the last restoration was; None if there was none."""
+        times = [e.at for e in self.entries() if isinstance(e.record, Restoration)]
+        return times[-1] if times else None
+
     def is_closed(self, study: str) -> bool:
         """Whether it was agreed to before a restoration: what was answered of it since the backup is not known."""
         self._refresh()
@@ -619,6 +625,11 @@ def hold_alone(path: Path) -> int:
             os.close(lock)
         raise unavailable(path) from None
     return lock
+
+
+def witness_of(path: Path) -> Path:
+    """Where the newest head is remembered unless told otherwise."""
+    return path.with_name(path.name + ".head")
 
 
 def pending(path: Path) -> Path:

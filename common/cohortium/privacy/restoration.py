@@ -28,8 +28,8 @@ FORMAT = "cohortium-restore-1"
 SIGNERS = 2
 MAX_FILE = 4 << 20
 VOUCHED = (
-    "Nothing was answered since the backup under a higher cap than is presumed here, nor without that cap; an older "
-    "ledger was put back unnoticed at most once. Those who sign have asked whoever knows."
+    "Nothing was answered since the backup under a higher cap than is presumed here, under one at a larger delta, or "
+    "without it; an older ledger was put back unnoticed at most once. Those who sign have asked whoever knows."
 )
 _DOMAIN = b"cohortium ledger restore 1\n"
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -129,6 +129,21 @@ def write_request(path: Path, restoration: Restoration) -> None:
     """In lines, for those who must read it before they sign; what is signed is its canonical form."""
     document = {"format": FORMAT, **asdict(restoration)}
     write_whole(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode(), mode=0o644)
+
+
+def in_words(request: RestoreRequest) -> str:
+    """What somebody agrees to who signs it."""
+    presumed = request.presumed
+    bare = "without any bound" if presumed.bare is None else f"epsilon {presumed.bare:g}"
+    lines = [
+        f"The ledger of {request.institution!r} goes on from a backup of {request.entries} entries, head {request.backup}.",
+        f"Lost heads: {', '.join(request.lost) or 'not known, for the witness is lost too'}.",
+        f"Each population counts as having spent epsilon {presumed.epsilon:g} at delta {presumed.delta:g}, and {bare} if all"
+        " other institutions collude, whatever was in fact answered.",
+        f"No study it has signed is answered any more ({len(request.studies)} lie in its folder).",
+        f"Who signs vouches: {request.vouched}",
+    ]
+    return "\n".join(lines)
 
 
 def signed(restoration: Restoration, key: Ed25519PrivateKey) -> Restoration:

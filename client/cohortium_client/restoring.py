@@ -1,0 +1,235 @@
+"""Putting a backup into the place of an institution's ledger: what may be lost by it, and whether that may be done.
+
+What lies in the ledger's place decides. Where it cannot be opened, and the witness remembers the backup's own head,
+nothing that ever left the institution is missing: the backup takes its place and nothing is presumed. In every other case
+answers may have been given that neither file knows of; then two of the institution's restorers must have signed what is
+presumed spent, which may not be less than what those answers can have cost (docs/backup.md).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cohortium.errors import LedgerError
+from cohortium.privacy.copies import Backup, finish, lies_ready, make_ready, reading
+from cohortium.privacy.ledger import GENESIS, Consent, Ledger, hold_alone
+from cohortium.privacy.restoration import SIGNERS, Presumption, Restoration, RestoreRequest
+from cohortium.receipt import Receipt
+from cohortium_client.institution import Institution
+from cohortium_client.sessions import remove_sessions
+
+
+@dataclass(frozen=True)
+class _There:
+    """A ledger that can be opened in the place: its head, and the studies it consents to.
+
+    epsilon, bare: what the population that spent most has spent, at the policy's delta. older: whether that all is in the
+    backup, which goes on from there.
+    """
+
+    head: str
+    epsilon: float
+    bare: float
+    studies: tuple[str, ...]
+    older: bool
+
+
+def draft(
+    institution: Institution,
+    backup: Path,
+    shown: Sequence[str] = (),
+    stated: tuple[float | None, float | None] = (None, None),
+) -> RestoreRequest | None:
+    """What two persons are to sign before ``backup`` takes the ledger's place; None where nothing is lost by it.
+
+    shown: heads that others can show this institution its own signature on. stated: the epsilon to be presumed, and the
+    one if all others collude, where they are more than the least.
+    Raises LedgerError E_RESTORE where nothing needs to be restored, or less is stated than may have been spent.
+    """
+    with reading(backup, institution.ledger_file.parent) as copy:
+        there = _there(institution, copy, shown)
+        if there is None and _nothing_lost(institution, copy, shown):
+            return None
+        request = _request(institution, copy, there, shown)
+    return replace(request, presumed=_presumed(request.presumed, *stated))
+
+
+def restore(institution: Institution, backup: Path, signed: Restoration | None = None) -> Backup:
+    """Put ``backup`` into the ledger's place, under what two restorers have signed where anything is lost by it.
+
+    One that was broken off is finished, whatever is given. Raises LedgerError: E_LEDGER_UNAVAILABLE while a custodian holds
+    the ledger, E_RESTORE where the request is missing, about something else, too small, or signed by too few.
+    """
+    path = institution.ledger_file
+    with _alone(path):
+        ready = lies_ready(path) or _made_ready(institution, backup, signed)
+        if ready.restored:
+            remove_sessions(institution.sessions_file)  # no mask of a run under way can be made a second time
+        finish(path, institution.witness, ready.head)
+    return ready
+
+
+def _made_ready(institution: Institution, backup: Path, signed: Restoration | None) -> Backup:
+    """The backup, ready to take its place: alone where nothing is lost, else under what was signed."""
+    wanted = draft(institution, backup, signed.request.lost if signed else ())
+    if wanted is None:
+        return make_ready(backup, institution.ledger_file, _witnessed(institution))
+    if signed is None:
+        raise _refused("entries may be lost by it", "Say cohortium ledger request-restore, and let two persons sign.")
+    _check(institution, wanted, signed)
+    return make_ready(backup, institution.ledger_file, wanted.backup, signed)
+
+
+def _check(institution: Institution, wanted: RestoreRequest, signed: Restoration) -> None:
+    """What was signed is what would be asked for now, but for a presumption that may be larger."""
+    told = signed.request
+    if replace(told, presumed=wanted.presumed) != wanted:
+        raise _refused("the request is about another backup or another state", "Make a new request, to be signed anew.")
+    if not told.presumed.covers(wanted.presumed):
+        raise _refused("the request presumes less than may have been spent", "Make a new request, to be signed anew.")
+    signers = [key for key in institution.file.restorers if key in signed.signers]
+    if len(signers) < SIGNERS:
+        raise _refused(
+            f"{len(signers)} of the restorers in institution.toml signed it, wanted are {SIGNERS}",
+            "Let each say cohortium ledger sign-restore with a key of their own.",
+        )
+
+
+def _there(institution: Institution, backup: Ledger, shown: Sequence[str]) -> _There | None:
+    """The ledger in the place; None where it cannot be opened, or is not there. None is ever made by looking."""
+    with _opened(institution) as ledger:
+        if ledger is None:
+            return None
+        forgot = not all(ledger.holds(head) for head in shown)
+        extends, older = ledger.holds(backup.head()), backup.holds(ledger.head())
+        if extends and not forgot:
+            raise _refused(
+                "the ledger in its place is sound, and holds all of the backup", "Nothing is to be restored."
+            )
+        if extends and not older:
+            raise _refused(
+                "the ledger in its place holds all of the backup, and more",
+                "Back that ledger up, and restore the copy.",
+            )
+        consents = tuple(e.record.study for e in ledger.entries() if isinstance(e.record, Consent))
+        return _There(ledger.head(), *_spent(institution, ledger), consents, older and not extends)
+
+
+@contextmanager
+def _opened(institution: Institution) -> Iterator[Ledger | None]:
+    with ExitStack() as stack:
+        ledger = None
+        if institution.ledger_file.exists():
+            try:
+                ledger = stack.enter_context(institution.ledger())
+                ledger.verify()
+            except LedgerError as error:
+                if error.code == "E_VERSION":
+                    raise
+                ledger = None
+        yield ledger
+
+
+def _nothing_lost(institution: Institution, backup: Ledger, shown: Sequence[str]) -> bool:
+    """The witness knows the newest head that anything ever left under; where it is lost, or older, nobody knows."""
+    return _witnessed(institution) == backup.head() and all(backup.holds(head) for head in shown)
+
+
+def _request(institution: Institution, backup: Ledger, there: _There | None, shown: Sequence[str]) -> RestoreRequest:
+    seen = _witnessed(institution)
+    heads = {seen, *shown, there.head if there else ""} - {"", GENESIS}
+    return RestoreRequest(
+        institution=institution.identity.name,
+        key=institution.identity.public,
+        population=institution.file.population.name,
+        backup=backup.head(),
+        entries=len(backup.entries()),
+        witnessed=seen,
+        lost=tuple(sorted(head for head in heads if not backup.holds(head))),
+        studies=tuple(sorted({*institution.agreements, *(there.studies if there else ())})),
+        presumed=_least(institution, backup, there),
+    )
+
+
+def _least(institution: Institution, backup: Ledger, there: _There | None) -> Presumption:
+    """The most that can have been spent, as far as caps and files know.
+
+    What is lost went on from the backup, within the cap. A ledger that lies in the place and was not the backup's past
+    had a life of its own beside that: what it spent is added, epsilons and deltas each.
+    """
+    policy = institution.policy
+    epsilon, bare = _spent(institution, backup)
+    epsilon = max(epsilon, _bound(policy.epsilon_per_population))
+    bare = max(bare, _bound(policy.epsilon_if_all_collude))
+    delta = policy.delta
+    if there is not None and not there.older:
+        epsilon, bare, delta = epsilon + there.epsilon, bare + there.bare, 2 * delta
+    if not math.isfinite(epsilon):
+        raise _refused(
+            "nothing bounds what may have been spent at the policy's delta",
+            "Let policy.toml say the cap, at no smaller a delta than an earlier restoration presumes.",
+        )
+    return Presumption(epsilon, delta, bare if math.isfinite(bare) else None)
+
+
+def _bound(cap: float | None) -> float:
+    """Nothing bounds what no cap did."""
+    return math.inf if cap is None else cap
+
+
+def _spent(institution: Institution, ledger: Ledger) -> tuple[float, float]:
+    """By the population that spent most, at the policy's delta: towards the coordinator, and if all others collude."""
+    names, delta = {institution.file.population.name, *ledger.populations()}, institution.policy.delta
+    costs = [(ledger.spent(name, delta).epsilon, ledger.spent_bare(name, delta).epsilon) for name in names]
+    return max(epsilon for epsilon, _ in costs), max(bare for _, bare in costs)
+
+
+def _presumed(least: Presumption, epsilon: float | None, bare: float | None) -> Presumption:
+    """What two persons state, where it is more than the least."""
+    if bare is not None and least.bare is None:
+        raise _refused("no cap epsilon_if_all_collude held", "Leave its number out: nothing bounds what was spent.")
+    presumed = Presumption(
+        least.epsilon if epsilon is None else epsilon, least.delta, least.bare if bare is None else bare
+    )
+    if not presumed.covers(least):
+        raise _refused(
+            f"at least epsilon {least.epsilon:g} may have been spent, {least.bare} if all collude", "State no less."
+        )
+    return presumed
+
+
+def heads_of(institution: Institution, receipts: Path) -> list[str]:
+    """The heads in a file of receipts, as coordinators keep them, that this institution signed; E_RESTORE if it is none."""
+    try:
+        told = [Receipt(**document) for document in json.loads(receipts.read_bytes())]
+    except (ValueError, TypeError, RecursionError):
+        raise _refused(f"{receipts.name} is no file of receipts", "Ask the coordinator for it.") from None
+    name, key = institution.identity.name, institution.identity.public
+    return [r.head for r in told if r.institution == name and r.is_of(key)]
+
+
+def _witnessed(institution: Institution) -> str:
+    """The newest head that is remembered; empty where there is none, or no head."""
+    with suppress(OSError, ValueError):
+        return institution.witness.read_text(encoding="ascii")
+    return ""
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = hold_alone(path)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _refused(what: str, fix: str) -> LedgerError:
+    return LedgerError("E_RESTORE", "ledger", what, fix)
