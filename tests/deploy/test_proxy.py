@@ -1,0 +1,300 @@
+"""deploy/proxy: each file is run as it is, but for names, ports and paths, before a stand-in for the coordinator."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from cohortium_server.provisioning import provision
+
+FILES = Path(__file__).parents[2] / "deploy" / "proxy"
+NAME = "coordinator.example.org"
+FEDERATION = f'[federation]\nname = "clinics"\naddress = "{NAME}:443"\n[[institution]]\nname = "north"\n'
+STARTING = 30.0  # seconds
+FOREIGN = [
+    ("POST", "/"),
+    ("POST", "/health"),
+    ("POST", "/v1/control/start-run"),
+    ("POST", "/v1/runtime/acquire-task"),
+    ("POST", "/v1/fleet"),
+    ("POST", "/v1/fleet/"),
+    ("GET", "/v1/fleet/pull-messages"),
+    ("PUT", "/v1/fleet/pull-messages"),
+    ("POST", "/v1/fleet/pull-messages?more=1"),
+    ("POST", "/v1/fleet/pull-messages/more"),
+    ("POST", "/V1/FLEET/pull-messages"),
+    ("POST", "//v1/fleet/pull-messages"),
+    ("POST", "/v1/fleet/../control/start-run"),
+    ("POST", "/v1/fleet/%2e%2e/control/start-run"),
+    ("POST", "/v1/fleet/..%2fcontrol%2fstart-run"),
+    ("POST", "/v1/control/../fleet/pull-messages"),
+    ("POST", "/v1/control/%2e%2e/fleet/pull-messages"),
+    ("POST", "/v1/fleet/pull-messages%00"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + STARTING
+    while not done():
+        assert time.monotonic() < deadline, "it did not come up"
+        time.sleep(0.05)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@dataclass
+class Coordinator:
+    """A stand-in behind the proxy, which tells what reached it. Leaving its ``with`` block stops it."""
+
+    folder: Path
+    port: int
+    seen: list[str] = field(default_factory=list)
+
+    def __enter__(self) -> Coordinator:
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                stand_in.seen.append(self.path)
+                body = self.rfile.read(int(self.headers["content-length"]))
+                told = {"body": hashlib.sha256(body).hexdigest(), "signature": self.headers["flwr-signature"]}
+                answer = json.dumps(told).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *told: object) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *about: object) -> None:  # a proxy that does not trust us hangs up
+                pass
+
+        self.server = Server(("127.0.0.1", self.port), Handler)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.folder / "server.crt", self.folder / "server.key")
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *about: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy's program, its port and the coordinator's behind it. federation: the folder whose certificates it has."""
+
+    program: str
+    command: tuple[str, ...]
+    federation: Path
+    port: int
+    behind: int
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        log = self.federation.parent / f"{self.program}.log"
+        environment = {**os.environ, "HOME": str(log.parent), "XDG_DATA_HOME": str(log.parent)}
+        with log.open("ab") as told, subprocess.Popen(self.command, stdout=told, stderr=told, env=environment) as child:
+            try:
+                until(lambda: listens(self.port) or child.poll() is not None)
+                assert child.poll() is None, log.read_text()
+                yield
+            finally:
+                child.terminate()
+
+    def connect(self, name: str = NAME, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLSocket:
+        context = ssl.create_default_context(cafile=str(self.federation / "ca" / "root.crt"))
+        context.maximum_version = newest
+        return context.wrap_socket(socket.create_connection(("127.0.0.1", self.port), STARTING), server_hostname=name)
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str]]:
+        """The status, and what the stand-in tells if it was asked."""
+        connection = http.client.HTTPConnection(NAME, self.port)
+        connection.sock = self.connect()
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            return answer.status, json.loads(content) if answer.status == 200 else {}
+        finally:
+            connection.close()
+
+
+def substituted(file: str, federation: Path, port: int, behind: int) -> str:
+    text = (FILES / file).read_text()
+    for old, new in (
+        ("127.0.0.1:8443", f"127.0.0.1:{behind}"),
+        ("/etc/cohortium/root.crt", str(federation / "ca" / "root.crt")),
+        ("/etc/cohortium", str(federation)),
+        ("listen 443", f"listen 127.0.0.1:{port}"),
+        (f"{NAME}:443 {{", f"{NAME}:{port} {{"),
+        ("admin off", "admin off\n\tdefault_bind 127.0.0.1"),
+    ):
+        text = text.replace(old, new)
+    assert str(port) in text
+    assert str(behind) in text
+    return text
+
+
+def modules() -> str:
+    """nginx's lines that load stream, which may be built in, a file of its own, or absent."""
+    built = subprocess.run(["nginx", "-V"], capture_output=True, text=True, check=True).stderr
+    if re.search(r"--with-stream(\s|$)", built):
+        return ""
+    found = re.search(r"--modules-path=(\S+)", built)
+    module = Path(found.group(1) if found else "/usr/lib/nginx/modules") / "ngx_stream_module.so"
+    if not module.exists():
+        pytest.skip("nginx has no stream module (libnginx-mod-stream)")
+    return f"load_module {module};\n"
+
+
+def nginx(folder: Path, sections: str, before: str = "") -> tuple[str, ...]:
+    me = "user root;\n" if os.geteuid() == 0 else ""
+    head = f"{before}{me}daemon off;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
+    (folder / "nginx.conf").write_text(head + sections)
+    return "nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")
+
+
+def http_section(folder: Path, text: str) -> str:
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    places = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
+    return f"http {{\naccess_log off;\n{places}{text}\n}}\n"
+
+
+def caddy(folder: Path, text: str) -> tuple[str, ...]:
+    (folder / "Caddyfile").write_text(text)
+    return "caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"
+
+
+def made(program: str, file: str, folder: Path) -> Proxy:
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    (folder / "federation.toml").write_text(FEDERATION)
+    federation = provision(folder / "federation.toml", folder / "FED").federation.folder
+    port, behind = free_port(), free_port()
+    text = substituted(file, federation, port, behind)
+    if program == "caddy":
+        command = caddy(folder, text)
+    elif file == "passthrough.conf":
+        command = nginx(folder, text, modules())
+    else:
+        command = nginx(folder, http_section(folder, text))
+    return Proxy(program, command, federation, port, behind)
+
+
+@pytest.fixture(params=[("nginx", "fleet.conf"), ("caddy", "Caddyfile")], ids=["nginx", "caddy"])
+def ending(request: pytest.FixtureRequest, tmp_path: Path) -> Proxy:
+    """A proxy that ends TLS."""
+    return made(*request.param, tmp_path)
+
+
+@pytest.fixture
+def passing(tmp_path: Path) -> Proxy:
+    """A proxy that passes TLS through."""
+    return made("nginx", "passthrough.conf", tmp_path)
+
+
+def test_only_the_fleet_passes(ending: Proxy) -> None:
+    with ending.running(), Coordinator(ending.federation, ending.behind) as coordinator:
+        for method, path in FOREIGN:
+            status, _ = ending.ask(method, path)
+            assert status in (400, 404), (method, path)
+        assert coordinator.seen == []
+        assert ending.ask("POST", "/v1/fleet/pull-messages")[0] == 200
+        assert coordinator.seen == ["/v1/fleet/pull-messages"]
+
+
+def test_bodies_pass_unchanged_up_to_16_megabytes(ending: Proxy) -> None:
+    with ending.running(), Coordinator(ending.federation, ending.behind) as coordinator:
+        for size in (0, 6_000_000, 16_000_000):
+            body = os.urandom(size)
+            status, told = ending.ask("POST", "/v1/fleet/push-object", body, **{"flwr-signature": "c2lnbmVk"})
+            assert (status, told) == (200, {"body": hashlib.sha256(body).hexdigest(), "signature": "c2lnbmVk"})
+        coordinator.seen.clear()
+        assert refused(lambda: ending.ask("POST", "/v1/fleet/push-object", os.urandom(17_000_000)))
+
+
+def refused(ask: Callable[[], tuple[int, dict[str, str]]]) -> bool:
+    """A body that is too long: the proxy may say so, or hang up while it is still being sent."""
+    try:
+        return ask()[0] != 200
+    except (ConnectionError, ssl.SSLError):
+        return True
+
+
+def test_tls_1_3_with_the_certificate_of_the_federation_alone(ending: Proxy) -> None:
+    with ending.running(), Coordinator(ending.federation, ending.behind):
+        with ending.connect() as connection:
+            assert connection.version() == "TLSv1.3"
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            ending.connect(newest=ssl.TLSVersion.TLSv1_2)
+
+
+def test_a_stranger_behind_the_proxy_is_told_nothing(ending: Proxy, tmp_path: Path) -> None:
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "federation.toml").write_text(FEDERATION)
+    strange = provision(tmp_path / "strange" / "federation.toml", tmp_path / "strange" / "FED").federation.folder
+    with ending.running(), Coordinator(strange, ending.behind) as stranger:
+        assert ending.ask("POST", "/v1/fleet/push-object", b"an answer")[0] == 502
+        assert stranger.seen == []
+
+
+def test_the_coordinator_and_the_proxy_may_come_and_go(ending: Proxy) -> None:
+    with Coordinator(ending.federation, ending.behind), ending.running():
+        assert ending.ask("POST", "/v1/fleet/pull-messages")[0] == 200
+    with ending.running():
+        assert ending.ask("POST", "/v1/fleet/pull-messages")[0] in (502, 503, 504)  # after which a relay tries again
+        with Coordinator(ending.federation, ending.behind):
+            assert ending.ask("POST", "/v1/fleet/pull-messages")[0] == 200
+
+
+def test_tls_is_passed_through_to_the_coordinator_itself(passing: Proxy) -> None:
+    body = os.urandom(6_000_000)
+    with passing.running(), Coordinator(passing.federation, passing.behind) as coordinator:
+        status, told = passing.ask("POST", "/v1/fleet/push-object", body)
+        assert (status, told["body"]) == (200, hashlib.sha256(body).hexdigest())
+        assert "ssl_certificate" not in (FILES / "passthrough.conf").read_text()  # nothing it could open TLS with
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            passing.connect("another.example.org")
+        assert coordinator.seen == ["/v1/fleet/push-object"]
+    with passing.running(), pytest.raises((ssl.SSLError, ConnectionError)):
+        passing.connect()
+
+
+@pytest.mark.parametrize("file", ["fleet.conf", "passthrough.conf", "Caddyfile"])
+def test_the_program_itself_accepts_the_file(file: str, tmp_path: Path) -> None:
+    proxy = made("caddy" if file == "Caddyfile" else "nginx", file, tmp_path)
+    check = (
+        ["caddy", "validate", *proxy.command[2:]] if proxy.program == "caddy" else [*proxy.command, "-t"]
+    )
+    assert subprocess.run(check, capture_output=True, check=False).returncode == 0
