@@ -75,14 +75,16 @@ def _relay(institution: Institution) -> str:
         raise InputError(
             "E_INSTITUTION", "institution.toml, socket", "its path is too long", f"At most {LONGEST_SOCKET} bytes."
         )
-    uid = institution.file.relay_uid
+    uid = os.getuid() if institution.file.relay_uid is None else institution.file.relay_uid
+    return f"user {_user(uid)} may ask at {path.name}, {'a custodian is serving there' if is_served(path) else 'nobody serves there now'}"
+
+
+def _user(uid: int) -> str:
+    """A user's name, or number: in containers users need no name."""
     try:
-        user = pwd.getpwuid(os.getuid() if uid is None else uid).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        raise InputError(
-            "E_INSTITUTION", "institution.toml, relay_uid", "no user has this number", "Make the relay's user first."
-        ) from None
-    return f"user {user} may ask at {path.name}, {'a custodian is serving there' if is_served(path) else 'nobody serves there now'}"
+        return f"{uid} (without a name on this machine)"
 
 
 def _ledger(institution: Institution) -> str:
