@@ -46,7 +46,9 @@ from cohortium.membership import (
     succeed,
 )
 from cohortium.schema import Schema
-from cohortium.study import study_from_document
+from cohortium.study import Institution as Named
+from cohortium.study import Study, study_from_document
+from cohortium_client.agreements import agree
 from cohortium_client.institution import Institution, init_institution, load_institution
 from cohortium_client.joining import SUCCESSION, Joined, join
 from cohortium_client.relay import load_node_key, load_relay
@@ -998,6 +1000,25 @@ def test_a_rotation_that_was_cut_off_leaves_the_old_identity(
     monkeypatch.undo()
     assert (tmp_path / "north" / SUCCESSION).exists()
     assert joined(fed).application == first.application
+
+
+def test_studies_name_the_new_identity_from_then_on(fed: Federation, tmp_path: Path, study: Study) -> None:
+    def named(serial: int) -> Study:
+        keys = {"north": site(tmp_path / "north").identity.public, "south": public_text(Ed25519PrivateKey.generate())}
+        members = tuple(Named(name=n, key=k) for n, k in keys.items())
+        return replace(study, institutions=members, serial=serial)
+
+    def sign(agreed: Study) -> str:
+        opened = site(tmp_path / "north")
+        with opened.ledger() as ledger:
+            return agree(agreed, opened.identity, opened.policy, ledger, opened.agreements)
+
+    joined(fed)
+    before = named(1)
+    sign(before)
+    joined(fed, rotate_identity_key=True)
+    refused("E_PLAN_UNTRUSTED", lambda: sign(before))
+    assert sign(named(2))
 
 
 # --- as people do it
