@@ -59,11 +59,12 @@ def answers_at(address: Address, path: str, root: Path) -> bool:
 
 
 def load_certificate(path: Path) -> x509.Certificate:
-    """A certificate in PEM; MembershipError E_CERTIFICATE if it is none."""
+    """MembershipError E_CERTIFICATE if there is none."""
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
-    except ValueError:
-        raise MembershipError("E_CERTIFICATE", path.name, "it is no certificate in PEM", "Put it back.") from None
+    except (OSError, ValueError):
+        what, fix = "there is no certificate in PEM", "Put it back from a backup."
+        raise MembershipError("E_CERTIFICATE", path.name, what, fix) from None
 
 
 def _trusting(root: Path) -> ssl.SSLContext:

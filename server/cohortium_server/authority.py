@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cohortium.address import Address
 from cohortium.errors import MembershipError, SecretError
 from cohortium.keys import read_secret
+from cohortium.probe import load_certificate as load_certificate
 from cohortium_server.federation import LOOPBACK, Federation
 
 ROOT_DAYS = 3650
@@ -152,14 +153,6 @@ def name_of(root: x509.Certificate) -> str:
 def may_sign_for(root: x509.Certificate, host: str) -> bool:
     permitted = root.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
     return all(_within(name) in permitted for name in names_of(host))
-
-
-def load_certificate(path: Path) -> x509.Certificate:
-    """MembershipError E_CERTIFICATE if there is none."""
-    try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
-    except (OSError, ValueError):
-        raise _refused(path.name, "there is no certificate in PEM", "Put it back from a backup.") from None
 
 
 def check_server(federation: Federation, now: datetime) -> datetime:
