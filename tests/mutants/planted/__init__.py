@@ -13,7 +13,19 @@ from collections.abc import Mapping
 
 from mutant import Mutant
 
-from planted import accounts, agreements, bounds, coordinator, custody, ledger, masking, noise, training, unprotected
+from planted import (
+    accounts,
+    agreements,
+    bounds,
+    coordinator,
+    custody,
+    ledger,
+    masking,
+    membership,
+    noise,
+    training,
+    unprotected,
+)
 
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Noise and coins": noise.MUTANTS,
@@ -24,6 +36,7 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Who has agreed to what": agreements.MUTANTS,
     "What leaves the institution": custody.MUTANTS,
     "Masks": masking.MUTANTS,
+    "Who is in a federation": membership.MUTANTS,
     "The coordinator and the release": coordinator.MUTANTS,
     "Studies without privacy": unprotected.MUTANTS,
 }
