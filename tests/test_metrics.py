@@ -374,6 +374,16 @@ def test_the_coordinators_are_served_where_its_file_says(fed: Federation, free: 
     assert "process_cpu" not in text and "python_" not in text
 
 
+def test_who_watches_does_not_stop_what_is_watched(
+    fed: Federation, free: Address, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as taken:
+        taken.bind((free.host, free.port))
+        taken.listen()
+        with metrics_served(fed):
+            assert "E_METRICS" in caplog.text
+
+
 def test_no_metrics_are_served_without_an_address(tmp_path: Path) -> None:
     quiet = provision(written(tmp_path), tmp_path / "fed").federation
     with metrics_served(quiet):

@@ -75,6 +75,12 @@ def in_short(error: CohortiumError) -> str:
     return f"{code}: {CODES[code]}; cohortium institution check says where"
 
 
+def choose(style: Style | None) -> None:
+    """Have this process and those that it starts write so; None: as the environment has it."""
+    if style is not None:
+        os.environ[VARIABLE] = style
+
+
 def wanted() -> Style:
     """What the environment asks for; text, unless it says json."""
     return Style.JSON if os.environ.get(VARIABLE) == Style.JSON else Style.TEXT

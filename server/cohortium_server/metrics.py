@@ -6,16 +6,18 @@ All of it lies in the federation's folder, and is what a coordinator knows anywa
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import Metric
 
-from cohortium.errors import CohortiumError
+from cohortium.errors import CohortiumError, InputError
 from cohortium.exposition import counter, gauge, served
+from cohortium.logs import about
 from cohortium.plan import plan
 from cohortium.probe import answers_at, load_certificate
 from cohortium_server import orders
@@ -28,15 +30,18 @@ HEALTH = "/health"
 RESTARTS = "restarts.json"
 _STATES = {"invited": "invited", "member": "admitted", "revoked": "revoked"}
 _RUN = ("study", "run")
+_log = logging.getLogger("cohortium.metrics")
 
 
 @contextmanager
 def metrics_served(federation: Federation) -> Iterator[None]:
-    """Serve the federation's metrics meanwhile, where its file says so; InputError E_METRICS if nobody can listen there."""
-    if federation.metrics is None:
-        yield
-        return
-    with served(Watch(federation).metrics, federation.metrics):
+    """Serve the federation's metrics meanwhile, where its file says so. Where nobody can listen there, only the log tells."""
+    with ExitStack() as stack:
+        if federation.metrics is not None:
+            try:
+                stack.enter_context(served(Watch(federation).metrics, federation.metrics))
+            except InputError as error:  # who watches must not stop what is watched
+                _log.error("%s", error, extra=about(code=error.code))
         yield
 
 

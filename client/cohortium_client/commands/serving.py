@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cohortium import logs
-from cohortium.commands.output import guarded, say, say_device
+from cohortium.commands.output import LogStyle, guarded, say, say_device
+
+if TYPE_CHECKING:
+    from cohortium.address import Address
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The institution's folder.")]
 RelayPath = Annotated[
     Path, typer.Argument(metavar="RELAY", help="The relay's folder, as cohortium institution join made it.")
+]
+MetricsAt = Annotated[
+    str | None, typer.Option("--metrics", metavar="ADDRESS", help="Serve metrics there, for example 127.0.0.1:9465.")
+]
+MetricsAnywhere = Annotated[
+    bool, typer.Option("--metrics-anywhere", help="Let ADDRESS be one that other machines reach. Set a firewall first.")
+]
+MetricsFile = Annotated[
+    Path | None, typer.Option("--metrics-file", help="Write metrics into this .prom file, for node_exporter.")
 ]
 STOPPING = 3700.0  # seconds that a custodian may take to finish an answer once it is told to stop
 
@@ -24,32 +36,42 @@ def serve(
         bool,
         typer.Option("--without-relay", help="The custodian alone: the relay is another user's, or there is none."),
     ] = False,
+    metrics: MetricsAt = None,
+    metrics_anywhere: MetricsAnywhere = False,
+    metrics_file: MetricsFile = None,
+    log: LogStyle = None,
 ) -> None:
     """Serve an institution until told to stop: its custodian and, if it has joined a federation, its relay."""
     with guarded():
+        logs.choose(log)
         relay = folder / "relay"
-        if without_relay or not (relay / "relay.toml").is_file():
-            _serve_custodian(folder)
+        alone = without_relay or not (relay / "relay.toml").is_file()
+        logs.set_up("custodian" if alone else "institution")
+        watching = _watching(metrics, metrics_anywhere, metrics_file)
+        if alone:
+            _serve_custodian(folder, **watching)
             return
         from cohortium.supervision import Child, supervise
         from cohortium_client.institution import load_institution
         from cohortium_client.relay import load_relay
 
-        logs.set_up("institution")
         load_institution(folder)  # what is wrong is told now, and not by children that are started again and again
         load_relay(relay)
         own = [sys.executable, "-m", "cohortium"]
+        custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]
         supervise(
             [
-                Child("custodian", [*own, "institution", "serve", str(folder), "--without-relay"], patience=STOPPING),
+                Child("custodian", custodian, patience=STOPPING),
                 Child("relay", [*own, "institution", "relay", str(relay)]),
             ]
         )
 
 
-def relay(folder: RelayPath) -> None:
+def relay(folder: RelayPath, log: LogStyle = None) -> None:
     """Serve the relay alone, for the custodian of another user or container. It has no data, key or ledger."""
     with guarded():
+        logs.choose(log)
+        logs.set_up("relay", quoting=True)
         from cohortium_client.flower.relay import serve_relay
         from cohortium_client.relay import load_relay
 
@@ -59,18 +81,33 @@ def relay(folder: RelayPath) -> None:
         say("stopped")
 
 
-def _serve_custodian(folder: Path) -> None:
+def _watching(at: str | None, anywhere: bool, file: Path | None) -> dict[str, Any]:
+    """What is to be watched, as ``watched`` takes it; InputError E_METRICS."""
+    from cohortium_client.metrics import metrics_address
+
+    return {"address": None if at is None else metrics_address(at, anywhere), "file": file}
+
+
+def _said(watching: dict[str, Any]) -> list[str]:
+    """The same as options of the custodian's own command; whether others may reach the address was decided."""
+    at, file = watching["address"], watching["file"]
+    served = [] if at is None else ["--metrics", str(at), "--metrics-anywhere"]
+    return served if file is None else [*served, "--metrics-file", str(file.absolute())]
+
+
+def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -> None:
     from cohortium_client.institution import load_institution
+    from cohortium_client.metrics import watched
     from cohortium_client.service import run_until_stopped
     from cohortium_client.service import serve as served
 
-    logs.set_up("custodian")
     opened = load_institution(folder)
     with opened.ledger().hold() as ledger:
         for study in opened.agreements.values():  # what takes its time is done before anybody waits for it
             opened.policy.caps(study)
         say_device(opened.agreements.values())
-        service = served(opened.custodian(ledger), opened.socket, opened.file.relay_uid)
-        say(f"custodian of {opened.identity.name!r} at {opened.socket}; {len(opened.agreements)} studies signed")
-        run_until_stopped(service)
+        with watched(opened, opened.custodian(ledger), address, file) as custodian:
+            service = served(custodian, opened.socket, opened.file.relay_uid)
+            say(f"custodian of {opened.identity.name!r} at {opened.socket}; {len(opened.agreements)} studies signed")
+            run_until_stopped(service)
     say("stopped")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     from cohortium.study import Study
 
+LogStyle = Annotated[
+    logs.Style | None,
+    typer.Option("--log", help="How it writes its log; by default what COHORTIUM_LOG says, or text (docs/logs.md)."),
+]
 _log = logging.getLogger("cohortium.commands")
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, progress, say
+from cohortium import logs
+from cohortium.commands.output import LogStyle, guarded, print_json, progress, say
 
 if TYPE_CHECKING:
     from cohortium_server.journal import FolderJournal
@@ -26,12 +27,14 @@ SOON = 15.0  # seconds after which it is said that nobody seems to serve
 GONE_WITHIN = 60.0  # seconds that a run may take to stop
 
 
-def serve(federation: Fed) -> None:
+def serve(federation: Fed, log: LogStyle = None) -> None:
     """Serve a federation until told to stop: what institutions connect to, and what runs the studies that are ordered."""
     with guarded():
         from cohortium_server.federation import load_federation
         from cohortium_server.flower.serving import serve_federation
 
+        logs.choose(log)
+        logs.set_up("coordinator", quoting=True)
         opened = load_federation(federation)
         say(f"federation {opened.name!r}: institutions connect to {opened.address}, here {opened.listen}")
         serve_federation(opened)

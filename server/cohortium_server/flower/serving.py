@@ -65,8 +65,10 @@ def _executor(federation: Federation) -> None:
 
 def _keeper(federation: Federation) -> None:
     from cohortium_server.flower.keeper import keep
+    from cohortium_server.metrics import metrics_served
 
-    keep(federation, partial(_seen, federation))
+    with metrics_served(federation):
+        keep(federation, partial(_seen, federation))
 
 
 def _seen(federation: Federation, online: Mapping[str, bool]) -> None:
