@@ -22,7 +22,7 @@ def provision(
     out: Annotated[Path, typer.Option("--out", metavar="FED", help="The coordinator's folder.")],
     renew: Annotated[bool, typer.Option("--renew", help="Also a new key and certificate for the server.")] = False,
     ca: Annotated[
-        Path | None, typer.Option("--ca", metavar="KEY", help="The CA's key, where it is kept off this machine.")
+        Path | None, typer.Option("--ca", metavar="FILE", help="The CA's key, where it is kept off this machine.")
     ] = None,
     as_json: Json = False,
 ) -> None:
