@@ -294,7 +294,5 @@ def test_tls_is_passed_through_to_the_coordinator_itself(passing: Proxy) -> None
 @pytest.mark.parametrize("file", ["fleet.conf", "passthrough.conf", "Caddyfile"])
 def test_the_program_itself_accepts_the_file(file: str, tmp_path: Path) -> None:
     proxy = made("caddy" if file == "Caddyfile" else "nginx", file, tmp_path)
-    check = (
-        ["caddy", "validate", *proxy.command[2:]] if proxy.program == "caddy" else [*proxy.command, "-t"]
-    )
+    check = ["caddy", "validate", *proxy.command[2:]] if proxy.program == "caddy" else [*proxy.command, "-t"]
     assert subprocess.run(check, capture_output=True, check=False).returncode == 0
