@@ -204,7 +204,7 @@ def test_bad_input_47_no_command_takes_a_secret() -> None:
             f"{path} {o}"
             for p in getattr(command, "params", [])
             for o in p.opts
-            if getattr(p, "envvar", None) or o.startswith("--")
+            if getattr(p, "envvar", None) or (o.startswith("--") and not getattr(p, "is_flag", False))
         ]
         return own + [o for name, c in nested.items() for o in options(c, f"{path} {name}")]
 
