@@ -572,6 +572,7 @@ def test_the_relay_passes_on_what_the_socket_says(path: Path, start: Callable[..
 @pytest.mark.usefixtures("_in_a_flower_process")
 def test_without_a_custodian_it_passes_on_a_code(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "Connection", lambda at: Connection(at, 0.1))
+    monkeypatch.setattr(relay, "PATIENCE", 0.1)
     nowhere = wire.encode_refusal(wire.Refusal("", "E_CUSTODIAN_GONE"))
     assert relayed(b"x", socket=str(path)) == nowhere
     assert relayed(b"x", institution=str(path.parent)) == nowhere  # a folder is opened in a simulation only
@@ -609,3 +610,24 @@ def test_what_stands_behind_the_socket_is_whatever_answers() -> None:
     way: Answering = Connection(Path("nowhere"), 0)
     with pytest.raises(FederationError, match="E_CUSTODIAN_GONE"):
         way.answer(b"")
+
+
+class Dying:
+    """Goes twice before it answers."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def answer(self, data: bytes) -> bytes:
+        self.asked += 1
+        if self.asked < 3:
+            raise FederationError("E_CUSTODIAN_GONE", "here", "it has gone", "Start it.")
+        return data
+
+
+def test_a_relay_asks_again_when_the_custodian_is_back() -> None:
+    dying = Dying()
+    assert relay.Patient(dying, 60.0).answer(b"x") == b"x"
+    assert dying.asked == 3
+    with pytest.raises(FederationError, match="E_CUSTODIAN_GONE"):
+        relay.Patient(Dying(), 0.0).answer(b"x")

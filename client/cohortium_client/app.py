@@ -1,6 +1,6 @@
 """The relay: a Flower ClientApp that carries bytes between the network and the custodian, and has no data.
 
-This is the only module of the institution's side that imports Flower. Which custodian answers follows from the node's
+Which custodian answers follows from the node's
 own configuration, which the coordinator does not write: ``socket``, where the institution's custodian is served, or
 ``institution``, the name of one enrolled in this process. Only in Flower's simulation, where one machine is the whole
 federation, does the relay open institutions' folders itself.
@@ -8,6 +8,8 @@ federation, does the relay open institutions' folders itself.
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -20,7 +22,27 @@ from cohortium_client.service import Answering, Connection
 RECORD, FIELD = "cohortium", "message"
 
 
+PATIENCE = 120.0  # seconds that a custodian which has gone may take to be back
+
 _custodians: dict[str, Answering] = {}
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A custodian that may die while it answers and be started again: asked again, it says the same bytes."""
+
+    custodian: Answering
+    patience: float
+
+    def answer(self, data: bytes) -> bytes:
+        until = time.monotonic() + self.patience
+        while True:
+            try:
+                return self.custodian.answer(data)
+            except FederationError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(0.2)
 
 
 def enrol(node: str, custodian: Answering) -> None:
@@ -35,7 +57,7 @@ def dismiss(node: str) -> None:
 def _custodian(context: Context) -> Answering:
     """FederationError E_CUSTODIAN_GONE if the node's configuration leads to no custodian."""
     if "socket" in context.node_config:
-        return Connection(Path(str(context.node_config["socket"])))
+        return Patient(Connection(Path(str(context.node_config["socket"]))), PATIENCE)
     if "partition-id" in context.node_config:
         return _opened(_folder(context))
     try:
