@@ -19,8 +19,10 @@ from launcher import Mischief, Process, filling, killing
 from processes import SWEEP, TRAINING, Federation, federation, study
 
 from cohortium.consent import read_signatures, unsigned
+from cohortium.keys import load_or_create_key, public_text
 from cohortium.plan import plan
 from cohortium.study import Privacy, Study
+from cohortium_client.institution import load_institution
 
 ROOT = Path(__file__).parent.parent.parent
 KILLED = -signal.SIGKILL
@@ -37,6 +39,7 @@ ROUND = ("round asked", "round added up", "receipts kept", "checkpoint written")
 RELEASE = ("release written", "manifest signed", "release published")
 COORDINATOR = ("run begun", *ROUND, *RELEASE)
 SIGNING = ("study written aside", "study kept", "ledger committed", "witness written", "file written aside")
+RESTORING = ("backup read", "restore begun", "lost ledger aside", "ledger restored")
 MASKS = ("keys exchanged", "shares revealed")
 OTHERS = ("older release aside", "file written aside")  # each has a test of its own
 
@@ -58,7 +61,7 @@ def test_these_are_all_places() -> None:
         p.read_text() for room in ("common", "client", "server", "simulation") for p in (ROOT / room).rglob("*.py")
     )
     named = {name for text in sources for name in re.findall(r'failpoints\.passed\("(.*?)"\)', text)}
-    assert named == {*CUSTODIAN, *COORDINATOR, *SIGNING, *MASKS, *OTHERS}
+    assert named == {*CUSTODIAN, *COORDINATOR, *SIGNING, *RESTORING, *MASKS, *OTHERS}
 
 
 @pytest.mark.parametrize("place", CUSTODIAN)
@@ -179,6 +182,33 @@ def test_killed_while_signing(begin: Begin, place: str) -> None:
     assert unsigned(other, read_signatures(path, other)) == ["south"]
     running.finish()
     check_finished(running)
+
+
+@pytest.mark.parametrize("place", RESTORING)
+def test_killed_while_restoring_a_ledger(begin: Begin, place: str) -> None:
+    """The ledger is the lost one, or none that anybody opens, or the restored one; the same words finish it."""
+    running = begin(study(SWEEP))
+    keys = [running.files / f"{name}.key" for name in ("anne", "bert")]
+    folder, backup, request = running.folder("north"), running.files / "backup.sqlite", running.files / "request.json"
+    public = [public_text(load_or_create_key(key)) for key in keys]
+    described = (folder / "institution.toml").read_text()
+    (folder / "institution.toml").write_text(f"restorers = {public}\n{described}")
+    ends(Process(running.home, "ledger", "backup", "--ledger", folder / "ledger.sqlite", "--out", backup), 0)
+    running.agree(study(SWEEP, name="other"))
+    (folder / "ledger.sqlite").unlink()
+    ends(Process(running.home, "ledger", "request-restore", backup, "--institution", folder, "--out", request), 0)
+    for key in keys:
+        ends(Process(running.home, "ledger", "sign-restore", request, "--key", key), 0)
+    restore = ("ledger", "restore", backup, "--institution", folder, "--request", request)
+    ends(Process(running.home, *restore, mischief=killing(place)), KILLED)
+    if place != "ledger restored":
+        ends(Process(running.home, "ledger", "verify", "--ledger", folder / "ledger.sqlite"), 14)
+        ends(Process(running.home, *restore), 0)
+    with running.ledger("north") as ledger:
+        assert ledger.verify() == 2
+        assert all(ledger.is_closed(digest) for digest in load_institution(folder).agreements)
+        assert ledger.presumed is not None
+        assert ledger.witness.read_text() == ledger.head()
 
 
 # Masked sums
