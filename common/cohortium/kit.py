@@ -13,6 +13,7 @@ application names the CA that it was given. The same kit has the same bytes wher
 from __future__ import annotations
 
 import io
+import struct
 import tomllib
 import zipfile
 import zlib
@@ -37,6 +38,17 @@ NAMES = {HEAD, ROOT, STUDY, README, SUMS}
 MAX_MEMBER = 256 * 1024  # bytes: a thousand institutions' names are well below
 MAX_KIT = 1024 * 1024
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the latter where somebody has zipped it again
+# what the standard library raises for a zip file that is none
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time a zip file can tell
 
 
@@ -134,7 +146,7 @@ def unpack(packed: bytes, where: str = "kit") -> Kit:
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             files = _files(archive, where)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error):
+    except _DAMAGED:
         raise _refused(where, "it is no zip file, or a damaged one") from None
     _check_sums(files, where)
     head = _head(files[HEAD], where)
