@@ -13,13 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
+from deploying import DEPLOY, IMAGES, ROOT, locked
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy"
-IMAGES, SYSTEMD, MONITORING, COMPOSE = (DEPLOY / n for n in ("images", "systemd", "monitoring", "compose"))
+SYSTEMD, MONITORING, COMPOSE = (DEPLOY / n for n in ("systemd", "monitoring", "compose"))
 LOCKS = ("build", "relay", "cpu", "cuda")
 UNITS = ("cohortium-coordinator.service", "cohortium-custodian@.service", "cohortium-relay@.service")
 
@@ -162,17 +160,6 @@ def test_what_is_copied_into_an_image_is_there_and_let_in() -> None:
 
 
 # Locked wheels
-
-
-def locked(name: str) -> dict[str, tuple[Version, int]]:
-    """Of each package in a lock file, its version and how many hashes it may have."""
-    text = (IMAGES / f"requirements-{name}.txt").read_text().replace("\\\n", "")
-    found = {}
-    for line in (x for x in text.splitlines() if x and not x.startswith("#")):
-        pinned = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[\S+\])?==(\S+)((?:\s+--hash=sha256:[0-9a-f]{64})*)\s*", line)
-        assert pinned, line[:80]
-        found[canonicalize_name(pinned[1])] = (Version(pinned[2]), pinned[3].count("--hash"))
-    return found
 
 
 def project() -> dict[str, Any]:

@@ -14,18 +14,15 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from deploying import FEDERATION, NAME, Coordinator, free_port
 
 from cohortium_server.provisioning import provision
 
 FILES = Path(__file__).parents[2] / "deploy" / "proxy"
-NAME = "coordinator.example.org"
-FEDERATION = f'[federation]\nname = "clinics"\naddress = "{NAME}:443"\n[[institution]]\nname = "north"\n'
 STARTING = 30.0  # seconds
 FOREIGN = [
     ("POST", "/"),
@@ -49,12 +46,6 @@ FOREIGN = [
 ]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def until(done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + STARTING
     while not done():
@@ -65,49 +56,6 @@ def until(done: Callable[[], bool]) -> None:
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@dataclass
-class Coordinator:
-    """A stand-in behind the proxy, which tells what reached it. Leaving its ``with`` block stops it."""
-
-    folder: Path
-    port: int
-    seen: list[str] = field(default_factory=list)
-
-    def __enter__(self) -> Coordinator:
-        stand_in = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                stand_in.seen.append(self.path)
-                body = self.rfile.read(int(self.headers["content-length"]))
-                told = {"body": hashlib.sha256(body).hexdigest(), "signature": self.headers["flwr-signature"]}
-                answer = json.dumps(told).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *told: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *about: object) -> None:  # a proxy that does not trust us hangs up
-                pass
-
-        self.server = Server(("127.0.0.1", self.port), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.folder / "server.crt", self.folder / "server.key")
-        self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
-        Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, *about: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @dataclass(frozen=True)

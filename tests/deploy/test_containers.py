@@ -1,0 +1,199 @@
+"""What runs in the containers beside the product: the health check, the joining script, the relay with its own packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+from click import Context, Group
+from deploying import DEPLOY, FEDERATION, IMAGES, Coordinator, free_port, locked
+
+from cohortium.cli import build
+from cohortium_client.institution import load_institution
+from cohortium_client.relay import load_relay
+from cohortium_server.provisioning import provision
+
+HEALTHY = IMAGES / "healthy.py"
+
+
+def healthy(who: str, folder: Path) -> bool:
+    done = subprocess.run([sys.executable, HEALTHY, who, folder], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    assert (done.returncode == 0) == (done.stderr == "")
+    return done.returncode == 0
+
+
+# Health
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[socket.socket]:
+    """Somebody who listens at tmp_path/custodian.sock."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "custodian.sock"))
+        listener.listen()
+        yield listener
+
+
+def test_a_custodian_and_its_relay_are_healthy_while_somebody_listens(served: socket.socket, tmp_path: Path) -> None:
+    (tmp_path / "relay").mkdir()
+    assert not healthy("custodian", tmp_path)
+    (tmp_path / "institution.toml").write_text('name = "north"\n')
+    (tmp_path / "relay" / "relay.toml").write_text('socket = "../custodian.sock"\n')
+    assert healthy("custodian", tmp_path)
+    assert healthy("relay", tmp_path / "relay")
+    served.close()
+    assert not healthy("custodian", tmp_path)
+    assert not healthy("relay", tmp_path / "relay")
+
+
+def test_the_sockets_path_may_be_absolute(served: socket.socket, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "institution.toml").write_text(f'socket = "{tmp_path / "custodian.sock"}"\n')
+    assert healthy("custodian", tmp_path / "elsewhere")
+
+
+def test_a_coordinator_is_healthy_if_its_certificate_is_its_federations(tmp_path: Path) -> None:
+    port = free_port()
+    listening = FEDERATION.replace(":443", f":{port}")
+    folders = []
+    for name in ("ours", "another"):
+        (tmp_path / f"{name}.toml").write_text(listening)
+        folders.append(provision(tmp_path / f"{name}.toml", tmp_path / name).federation.folder)
+    ours, another = folders
+    assert not healthy("coordinator", ours)
+    with Coordinator(ours, port):
+        assert healthy("coordinator", ours)
+    with Coordinator(another, port):
+        assert not healthy("coordinator", ours)
+
+
+# Joining
+
+
+@pytest.fixture
+def kit(tmp_path: Path) -> Path:
+    (tmp_path / "federation.toml").write_text(FEDERATION)
+    return provision(tmp_path / "federation.toml", tmp_path / "FED").federation.folder / "kits" / "north.zip"
+
+
+def test_join_makes_both_folders_for_their_users_and_changes_nothing_the_second_time(kit: Path, tmp_path: Path) -> None:
+    site, relay, command = (
+        tmp_path / "site",
+        tmp_path / "relay",
+        shutil.which("cohortium", path=Path(sys.executable).parent),
+    )
+    assert command
+    (tmp_path / "visits.csv").write_text("age\n1\n")
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(command).parent}:{os.environ['PATH']}",
+        "SITE": str(site),
+        "RELAY": str(relay),
+        "KIT": str(kit),
+        "SOCKET": "/run/cohortium/custodian.sock",
+        "WITNESS": "/var/lib/cohortium-witness/head",
+    }
+    joining = ["sh", DEPLOY / "join.sh", "--name", "north", "--data", tmp_path / "visits.csv", "--cap", "3"]
+    kept = []
+    for _ in range(2):
+        done = subprocess.run(joining, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        kept.append({p: p.read_bytes() for folder in (site, relay) for p in folder.rglob("*") if p.is_file()})
+    assert kept[0] == kept[1]
+    opened = load_institution(site) if os.geteuid() else None
+    file = (site / "institution.toml").read_text()
+    assert 'socket = "/run/cohortium/custodian.sock"' in file
+    assert "relay_uid = 10002" in file
+    assert str(load_relay(relay).socket) == "/run/cohortium/custodian.sock"
+    assert opened is None or opened.file.relay_uid == 10002
+    if os.geteuid() == 0:
+        owners = {p.stat().st_uid for p in site.rglob("*")}, {p.stat().st_uid for p in relay.rglob("*")}
+        assert owners == ({10001}, {10002})
+        assert (relay / "node.key").stat().st_mode & 0o777 == 0o600
+    else:
+        assert (relay / "node.key").stat().st_mode & 0o777 == 0o640
+
+
+# The relay's own packages
+
+RELAY_ALONE = """
+import sys
+from importlib.metadata import packages_distributions
+
+allowed = set(sys.argv[1].split())
+ours = {"cohortium", "cohortium_client", "cohortium_server", "cohortium_simulation"}
+of = packages_distributions()
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        from_ = {d.lower().replace("_", "-") for d in of.get(top, ())}
+        if from_ and top not in ours and not from_ & allowed:
+            raise ModuleNotFoundError(f"No module named {name!r} in the relay's image", name=name)
+
+sys.meta_path.insert(0, Absent())
+import importlib
+from cohortium.cli import build
+build()
+for module in ("cohortium_client.app", "cohortium_client.flower.relay", "cohortium_client.flower.node", "cohortium_client.flower.launcher"):
+    importlib.import_module(module)
+from cohortium_client.flower.relay import _PRELOADED
+for module in _PRELOADED:
+    importlib.import_module(module)
+try:
+    import pandas
+except ModuleNotFoundError:
+    print("alone")
+"""
+
+
+def test_the_relay_needs_nothing_but_what_its_image_has() -> None:
+    allowed = " ".join(locked("relay"))
+    done = subprocess.run([sys.executable, "-c", RELAY_ALONE, allowed], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "alone\n"), done.stderr[-1000:]
+
+
+# Commands
+
+
+def words() -> Iterator[tuple[str, list[str]]]:
+    """Every call of cohortium in deploy/: in documents, units, manifests, compose files and scripts."""
+    for path in sorted(p for p in DEPLOY.rglob("*") if p.suffix in (".md", ".service", ".conf", ".yaml", ".sh")):
+        text = path.read_text().replace("\\\n", " ")
+        for line in text.splitlines():
+            for call in re.findall(
+                r"(?<![\w/.-])(?:/opt/cohortium/bin/)?cohortium ((?:[a-z]+ )+[^|;`&#\"']*)", line.split("  #")[0]
+            ):
+                yield str(path.relative_to(DEPLOY)), call.split()
+            for listed in re.findall(r"(?:args|command): \[((?:institution|coordinator), [^\]]*)\]", line):
+                yield str(path.relative_to(DEPLOY)), [w.strip().strip('"') for w in listed.split(",")]
+    for what in re.findall(r"^CMD (\[.*\])$", (IMAGES / "Dockerfile").read_text(), re.MULTILINE):
+        yield "images/Dockerfile", json.loads(what)
+
+
+def test_every_command_that_is_told_exists_with_its_options() -> None:
+    root = typer.main.get_command(build())
+    told = 0
+    for where, call in words():
+        command, context, rest = root, Context(root), list(call)
+        while isinstance(command, Group) and rest:
+            command = command.get_command(context, rest.pop(0))
+        if command is None or isinstance(command, Group):
+            assert call[0] not in root.list_commands(context), f"{where}: cohortium {' '.join(call)}"  # prose
+            continue
+        options = {o for p in command.params for o in p.opts}
+        for word in rest:
+            if word.startswith("--"):
+                assert word in options, f"{where}: cohortium {' '.join(call)}"
+        told += 1
+    assert told > 20
