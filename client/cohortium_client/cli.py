@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import epsilon_words, guarded, print_json, say
+from cohortium.commands.output import epsilon_words, guarded, print_json, say, tell_checks
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url, found
 from cohortium_client.commands.joining import join
 from cohortium_client.commands.serving import relay, serve
@@ -52,21 +52,11 @@ def check(
     study: Annotated[Path | None, typer.Option("--study", help="Also whether this study could be answered.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Look at everything the custodian will need; each line that fails ends with what to do."""
+    """Look at everything the custodian and its relay will need; each line that fails ends with what to do."""
     with guarded(as_json):
-        from dataclasses import asdict
+        from cohortium_client.preflight import preflight
 
-        from cohortium_client.preflight import Check, preflight
-
-        found: list[Check] = []
-        for line in preflight(folder, study):
-            found.append(line)
-            if not as_json:
-                typer.echo(f"{'ok  ' if line.passed else 'FAIL'} {line.name}: {line.found}. {line.fix}".rstrip())
-        if as_json:
-            print_json({"ready": all(c.passed for c in found), "checks": [asdict(c) for c in found]})
-        if not all(c.passed for c in found):
-            raise typer.Exit(1)
+        tell_checks(preflight(folder, study), as_json)
 
 
 @institution.command()

@@ -4,60 +4,82 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import resource
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
+from cohortium.checks import Check, checked, failed, in_units, memory_left, room
 from cohortium.consent import read_signatures, unsigned
 from cohortium.errors import CohortiumError, InputError, StudyError
-from cohortium.study import Study, load_study
+from cohortium.study import Study, Trained, load_study
 from cohortium_client.custodian import agreed_to
 from cohortium_client.gate import is_served
 from cohortium_client.institution import Institution, load_institution
+from cohortium_client.relay_preflight import has_joined, relay_preflight
 from cohortium_client.source import load_source
 
 LONGEST_SOCKET = 90  # bytes of its path; the system allows 107, and a private folder beside it needs some
 CLOCK_SLACK = timedelta(minutes=5)
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at. fix: the next step, where it failed."""
-
-    name: str
-    passed: bool
-    found: str
-    fix: str = ""
-
-
 def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
-    """Look at everything the custodian will need; with a study also at whether that study could be answered."""
+    """Look at everything the custodian will need, and the relay where the institution has joined a federation.
+
+    With a study also at whether that study could be answered. The folder may be a relay's own, too.
+    """
+    if has_joined(folder):
+        yield from relay_preflight(folder)
+        return
     try:
         institution = load_institution(folder)
     except CohortiumError as error:
-        yield _failed("folder", error)
+        yield failed("folder", error)
         return
     yield Check("folder", True, f"institution {institution.identity.name!r}, key {institution.identity.public}")
-    yield _checked("rights", lambda: _rights(institution))
-    yield _checked("relay", lambda: _relay(institution))
-    yield _checked("ledger", lambda: _ledger(institution))
-    yield _checked("clock", lambda: _clock(institution))
-    for name, study in _studies(institution, study_file):
+    yield checked("rights", lambda: _rights(institution))
+    yield checked("relay", lambda: _relay(institution))
+    yield checked("ledger", lambda: _ledger(institution))
+    yield checked("disk", lambda: room(institution.ledger_file.parent))
+    yield checked("clock", lambda: _clock(institution))
+    yield from _joined(institution)
+    studies = _studies(institution, study_file)
+    for name, study in studies:
         yield from _about(institution, name, study, study_file)
+    if studies:
+        yield checked("memory", _memory)
+    if any(isinstance(study.generator, Trained) for _, study in studies):
+        yield checked("device", _device)
 
 
-def _checked(name: str, look: Callable[[], str]) -> Check:
+def _joined(institution: Institution) -> Iterator[Check]:
+    """Its relay, if that lies where it does by default and can be looked at from here."""
+    folder = institution.folder / "relay"
     try:
-        return Check(name, True, look())
-    except CohortiumError as error:
-        return _failed(name, error)
+        joined = has_joined(folder)
+    except PermissionError:
+        yield Check("relay's folder", True, f"another user's: let that one say cohortium institution check {folder}")
+        return
+    if joined:
+        yield from relay_preflight(folder, institution)
 
 
-def _failed(name: str, error: CohortiumError) -> Check:
-    return Check(name, False, f"{error.code}: {error.where}: {error.what}", error.fix)
+def _memory() -> str:
+    """What this process took, which has just read the table of every study."""
+    peak, left = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, memory_left()
+    told = f"reading the table took at most {in_units(peak)}"
+    if left is not None and left < peak:
+        what = f"{told}, and {in_units(left)} is left"
+        raise InputError("E_IO", "memory", what, "Stop what else runs here, or use a larger machine.")
+    return told if left is None else f"{told}, {in_units(left)} is left (stays on this screen)"
+
+
+def _device() -> str:
+    from cohortium.neural.device import device_words
+
+    return f"training runs on {device_words()}"
 
 
 def _rights(institution: Institution) -> str:
@@ -116,11 +138,11 @@ def _studies(institution: Institution, study_file: Path | None) -> list[tuple[st
 
 
 def _about(institution: Institution, name: str, study: Study, study_file: Path | None) -> Iterator[Check]:
-    yield _checked(f"{name}: policy", lambda: _policy(institution, study))
-    yield _checked(f"{name}: budget", lambda: _budget(institution, study))
+    yield checked(f"{name}: policy", lambda: _policy(institution, study))
+    yield checked(f"{name}: budget", lambda: _budget(institution, study))
     if study_file is not None:
-        yield _checked(f"{name}: consent", lambda: _consents(study, study_file))
-    yield _checked(f"{name}: table", lambda: _table(institution, study))
+        yield checked(f"{name}: consent", lambda: _consents(study, study_file))
+    yield checked(f"{name}: table", lambda: _table(institution, study))
 
 
 def _policy(institution: Institution, study: Study) -> str:

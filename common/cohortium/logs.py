@@ -34,6 +34,7 @@ TALKATIVE = (
     "uvicorn.error",
 )  # these add ways out of their own, whenever they like
 _ROUTINE = ("/v1/fleet/", "/v1/runtime/", "/health")  # asked every few seconds; what is refused there is told
+_LOOKS = ("ControlServicer.ListNodes", "ControlServicer.ListRuns")  # of the keeper, every second
 _FOUR_HUNDRED = 400
 _log = logging.getLogger(f"{OURS}.process")
 
@@ -145,6 +146,8 @@ def _not_added(handler: logging.Handler) -> None:
 def _is_told(record: logging.LogRecord) -> bool:
     """All but Flower's successful routine requests, of which there is one every few seconds."""
     arguments = record.args
+    if record.name == "flwr" and record.msg in _LOOKS:
+        return False
     if record.name != "uvicorn.access" or not isinstance(arguments, tuple) or len(arguments) < 5:
         return record.levelno >= logging.INFO
     path, status = str(arguments[2]), arguments[4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 import time
 from dataclasses import dataclass
@@ -30,24 +31,24 @@ class Answered:
     ahead: float | None
 
 
-def ask(address: Address, path: str, root: Path, patience: float = PATIENCE) -> Answered:
-    """What ``GET path`` is answered with there, by whoever ``root`` vouches for.
+def ask(address: Address, path: str, root: Path, name: str = "", patience: float = PATIENCE) -> Answered:
+    """What ``GET path`` is answered with there, by whoever ``root`` vouches for to be ``name``, by default the host.
 
     MembershipError E_CERTIFICATE if the certificate is not to be trusted, FederationError E_LINK if nobody answers so.
     """
-    context = _trusting(root)
-    connection = http.client.HTTPSConnection(address.host, address.port, timeout=patience, context=context)
+    connection = http.client.HTTPConnection(address.host, address.port)
     try:
-        connection.request("GET", path)
-        expires = _expiry(connection.sock)
-        response = connection.getresponse()
-        return Answered(response.status, expires, _ahead(response.getheader("Date")))
+        plain = socket.create_connection((address.host, address.port), patience)
+        with plain, _trusting(root).wrap_socket(plain, server_hostname=name or address.host) as connection.sock:
+            asked = time.time()
+            connection.request("GET", path)
+            response = connection.getresponse()
+            middle = (asked + time.time()) / 2
+            return Answered(response.status, _expiry(connection.sock), _ahead(middle, response.getheader("Date")))
     except ssl.SSLCertVerificationError as error:
         raise _untrusted(address, error.verify_message) from None
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(address, error) from None
-    finally:
-        connection.close()
 
 
 def answers_at(address: Address, path: str, root: Path) -> bool:
@@ -79,12 +80,13 @@ def _expiry(connected: Any) -> datetime:
     return x509.load_der_x509_certificate(connected.getpeercert(binary_form=True)).not_valid_after_utc
 
 
-def _ahead(date: str | None) -> float | None:
+def _ahead(at: float, date: str | None) -> float | None:
+    """``date`` says whole seconds: it was half a second later in the middle."""
     try:
         theirs = None if date is None else parsedate_to_datetime(date)
     except ValueError:
         return None
-    return None if theirs is None else time.time() - theirs.replace(tzinfo=theirs.tzinfo or UTC).timestamp()
+    return None if theirs is None else at - theirs.replace(tzinfo=theirs.tzinfo or UTC).timestamp() - 0.5
 
 
 def _untrusted(address: Address, why: str) -> MembershipError:

@@ -19,6 +19,7 @@ from cohortium.progress import Progress, Silent
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from cohortium.checks import Check
     from cohortium.study import Study
 
 LogStyle = Annotated[
@@ -79,6 +80,20 @@ def say_device(studies: Iterable[Study]) -> None:
 def epsilon_words(epsilon: float | None, digits: int = 4) -> str:
     """As tables show it; None is what nothing bounds."""
     return "no bound" if epsilon is None else f"{epsilon:.{digits}f}"
+
+
+def tell_checks(checks: Iterable[Check], as_json: bool) -> None:
+    """A line for each as it is made, or all as one object; exit code 1 if one failed."""
+    found: list[Check] = []
+    for line in checks:
+        found.append(line)
+        if not as_json:
+            typer.echo(f"{'ok  ' if line.passed else 'FAIL'} {line.name}: {line.found}. {line.fix}".rstrip())
+    ready = all(c.passed for c in found)
+    if as_json:
+        print_json({"ready": ready, "checks": [vars(c) for c in found]})
+    if not ready:
+        raise typer.Exit(1)
 
 
 class Lines:

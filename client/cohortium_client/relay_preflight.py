@@ -1,0 +1,138 @@
+"""Whether an institution's relay is ready: its files, its user's rights, and what the coordinator's server answers."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterator
+from pathlib import Path
+
+from cohortium.checks import Check, checked, lasting
+from cohortium.errors import InputError, MembershipError
+from cohortium.membership import load_application, node_text
+from cohortium.probe import Answered, ask, load_certificate
+from cohortium_client.gate import is_served
+from cohortium_client.institution import Institution
+from cohortium_client.relay import FILE, Relay, load_node_key, load_relay
+
+SLACK = 60.0  # seconds between two machines' clocks that are nobody's worry yet
+ROOT = "Ask the coordinator for a new join kit, and join again."
+SERVER = "Tell the coordinator: cohortium provision federation.toml --out FED --renew."
+
+
+def has_joined(folder: Path) -> bool:
+    """Whether ``folder`` is a relay's. PermissionError if that cannot be seen from here."""
+    return (folder / FILE).is_file()
+
+
+def relay_preflight(folder: Path, institution: Institution | None = None) -> Iterator[Check]:
+    """Look at everything that the relay in ``folder`` will need.
+
+    institution: whose relay it is, where its folder can be read from here too; then it says who the relay's user is.
+    """
+    first = checked("relay's folder", lambda: _folder(load_relay(folder), institution))
+    yield first
+    if not first.passed:
+        return
+    relay = load_relay(folder)
+    uid = None if institution is None else institution.file.relay_uid
+    yield checked("relay's key", lambda: _key(relay, uid))
+    yield checked("relay's user", lambda: _user(relay, uid))
+    yield checked("relay's socket", lambda: _socket(relay, institution))
+    yield checked("root certificate", lambda: lasting(load_certificate(relay.root), relay.root.name, ROOT))
+    yield from _coordinator(relay)
+
+
+def _folder(relay: Relay, institution: Institution | None) -> str:
+    if institution is not None and institution.identity.name != relay.institution:
+        what = f"it is {relay.institution!r}'s, and the institution is {institution.identity.name!r}"
+        raise InputError("E_INSTITUTION", FILE, what, "Join again with this institution's kit.")
+    return f"relay of {relay.institution!r} in {relay.federation!r}, to {relay.address}"
+
+
+def _key(relay: Relay, uid: int | None) -> str:
+    key, application = load_node_key(relay.key), load_application(relay.application)
+    if application.node != node_text(key):
+        what = "it is not the key of application.json"
+        raise InputError("E_INSTITUTION", relay.key.name, what, "Join again, and send the new application.")
+    _require(relay.key, uid, os.R_OK, "the relay's user cannot read it")
+    return f"fingerprint {application.fingerprint}"
+
+
+def _user(relay: Relay, uid: int | None) -> str:
+    """Flower's home is made when the relay starts."""
+    where = relay.home if relay.home.is_dir() else relay.folder
+    _require(where, uid, os.W_OK | os.X_OK, "the relay's user cannot write into it")
+    return "can read the key, and write what Flower remembers"
+
+
+def _require(path: Path, uid: int | None, wanted: int, what: str) -> None:
+    if not _may(path, os.getuid() if uid is None else uid, wanted):
+        raise InputError("E_INSTITUTION", path.name, what, "Give the relay's folder to its user: chown -R.")
+
+
+def _may(path: Path, uid: int, wanted: int) -> bool:
+    """Whether a user may do to ``path`` what the bits ``wanted`` say, by its owner, group and mode."""
+    status = path.stat()
+    if uid == 0:
+        return True
+    if status.st_uid == uid:
+        return status.st_mode >> 6 & wanted == wanted
+    shift = 3 if status.st_gid in _groups(uid) else 0
+    return status.st_mode >> shift & wanted == wanted
+
+
+def _groups(uid: int) -> list[int]:
+    if uid == os.getuid():
+        return [*os.getgroups(), os.getgid()]
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:  # in containers users need no name
+        return []
+    return os.getgrouplist(user.pw_name, user.pw_gid)
+
+
+def _socket(relay: Relay, institution: Institution | None) -> str:
+    if institution is not None and relay.socket.resolve() != institution.socket.resolve():
+        what = f"it leads to {relay.socket}, and the custodian's is {institution.socket.absolute()}"
+        raise InputError("E_INSTITUTION", f"{FILE}, socket", what, "Correct the one that is wrong.")
+    return f"{relay.socket}, {'a custodian is serving there' if is_served(relay.socket) else 'nobody serves there now'}"
+
+
+# What the coordinator's server answers
+
+
+def _coordinator(relay: Relay) -> Iterator[Check]:
+    answered: list[Answered] = []
+    first = checked("coordinator", lambda: _reached(relay, answered))
+    yield first
+    if not first.passed:
+        return
+    yield checked("clocks", lambda: _clocks(answered[0].ahead))
+    yield checked("membership", lambda: _membership(relay))
+
+
+def _reached(relay: Relay, answered: list[Answered]) -> str:
+    answered.append(ask(relay.address, "/", relay.root))
+    return f"{relay.address} answers over TLS; its certificate is valid until {answered[0].expires:%Y-%m-%d}"
+
+
+def _clocks(ahead: float | None) -> str:
+    """Flower believes a node's signature only if its time is about the coordinator's."""
+    from cohortium_client.flower.standing import ahead_and_behind
+
+    most, least = ahead_and_behind()
+    if ahead is None:
+        return "the coordinator does not say what time it is"
+    told = f"this machine's is {abs(ahead):.0f} s {'ahead of' if ahead >= 0 else 'behind'} the coordinator's"
+    limits = f"Flower refuses a node that is {most:.0f} s ahead or {least:.0f} s behind"
+    if not -SLACK <= ahead < most - 1:  # it is known to within a second
+        raise MembershipError("E_MEMBER", "clock", f"{told}; {limits}", "Let both machines keep time by NTP.")
+    return f"{told}; {limits}"
+
+
+def _membership(relay: Relay) -> str:
+    from cohortium_client.flower.standing import require_member
+
+    require_member(relay)
+    return "the coordinator has admitted this relay's key"
