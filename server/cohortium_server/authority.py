@@ -2,6 +2,7 @@
 
 Certificates are as RFC 5280 has them, P-384 throughout. The CA may sign for the address' host and this machine and for
 nothing else (name constraints), so that a stolen CA key opens no other connection of those who trust it.
+OpenSSL and Go read constraints of IP addresses; BoringSSL does not, and refuses the CA (Flower connects by HTTP and OpenSSL).
 """
 
 from __future__ import annotations
