@@ -848,6 +848,29 @@ def test_a_restore_that_is_broken_off_is_nothing_or_is_finished(
     assert not [p for p in place.folder.iterdir() if p.name.startswith(".") or "restoring" in p.name]
 
 
+@pytest.mark.parametrize("place_name", ["restore begun", "lost ledger aside"])
+def test_while_a_ledger_is_replaced_nobody_opens_the_old_one_or_begins_another(
+    place: Place, monkeypatch: pytest.MonkeyPatch, place_name: str
+) -> None:
+    """The old one could be opened, and without a witness an empty one be begun."""
+    newest, _ = old_copy_put_back(place, ["first", "second"], 1)
+    place.institution.witness.unlink()
+    done = by(place.draft(newest), ANNE, BERT)
+
+    def stop(at: str) -> None:
+        if at == place_name:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(failpoints, "reached", stop)
+        with pytest.raises(KeyboardInterrupt):
+            restore(place.institution, newest, done)
+    with refused("E_LEDGER_UNAVAILABLE", "broken off"):
+        open_custodian(place.folder)
+    restore(place.institution, newest)
+    assert place.spent() == 10.0
+
+
 def test_a_backup_that_is_none_changes_nothing(place: Place, lost: tuple[Path, Receipt], tmp_path: Path) -> None:
     (place.folder / "ledger.sqlite.lock").touch()
     before = sorted(place.folder.iterdir())

@@ -23,6 +23,7 @@ from planted import (
     masking,
     membership,
     noise,
+    restoring,
     training,
     unprotected,
 )
@@ -33,6 +34,7 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Training": training.MUTANTS,
     "Accounts and guarantees": accounts.MUTANTS,
     "The ledger": ledger.MUTANTS,
+    "A ledger that is restored": restoring.MUTANTS,
     "Who has agreed to what": agreements.MUTANTS,
     "What leaves the institution": custody.MUTANTS,
     "Masks": masking.MUTANTS,
