@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cohortium.commands.output import guarded, print_json
+from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
 from cohortium_server.commands.running import release, resume, run, serve, status, stop
 
@@ -18,7 +19,7 @@ Folder = Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of a
 coordinator = typer.Typer(
     no_args_is_help=True, help="The coordinator: serves a federation, runs signed studies over it."
 )
-for command in (admit, revoke, members, serve, run, resume, status, stop, release):
+for command in (admit, revoke, members, check, serve, run, resume, status, stop, release):
     coordinator.command()(command)
 
 

@@ -5,8 +5,10 @@ Every private name that Cohortium uses is taken here, so that a process which ne
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from cohortium.errors import WireError
@@ -22,6 +24,21 @@ def private(module: str, *names: str) -> Any:
         if not hasattr(found, name):
             raise changed(f"{module}.{name}")
     return found
+
+
+def require_all(folder: Path) -> int:
+    """Take every private name that the modules in ``folder`` take by name, and say how many; WireError E_FLOWER."""
+    calls = [c for path in sorted(folder.glob("*.py")) for c in _taken(path.read_text(encoding="utf-8"))]
+    for module, *names in calls:
+        private(module, *names)
+    return sum(len(names) for _, *names in calls)
+
+
+def _taken(source: str) -> list[list[str]]:
+    """The words of every ``private(...)`` of a module that has nothing but words in it."""
+    calls = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "private"]
+    words = [[a.value for a in c.args if isinstance(a, ast.Constant) and isinstance(a.value, str)] for c in calls]
+    return [of for of, call in zip(words, calls, strict=True) if of and len(of) == len(call.args)]
 
 
 def changed(what: str) -> WireError:
