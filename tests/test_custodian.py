@@ -1106,7 +1106,11 @@ def test_any_bytes_get_a_canonical_refusal_or_a_charged_answer(shared: tuple[Cus
     read = wire.decode_answer(told, plan(SWEEP).phases[0].query.width)
     if isinstance(read, wire.Refusal):
         assert told == refusal(read.code)
-        assert read.code in {"E_WIRE", "E_PLAN_UNTRUSTED", "E_ROUND_ORDER", "E_STATE_SHAPE", "E_REPLAY"} <= set(CODES)
+        assert (
+            read.code
+            in {"E_WIRE", "E_PLAN_UNTRUSTED", "E_ROUND_ORDER", "E_STATE_SHAPE", "E_REPLAY", "E_VERSION"}
+            <= set(CODES)
+        )
         assert still(ledger) == before
     else:  # another run, another attempt, or a consent more
         known = {(c.run, c.round, c.attempt): c for c in ledger.charges()}

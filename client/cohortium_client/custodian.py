@@ -97,7 +97,7 @@ class Custodian:
             _log.warning("refused: %s", error, extra=about(code=error.code))
             return self._refusal(error.code)
         answers = [self._answer(part) for part in parts]
-        return answers[0] if parts == [data] else wire.encode_bundle(answers)
+        return answers[0] if parts == [data] else wire.encode_bundle(answers, wire.version_of(data))
 
     def _answer(self, data: bytes) -> bytes:
         request: wire.Request | None = None
@@ -140,7 +140,7 @@ class Custodian:
         self._afford(study, request, phase, caps)
         values, statement = self._values(study, request, phase)
         header = (request.study, request.run, request.round, request.attempt, self.identity.name)
-        message = wire.encode_reply(wire.Reply(*header, secrets.token_hex(32), values, statement))
+        message = wire.encode_reply(wire.Reply(*header, secrets.token_hex(32), values, statement), request.version)
         failpoints.passed("answer computed")
         digest = hashlib.sha256(message).hexdigest()
         answered = self._ledger.charge(self._charge(study, request, phase, digest), message, caps)
@@ -187,7 +187,7 @@ class Custodian:
         failpoints.passed("answer sealed")
         digest, about = hashlib.sha256(message).hexdigest(), wire.answer_to(request)
         receipt = sign_receipt(self.identity.key, self.identity.name, digest, entry.hash, about)
-        return wire.encode_answer(message, receipt)
+        return wire.encode_answer(message, receipt, request.version)
 
     # Whether it may be answered
 

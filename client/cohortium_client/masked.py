@@ -46,7 +46,7 @@ class Masking:
         kept = self.sessions.said(place)
         if kept is None:
             statement = self._statement(self._seat(request), request, answered)
-            kept = self.sessions.say(place, asked, wire.encode_said(statement.document()))
+            kept = self.sessions.say(place, asked, wire.encode_said(statement.document(), request.version))
         if kept.asked != asked:
             raise MaskingError(
                 "E_VIEW",

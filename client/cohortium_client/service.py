@@ -25,7 +25,7 @@ import grpc
 
 from cohortium.errors import FederationError, WireError
 from cohortium.logs import about, without_text
-from cohortium.wire import MAGIC, Refusal, encode_refusal
+from cohortium.wire import FAMILY, Refusal, encode_refusal
 from cohortium_client.gate import Gate, Limits, allowed_uid, claimed, is_served, listening, refused
 from cohortium_client.protocol.custodian_pb2 import Message
 from cohortium_client.protocol.custodian_pb2_grpc import (
@@ -116,7 +116,7 @@ def _answered(custodian: Answering, data: bytes, limit: int) -> bytes:
     """What the custodian says, if it is a message; a code in every other case. gRPC would send an exception's text."""
     try:
         answer = custodian.answer(data)
-        if isinstance(answer, bytes) and answer.startswith(MAGIC) and len(answer) <= limit:
+        if isinstance(answer, bytes) and answer.startswith(FAMILY) and len(answer) <= limit:
             return answer
         _log.error("the answer was no message, or too long to be sent", extra=about(code="E_CUSTODIAN"))
     except BaseException as error:  # noqa: BLE001 - the caller waits for an answer, and a worker has nobody to tell

@@ -4,6 +4,11 @@ A message is the magic, a header length (uint32, little-endian), a canonical JSO
 answer is a reply under a receipt, a signed statement of the masking protocol, or a refusal. Nothing else travels: no
 number of rows, no loss, no time, no text of an exception. An answer's length follows from the study. Several messages
 for one exchange go in a bundle.
+
+The magic is ``COH`` and a digit, the version. The coordinator asks in the newest version it speaks, an institution answers
+in the version it is asked in, and what is of no version spoken here is E_VERSION: so institutions are updated first. One
+message is the same in every version for ever: a refusal, which is written as version 2 and may carry codes that its reader
+does not know. What was kept in an older version (``VERSIONS``) is sent again as it is (docs/upgrade.md).
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,10 +26,12 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.canonical import canonical_json
-from cohortium.errors import CODES, WireError
+from cohortium.errors import WireError
 from cohortium.receipt import Receipt, about
 
-MAGIC = b"COH2"
+FAMILY = b"COH"
+MAGIC = b"COH2"  # of version 2, and of refusals in all versions
+VERSIONS: tuple[int, ...] = (2,)  # that are spoken here, the newest first
 MAX_HEADER = 4096
 MAX_REQUEST_HEADER = 2 << 20  # consents and receipts of a thousand institutions
 MAX_MESSAGE = 1 << 30
@@ -31,6 +39,7 @@ MAX_STATEMENT = 1 << 20
 MAX_BUNDLE = 4
 Values = npt.NDArray[np.int64] | npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 _HEX = frozenset("0123456789abcdef")
+_CODE = re.compile(r"E_[A-Z_]{1,40}")
 LEGS = ("answer", "advertise", "share", "mask", "confirm", "reveal")
 _ROUND: dict[str, type] = {"study": str, "run": str, "round": int, "attempt": int}
 
@@ -41,7 +50,7 @@ class Request:
 
     consents: every institution's signature on the study. receipts: the newest of each institution.
     leg: ``answer``, or a leg of the masking protocol (masking/); then ``board`` holds what institutions have said in the
-    legs before.
+    legs before. version: which it is asked in, and is to be answered in.
     """
 
     study: str
@@ -53,6 +62,7 @@ class Request:
     receipts: tuple[Receipt, ...] = ()
     leg: str = "answer"
     board: bytes = b""
+    version: int = field(default_factory=lambda: VERSIONS[0])
 
     @property
     def question(self) -> str:
@@ -110,7 +120,7 @@ def encode_request(request: Request) -> bytes:
         "receipts": [asdict(r) for r in request.receipts],
         "board": len(request.board),
     }
-    return _pack(header, request.board + request.state)
+    return _pack(header, request.board + request.state, request.version)
 
 
 def decode_request(data: bytes) -> Request:
@@ -129,20 +139,21 @@ def decode_request(data: bytes) -> Request:
         board=payload[:length],
         consents=consents,
         receipts=tuple(_receipt(r) for r in receipts),
+        version=version_of(data),
     )
 
 
-def encode_reply(reply: Reply) -> bytes:
+def encode_reply(reply: Reply, version: int | None = None) -> bytes:
     """The bytes that are charged and kept; they travel in an answer."""
     header = {k: v for k, v in vars(reply).items() if k != "values"}
     little = reply.values.dtype.newbyteorder("<")
     payload = np.ascontiguousarray(reply.values, little).tobytes()
-    return _pack({"type": "reply", "numbers": reply.values.dtype.name, **header}, payload)
+    return _pack({"type": "reply", "numbers": reply.values.dtype.name, **header}, payload, version)
 
 
-def encode_answer(reply: bytes, receipt: Receipt) -> bytes:
-    """A reply's bytes under its receipt."""
-    return _pack({"type": "answer", "receipt": asdict(receipt)}, reply)
+def encode_answer(reply: bytes, receipt: Receipt, version: int | None = None) -> bytes:
+    """A reply's bytes, of whichever version they were kept in, under its receipt."""
+    return _pack({"type": "answer", "receipt": asdict(receipt)}, reply, version)
 
 
 def answer_to(message: Request | Reply) -> str:
@@ -151,21 +162,24 @@ def answer_to(message: Request | Reply) -> str:
 
 
 def encode_refusal(refusal: Refusal) -> bytes:
-    return _pack({"type": "refusal", **asdict(refusal)}, b"")
+    """The same bytes in every version there will ever be."""
+    return _framed(MAGIC, {"type": "refusal", **asdict(refusal)}, b"")
 
 
-def encode_said(statement: Mapping[str, Any]) -> bytes:
+def encode_said(statement: Mapping[str, Any], version: int | None = None) -> bytes:
     """A signed statement of the masking protocol, as a document."""
-    return _pack({"type": "said", "statement": dict(statement)}, b"")
+    return _pack({"type": "said", "statement": dict(statement)}, b"", version)
 
 
-def encode_bundle(messages: Sequence[bytes]) -> bytes:
-    return _pack({"type": "bundle", "lengths": [len(m) for m in messages]}, b"".join(messages))
+def encode_bundle(messages: Sequence[bytes], version: int | None = None) -> bytes:
+    return _pack({"type": "bundle", "lengths": [len(m) for m in messages]}, b"".join(messages), version)
 
 
 def decode_bundle(data: bytes) -> list[bytes]:
     """One to ``MAX_BUNDLE`` messages; a message that is no bundle is the only one of its own."""
-    if _header(data, MAX_REQUEST_HEADER)[0].get("type") != "bundle":
+    if data[:4] != MAGIC:
+        _require_spoken(data)
+    if _parsed(data, MAX_REQUEST_HEADER)[0].get("type") != "bundle":
         return [data]
     header, payload = _unpack(data, "bundle", {"lengths": list})
     lengths = header["lengths"]
@@ -204,12 +218,15 @@ def decode_said(data: bytes) -> dict[str, Any] | Refusal:
 
 def refused(data: bytes) -> Refusal | None:
     """The refusal that an answer is, or None; WireError E_WIRE for what is no message, or a refusal with more than a code."""
-    if _header(data, MAX_STATEMENT)[0].get("type") != "refusal":
+    header, payload = _parsed(data, MAX_STATEMENT) if data[:4] == MAGIC else _header(data, MAX_STATEMENT)
+    if data[:4] != MAGIC or header.get("type") != "refusal":
         return None
-    header, payload = _unpack(data, "refusal", {"institution": str, "code": str})
-    if payload or header["code"] not in CODES:
-        raise _malformed("a refusal carries more than a known code")
-    return Refusal(**header)
+    wanted = {"type": str, "institution": str, "code": str}
+    if {k: type(v) for k, v in header.items()} != wanted or len(data) > 8 + MAX_HEADER:
+        raise _malformed("its header has other fields than it should")
+    if payload or not _CODE.fullmatch(header["code"]):
+        raise _malformed("a refusal carries more than a code")
+    return Refusal(header["institution"], header["code"])
 
 
 def decode_reply(data: bytes, width: int, numbers: npt.DTypeLike = np.int64) -> Reply:
@@ -224,9 +241,21 @@ def decode_reply(data: bytes, width: int, numbers: npt.DTypeLike = np.int64) -> 
     return Reply(**header, values=np.frombuffer(payload, wanted.newbyteorder("<")).astype(wanted))
 
 
-def _pack(header: dict[str, Any], payload: bytes) -> bytes:
+def version_of(data: bytes) -> int:
+    """Which version a message is of, spoken here or not; WireError E_WIRE for what is no message of any."""
+    if data[:3] != FAMILY or not data[3:4].isdigit() or len(data) < 8:
+        raise _malformed("it is no message")
+    return int(data[3:4])
+
+
+def _pack(header: dict[str, Any], payload: bytes, version: int | None) -> bytes:
+    """A message of ``version``, by default the newest."""
+    return _framed(FAMILY + b"%d" % (version or VERSIONS[0]), header, payload)
+
+
+def _framed(magic: bytes, header: dict[str, Any], payload: bytes) -> bytes:
     text = canonical_json(header)
-    return b"".join((MAGIC, struct.pack("<I", len(text)), text, payload))
+    return b"".join((magic, struct.pack("<I", len(text)), text, payload))
 
 
 def _receipt(document: Any) -> Receipt:
@@ -236,9 +265,23 @@ def _receipt(document: Any) -> Receipt:
     return Receipt(**document)
 
 
+def _require_spoken(data: bytes) -> None:
+    if (version := version_of(data)) not in VERSIONS:
+        side = "this side" if version > VERSIONS[0] else "the other side"
+        spoken = ", ".join(map(str, VERSIONS))
+        raise WireError(
+            "E_VERSION", "message", f"it is of version {version}, spoken here is {spoken}", f"Update {side}."
+        )
+
+
 def _header(data: bytes, longest: int) -> tuple[dict[str, Any], bytes]:
-    if data[:4] != MAGIC or len(data) < 8:
-        raise _malformed("it is not a message of this version")
+    _require_spoken(data)
+    return _parsed(data, longest)
+
+
+def _parsed(data: bytes, longest: int) -> tuple[dict[str, Any], bytes]:
+    """Header and payload, as they are framed in every version."""
+    version_of(data)
     (length,) = struct.unpack("<I", data[4:8])
     if length > longest or len(data) < 8 + length or len(data) > MAX_MESSAGE:
         raise _malformed("its lengths are out of range")
@@ -265,4 +308,4 @@ def _unpack(data: bytes, kind: str, wanted: dict[str, type], longest: int = MAX_
 
 
 def _malformed(what: str) -> WireError:
-    return WireError("E_WIRE", "message", what, "Update both sides to the same version.")
+    return WireError("E_WIRE", "message", what, "Ask again; one side, or what lies between them, is faulty.")

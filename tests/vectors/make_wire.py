@@ -23,6 +23,7 @@ KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ROUND = {"study": STUDY, "run": RUN, "round": 3, "attempt": 1}
 REPLY = {**ROUND, "type": "reply", "institution": "north", "salt": SALT, "numbers": "int64", "statement": {}}
 SAID = {"type": "said", "statement": {"institution": "north", "body": {"keys": ["aa", "bb"]}, "signature": "0d" * 64}}
+LATER, EARLIER = "the magic of a later version", "the magic of version 1"
 REFUSAL = {"type": "refusal", "institution": "north", "code": "E_BUDGET"}
 
 
@@ -108,8 +109,11 @@ def good() -> list[dict[str, Any]]:
     parts = [framed(text(FIRST)), framed(text(REFUSAL)), b""]
     bundle = framed(text({"type": "bundle", "lengths": [len(p) for p in parts]}), b"".join(parts))
     found.append({"name": "a bundle", "bundle": [p.hex() for p in parts], "message": bundle.hex()})
-    for header in (REFUSAL, {**REFUSAL, "institution": ""}):
-        name = "a refusal" + (" of a relay" if not header["institution"] else "")
+    for name, header in {
+        "a refusal": REFUSAL,
+        "a refusal of a relay": {**REFUSAL, "institution": ""},
+        "a refusal for a reason that no version knows yet": {**REFUSAL, "code": "E_NOT_YET_KNOWN"},
+    }.items():
         found.append({"name": name, "refusal": header, "message": framed(text(header)).hex()})
     return found
 
@@ -119,8 +123,9 @@ def spelled(header: dict[str, Any], payload: bytes) -> dict[str, bytes]:
     one = text(header)
     inserted = {name: text({"a": 0, **header}).replace(b'"a":0', spelling) for name, spelling in _WRONG.items()}
     return {
-        "another magic": framed(one, payload, b"COH3"),
-        "the magic of version 1": framed(one, payload, b"COH1"),
+        LATER: framed(one, payload, b"COH9"),
+        EARLIER: framed(one, payload, b"COH1"),
+        "a letter for a version": framed(one, payload, b"COHX"),
         "lower-case magic": framed(one, payload, b"coh2"),
         "header longer than the message": framed(one, length=len(one) + 1),
         "header of four gigabytes": framed(one, payload, length=2**32 - 1),
@@ -290,10 +295,12 @@ def bad_refusals() -> dict[str, bytes]:
 
 
 def main() -> None:
-    bad = [{"name": n, "of": "request", "message": m.hex()} for n, m in bad_requests().items()]
-    bad += [{"name": n, "of": "answer", "message": m.hex()} for n, m in bad_answers().items()]
-    bad += [{"name": n, "of": "said", "message": m.hex()} for n, m in bad_statements().items()]
-    bad += [{"name": n, "of": "bundle", "message": m.hex()} for n, m in bad_bundles().items()]
+    kinds = {"request": bad_requests, "answer": bad_answers, "said": bad_statements, "bundle": bad_bundles}
+    bad = [
+        {"name": n, "of": kind, "code": "E_VERSION" if n.endswith((LATER, EARLIER)) else "E_WIRE", "message": m.hex()}
+        for kind, made in kinds.items()
+        for n, m in made().items()
+    ]
     document = {"format": MAGIC.decode(), "good": good(), "bad": bad}
     path = Path(__file__).with_name("wire.json")
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
