@@ -1,7 +1,7 @@
 """The exception tree, with stable codes.
 
 CohortiumError
-├── InputError        a table cannot be read                         exit 10
+├── InputError        a table, a file or a setting cannot be used    exit 10
 ├── SchemaError       a schema is wrong, or a table does not fit it  exit 11
 ├── StudyError        a study is wrong or not to be trusted          exit 12
 ├── BudgetError       a charge would pass a population's cap         exit 13
