@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -36,7 +35,6 @@ from rich.console import Console
 
 from cohortium import wire
 from cohortium.plan import plan
-from cohortium.privacy.ledger import Ledger
 from cohortium.schema import Schema, schema_from_document
 from cohortium.study import Institution, Privacy, Study, Sweep
 from cohortium_client.agreements import agree
@@ -79,11 +77,10 @@ def schema(person: bool, coarse: bool) -> Schema:
 
 def part(first: int, rows: int, several: bool) -> pa.Table:
     """Rows ``first``, ...; with ``several`` a person has one to three of them, not side by side, else one."""
-    rng = np.random.default_rng(first)
+    rng, number = np.random.default_rng(first), np.arange(first, first + rows)
     sick = rng.random(rows)
-    columns: dict[str, Any] = {"patient": rng.permutation((first + np.arange(rows)) // 2 if several else first + np.arange(rows))}
-    if several:
-        columns["patient"] += rng.random(rows) < 0.2
+    people = number // 6 * 3 + np.array([0, 1, 1, 2, 2, 2])[number % 6] if several else number
+    columns: dict[str, Any] = {"patient": rng.permutation(people)}
     for k, size in enumerate(TEXTS):
         words = pa.array([f"category {c}" for c in range(size)])
         codes = (size * (0.6 * rng.random(rows) ** 2 + 0.4 * sick)).astype(np.int32)
@@ -136,12 +133,12 @@ def as_postgresql(folder: Path, rows: int, several: bool) -> dict[str, str]:
     fields = part(0, 1, several).schema
     columns = ", ".join(f"{f.name} {kinds.get(str(f.type), 'timestamp')}" for f in fields)
     cluster.execute("DROP TABLE IF EXISTS visits", f"CREATE TABLE visits ({columns})")
-    as_csv(folder, rows, several)
-    with cluster.connect() as connection, connection.cursor() as cursor:
-        with cursor.copy("COPY visits FROM STDIN (FORMAT csv, HEADER)") as copy, (folder / "table.csv").open("rb") as file:
-            while block := file.read(1 << 20):
-                copy.write(block)
-    return {"url": cluster.url(), "query": "SELECT * FROM visits", "password_file": password_file(folder)}
+    path = as_csv(folder, rows, several)["path"]
+    told = "COPY visits FROM STDIN (FORMAT csv, HEADER)"
+    with cluster.connect() as connection, connection.cursor().copy(told) as copy, Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            copy.write(block)
+    return {"url": cluster.url(), "query": "SELECT * FROM visits", "password_file": str(folder / password_file(folder))}
 
 
 # The custodian
@@ -238,11 +235,19 @@ def _asked(case: Case, study: Study, consents: dict[str, str], folder: Path) -> 
             _, again = ask(1, query.state)
             tables = f"{len(query.tables)} tables, {query.width:,} cells"
             if number == 0:
-                yield Figure(f"{case.label}: reading the table", first - again, "s", None, f"{(first - again) / case.rows * 1e6:.1f} µs a row")
+                yield Figure(
+                    f"{case.label}: reading the table",
+                    first - again,
+                    "s",
+                    None,
+                    f"{(first - again) / case.rows * 1e6:.1f} µs a row",
+                )
             yield Figure(f"{case.label}: answering {phase.name}", again, "s", SECONDS if large else None, tables)
             if number + 1 < plan(study).rounds:
                 generator.tell(Sum(query, values, 1, phase.multiplier))
-        yield Figure(f"{case.label}: memory", custodian.peak, "GiB", MEMORY if large else None, f"{begun:.2f} before the table")
+        yield Figure(
+            f"{case.label}: memory", custodian.peak, "GiB", MEMORY if large else None, f"{begun:.2f} before the table"
+        )
 
 
 EQUAL = Privacy(epsilon=3.0, delta=1e-8)
@@ -260,7 +265,9 @@ def cases(home: Path, chosen: argparse.Namespace) -> Iterator[Case]:
             yield Case(f"{name}, sweep", source, chosen.rows, True, privacy, coarse=False, targets=("result",))
     for kind, rows, put in (("CSV", chosen.csv_rows, as_csv), ("PostgreSQL", chosen.postgresql_rows, as_postgresql)):
         if rows and (source := put(home, rows, True)):
-            yield Case(f"{kind}, {rows:,} rows, sweep", source, rows, True, UP_TO_TWO, coarse=False, targets=("result",))
+            yield Case(
+                f"{kind}, {rows:,} rows, sweep", source, rows, True, UP_TO_TWO, coarse=False, targets=("result",)
+            )
 
 
 def options() -> argparse.Namespace:
@@ -284,7 +291,11 @@ def main() -> None:
         for number, case in enumerate(cases(home, chosen)):
             figures += measured(case, home / f"institution{number}")
     Console(width=170).print(shown(figures, "A large table"))
-    write(figures, {"rows": chosen.rows, "csv_rows": chosen.csv_rows, "postgresql_rows": chosen.postgresql_rows}, chosen.out)
+    write(
+        figures,
+        {"rows": chosen.rows, "csv_rows": chosen.csv_rows, "postgresql_rows": chosen.postgresql_rows},
+        chosen.out,
+    )
 
 
 if __name__ == "__main__":

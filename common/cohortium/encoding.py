@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +24,7 @@ from cohortium.spreading import Ranges, beside_points, spread, stretches
 
 IntArray = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.int16]
+HeldArray = npt.NDArray[np.integer[Any]]  # as small as the cells allow
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "nat", "<na>"})
 TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})
@@ -35,13 +36,13 @@ _UNIT_FOLLOWS = int(pd.__version__.partition(".")[0]) >= 3  # before, every colu
 class Codes:
     """An institution's table in codes. Private: it never leaves the custodian.
 
-    values: (rows, columns) int16, each in 0 .. sizes[column] - 1.
+    values: (rows, columns) small integers, each in 0 .. sizes[column] - 1; int16, or the type of ``held_type``.
     persons: (rows,) int64, equal for rows of one person.
     left_out: rows outside the table, for the institution's own eyes. breaking: how many of them break a constraint and are
     valid otherwise.
     """
 
-    values: CodeArray
+    values: HeldArray
     persons: IntArray
     sizes: tuple[int, ...]
     left_out: int = 0
@@ -70,15 +71,30 @@ def encode(table: pd.DataFrame, schema: Schema) -> Codes:
 
 
 def encode_parts(parts: Iterable[pd.DataFrame], schema: Schema) -> Codes:
-    """Like ``encode`` over a table that comes in parts; holds two bytes a cell in memory, never the table."""
-    codes = [encode(part, schema) for part in parts]
-    if not codes:
-        return Codes(np.empty((0, len(schema.columns)), np.int16), np.empty(0, np.int64), schema.sizes)
-    persons = np.concatenate([c.persons for c in codes])
+    """Like ``encode`` over a table that comes in parts; holds one or two bytes a cell in memory, never the table."""
+    held = held_type(schema.sizes)
+    codes = [replace(c, values=c.values.astype(held)) for c in (encode(part, schema) for part in parts)]
+    left_out, breaking = sum(c.left_out for c in codes), sum(c.breaking for c in codes)
+    values, persons = _joined(codes, np.empty((sum(map(len, codes)), len(schema.columns)), held))
     if schema.person is None:
         persons = np.arange(len(persons), dtype=np.int64)
-    left_out, breaking = sum(c.left_out for c in codes), sum(c.breaking for c in codes)
-    return Codes(np.concatenate([c.values for c in codes]), persons, schema.sizes, left_out, breaking)
+    return Codes(values, persons, schema.sizes, left_out, breaking)
+
+
+def held_type(sizes: tuple[int, ...]) -> np.dtype[Any]:
+    """The smallest type that holds every column's codes."""
+    return np.dtype(np.uint8 if max(sizes) <= 256 else np.uint16)
+
+
+def _joined(codes: list[Codes], values: HeldArray) -> tuple[HeldArray, IntArray]:
+    """The values of all parts, in ``values``, and their persons. The list is emptied on the way: few rows are ever held twice."""
+    persons, end = np.empty(len(values), np.int64), len(values)
+    while codes:  # from the last on, which is what was allocated last
+        part = codes.pop()
+        start = end - len(part)
+        values[start:end], persons[start:end] = part.values, part.persons
+        end = start
+    return values, persons
 
 
 def decode(

@@ -7,6 +7,7 @@ noised counts. An institution takes any choice: none moves what one person can c
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from cohortium.schema import Categorical, Column, Continuous, Datetime, Ordinal,
 
 IntArray = npt.NDArray[np.int64]
 LIST = 4
+_BLOCK = 1 << 15
 
 
 def ordered_cells(column: Column) -> int:
@@ -49,10 +51,12 @@ def single_cells(sizes: tuple[int, ...]) -> IntArray:
     return np.concatenate([np.arange(k, dtype=np.int64) for k in sizes])
 
 
-def merge(values: npt.NDArray[np.int16], sizes: tuple[int, ...], merged: IntArray) -> npt.NDArray[np.int16]:
-    """(rows, columns) codes of merged cells from those of single cells."""
-    starts = np.cumsum([0, *sizes[:-1]])
-    codes: npt.NDArray[np.int16] = merged[values + starts].astype(np.int16)
+def merge(values: npt.NDArray[np.integer[Any]], sizes: tuple[int, ...], merged: IntArray) -> npt.NDArray[np.int16]:
+    """(rows, columns) codes of merged cells from those of single cells; some rows at a time, as positions are wide."""
+    starts, codes = np.cumsum([0, *sizes[:-1]]), np.empty(values.shape, np.int16)
+    for first in range(0, len(values), _BLOCK):
+        part = slice(first, first + _BLOCK)
+        codes[part] = merged[values[part] + starts]
     return codes
 
 

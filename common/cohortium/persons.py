@@ -23,9 +23,11 @@ def at_most(codes: Codes, rows_per_person: int, coins: Coins) -> Codes:
     """``codes`` with a uniformly random choice of ``rows_per_person`` rows of every person who has more."""
     if _in_order(codes.persons):  # every row its own person: nothing to choose, nothing to copy
         return codes
-    order = np.lexsort((coins.words(len(codes)), codes.persons))
-    rank, _ = _within_persons(codes.persons[order])
-    kept = np.sort(order[rank < rows_per_person])
+    order, rank, _ = _shuffled(codes.persons, rows_per_person, coins)
+    if not len(order):
+        return codes
+    kept = np.ones(len(codes), bool)
+    kept[order[rank >= rows_per_person]] = False
     return replace(codes, values=codes.values[kept], persons=codes.persons[kept])
 
 
@@ -41,9 +43,8 @@ def dealt(persons: IntArray, units: int, coins: Coins) -> IntArray:
     """
     if _in_order(persons):
         return np.full(len(persons), units, np.int64)
-    order = np.lexsort((coins.words(len(persons)), persons))
-    rank, rows = _within_persons(persons[order])
-    given = np.empty(len(persons), np.int64)
+    order, rank, rows = _shuffled(persons, 1, coins)
+    given = np.full(len(persons), units, np.int64)
     given[order] = units // rows + (rank < units % rows)
     return given
 
@@ -60,6 +61,19 @@ def one_of_each(rows: IntArray, coins: Coins) -> IntArray:
 def _in_order(persons: IntArray) -> bool:
     """Every row is its own person's, as where the schema has no person column."""
     return bool((persons[1:] > persons[:-1]).all())
+
+
+def _shuffled(persons: IntArray, most: int, coins: Coins) -> tuple[IntArray, IntArray, IntArray]:
+    """Of the persons with more than ``most`` rows, whose coins matter, all rows: person after person, in random order.
+
+    Returns for each of these rows where it stands, how many of its person's come before it, and how many the person has.
+    """
+    words = coins.words(len(persons))
+    together = np.argsort(persons)
+    _, rows = _within_persons(persons[together])
+    many = np.sort(together[rows > most])
+    order = many[np.lexsort((words[many], persons[many]))]
+    return order, *_within_persons(persons[order])
 
 
 def _within_persons(sorted_persons: IntArray) -> tuple[IntArray, IntArray]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.coins import Coins, happens
-from cohortium.encoding import Codes
+from cohortium.encoding import Codes, HeldArray
 from cohortium.errors import StudyError
 from cohortium.merging import merge, read_merged
 from cohortium.neural.architecture import Architecture
@@ -131,7 +131,7 @@ class Step:
         """Micro-batches of a Poisson sample of ``people``: codes, owners 0, 1, ..., and the uniform numbers of all views."""
         network = self.architecture.network
         for codes, owners in people.sampled(self.sampling_rate, network.views, coins):
-            yield codes, owners, _uniforms(len(codes) * network.views, network.draws, coins)
+            yield codes.astype(np.int64), owners, _uniforms(len(codes) * network.views, network.draws, coins)
 
     def noised(self, people: People, flat: FloatArray, multiplier: float, coins: Coins) -> Noised:
         return add_noise(self.bounded(people, flat, multiplier, coins), multiplier, coins)
@@ -205,14 +205,14 @@ class People:
 
     def __init__(self, codes: Codes, at_once: int | None = None) -> None:
         order = np.argsort(codes.persons, kind="stable")
-        self.values = codes.values[order].astype(np.int64)
+        self.values = codes.values[order]
         _, self.first, self.owner, self.rows = np.unique(
             codes.persons[order], return_index=True, return_inverse=True, return_counts=True
         )
         self.count = len(self.rows)
         self.at_once = at_once
 
-    def sampled(self, rate: float, views: int, coins: Coins) -> Iterator[tuple[IntArray, IntArray]]:
+    def sampled(self, rate: float, views: int, coins: Coins) -> Iterator[tuple[HeldArray, IntArray]]:
         """(codes, owner 0, 1, ... within the batch) of a Poisson sample of the persons, in micro-batches."""
         chosen = happens(rate, self.count, coins)
         rows = np.flatnonzero(chosen[self.owner]) if self.at_once is None else self._some(chosen, self.at_once, coins)

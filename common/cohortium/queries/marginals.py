@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from cohortium.coins import Coins
-from cohortium.encoding import Codes
+from cohortium.encoding import Codes, HeldArray
 from cohortium.errors import StudyError, WireError
 from cohortium.merging import merge, read_merged, single_cells
 from cohortium.neural.state import read_state
@@ -22,7 +23,7 @@ from cohortium.privacy.accounting import Events, Gaussian
 IntArray = npt.NDArray[np.int64]
 MAX_WIDTH = 20_000_000
 MAX_ORDER = 3
-_BLOCK = 1 << 16
+_BLOCK = 1 << 15  # rows at a time: a processor keeps their positions in a table at hand
 
 
 @dataclass(frozen=True)
@@ -147,23 +148,43 @@ class Marginals:
 
     def _count(self, codes: Codes, units: IntArray | None = None) -> IntArray:
         """(width,) the rows in every cell, or their ``units``: sums of integers below 2**53, exact in float64."""
-        counts = [np.zeros(n, np.int64) for n in self.lengths]
+        counts = {
+            of: np.zeros(math.prod(self.shape(of)), np.int64) for of in map(self._within.__getitem__, self.tables)
+        }
         for start in range(0, len(codes), _BLOCK):
             part = slice(start, start + _BLOCK)
-            block = self._merged(codes.values[part]).T.astype(np.int64)
+            block = self._merged(codes.values[part]).T.astype(np.int64, order="C")  # each column in one piece
             weights = None if units is None else units[part].astype(np.float64)
-            for total, table in zip(counts, self.tables, strict=True):
+            for table, total in counts.items():
                 total += np.bincount(self._cells(block, table), weights, len(total)).astype(np.int64)
-        return np.concatenate(counts)
+        return np.concatenate([self._read_off(counts, table) for table in self.tables])
 
-    def _merged(self, values: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    @cached_property
+    def _within(self) -> dict[tuple[int, ...], tuple[int, ...]]:
+        """For every table the one that is counted for it: itself, or another that has all of its columns."""
+        within: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for table in sorted(self.tables, key=len, reverse=True):
+            for order in range(1, len(table) + 1):
+                for part in combinations(table, order):
+                    within.setdefault(part, table)
+        return within
+
+    def _read_off(self, counts: dict[tuple[int, ...], IntArray], table: tuple[int, ...]) -> IntArray:
+        """(cells,) a table's counts, summed over the columns that only the one counted for it has."""
+        of = self._within[table]
+        others = tuple(axis for axis, j in enumerate(of) if j not in table)
+        found: IntArray = counts[of].reshape(self.shape(of)).sum(axis=others).ravel()
+        return found
+
+    def _merged(self, values: HeldArray) -> HeldArray:
         return merge(values, self.sizes, self.cells) if self.merged else values
 
     def _cells(self, block: IntArray, table: tuple[int, ...]) -> IntArray:
         """(rows,) position of each row's cell in the table, the last column running fastest."""
         cells: IntArray = block[table[0]]
         for j in table[1:]:
-            cells = cells * self.counted[j] + block[j]
+            cells = cells * self.counted[j]
+            cells += block[j]
         return cells
 
     def split(self, values: npt.NDArray[Any]) -> dict[tuple[int, ...], npt.NDArray[np.float64]]:

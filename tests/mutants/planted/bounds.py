@@ -25,8 +25,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P9, P27",
         f"{CROWD}[first-pairs, three rows a person]",
         PERSONS,
-        "kept = np.sort(order[rank < rows_per_person])",
-        "kept = np.sort(order[rank <= rows_per_person])",
+        "kept[order[rank >= rows_per_person]] = False",
+        "kept[order[rank > rows_per_person]] = False",
     ),
     mutant(
         "takes rows sorted by person for rows of different persons",
