@@ -123,8 +123,10 @@ def ancestors(pid: int) -> set[int]:
 class Deployed:
     """A federation of ``tables`` (name to DataFrame, or to the options of ``join`` that say where its table is)."""
 
-    def __init__(self, folder: Path, schema: str, tables: Mapping[str, pd.DataFrame | list[str]]) -> None:
-        self.folder, self.names = folder, list(tables)
+    def __init__(
+        self, folder: Path, schema: str, tables: Mapping[str, pd.DataFrame | list[str]], host: str = "127.0.0.1"
+    ) -> None:
+        self.folder, self.names, self.host = folder, list(tables), host
         self.port, self.others = free_port(), can_be_others()
         self.home = {"COHORTIUM_HOME": str(folder / "home"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
         self.seconds: dict[str, float] = {}
@@ -150,6 +152,10 @@ class Deployed:
 
     def relay(self, name: str) -> Path:
         return self.folder / f"{name}-relay"
+
+    @property
+    def coordinator_user(self) -> int | None:
+        return self._user(0)
 
     def _user(self, place: int) -> int | None:
         return FIRST_UID + place if self.others else None
@@ -178,9 +184,7 @@ class Deployed:
 
     def _provision(self) -> None:
         invited = "".join(f'\n[[institution]]\nname = "{name}"\n' for name in self.names)
-        head = (
-            f'[federation]\nname = "clinics"\naddress = "127.0.0.1:{self.port}"\ncontrol = "127.0.0.1:{free_port()}"\n'
-        )
+        head = f'[federation]\nname = "clinics"\naddress = "{self.host}:{self.port}"\ncontrol = "127.0.0.1:{free_port()}"\n'
         (self.folder / "federation.toml").write_text(head + invited)
         self.say("provision", "federation.toml", "--out", self.fed)
 
@@ -293,10 +297,12 @@ class Deployed:
 
 
 @contextlib.contextmanager
-def deployed(schema: str, tables: Mapping[str, pd.DataFrame | list[str]]) -> Iterator[Deployed]:
+def deployed(
+    schema: str, tables: Mapping[str, pd.DataFrame | list[str]], host: str = "127.0.0.1"
+) -> Iterator[Deployed]:
     """A federation that is gone afterwards. In /tmp, since the paths of sockets must be short."""
     with tempfile.TemporaryDirectory(prefix="e2e-", dir="/tmp") as folder:
-        federation = Deployed(Path(folder), schema, tables)
+        federation = Deployed(Path(folder), schema, tables, host)
         try:
             yield federation
         except BaseException:

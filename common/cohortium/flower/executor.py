@@ -23,11 +23,12 @@ TASK_NAME = "task"
 class Forks:
     """An executor for Flower's SuperExec (flwr.supercore.superexec.executor.types.Executor): one fork a task.
 
-    kind: the tasks that are run; others are refused. run: what a fork does with a task's specification.
+    kind: the tasks that are run; others are refused. run: what a fork does with a task's specification. at_once: whether
+    several may run; if not, one that is still there when the next comes has been given up by whoever wanted it, and is ended.
     """
 
-    def __init__(self, kind: str, run: Callable[[Any], object]) -> None:
-        self._kind, self._run = kind, run
+    def __init__(self, kind: str, run: Callable[[Any], object], at_once: bool) -> None:
+        self._kind, self._run, self._at_once = kind, run, at_once
         self._results = private("flwr.supercore.superexec.executor", "LaunchResult").LaunchResult
         self._inherited = private(
             "flwr.supercore.exit.exit_handler", "registered_exit_handlers"
@@ -43,6 +44,8 @@ class Forks:
     def launch(self, spec: Any) -> Any:
         if str(spec.task_type) != self._kind:
             return self._results.failed("only the installed app is run here")
+        if not self._at_once:
+            self.close()
         self._pids.add(forked(partial(self._task, spec), TASK_NAME))
         return self._results.accepted()
 
@@ -70,13 +73,15 @@ def _gone(pid: int) -> bool:
         return True
 
 
-def run_forking(kind: str, run: Callable[[Any], object], address: str, secret: bytes, root: str | None = None) -> None:
+def run_forking(
+    kind: str, run: Callable[[Any], object], address: str, secret: bytes, root: str | None = None, at_once: bool = False
+) -> None:
     """Flower's SuperExec, over the tasks of ``address``, each run by a fork; returns when it is told to stop.
 
     secret: what it shows to be given tasks. root: the certificate file that ``address`` is trusted by, none for this machine.
     """
     superexec = private("flwr.supercore.superexec.run_superexec", "run_superexec", "get_executor")
-    superexec.get_executor = lambda *_, **__: Forks(kind, run)
+    superexec.get_executor = lambda *_, **__: Forks(kind, run, at_once)
     superexec.run_superexec(
         runtime_api_address=address,
         insecure=root is None,

@@ -16,7 +16,7 @@ def run_executor(federation: Federation) -> None:
     """Run what the link has to be run until told to stop."""
     _installed_only()
     secret = federation.executor_secret.read_bytes()
-    run_forking(TASK, _run, str(federation.control), secret, str(federation.root_certificate))
+    run_forking(TASK, _run, str(federation.control), secret, str(federation.root_certificate), at_once=True)
 
 
 def _installed_only() -> Any:

@@ -1,0 +1,31 @@
+"""One request over TLS: probe.py ROOT HOST PORT [PATH [SECRET]]; its status as JSON, or "refused"."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import sys
+
+
+def main() -> object:
+    root, host, port, *rest = sys.argv[1:]
+    try:
+        with socket.create_connection((host, int(port)), 5):
+            pass
+    except OSError:
+        return "refused"
+    if not rest:
+        return "open"
+    path, *secret = rest
+    context = ssl.create_default_context(cafile=root)
+    connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=20)
+    headers = {"content-type": "application/protobuf", "accept": "application/protobuf"}
+    if secret:
+        headers["x-cohortium-control"] = secret[0]
+    connection.request("POST", path, b"", headers)
+    return connection.getresponse().status
+
+
+print(json.dumps(main()))

@@ -1,0 +1,82 @@
+"""Seen from another machine: what answers and what does not, and a study over a network that fails in the middle of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from deployed import Deployed, ancestors, deployed, processes, until
+from killing import NAMES, SCHEMA, asked, begin, check, complete, people
+from network import HERE, elsewhere
+
+from cohortium_server.federation import load_federation
+
+PROBE = Path(__file__).parent / "probe.py"
+FAR = NAMES[0]  # the institution on the other machine
+CLOSED = (
+    "/v1/control/list-runs",
+    "/v1/control/start-run",
+    "/v1/control/register-node",
+    "/v1/runtime/acquire-task",
+    "/v1/runtime/pull-messages",
+    "/health",
+    "/docs",
+    "/openapi.json",
+    "/metrics",
+    "/",
+    "/v1/fleet",
+    "//v1/fleet/../control/list-runs",
+    "/v1/fleet/../control/list-runs",
+    "/v1/fleet/%2e%2e/control/list-runs",
+    "/v1/fleet/..%2fcontrol/list-runs",
+    "/V1/CONTROL/list-runs",
+)
+FLEET = ("/v1/fleet/pull-messages", "/v1/fleet/activate-node", "/v1/fleet/register-node")
+
+
+def listening(made: Deployed) -> set[int]:
+    """The TCP ports at which processes of the coordinator listen, wherever."""
+    found = subprocess.run(["ss", "-Hltnp"], check=True, capture_output=True, text=True).stdout.splitlines()
+    ours = {pid for pid, _, _ in processes() if made.coordinator.pid in {pid, *ancestors(pid)}}
+    return {int(line.split()[3].rpartition(":")[2]) for line in found if any(f"pid={pid}," in line for pid in ours)}
+
+
+@pytest.mark.timeout(900)
+def test_another_machine_sees_the_fleet_alone_and_a_study_outlives_the_network() -> None:
+    with elsewhere() as there, deployed(SCHEMA, {n: people(i) for i, n in enumerate(NAMES)}, host=HERE) as made:
+        far = made.relays[FAR]
+        far.command[:] = [*there.inside, *far.command]
+        made.serve()
+        federation = load_federation(made.fed)
+        ports = listening(made)
+        assert {federation.listen.port, federation.control.port} <= ports
+
+        root, public = str(federation.root_certificate), federation.listen.port
+        probe = [*there.inside, sys.executable, str(PROBE), root, HERE]
+        for port in ports - {public}:
+            assert told([*probe, str(port)]) == "refused", port
+        for path in CLOSED:
+            assert told([*probe, str(public), path]) == 404, path
+        for path in FLEET:
+            assert told([*probe, str(public), path]) not in (200, 404), f"{path}: an unsigned request"
+        here = [sys.executable, str(PROBE), root, "127.0.0.1", str(federation.control.port)]
+        assert told([*here, CLOSED[0]]) == 404
+        assert told([*here, CLOSED[0], "0" * 64]) == 404
+        assert told([*here, CLOSED[0], federation.control_secret.read_text().strip()]) == 200
+
+        there.traffic("delay", "80ms", "20ms", "loss", "1%")
+        ordered, run = begin(made, 1, 3)
+        until(lambda: asked(run, 1) and not complete(run, 1), "a round is under way")
+        there.traffic("loss", "100%")
+        time.sleep(25)  # longer than the node is missed for
+        there.traffic()
+        check(made, ordered, run, 1)
+
+
+def told(command: list[str]) -> object:
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return json.loads(done.stdout)
