@@ -54,6 +54,11 @@ def check(
 ) -> None:
     """Look at everything the custodian and its relay will need; each line that fails ends with what to do."""
     with guarded(as_json):
+        from cohortium_client.relay_preflight import has_joined, relay_preflight
+
+        if has_joined(folder):  # a relay's own folder, perhaps where there is nothing to read tables with
+            tell_checks(relay_preflight(folder), as_json)
+            return
         from cohortium_client.preflight import preflight
 
         tell_checks(preflight(folder, study), as_json)

@@ -6,14 +6,17 @@ import os
 import pwd
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cohortium.checks import Check, checked, lasting
 from cohortium.errors import InputError, MembershipError
 from cohortium.membership import load_application, node_text
 from cohortium.probe import Answered, ask, load_certificate
 from cohortium_client.gate import is_served
-from cohortium_client.institution import Institution
 from cohortium_client.relay import FILE, Relay, load_node_key, load_relay
+
+if TYPE_CHECKING:  # a relay's machine may have nothing to read tables with
+    from cohortium_client.institution import Institution
 
 SLACK = 60.0  # seconds between two machines' clocks that are nobody's worry yet
 ROOT = "Ask the coordinator for a new join kit, and join again."
