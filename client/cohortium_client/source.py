@@ -31,6 +31,7 @@ from cohortium.tables import read_parts as read_file
 from cohortium_client.database import check_query, database_url, query_parts, read_password
 from cohortium_client.mapping import Mapping, apply_mapping, check_mapping, check_rules, origin
 
+_PLAIN = frozenset({type(None), bool, int, float, str})
 _WHOLE_DIGITS = 40  # a whole number of more digits is out of every bound and nobody's identifier
 
 
@@ -110,7 +111,7 @@ def _stored_parts(source: Source, folder: Path, wanted: list[str]) -> Iterator[p
 
 
 def _column(values: pd.Series, name: str, mapping: Mapping) -> pd.Series:
-    if values.dtype == object:
+    if values.dtype == object and not set(map(type, values.to_numpy())) <= _PLAIN:
         values = pd.Series([plain(v) for v in values], values.index, dtype=object)
     return apply_mapping(mapping[name], values) if name in mapping else values
 

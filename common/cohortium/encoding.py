@@ -29,6 +29,7 @@ MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "nat", "<na>"
 TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})
 INVALID = -1
+_TOLD_APART = frozenset({type(None), int, float, str})
 _UNIT_FOLLOWS = int(pd.__version__.partition(".")[0]) >= 3  # before, every column is read in nanoseconds
 
 
@@ -221,7 +222,7 @@ def values_at(column: Any, index: IntArray, missing: npt.NDArray[np.bool_]) -> A
 
 def told_apart(values: pd.Series) -> pd.Series:
     """``values`` such that equal ones mean the same: among objects, pandas takes True for 1, and no lists."""
-    if values.dtype != object:
+    if values.dtype != object or set(map(type, values.to_numpy())) <= _TOLD_APART:
         return values
 
     def plain(value: object) -> object:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -61,6 +61,7 @@ def test_every_person_has_all_units_and_no_row_two_more_than_another(persons: li
 
 
 @given(persons=PERSONS, theirs=st.integers(1, 80), units=st.integers(1, 300), salt=SALT)
+@example(persons=[0, 0, 0], theirs=2, units=2, salt=0)
 def test_nobodys_units_or_rows_depend_on_another_person(persons: list[int], theirs: int, units: int, salt: int) -> None:
     who = np.array(persons, np.int64)
     places = np.random.default_rng(salt).integers(0, len(who) + 1, theirs)
