@@ -217,7 +217,7 @@ class Ledger:
             "E_LEDGER_ROLLED_BACK",
             self.path.name,
             "it lacks entries that it once had: it was deleted, cut off or replaced by an older copy",
-            "Stop, and put back the newest ledger there is; until then nothing is answered from it.",
+            "Stop, and put back the newest ledger there is, or restore a backup with two persons (docs/backup.md).",
         )
 
     def _unavailable(self) -> LedgerError:

@@ -96,6 +96,22 @@ MUTANTS: tuple[Mutant, ...] = (
         "or len(payload) % wanted.itemsize:",
     ),
     mutant(
+        "answers in a version that it was not asked in",
+        "T6",
+        "tests/test_upgrade.py::test_an_institution_answers_in_the_version_it_is_asked_in[False]",
+        CUSTODIAN,
+        "return wire.encode_answer(message, receipt, request.version)",
+        "return wire.encode_answer(message, receipt)",
+    ),
+    mutant(
+        "reads a request of a version that is not spoken",
+        "T6",
+        "tests/test_upgrade.py::test_a_version_that_is_not_spoken_is_refused_by_name[coordinator0-institution0]",
+        WIRE,
+        "if (version := version_of(data)) not in VERSIONS:",
+        "if (version := version_of(data)) > 9:",
+    ),
+    mutant(
         "reads a refusal that carries a text",
         "P36",
         f"{KILLERS}::test_a_refusal_carries_a_known_code_alone",
