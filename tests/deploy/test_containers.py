@@ -9,11 +9,13 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from click import Context, Group
 from deploying import DEPLOY, FEDERATION, IMAGES, Coordinator, free_port, locked
 
@@ -124,6 +126,53 @@ def test_join_makes_both_folders_for_their_users_and_changes_nothing_the_second_
         assert (relay / "node.key").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can enter; pytest's own are its user's alone."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_in_kubernetes_the_relays_user_takes_over_without_anybody_being_root(kit: Path, open_folder: Path) -> None:
+    """The Job's own scripts, as two users who share a group, in volumes that the group may write."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can be two users")
+    custodian, relay = (["setpriv", "--groups=10001", f"--reuid={u}", f"--regid={u}"] for u in (10001, 10002))
+    commands = os.environ.get("COHORTIUM_COMMANDS", str(Path(sys.executable).parent))
+    environment = {**os.environ, "PATH": f"{commands}:{os.environ['PATH']}", "HOME": str(open_folder)}
+    probe = [*custodian, "sh", "-c", "cohortium --help"]
+    if subprocess.run(probe, env=environment, capture_output=True, check=False).returncode:
+        pytest.skip("other users cannot run the command here")
+    for name in ("site", "relay", "handover"):
+        (open_folder / name).mkdir()
+        os.chown(open_folder / name, 0, 10001)
+        (open_folder / name).chmod(0o2775)
+    shutil.copy(kit, open_folder / "kit.zip")
+    (open_folder / "visits.csv").write_text("age\n1\n")
+    site, took = open_folder / "site" / "cohortium", open_folder / "relay" / "relay"
+    environment |= {"KIT": str(open_folder / "kit.zip"), "SITE": str(site)}
+    places = {
+        "/opt/cohortium/join.sh": str(DEPLOY / "join.sh"),
+        "/handover": str(open_folder / "handover"),
+        "/srv/relay": str(took),
+    }
+    job = yaml.safe_load((DEPLOY / "kubernetes/join/job.yaml").read_text().split("---")[0])["spec"]["template"]["spec"]
+    joined, taken = job["initContainers"][0]["command"], job["containers"][0]
+    told = ["--name", "north", "--data", str(open_folder / "visits.csv"), "--cap", "3"]
+    for user, command in ((custodian, [*joined, *told]), (relay, [*taken["command"], *taken["args"]])):
+        for old, new in places.items():
+            command = [word.replace(old, new) for word in command]
+        done = subprocess.run([*user, *command], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert {(p.name, p.stat().st_uid, p.stat().st_mode & 0o777) for p in took.iterdir()} == {
+        (name, 10002, 0o600) for name in ("relay.toml", "root.crt", "application.json", "node.key")
+    }
+    assert json.loads(done.stdout)["institution"] == "north"
+    key = (site / "institution.key").stat()
+    assert (key.st_uid, key.st_mode & 0o777) == (10001, 0o600)
+
+
 # The relay's own packages
 
 RELAY_ALONE = """
@@ -145,8 +194,8 @@ sys.meta_path.insert(0, Absent())
 import importlib
 from cohortium.cli import build
 build()
-for module in ("cohortium_client.app", "cohortium_client.flower.relay", "cohortium_client.flower.node", "cohortium_client.flower.launcher"):
-    importlib.import_module(module)
+import cohortium_client.app, cohortium_client.relay_preflight
+import cohortium_client.flower.node, cohortium_client.flower.launcher
 from cohortium_client.flower.relay import _PRELOADED
 for module in _PRELOADED:
     importlib.import_module(module)
@@ -194,6 +243,6 @@ def test_every_command_that_is_told_exists_with_its_options() -> None:
         options = {o for p in command.params for o in p.opts}
         for word in rest:
             if word.startswith("--"):
-                assert word in options, f"{where}: cohortium {' '.join(call)}"
+                assert word.rstrip(",.") in options, f"{where}: cohortium {' '.join(call)}"
         told += 1
     assert told > 20
