@@ -1,19 +1,21 @@
-"""What a custodian needs for a large table: memory, seconds to read it, seconds to count all pairs.
+"""What a custodian needs for a large table: memory, seconds to read it, seconds to answer.
 
     python benchmarks/custodian.py [--rows 10000000] [--csv-rows 1000000] [--postgresql-rows 1000000]
         [--out benchmarks/results/custodian.json]
 
 A made-up table of 30 columns (texts, numbers, moments, truth; a twentieth of some missing) is written in row groups; a custodian
 in a process of its own serves it at its socket and is asked as a coordinator asks: signed, charged, noised. Studies: all pairs
-of columns in 16 cells each; and the default, sweep with a target, on fine cells: single columns first, then pairs within
-merged cells, crossed with the target. A question is asked twice, as two attempts: the first reads the table as well. Memory is the
-process's peak since it started (VmHWM), so it holds Python and its libraries too.
+of columns of 16 cells or so; the default, sweep with a target, on fine cells: single columns first, then pairs of merged cells,
+crossed with the target; and one step of training. Every question is asked as two attempts, the first of which reads the table as well:
+reading is the difference, loading the libraries for it included. Memory is the process's peak since it started (VmHWM), Python and
+libraries included. On a busy machine look at the seconds of a processor.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import secrets
 import subprocess
 import sys
@@ -22,7 +24,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ from rich.console import Console
 
 from cohortium import wire
 from cohortium.plan import plan
+from cohortium.queries.marginals import Marginals
 from cohortium.schema import Schema, schema_from_document
-from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
 from cohortium_client.agreements import agree
 from cohortium_client.gate import is_served
 from cohortium_client.institution import init_institution, load_institution
@@ -46,7 +48,7 @@ from cohortium_server.generators import Sum, generator_class
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "clinic"
 ROW_GROUP = 500_000
-MEMORY, SECONDS = 4.0, 60.0  # the figures wanted, at TEN_MILLION rows
+WANTED = {"memory": 4.0, "answering pairs": 60.0}  # at TEN_MILLION rows
 TEN_MILLION = 10_000_000
 MISSING = 0.05
 TEXTS = (4, 6, 8, 10, 12, 14, 16, 16, 18, 20, 24, 28, 32)  # categories of the columns of text
@@ -57,10 +59,10 @@ START, DAYS = "2016-01-01", 3650
 # The table
 
 
-def schema(person: bool, coarse: bool) -> Schema:
+def schema(coarse: bool) -> Schema:
     """30 columns. coarse: numbers and moments in 16 cells; otherwise as fine as a schema has them that says nothing."""
     bins = {"bins": 16} if coarse else {}
-    blocks: list[dict[str, Any]] = [{"name": "patient", "person": True}] if person else []
+    blocks: list[dict[str, Any]] = [{"name": "patient", "person": True}]
     for k, size in enumerate(TEXTS):
         words = [f"category {c}" for c in range(size)]
         blocks.append({"name": f"text{k}", "kind": "categorical", "categories": words, "nullable": k % 3 == 0})
@@ -145,27 +147,43 @@ def as_postgresql(folder: Path, rows: int, several: bool) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
+class Took:
+    """Seconds until the answer was there, and of a processor at the custodian."""
+
+    wall: float
+    work: float
+
+    def __sub__(self, other: Took) -> Took:
+        return Took(self.wall - other.wall, self.work - other.work)
+
+
+@dataclass(frozen=True)
 class Served:
-    """A custodian's process, and what it says of itself."""
+    """A custodian's process, and what the system says of it."""
 
     folder: Path
     process: subprocess.Popen[bytes]
 
-    def ask(self, study: Study, consents: dict[str, str], run: str, round_: int, attempt: int, state: bytes) -> Any:
-        request = wire.Request(study.digest, run, round_, attempt, state, consents)
-        began = time.perf_counter()
+    def ask(self, request: wire.Request, width: int) -> tuple[Any, Took]:
+        before = Took(time.perf_counter(), self.worked)
         told = Connection(self.folder / "custodian.sock").answer(wire.encode_request(request))
-        seconds = time.perf_counter() - began
-        answer = wire.decode_answer(told, plan(study).phase(round_).query.width)
+        took = Took(time.perf_counter(), self.worked) - before
+        answer = wire.decode_answer(told, width)
         assert isinstance(answer, wire.Answer), answer
-        return answer.reply.values, seconds
+        return answer.reply.values, took
+
+    @property
+    def worked(self) -> float:
+        """Seconds of a processor so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def peak(self) -> float:
-        """GiB."""
+        """GB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8")
         (line,) = (x for x in status.splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**20
+        return int(line.split()[1]) * 1024 / 1e9
 
 
 @contextmanager
@@ -198,76 +216,76 @@ class Case:
     label: str
     source: dict[str, str]
     rows: int
-    person: bool
     privacy: Privacy
-    coarse: bool
-    targets: tuple[str, ...] = ()
+    generator: Sweep | Autoregressive
+    coarse: bool = False
 
     def study(self, key: str) -> Study:
         return Study(
             name="large",
-            schema=schema(self.person, self.coarse),
+            schema=schema(self.coarse),
             privacy=self.privacy,
-            generator=Sweep(targets=self.targets),
+            generator=self.generator,
             institutions=(Institution(name=NAME, key=key),),
         )
 
+    def figure(self, name: str, value: float, unit: str, note: str) -> Figure:
+        wanted = WANTED.get(name) if self.rows >= TEN_MILLION else None
+        return Figure(f"{self.label}: {name}", value, unit, wanted, note)
 
-def measured(case: Case, folder: Path) -> list[Figure]:
+
+def measured(case: Case, folder: Path) -> Iterator[Figure]:
     """A custodian of its own, asked every round of the study twice."""
     policy = {"epsilon_per_population": 1000.0, "delta": 1e-6, "minimum_institutions": 1, "repeatable": True}
     made = init_institution(folder, NAME, case.source, NAME, policy)
     study = case.study(made.identity.public)
     with made.ledger() as ledger:
         consents = {NAME: agree(study, made.identity, made.policy, ledger, made.agreements)}
-    return list(_asked(case, study, consents, folder))
-
-
-def _asked(case: Case, study: Study, consents: dict[str, str], folder: Path) -> Iterator[Figure]:
-    large = case.rows >= TEN_MILLION
-    generator, run = generator_class("sweep")(study, 0), secrets.token_hex(16)
     with served(folder) as custodian:
         begun = custodian.peak
-        for number, phase in enumerate(p for p in plan(study).phases for _ in range(p.rounds)):
-            query: Any = generator.ask()
-            ask = partial(custodian.ask, study, consents, run, number)
-            values, first = ask(0, query.state)
-            _, again = ask(1, query.state)
-            tables = f"{len(query.tables)} tables, {query.width:,} cells"
-            if number == 0:
-                yield Figure(
-                    f"{case.label}: reading the table",
-                    first - again,
-                    "s",
-                    None,
-                    f"{(first - again) / case.rows * 1e6:.1f} µs a row",
-                )
-            yield Figure(f"{case.label}: answering {phase.name}", again, "s", SECONDS if large else None, tables)
-            if number + 1 < plan(study).rounds:
-                generator.tell(Sum(query, values, 1, phase.multiplier))
-        yield Figure(
-            f"{case.label}: memory", custodian.peak, "GiB", MEMORY if large else None, f"{begun:.2f} before the table"
-        )
+        yield from _asked(case, study, consents, custodian)
+        yield case.figure("memory", custodian.peak, "GB", f"{begun:.2f} before it read")
 
 
-EQUAL = Privacy(epsilon=3.0, delta=1e-8)
-UP_TO_TWO = replace(EQUAL, rows_per_person=2)
+def _asked(case: Case, study: Study, consents: dict[str, str], custodian: Served) -> Iterator[Figure]:
+    generator, run = generator_class(study.generator.kind)(study, 0), secrets.token_hex(16)
+    for number in range(plan(study).rounds):
+        phase, query = plan(study).phase(number), generator.ask()
+        assert query is not None
+        first, second = (wire.Request(study.digest, run, number, k, query.state, consents) for k in (0, 1))
+        values, took = custodian.ask(first, query.width)
+        _, again = custodian.ask(second, query.width)
+        if number == 0:
+            read = took - again
+            note = f"{read.work:.1f} s of a processor, {read.work / case.rows * 1e6:.1f} µs a row"
+            yield case.figure("reading the table", read.wall, "s", note)
+        asked = f"{len(query.tables)} tables, {query.width:,} cells" if isinstance(query, Marginals) else "one step"
+        yield case.figure(f"answering {phase.name}", again.wall, "s", f"{again.work:.1f} s of a processor; {asked}")
+        if number + 1 < plan(study).rounds:
+            generator.tell(Sum(query, values, 1, phase.multiplier))
+
+
+ONE_ROW = Privacy(epsilon=3.0, delta=1e-8)
+TWO_ROWS, ALL_ROWS = replace(ONE_ROW, rows_per_person=2), replace(ONE_ROW, equal_weight="persons")
+PAIRS, SWEEP = Sweep(), Sweep(targets=("result",))
+STEP = Autoregressive(rounds=1, steps=1, sampling_rate=1e-4)
 
 
 def cases(home: Path, chosen: argparse.Namespace) -> Iterator[Case]:
     """Tables are written when their turn comes, one after the other into the same place."""
-    for several in (False, True):
-        if chosen.rows:
-            source = as_parquet(home, chosen.rows, several)
-            name = f"Parquet, {chosen.rows:,} rows, {'1 to 3' if several else '1'} a person"
-            privacy = UP_TO_TWO if several else EQUAL
-            yield Case(f"{name}, all pairs", source, chosen.rows, True, privacy, coarse=True)
-            yield Case(f"{name}, sweep", source, chosen.rows, True, privacy, coarse=False, targets=("result",))
+    rows = chosen.rows
+    if rows:
+        name, source = f"Parquet, {rows:,} rows", as_parquet(home, rows, False)
+        yield Case(f"{name} and persons, all pairs", source, rows, ONE_ROW, PAIRS, coarse=True)
+        yield Case(f"{name} and persons, sweep", source, rows, ONE_ROW, SWEEP)
+        name, source = f"{name}, 1 to 3 a person", as_parquet(home, rows, True)
+        yield Case(f"{name}, all pairs", source, rows, TWO_ROWS, PAIRS, coarse=True)
+        yield Case(f"{name}, sweep", source, rows, TWO_ROWS, SWEEP)
+        yield Case(f"{name}, sweep, equal persons", source, rows, ALL_ROWS, SWEEP)
+        yield Case(f"{name}, training", source, rows, TWO_ROWS, STEP)
     for kind, rows, put in (("CSV", chosen.csv_rows, as_csv), ("PostgreSQL", chosen.postgresql_rows, as_postgresql)):
         if rows and (source := put(home, rows, True)):
-            yield Case(
-                f"{kind}, {rows:,} rows, sweep", source, rows, True, UP_TO_TWO, coarse=False, targets=("result",)
-            )
+            yield Case(f"{kind}, {rows:,} rows, sweep", source, rows, TWO_ROWS, SWEEP)
 
 
 def options() -> argparse.Namespace:
@@ -286,16 +304,13 @@ def main() -> None:
         serve_until_stopped(chosen.serve)
         return
     figures: list[Figure] = []
+    sizes = {k: v for k, v in vars(chosen).items() if k.endswith("rows")}
     with tempfile.TemporaryDirectory(prefix="large-", dir="/tmp") as folder:
         home = Path(folder)
         for number, case in enumerate(cases(home, chosen)):
             figures += measured(case, home / f"institution{number}")
+            write(figures, sizes, chosen.out)
     Console(width=170).print(shown(figures, "A large table"))
-    write(
-        figures,
-        {"rows": chosen.rows, "csv_rows": chosen.csv_rows, "postgresql_rows": chosen.postgresql_rows},
-        chosen.out,
-    )
 
 
 if __name__ == "__main__":
