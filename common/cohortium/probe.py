@@ -40,11 +40,11 @@ def ask(address: Address, path: str, root: Path, name: str = "", patience: float
     try:
         plain = socket.create_connection((address.host, address.port), patience)
         with plain, _trusting(root).wrap_socket(plain, server_hostname=name or address.host) as connection.sock:
-            asked = time.time()
+            asked, expires = time.time(), _expiry(connection.sock)
             connection.request("GET", path)
             response = connection.getresponse()
             middle = (asked + time.time()) / 2
-            return Answered(response.status, _expiry(connection.sock), _ahead(middle, response.getheader("Date")))
+            return Answered(response.status, expires, _ahead(middle, response.getheader("Date")))
     except ssl.SSLCertVerificationError as error:
         raise _untrusted(address, error.verify_message) from None
     except (OSError, http.client.HTTPException) as error:
