@@ -226,6 +226,8 @@ set_up("link", quoting=True)
 import flwr.supercore.logger
 from flwr.supercore.http_logging import get_uvicorn_log_config
 logging.config.dictConfig(get_uvicorn_log_config(logging.INFO))
+flwr.supercore.logger.log(logging.INFO, "")
+flwr.supercore.logger.log(logging.INFO, "ControlServicer.ListRuns")
 flwr.supercore.logger.log(logging.INFO, "one")
 logging.getLogger("uvicorn.error").info("two")
 access = logging.getLogger("uvicorn.access")

@@ -144,9 +144,9 @@ def _not_added(handler: logging.Handler) -> None:
 
 
 def _is_told(record: logging.LogRecord) -> bool:
-    """All but Flower's successful routine requests, of which there is one every few seconds."""
+    """All but empty lines, and Flower's successful routine requests, of which there is one every few seconds."""
     arguments = record.args
-    if record.name == "flwr" and record.msg in _LOOKS:
+    if not record.msg or (record.name == "flwr" and record.msg in _LOOKS):
         return False
     if record.name != "uvicorn.access" or not isinstance(arguments, tuple) or len(arguments) < 5:
         return record.levelno >= logging.INFO
