@@ -16,6 +16,8 @@ relay_user=${RELAY_USER:-10002}
 
 if [ ! -e "$site/institution.toml" ]; then
     cohortium institution init "$site" "$@"
+fi
+if ! grep -Eq '^(socket|relay_uid|witness) *=' "$site/institution.toml"; then
     {
         echo "socket = \"$socket\""
         echo "relay_uid = $relay_user"

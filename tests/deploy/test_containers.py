@@ -106,6 +106,8 @@ def test_join_makes_both_folders_for_their_users_and_changes_nothing_the_second_
         "WITNESS": "/var/lib/cohortium-witness/head",
     }
     joining = ["sh", DEPLOY / "join.sh", "--name", "north", "--data", tmp_path / "visits.csv", "--cap", "3"]
+    cut_off = [command, "institution", "init", str(site), *joining[2:]]  # before join.sh said where the socket is
+    assert subprocess.run(cut_off, env=environment, capture_output=True, check=False).returncode == 0
     kept = []
     for _ in range(2):
         done = subprocess.run(joining, env=environment, capture_output=True, text=True, check=False)
