@@ -720,6 +720,13 @@ def test_no_study_of_before_is_answered(place: Place, lost: tuple[Path, Receipt]
         place.answered(place.sign(place.study(name, serial=2)))
 
 
+def test_who_looks_first_is_told_why(place: Place, lost: tuple[Path, Receipt]) -> None:
+    place.restore(lost[0])
+    told = call("institution", "check", place.folder, code=1)
+    assert told.count("FAIL study 'first', serial 1: policy: E_RESTORED") == 1
+    assert "at a larger delta: the ledger was restored" in told  # why the budget does not suffice either
+
+
 def test_a_withdrawal_that_was_lost_stays_one(place: Place) -> None:
     study = place.sign(place.study())
     backup = place.back_up()

@@ -15,7 +15,7 @@ from cohortium.checks import Check, checked, failed, in_units, memory_left, room
 from cohortium.consent import read_signatures, unsigned
 from cohortium.errors import CohortiumError, InputError, StudyError
 from cohortium.study import Study, Trained, load_study
-from cohortium_client.custodian import agreed_to
+from cohortium_client.custodian import agreed_to, restored
 from cohortium_client.gate import is_served
 from cohortium_client.institution import Institution, load_institution
 from cohortium_client.relay_preflight import has_joined, relay_preflight
@@ -148,6 +148,8 @@ def _about(institution: Institution, name: str, study: Study, study_file: Path |
 def _policy(institution: Institution, study: Study) -> str:
     institution.policy.check(study)
     with institution.ledger() as ledger:
+        if ledger.is_closed(study.digest):
+            raise restored(study.digest)
         agreed = agreed_to(ledger, study)
     return "allowed, " + ("and signed here" if agreed else "not signed here yet")
 

@@ -323,7 +323,8 @@ class Ledger:
                 where,
                 f"epsilon would come to {total:.3f} at delta {cap.delta:g}, over the cap of {cap.epsilon:g}; "
                 f"{spent:.3f} is spent and {max(0.0, cap.epsilon - spent):.3f} remains",
-                "Ask for a smaller epsilon, or decide on a higher cap.",
+                "Ask for a smaller epsilon, or decide on a higher cap"
+                + ("." if self.presumed is None else " at a larger delta: the ledger was restored (docs/backup.md)."),
             )
         self._affordable[account, cap] = after
 
