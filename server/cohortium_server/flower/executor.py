@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from queue import Queue
 from typing import Any
 
@@ -10,21 +12,27 @@ from cohortium.flower.internals import private
 from cohortium_server.federation import Federation
 
 TASK = "flwr-serverapp"
+Program = Callable[[Any, Any], object]
+"""What is run with a grid and a context: a Flower ServerApp, or a function like one."""
 
 
-def run_executor(federation: Federation) -> None:
-    """Run what the link has to be run until told to stop."""
-    _installed_only()
+def run_executor(federation: Federation, program: Program | None = None) -> None:
+    """Run what the link has to be run until told to stop: the study's program, or another of this machine's choice."""
+    if program is None:
+        from cohortium_server.app import app
+
+        program = app
+    _only(program)
     secret = federation.executor_secret.read_bytes()
-    run_forking(TASK, _run, str(federation.control), secret, str(federation.root_certificate), at_once=True)
+    root = str(federation.root_certificate)
+    run_forking(TASK, partial(_run, program), str(federation.control), secret, root, at_once=True)
 
 
-def _installed_only() -> Any:
-    """Flower's module of tasks, which runs the installed program whatever a bundle names."""
-    from cohortium_server.app import app
+def _only(program: Program) -> Any:
+    """Flower's module of tasks, which runs ``program`` whatever a bundle names."""
 
     def run(grid: Any, context: Any, **_: object) -> Any:
-        app(grid=grid, context=context)
+        program(grid, context)
         return context
 
     tasks = private("flwr.superlink.runtime.run_serverapp", "run_serverapp", "run_")
@@ -32,10 +40,10 @@ def _installed_only() -> Any:
     return tasks
 
 
-def _run(spec: Any) -> None:
+def _run(program: Program, spec: Any) -> None:
     """One study, in a fork of its own."""
     tls = private("flwr.supercore.tls", "validate_and_resolve_root_certificates")
-    _installed_only().run_serverapp(
+    _only(program).run_serverapp(
         runtime_api_address=spec.runtime_api_address,
         log_queue=Queue(),
         token=spec.token,
