@@ -377,7 +377,7 @@ def test_a_federation_that_is_served(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["/health", "/v1/control/list-runs", "/v1/runtime/acquire-task", "/"])
 def test_an_outer_door_that_knows_more_than_it_should(tmp_path: Path, path: str) -> None:
     with served(tmp_path, outer={path: 405}) as fed:
-        assert path in failing(lines(fed))["listen"]
+        assert path in failing(lines(fed)).get("listen", "")
 
 
 def test_a_link_that_is_not_well(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from planted import (
     masking,
     membership,
     noise,
+    operations,
     restoring,
     training,
     unprotected,
@@ -39,6 +40,7 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "What leaves the institution": custody.MUTANTS,
     "Masks": masking.MUTANTS,
     "Who is in a federation": membership.MUTANTS,
+    "Logs, metrics and preflights": operations.MUTANTS,
     "The coordinator and the release": coordinator.MUTANTS,
     "Studies without privacy": unprotected.MUTANTS,
 }

@@ -1,0 +1,96 @@
+"""Logs and metrics that tell more than they should, and preflights that see nothing wrong."""
+
+from __future__ import annotations
+
+from mutant import Mutant, mutant
+
+CHECKS = "common/cohortium/checks.py"
+LOGS = "common/cohortium/logs.py"
+METRICS = "client/cohortium_client/metrics.py"
+EXPOSITION = "common/cohortium/exposition.py"
+PREFLIGHT = "server/cohortium_server/preflight.py"
+PROBE = "common/cohortium/probe.py"
+TEST_LOGS, TEST_METRICS, TEST_CHECKS = "tests/test_logs.py", "tests/test_metrics.py", "tests/test_operations.py"
+
+MUTANTS: tuple[Mutant, ...] = (
+    mutant(
+        "passes on what libraries say beside the data",
+        "P36",
+        f"{TEST_LOGS}::test_libraries_are_not_quoted_where_there_are_data",
+        LOGS,
+        "if not self._quoting and record.name",
+        "if False and record.name",
+    ),
+    mutant(
+        "writes the text of a library's exception into a log",
+        "P36",
+        f"{TEST_LOGS}::test_libraries_are_quoted_elsewhere_but_their_exceptions_are_not",
+        LOGS,
+        "return without_text(value) if is_foreign else value",
+        "return value",
+    ),
+    mutant(
+        "writes the text of a warning into a log",
+        "P36",
+        f"{TEST_LOGS}::test_libraries_are_not_quoted_where_there_are_data",
+        LOGS,
+        '_log.warning("%s at %s:%d", category.__name__, ',
+        '_log.warning("%s at %s:%d", message, ',
+    ),
+    mutant(
+        "writes the sentence of an error about data into a log",
+        "P36",
+        f"{TEST_LOGS}::test_whatever_fails_beside_the_data_no_line_quotes_it[json-an error about data]",
+        LOGS,
+        'return f"{code}: {CODES[code]}; cohortium institution check says where"',
+        "return str(error)",
+    ),
+    mutant(
+        "adds the exception's text to a line of JSON",
+        "P36",
+        f"{TEST_LOGS}::test_libraries_are_quoted_elsewhere_but_their_exceptions_are_not",
+        LOGS,
+        'return content if error is None else {**content, "error": without_text(error)}',
+        'return content if error is None else {**content, "error": repr(error)}',
+    ),
+    mutant(
+        "serves an institution's metrics to other machines unasked",
+        "P36",
+        f"{TEST_METRICS}::test_elsewhere_only_where_somebody_has_decided_so[0.0.0.0:9465]",
+        METRICS,
+        "if not (anywhere or is_loopback(address)):",
+        "if not (anywhere or is_loopback(address) or address.ip):",
+    ),
+    mutant(
+        "tells the memory and processor time of a custodian",
+        "P36",
+        f"{TEST_METRICS}::test_it_is_served_on_this_machine_with_every_metric_of_the_docs",
+        EXPOSITION,
+        "    registry = CollectorRegistry()\n",
+        "    from prometheus_client import REGISTRY\n\n    registry = REGISTRY\n",
+    ),
+    mutant(
+        "prints why metrics could not be taken",
+        "P36",
+        f"{TEST_METRICS}::test_what_fails_while_metrics_are_taken_is_not_quoted",
+        EXPOSITION,
+        'metrics could not be taken: %s", without_text(error))',
+        'metrics could not be taken: %s", error)',
+    ),
+    mutant(
+        "speaks to a coordinator whose certificate nobody vouches for",
+        "T3",
+        f"{TEST_CHECKS}::test_another_ca",
+        PROBE,
+        "    context.minimum_version",
+        "    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE\n    context.minimum_version",
+    ),
+    mutant(
+        "finds nothing wrong with an outer door that knows the private paths",
+        "T3",
+        f"{TEST_CHECKS}::test_an_outer_door_that_knows_more_than_it_should[/v1/control/list-runs]",
+        PREFLIGHT,
+        "        if status != NOT_FOUND:",
+        "        if status == OK:",
+    ),
+)
