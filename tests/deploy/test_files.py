@@ -262,13 +262,13 @@ def test_overrides_change_the_custodian_alone_and_publish_nothing() -> None:
     assert all(set(s) == {"network_mode", "networks"} and s["networks"] == ["database"] for s in database.values())
 
 
-def test_users_and_folders_are_those_of_the_images() -> None:
-    for name, target in (("coordinator", "coordinator"), ("custodian", "custodian"), ("relay", "relay")):
-        own = stages()[target]
-        assert ("USER", BOTH[name]["user"]) in own
-        assert json.loads(next(rest for what, rest in own if what == "CMD"))[
-            -1 if target != "custodian" else 2
-        ] in mounted(BOTH[name])
+@pytest.mark.parametrize("name", ["coordinator", "custodian", "relay"])
+def test_users_and_folders_are_those_of_the_images(name: str) -> None:
+    own = stages()[name]
+    assert ("USER", BOTH[name]["user"]) in own
+    folder = next(rest for what, rest in own if what == "WORKDIR")
+    assert mounted(BOTH[name])[folder]
+    assert folder in json.loads(next(rest for what, rest in own if what == "CMD"))
 
 
 # systemd
