@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -143,9 +144,9 @@ def release(
         from cohortium_server.transport import Nobody
 
         require_free(out)
-        journal = FolderJournal(run)
-        outcome = run_study(journal.study, journal.consents, Nobody(), journal, progress(as_json))
-        _released(outcome, out, journal, as_json)
+        with closing(FolderJournal(run)) as journal:
+            outcome = run_study(journal.study, journal.consents, Nobody(), journal, progress(as_json))
+            _released(outcome, out, journal, as_json)
 
 
 def _finish(journal: FolderJournal, as_json: bool) -> None:

@@ -1,0 +1,258 @@
+"""What is wanted of a run and how it ended; the keeper that sees to it; the commands that only write it down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from enlisted import agree, consents, custodian, key_of
+from test_journal import NAMES, SWEEP, table
+from typer.testing import CliRunner
+
+from cohortium.cli import build
+from cohortium.errors import BudgetError, FederationError
+from cohortium.membership import apply, dumps
+from cohortium.plan import plan
+from cohortium.privacy.ledger import Ledger
+from cohortium.supervision import forked
+from cohortium_server import orders
+from cohortium_server.federation import load_federation
+from cohortium_server.flower import keeper as keeping
+from cohortium_server.flower.control import Node
+from cohortium_server.flower.keeper import MOST_STARTS, Keeper
+from cohortium_server.flower.roster import nodes_of, pem
+from cohortium_server.journal import FolderJournal
+from cohortium_server.rounds import run_study
+
+NODE = (
+    ec.generate_private_key(ec.SECP384R1()).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+)
+FEDERATION = '[federation]\nname = "f"\naddress = "127.0.0.1:8443"\n[[institution]]\nname = "north"\n'
+
+
+def test_an_end_belongs_to_the_order_it_ended(tmp_path: Path) -> None:
+    assert orders.order(tmp_path) is None
+    assert orders.give(tmp_path, "go").number == 1
+    assert orders.ended(tmp_path) is None
+    error = BudgetError("E_BUDGET", "here", "it is too much", "Ask for less.")
+    orders.end(tmp_path, error)
+    raised = orders.ended(tmp_path)
+    assert raised is not None
+    again = raised.raised()
+    assert isinstance(again, BudgetError)
+    assert again.as_dict() == error.as_dict()
+    assert orders.give(tmp_path, "stop").number == 1
+    assert orders.ended(tmp_path) is not None
+    assert orders.give(tmp_path, "go").number == 2
+    assert orders.ended(tmp_path) is None
+    orders.end(tmp_path, None)
+    ended = orders.ended(tmp_path)
+    assert ended is not None
+    assert ended.raised() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b"[" * 100_000])
+def test_a_damaged_order_is_told(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "order.json").write_bytes(content)
+    with pytest.raises(FederationError, match="E_RUN"):
+        orders.order(tmp_path)
+
+
+def test_a_run_is_held_as_long_as_its_process_lives(tmp_path: Path) -> None:
+    journal = FolderJournal.begin(tmp_path, SWEEP, {}, 1, {})
+    assert orders.is_held(journal.folder)
+    assert FolderJournal(journal.folder, alone=False).run == journal.run
+    with pytest.raises(FederationError, match="E_RUN"):
+        FolderJournal(journal.folder)
+    journal.close()
+    assert not orders.is_held(journal.folder)
+
+
+# The keeper
+
+
+@dataclass
+class Link:
+    """Stands for the link."""
+
+    registered: dict[bytes, Node] = field(default_factory=dict)
+    runs: dict[str, list[int]] = field(default_factory=dict)
+    stopped: list[int] = field(default_factory=list)
+    started: int = 0
+
+    def nodes(self) -> list[Node]:
+        return list(self.registered.values())
+
+    def register(self, key: bytes, name: str) -> None:
+        self.registered[key] = Node(len(self.registered) + 1, key, True)
+
+    def unregister(self, number: int) -> None:
+        (key,) = (k for k, n in self.registered.items() if n.number == number)
+        del self.registered[key]
+
+    def start(self, config: dict[str, str]) -> int:
+        self.started += 1
+        self.runs.setdefault(config["resume"], []).append(self.started)
+        return self.started
+
+    def stop(self, number: int) -> None:
+        self.stopped.append(number)
+        self.runs = {run: [n for n in numbers if n != number] for run, numbers in self.runs.items()}
+
+    def unfinished(self) -> dict[str, list[int]]:
+        return {run: numbers for run, numbers in self.runs.items() if numbers}
+
+
+@pytest.fixture
+def link(monkeypatch: pytest.MonkeyPatch) -> Link:
+    made = Link()
+
+    @contextmanager
+    def control(_: object) -> Iterator[Link]:
+        yield made
+
+    monkeypatch.setattr(keeping, "control", control)
+    return made
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Keeper:
+    (tmp_path / "federation.toml").write_text(FEDERATION)
+    for name in ("members", "revoked", "runs"):
+        (tmp_path / name).mkdir()
+    return Keeper(load_federation(tmp_path))
+
+
+def begun(keeper: Keeper) -> Path:
+    journal = FolderJournal.begin(keeper.federation.runs, SWEEP, {}, 1, {"out": "out", "seed": 1})
+    journal.close()
+    return journal.folder
+
+
+def test_what_is_ordered_is_started_once_and_stopped_when_it_is_told(keeper: Keeper, link: Link) -> None:
+    run = begun(keeper)
+    keeper.look()
+    assert link.started == 0
+    orders.give(run, "go")
+    for _ in range(3):
+        keeper.look()
+    assert link.started == 1
+    orders.give(run, "stop")
+    keeper.look()
+    keeper.look()
+    assert link.stopped == [1]
+    orders.give(run, "go")
+    keeper.look()
+    assert link.started == 2
+    orders.end(run, None)
+    link.runs.clear()
+    keeper.look()
+    assert link.started == 2
+
+
+def test_a_run_whose_process_died_is_started_again_before_flower_notices(keeper: Keeper, link: Link) -> None:
+    run = begun(keeper)
+    orders.give(run, "go")
+    keeper.look()
+    process = forked(lambda: (FolderJournal(run), signal.pause()), "study")
+    while not orders.is_held(run):
+        pass
+    keeper.look()
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    keeper.look()
+    assert link.stopped == [1]
+    keeper.look()
+    assert link.started == 2
+
+
+def test_what_dies_at_once_each_time_is_given_up(keeper: Keeper, link: Link) -> None:
+    run = begun(keeper)
+    orders.give(run, "go")
+    for _ in range(2 * MOST_STARTS):
+        keeper.look()
+        link.runs.clear()  # Flower says that it has failed
+    assert link.started == MOST_STARTS
+    end = orders.ended(run)
+    assert end is not None
+    assert isinstance(end.raised(), FederationError)
+
+
+def test_members_are_registered_and_who_is_one_no_more_is_removed(keeper: Keeper, link: Link, tmp_path: Path) -> None:
+    application = apply("f", "00" * 32, "north", key_of("north"), NODE, None)
+    keeper.look()
+    assert link.registered == {}
+    assert keeper.online == {}
+    (keeper.federation.members / "north.json").write_bytes(dumps(application))
+    keeper.look()
+    keeper.look()
+    assert list(link.registered) == [pem(NODE)]
+    assert keeper.online == {"north": True}
+    (keeper.federation.members / "north.json").unlink()
+    keeper.look()
+    assert link.registered == {}
+
+
+def test_only_members_by_the_studys_keys_are_asked(keeper: Keeper) -> None:
+    folder = keeper.federation.folder
+    with pytest.raises(Exception, match="E_MEMBER: north: it is no member"):
+        nodes_of(folder, SWEEP)
+    assert nodes_of(folder / "runs", SWEEP) is None
+
+
+# Commands
+
+
+def cli(*words: object) -> Any:
+    return CliRunner().invoke(build(), [str(w) for w in words])
+
+
+def test_a_run_that_is_complete_is_released_without_anybody(tmp_path: Path) -> None:
+    ledgers = {name: Ledger(tmp_path / f"{name}.sqlite") for name in NAMES}
+    for ledger in ledgers.values():
+        agree(ledger, SWEEP)
+    answering = [custodian(ledger, table, SWEEP, name=name) for name, ledger in ledgers.items()]
+    signatures = consents(SWEEP)
+
+    class Here:
+        def exchange(self, request: bytes, timeout: float) -> list[bytes]:
+            return [one.answer(request) for one in answering]
+
+    settings = {"out": str(tmp_path / "out"), "seed": 1, "at": str(tmp_path)}
+    journal = FolderJournal.begin(tmp_path / "runs", SWEEP, signatures, 1, settings)
+    status = cli("coordinator", "status", journal.folder, "--json")
+    assert json.loads(status.output)["state"] == "running"
+    journal.close()
+    told = cli("coordinator", "release", journal.folder, "--out", tmp_path / "early")
+    assert told.exit_code == FederationError.exit_code
+    assert not (tmp_path / "early").exists()
+
+    again = FolderJournal(journal.folder)
+    run_study(SWEEP, signatures, Here(), again)
+    again.close()
+    told = cli("coordinator", "release", journal.folder, "--out", tmp_path / "release", "--json")
+    assert told.exit_code == 0, told.output
+    assert cli("verify", tmp_path / "release").exit_code == 0
+    status = json.loads(cli("coordinator", "status", journal.folder, "--json").output)
+    assert (status["done"], status["state"]) == (plan(SWEEP).rounds, "not running")
+
+
+def test_stopping_writes_it_down(tmp_path: Path) -> None:
+    journal = FolderJournal.begin(
+        tmp_path, SWEEP, {}, 1, {"out": str(tmp_path / "out"), "seed": 1, "at": str(tmp_path)}
+    )
+    journal.close()
+    orders.give(journal.folder, "go")
+    assert cli("coordinator", "stop", journal.folder).exit_code == 0
+    last = orders.order(journal.folder)
+    assert last is not None
+    assert last.wanted == "stop"

@@ -1,0 +1,262 @@
+"""The adapters to Flower, part by part: two doors, one installed app, a node's pace, and asking again who was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+
+from cohortium.errors import WireError
+from cohortium.flower.executor import Forks
+from cohortium.flower.internals import private
+from cohortium_client.flower import launcher
+from cohortium_client.flower.node import ANSWERING, BUSY, IDLE, LIVELY, Pace
+from cohortium_server import app as coordinator_side
+from cohortium_server.app import FIELD, RECORD, FlowerTransport
+from cohortium_server.flower.link import HEADER, Door, of_the_fleet, of_this_machine
+from cohortium_simulation import engine
+
+SECRET = "ab" * 32
+PATHS = (
+    "/v1/fleet/pull-messages",
+    "/v1/control/start-run",
+    "/v1/runtime/acquire-task",
+    "/health",
+    "/docs",
+    "/",
+    "/v1/fleet",
+    "/V1/fleet/x",
+    "//v1/fleet/x",
+    "/v1/control",
+)
+
+
+def asked(admits: Callable[[Any], bool], path: str, *headers: tuple[bytes, bytes], kind: str = "http") -> int | str:
+    """What a door answers: a status, or that the application behind it was reached."""
+    sent: list[dict[str, Any]] = []
+
+    async def behind(scope: Any, receive: Any, send: Any) -> None:
+        sent.append({"type": "reached"})
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(Door(behind, admits)({"type": kind, "path": path, "headers": list(headers)}, None, send))
+    return "reached" if sent[0]["type"] == "reached" else sent[0].get("status", sent[0]["type"])
+
+
+def test_the_outer_door_opens_for_the_fleet_alone() -> None:
+    assert [p for p in PATHS if asked(of_the_fleet, p, (HEADER, SECRET.encode())) == "reached"] == [PATHS[0]]
+    assert {asked(of_the_fleet, p) for p in PATHS[1:]} == {404}
+    assert asked(of_the_fleet, PATHS[0], kind="websocket") == "websocket.close"
+
+
+def test_the_inner_door_wants_the_secret_where_runs_are_started() -> None:
+    admits = of_this_machine(SECRET)
+    reached = [p for p in PATHS if asked(admits, p) == "reached"]
+    assert reached == ["/v1/runtime/acquire-task", "/health"]  # they ask for secrets of their own, or tell nothing
+    shown = (HEADER, SECRET.encode())
+    assert asked(admits, PATHS[1], shown) == "reached"
+    wrong = [
+        (HEADER, b""),
+        (HEADER, SECRET[:-1].encode()),
+        (HEADER, SECRET.upper().encode()),
+        (b"authorization", shown[1]),
+    ]
+    assert {asked(admits, PATHS[1], w) for w in wrong} == {404}
+    assert asked(admits, PATHS[1], shown, shown) == 404
+    assert asked(admits, PATHS[0], shown) == 404, "institutions have their own door"
+
+
+def test_both_doors_let_the_application_start_and_stop() -> None:
+    assert asked(of_the_fleet, "", kind="lifespan") == "reached"
+
+
+# What runs at an institution
+
+
+@pytest.fixture
+def tasks() -> Iterator[Any]:
+    """Flower's module of tasks, put right again."""
+    module = import_module("flwr.supernode.runtime.run_clientapp")
+    before = {name: getattr(module, name) for name in launcher._TASKS}
+    yield module
+    for name, value in before.items():
+        setattr(module, name, value)
+
+
+def test_whatever_bundle_arrives_the_installed_relay_answers(tasks: Any) -> None:
+    from cohortium_client.app import app
+
+    launcher._installed_only()
+    assert tasks.install_from_fab(b"hostile", skip_prompt=True) is None
+    load = tasks.get_load_client_app_fn(default_app_ref="", app_path=None, multi_app=True)
+    assert load("evil/app", "6.6.6", "00" * 32) is app
+
+
+@pytest.mark.parametrize("name", launcher._TASKS)
+def test_where_flower_has_changed_nothing_runs(tasks: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delattr(tasks, name)
+    with pytest.raises(WireError, match=f"E_FLOWER.*{name}"):
+        launcher.run_launcher(1, b"")
+
+
+def test_a_part_that_is_not_there_is_told() -> None:
+    assert private("flwr.supercore.constant", "TaskType").TaskType
+    for module, name in (("flwr.no.such", "x"), ("flwr.supercore.constant", "NoSuch")):
+        with pytest.raises(WireError, match="E_FLOWER"):
+            private(module, name)
+
+
+def test_the_executor_is_what_flower_expects() -> None:
+    protocol = import_module("flwr.supercore.superexec.executor.types").Executor
+    names = {n for n in vars(protocol) if not n.startswith("_")}
+    assert names <= set(dir(Forks("flwr-clientapp", print, False)))
+
+
+def test_only_the_one_kind_of_task_is_run(tmp_path: Any) -> None:
+    forks = Forks("flwr-clientapp", lambda spec: (tmp_path / spec.token).touch(), False)
+    kinds = import_module("flwr.supercore.constant").TaskType
+    assert forks.get_eligible_capacity(set(kinds)) == ({kinds.CLIENT_APP}, set())
+    refused = forks.launch(SimpleNamespace(task_type=kinds.SERVER_APP, token="server"))
+    assert refused.status == "failed"
+    accepted = forks.launch(SimpleNamespace(task_type=kinds.CLIENT_APP, token="client"))
+    assert accepted.status == "accepted"
+    while forks._pids:
+        forks.reconcile()
+    assert [p.name for p in tmp_path.iterdir()] == ["client"]
+
+
+def test_what_was_given_up_ends_when_the_next_begins() -> None:
+    kinds = import_module("flwr.supercore.constant").TaskType
+    spec = SimpleNamespace(task_type=kinds.CLIENT_APP)
+    forks = Forks("flwr-clientapp", lambda _: time.sleep(600), False)
+    forks.launch(spec)
+    (first,) = forks._pids
+    forks.launch(spec)
+    (second,) = forks._pids
+    assert second != first
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+    forks.close()
+    assert not forks._pids
+    several = Forks("flwr-clientapp", lambda _: time.sleep(600), True)
+    several.launch(spec)
+    several.launch(spec)
+    assert len(several._pids) == 2
+    several.close()
+
+
+def test_a_node_asks_often_while_a_study_goes_on() -> None:
+    slept: list[float] = []
+    now = [0.0]
+    pace = Pace(slept.append, lambda: now[0])
+    pace(3)
+    now[0] = LIVELY + 1
+    pace(3)
+    pace(0.5)
+    pace(3)
+    assert slept == [BUSY, IDLE, ANSWERING, BUSY]
+
+
+# Asking again who was lost
+
+
+@dataclass
+class Grid:
+    """Nodes by their numbers; of each, what its next messages come to: an answer, an error, or nothing yet."""
+
+    does: dict[int, list[bytes | str | None]]
+    keys: dict[int, bytes] = field(default_factory=dict)
+    absent: set[int] = field(default_factory=set)
+    pushed: list[int] = field(default_factory=list)
+    waiting: dict[str, Message] = field(default_factory=dict)
+
+    def get_node_ids(self) -> list[int]:
+        return [n for n in self.does if n not in self.absent]
+
+    def get_nodes(self) -> list[Any]:
+        return [SimpleNamespace(node_id=n, public_key=self.keys[n]) for n in self.get_node_ids()]
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        numbers = []
+        for message in messages:
+            node, number = message.metadata.dst_node_id, f"m{len(self.pushed)}"
+            message.metadata.__dict__["_message_id"] = number
+            self.pushed.append(node)
+            self.waiting[number] = message
+            numbers.append(number)
+        return numbers
+
+    def pull_messages(self, numbers: Iterable[str]) -> list[Message]:
+        found = []
+        for number in numbers:
+            message = self.waiting.get(number)
+            does = self.does[message.metadata.dst_node_id] if message else []
+            if message is None or not does or does[0] == "silent":
+                continue
+            told = does.pop(0)
+            reply: Any = Error(5, "lost") if told is None else RecordDict({RECORD: ConfigRecord({FIELD: told})})
+            found.append(Message(reply, reply_to=message))
+            del self.waiting[number]
+        return found
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine._take_identity()
+    monkeypatch.setattr(coordinator_side, "LOOK_EVERY", 0.01)
+
+
+def told(grid: Grid, patience: float, timeout: float = 60.0, **how: Any) -> list[bytes]:
+    return sorted(FlowerTransport(grid, how.pop("nodes", len(grid.does)), patience, **how).exchange(b"q", timeout))  # type: ignore[arg-type]
+
+
+def test_a_node_that_was_lost_is_asked_again() -> None:
+    grid = Grid({7: [None, None, b"seven"], 8: [b"eight"]})
+    assert told(grid, patience=60.0) == [b"eight", b"seven"]
+    assert sorted(grid.pushed) == [7, 7, 7, 8]
+
+
+def test_a_node_that_stays_lost_is_given_up_after_its_time() -> None:
+    grid = Grid({7: [None] * 1000, 8: [b"eight"]})
+    assert told(grid, patience=0.2) == [b"eight"]
+    assert grid.pushed.count(8) == 1
+    assert grid.pushed.count(7) > 1
+
+
+def test_without_patience_everybody_is_asked_once() -> None:
+    grid = Grid({7: [None, b"late"], 8: [b"eight"]})
+    assert told(grid, patience=0.0) == [b"eight"]
+    assert sorted(grid.pushed) == [7, 8]
+
+
+def test_who_comes_late_is_asked_then() -> None:
+    grid = Grid({7: [b"seven"], 8: [b"eight"]}, absent={7})
+    answers = FlowerTransport(grid, 2, 60.0).exchange(b"q", 60.0)  # type: ignore[arg-type]
+    assert next(answers) == b"eight"
+    grid.absent.clear()
+    assert list(answers) == [b"seven"]
+
+
+def test_who_is_absent_is_waited_for_no_longer_than_said() -> None:
+    assert told(Grid({8: [b"eight"]}), patience=0.1, nodes=2) == [b"eight"]
+    assert told(Grid({}), patience=0.1, nodes=2) == []
+
+
+def test_who_never_answers_is_waited_for_until_the_round_ends() -> None:
+    assert told(Grid({7: ["silent"], 8: [b"eight"]}), patience=0.0, timeout=0.3) == [b"eight"]
+
+
+def test_only_members_are_asked() -> None:
+    grid = Grid({7: [b"seven"], 8: [b"eight"]}, keys={7: b"member", 8: b"stranger"})
+    assert told(grid, patience=60.0, nodes=1, members=frozenset({b"member"})) == [b"seven"]
+    assert grid.pushed == [7]

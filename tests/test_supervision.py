@@ -1,0 +1,114 @@
+"""Processes that are kept alive: started again when they die, ended together, and by the kernel if their keeper is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PATIENCE = 60.0
+SUPERVISOR = """
+import os, sys, time
+from pathlib import Path
+from cohortium.supervision import Child, supervise
+
+folder = Path(sys.argv[1])
+
+def sleeper():
+    (folder / f"fork.{os.getpid()}").touch()
+    time.sleep(600)
+
+def failing():
+    (folder / f"failed.{os.getpid()}").touch()
+    raise ValueError("SECRET-CANARY")
+
+command = [sys.executable, "-c", "import os, sys, time, pathlib; (pathlib.Path(sys.argv[1]) / f'command.{os.getpid()}').touch(); time.sleep(600)", str(folder)]
+children = [Child("sleeper", sleeper), Child("command", command)] + ([Child("failing", failing)] if "failing" in sys.argv else [])
+supervise(children, lambda counts: (folder / "counts").write_text(repr(counts)))
+print("ended")
+"""
+
+
+def until(true: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def pids(folder: Path, name: str) -> list[int]:
+    return [int(p.suffix[1:]) for p in folder.glob(f"{name}.*")]
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), *words]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        until(lambda: pids(tmp_path, "fork") and pids(tmp_path, "command"))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_whoever_is_killed_is_started_again(supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    supervised()
+    for name in ("fork", "command"):
+        (first,) = pids(tmp_path, name)
+        os.kill(first, signal.SIGKILL)
+        until(lambda name=name: len(pids(tmp_path, name)) == 2)  # type: ignore[misc]
+    until(lambda: (tmp_path / "counts").read_text() == "{'sleeper': 1, 'command': 1}")
+
+
+def test_told_to_stop_all_end(supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    process = supervised()
+    process.terminate()
+    assert process.communicate(timeout=PATIENCE)[0] == "ended\n"
+    assert not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")]))
+
+
+def test_a_supervisor_that_is_killed_leaves_nobody(
+    supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    supervised().kill()
+    until(lambda: not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")])))
+
+
+def test_a_child_that_fails_at_once_is_tried_ever_more_rarely_and_its_text_stays_untold(
+    supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = supervised("failing")
+    until(lambda: len(pids(tmp_path, "failed")) == 3)
+    time.sleep(0.5)
+    assert len(pids(tmp_path, "failed")) <= 4
+    process.terminate()
+    assert "SECRET-CANARY" not in "".join(process.communicate(timeout=PATIENCE))
+
+
+def test_a_fork_has_a_name_and_the_code_it_ended_with(tmp_path: Path) -> None:
+    from cohortium.supervision import forked
+
+    pid = forked(lambda: (tmp_path / "name").write_text(Path("/proc/self/comm").read_text()), "carrier")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert (tmp_path / "name").read_text() == "carrier\n"
+    for work, code in ((lambda: sys.exit(7), 7), (lambda: sys.exit("text"), 1), (lambda: 1 / 0, 1)):
+        assert os.waitstatus_to_exitcode(os.waitpid(forked(work, "ends"), 0)[1]) == code
