@@ -5,11 +5,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types imports unit pgm mutants crash bench stubs clean
+.PHONY: help demo test check lint types imports unit e2e kills pgm mutants crash bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
 	@echo "make test    lint, types, import rules, all tests and the mutants (what CI runs)"
+	@echo "make e2e     real federations: processes, TLS, keys, kill -9, a network that fails (part of make test)"
+	@echo "make kills   every process of a federation killed in the middle of a study, $(TIMES) times each (at night)"
 	@echo "make pgm     installs the extra pgm (some 400 MB) and runs its tests, which make test skips without it"
 	@echo "make mutants plants privacy bugs, each of which one named test must find"
 	@echo "make crash   kill custodians and coordinators at random times, $(KILLS) times (some 15 minutes)"
@@ -30,7 +32,7 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/cohortium demo --out cohortium-demo
 
-test: lint types imports unit mutants
+test: lint types imports unit mutants e2e
 
 check: lint types imports
 
@@ -47,6 +49,14 @@ imports: $(VENV)/.tested
 unit: $(VENV)/.tested
 	$(BIN)/python -m pytest
 
+e2e: $(VENV)/.tested
+	$(BIN)/python -m pytest tests/e2e
+
+# At night: every kill must be survived every time, with the budget exact.
+TIMES ?= 20
+kills: $(VENV)/.tested
+	$(BIN)/python tests/e2e/kills.py --times $(TIMES)
+
 pgm: $(VENV)/.tested
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[pgm]"
 	$(BIN)/python -m pytest tests/test_pgm.py tests/contracts/test_generators.py -k pgm
@@ -62,6 +72,8 @@ crash: $(VENV)/.tested
 bench: $(VENV)/.tested
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/masking.py
+	$(BIN)/python benchmarks/round_trip.py
+	$(BIN)/python benchmarks/custodian.py
 	$(BIN)/python benchmarks/utility.py --again
 
 # Generated code works with its own version of protobuf or a later one below the next but one, and with that grpcio or a later one.

@@ -26,12 +26,22 @@ class Elsewhere:
         """What a command is begun with to be run there."""
         return ["ip", "netns", "exec", self.name]
 
-    def traffic(self, *words: str) -> None:
-        """Have the cable lose or delay what is sent, both ways (tc-netem); nothing said, it is sound again."""
-        for before, cable in ((self.inside, self.cable), ([], f"{self.cable}-here")):
-            subprocess.run([*before, "tc", "qdisc", "del", "dev", cable, "root"], capture_output=True, check=False)
-            if words:
-                subprocess.run([*before, "tc", "qdisc", "add", "dev", cable, "root", "netem", *words], check=True)
+    def slow(self, rate: str) -> None:
+        """Let no more than ``rate`` through, both ways, as a narrow line would (tc-tbf: every kernel has it)."""
+        for before, cable in ((self.inside, self.cable), ([], self.here)):
+            command = [*before, "tc", "qdisc", "add", "dev", cable, "root", "tbf", "rate", rate]
+            subprocess.run([*command, "burst", "32kbit", "latency", "400ms"], check=True)
+
+    def cut(self) -> None:
+        subprocess.run(["ip", "link", "set", self.here, "down"], check=True)
+
+    def mend(self) -> None:
+        subprocess.run(["ip", "link", "set", self.here, "up"], check=True)
+
+    @property
+    def here(self) -> str:
+        """Our end of the cable."""
+        return f"{self.cable}-here"
 
 
 @contextlib.contextmanager
@@ -49,11 +59,11 @@ def elsewhere() -> Iterator[Elsewhere]:
         yield there
     finally:
         subprocess.run(["ip", "netns", "del", there.name], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "del", f"{there.cable}-here"], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "del", there.here], check=False, capture_output=True)
 
 
 def _cabled(there: Elsewhere) -> list[list[str]]:
-    here = f"{there.cable}-here"
+    here = there.here
     return [
         ["ip", "link", "add", here, "type", "veth", "peer", "name", there.cable, "netns", there.name],
         ["ip", "addr", "add", f"{HERE}/30", "dev", here],

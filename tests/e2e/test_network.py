@@ -68,12 +68,12 @@ def test_another_machine_sees_the_fleet_alone_and_a_study_outlives_the_network()
         assert told([*here, CLOSED[0], "0" * 64]) == 404
         assert told([*here, CLOSED[0], federation.control_secret.read_text().strip()]) == 200
 
-        there.traffic("delay", "80ms", "20ms", "loss", "1%")
+        there.slow("2mbit")
         ordered, run = begin(made, 1, 3)
         until(lambda: asked(run, 1) and not complete(run, 1), "a round is under way")
-        there.traffic("loss", "100%")
-        time.sleep(25)  # longer than the node is missed for
-        there.traffic()
+        there.cut()
+        time.sleep(25)  # longer than a node is waited for until it counts as lost
+        there.mend()
         check(made, ordered, run, 1)
 
 
