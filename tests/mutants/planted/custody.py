@@ -28,8 +28,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P13",
         f"{KILLERS}::test_an_answer_has_the_bytes_its_study_says[40]",
         CUSTODIAN,
-        "secrets.token_hex(32), values, statement))",
-        'secrets.token_hex(32), values, statement)) + len(self._open[1]).to_bytes(8, "little")',
+        "values, statement), request.version)\n",
+        'values, statement), request.version) + len(self._open[1]).to_bytes(8, "little")\n',
     ),
     mutant(
         "salts every message alike",
