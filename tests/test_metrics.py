@@ -287,6 +287,12 @@ def test_what_fails_while_metrics_are_taken_is_not_quoted(
     assert CANARY not in "".join(capsys.readouterr())
 
 
+def test_who_keeps_silent_is_sent_away(free: Address, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposition, "PATIENCE", 0.05)
+    with exposition.served(list, free), socket.create_connection((free.host, free.port), 60) as silent:
+        assert silent.recv(1) == b""
+
+
 # The coordinator's
 
 

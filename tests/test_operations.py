@@ -131,7 +131,7 @@ def test_a_relay_that_is_ready(relay: Relay) -> None:
     """The coordinator refuses to make the node active for no time, and so has found it."""
     found = relay.checked_over({ACTIVATE: 400})
     assert failing(found) == {}
-    names = ["relay's folder", "relay's key", "relay's user", "relay's socket", "root certificate"]
+    names = ["relay's folder", "relay's key", "relay's user", "relay's socket", "root certificate", "Flower"]
     assert [c.name for c in found] == [*names, "coordinator", "clocks", "membership"]
     told = {c.name: c.found for c in found}
     assert relay.joined.application.fingerprint in told["relay's key"]
@@ -447,7 +447,7 @@ def test_a_servers_certificate_that_ends_soon(tmp_path: Path) -> None:
 
 
 def test_a_version_of_flower_that_is_not_allowed(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coordinator_side, "version", lambda _: "1.40.0")
+    monkeypatch.setattr("cohortium.flower.internals.version", lambda _: "1.40.0")
     assert "E_FLOWER" in failing(lines(fed))["Flower"]
 
 

@@ -43,7 +43,14 @@ def relay_preflight(folder: Path, institution: Institution | None = None) -> Ite
     yield checked("relay's user", lambda: _user(relay, uid))
     yield checked("relay's socket", lambda: _socket(relay, institution))
     yield checked("root certificate", lambda: lasting(load_certificate(relay.root), relay.root.name, ROOT))
+    yield checked("Flower", _flower)
     yield from _coordinator(relay)
+
+
+def _flower() -> str:
+    from cohortium.flower.internals import require_allowed
+
+    return require_allowed(Path(__file__).parent / "flower")
 
 
 def _folder(relay: Relay, institution: Institution | None) -> str:

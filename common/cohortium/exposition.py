@@ -21,6 +21,7 @@ from cohortium.files import write_whole
 from cohortium.logs import without_text
 
 EVERY = 15.0  # seconds between two writings of a file
+PATIENCE = 10.0  # seconds that a caller may keep silent
 Taken = Callable[[], Iterable[Metric]]
 Rows = Iterable[tuple[tuple[str, ...], float]]
 _log = logging.getLogger("cohortium.metrics")
@@ -57,6 +58,8 @@ def served(taken: Taken, address: Address) -> Iterator[None]:
         what = error.strerror or "the system refused it"
         raise InputError("E_METRICS", str(address), what, "Choose another address for the metrics.") from None
     server.handle_error = _unheard  # type: ignore[assignment] # a caller that left; Python would print a traceback
+    patient = {"timeout": PATIENCE}
+    server.RequestHandlerClass = type("Handler", (server.RequestHandlerClass,), patient)  # type: ignore[arg-type]
     try:
         yield
     finally:

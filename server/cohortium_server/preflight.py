@@ -7,12 +7,11 @@ import os
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import requires, version
 from pathlib import Path
 
 from cohortium.address import Address
 from cohortium.checks import Check, checked, failed, lasting, room, writable
-from cohortium.errors import CohortiumError, FederationError, MembershipError, SecretError, WireError
+from cohortium.errors import CohortiumError, FederationError, MembershipError, SecretError
 from cohortium.exposition import is_loopback
 from cohortium.keys import read_secret
 from cohortium.probe import ask
@@ -107,18 +106,9 @@ def _clock() -> str:
 
 
 def _flower() -> str:
-    """WireError E_FLOWER unless this version is one that is allowed and has the private names that are used here."""
-    from packaging.requirements import Requirement
+    from cohortium.flower.internals import require_allowed
 
-    from cohortium.flower.internals import require_all
-
-    wanted = next(r for r in map(Requirement, requires("cohortium") or ()) if r.name == "flwr")
-    found = version("flwr")
-    if not wanted.specifier.contains(found):
-        fix = f"Install one: pip install 'flwr{wanted.specifier}'."
-        raise WireError("E_FLOWER", f"Flower {found}", f"allowed are {wanted.specifier}", fix)
-    names = require_all(Path(__file__).parent / "flower")
-    return f"{found}, with the {names} private names that are used here"
+    return require_allowed(Path(__file__).parent / "flower")
 
 
 # Before it is served

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ast
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
+
+from packaging.requirements import Requirement
 
 from cohortium.errors import WireError
 
@@ -26,12 +28,19 @@ def private(module: str, *names: str) -> Any:
     return found
 
 
-def require_all(folder: Path) -> int:
-    """Take every private name that the modules in ``folder`` take by name, and say how many; WireError E_FLOWER."""
-    calls = [c for path in sorted(folder.glob("*.py")) for c in _taken(path.read_text(encoding="utf-8"))]
+def require_allowed(folder: Path) -> str:
+    """Which Flower there is; WireError E_FLOWER unless the dependencies allow it, and it has every private name that the
+    modules in ``folder`` and here take by name.
+    """
+    wanted = next(r for r in map(Requirement, requires("cohortium") or ()) if r.name == "flwr")
+    if not wanted.specifier.contains(found := version("flwr")):
+        fix = f"Install one: pip install 'flwr{wanted.specifier}'."
+        raise WireError("E_FLOWER", f"Flower {found}", f"allowed are {wanted.specifier}", fix)
+    paths = sorted([*folder.glob("*.py"), *Path(__file__).parent.glob("*.py")])
+    calls = [call for path in paths for call in _taken(path.read_text(encoding="utf-8"))]
     for module, *names in calls:
         private(module, *names)
-    return sum(len(names) for _, *names in calls)
+    return f"{found}, with the {sum(len(names) for _, *names in calls)} private names that are used here"
 
 
 def _taken(source: str) -> list[list[str]]:
