@@ -15,14 +15,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from enlisted import agree, custodian, refusal, request, with_keys
+from enlisted import agree, consents, custodian, refusal, request, with_keys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortium import logs
+from cohortium import logs, wire
 from cohortium.commands.output import guarded, say
 from cohortium.encoding import Codes, encode
-from cohortium.errors import InputError, SchemaError, StudyError, WireError
+from cohortium.errors import FederationError, InputError, SchemaError, StudyError, WireError
 from cohortium.privacy.ledger import Ledger
 from cohortium.schema import Boolean, Schema
 from cohortium.study import Privacy, Study, Sweep
@@ -30,6 +30,8 @@ from cohortium_client.institution import init_institution
 from cohortium_client.policy import Policy
 from cohortium_client.service import _answered
 from cohortium_client.source import load_source
+from cohortium_server.journal import BriefJournal
+from cohortium_server.rounds import run_study
 
 CANARY = "SECRET-CANARY-4711"
 STUDY = Study(
@@ -282,6 +284,37 @@ def test_without_json_people_are_spoken_to_as_before(
     stream = written("text")
     say("hello")
     assert (stream.getvalue(), capsys.readouterr().err) == ("", "hello\n")
+
+
+def test_a_coordinator_says_what_it_asked_who_refused_and_what_is_complete(
+    tmp_path: Path, written: Callable[..., StringIO]
+) -> None:
+    """And nothing that a node calls itself."""
+
+    class Custodians:
+        def __init__(self, *behind: Any) -> None:
+            self.behind = behind
+
+        def exchange(self, request: bytes, timeout: float) -> list[bytes]:
+            return [b.answer(request) for b in self.behind]
+
+    stream, journal = written(), BriefJournal(seed=1)
+    with Ledger(tmp_path / "n.sqlite") as north, Ledger(tmp_path / "s.sqlite") as south:
+        agree(north, STUDY)
+        agree(south, STUDY)
+        here = [custodian(one, codes, STUDY, name=name) for one, name in ((north, "north"), (south, "south"))]
+        odd = Failing(wire.encode_refusal(wire.Refusal(CANARY, "E_POLICY")))
+        no = Failing(wire.encode_refusal(wire.Refusal("south", "E_BUDGET")))
+        with pytest.raises(FederationError):
+            run_study(STUDY, consents(STUDY), Custodians(here[0], odd, no), journal)
+        run_study(STUDY, consents(STUDY), Custodians(*here), journal)
+    told = [o for o in objects(stream) if o["logger"] == "cohortium.rounds"]
+    assert [o["message"] for o in told] == [
+        "asked: answer", "round 0: refused by a node", "round 0: refused by south", "asked: answer", "round 1 of 1 is complete"
+    ]  # fmt: skip
+    assert [o.get("code") for o in told] == [None, "E_POLICY", "E_BUDGET", None, None]
+    assert {o["run"] for o in told} == {journal.run}
+    assert CANARY not in stream.getvalue()
 
 
 # The shape

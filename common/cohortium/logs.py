@@ -57,10 +57,11 @@ class Placed(Protocol):
     def attempt(self) -> int: ...
 
 
-def about(of: Placed | None = None, code: str | None = None) -> dict[str, Any]:
-    """What a line is about, as ``extra`` of a logger's methods."""
+def about(of: Placed | None = None, code: str | None = None, run: str | None = None) -> dict[str, Any]:
+    """What a line is about, as ``extra`` of a logger's methods: a request or a run, and a code."""
     place = {} if of is None else {"study": of.study, "run": of.run, "round": of.round, "attempt": of.attempt}
-    return {"told": {k: v for k, v in {"code": code, **place}.items() if v is not None}}
+    known = {"code": code, "run": run, **place}
+    return {"told": {k: v for k, v in known.items() if v is not None}}
 
 
 def without_text(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ import numpy.typing as npt
 from cohortium import wire
 from cohortium.consent import Signatures
 from cohortium.errors import FederationError, MaskingError, WireError
+from cohortium.logs import about
 from cohortium.plan import Phase
 from cohortium.queries import Query
 from cohortium.receipt import Receipt
 from cohortium.study import Study
 from cohortium_server.journal import Receipts
 from cohortium_server.transport import Transport
+
+_log = logging.getLogger("cohortium.rounds")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Asking:
     def exchange(self, *requests: wire.Request) -> list[list[bytes]]:
         """What came back for each request, all of them sent at once."""
         parts = [wire.encode_request(r) for r in requests]
+        _log.info("asked: %s", ", ".join(r.leg for r in requests), extra=about(requests[-1]))
         told = self.transport.exchange(parts[0] if len(parts) == 1 else wire.encode_bundle(parts), self.timeout)
         heard: list[list[bytes]] = [[] for _ in parts]
         for answers in map(_parts, told):
@@ -81,11 +86,18 @@ def gather(
     for answer in (_decoded(data, this.query.width, numbers) for data in answers):
         if isinstance(answer, wire.Refusal):
             refused[answer.institution] = answer.code
+            note(answer, this, request.run)
         elif answer is not None and _belongs(answer, request, this.study) and answer.reply.institution not in receipts:
             with suppress(MaskingError, WireError):
                 take(answer.reply)
                 receipts[answer.reply.institution] = answer.receipt
     return receipts, refused
+
+
+def note(refusal: wire.Refusal, this: Round, run: str) -> None:
+    """Write a refusal into the log; whoever sent it may have called itself anything."""
+    who = refusal.institution if refusal.institution in this.study.institution_names else "a node"
+    _log.info("round %d: refused by %s", this.number, who, extra=about(code=refusal.code, run=run))
 
 
 def _decoded(data: bytes, width: int, numbers: npt.DTypeLike) -> wire.Answer | wire.Refusal | None:

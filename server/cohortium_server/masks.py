@@ -20,7 +20,7 @@ from cohortium.masking.statements import Leg, Statement, encode_board, read_adve
 from cohortium.masking.total import Masked, MaskedSum
 from cohortium.plan import ring
 from cohortium.receipt import Receipt
-from cohortium_server.asking import Asking, Round, all_there, gather
+from cohortium_server.asking import Asking, Round, all_there, gather, note
 from cohortium_server.journal import Heard, Journal
 
 MAX_ATTEMPTS = 3
@@ -170,6 +170,7 @@ class MaskedRounds:
                 document = wire.decode_said(data)
                 if isinstance(document, wire.Refusal):
                     refused[document.institution] = document.code
+                    note(document, this, self._asking.run)
                     continue
                 statement = Statement.from_document(document)
                 said.update(read_board(self._cohort, self._context(this, attempt), leg, [statement]))

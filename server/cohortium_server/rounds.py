@@ -5,6 +5,7 @@ A round that the journal remembers is not asked again but told again, so that a 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from cohortium import failpoints, wire
 from cohortium.consent import Signatures, require_privacy
+from cohortium.logs import about
 from cohortium.plan import Plan, plan
 from cohortium.privacy.accounting import Events
 from cohortium.privacy.ledger import home
@@ -26,6 +28,7 @@ from cohortium_server.masks import MaskedRounds
 from cohortium_server.transport import Transport
 
 ROUND_TIMEOUT = 3600.0
+_log = logging.getLogger("cohortium.rounds")
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal) -> 
     asking.seen.remember(this.study, heard.receipts)
     failpoints.passed("receipts kept")
     journal.remember(heard)
+    _log.info("round %d of %d is complete", this.number + 1, this.of, extra=about(run=journal.run))
     return heard
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cohortium.errors import CohortiumError, FederationError
+from cohortium.logs import about
 from cohortium_server import orders
 from cohortium_server.federation import Federation
 from cohortium_server.flower.control import Control, control
@@ -64,7 +65,7 @@ class Keeper:
         if order.wanted == "stop" or self._died(run):
             for number in numbers:
                 link.stop(number)
-                _log.info("run %s was stopped", run.name)
+                _log.info("run %s was stopped", run.name, extra=about(run=run.name))
         elif not numbers:
             self._start(link, run, order.number)
 
@@ -82,7 +83,7 @@ class Keeper:
             orders.end(run, FederationError("E_RUN", run.name, what, "See the coordinator's log, then resume it."))
             return
         link.start({"federation": str(self.federation.folder.absolute()), "resume": run.name})
-        _log.info("run %s was started", run.name)
+        _log.info("run %s was started", run.name, extra=about(run=run.name))
 
 
 def keep(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = lambda online: None) -> None:
@@ -97,5 +98,5 @@ def keep(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = 
         except FederationError as error:
             _log.debug("%s", error)  # the link is being started
         except CohortiumError as error:
-            _log.error("%s", error)
+            _log.error("%s", error, extra=about(code=error.code))
         time.sleep(EVERY)
