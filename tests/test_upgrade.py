@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from enlisted import answer, custodian, refusal, request
+from enlisted import RUN, answer, custodian, refusal, request
 from test_journal import NAMES, SWEEP, TRAINING, Federation, Start, begin, go, start, table
 from test_secure_sum import Make, make
 
@@ -20,6 +20,7 @@ from cohortium.errors import FederationError, WireError
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Approval, Charge, Consent, Ledger, Withdrawal
 from cohortium.study import Study, load_study
+from cohortium_client.sessions import Said, Sessions
 from cohortium_server.journal import FolderJournal
 from cohortium_server.release import load_release
 
@@ -241,6 +242,15 @@ def test_runs_under_way_go_on(written: Path, ledgers: dict[str, Ledger], studies
     assert len(outcome.answered) == plan(journal.study).rounds == 3
     after = [len(ledger.charges()) for ledger in ledgers.values()]
     assert [b - a for a, b in zip(before, after, strict=True)] == [1, 2]  # north had answered two rounds
+
+
+def test_sessions_of_masked_sums_are_remembered(written: Path) -> None:
+    """The masks of a run under way are what they were, and what was said is said again."""
+    sessions = Sessions(written / "sessions.sqlite")
+    kept = sessions.secrets(RUN).to_bytes().hex()
+    assert kept == "434f484d310a024eb0268977b79ad81831caf6b151e95e5ebba98f6926b5c2641063c4ff5ae2"
+    assert sessions.said(f"{RUN}/0/0/advertise") == Said("asked", b"said")
+    sessions.close()
 
 
 def test_releases_are_verified_and_answer(written: Path, studies: dict[str, Study]) -> None:

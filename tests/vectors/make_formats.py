@@ -27,6 +27,7 @@ from test_journal import NAMES, SWEEP, TRAINING, Federation, begin, go, table  #
 from cohortium.errors import FederationError  # noqa: E402
 from cohortium.privacy.copies import back_up  # noqa: E402
 from cohortium.privacy.ledger import Approval, Ledger, Withdrawal  # noqa: E402
+from cohortium_client.sessions import Sessions  # noqa: E402
 from cohortium_server.release import write_release  # noqa: E402
 
 
@@ -37,6 +38,13 @@ class OneRound(Federation):
         told = list(super().exchange(request, timeout))
         self.silent = {"south"}
         return told
+
+
+def write_sessions(path: Path) -> None:
+    sessions = Sessions(path)
+    sessions.secrets(RUN)
+    sessions.say(f"{RUN}/0/0/advertise", "asked", b"said")
+    sessions.close()
 
 
 def main() -> None:
@@ -60,6 +68,7 @@ def main() -> None:
         OUT.mkdir(parents=True)
         for n, ledger in ledgers.items():
             back_up(ledger, OUT / f"{n}.sqlite")
+        write_sessions(OUT / "sessions.sqlite")
         shutil.copytree(folder / "release", OUT / "release")
         shutil.copytree(journal.folder, OUT / "run", ignore=shutil.ignore_patterns("lock"))
 
