@@ -58,6 +58,12 @@ def one_of_each(rows: IntArray, coins: Coins) -> IntArray:
     return ((words * rows.astype(np.uint64)) >> np.uint64(32)).astype(np.int64)
 
 
+def runs(sorted_persons: IntArray) -> tuple[IntArray, IntArray]:
+    """(persons,) where the rows of each person begin, and how many there are."""
+    starts = np.flatnonzero(np.diff(sorted_persons, prepend=sorted_persons[:1] - 1))
+    return starts, np.diff(starts, append=len(sorted_persons))
+
+
 def _in_order(persons: IntArray) -> bool:
     """Every row is its own person's, as where the schema has no person column."""
     return bool((persons[1:] > persons[:-1]).all())
@@ -78,6 +84,5 @@ def _shuffled(persons: IntArray, most: int, coins: Coins) -> tuple[IntArray, Int
 
 def _within_persons(sorted_persons: IntArray) -> tuple[IntArray, IntArray]:
     """(rows,) 0, 1, 2, ... within every run of equal persons, and (rows,) the length of the run."""
-    starts = np.flatnonzero(np.diff(sorted_persons, prepend=sorted_persons[:1] - 1))
-    lengths = np.diff(starts, append=len(sorted_persons))
+    starts, lengths = runs(sorted_persons)
     return np.arange(len(sorted_persons)) - np.repeat(starts, lengths), np.repeat(lengths, lengths)

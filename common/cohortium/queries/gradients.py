@@ -21,7 +21,7 @@ from cohortium.errors import StudyError
 from cohortium.merging import merge, read_merged
 from cohortium.neural.architecture import Architecture
 from cohortium.noise import LARGEST, Bounded, Noised, Scales, add_noise, noise_multiplier
-from cohortium.persons import EqualWeight, at_most, one_of_each
+from cohortium.persons import EqualWeight, at_most, one_of_each, runs
 from cohortium.privacy.accounting import Events, Gaussian
 
 IntArray = npt.NDArray[np.int64]
@@ -143,14 +143,15 @@ class Step:
 
     def people(self, codes: Codes, state: dict[str, FloatArray32], coins: Coins) -> People:
         """The table as persons, cells merged; of each at most m rows, or where persons weigh the same all, shuffled."""
+        if self.equal_weight == "persons":
+            order = np.argsort(coins.words(len(codes)))
+            codes = replace(codes, values=codes.values[order], persons=codes.persons[order])
+        else:
+            codes = at_most(codes, self.rows_per_person, coins)
         if "cells" in state:
             cells = read_merged(state["cells"], self.sizes, self.architecture.sizes)
             codes = replace(codes, values=merge(codes.values, self.sizes, cells))
-        if self.equal_weight == "persons":
-            order = np.argsort(coins.words(len(codes)))
-            shuffled = replace(codes, values=codes.values[order], persons=codes.persons[order])
-            return People(shuffled, ROWS_AT_ONCE)
-        return People(at_most(codes, self.rows_per_person, coins))
+        return People(codes, ROWS_AT_ONCE if self.equal_weight == "persons" else None)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -206,10 +207,9 @@ class People:
     def __init__(self, codes: Codes, at_once: int | None = None) -> None:
         order = np.argsort(codes.persons, kind="stable")
         self.values = codes.values[order]
-        _, self.first, self.owner, self.rows = np.unique(
-            codes.persons[order], return_index=True, return_inverse=True, return_counts=True
-        )
+        self.first, self.rows = runs(codes.persons[order])
         self.count = len(self.rows)
+        self.owner = np.repeat(np.arange(self.count), self.rows)
         self.at_once = at_once
 
     def sampled(self, rate: float, views: int, coins: Coins) -> Iterator[tuple[HeldArray, IntArray]]:
