@@ -19,7 +19,7 @@ from test_journal import NAMES, SWEEP, table
 from typer.testing import CliRunner
 
 from cohortium.cli import build
-from cohortium.errors import BudgetError, FederationError
+from cohortium.errors import BudgetError, FederationError, MembershipError
 from cohortium.membership import apply, dumps
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Ledger
@@ -204,8 +204,18 @@ def test_members_are_registered_and_who_is_one_no_more_is_removed(keeper: Keeper
 
 def test_only_members_by_the_studys_keys_are_asked(keeper: Keeper) -> None:
     folder = keeper.federation.folder
-    with pytest.raises(Exception, match="E_MEMBER: north: it is no member"):
-        nodes_of(folder, SWEEP)
+    for name, key, told in (
+        ("none", "north", "north: it is no member"),
+        ("north", "else", "by another key"),
+        ("north", "north", "south"),
+    ):
+        application = apply("f", "00" * 32, name, key_of(key), NODE, None)
+        (keeper.federation.members / f"{name}.json").write_bytes(dumps(application))
+        with pytest.raises(MembershipError, match=told):
+            nodes_of(folder, SWEEP)
+    south = apply("f", "00" * 32, "south", key_of("south"), NODE, None)
+    (keeper.federation.members / "south.json").write_bytes(dumps(south))
+    assert nodes_of(folder, SWEEP) == {pem(NODE)}
     assert nodes_of(folder / "runs", SWEEP) is None
 
 

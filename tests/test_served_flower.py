@@ -96,7 +96,9 @@ def tasks() -> Iterator[Any]:
 def test_whatever_bundle_arrives_the_installed_relay_answers(tasks: Any) -> None:
     from cohortium_client.app import app
 
+    flowers_own = [getattr(tasks, name) for name in launcher._TASKS[1:]]
     launcher._installed_only()
+    assert all(getattr(tasks, n) is not own for n, own in zip(launcher._TASKS[1:], flowers_own, strict=True))
     assert tasks.install_from_fab(b"hostile", skip_prompt=True) is None
     load = tasks.get_load_client_app_fn(default_app_ref="", app_path=None, multi_app=True)
     assert load("evil/app", "6.6.6", "00" * 32) is app
