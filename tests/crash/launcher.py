@@ -43,6 +43,7 @@ for _room in (  # commands import what they need when they need it; here it is a
     "cohortium.commands.study",
     "cohortium_client.cli",
     "cohortium_client.institution",
+    "cohortium_client.metrics",
     "cohortium_client.preview",
     "cohortium_client.service",
     "cohortium_server.cli",
