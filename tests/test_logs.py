@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from enlisted import agree, consents, custodian, refusal, request, with_keys
+from enlisted import agree, consents, custodian, key_of, refusal, request, with_keys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortium import logs, wire
+from cohortium import consent, logs, wire
 from cohortium.commands.output import guarded, say
 from cohortium.encoding import Codes, encode
 from cohortium.errors import FederationError, InputError, SchemaError, StudyError, WireError
 from cohortium.privacy.ledger import Ledger
 from cohortium.schema import Boolean, Schema
-from cohortium.study import Privacy, Study, Sweep
+from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium_client.agreements import agree as sign
 from cohortium_client.institution import init_institution
 from cohortium_client.policy import Policy
-from cohortium_client.service import _answered
+from cohortium_client.service import Connection, _answered
 from cohortium_client.source import load_source
 from cohortium_server.journal import BriefJournal
 from cohortium_server.rounds import run_study
@@ -315,6 +319,39 @@ def test_a_coordinator_says_what_it_asked_who_refused_and_what_is_complete(
     assert [o.get("code") for o in told] == [None, "E_POLICY", "E_BUDGET", None, None]
     assert {o["run"] for o in told} == {journal.run}
     assert CANARY not in stream.getvalue()
+
+
+def _asked(study: Study, signatures: dict[str, str]) -> bytes:
+    return wire.encode_request(wire.Request(study.digest, "ab" * 16, 0, 0, b"", signatures))
+
+
+def test_a_custodian_that_is_served_writes_nothing_but_lines_of_json(tmp_path: Path) -> None:
+    """A process as an institution runs it: asked for nonsense, for what it cannot answer, and told to stop."""
+    with tempfile.TemporaryDirectory() as place:  # pytest's own folders make a socket's path too long
+        folder = Path(place) / "n"
+        folder.mkdir()
+        (folder / "table.csv").write_text(f"a,{CANARY}\nTrue,{CANARY}\n")
+        policy = {"epsilon_per_population": 10.0, "delta": 1e-6}
+        institution = init_institution(folder, "north", {"path": "table.csv"}, "patients", policy)
+        named = (Institution(name="north", key=institution.identity.public), *with_keys("south"))
+        study = replace(STUDY, institutions=named)
+        with institution.ledger() as ledger:
+            ours = sign(study, institution.identity, institution.policy, ledger, institution.agreements)
+        signatures = {"north": ours, "south": consent.sign(study, "south", key_of("south"))}
+        command = [sys.executable, "-m", "cohortium", "institution", "serve", str(folder), "--log", "json"]
+        serving = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            at = Connection(institution.socket, wait=60)
+            told = [at.answer(asked) for asked in (b"?", request(STUDY), _asked(study, signatures))]
+            serving.send_signal(signal.SIGTERM)
+            out, err = serving.communicate(timeout=60)
+        finally:
+            serving.kill()
+    assert told == [refusal("E_WIRE"), refusal("E_PLAN_UNTRUSTED"), refusal("E_CUSTODIAN")]
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert [o.get("code") for o in lines] == [None, "E_WIRE", "E_PLAN_UNTRUSTED", "E_CUSTODIAN", None]
+    assert all(set(o) <= set(logs.KEYS) and o["process"] == "custodian" for o in lines)
+    assert (serving.returncode, out, CANARY in err) == (0, "", False)
 
 
 # The shape
