@@ -181,6 +181,7 @@ class Grid:
     absent: set[int] = field(default_factory=set)
     pushed: list[int] = field(default_factory=list)
     waiting: dict[str, Message] = field(default_factory=dict)
+    swallow: dict[int, int] = field(default_factory=dict)  # how many messages to each are lost on the way
 
     def get_node_ids(self) -> list[int]:
         return [n for n in self.does if n not in self.absent]
@@ -194,8 +195,11 @@ class Grid:
             node, number = message.metadata.dst_node_id, f"m{len(self.pushed)}"
             message.metadata.__dict__["_message_id"] = number
             self.pushed.append(node)
-            self.waiting[number] = message
             numbers.append(number)
+            if self.swallow.get(node, 0):
+                self.swallow[node] -= 1
+            else:
+                self.waiting[number] = message
         return numbers
 
     def pull_messages(self, numbers: Iterable[str]) -> list[Message]:
@@ -252,6 +256,18 @@ def test_who_comes_late_is_asked_then() -> None:
 def test_who_is_absent_is_waited_for_no_longer_than_said() -> None:
     assert told(Grid({8: [b"eight"]}), patience=0.1, nodes=2) == [b"eight"]
     assert told(Grid({}), patience=0.1, nodes=2) == []
+
+
+def test_a_message_that_was_lost_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator_side, "AGAIN_AFTER", 0.05)
+    grid = Grid({7: [b"seven"], 8: [b"eight"]})
+    grid.swallow = {7: 2}
+    assert told(grid, patience=60.0) == [b"eight", b"seven"]
+    assert sorted(grid.pushed) == [7, 7, 7, 8]
+    alone = Grid({7: [b"seven"]})
+    alone.swallow = {7: 1}
+    assert told(alone, patience=0.0, timeout=0.5) == []
+    assert alone.pushed == [7]
 
 
 def test_who_never_answers_is_waited_for_until_the_round_ends() -> None:

@@ -9,6 +9,7 @@ the same few lines.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,14 +34,15 @@ MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the
 PATIENCE = 120.0
 LOOK_EVERY = 1.0  # seconds between two looks at who is there
 LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
+AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again, and twice as long each time after
 
 
 @dataclass(frozen=True)
 class FlowerTransport:
-    """Sends a request to every node of a grid, and again to one that was lost before it answered.
+    """Sends a request to every node of a grid, and again to one that was lost, or whose message was, before it answered.
 
     An institution that is asked again sends the same bytes and charges nothing, so a node that dies and comes back costs
-    time alone. An answer that is an error or holds no bytes counts as none.
+    time alone. Flower tells when a node is lost, but not a message: its link counts one as delivered before it has arrived. An answer that is an error or holds no bytes counts as none.
 
     nodes: how many there should be. patience: seconds to wait for one that is absent or lost; then the round goes on without
     it and names the missing. members: the public keys, in PEM, of the nodes that are asked, where others may be there too.
@@ -75,6 +77,8 @@ class _Exchange:
         self._asked: dict[str, int] = {}  # nodes, by the message that each has yet to answer
         self._answered: set[int] = set()
         self._lost: dict[int, float] = {}  # when each was lost first
+        self._times: Counter[int] = Counter()  # how often each was asked
+        self._again: dict[int, float] = {}  # when each that is silent is asked again
         self._next: float | None = None  # when it is to be looked again who is there
 
     @property
@@ -101,22 +105,30 @@ class _Exchange:
         if self._next is not None and now < self._next:
             return
         self._next = now + LOOK_EVERY
-        due = self._to.present() - self._answered - set(self._asked.values())
-        nodes = [node for node in due if self._awaited(node)]
+        waiting = {node for node in self._asked.values() if now < self._again[node]}
+        nodes = [n for n in self._to.present() - self._answered - waiting if self._awaited(n)]
         messages = [Message(self._content, node, MESSAGE_TYPE, ttl=max(self._end - now, 1.0)) for node in nodes]
         if messages:
             numbers = self._to.grid.push_messages(messages)
             self._asked.update((number, node) for number, node in zip(numbers, nodes, strict=False) if number)
+            for node in nodes:
+                pause = AGAIN_AFTER * 2.0 ** self._times[node] if self._to.patience else float("inf")
+                self._times[node], self._again[node] = self._times[node] + 1, now + pause
 
     def hear(self) -> Iterator[bytes]:
         """What has come since."""
         for answer in self._to.grid.pull_messages(list(self._asked)) if self._asked else ():
             node, told = self._asked.pop(answer.metadata.reply_to_message_id, None), _told(answer)
             if told is not None:
-                self._answered.update([] if node is None else [node])
+                self._heard(node)
                 yield told
-            elif node is not None:
+            elif node is not None and node not in self._asked.values():
                 self._lost.setdefault(node, time.monotonic())
+
+    def _heard(self, node: int | None) -> None:
+        if node is not None:
+            self._answered.add(node)
+            self._asked = {number: other for number, other in self._asked.items() if other != node}
 
 
 def _told(answer: Any) -> bytes | None:

@@ -55,6 +55,7 @@ hidden = 8
 [release]
 rows = 200
 """
+ENDS_WITHIN = 300.0  # seconds
 VICTIMS = ("link", "executor", "study", "node", "custodian", "keeper", "launcher", "coordinator", "relay")
 MADE_BY_COORDINATOR = {"link": "link", "executor": "executor", "study": "task", "keeper": "keeper"}
 MADE_BY_RELAY = ("node", "launcher")
@@ -118,7 +119,8 @@ def check(made: Deployed, ordered: Served | None, run: Path, serial: int) -> Non
     """The study has ended in a release, and everybody was charged once a round, neither more nor less."""
     if ordered is not None:
         assert ordered.process is not None
-        assert ordered.process.wait(300) == 0, ordered.log.read_text()[-2000:]
+        until(lambda: ordered.process is None or ordered.process.poll() is not None, "the run ends", ENDS_WITHIN)
+        assert ordered.process.poll() == 0, ordered.log.read_text()[-2000:]
     release = made.folder / "out" / f"release-{serial}"
     assert "what was signed" in made.say("verify", release)
     study = load_study(run / "study.toml")
