@@ -42,7 +42,8 @@ class FlowerTransport:
     """Sends a request to every node of a grid, and again to one that was lost, or whose message was, before it answered.
 
     An institution that is asked again sends the same bytes and charges nothing, so a node that dies and comes back costs
-    time alone. Flower tells when a node is lost, but not a message: its link counts one as delivered before it has arrived. An answer that is an error or holds no bytes counts as none.
+    time alone. Flower tells when a node is lost, but not a message: its link counts one as delivered before it has arrived.
+    An answer that is an error or holds no bytes counts as none.
 
     nodes: how many there should be. patience: seconds to wait for one that is absent or lost; then the round goes on without
     it and names the missing. members: the public keys, in PEM, of the nodes that are asked, where others may be there too.
