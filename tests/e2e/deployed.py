@@ -25,6 +25,8 @@ from typing import Any
 
 import pandas as pd
 
+from cohortium_server.presence import online
+
 PATIENCE = 240.0  # seconds: a machine under load is slow, and what hangs is told apart from that
 FIRST_UID = 61000
 FINGERPRINT = re.compile("([0-9A-F]{4}-){7}[0-9A-F]{4}")
@@ -124,9 +126,14 @@ class Deployed:
     """A federation of ``tables`` (name to DataFrame, or to the options of ``join`` that say where its table is)."""
 
     def __init__(
-        self, folder: Path, schema: str, tables: Mapping[str, pd.DataFrame | list[str]], host: str = "127.0.0.1"
+        self,
+        folder: Path,
+        schema: str,
+        tables: Mapping[str, pd.DataFrame | list[str]],
+        host: str = "127.0.0.1",
+        cap: float = 20.0,
     ) -> None:
-        self.folder, self.names, self.host = folder, list(tables), host
+        self.folder, self.names, self.host, self.cap = folder, list(tables), host, cap
         self.port, self.others = free_port(), can_be_others()
         self.home = {"COHORTIUM_HOME": str(folder / "home"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
         self.seconds: dict[str, float] = {}
@@ -195,7 +202,7 @@ class Deployed:
             where.to_csv(data, index=False)
             where = ["--data", str(data)]
         site, relay, kit = self.site(name), self.relay(name), self.fed / "kits" / f"{name}.zip"
-        told = self.say("institution", "join", kit, site, "--relay", relay, *where, "--cap", 20)
+        told = self.say("institution", "join", kit, site, "--relay", relay, *where, "--cap", self.cap)
         spoken = FINGERPRINT.search(told)
         assert spoken is not None, told
         self.say("coordinator", "admit", self.fed, relay / "application.json", "--fingerprint", spoken[0])
@@ -255,8 +262,7 @@ class Deployed:
         return all(self.online().values())
 
     def online(self) -> dict[str, bool]:
-        told = json.loads(self.say("coordinator", "members", self.fed, "--json", uid=self._user(0)))
-        return {i["institution"]: i["online"] is True for i in told["institutions"]}
+        return dict.fromkeys(self.names, False) | online(self.fed / "state")
 
     def run(self, study: Path, out: Path) -> dict[str, Any]:
         """Run a signed study over the federation, to its release."""
@@ -298,11 +304,11 @@ class Deployed:
 
 @contextlib.contextmanager
 def deployed(
-    schema: str, tables: Mapping[str, pd.DataFrame | list[str]], host: str = "127.0.0.1"
+    schema: str, tables: Mapping[str, pd.DataFrame | list[str]], host: str = "127.0.0.1", cap: float = 20.0
 ) -> Iterator[Deployed]:
     """A federation that is gone afterwards. In /tmp, since the paths of sockets must be short."""
     with tempfile.TemporaryDirectory(prefix="e2e-", dir="/tmp") as folder:
-        federation = Deployed(Path(folder), schema, tables, host)
+        federation = Deployed(Path(folder), schema, tables, host, cap)
         try:
             yield federation
         except BaseException:
