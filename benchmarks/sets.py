@@ -87,7 +87,8 @@ def _in_cells(column: Column, soft: float, cells: int) -> Column:
     bounds = np.array([column.lower, top])
     low, high = np.arcsinh(bounds / soft) if soft else bounds
     inner = np.linspace(low, high, cells + 1)[1:-1]
-    return replace(plain, edges=tuple((soft * np.sinh(inner) if soft else inner).tolist()))
+    edges = (soft * np.sinh(inner) if soft else inner).tolist()
+    return replace(plain, edges=tuple(e for e in edges if e < column.upper))
 
 
 def number(
