@@ -67,7 +67,7 @@ def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], obj
 def _tended(one: _Living) -> bool:
     """Look after a child; whether it was started."""
     now = time.monotonic()
-    if one.pid and _ended(one.pid):
+    if one.pid and has_ended(one.pid):
         one.failures = 1 if now - one.since > SETTLED else one.failures + 1
         one.pid, one.due = 0, now + min(0.25 * 2.0**one.failures, LONGEST)
         _log.warning("%s has ended and is started again", one.child.name)
@@ -77,7 +77,8 @@ def _tended(one: _Living) -> bool:
     return True
 
 
-def _ended(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
+    """Whether a child of this process has ended, of which nothing is left then."""
     try:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
@@ -89,7 +90,7 @@ def _end(one: _Living) -> None:
         return
     os.kill(one.pid, signal.SIGTERM)
     until = time.monotonic() + one.child.patience
-    while not _ended(one.pid):
+    while not has_ended(one.pid):
         if time.monotonic() > until:
             os.kill(one.pid, signal.SIGKILL)
         time.sleep(_POLL)

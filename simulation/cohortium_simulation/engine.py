@@ -19,8 +19,6 @@ from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from threading import Semaphore, Thread
 from typing import Any
@@ -32,7 +30,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
 from cohortium.consent import Signatures
-from cohortium.errors import WireError
+from cohortium.flower.internals import changed, private
 from cohortium.progress import Progress
 from cohortium.study import Study
 from cohortium_client import app as institution_side
@@ -68,17 +66,9 @@ class _Internals:
 @lru_cache(maxsize=1)
 def _internals() -> _Internals:
     """Raises WireError E_FLOWER if this version of Flower has no such parts."""
-    try:
-        serde = import_module("flwr.common.serde")
-        identity = import_module("flwr.supercore.task_identity").TaskIdentity
-        return _Internals(identity, serde.message_to_proto, serde.message_from_proto)
-    except (ImportError, AttributeError):
-        raise _changed("its private modules") from None
-
-
-def _changed(what: str) -> WireError:
-    fix = "Install a version of Flower that cohortium's dependencies allow."
-    return WireError("E_FLOWER", f"Flower {version('flwr')}", f"it has changed {what}, which this engine needs", fix)
+    serde = private("flwr.common.serde", "message_to_proto", "message_from_proto")
+    identity = private("flwr.supercore.task_identity", "TaskIdentity").TaskIdentity
+    return _Internals(identity, serde.message_to_proto, serde.message_from_proto)
 
 
 def _take_identity() -> None:
@@ -90,7 +80,7 @@ def _take_identity() -> None:
         except RuntimeError:
             setattr(identity, name, COORDINATOR)
         except AttributeError:
-            raise _changed(f"TaskIdentity.{name}") from None
+            raise changed(f"TaskIdentity.{name}") from None
 
 
 def _numbered(message: Message) -> Message:
@@ -98,7 +88,7 @@ def _numbered(message: Message) -> Message:
     number = uuid.uuid4().hex
     message.metadata.__dict__["_message_id"] = number
     if message.metadata.message_id != number:
-        raise _changed("the metadata of messages")
+        raise changed("the metadata of messages")
     return message
 
 

@@ -281,6 +281,12 @@ class Deployed:
         run.start()
         return run
 
+    def resume(self, run: Path) -> Served:
+        """Have a run go on, and do not wait for it."""
+        resumed = self._served("resume", self._user(0), "coordinator", "resume", run)
+        resumed.start()
+        return resumed
+
     def writable(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self.give(folder, self._user(0))

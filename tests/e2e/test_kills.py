@@ -1,4 +1,7 @@
-"""Every process of a federation is killed with SIGKILL in the middle of a round; the study ends, and nothing is spent twice."""
+"""Every process of a federation is killed with SIGKILL in the middle of a round; the study ends, and nothing is spent twice.
+
+Then it is stopped and resumed, as people would.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,22 @@ import pytest
 from deployed import until
 from killing import VICTIMS, asked, begin, check, complete, federation, kill
 
+from cohortium.errors import FederationError
+from cohortium_server.orders import is_held
+
 
 @pytest.mark.timeout(900)
 def test_a_study_outlives_every_process() -> None:
     with federation() as made:
-        ordered, run = begin(made, 1, len(VICTIMS))
+        ordered, run = begin(made, 1, len(VICTIMS) + 1)
         for number, victim in enumerate(VICTIMS):
             until(lambda n=number: asked(run, n) and not complete(run, n), f"round {number} is under way")  # type: ignore[misc]
             kill(made, victim)
             until(lambda n=number: complete(run, n), f"round {number} is complete, though {victim} was killed")  # type: ignore[misc]
-        check(made, ordered, run, 1)
+        last = len(VICTIMS)
+        until(lambda: asked(run, last), "one more round is under way")
+        made.say("coordinator", "stop", run, uid=made.coordinator_user)
+        assert ordered.process is not None
+        assert ordered.process.wait(60) == FederationError.exit_code, "whoever waits is told that it was stopped"
+        assert not is_held(run)
+        check(made, made.resume(run), run, 1)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from cohortium.flower.internals import private
-from cohortium.supervision import PATIENCE, forked
+from cohortium.supervision import PATIENCE, forked, has_ended
 
 TASK_NAME = "task"
 
@@ -54,7 +54,7 @@ class Forks:
         self._run(spec)
 
     def reconcile(self) -> None:
-        self._pids = {pid for pid in self._pids if not _gone(pid)}
+        self._pids = {pid for pid in self._pids if not has_ended(pid)}
 
     def close(self) -> None:
         for pid in self._pids:
@@ -64,13 +64,6 @@ class Forks:
         while self._pids and time.monotonic() < until:
             self.reconcile()
             time.sleep(0.05)
-
-
-def _gone(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
 
 
 def run_forking(
