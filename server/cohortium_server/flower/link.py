@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -25,7 +24,6 @@ from cohortium_server.federation import Federation
 
 FLEET, CONTROL, RUNTIME, HEALTH = "/v1/fleet/", "/v1/control/", "/v1/runtime/", "/health"
 HEADER = b"x-cohortium-control"
-KEEPERS = ("ControlServicer.ListNodes", "ControlServicer.ListRuns")  # asked every second, and not worth a line
 
 Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Any, Callable[[dict[str, Any]], Awaitable[None]]], Awaitable[None]]
@@ -68,7 +66,6 @@ def of_this_machine(secret: str) -> Callable[[Scope], bool]:
 
 def run_link(federation: Federation) -> None:
     """Serve both doors until told to stop."""
-    logging.getLogger("flwr").addFilter(lambda record: record.msg not in KEEPERS)
     command = private("flwr.superlink.cli.flower_superlink", "uvicorn", "flower_superlink")
     command.uvicorn = SimpleNamespace(run=lambda app, log_config=None, **_: serve_doors(app, federation, log_config))
     sys.argv = ["flower-superlink", *_arguments(federation)]
