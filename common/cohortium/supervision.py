@@ -58,8 +58,11 @@ def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], obj
                 told({one.child.name: max(one.restarts, 0) for one in living})
             time.sleep(_POLL)
     finally:
-        for one in living:
-            _end(one)
+        alive = [one for one in living if one.pid]
+        for one in alive:
+            os.kill(one.pid, signal.SIGTERM)
+        for one in alive:
+            _await_end(one)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -85,10 +88,7 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-def _end(one: _Living) -> None:
-    if not one.pid:
-        return
-    os.kill(one.pid, signal.SIGTERM)
+def _await_end(one: _Living) -> None:
     until = time.monotonic() + one.child.patience
     while not has_ended(one.pid):
         if time.monotonic() > until:
