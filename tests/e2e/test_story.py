@@ -72,6 +72,7 @@ def in_database(cluster: Cluster, rows: pd.DataFrame) -> list[str]:
     return ["--url", cluster.url(), "--query", "SELECT * FROM tests"]
 
 
+@pytest.mark.timeout(900)
 def test_from_nothing_to_a_verified_release(
     database: Cluster | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
