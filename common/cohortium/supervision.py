@@ -104,8 +104,16 @@ def _started(child: Child) -> int:
     return forked(work, child.name, child.environment)
 
 
-def forked(work: Callable[[], object], name: str, environment: Mapping[str, str] | None = None) -> int:
-    """Run ``work`` in a fork that ends with it, and is called ``name`` where processes are listed; its number."""
+def forked(
+    work: Callable[[], object],
+    name: str,
+    environment: Mapping[str, str] | None = None,
+    orphaned: signal.Signals = signal.SIGTERM,
+) -> int:
+    """Run ``work`` in a fork that ends with it, and is called ``name`` where processes are listed; its number.
+
+    orphaned: what the kernel sends it when this process dies.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
@@ -116,7 +124,7 @@ def forked(work: Callable[[], object], name: str, environment: Mapping[str, str]
     try:
         for number in (*_ENDS, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
-        ends_with_its_parent(parent)
+        ends_with_its_parent(parent, orphaned)
         _prctl(_PR_SET_NAME, name.encode()[:15])
         os.environ.update(environment or {})
         work()
@@ -131,9 +139,9 @@ def forked(work: Callable[[], object], name: str, environment: Mapping[str, str]
         os._exit(code)
 
 
-def ends_with_its_parent(parent: int | None = None) -> None:
-    """Ask the kernel for SIGTERM when the parent dies, however that happens."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def ends_with_its_parent(parent: int | None = None, orphaned: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel for a signal when the parent dies, however that happens."""
+    _prctl(_PR_SET_PDEATHSIG, orphaned)
     if parent is not None and os.getppid() != parent:
         os._exit(1)
 

@@ -28,7 +28,7 @@ _PRELOADED = (
 def serve_relay(relay: Relay) -> None:
     """Serve until SIGTERM or SIGINT."""
     from cohortium_client.flower.launcher import run_launcher
-    from cohortium_client.flower.node import run_node
+    from cohortium_client.flower.node import beat_faster, run_node
 
     logs.set_up("relay", quoting=True)
     relay.home.mkdir(mode=0o700, exist_ok=True)
@@ -37,6 +37,7 @@ def serve_relay(relay: Relay) -> None:
         private(module)
     import cohortium_client.app  # noqa: F401
 
+    beat_faster()
     port, secret = _free_port(), secrets.token_hex(32)
     supervise(
         [

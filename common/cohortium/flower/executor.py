@@ -46,7 +46,9 @@ class Forks:
             return self._results.failed("only the installed app is run here")
         if not self._at_once:
             self.close()
-        self._pids.add(forked(partial(self._task, spec), TASK_NAME))
+        # One that is told to stop tells Flower that it is done, and its node waits for the answer for ever; of one that is
+        # killed Flower notices that it has gone.
+        self._pids.add(forked(partial(self._task, spec), TASK_NAME, orphaned=signal.SIGKILL))
         return self._results.accepted()
 
     def _task(self, spec: Any) -> None:
@@ -59,7 +61,7 @@ class Forks:
     def close(self) -> None:
         for pid in self._pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGKILL)
         until = time.monotonic() + PATIENCE
         while self._pids and time.monotonic() < until:
             self.reconcile()
