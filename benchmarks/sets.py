@@ -88,7 +88,7 @@ def _in_cells(column: Column, soft: float, cells: int) -> Column:
     low, high = np.arcsinh(bounds / soft) if soft else bounds
     inner = np.linspace(low, high, cells + 1)[1:-1]
     edges = (soft * np.sinh(inner) if soft else inner).tolist()
-    return replace(plain, edges=tuple(e for e in edges if e < column.upper))
+    return replace(plain, edges=tuple(dict.fromkeys(min(e, column.upper) for e in edges)))
 
 
 def number(
