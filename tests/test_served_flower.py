@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,8 +19,10 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from cohortium.errors import WireError
 from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private
+from cohortium.supervision import forked
 from cohortium_client.flower import launcher
-from cohortium_client.flower.node import ANSWERING, BUSY, IDLE, LIVELY, Pace
+from cohortium_client.flower.living import Living, answer_as_long_as_we_live
+from cohortium_client.flower.node import ABANDONED, ANSWERING, BUSY, IDLE, LIVELY, Pace
 from cohortium_server import app as coordinator_side
 from cohortium_server.app import FIELD, RECORD, FlowerTransport
 from cohortium_server.flower.link import HEADER, Door, of_the_fleet, of_this_machine
@@ -108,7 +112,7 @@ def test_whatever_bundle_arrives_the_installed_relay_answers(tasks: Any) -> None
 def test_where_flower_has_changed_nothing_runs(tasks: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delattr(tasks, name)
     with pytest.raises(WireError, match=f"E_FLOWER.*{name}"):
-        launcher.run_launcher(1, b"")
+        launcher.run_launcher(1, b"", Path("/nowhere"))
 
 
 def test_a_part_that_is_not_there_is_told() -> None:
@@ -160,13 +164,34 @@ def test_what_was_given_up_ends_when_the_next_begins() -> None:
 def test_a_node_asks_often_while_a_study_goes_on() -> None:
     slept: list[float] = []
     now = [0.0]
-    pace = Pace(slept.append, lambda: now[0])
+    pace = Pace(lambda: True, slept.append, lambda: now[0])
     pace(3)
     now[0] = LIVELY + 1
     pace(3)
     pace(0.5)
     pace(3)
     assert slept == [BUSY, IDLE, ANSWERING, BUSY]
+
+
+def test_a_node_waits_as_long_as_somebody_answers_and_not_for_the_dead(tmp_path: Path) -> None:
+    living = Living(tmp_path)
+    pace = Pace(living, lambda _: None)
+    relay = forked(lambda: (answer_as_long_as_we_live(tmp_path), time.sleep(600)), "relay")
+    while not living():
+        pass
+    ticks = int(ABANDONED / ANSWERING)
+    for _ in range(3 * ticks):
+        pace(0.5)
+    os.kill(relay, signal.SIGKILL)
+    os.waitpid(relay, 0)
+    assert not living()
+    for _ in range(ticks):
+        pace(0.5)
+    pace(3)  # it has come after all, and nothing is waited for
+    for _ in range(ticks):
+        pace(0.5)
+    with pytest.raises(SystemExit):
+        pace(0.5)
 
 
 # Asking again who was lost

@@ -7,19 +7,22 @@ what this rests on, nothing runs.
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from cohortium.flower.executor import run_forking
 from cohortium.flower.internals import private
+from cohortium_client.flower.living import answer_as_long_as_we_live
 
 TASK = "flwr-clientapp"
 _TASKS = ("run_clientapp", "install_from_fab", "get_load_client_app_fn")
 
 
-def run_launcher(port: int, secret: bytes) -> None:
+def run_launcher(port: int, secret: bytes, home: Path) -> None:
     """Answer the messages of the node at ``port`` of this machine until told to stop."""
     _installed_only()
-    run_forking(TASK, _answer, f"127.0.0.1:{port}", secret)
+    run_forking(TASK, partial(_answer, home), f"127.0.0.1:{port}", secret)
 
 
 def _installed_only() -> Any:
@@ -32,8 +35,9 @@ def _installed_only() -> Any:
     return tasks
 
 
-def _answer(spec: Any) -> None:
+def _answer(home: Path, spec: Any) -> None:
     """One message, in a fork of its own."""
+    answer_as_long_as_we_live(home)
     _installed_only().run_clientapp(
         runtime_api_address=spec.runtime_api_address,
         token=spec.token,

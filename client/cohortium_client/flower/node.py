@@ -6,6 +6,7 @@ It asks the coordinator for messages and hands them to the launcher beside it, w
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from cohortium.flower.internals import private
+from cohortium_client.flower.living import Living
 from cohortium_client.relay import Relay
 
 NODE_BEAT = 10  # seconds, the least that Flower allows: a node that died is missed, and may be back, after two of them
@@ -21,15 +23,23 @@ TASK_BEAT = 20  # seconds that a relay may take to begin; one that died is misse
 BUSY, IDLE = 0.25, 2.0  # seconds between two questions for messages, soon after one and later
 LIVELY = 120.0  # seconds after a message that count as soon
 ANSWERING = 0.05  # seconds between two looks for the relay's answer
+ABANDONED = 15.0  # seconds of waiting for an answer that nobody is making
+_log = logging.getLogger("cohortium.node")
 
 
 @dataclass
 class Pace:
-    """How long the node's loop sleeps. Flower's is three seconds whenever nothing has come, half a second for an answer."""
+    """How long the node's loop sleeps. Flower's is three seconds whenever nothing has come, half a second for an answer.
 
+    living: whether a relay is answering. A node that waits for one that has died is ended, to be started again; the
+    coordinator asks again, and what was answered already is only said again.
+    """
+
+    living: Callable[[], bool]
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     last: float = field(default=0.0)
+    missed: int = 0
 
     def __post_init__(self) -> None:
         self.last = self.clock()
@@ -37,8 +47,13 @@ class Pace:
     def __call__(self, seconds: float) -> None:
         if seconds < 1:  # an answer is being made
             self.last = self.clock()
+            self.missed = 0 if self.living() else self.missed + 1
+            if self.missed * ANSWERING > ABANDONED:
+                _log.warning("the relay that was answering has died")
+                raise SystemExit(1)
             self.sleep(ANSWERING)
         else:
+            self.missed = 0
             self.sleep(BUSY if self.clock() - self.last < LIVELY else IDLE)
 
 
@@ -54,7 +69,7 @@ def beat_faster() -> None:
 def run_node(relay: Relay, port: int, secret: Path) -> None:
     """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds."""
     loop = private("flwr.supernode.start_client_internal", "time", "start_client_internal")
-    loop.time = SimpleNamespace(sleep=Pace())
+    loop.time = SimpleNamespace(sleep=Pace(Living(relay.home)))
     sys.argv = ["flower-supernode", *_arguments(relay, port, secret)]
     private("flwr.supernode.cli.flower_supernode", "flower_supernode").flower_supernode()
 

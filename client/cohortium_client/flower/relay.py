@@ -42,7 +42,9 @@ def serve_relay(relay: Relay) -> None:
     supervise(
         [
             Child(NODE, logs.named(NODE, partial(run_node, relay, port, _kept(relay.home, secret)), quoting=True)),
-            Child(LAUNCHER, logs.named(LAUNCHER, partial(run_launcher, port, secret.encode()), quoting=True)),
+            Child(
+                LAUNCHER, logs.named(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home), quoting=True)
+            ),
         ]
     )
 
