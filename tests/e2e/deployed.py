@@ -27,7 +27,7 @@ import pandas as pd
 
 from cohortium_server.presence import online
 
-PATIENCE = 240.0  # seconds: a machine under load is slow, and what hangs is told apart from that
+PATIENCE = 400.0  # seconds: a machine under load is slow, and what hangs is told apart from that
 FIRST_UID = 61000
 FINGERPRINT = re.compile("([0-9A-F]{4}-){7}[0-9A-F]{4}")
 COHORTIUM = [sys.executable, "-m", "cohortium"]

@@ -56,7 +56,7 @@ def bundle(folder: Path, marker: Path) -> Path:
     return made
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_hostile_code_neither_runs_nor_reaches_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     with federation() as made:
         traces = made.folder / "traces"

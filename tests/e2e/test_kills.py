@@ -13,7 +13,7 @@ from cohortium.errors import FederationError
 from cohortium_server.orders import is_held
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_a_study_outlives_every_process() -> None:
     with federation() as made:
         ordered, run = begin(made, 1, len(VICTIMS) + 1)

@@ -45,7 +45,7 @@ def listening(made: Deployed) -> set[int]:
     return {int(line.split()[3].rpartition(":")[2]) for line in found if any(f"pid={pid}," in line for pid in ours)}
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_another_machine_sees_the_fleet_alone_and_a_study_outlives_the_network() -> None:
     with elsewhere() as there, deployed(SCHEMA, {n: people(i) for i, n in enumerate(NAMES)}, host=HERE) as made:
         far = made.relays[FAR]
