@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from enlisted import agree, consents, custodian, key_of
 from test_journal import NAMES, SWEEP, table
 from typer.testing import CliRunner
 
+from cohortium import locks
 from cohortium.cli import build
 from cohortium.errors import BudgetError, FederationError, MembershipError
 from cohortium.membership import apply, dumps
@@ -173,6 +175,39 @@ def test_a_run_whose_process_died_is_started_again_before_flower_notices(keeper:
     assert link.stopped == [1]
     keeper.look()
     assert link.started == 2
+
+
+def test_a_run_that_lives_is_not_started_again_where_flower_has_given_it_up(keeper: Keeper, link: Link) -> None:
+    run = begun(keeper)
+    orders.give(run, "go")
+    keeper.look()
+    held = FolderJournal(run)
+    link.runs.clear()  # Flower missed its heartbeats
+    for _ in range(2 * MOST_STARTS):
+        keeper.look()
+    assert link.started == 1
+    assert orders.ended(run) is None
+    held.close()
+
+
+def test_a_damaged_order_is_one_runs_trouble(keeper: Keeper, link: Link) -> None:
+    damaged, sound = begun(keeper), begun(keeper)
+    (damaged / "order.json").write_text("[]")
+    orders.give(sound, "go")
+    keeper.look()
+    assert list(link.runs) == [sound.name]
+
+
+def test_who_looks_for_a_moment_keeps_nobody_out(tmp_path: Path) -> None:
+    looking = locks.hold(tmp_path / "lock")
+    assert looking is not None
+    assert locks.hold(tmp_path / "lock") is None
+    Timer(0.05, os.close, [looking]).start()
+    held = locks.hold(tmp_path / "lock")
+    assert held is not None
+    assert locks.is_held(tmp_path / "lock")
+    os.close(held)
+    assert not locks.is_held(tmp_path / "lock")
 
 
 def test_what_dies_at_once_each_time_is_given_up(keeper: Keeper, link: Link) -> None:

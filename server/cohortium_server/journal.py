@@ -8,7 +8,6 @@ institution that has answered sends the same bytes and charges nothing. All of i
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -27,10 +26,12 @@ from cohortium.canonical import canonical_json, digest
 from cohortium.consent import Signatures, read_signatures, write_signature
 from cohortium.errors import CohortiumError, FederationError
 from cohortium.files import write_whole
+from cohortium.locks import hold
 from cohortium.receipt import Receipt
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 
 FORMAT = "cohortium-run-1"
+LOCK = "lock"
 _DOCUMENT: dict[str, type] = {"format": str, "run": str, "study": str, "seed": int, "settings": dict}
 
 
@@ -156,12 +157,9 @@ class FolderJournal:
         return study
 
     def _locked(self) -> int:
-        lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            raise _no_run(self.folder, "another coordinator has it open", "Let that one end.") from None
+        lock = hold(self.folder / LOCK)
+        if lock is None:
+            raise _no_run(self.folder, "another coordinator has it open", "Let that one end.")
         return lock
 
     def heard(self, round_number: int) -> Heard | None:

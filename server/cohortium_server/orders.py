@@ -6,16 +6,16 @@ runs, again if its process died; the process that runs it writes how it ended. S
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cohortium import locks
 from cohortium.canonical import canonical_json
 from cohortium.errors import CohortiumError, FederationError
 from cohortium.files import write_whole
+from cohortium_server.journal import LOCK
 
 ORDER, END = "order.json", "ended.json"
 
@@ -69,29 +69,23 @@ def ended(run: Path) -> End | None:
 def end(run: Path, error: CohortiumError | None) -> None:
     """Write how the run's order ended."""
     last = order(run)
-    told = End(last.number if last else 0, {**error.as_dict(), "kind": type(error).__name__} if error else None)
+    told = End(last.number if last else 0, _document(error) if error else None)
     write_whole(run / END, canonical_json(asdict(told)))
 
 
 def stopped(run: str, number: int) -> End:
     """The end of an order that another one has taken the place of."""
     error = FederationError("E_RUN", run, "somebody has stopped it", "Resume it.")
-    return End(number, {**error.as_dict(), "kind": type(error).__name__})
+    return End(number, _document(error))
+
+
+def _document(error: CohortiumError) -> dict[str, str]:
+    return {**error.as_dict(), "kind": type(error).__name__}
 
 
 def is_held(run: Path) -> bool:
-    """Whether a process runs it now: one that does holds the folder's lock, which ends with it."""
-    try:
-        lock = os.open(run / "lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False
+    """Whether a process runs it now: one that does holds the folder's lock."""
+    return locks.is_held(run / LOCK)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

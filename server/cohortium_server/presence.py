@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from pathlib import Path
+
+from cohortium import locks
 
 ONLINE, LOCK = "online.json", "serving.lock"
 
 
 def hold(state: Path) -> int | None:
-    """A lock that ends with whoever holds it and its forks; None if somebody else does."""
-    lock = os.open(state / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        return None
-    return lock
+    """What whoever serves holds; None if somebody else does."""
+    return locks.hold(state / LOCK)
 
 
 def is_serving(state: Path) -> bool:
-    if not (state / LOCK).is_file():
-        return False
-    lock = hold(state)
-    if lock is not None:
-        os.close(lock)
-    return lock is None
+    return locks.is_held(state / LOCK)
 
 
 def online(state: Path) -> dict[str, bool]:

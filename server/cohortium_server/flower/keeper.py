@@ -44,7 +44,10 @@ class Keeper:
             self._members(link)
             numbers = link.unfinished()
             for run in self.federation.runs.glob(f"*/{orders.ORDER}"):
-                self._run(link, run.parent, numbers.get(run.parent.name, []))
+                try:
+                    self._run(link, run.parent, numbers.get(run.parent.name, []))
+                except FederationError as error:  # a damaged order is one run's trouble
+                    _log.error("%s", error, extra=about(code=error.code, run=run.parent.name))
 
     def _members(self, link: Control) -> None:
         wanted = {pem(one.node): name for name, one in load_members(self.federation).items()}
@@ -66,7 +69,7 @@ class Keeper:
             for number in numbers:
                 link.stop(number)
                 _log.info("run %s was stopped", run.name, extra=about(run=run.name))
-        elif not numbers:
+        elif not numbers and run.name not in self.alive:  # one that lives goes on, whatever Flower thinks of it
             self._start(link, run, order.number)
 
     def _died(self, run: Path) -> bool:
@@ -95,8 +98,7 @@ def keep(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = 
             if keeper.online != known:
                 seen(keeper.online)
                 known = dict(keeper.online)
-        except FederationError as error:
-            _log.debug("%s", error)  # the link is being started
         except CohortiumError as error:
-            _log.error("%s", error, extra=about(code=error.code))
+            starting = error.code == "E_LINK"
+            _log.log(logging.DEBUG if starting else logging.ERROR, "%s", error, extra=about(code=error.code))
         time.sleep(EVERY)

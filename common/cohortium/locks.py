@@ -1,0 +1,42 @@
+"""Locks on files, which end with the process that holds them, however that ends, and with its forks."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+_MOMENT = 0.2  # seconds: longer than anybody who only looks holds one
+
+
+def hold(path: Path) -> int | None:
+    """The lock on a file, made where there is none; None if somebody else has it. It is given back when it is closed."""
+    lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    until = time.monotonic() + _MOMENT
+    while not _taken(lock):
+        if time.monotonic() > until:
+            os.close(lock)
+            return None
+        time.sleep(_MOMENT / 20)
+    return lock
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock on a file."""
+    try:
+        lock = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _taken(lock)
+    finally:
+        os.close(lock)
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
