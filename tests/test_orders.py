@@ -25,6 +25,7 @@ from cohortium.errors import BudgetError, FederationError, MembershipError
 from cohortium.membership import apply, dumps
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Ledger
+from cohortium.privacy.ledger import home as ledger_home
 from cohortium.supervision import forked
 from cohortium_server import orders
 from cohortium_server.federation import load_federation
@@ -33,6 +34,7 @@ from cohortium_server.flower.control import Node
 from cohortium_server.flower.keeper import MOST_STARTS, Keeper
 from cohortium_server.flower.roster import nodes_of, pem
 from cohortium_server.journal import FolderJournal
+from cohortium_server.presence import home_of, use_home
 from cohortium_server.rounds import run_study
 
 NODE = (
@@ -301,3 +303,25 @@ def test_stopping_writes_it_down(tmp_path: Path) -> None:
     last = orders.order(journal.folder)
     assert last is not None
     assert last.wanted == "stop"
+
+
+def test_a_run_of_no_federation_is_stopped_where_it_runs(tmp_path: Path) -> None:
+    journal = FolderJournal.begin(tmp_path, SWEEP, {}, 1, {"out": str(tmp_path / "out"), "seed": 1, "connect": []})
+    journal.close()
+    told = cli("coordinator", "stop", journal.folder)
+    assert told.exit_code == FederationError.exit_code
+    assert orders.order(journal.folder) is None
+
+
+def test_a_federation_remembers_its_runs_itself(tmp_path: Path) -> None:
+    assert cli("coordinator", "run", tmp_path / "study.toml", "--at", tmp_path, "--runs", tmp_path).exit_code == 2
+
+
+def test_a_release_made_again_is_signed_by_the_federations_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COHORTIUM_HOME", "elsewhere")
+    assert home_of(tmp_path) == Path("elsewhere")
+    monkeypatch.delenv("COHORTIUM_HOME")
+    assert home_of(tmp_path) == tmp_path / "home"
+    use_home(tmp_path)
+    assert ledger_home() == tmp_path / "home"
+    monkeypatch.delenv("COHORTIUM_HOME")

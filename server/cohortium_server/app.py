@@ -1,6 +1,6 @@
 """The coordinator's Flower ServerApp: runs a study's rounds over a Flower grid and hands the outcome on.
 
-This is the only module of the coordinator's side that imports Flower. What it runs follows from
+What it runs follows from
 ``federation`` in the run's configuration: the name of a job that this process was handed, or the absolute
 path of a federation folder, whose ``study.toml`` is run and whose ``release`` is written. Both go through
 the same few lines.

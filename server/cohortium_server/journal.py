@@ -220,6 +220,11 @@ class FolderJournal:
         return self.folder / f"{round_number:04}.asked"
 
     @property
+    def is_released(self) -> bool:
+        """Whether the release lies where it was to be put."""
+        return (Path(self.settings["out"]) / "manifest.json").is_file()
+
+    @property
     def rounds_done(self) -> int:
         return len(list(self.folder.glob("*.sum")))
 

@@ -24,10 +24,9 @@ from cohortium_server import orders
 from cohortium_server.federation import Federation
 from cohortium_server.journal import FolderJournal
 from cohortium_server.members import standings
+from cohortium_server.presence import HEALTH, RESTARTS
 
 NEWEST = 20  # runs that are told
-HEALTH = "/health"
-RESTARTS = "restarts.json"
 _STATES = {"invited": "invited", "member": "admitted", "revoked": "revoked"}
 _RUN = ("study", "run")
 _log = logging.getLogger("cohortium.metrics")
@@ -92,8 +91,18 @@ class Watch:
         runs = [run for folder in _newest(self._federation.runs) if (run := self._run(folder)) is not None]
         return [
             gauge("cohortium_run_rounds", "Rounds that the run takes.", _of(runs, lambda r: r.rounds), *_RUN),
-            gauge("cohortium_run_rounds_done", "Rounds that are complete.", _of(runs, _Run.done), *_RUN),
-            gauge("cohortium_run_released", "1 if the release was written.", _of(runs, _Run.is_released), *_RUN),
+            gauge(
+                "cohortium_run_rounds_done",
+                "Rounds that are complete.",
+                _of(runs, lambda r: r.journal.rounds_done),
+                *_RUN,
+            ),
+            gauge(
+                "cohortium_run_released",
+                "1 if the release was written.",
+                _of(runs, lambda r: r.journal.is_released),
+                *_RUN,
+            ),
             gauge("cohortium_run_failed", "1 if the run ended with an error.", _failed(runs), *_RUN, "code"),
             gauge("cohortium_run_changed_timestamp_seconds", "When it last moved.", _of(runs, _Run.changed), *_RUN),
         ]
@@ -105,34 +114,29 @@ class Watch:
                 journal = FolderJournal(folder, alone=False)
             except CohortiumError:
                 return None
-            labels, rounds = (journal.study.name, journal.run), plan(journal.study).rounds
-            self._runs[folder] = _Run(folder, labels, rounds, Path(journal.settings["out"]))
+            self._runs[folder] = _Run(journal, plan(journal.study).rounds)
         return self._runs[folder]
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What of a run never changes, and where the rest is seen. out: where its release will be."""
+    """A run's journal, which is only looked at, and what its study's plan says, which never changes."""
 
-    folder: Path
-    labels: tuple[str, ...]
+    journal: FolderJournal
     rounds: int
-    out: Path
 
-    def done(self) -> int:
-        return len(list(self.folder.glob("*.sum")))
-
-    def is_released(self) -> bool:
-        return (self.out / "manifest.json").is_file()
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.journal.study.name, self.journal.run
 
     def failed(self) -> str | None:
         """The code of the error that it ended with."""
-        end = orders.ended(self.folder)
+        end = orders.ended(self.journal.folder)
         return None if end is None or end.error is None else end.error["code"]
 
     def changed(self) -> float:
         """When the newest of its files was written; names with a dot are of files that are being written."""
-        return max(path.stat().st_mtime for path in self.folder.glob("[!.]*"))
+        return max(path.stat().st_mtime for path in self.journal.folder.glob("[!.]*"))
 
 
 def _of(runs: list[_Run], value: Callable[[_Run], float]) -> list[tuple[tuple[str, ...], float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,9 +17,9 @@ from cohortium.probe import ask
 from cohortium_server import authority
 from cohortium_server.federation import ANYWHERE, FILE, LOOPBACK, Federation, load_federation
 from cohortium_server.members import standings
-from cohortium_server.presence import is_serving
+from cohortium_server.presence import HEALTH, home_of, is_serving
 
-HEALTH, OK, NOT_FOUND = "/health", 200, 404
+OK, NOT_FOUND = 200, 404
 BEHIND_THE_DOOR = (HEALTH, "/v1/control/list-runs", "/v1/runtime/acquire-task", "/")
 ANEW = "Delete it and say: cohortium provision federation.toml --out FED."
 _PATIENCE = 2.0  # seconds, on this machine
@@ -42,16 +41,10 @@ def preflight(folder: Path) -> Iterator[Check]:
     yield checked("server's certificate", lambda: _server(federation))
     yield checked("members", lambda: _members(federation))
     yield checked("disk", lambda: room(federation.folder))
-    yield checked("receipts", lambda: writable(receipts_home(federation)))
+    yield checked("receipts", lambda: writable(home_of(federation.state)))
     yield checked("clock", _clock)
     yield checked("Flower", _flower)
     yield from _served(federation) if is_serving(federation.state) else _to_be_served(federation)
-
-
-def receipts_home(federation: Federation) -> Path:
-    """Where the runs of a federation that is served keep the institutions' receipts."""
-    own = os.environ.get("COHORTIUM_HOME")
-    return Path(own) if own else federation.state / "home"
 
 
 def _rights(federation: Federation) -> str:

@@ -1,13 +1,15 @@
-"""Whether a federation is being served, and who was online when its keeper last looked."""
+"""Whether a federation is being served, where what is served keeps its keys, and who was online when it was last looked."""
 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from cohortium import locks
 
-ONLINE, LOCK = "online.json", "serving.lock"
+ONLINE, RESTARTS, LOCK = "online.json", "restarts.json", "serving.lock"
+HEALTH = "/health"  # what is asked whether the server is well, on this machine
 
 
 def hold(state: Path) -> int | None:
@@ -17,6 +19,16 @@ def hold(state: Path) -> int | None:
 
 def is_serving(state: Path) -> bool:
     return locks.is_held(state / LOCK)
+
+
+def home_of(state: Path) -> Path:
+    """Where the runs of a federation keep its signing key and the institutions' receipts, unless told otherwise."""
+    return Path(os.environ.get("COHORTIUM_HOME") or state.absolute() / "home")
+
+
+def use_home(state: Path) -> None:
+    """Let this process keep them there."""
+    os.environ["COHORTIUM_HOME"] = str(home_of(state))
 
 
 def online(state: Path) -> dict[str, bool]:

@@ -30,7 +30,6 @@ def serve_relay(relay: Relay) -> None:
     from cohortium_client.flower.launcher import run_launcher
     from cohortium_client.flower.node import beat_faster, run_node
 
-    logs.set_up("relay", quoting=True)
     relay.home.mkdir(mode=0o700, exist_ok=True)
     os.environ.update(environment(relay.home, LOOK_EVERY))
     for module in _PRELOADED:  # once, for all the forks to come

@@ -13,6 +13,7 @@ from cohortium import logs
 from cohortium.commands.output import LogStyle, guarded, print_json, progress, say
 
 if TYPE_CHECKING:
+    from cohortium.errors import FederationError
     from cohortium_server.journal import FolderJournal
     from cohortium_server.orders import End
     from cohortium_server.rounds import Outcome
@@ -51,12 +52,14 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="The folder of the release.")] = Path("release"),
     runs: Annotated[
         Path | None,
-        typer.Option("--runs", help="Where the run is remembered; by default runs beside the study, or in FED."),
+        typer.Option("--runs", help="Where the run is remembered; by default runs beside the study. Not with --at."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Repeats fit and sample, never the noise.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run a signed study over a federation, or over the custodians of this machine, and release what comes of it."""
+    if at is not None and runs is not None:
+        raise typer.BadParameter("a federation remembers its runs in FED/runs", param_hint="--runs")
     with guarded(as_json):
         from cohortium.consent import read_signatures, require_all
         from cohortium.study import load_study
@@ -119,6 +122,8 @@ def stop(run: RunFolder, as_json: Json = False) -> None:
         from cohortium_server.journal import FolderJournal
 
         journal = FolderJournal(run, alone=False)
+        if "at" not in journal.settings:
+            raise _of_no_federation(journal)
         orders.give(run, "stop")
         until = time.monotonic() + GONE_WITHIN
         while (held := orders.is_held(run)) and time.monotonic() < until:
@@ -139,14 +144,24 @@ def release(
     """Make the release of a run whose rounds are complete again. Nobody is asked, and it costs no privacy."""
     with guarded(as_json):
         from cohortium_server.journal import FolderJournal
+        from cohortium_server.presence import use_home
         from cohortium_server.release import require_free
         from cohortium_server.rounds import run_study
         from cohortium_server.transport import Nobody
 
         require_free(out)
         with closing(FolderJournal(run)) as journal:
+            if "at" in journal.settings:
+                use_home(Path(journal.settings["at"]) / "state")
             outcome = run_study(journal.study, journal.consents, Nobody(), journal, progress(as_json))
             _released(outcome, out, journal, as_json)
+
+
+def _of_no_federation(journal: FolderJournal) -> FederationError:
+    from cohortium.errors import FederationError
+
+    what = "it is a run over the custodians of this machine, which the command that runs it stops"
+    return FederationError("E_RUN", journal.folder.name, what, "Stop that command: Ctrl-C.")
 
 
 def _finish(journal: FolderJournal, as_json: bool) -> None:
@@ -222,8 +237,8 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
         if last is None or (last.wanted, last.number) != ("go", number):
             end = orders.stopped(journal.folder.name, number)
             break
-        shown.advance(journal.rounds_done - done)
-        done = journal.rounds_done
+        before, done = done, journal.rounds_done
+        shown.advance(done - before)
         if since and time.monotonic() > since + SOON:
             since = 0.0
             if not orders.is_held(journal.folder) and not as_json:
@@ -237,25 +252,15 @@ def _status(journal: FolderJournal) -> dict[str, Any]:
     from cohortium.plan import plan
     from cohortium_server import orders
 
-    released = (Path(journal.settings["out"]) / "manifest.json").is_file()
     end = orders.ended(journal.folder)
     error = end.error if end else None
-    state = (
-        "released"
-        if released
-        else "failed"
-        if error
-        else "running"
-        if orders.is_held(journal.folder)
-        else "not running"
-    )
-    rounds = plan(journal.study).rounds
+    states = {"released": journal.is_released, "failed": error is not None, "running": orders.is_held(journal.folder)}
     return {
         "run": journal.run,
         "study": journal.study.digest,
         "done": journal.rounds_done,
-        "rounds": rounds,
-        "released": released,
-        "state": state,
+        "rounds": plan(journal.study).rounds,
+        "released": journal.is_released,
+        "state": next((state for state, so in states.items() if so), "not running"),
         "error": error,
     }

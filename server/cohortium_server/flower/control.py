@@ -46,7 +46,7 @@ def control(federation: Federation) -> Iterator[Control]:
     versions = private("flwr.supercore.interceptors", "RuntimeVersionHttpInterceptor")
     secret = federation.control_secret.read_text().strip()
     client = clients.ControlHttpClient.from_server_address(
-        server_address=f"{federation.control.host}:{federation.control.port}",
+        server_address=str(federation.control),
         insecure=False,
         root_certificates=str(federation.root_certificate),
         interceptors=[versions.RuntimeVersionHttpInterceptor(component_name="cohortium"), _ShowsSecret(secret)],
@@ -65,7 +65,15 @@ class Control:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._words = private("flwr.proto.control_pb2", "StartRunRequest", "RegisterNodeRequest", "ListNodesRequest")
+        self._words = private(
+            "flwr.proto.control_pb2",
+            "ListNodesRequest",
+            "ListRunsRequest",
+            "RegisterNodeRequest",
+            "StartRunRequest",
+            "StopRunRequest",
+            "UnregisterNodeRequest",
+        )
 
     def nodes(self) -> list[Node]:
         listed = self._client.ListNodes(self._words.ListNodesRequest()).nodes_info

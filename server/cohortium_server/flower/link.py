@@ -21,8 +21,9 @@ import uvicorn
 
 from cohortium.flower.internals import private
 from cohortium_server.federation import Federation
+from cohortium_server.presence import HEALTH
 
-FLEET, CONTROL, RUNTIME, HEALTH = "/v1/fleet/", "/v1/control/", "/v1/runtime/", "/health"
+FLEET, CONTROL, RUNTIME = "/v1/fleet/", "/v1/control/", "/v1/runtime/"
 HEADER = b"x-cohortium-control"
 
 Scope = MutableMapping[str, Any]

@@ -15,7 +15,7 @@ from cohortium.flower.environment import environment
 from cohortium.flower.internals import private
 from cohortium.supervision import Child, supervise
 from cohortium_server.federation import Federation
-from cohortium_server.presence import ONLINE, hold
+from cohortium_server.presence import ONLINE, RESTARTS, hold, use_home
 
 LINK, EXECUTOR, KEEPER = "link", "executor", "keeper"
 LOOK_EVERY = 0.5  # seconds; every question is written into the link's database
@@ -29,11 +29,10 @@ _PRELOADED = (
 
 def serve_federation(federation: Federation) -> None:
     """Serve until SIGTERM or SIGINT."""
-    logs.set_up("coordinator", quoting=True)
     for folder in (federation.state, federation.runs):
         folder.mkdir(mode=0o700, exist_ok=True)
     _only_here(federation.state)
-    os.environ.setdefault("COHORTIUM_HOME", str(federation.state.absolute() / "home"))
+    use_home(federation.state)
     os.environ.update(environment(federation.state / "flower", LOOK_EVERY))
     for module in _PRELOADED:  # once, for all the forks to come
         private(module)
@@ -76,4 +75,4 @@ def _seen(federation: Federation, online: Mapping[str, bool]) -> None:
 
 
 def _told(federation: Federation, counts: Mapping[str, int]) -> None:
-    write_whole(federation.state / "restarts.json", canonical_json(dict(counts)))
+    write_whole(federation.state / RESTARTS, canonical_json(dict(counts)))
