@@ -32,6 +32,7 @@ from cohortium.checks import Check, in_units, lasting, memory_left
 from cohortium.cli import build
 from cohortium.commands.output import guarded
 from cohortium.errors import CohortiumError, MembershipError
+from cohortium.keys import private_pem
 from cohortium.probe import ask
 from cohortium_client import relay_preflight as relay_side
 from cohortium_client.flower.standing import ahead_and_behind
@@ -420,7 +421,7 @@ HARMED: dict[str, tuple[Harm, str]] = {
     "no root certificate": (lambda f: f.root_certificate.unlink(), "root certificate"),
     "a certificate that is none": (lambda f: f.server_certificate.write_text("x"), "server's certificate"),
     "another server's key": (
-        lambda f: f.server_key.write_bytes(authority.private_pem(authority.new_private_key())),
+        lambda f: f.server_key.write_bytes(private_pem(authority.new_private_key())),
         "server's certificate",
     ),
     "a member who is none": (lambda f: (f.members / "west.json").write_text("{}"), "members"),

@@ -27,7 +27,7 @@ from cohortium.plan import plan
 from cohortium.privacy.ledger import Ledger
 from cohortium.privacy.ledger import home as ledger_home
 from cohortium.supervision import forked
-from cohortium_server import orders
+from cohortium_server import orders, presence
 from cohortium_server.federation import load_federation
 from cohortium_server.flower import keeper as keeping
 from cohortium_server.flower.control import Node
@@ -210,6 +210,15 @@ def test_who_looks_for_a_moment_keeps_nobody_out(tmp_path: Path) -> None:
     assert locks.is_held(tmp_path / "lock")
     os.close(held)
     assert not locks.is_held(tmp_path / "lock")
+
+
+def test_who_serves_waits_for_what_was_killed_to_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dying = presence.hold(tmp_path)
+    assert dying is not None
+    Timer(1.0, os.close, [dying]).start()  # as the forks of one that was killed
+    assert presence.hold(tmp_path) is not None
+    monkeypatch.setattr(presence, "LAST_BREATH", 0.0)
+    assert presence.hold(tmp_path) is None
 
 
 def test_what_dies_at_once_each_time_is_given_up(keeper: Keeper, link: Link) -> None:

@@ -32,7 +32,7 @@ from cohortium.canonical import canonical_json
 from cohortium.cli import build
 from cohortium.errors import CohortiumError, InputError, MembershipError, SecretError
 from cohortium.files import write_new, write_whole
-from cohortium.keys import public_text
+from cohortium.keys import private_pem, public_text
 from cohortium.kit import MAX_MEMBER, NAMES, Kit, load_kit, pack, root_digest, unpack
 from cohortium.membership import (
     Application,
@@ -346,7 +346,7 @@ def server_for(fed: Federation, host: str, days: int = 30, now: datetime = NOW) 
     signed = authority.server_certificate(
         root, authority.load_private_key(fed.root_key, ""), host, key.public_key(), now, days
     )
-    fed.server_key.write_bytes(authority.private_pem(key))
+    fed.server_key.write_bytes(private_pem(key))
     fed.server_certificate.write_bytes(authority.pem(signed))
 
 
@@ -665,7 +665,7 @@ def test_another_institutions_kit_is_refused(fed: Federation, tmp_path: Path) ->
     [
         lambda p: p.chmod(0o604),
         lambda p: p.write_text("none"),
-        lambda p: p.write_bytes(authority.private_pem(new_node_key())),
+        lambda p: p.write_bytes(private_pem(new_node_key())),
         lambda p: p.write_bytes(b""),
     ],
 )

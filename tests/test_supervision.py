@@ -14,13 +14,15 @@ import pytest
 
 PATIENCE = 60.0
 SUPERVISOR = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from cohortium.supervision import Child, supervise
 
 folder = Path(sys.argv[1])
 
 def sleeper():
+    if "stubborn" in sys.argv:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (folder / f"fork.{os.getpid()}").touch()
     time.sleep(600)
 
@@ -89,7 +91,7 @@ def test_told_to_stop_all_end(supervised: Callable[..., subprocess.Popen[str]], 
 def test_a_supervisor_that_is_killed_leaves_nobody(
     supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    supervised().kill()
+    supervised("stubborn").kill()
     until(lambda: not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")])))
 
 

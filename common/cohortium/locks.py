@@ -10,10 +10,13 @@ from pathlib import Path
 _MOMENT = 0.2  # seconds: longer than anybody who only looks holds one
 
 
-def hold(path: Path) -> int | None:
-    """The lock on a file, made where there is none; None if somebody else has it. It is given back when it is closed."""
+def hold(path: Path, patience: float = _MOMENT) -> int | None:
+    """The lock on a file, made where there is none. It is given back when it is closed.
+
+    patience: seconds to wait for somebody else to give it back; returns None if nobody does.
+    """
     lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    until = time.monotonic() + _MOMENT
+    until = time.monotonic() + patience
     while not _taken(lock):
         if time.monotonic() > until:
             os.close(lock)

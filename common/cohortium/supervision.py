@@ -2,7 +2,7 @@
 
 A child is a function, run in a fork of this process, so that what was imported before is there at once and a child that
 died is back in milliseconds; or a command, run anew. The one that supervises must have no threads when it forks. Should
-it be killed itself, the kernel tells its children to stop.
+it be killed itself, the kernel kills its children too: all can bear that, and what is started in its place finds nobody.
 """
 
 from __future__ import annotations
@@ -104,15 +104,10 @@ def _started(child: Child) -> int:
     return forked(work, child.name, child.environment)
 
 
-def forked(
-    work: Callable[[], object],
-    name: str,
-    environment: Mapping[str, str] | None = None,
-    orphaned: signal.Signals = signal.SIGTERM,
-) -> int:
-    """Run ``work`` in a fork that ends with it, and is called ``name`` where processes are listed; its number.
+def forked(work: Callable[[], object], name: str, environment: Mapping[str, str] | None = None) -> int:
+    """Run ``work`` in a fork that ends with it, or with this process; it is called ``name`` where processes are listed.
 
-    orphaned: what the kernel sends it when this process dies.
+    Returns its number.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -124,7 +119,7 @@ def forked(
     try:
         for number in (*_ENDS, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
-        ends_with_its_parent(parent, orphaned)
+        ends_with_its_parent(parent)
         _prctl(_PR_SET_NAME, name.encode()[:15])
         os.environ.update(environment or {})
         work()
@@ -139,9 +134,9 @@ def forked(
         os._exit(code)
 
 
-def ends_with_its_parent(parent: int | None = None, orphaned: signal.Signals = signal.SIGTERM) -> None:
-    """Ask the kernel for a signal when the parent dies, however that happens."""
-    _prctl(_PR_SET_PDEATHSIG, orphaned)
+def ends_with_its_parent(parent: int | None = None) -> None:
+    """Ask the kernel to kill this process when its parent dies, however that happens."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if parent is not None and os.getppid() != parent:
         os._exit(1)
 

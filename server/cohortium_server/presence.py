@@ -9,12 +9,13 @@ from pathlib import Path
 from cohortium import locks
 
 ONLINE, RESTARTS, LOCK = "online.json", "restarts.json", "serving.lock"
+LAST_BREATH = 5.0  # seconds that what served before, and was killed, gets to be gone
 HEALTH = "/health"  # what is asked whether the server is well, on this machine
 
 
 def hold(state: Path) -> int | None:
     """What whoever serves holds; None if somebody else does."""
-    return locks.hold(state / LOCK)
+    return locks.hold(state / LOCK, LAST_BREATH)
 
 
 def is_serving(state: Path) -> bool:

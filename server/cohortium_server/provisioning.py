@@ -15,6 +15,7 @@ from cryptography import x509
 
 from cohortium.errors import MembershipError
 from cohortium.files import write_new, write_whole
+from cohortium.keys import private_pem
 from cohortium.kit import Kit, pack
 from cohortium_server import authority
 from cohortium_server.federation import FILE, Federation, read_federation
@@ -82,7 +83,7 @@ def _root(federation: Federation, now: datetime) -> x509.Certificate:
         for folder in (federation.folder, federation.root_key.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not federation.root_key.exists():
-            write_new(federation.root_key, authority.private_pem(authority.new_private_key()))
+            write_new(federation.root_key, private_pem(authority.new_private_key()))
         key = authority.load_private_key(federation.root_key, "Delete the folder, and begin again.")
         made = authority.root_certificate(federation.name, federation.address.host, key, now)
         write_whole(federation.root_certificate, authority.pem(made), PUBLIC)
@@ -100,7 +101,7 @@ def _certify(federation: Federation, root: x509.Certificate, ca_key: Path, now: 
         now,
         federation.days,
     )
-    write_whole(federation.server_key, authority.private_pem(key))
+    write_whole(federation.server_key, private_pem(key))
     write_whole(federation.server_certificate, authority.pem(signed), PUBLIC)
 
 

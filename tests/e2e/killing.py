@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,7 +113,7 @@ def complete(run: Path, number: int) -> bool:
 
 
 def kill(made: Deployed, victim: str, name: str = NAMES[0]) -> None:
-    """Kill a process with SIGKILL. Who is nobody's child here is started again, as systemd would."""
+    """Kill a process with SIGKILL. Who is nobody's child here is started again at once."""
     if victim in MADE_BY_COORDINATOR:
         _kill_child(made.coordinator, MADE_BY_COORDINATOR[victim])
     elif victim in MADE_BY_RELAY:
@@ -124,7 +123,6 @@ def kill(made: Deployed, victim: str, name: str = NAMES[0]) -> None:
             victim
         ]
         served.kill()
-        time.sleep(1)
         served.start()
 
 

@@ -21,8 +21,7 @@ _TASKS = ("run_clientapp", "install_from_fab", "get_load_client_app_fn")
 
 def run_launcher(port: int, secret: bytes, home: Path) -> None:
     """Answer the messages of the node at ``port`` of this machine until told to stop."""
-    _installed_only()
-    run_forking(TASK, partial(_answer, home), f"127.0.0.1:{port}", secret)
+    run_forking(TASK, partial(_answer, _installed_only(), home), f"127.0.0.1:{port}", secret)
 
 
 def _installed_only() -> Any:
@@ -35,10 +34,10 @@ def _installed_only() -> Any:
     return tasks
 
 
-def _answer(home: Path, spec: Any) -> None:
+def _answer(tasks: Any, home: Path, spec: Any) -> None:
     """One message, in a fork of its own."""
     answer_as_long_as_we_live(home)
-    _installed_only().run_clientapp(
+    tasks.run_clientapp(
         runtime_api_address=spec.runtime_api_address,
         token=spec.token,
         insecure=True,  # on this machine

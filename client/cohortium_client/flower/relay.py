@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 from functools import partial
 from pathlib import Path
 
-from cohortium import logs
 from cohortium.files import write_whole
-from cohortium.flower.environment import environment
-from cohortium.flower.internals import private
-from cohortium.supervision import Child, supervise
+from cohortium.flower.environment import prepare, process
+from cohortium.supervision import supervise
 from cohortium_client.relay import Relay
 
 NODE, LAUNCHER = "node", "launcher"
 LOOK_EVERY = 0.2  # seconds; the node is a process of this machine, and keeps its tasks in memory
-_PRELOADED = (
-    "flwr.supernode.cli.flower_supernode",
-    "flwr.supernode.main",
-    "flwr.supernode.runtime.run_clientapp",
-    "flwr.supercore.superexec.run_superexec",
-)
+_NEEDED = ("flwr.supernode.cli.flower_supernode", "flwr.supernode.main", "flwr.supernode.runtime.run_clientapp")
 
 
 def serve_relay(relay: Relay) -> None:
@@ -31,19 +23,15 @@ def serve_relay(relay: Relay) -> None:
     from cohortium_client.flower.node import beat_faster, run_node
 
     relay.home.mkdir(mode=0o700, exist_ok=True)
-    os.environ.update(environment(relay.home, LOOK_EVERY))
-    for module in _PRELOADED:  # once, for all the forks to come
-        private(module)
+    prepare(relay.home, LOOK_EVERY, *_NEEDED)
     import cohortium_client.app  # noqa: F401
 
     beat_faster()
     port, secret = _free_port(), secrets.token_hex(32)
     supervise(
         [
-            Child(NODE, logs.named(NODE, partial(run_node, relay, port, _kept(relay.home, secret)), quoting=True)),
-            Child(
-                LAUNCHER, logs.named(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home), quoting=True)
-            ),
+            process(NODE, partial(run_node, relay, port, _kept(relay.home, secret))),
+            process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home)),
         ]
     )
 

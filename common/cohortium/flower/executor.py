@@ -46,9 +46,7 @@ class Forks:
             return self._results.failed("only the installed app is run here")
         if not self._at_once:
             self.close()
-        # One that is told to stop tells Flower that it is done, and its node waits for the answer for ever; of one that is
-        # killed Flower notices that it has gone.
-        self._pids.add(forked(partial(self._task, spec), TASK_NAME, orphaned=signal.SIGKILL))
+        self._pids.add(forked(partial(self._task, spec), TASK_NAME))
         return self._results.accepted()
 
     def _task(self, spec: Any) -> None:
@@ -59,6 +57,10 @@ class Forks:
         self._pids = {pid for pid in self._pids if not has_ended(pid)}
 
     def close(self) -> None:
+        """End all tasks.
+
+        They are killed: one that is told to stop tells Flower that it is done, and its node waits for the answer for ever.
+        """
         for pid in self._pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

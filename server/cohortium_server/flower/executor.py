@@ -22,10 +22,9 @@ def run_executor(federation: Federation, program: Program | None = None) -> None
         from cohortium_server.app import app
 
         program = app
-    _only(program)
     secret = federation.executor_secret.read_bytes()
     root = str(federation.root_certificate)
-    run_forking(TASK, partial(_run, program), str(federation.control), secret, root, at_once=True)
+    run_forking(TASK, partial(_run, _only(program)), str(federation.control), secret, root, at_once=True)
 
 
 def _only(program: Program) -> Any:
@@ -40,10 +39,10 @@ def _only(program: Program) -> Any:
     return tasks
 
 
-def _run(program: Program, spec: Any) -> None:
+def _run(tasks: Any, spec: Any) -> None:
     """One study, in a fork of its own."""
     tls = private("flwr.supercore.tls", "validate_and_resolve_root_certificates")
-    _only(program).run_serverapp(
+    tasks.run_serverapp(
         runtime_api_address=spec.runtime_api_address,
         log_queue=Queue(),
         token=spec.token,

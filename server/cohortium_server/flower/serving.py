@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from cohortium import logs
 from cohortium.canonical import canonical_json
 from cohortium.errors import FederationError
 from cohortium.files import write_whole
-from cohortium.flower.environment import environment
-from cohortium.flower.internals import private
-from cohortium.supervision import Child, supervise
+from cohortium.flower.environment import prepare, process
+from cohortium.supervision import supervise
 from cohortium_server.federation import Federation
 from cohortium_server.presence import ONLINE, RESTARTS, hold, use_home
 
 LINK, EXECUTOR, KEEPER = "link", "executor", "keeper"
 LOOK_EVERY = 0.5  # seconds; every question is written into the link's database
-_PRELOADED = (
-    "flwr.superlink.cli.flower_superlink",
-    "flwr.superlink.main",
-    "flwr.superlink.runtime.run_serverapp",
-    "flwr.supercore.superexec.run_superexec",
-)
+_NEEDED = ("flwr.superlink.cli.flower_superlink", "flwr.superlink.main", "flwr.superlink.runtime.run_serverapp")
 
 
 def serve_federation(federation: Federation) -> None:
@@ -33,14 +25,9 @@ def serve_federation(federation: Federation) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
     _only_here(federation.state)
     use_home(federation.state)
-    os.environ.update(environment(federation.state / "flower", LOOK_EVERY))
-    for module in _PRELOADED:  # once, for all the forks to come
-        private(module)
-    children = [
-        Child(name, logs.named(name, partial(work, federation), quoting=True))
-        for name, work in ((LINK, _link), (EXECUTOR, _executor), (KEEPER, _keeper))
-    ]
-    supervise(children, partial(_told, federation))
+    prepare(federation.state / "flower", LOOK_EVERY, *_NEEDED)
+    works = {LINK: _link, EXECUTOR: _executor, KEEPER: _keeper}
+    supervise([process(name, partial(work, federation)) for name, work in works.items()], partial(_told, federation))
 
 
 def _only_here(state: Path) -> None:
