@@ -54,7 +54,8 @@ def check(
 ) -> None:
     """Look at everything the custodian and its relay will need; each line that fails ends with what to do."""
     with guarded(as_json):
-        from cohortium_client.relay_preflight import has_joined, relay_preflight
+        from cohortium_client.relay import has_joined
+        from cohortium_client.relay_preflight import relay_preflight
 
         if has_joined(folder):  # a relay's own folder, perhaps where there is nothing to read tables with
             tell_checks(relay_preflight(folder), as_json)

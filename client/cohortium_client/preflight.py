@@ -18,7 +18,8 @@ from cohortium.study import Study, Trained, load_study
 from cohortium_client.custodian import agreed_to, restored
 from cohortium_client.gate import is_served
 from cohortium_client.institution import Institution, load_institution
-from cohortium_client.relay_preflight import has_joined, relay_preflight
+from cohortium_client.relay import has_joined, relay_folder
+from cohortium_client.relay_preflight import relay_preflight
 from cohortium_client.source import load_source
 
 LONGEST_SOCKET = 90  # bytes of its path; the system allows 107, and a private folder beside it needs some
@@ -56,7 +57,7 @@ def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
 
 def _joined(institution: Institution) -> Iterator[Check]:
     """Its relay, if that lies where it does by default and can be looked at from here."""
-    folder = institution.folder / "relay"
+    folder = relay_folder(institution.folder)
     try:
         joined = has_joined(folder)
     except PermissionError:

@@ -89,6 +89,16 @@ class Relay:
         return self.folder / "flower"
 
 
+def relay_folder(site: Path) -> Path:
+    """Where the relay of an institution's folder is, unless it was put elsewhere for another user."""
+    return site / "relay"
+
+
+def has_joined(folder: Path) -> bool:
+    """Whether ``folder`` is a relay's. PermissionError if that cannot be seen from here."""
+    return (folder / FILE).is_file()
+
+
 def load_relay(folder: Path) -> Relay:
     """Read a relay's folder; InputError E_INSTITUTION names what is missing or wrong."""
     relay = read_relay(folder)
@@ -100,7 +110,7 @@ def load_relay(folder: Path) -> Relay:
 
 def read_relay(folder: Path) -> Relay:
     """As ``load_relay``, whatever else lies in the folder."""
-    if not (folder / FILE).is_file():
+    if not has_joined(folder):
         raise InputError("E_INSTITUTION", folder.name, "it is no relay's folder", _JOIN)
     try:
         return Relay(folder, TypeAdapter(RelayFile).validate_python(read_toml(folder / FILE)))

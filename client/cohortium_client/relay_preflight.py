@@ -23,11 +23,6 @@ ROOT = "Ask the coordinator for a new join kit, and join again."
 SERVER = "Tell the coordinator: cohortium provision federation.toml --out FED --renew."
 
 
-def has_joined(folder: Path) -> bool:
-    """Whether ``folder`` is a relay's. PermissionError if that cannot be seen from here."""
-    return (folder / FILE).is_file()
-
-
 def relay_preflight(folder: Path, institution: Institution | None = None) -> Iterator[Check]:
     """Look at everything that the relay in ``folder`` will need.
 

@@ -38,6 +38,7 @@ def join(
         from cohortium_client.commands.founding import found
         from cohortium_client.institution import FILE, load_institution
         from cohortium_client.joining import join as joined
+        from cohortium_client.relay import relay_folder
 
         received = load_kit(kit)
         if (folder / FILE).exists():
@@ -46,7 +47,7 @@ def join(
                 say(f"{folder} is an institution's folder already: its source and policy stay as they are")
         else:
             opened = found(folder, received.institution, data, url, query, population, cap, delta)
-        made = joined(received, opened, relay or folder / "relay", rotate_node_key, rotate_identity_key)
+        made = joined(received, opened, relay or relay_folder(folder), rotate_node_key, rotate_identity_key)
         if as_json:
             print_json(_document(made))
         else:

@@ -44,8 +44,10 @@ def serve(
     """Serve an institution until told to stop: its custodian and, if it has joined a federation, its relay."""
     with guarded():
         logs.choose(log)
-        relay = folder / "relay"
-        alone = without_relay or not (relay / "relay.toml").is_file()
+        from cohortium_client.relay import has_joined, load_relay, relay_folder
+
+        relay = relay_folder(folder)
+        alone = without_relay or not has_joined(relay)
         logs.set_up("custodian" if alone else "institution")
         watching = _watching(metrics, metrics_anywhere, metrics_file)
         if alone:
@@ -53,7 +55,6 @@ def serve(
             return
         from cohortium.supervision import Child, supervise
         from cohortium_client.institution import load_institution
-        from cohortium_client.relay import load_relay
 
         load_institution(folder)  # what is wrong is told now, and not by children that are started again and again
         load_relay(relay)
