@@ -179,6 +179,21 @@ def test_a_run_whose_process_died_is_started_again_before_flower_notices(keeper:
     assert link.started == 2
 
 
+def test_what_went_on_when_the_coordinator_ended_is_started_again_at_once_and_only_then(
+    keeper: Keeper, link: Link
+) -> None:
+    run = begun(keeper)
+    orders.give(run, "go")
+    keeper.look()
+    Keeper(keeper.federation).look()  # the keeper alone died
+    assert link.stopped == []
+    keeper.federation.state.mkdir()
+    (keeper.federation.state / presence.BEGUN).touch()
+    for _ in range(2):
+        Keeper(keeper.federation).look()
+        assert (link.stopped, link.started) == ([1], 2)
+
+
 def test_a_run_that_lives_is_not_started_again_where_flower_has_given_it_up(keeper: Keeper, link: Link) -> None:
     run = begun(keeper)
     orders.give(run, "go")

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from cohortium.errors import CohortiumError, FederationError
@@ -20,6 +21,7 @@ from cohortium_server.federation import Federation
 from cohortium_server.flower.control import Control, control
 from cohortium_server.flower.roster import pem
 from cohortium_server.members import load_members
+from cohortium_server.presence import BEGUN
 
 EVERY = 1.0  # seconds
 MOST_STARTS = 10  # of one order: what dies at once each time is not mended by another start
@@ -42,6 +44,7 @@ class Keeper:
         """Look once, and do what is to be done. FederationError E_LINK while the link does not answer."""
         with control(self.federation) as link:
             self._members(link)
+            self._bury(link)
             numbers = link.unfinished()
             for run in self.federation.runs.glob(f"*/{orders.ORDER}"):
                 try:
@@ -59,6 +62,14 @@ class Keeper:
             link.unregister(there[key].number)
             _log.info("a node that is no member's any more was removed")
         self.online = {name: key in there and there[key].online for key, name in wanted.items()}
+
+    def _bury(self, link: Control) -> None:
+        """What went on when the coordinator last ended has ended with it; Flower itself notices after a minute."""
+        begun = self.federation.state / BEGUN
+        if begun.exists():
+            for number in chain(*link.unfinished().values()):
+                link.stop(number)
+            begun.unlink()
 
     def _run(self, link: Control, run: Path, numbers: list[int]) -> None:
         """numbers: what Flower calls it, as long as Flower thinks that it goes on."""

@@ -12,7 +12,7 @@ from cohortium.files import write_whole
 from cohortium.flower.environment import prepare, process
 from cohortium.supervision import supervise
 from cohortium_server.federation import Federation
-from cohortium_server.presence import ONLINE, RESTARTS, hold, use_home
+from cohortium_server.presence import BEGUN, ONLINE, RESTARTS, hold, use_home
 
 LINK, EXECUTOR, KEEPER = "link", "executor", "keeper"
 LOOK_EVERY = 0.5  # seconds; every question is written into the link's database
@@ -25,6 +25,7 @@ def serve_federation(federation: Federation) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
     _only_here(federation.state)
     use_home(federation.state)
+    (federation.state / BEGUN).touch()
     prepare(federation.state / "flower", LOOK_EVERY, *_NEEDED)
     works = {LINK: _link, EXECUTOR: _executor, KEEPER: _keeper}
     supervise([process(name, partial(work, federation)) for name, work in works.items()], partial(_told, federation))
