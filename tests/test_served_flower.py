@@ -23,6 +23,7 @@ from cohortium.supervision import forked
 from cohortium_client.flower import launcher
 from cohortium_client.flower.living import Living, answer_as_long_as_we_live
 from cohortium_client.flower.node import ABANDONED, ANSWERING, BUSY, IDLE, LIVELY, Pace
+from cohortium_client.flower.replies import Replies
 from cohortium_server import app as coordinator_side
 from cohortium_server.app import FIELD, RECORD, FlowerTransport
 from cohortium_server.flower.link import HEADER, Door, of_the_fleet, of_this_machine
@@ -192,6 +193,38 @@ def test_a_node_waits_as_long_as_somebody_answers_and_not_for_the_dead(tmp_path:
         pace(0.5)
     with pytest.raises(SystemExit):
         pace(0.5)
+
+
+def test_a_node_sends_the_answer_to_the_message_it_took_and_none_that_lies_about() -> None:
+    node = import_module("flwr.supernode.start_client_internal")
+    objects = import_module("flwr.supercore.object_store.in_memory_object_store").InMemoryObjectStore()
+    state = import_module("flwr.supernode.nodestate.in_memory_nodestate").InMemoryNodeState(objects)
+    replies, sent = Replies(), []
+    take = replies.taking(lambda *, receive: receive())
+
+    def message(**of: Any) -> Message:
+        made = Message(RecordDict({RECORD: ConfigRecord({FIELD: os.urandom(8)})}), **of)
+        made.metadata.__dict__["_message_id"] = made.object_id
+        return made
+
+    def send(reply: Message, *_: object) -> tuple[set[str], str]:
+        sent.append(reply.metadata.reply_to_message_id)
+        return set(), ""
+
+    def answer() -> None:
+        replies.sending(node._push_messages)(state=state, object_store=objects, send=send, push_object=None)
+
+    asked = [message(dst_node_id=7, message_type="query.round") for _ in range(4)]
+    lying_about = message(reply_to=asked[0])  # of a run that ended before its message had come
+    node._insert_message(lying_about, state, objects)
+    for one in asked[1:]:
+        assert take(receive=lambda one=one: (one, None)) == (one, None)  # type: ignore[misc]
+        node._insert_message(message(reply_to=one), state, objects)
+        assert take(receive=lambda: None) is None
+        answer()
+    assert sent == [one.metadata.message_id for one in asked[1:]]
+    assert lying_about.metadata.message_id not in state.msg_store
+    assert objects.get(lying_about.metadata.message_id) is None
 
 
 # Asking again who was lost

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 from cohortium.flower.internals import private
 from cohortium_client.flower.living import Living
+from cohortium_client.flower.replies import Replies
 from cohortium_client.relay import Relay
 
 NODE_BEAT = 10  # seconds, the least that Flower allows: a node that died is missed, and may be back, after two of them
@@ -68,8 +69,10 @@ def beat_faster() -> None:
 
 def run_node(relay: Relay, port: int, secret: Path) -> None:
     """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds."""
-    loop = private("flwr.supernode.start_client_internal", "time", "start_client_internal")
-    loop.time = SimpleNamespace(sleep=Pace(Living(relay.home)))
+    loop = private("flwr.supernode.start_client_internal", "time", "_pull_and_store_message", "_push_messages")
+    loop.time, replies = SimpleNamespace(sleep=Pace(Living(relay.home))), Replies()
+    loop._pull_and_store_message = replies.taking(loop._pull_and_store_message)
+    loop._push_messages = replies.sending(loop._push_messages)
     sys.argv = ["flower-supernode", *_arguments(relay, port, secret)]
     private("flwr.supernode.cli.flower_supernode", "flower_supernode").flower_supernode()
 

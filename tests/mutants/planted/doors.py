@@ -8,6 +8,7 @@ LINK = "server/cohortium_server/flower/link.py"
 ROSTER = "server/cohortium_server/flower/roster.py"
 APP = "server/cohortium_server/app.py"
 RELAY = "client/cohortium_client/app.py"
+REPLIES = "client/cohortium_client/flower/replies.py"
 LAUNCHER = "client/cohortium_client/flower/launcher.py"
 EXECUTOR = "common/cohortium/flower/executor.py"
 INTERNALS = "common/cohortium/flower/internals.py"
@@ -93,5 +94,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ROSTER,
         "        if member is None or member.key != one.key:\n",
         "        if member is None:\n",
+    ),
+    mutant(
+        "sends whatever answer lies about at a node",
+        "F3",
+        f"{SERVED}::test_a_node_sends_the_answer_to_the_message_it_took_and_none_that_lies_about",
+        REPLIES,
+        "if of.reply_to_message_id == self._asked:",
+        "if of.reply_to_message_id:",
     ),
 )

@@ -1,0 +1,53 @@
+"""Which answers a node sends: that to the message it has just taken, and no other.
+
+A run that ends while its message is being taken leaves a task behind. Long after, Flower answers for it that it has died,
+and a node that waits for an answer sends that one; then, and ever after, it is one answer behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Replies:
+    """Stands around Flower's two steps of a node: taking a message, and sending the answer to it."""
+
+    def __init__(self) -> None:
+        self._asked = ""
+
+    def taking(self, take: Callable[..., Any]) -> Callable[..., Any]:
+        """``take`` (flwr.supernode.start_client_internal._pull_and_store_message), which is seen to take a message."""
+        return lambda *, receive, **rest: take(receive=lambda: self._seen(receive()), **rest)
+
+    def _seen(self, received: Any) -> Any:
+        if received is not None:
+            self._asked = received[0].metadata.message_id
+        return received
+
+    def sending(self, send: Callable[..., Any]) -> Callable[..., Any]:
+        """``send`` (_push_messages there), which finds the answer to that message alone."""
+        return lambda *, state, object_store, **rest: send(
+            state=_Answered(state, object_store, self._asked), object_store=object_store, **rest
+        )
+
+
+class _Answered:
+    """A node's state that has no answers but those to one message; others are deleted when they are met."""
+
+    def __init__(self, state: Any, objects: Any, asked: str) -> None:
+        self._state, self._objects, self._asked = state, objects, asked
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state, name)
+
+    def get_messages_legacy(self, *, is_reply: bool) -> list[Any]:
+        return [m for m in self._state.get_messages_legacy(is_reply=is_reply) if self._is_wanted(m)]
+
+    def _is_wanted(self, reply: Any) -> bool:
+        of = reply.metadata
+        if of.reply_to_message_id == self._asked:
+            return True
+        self._state.delete_messages(message_ids=[of.message_id, of.reply_to_message_id])
+        self._objects.delete(of.message_id)
+        return False
