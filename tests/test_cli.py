@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pandas as pd
 import pytest
+import typer
 from conftest import people
 from typer.testing import CliRunner
 
@@ -196,7 +200,6 @@ def test_bad_input_leaves_nothing_behind(
 
 def test_bad_input_47_no_command_takes_a_secret() -> None:
     """No option's value could be a private key or password, and no environment variable is read for one."""
-    import typer
 
     def options(command: object, path: str = "") -> list[str]:
         nested = getattr(command, "commands", {})
@@ -214,6 +217,24 @@ def test_bad_input_47_no_command_takes_a_secret() -> None:
     assert secret == []
     named = [o for o in found if "key" in o.rpartition(" ")[2]]
     assert sorted(named) == [" ledger sign-restore --key", " verify --key"]  # a file's path; a public key
+
+
+def test_every_argument_and_option_is_explained_in_help() -> None:
+    def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+        for name, one in getattr(command, "commands", {}).items():
+            yield from leaves(one, (*path, name))
+        if not hasattr(command, "commands"):
+            yield path, command
+
+    unexplained, told = [], 0
+    for path, command in leaves(typer.main.get_command(build())):
+        shown = " ".join(runner.invoke(build(), [*path, "--help"], env={"COLUMNS": "500"}).output.split())
+        written = get_type_hints(inspect.unwrap(command.callback), include_extras=True)
+        helps = {name: of.__metadata__[0].help for name, of in written.items() if hasattr(of, "__metadata__")}
+        unexplained += [(*path, name) for name, help_ in helps.items() if not help_ or help_ not in shown]
+        told += len(helps)
+    assert told > 100
+    assert unexplained == []
 
 
 def test_help_starts_lean_and_imports_neither_torch_nor_flower() -> None:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import epsilon_words, guarded, print_json, say, tell_checks
+from cohortium.commands.output import Json, epsilon_words, guarded, print_json, say, tell_checks
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url, found
 from cohortium_client.commands.joining import join
-from cohortium_client.commands.serving import relay, serve
+from cohortium_client.commands.serving import Folder, relay, serve
 
 if TYPE_CHECKING:
     from cohortium_client.institution import Institution
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 institution = typer.Typer(no_args_is_help=True, help="One institution: its folder, its custodian, what it allows.")
 for command in (join, serve, relay):
     institution.command()(command)
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The institution's folder.")]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml; its schema lies beside it.")]
 
 

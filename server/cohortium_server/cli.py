@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from cohortium.commands.output import guarded, print_json
+from cohortium.commands.output import Json, guarded, print_json
 from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
 from cohortium_server.commands.running import release, resume, run, serve, status, stop
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Folder = Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 
 coordinator = typer.Typer(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, progress
+from cohortium.commands.output import Json, guarded, print_json, progress
 
 if TYPE_CHECKING:
     from cohortium_simulation.audit import Audit
@@ -32,9 +32,7 @@ def audit(
     canaries: Annotated[
         int | None, typer.Option("--canaries", min=100, max=1_000_000, help="About how many made-up persons to try.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """Attack the installed software on made-up persons. Nobody's data are read; keys and ledgers are made and thrown away."""
     with guarded(as_json):

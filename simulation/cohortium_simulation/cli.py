@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, progress, say, say_device
+from cohortium.commands.output import Json, guarded, print_json, progress, say, say_device
 
 if TYPE_CHECKING:
     from cohortium_server.release import Release
     from cohortium_simulation.experiment import Ledgers
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
 Seed = Annotated[
     int | None,
     typer.Option("--seed", min=0, help="Repeats the split, the start of the fit and the sample; never the noise."),

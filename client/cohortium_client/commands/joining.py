@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, say
+from cohortium.commands.output import Json, guarded, print_json, say
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def join(
     rotate_identity_key: Annotated[
         bool, typer.Option("--rotate-identity-key", help="Make a new identity; the old key signs that it follows.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Join a federation: keys are made here and stay here. SITE is made as by init where there is none."""
     with guarded(as_json):

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, say
+from cohortium.commands.output import Json, guarded, print_json, say
 
 if TYPE_CHECKING:
     from cohortium_client.institution import Institution
 
 BackupFile = Annotated[Path, typer.Argument(metavar="BACKUP", help="What cohortium ledger backup wrote.")]
 Site = Annotated[Path, typer.Option("--institution", metavar="SITE", help="The institution's folder.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 def request_restore(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import epsilon_words, guarded, print_json
+from cohortium.commands.output import Json, epsilon_words, guarded, print_json
 
 if TYPE_CHECKING:
     from cohortium.privacy.accounting import Cost, Events
@@ -23,7 +23,6 @@ ledger = typer.Typer(no_args_is_help=True, help="The durable record of every ans
 Place = Annotated[
     Path | None, typer.Option("--ledger", help="A ledger file or a folder of them; by default $COHORTIUM_HOME/ledgers.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @ledger.command()

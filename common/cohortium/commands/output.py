@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cohortium.checks import Check
     from cohortium.study import Study
 
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
 LogStyle = Annotated[
     logs.Style | None,
     typer.Option("--log", help="How it writes its log; by default what COHORTIUM_LOG says, or text (docs/logs.md)."),

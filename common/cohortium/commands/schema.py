@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, say
+from cohortium.commands.output import Json, guarded, print_json, say
 from cohortium.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from cohortium.schema import Schema
 
 schema = typer.Typer(no_args_is_help=True, help="Propose a table's schema, and check one.")
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 @schema.command()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cohortium.commands.output import guarded, print_json
+from cohortium.commands.output import Json, guarded, print_json
 
 study = typer.Typer(no_args_is_help=True, help="The agreed plan.")
 
@@ -15,7 +15,7 @@ study = typer.Typer(no_args_is_help=True, help="The agreed plan.")
 @study.command()
 def show(
     path: Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml; its schema lies beside it.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show, before anything runs, what the study would ask of each institution and what that costs and buys."""
     with guarded(as_json):
@@ -32,7 +32,7 @@ def show(
 @study.command()
 def verify(
     path: Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml; its signatures lie beside it.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check who has signed STUDY as it is here; an error unless all have."""
     with guarded(as_json):

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from cohortium.commands.output import guarded, tell_checks
+from cohortium.commands.output import Json, guarded, tell_checks
+from cohortium_server.commands.membership import Fed
 
 
-def check(
-    federation: Annotated[
-        Path, typer.Argument(metavar="FED", help="The coordinator's folder, as cohortium provision made it.")
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-) -> None:
+def check(federation: Fed, as_json: Json = False) -> None:
     """Look at everything a federation needs, before it is served or meanwhile; each line that fails ends with what to do."""
     with guarded(as_json):
         from cohortium_server.preflight import preflight

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import guarded, print_json, say
+from cohortium.commands.output import Json, guarded, print_json, say
 
 if TYPE_CHECKING:
     from cohortium_server.members import Standing
     from cohortium_server.provisioning import Provisioned
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Fed = Annotated[Path, typer.Argument(metavar="FED", help="The coordinator's folder, as cohortium provision made it.")]
 
 
@@ -92,7 +91,7 @@ def revoke(
 def members(
     federation: Fed,
     roster: Annotated[
-        bool, typer.Option("--roster", help="The members' [[institution]] blocks, for a study.toml.")
+        bool, typer.Option("--roster", help="The members' blocks for a study.toml, one an institution.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium import logs
-from cohortium.commands.output import LogStyle, guarded, print_json, progress, say
+from cohortium.commands.output import Json, LogStyle, guarded, print_json, progress, say
+from cohortium_server.commands.membership import Fed
 
 if TYPE_CHECKING:
     from cohortium.errors import FederationError
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from cohortium_server.orders import End
     from cohortium_server.rounds import Outcome
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
-Fed = Annotated[Path, typer.Argument(metavar="FED", help="The coordinator's folder, as cohortium provision made it.")]
 Connect = Annotated[
     list[Path] | None, typer.Option("--connect", metavar="SOCKET", help="A custodian's socket; once an institution.")
 ]
