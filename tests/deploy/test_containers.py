@@ -180,6 +180,7 @@ def test_in_kubernetes_the_relays_user_takes_over_without_anybody_being_root(kit
 RELAY_ALONE = """
 import sys
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 allowed = set(sys.argv[1].split())
 ours = {"cohortium", "cohortium_client", "cohortium_server", "cohortium_simulation"}
@@ -193,14 +194,13 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {name!r} in the relay's image", name=name)
 
 sys.meta_path.insert(0, Absent())
-import importlib
 from cohortium.cli import build
 build()
 import cohortium_client.app, cohortium_client.relay_preflight
 import cohortium_client.flower.node, cohortium_client.flower.launcher
-from cohortium_client.flower.relay import _PRELOADED
-for module in _PRELOADED:
-    importlib.import_module(module)
+from cohortium.flower.environment import prepare
+from cohortium_client.flower.relay import LOOK_EVERY, _NEEDED
+prepare(Path("."), LOOK_EVERY, *_NEEDED)
 try:
     import pandas
 except ModuleNotFoundError:
