@@ -93,7 +93,12 @@ def code_of(reach: Callable[[], object]) -> str:
 
 
 def gone(path: Path, wait: float = 0.1) -> bool:
-    return code_of(lambda: Connection(path, wait).answer(b"?")) == "E_CUSTODIAN_GONE"
+    """Whether nobody answers; one who has just been told to stop may do so once more."""
+    try:
+        Connection(path, wait).answer(b"?")
+    except CohortiumError as error:
+        return error.code == "E_CUSTODIAN_GONE"
+    return False
 
 
 def until(condition: Callable[[], bool]) -> None:
