@@ -125,10 +125,14 @@ def _answered(custodian: Answering, data: bytes, limit: int) -> bytes:
 
 
 def _server(servicer: _Servicer, inner: Path, limits: Limits) -> grpc.Server:
-    """One request a connection and one worker a request: a caller that stalls holds up itself, and nothing queues."""
+    """One request a connection and one worker a request: a caller that stalls holds up itself.
+
+    The gate bounds the connections. gRPC hears a moment later that one was dropped, and its worker is free then: who has
+    taken its place waits for that, and must not be refused.
+    """
     workers = ThreadPoolExecutor(limits.connections, thread_name_prefix="custodian")
     options = [*_sizes(limits.message), ("grpc.max_concurrent_streams", 1), ("grpc.so_reuseport", 0)]
-    server = grpc.server(workers, options=options, maximum_concurrent_rpcs=limits.connections)
+    server = grpc.server(workers, options=options)
     add_CustodianServicer_to_server(servicer, server)
     try:
         server.add_insecure_port(_address(inner))
