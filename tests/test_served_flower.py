@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private
 from cohortium.supervision import forked
 from cohortium_client.flower import launcher
-from cohortium_client.flower.living import Living, answer_as_long_as_we_live
+from cohortium_client.flower.living import answer_as_long_as_we_live, is_answering
 from cohortium_client.flower.node import ABANDONED, ANSWERING, BUSY, IDLE, LIVELY, Pace
 from cohortium_client.flower.replies import Replies
 from cohortium_server import app as coordinator_side
@@ -175,7 +176,7 @@ def test_a_node_asks_often_while_a_study_goes_on() -> None:
 
 
 def test_a_node_waits_as_long_as_somebody_answers_and_not_for_the_dead(tmp_path: Path) -> None:
-    living = Living(tmp_path)
+    living = partial(is_answering, tmp_path)
     pace = Pace(living, lambda _: None)
     relay = forked(lambda: (answer_as_long_as_we_live(tmp_path), time.sleep(600)), "relay")
     while not living():

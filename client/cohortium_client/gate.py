@@ -11,7 +11,6 @@ silent longest; one on which an answer is being made is never given away, howeve
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import socket
 import stat
@@ -24,6 +23,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
 
+from cohortium import locks
 from cohortium.errors import FederationError
 
 _CHUNK = 1 << 18
@@ -240,10 +240,8 @@ def _hold(path: Path, descriptor: int) -> None:
     status = os.fstat(descriptor)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise refused(path, "its private folder is open to others", f"Remove .{path.name}.d beside it.")
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise refused(path, "another custodian is serving here", "Stop that one, or choose another path.") from None
+    if not locks.take(descriptor):
+        raise refused(path, "another custodian is serving here", "Stop that one, or choose another path.")
 
 
 @contextmanager

@@ -128,11 +128,11 @@ def _server(servicer: _Servicer, inner: Path, limits: Limits) -> grpc.Server:
     """One request a connection and one worker a request: a caller that stalls holds up itself.
 
     The gate bounds the connections. gRPC hears a moment later that one was dropped, and its worker is free then: who has
-    taken its place waits for that, and must not be refused.
+    taken its place waits for that and is not refused, and so there may be twice as many requests for a moment.
     """
     workers = ThreadPoolExecutor(limits.connections, thread_name_prefix="custodian")
     options = [*_sizes(limits.message), ("grpc.max_concurrent_streams", 1), ("grpc.so_reuseport", 0)]
-    server = grpc.server(workers, options=options)
+    server = grpc.server(workers, options=options, maximum_concurrent_rpcs=2 * limits.connections)
     add_CustodianServicer_to_server(servicer, server)
     try:
         server.add_insecure_port(_address(inner))

@@ -17,7 +17,7 @@ def hold(path: Path, patience: float = _MOMENT) -> int | None:
     """
     lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     until = time.monotonic() + patience
-    while not _taken(lock):
+    while not take(lock):
         if time.monotonic() > until:
             os.close(lock)
             return None
@@ -32,12 +32,20 @@ def is_held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _taken(lock)
+        return not take(lock)
     finally:
         os.close(lock)
 
 
-def _taken(lock: int) -> bool:
+def share(path: Path) -> int:
+    """The lock on a file, made where there is none, held beside others who share it; waits for whoever holds it alone."""
+    lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def take(lock: int) -> bool:
+    """Hold the lock on what is open; whether nobody else does."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

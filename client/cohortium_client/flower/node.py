@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 from cohortium.flower.internals import private
-from cohortium_client.flower.living import Living
+from cohortium_client.flower.living import is_answering
 from cohortium_client.flower.replies import Replies
 from cohortium_client.relay import Relay
 
@@ -70,7 +71,7 @@ def beat_faster() -> None:
 def run_node(relay: Relay, port: int, secret: Path) -> None:
     """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds."""
     loop = private("flwr.supernode.start_client_internal", "time", "_pull_and_store_message", "_push_messages")
-    loop.time, replies = SimpleNamespace(sleep=Pace(Living(relay.home))), Replies()
+    loop.time, replies = SimpleNamespace(sleep=Pace(partial(is_answering, relay.home))), Replies()
     loop._pull_and_store_message = replies.taking(loop._pull_and_store_message)
     loop._push_messages = replies.sending(loop._push_messages)
     sys.argv = ["flower-supernode", *_arguments(relay, port, secret)]

@@ -30,7 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cohortium import failpoints
+from cohortium import failpoints, locks
 from cohortium.canonical import canonical_json, digest
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
 from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged, within
@@ -617,14 +617,12 @@ def hold_alone(path: Path) -> int:
 
     It is given back when the descriptor is closed, or the process ends.
     """
-    lock = -1
     try:
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = locks.hold(path.with_name(path.name + ".lock"))
     except OSError:
-        if lock >= 0:
-            os.close(lock)
         raise unavailable(path) from None
+    if lock is None:
+        raise unavailable(path)
     return lock
 
 

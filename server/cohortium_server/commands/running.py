@@ -259,7 +259,7 @@ def _status(journal: FolderJournal) -> dict[str, Any]:
         "study": journal.study.digest,
         "done": journal.rounds_done,
         "rounds": plan(journal.study).rounds,
-        "released": journal.is_released,
+        "released": states["released"],
         "state": next((state for state, so in states.items() if so), "not running"),
         "error": error,
     }

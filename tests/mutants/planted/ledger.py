@@ -110,8 +110,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "5.1",
         f"{LAWS}::test_bad_input_41_two_custodians_cannot_hold_one_ledger",
         LEDGER,
-        "        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
-        "",
+        'lock = locks.hold(path.with_name(path.name + ".lock"))',
+        'lock = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)',
     ),
     mutant(
         "does not check the hashes of the chain",
