@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,10 @@ def test_every_code_is_told_in_the_docs(code: str) -> None:
 def test_every_code_that_is_raised_is_declared() -> None:
     raised = {code for p in SOURCES for code in re.findall(r'"(E_[A-Z_]+)"', p.read_text())}
     assert raised - set(CODES) == set()
+
+
+def test_the_version_is_the_same_wherever_it_is_told() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {told['version']}\n" in cited and f"\nlicense: {told['license']}\n" in cited
+    assert told["version"] in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
