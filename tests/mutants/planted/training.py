@@ -619,4 +619,5 @@ _STEPS: tuple[Mutant, ...] = (
     ),
 )
 
-MUTANTS = (*_CLIP, *_SUMS, *_EXACT, *_SAMPLES, *_STEPS)
+EXACT_MUTANTS = (*_EXACT, *_CLIP)
+MUTANTS = (*_SUMS, *_SAMPLES, *_STEPS)
