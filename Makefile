@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types imports unit e2e kills pgm mutants crash bench stubs clean
+.PHONY: help demo test check lint types imports unit e2e kills pgm mutants numerics crash bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
@@ -14,6 +14,7 @@ help:
 	@echo "make kills   every process of a federation killed in the middle of a study, $(TIMES) times each (at night)"
 	@echo "make pgm     installs the extra pgm (some 400 MB) and runs its tests, which make test skips without it"
 	@echo "make mutants plants privacy bugs, each of which one named test must find"
+	@echo "make numerics  the numeric laws under other kernels and numbers of threads (some 10 minutes)"
 	@echo "make crash   kill custodians and coordinators at random times, $(KILLS) times (some 15 minutes)"
 	@echo "make bench   the benchmarks: utility and speed, as tables and JSON"
 
@@ -32,7 +33,9 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/cohortium demo --out cohortium-demo
 
-test: lint types imports unit mutants e2e
+# One step after the other, whatever became of those before; a report of all comes at the end.
+test: $(VENV)/.tested
+	@$(BIN)/python tools/steps.py --make "$(MAKE) --no-print-directory" lint types imports unit mutants e2e
 
 check: lint types imports
 
@@ -63,6 +66,9 @@ pgm: $(VENV)/.tested
 
 mutants: $(VENV)/.tested
 	$(BIN)/python tests/mutants
+
+numerics: $(VENV)/.tested
+	$(BIN)/python tools/numerics.py
 
 # At night: processes killed at random times, at least 500 of them. Interrupted, it goes on where it stopped.
 KILLS ?= 500

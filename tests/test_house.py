@@ -75,3 +75,19 @@ def test_the_version_is_the_same_wherever_it_is_told() -> None:
     cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {told['version']}\n" in cited and f"\nlicense: {told['license']}\n" in cited
     assert told["version"] in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_no_test_chooses_a_kernel() -> None:
+    """What must hold holds on every processor, with any library's kernels: it is tools/numerics.py that varies them."""
+    names = {
+        name
+        for line in (ROOT / "tools/numerics.py").read_text().splitlines()
+        for name in re.findall(r'{"(\w+)":', line)
+    }
+    assert {"MKL_CBWR", "ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS"} <= names
+    chosen = "|".join(
+        sorted(names - {"OMP_NUM_THREADS"})
+    )  # processes of a federation share a machine; no kernel is chosen
+    pattern = re.compile(rf"{chosen}|(MKL|BLAS|DNN)\w*_\w+ *[\"'=]|set_flush_denormal|use_deterministic_algorithms")
+    tests = [p for p in sorted((ROOT / "tests").rglob("*.py")) if p != Path(__file__).resolve()]
+    assert [str(p.relative_to(ROOT)) for p in tests if pattern.search(p.read_text())] == []

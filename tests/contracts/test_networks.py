@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from adding import Adding
 
 from cohortium.errors import StudyError
 from cohortium.neural.architecture import Architecture
+from cohortium.neural.exact import WIDEST
 from cohortium.neural.network import Network, errors, gradient, length
 
 SIZES, ORDER = (3, 5, 2, 9), (3, 0, 1, 2)
@@ -21,17 +23,28 @@ KINDS = {
 }
 
 
+WIDE_SIZES = (500, 512)
+WIDE = {
+    "autoregressive": Architecture("autoregressive", WIDE_SIZES, (1, 0), hidden=3),
+    "diffusion": Architecture("diffusion", WIDE_SIZES, (0, 1), hidden=WIDEST),
+    "tvae": Architecture("tvae", WIDE_SIZES, (0, 1), hidden=WIDEST - 2, latent=2),
+    "ctgan": Architecture("ctgan", WIDE_SIZES, (0, 1)),
+    "many columns": Architecture("diffusion", (3,) * 40, tuple(range(40)), hidden=5),  # too many for sums in float32
+}
+
+
 def entries(network: Network, rows: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """(codes, uniforms) of every view of some rows."""
     rng = np.random.default_rng(seed)
-    codes = torch.tensor(np.stack([rng.integers(0, k, rows) for k in SIZES], 1)).repeat_interleave(network.views, 0)
+    drawn = np.stack([rng.integers(0, k, rows) for k in network.sizes], 1)
+    codes = torch.tensor(drawn).repeat_interleave(network.views, 0)
     return codes, torch.tensor(rng.random((rows * network.views, network.draws)))
 
 
 def started(network: Network, seed: int = 0, scale: float = 0.3) -> torch.Tensor:
     """Parameters on their way: a start, moved at random."""
     rng = np.random.default_rng(seed)
-    logs = [rng.normal(0, 1, k) for k in SIZES]
+    logs = [rng.normal(0, 1, k) for k in network.sizes]
     flat = network.start([part - part.mean() for part in logs], rng)
     return torch.tensor(flat + network.evened(rng.normal(0, scale, len(flat))), dtype=torch.float32)
 
@@ -59,6 +72,10 @@ class TestEveryNetwork:
                 assert torch.equal(x[chosen], some_x)
                 assert torch.equal(e[chosen], some_e)
 
+    @pytest.mark.parametrize("scale", [0.3, 10.0, 1e30])
+    def test_a_rows_errors_do_not_depend_on_the_order_of_adding(self, of: Architecture, scale: float) -> None:
+        assert_same_in_any_order(of.network, 40, scale)
+
     def test_what_is_exact_is_nearly_the_ordinary_gradient(self, of: Architecture) -> None:
         network, flat = of.network, started(of.network)
         codes, uniforms = entries(network, 400)
@@ -78,6 +95,23 @@ class TestEveryNetwork:
     def test_its_clip_is_a_number_at_any_noise(self, of: Architecture) -> None:
         for multiplier in (1e-3, 0.5, 5.0, 1e4):
             assert 0 < of.network.default_clip(multiplier) < 1e6
+
+
+@pytest.mark.parametrize("of", WIDE.values(), ids=WIDE.keys())
+def test_nor_do_those_of_a_network_as_wide_as_may_be(of: Architecture) -> None:
+    assert_same_in_any_order(of.network, 2, 10.0)
+
+
+def assert_same_in_any_order(network: Network, rows: int, scale: float) -> None:
+    """Inputs and errors of all layers, to the last bit; and nothing is computed that processors round differently."""
+    flat = started(network, scale=scale)
+    codes, uniforms = entries(network, rows)
+    everything = errors(network, flat, codes, uniforms)
+    with Adding():
+        again = errors(network, flat, codes, uniforms)
+    for (_, x, e), (_, found_x, found_e) in zip(everything, again, strict=True):
+        assert torch.equal(x, found_x)
+        assert torch.equal(e, found_e)
 
 
 def test_a_network_too_wide_to_be_exact_is_refused() -> None:

@@ -9,6 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from adding import Adding, units_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
@@ -116,6 +117,22 @@ def test_what_goes_back_through_a_layer_is_what_integers_say(
     assert torch.isfinite(back).all()
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS, scale=st.sampled_from([1e-5, 1.0, 30.0]))
+def test_errors_of_any_length_go_back_by_their_grid(seed: int, scale: float) -> None:
+    """Put on its nearest point, of two the even one, and cut; then multiplied as integers say."""
+    rng = np.random.default_rng(seed)
+    x = torch.zeros(3, 4, dtype=torch.float64, requires_grad=True)
+    weights = numbers(rng, (6, 4), WEIGHT_GRID, LARGEST_WEIGHT, False)
+    errors = torch.tensor(rng.normal(0, scale, (3, 6)))
+    (back,) = torch.autograd.grad(exact.linear(x, weights, torch.zeros(6).double()), x, errors)
+    grid, most = int(ERROR_GRID), int(ERROR_GRID * LARGEST_ERROR)
+    for row, error in zip(back.tolist(), errors.tolist(), strict=True):
+        on = [Fraction(min(most, max(-most, round(Fraction(e) * grid))), grid) for e in error]
+        for j, found in enumerate(row):
+            assert Fraction(found) == sum(e * Fraction(w) for e, w in zip(on, weights[:, j].tolist(), strict=True))
+
+
 def test_at_the_widest_what_goes_back_is_still_exact() -> None:
     rng = np.random.default_rng(2)
     x = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
@@ -188,6 +205,21 @@ def _blocks(width: int) -> tuple[int, ...]:
     return (width,) if width < 5 else (2, width // 2, 1, width - width // 2 - 3)
 
 
+def there_and_back(name: str, x: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of some rows the result, and what goes back through it."""
+    upstream = torch.tensor(np.random.default_rng(1).normal(0, 3, (len(x), 600)))
+    given_in = x[rows].clone().requires_grad_()
+    out = ROWS[name](given_in, np.random.default_rng(7))
+    if not out.requires_grad:
+        return out, out
+    (back,) = torch.autograd.grad(out, given_in, upstream[rows, : out.shape[1]].to(out.dtype))
+    return out.detach(), back
+
+
+def of_width(width: int, rows: int) -> torch.Tensor:
+    return torch.tensor(np.random.default_rng(width).normal(0, 3, (rows, width)))
+
+
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("threads", [1, 2])
@@ -196,24 +228,76 @@ def test_a_rows_result_does_not_depend_on_the_batch_to_the_last_bit(name: str, w
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        x = torch.tensor(np.random.default_rng(width).normal(0, 3, (301, width)))
-        upstream = torch.tensor(np.random.default_rng(1).normal(0, 3, (301, 600)))
-
-        def there_and_back(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            given_in = x[rows].clone().requires_grad_()
-            out = ROWS[name](given_in, np.random.default_rng(7))
-            if not out.requires_grad:
-                return out, out
-            (back,) = torch.autograd.grad(out, given_in, upstream[rows, : out.shape[1]].to(out.dtype))
-            return out.detach(), back
-
-        everything = there_and_back(torch.arange(301))
+        x = of_width(width, 301)
+        everything = there_and_back(name, x, torch.arange(301))
         shuffled = torch.randperm(301, generator=torch.Generator().manual_seed(3))
         for rows in (shuffled, torch.tensor([5]), torch.arange(3, 40), torch.arange(300, 301), torch.arange(100, 301)):
-            for whole, found in zip(everything, there_and_back(rows), strict=True):
+            for whole, found in zip(everything, there_and_back(name, x, rows), strict=True):
                 assert same(found, whole[rows])
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_rows_result_does_not_depend_on_the_order_of_adding(name: str, width: int) -> None:
+    """Nor on anything else that processors differ in; there and back."""
+    x, rows = of_width(width, 29), torch.arange(29)
+    everything = there_and_back(name, x, rows)
+    for seed in range(2):
+        with Adding(seed):
+            again = there_and_back(name, x, rows)
+        for whole, found in zip(everything, again, strict=True):
+            assert same(found, whole)
+
+
+# What tells whether the order of adding matters
+
+
+@settings(max_examples=50)
+@given(seed=SEEDS, kept=st.integers(1, 53), terms=st.integers(1, 30))
+def test_a_sum_is_a_number_where_every_order_gives_the_same(seed: int, kept: int, terms: int) -> None:
+    """Against Fractions: what is told is the sum itself; and as long as all together have room, it is told."""
+    rng = np.random.default_rng(seed)
+    integers = rng.integers(-(2 ** (kept - 1)), 2 ** (kept - 1), (2, terms), endpoint=True)
+    x = torch.tensor(integers * 2.0 ** rng.integers(-40, 40, (2, 1)))
+    with Adding(seed):
+        sums, product = x.sum(1), x[:1] @ x[1:].T
+    exactly = [[Fraction(v) for v in row] for row in x.tolist()]
+    for row, found, whole in zip(exactly, sums.tolist(), integers.tolist(), strict=True):
+        assert math.isnan(found) or Fraction(found) == sum(row)
+        assert math.isfinite(found) or sum(map(abs, whole)) >= 2**53
+    if math.isfinite(product.item()):
+        assert Fraction(product.item()) == sum(a * b for a, b in zip(*exactly, strict=True))
+    else:
+        assert sum(abs(a * b) for a, b in zip(*integers.tolist(), strict=True)) >= 2**53
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False).filter(bool))
+def test_a_numbers_unit_is_its_last_digit(value: float) -> None:
+    unit = Fraction(float(units_of(torch.tensor([value], dtype=torch.float64))[0]))
+    assert not unit or (Fraction(value) / unit).denominator == 1 == Fraction(value) / unit % 2
+
+
+def test_sums_that_round_are_no_numbers() -> None:
+    long = torch.tensor(np.random.default_rng(1).normal(0, 1, (3, 40)))
+    short = on_grid(long, 2.0**14, 4.0)
+    with Adding():
+        rounding = [long.sum(1), long @ short.T, short @ long.T, short @ long[0], long.float().sum(1)]
+        rounding += [(short * short).float().sum(1), short.float() @ short.float().T]
+        rounding += [torch.addmm(long[:, :3] / 2**9, short, short.T)]
+        rounding += [torch.zeros(3).double().index_add(0, torch.tensor([0, 1, 2] * 40), long.flatten())]
+        sound = [short.sum(), short @ short.T, short.float().sum(1), long.float().sum(1, dtype=torch.float64)]
+    assert all(found.isnan().all() for found in rounding)
+    assert not any(found.isnan().any() for found in sound)
+
+
+@pytest.mark.parametrize(
+    "computed", [torch.exp, torch.tanh, lambda x: x.softmax(0), lambda x: x.mean(), lambda x: torch.add(x, x, alpha=3)]
+)
+def test_what_nobody_has_looked_at_is_told(computed: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    with Adding(), pytest.raises(AssertionError, match="nobody has looked"):
+        computed(torch.ones(3))
 
 
 # Chances and their errors

@@ -1,4 +1,6 @@
-"""``python tests/mutants``: the gate. ``--only WORDS`` runs the mutants whose names hold them; ``--docs`` writes the page."""
+"""``python tests/mutants``: the gate. ``--only WORDS`` runs the mutants whose names hold them, ``--room ROOM`` those under a
+heading of the page; ``--docs`` writes the page.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from planted import ROOMS
 def main() -> int:
     parser = argparse.ArgumentParser(prog="mutants", description=__doc__)
     parser.add_argument("--only", default="", metavar="WORDS")
+    parser.add_argument("--room", choices=ROOMS)
     parser.add_argument("--docs", action="store_true")
     chosen = parser.parse_args()
     if chosen.docs:
@@ -22,7 +25,8 @@ def main() -> int:
         return 0
     began = time.monotonic()
     preload()
-    mutants = [m for room in ROOMS.values() for m in room if chosen.only in m.name]
+    rooms = ROOMS if chosen.room is None else {chosen.room: ROOMS[chosen.room]}
+    mutants = [m for room in rooms.values() for m in room if chosen.only in m.name]
     verdict = judge(mutants, _say)
     faults = list(verdict.faults)
     if not is_current(ROOMS):

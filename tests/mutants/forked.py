@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 from mutant import PACKAGES, ROOT
+from threadpoolctl import threadpool_limits
 
 LONGEST = 120.0  # seconds the tests of a task may take
 TASKS = 2  # that run at the same time
@@ -74,10 +75,9 @@ Results = dict[str, Result]
 
 def preload() -> None:
     """Import what the tests need of other people's; one thread each, for a fork takes along only one."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
     for module in HEAVY:
         importlib.import_module(module)
+    threadpool_limits(1)  # whatever of those libraries have come along
     sys.modules["torch"].set_num_threads(1)
     present = [name for name in NEVER if name in sys.modules]
     if present:

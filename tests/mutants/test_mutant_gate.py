@@ -21,7 +21,10 @@ sys.path.insert(0, sys.argv[1])
 from forked import preload
 from gate import judge
 from mutant import mutant
+from threadpoolctl import threadpool_info
 preload()
+torch = sys.modules["torch"]
+threads = [torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info())]
 test = "tests/laws/test_persons.py::test_one_of_each_is_a_row_of_each"
 file, place = "common/cohortium/persons.py", "words = coins.words(len(rows)) >> np.uint64(32)"
 tried = [
@@ -35,14 +38,15 @@ tried = [
     mutant("has several tests", "", "tests/laws/test_persons.py", file, place, "words = 0"),
 ]
 verdict = judge(tried, lambda line: None)
-print(json.dumps([verdict.told, verdict.is_open, list(verdict.faults)]))
+print(json.dumps([verdict.told, verdict.is_open, list(verdict.faults), threads]))
 """
 
 
 def test_only_what_was_judged_and_asserted_counts_as_killed() -> None:
     command = [sys.executable, "-c", TRY, str(HERE)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
-    told, is_open, faults = json.loads(run.stdout.splitlines()[-1])
+    told, is_open, faults, threads = json.loads(run.stdout.splitlines()[-1])
+    assert set(threads) == {1} and len(threads) > 2  # a fork takes along only one
     assert told == "mutants killed 1 of 8"
     assert not is_open
     of = {name: [f for f in faults if f.startswith(f"{name}:")] for name in ("is equal", "crashes", "is no Python")}

@@ -13,7 +13,7 @@ from scipy import stats
 
 from cohortium.coins import SecureCoins, happens
 from cohortium.encoding import Codes
-from cohortium.neural import clipping, exact
+from cohortium.neural import clipping
 from cohortium.neural.architecture import Architecture
 from cohortium.neural.clipping import CANCELLING, FIXED, PARTS, Batch, clipped_sum, whole
 from cohortium.neural.exact import INPUT_GRID, LARGEST_INPUT, WIDEST
@@ -188,13 +188,6 @@ def test_weights_are_put_on_their_grid(columns: int) -> None:
         assert ((numbers.double() * (2.0**14 if columns == 2 else grid)) % 1 == 0).all()
         assert numbers.abs().max() <= LARGEST_INPUT
     assert weights.abs().max() <= 2.0**5
-
-
-def test_the_order_of_cells_changes_no_digit_of_a_chance() -> None:
-    """So every sum of powers is exact: floating point would round another order otherwise."""
-    rng = np.random.default_rng(0)
-    logits, order = torch.tensor(rng.normal(0, 2, (50, 700))), torch.tensor(rng.permutation(700))
-    assert torch.equal(exact.chances(logits, (700,))[:, order], exact.chances(logits[:, order], (700,)))
 
 
 def replace_sizes(network: OneLayer, sizes: tuple[int, ...]) -> OneLayer:

@@ -33,6 +33,7 @@ from planted import (
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Noise and coins": noise.MUTANTS,
     "What one person may change": bounds.MUTANTS,
+    "Exact arithmetic": training.EXACT_MUTANTS,
     "Training": training.MUTANTS,
     "Accounts and guarantees": accounts.MUTANTS,
     "The ledger": ledger.MUTANTS,

@@ -24,7 +24,9 @@ COINS = f"{KILLERS}::test_everybody_takes_part_by_a_coin_of_their_own_in_every_s
 NOISE = f"{KILLERS}::test_an_answer_is_a_sum_and_its_noise"
 CHARGED = f"{QUERIES}::TestContract::test_the_noise_that_is_drawn_is_the_noise_that_is_charged"
 BESIDE = f"{NETWORKS}::TestEveryNetwork::test_a_rows_errors_do_not_depend_on_the_rows_beside_it"
-IN_ANY_BATCH = f"{LAWS}::test_a_rows_result_does_not_depend_on_the_batch_to_the_last_bit"
+IN_ANY_ORDER = f"{LAWS}::test_a_rows_result_does_not_depend_on_the_order_of_adding"
+SUM_IN_ANY_ORDER = f"{QUERIES}::test_no_digit_of_a_sum_depends_on_the_order_of_adding"
+ERRORS_IN_ANY_ORDER = f"{NETWORKS}::TestEveryNetwork::test_a_rows_errors_do_not_depend_on_the_order_of_adding"
 SCALE = "    scale = room / torch.maximum(lengths, groups.shares * (clip * FIXED))\n"
 SUMMED = "total += clipped_sum(network, at, batch, self.clip, units, together).cpu().numpy()"
 CHOSEN = "        chosen = happens(rate, self.count, coins)\n"
@@ -313,7 +315,7 @@ _EXACT: tuple[Mutant, ...] = (
     mutant(
         "sends errors back in floating point",
         "P3, P18",
-        f"{IN_ANY_BATCH}[1-512-linear]",
+        f"{LAWS}::test_errors_of_any_length_go_back_by_their_grid",
         EXACT,
         "on_grid(error, ERROR_GRID, LARGEST_ERROR) @ weights.double()",
         "error @ weights.double()",
@@ -321,7 +323,7 @@ _EXACT: tuple[Mutant, ...] = (
     mutant(
         "leaves inputs as long as they are",
         "P3, P18",
-        f"{IN_ANY_BATCH}[1-512-linear]",
+        f"{IN_ANY_ORDER}[512-linear]",
         EXACT,
         "return on_grid(values, INPUT_GRID, LARGEST_INPUT)",
         "return values.double().clone()",
@@ -353,10 +355,42 @@ _EXACT: tuple[Mutant, ...] = (
     mutant(
         "adds up chances in floating point",
         "P3, P18",
-        f"{KILLERS}::test_the_order_of_cells_changes_no_digit_of_a_chance",
+        f"{IN_ANY_ORDER}[512-chances]",
         EXACT,
         "powers.sum(1, keepdim=True, dtype=torch.float64).float()",
         "powers.div_(_WHOLE).sum(1, keepdim=True)",
+    ),
+    mutant(
+        "computes exponentials where it should look them up",
+        "P3, P18",
+        f"{IN_ANY_ORDER}[37-chances]",
+        EXACT,
+        "        powers = table[place]\n",
+        "        powers = torch.exp(place * (-1 / _POWER_GRID)).mul_(_WHOLE)\n",
+    ),
+    mutant(
+        "lets errors back that are cut and not rounded",
+        "P3, P18",
+        f"{ERRORS_IN_ANY_ORDER}[0.3-tvae]",
+        EXACT,
+        "on_grid(error, ERROR_GRID, LARGEST_ERROR) @ weights.double()",
+        "error.clamp(-LARGEST_ERROR, LARGEST_ERROR) @ weights.double()",
+    ),
+    mutant(
+        "measures the length of errors that are not rounded",
+        "P3, P18",
+        f"{SUM_IN_ANY_ORDER}[gradients, tvae, hidden]",
+        CLIPPING,
+        "return cut.mul_(FIXED).round_().nan_to_num_(0.0)",
+        "return cut.mul_(FIXED).nan_to_num_(0.0)",
+    ),
+    mutant(
+        "adds up the squares of errors in float32",
+        "P3, P18",
+        f"{SUM_IN_ANY_ORDER}[gradients, diffusion]",
+        CLIPPING,
+        "            return slopes.sum(1) * (inputs.sum(1) + 1.0)\n",
+        "            return slopes.float().sum(1).double() * (inputs.sum(1) + 1.0)\n",
     ),
     mutant(
         "takes layers that are too wide for exact sums",
@@ -585,4 +619,5 @@ _STEPS: tuple[Mutant, ...] = (
     ),
 )
 
-MUTANTS = (*_CLIP, *_SUMS, *_EXACT, *_SAMPLES, *_STEPS)
+EXACT_MUTANTS = (*_EXACT, *_CLIP)
+MUTANTS = (*_SUMS, *_SAMPLES, *_STEPS)
