@@ -18,11 +18,11 @@ help:
 	@echo "make bench   the benchmarks: utility and speed, as tables and JSON"
 
 $(BIN)/python:
-	@sh tools/venv.sh $(VENV) $(PYTHON)
+	@sh tools/venv.sh $(VENV) '$(PYTHON)'
 
 # An environment without pip is one whose making failed half-way; made again, it becomes whole.
 $(BIN)/pip: | $(BIN)/python
-	@test -x $@ || sh tools/venv.sh $(VENV) $(PYTHON)
+	@test -x $@ || sh tools/venv.sh $(VENV) '$(PYTHON)'
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
@@ -82,7 +82,7 @@ bench: $(VENV)/.tested
 # Generated code works with its own version of protobuf or a later one below the next but one, and with that grpcio or a later one.
 STUBS := .stubs
 stubs:
-	@sh tools/venv.sh $(STUBS) $(PYTHON)
+	@sh tools/venv.sh $(STUBS) '$(PYTHON)'
 	$(STUBS)/bin/python -m pip install --quiet --disable-pip-version-check grpcio-tools==1.76.0 mypy-protobuf==5.1.0 "protobuf<7"
 	cd client && PATH="$(CURDIR)/$(STUBS)/bin:$$PATH" python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. \
 		--mypy_out=quiet:. --mypy_grpc_out=quiet:. cohortium_client/protocol/custodian.proto
