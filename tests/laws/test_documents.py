@@ -79,6 +79,13 @@ def depth(value: Any) -> int:
 # JSON
 
 
+def read_or_refused(text: bytes) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        return str(error)
+
+
 @shaped
 @pytest.mark.parametrize("levels", [2, MAX_DEPTH - 1, MAX_DEPTH])
 def test_up_to_the_limit_everything_is_read(shape: Callable[[int], bytes], levels: int) -> None:
@@ -107,7 +114,7 @@ IN_STRINGS = {
 @pytest.mark.parametrize("text", IN_STRINGS.values(), ids=IN_STRINGS)
 def test_what_stands_in_strings_is_not_counted(text: str) -> None:
     for told in ([text, text], {text: [text]}):
-        assert parse_json(json.dumps(told).encode()) == told
+        assert read_or_refused(json.dumps(told).encode()) == told
 
 
 JSON = st.recursive(
