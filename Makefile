@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all their set-up by themselves, in .venv, with pinned versions (constraints.txt).
 
-PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+# Another Python: make PYTHON=python3.14 ...; a second environment beside the first: make VENV=.venv-3.14 ...
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -19,10 +19,13 @@ help:
 	@echo "make bench   the benchmarks: utility and speed, as tables and JSON"
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 found: install one, or name it with make PYTHON=..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@sh tools/venv.sh $(VENV) '$(PYTHON)'
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+# An environment without pip is one whose making failed half-way; made again, it becomes whole.
+$(BIN)/pip: | $(BIN)/python
+	@test -x $@ || sh tools/venv.sh $(VENV) '$(PYTHON)'
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
 	@touch $@
 
@@ -85,7 +88,7 @@ bench: $(VENV)/.tested
 # Generated code works with its own version of protobuf or a later one below the next but one, and with that grpcio or a later one.
 STUBS := .stubs
 stubs:
-	$(PYTHON) -m venv $(STUBS)
+	@sh tools/venv.sh $(STUBS) '$(PYTHON)'
 	$(STUBS)/bin/python -m pip install --quiet --disable-pip-version-check grpcio-tools==1.76.0 mypy-protobuf==5.1.0 "protobuf<7"
 	cd client && PATH="$(CURDIR)/$(STUBS)/bin:$$PATH" python -m grpc_tools.protoc -I . --python_out=. --grpc_python_out=. \
 		--mypy_out=quiet:. --mypy_grpc_out=quiet:. cohortium_client/protocol/custodian.proto

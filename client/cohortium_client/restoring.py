@@ -8,7 +8,6 @@ presumed spent, which may not be less than what those answers can have cost (doc
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cohortium.documents import load_json
 from cohortium.errors import LedgerError
 from cohortium.privacy.copies import Backup, finish, lies_ready, make_ready, reading
 from cohortium.privacy.ledger import GENESIS, Consent, Ledger, hold_alone
@@ -207,8 +207,8 @@ def _presumed(least: Presumption, epsilon: float | None, bare: float | None) -> 
 def heads_of(institution: Institution, receipts: Path) -> list[str]:
     """The heads in a file of receipts, as coordinators keep them, that this institution signed; E_RESTORE if it is none."""
     try:
-        told = [Receipt(**document) for document in json.loads(receipts.read_bytes())]
-    except (ValueError, TypeError, RecursionError):
+        told = [Receipt(**document) for document in load_json(receipts)]
+    except (ValueError, TypeError):
         raise _refused(f"{receipts.name} is no file of receipts", "Ask the coordinator for it.") from None
     name, key = institution.identity.name, institution.identity.public
     return [r.head for r in told if r.institution == name and r.is_of(key)]

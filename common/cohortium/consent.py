@@ -6,13 +6,13 @@ and send their one file to the others; a study is agreed when the files of all a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cohortium.canonical import canonical_json
+from cohortium.documents import load_json
 from cohortium.errors import NotPrivateError, StudyError
 from cohortium.files import write_whole
 from cohortium.keys import public_text, signed_by
@@ -108,7 +108,7 @@ def read_signatures(study_file: Path, study: Study) -> dict[str, str]:
     found = {}
     for name in study.institution_names:
         path = signatures_folder(study_file) / f"{name}.json"
-        if path.is_file() and path.stat().st_size <= MAX_FILE:
+        if path.is_file():
             document = _document(path)
             if document.get("study") == study.digest and document.get("institution") == name:
                 found[name] = str(document.get("signature", ""))
@@ -117,7 +117,7 @@ def read_signatures(study_file: Path, study: Study) -> dict[str, str]:
 
 def _document(path: Path) -> dict[str, object]:
     try:
-        document = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+        document = load_json(path, MAX_FILE)
+    except ValueError:
         return {}
     return document if isinstance(document, dict) and document.get("format") == FORMAT else {}

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import struct
-import tomllib
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cohortium.address import Address, AddressField
+from cohortium.documents import parse_toml
 from cohortium.errors import InputError, MembershipError
 from cohortium.membership import Sha256, sha256
 from cohortium.schema import first_problem
@@ -186,7 +186,7 @@ def _check_sums(files: dict[str, bytes], where: str) -> None:
 
 def _head(content: bytes, where: str) -> _Head:
     try:
-        return TypeAdapter(_Head).validate_python(tomllib.loads(content.decode()))
+        return TypeAdapter(_Head).validate_python(parse_toml(content))
     except ValidationError as error:
         place, what = first_problem(error)
         raise _refused(f"{where}, {HEAD}, {place}", what) from None

@@ -8,7 +8,6 @@ An institution that changes its identity key lets the old one sign who follows i
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from cohortium.canonical import canonical_json, digest
+from cohortium.documents import load_json
 from cohortium.errors import InputError, MembershipError
 from cohortium.keys import public_text, signed_by
 from cohortium.schema import first_problem
@@ -150,13 +150,10 @@ def _is_about(succession: Succession, institution: str, key: str) -> bool:
 
 def _document(path: Path) -> Any:
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
+        return load_json(path, MAX_FILE)
     except OSError:
         raise InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file to read", "Check the path.") from None
-    try:
-        return json.loads(content) if len(content) <= MAX_FILE else None
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
 
 

@@ -18,7 +18,6 @@ breaks one of the schema's constraints (``constraints.py``).
 from __future__ import annotations
 
 import math
-import tomllib
 import unicodedata
 from dataclasses import MISSING, dataclass, fields
 from datetime import datetime, timedelta
@@ -32,6 +31,7 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.canonical import digest
 from cohortium.constraints import Constraint, to_block
+from cohortium.documents import MAX_TOML, parse_toml, read_within
 from cohortium.errors import InputError, SchemaError
 
 if TYPE_CHECKING:
@@ -370,10 +370,10 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The document in a TOML file; InputError if it is not there or not TOML."""
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        return parse_toml(read_within(path, MAX_TOML))
     except OSError:
         raise InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file to read", "Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SchemaError(
             "E_SCHEMA_INVALID", path.name, f"it is not TOML: {error}", "Correct the line named."
         ) from None

@@ -294,10 +294,13 @@ def _parquet_header(path: Path) -> list[str]:
 
 
 def _parquet_file(path: Path, file: IO[bytes]) -> pq.ParquetFile:
+    """A file whose schema is there to be asked for. Types of pandas read their own JSON in it as they see fit."""
     try:
-        return pq.ParquetFile(file, buffer_size=1 << 20)
-    except (pa.ArrowException, OSError):
+        opened = pq.ParquetFile(file, buffer_size=1 << 20)
+        _ = opened.schema_arrow
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RecursionError):
         raise _not_parquet(path) from None
+    return opened
 
 
 def _not_parquet(path: Path) -> InputError:

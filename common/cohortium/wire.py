@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.canonical import canonical_json
+from cohortium.documents import parse_json
 from cohortium.errors import WireError
 from cohortium.receipt import Receipt, about
 
@@ -286,9 +286,9 @@ def _parsed(data: bytes, longest: int) -> tuple[dict[str, Any], bytes]:
     if length > longest or len(data) < 8 + length or len(data) > MAX_MESSAGE:
         raise _malformed("its lengths are out of range")
     try:
-        header = json.loads(data[8 : 8 + length])
+        header = parse_json(data[8 : 8 + length], longest)
         canonical = isinstance(header, dict) and canonical_json(header) == data[8 : 8 + length]
-    except (ValueError, RecursionError):  # no JSON, NaN, half a surrogate pair, or nested beyond measure
+    except ValueError:
         raise _malformed("its header is not JSON") from None
     if not canonical:
         raise _malformed("its header is not canonical")

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from cohortium import failpoints
 from cohortium.canonical import canonical_json, digest
 from cohortium.consent import Signatures, read_signatures, write_signature
+from cohortium.documents import load_json, parse_json
 from cohortium.errors import CohortiumError, FederationError
 from cohortium.files import write_whole
 from cohortium.locks import hold
@@ -136,10 +137,10 @@ class FolderJournal:
     def _document(self) -> dict[str, Any]:
         document: Any = None
         try:
-            document = json.loads((self.folder / "run.json").read_bytes())
+            document = load_json(self.folder / "run.json")
         except OSError:
             raise _no_run(self.folder, "there is no run in it", "Name the folder that the run printed.") from None
-        except (ValueError, RecursionError):
+        except ValueError:
             pass
         if not isinstance(document, dict) or {k: type(v) for k, v in document.items()} != _DOCUMENT:
             raise _no_run(self.folder, "its run.json is not what was written", "Begin a new run.")
@@ -170,12 +171,12 @@ class FolderJournal:
             return None
         try:
             with safe_open(str(path), "np") as file:
-                told = json.loads(file.metadata()["heard"])
+                told = parse_json(file.metadata()["heard"].encode())
                 receipts = tuple(Receipt(**r) for r in told["receipts"])
                 heard = Heard(round_number, int(told["attempt"]), file.get_tensor("sum"), receipts)
             if told["digest"] == self._digest(heard):
                 return heard
-        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+        except (SafetensorError, ValueError, KeyError, TypeError):
             pass
         raise _no_run(self.folder, f"{path.name} is not what was written", "Begin a new run.")
 
@@ -277,8 +278,8 @@ class Receipts:
         if not path.is_file():
             return []
         try:
-            return [Receipt(**r) for r in json.loads(path.read_bytes())]
-        except (ValueError, TypeError, RecursionError):
+            return [Receipt(**r) for r in load_json(path)]
+        except (ValueError, TypeError):
             raise FederationError(
                 "E_RUN", path.name, "this receipt is not what was written", "Remove the file; it is only a safeguard."
             ) from None

@@ -5,7 +5,6 @@ All of it lies in the federation's folder, and is what a coordinator knows anywa
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from prometheus_client import Metric
 
+from cohortium.documents import load_json
 from cohortium.errors import CohortiumError, InputError
 from cohortium.exposition import counter, gauge, served
 from cohortium.logs import about
@@ -82,8 +82,10 @@ class Watch:
         return [gauge(name, what, rows, "certificate")]
 
     def _restarts(self) -> list[Metric]:
-        path = self._federation.state / RESTARTS
-        counts: dict[str, int] = json.loads(path.read_bytes()) if path.is_file() else {}
+        try:
+            counts: dict[str, int] = dict(load_json(self._federation.state / RESTARTS))
+        except (FileNotFoundError, ValueError, TypeError):  # nothing has been started again yet, or the file is damaged
+            counts = {}
         name, what = "cohortium_coordinator_process_restarts", "How often a process ended by itself."
         return [counter(name, what, [((process,), count) for process, count in counts.items()], "process")]
 

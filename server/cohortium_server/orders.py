@@ -6,13 +6,13 @@ runs, again if its process died; the process that runs it writes how it ended. S
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cohortium import locks
 from cohortium.canonical import canonical_json
+from cohortium.documents import load_json
 from cohortium.errors import CohortiumError, FederationError
 from cohortium.files import write_whole
 from cohortium_server.journal import LOCK
@@ -90,10 +90,10 @@ def is_held(run: Path) -> bool:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        document = json.loads(path.read_bytes())
+        document = load_json(path)
     except FileNotFoundError:
         return None
-    except (ValueError, RecursionError):
+    except ValueError:
         document = None
     if not isinstance(document, dict):
         raise FederationError("E_RUN", path.name, "it is not what was written", "Resume the run, or begin a new one.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from cohortium import locks
+from cohortium.documents import load_json
 
 ONLINE, RESTARTS, LOCK = "online.json", "restarts.json", "serving.lock"
 BEGUN = "begun"  # there until the keeper has looked for the first time since the coordinator began to serve
@@ -38,6 +38,6 @@ def online(state: Path) -> dict[str, bool]:
     if not is_serving(state):
         return {}
     try:
-        return {str(name): bool(there) for name, there in json.loads((state / ONLINE).read_bytes()).items()}
-    except (FileNotFoundError, ValueError):
+        return {str(name): bool(there) for name, there in load_json(state / ONLINE).items()}
+    except (FileNotFoundError, ValueError, AttributeError):
         return {}

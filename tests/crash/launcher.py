@@ -25,11 +25,13 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+
 import cohortium_client.custodian
 import cohortium_client.preflight
 import cohortium_simulation.engine
 from cohortium import failpoints
-from cohortium.cli import main
+from cohortium.cli import build
 from cohortium.plan import plan
 from cohortium.privacy import ledger
 from cohortium.schema import Boolean, Schema
@@ -63,8 +65,10 @@ for _room in (  # commands import what they need when they need it; here it is a
     "torch._dynamo",
 ):
     importlib.import_module(_room)
+_COMMANDS = build()  # a child that becomes another user may not be able to read entry points, nor modules
 PATIENCE = 120.0  # seconds that no test needs unless something hangs
 
+pyarrow.table({"a": ["b"]}).to_pandas()  # whatever is only imported when a table is read
 plan(  # whatever is only imported when a plan is made
     Study(
         name="warm",
@@ -176,7 +180,7 @@ def _command(arguments: list[str], out: Connection, home: str, mischief: Mischie
     os.environ["COHORTIUM_HOME"] = home
     _arrange(mischief)
     sys.argv = ["cohortium", *arguments]
-    main()
+    _COMMANDS()
 
 
 def _arrange(mischief: Mischief) -> None:

@@ -146,6 +146,7 @@ def test_no_image_is_given_a_secret_to_keep() -> None:
         *(f"!{n}" for n in ("pyproject.toml", "README.md", "LICENSE", "common", "client", "server", "simulation")),
         *(f"!deploy/images/{n}" for n in ("healthy.py", "requirements-*.txt", "wheels/*.whl", "wheels/README.md")),
         "!deploy/join.sh",
+        "!tools/backend.py",
     }
 
 

@@ -6,12 +6,12 @@ signed under a key that the study pins, so the coordinator can leave statements 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from cohortium.canonical import canonical_json, digest
+from cohortium.documents import parse_json
 from cohortium.errors import MaskingError, WireError
 from cohortium.keys import signed_by
 from cohortium.masking.cohort import Cohort, Context
@@ -90,10 +90,10 @@ def decode_board(data: bytes) -> list[Statement]:
     if len(data) > MAX_BOARD:
         raise _malformed("it is too long for a board")
     try:
-        documents = json.loads(data)
+        documents = parse_json(data, MAX_BOARD)
         statements = [Statement.from_document(d) for d in documents] if isinstance(documents, list) else None
         canonical = statements is not None and encode_board(statements) == data
-    except (ValueError, RecursionError):
+    except ValueError:
         raise _malformed("it is not JSON") from None
     if statements is None or not canonical:
         raise _malformed("it is not canonical")

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import math
 import os
 import sqlite3
@@ -32,6 +31,7 @@ from typing import Any
 
 from cohortium import failpoints, locks
 from cohortium.canonical import canonical_json, digest
+from cohortium.documents import parse_json
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
 from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged, within
 from cohortium.privacy.restoration import Presumption, Restoration, cost_after, restoration_of
@@ -426,12 +426,12 @@ class Ledger:
         expected, previous = len(self._known.entries) + 1, self._known.head
         try:
             number, kind, content, attempt, at, before, chain = row
-            record = _record(kind, json.loads(content))
+            record = _record(kind, parse_json(content.encode()))
             entry = Entry(number, record, at, before, chain)
             sound = number == expected and before == previous and chain == _hash(number, record, at, before)
             sound = sound and attempt == (record.place if isinstance(record, Charge) else None)
             sound = sound and not (isinstance(record, Restoration) and not record.continues(previous))
-        except (ValueError, TypeError, KeyError, StudyError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, StudyError):
             sound = False
         if not sound:
             raise self._corrupt(f"entry {expected}")

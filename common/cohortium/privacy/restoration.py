@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from cohortium.canonical import canonical_json, digest
+from cohortium.documents import load_json
 from cohortium.errors import LedgerError
 from cohortium.files import write_whole
 from cohortium.keys import public_text, signed_by
@@ -115,10 +116,10 @@ def restoration_of(document: Any) -> Restoration:
 def read_request(path: Path) -> Restoration:
     """A request's file, with the signatures on it so far; LedgerError E_RESTORE where it is none."""
     try:
-        document = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_FILE else None
+        document = load_json(path, MAX_FILE)
         if isinstance(document, dict) and document.pop("format", None) == FORMAT:
             return restoration_of(document)
-    except (ValueError, RecursionError):
+    except ValueError:
         pass
     raise LedgerError(
         "E_RESTORE", path.name, "it is no request to restore a ledger", "Make one: cohortium ledger request-restore."

@@ -39,7 +39,7 @@ from cohortium_server.release.blanks import imputed
 from cohortium_server.release.evidence import check_evidence
 from cohortium_server.release.manifest import MANIFEST, MARK, UNPROTECTED, verify, write_manifest
 from cohortium_server.release.rows import drawn_indices, drawn_table
-from cohortium_server.release.tables import write_table
+from cohortium_server.release.tables import read_released, write_table
 from cohortium_server.rounds import Answered, Outcome
 
 NOTICE = "Differentially private is not the same as anonymous by law: have the guarantee judged for your purpose."
@@ -65,7 +65,7 @@ class Release:
     @property
     def synthetic(self) -> pd.DataFrame:
         """The released synthetic table."""
-        return pd.read_parquet(self.path / f"{self.mark}synthetic.parquet")
+        return read_released(self.path / f"{self.mark}synthetic.parquet")
 
     @cached_property
     def generator(self) -> Generator:

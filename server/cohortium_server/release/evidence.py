@@ -6,12 +6,12 @@ every institution's signature on the study, and its receipt for every round the 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cohortium.consent import unsigned
+from cohortium.documents import load_json
 from cohortium.errors import ReleaseError
 from cohortium.plan import plan
 from cohortium.receipt import Receipt, about
@@ -21,7 +21,7 @@ from cohortium.study import Institution, Study
 def check_evidence(folder: Path, study: Study) -> None:
     """ReleaseError E_RELEASE_TOUCHED naming the institution whose consent or receipt is not there or not its own."""
     try:
-        told = json.loads((folder / "ledger.json").read_bytes())
+        told = load_json(folder / "ledger.json")
         consents = {i["name"]: str(i["consent"]) for i in told["institutions"]}
         answers = {i["name"]: _answers(told, i) for i in told["institutions"]}
         genuine = told["study"] == study.digest and set(answers) == set(study.institution_names)

@@ -11,13 +11,13 @@ passes for a release's.
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cohortium.canonical import canonical_json
+from cohortium.documents import MAX_JSON, parse_json, read_within
 from cohortium.errors import NotPrivateError, ReleaseError
 from cohortium.keys import public_text, signed_by
 
@@ -70,9 +70,9 @@ def _signed(folder: Path, key: str | None) -> dict[str, Any]:
         raise ReleaseError(
             "E_RELEASE_NOT_FOUND", folder.name, "there is no manifest.json", "Give the folder of a release."
         )
-    data = path.read_bytes()
     try:
-        manifest = json.loads(data)
+        data = read_within(path, MAX_JSON)
+        manifest = parse_json(data)
         body = {k: v for k, v in manifest.items() if k != "signature"}
         domain = _DOMAINS[body["format"]]
         genuine = canonical_json(manifest) == data

@@ -7,8 +7,11 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from cohortium.errors import InputError
+from cohortium.documents import parse_json
+from cohortium.errors import InputError, ReleaseError
 from cohortium.schema import FORMULA_STARTS
 
 
@@ -31,6 +34,17 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         Path(partial).replace(path)
     finally:
         Path(partial).unlink(missing_ok=True)
+
+
+def read_released(path: Path) -> pd.DataFrame:
+    """A Parquet file that ``write_table`` wrote; ReleaseError E_RELEASE_TOUCHED for another."""
+    try:
+        told = pq.read_metadata(path).metadata or {}
+        parse_json(told.get(b"pandas", b"{}"))  # which pandas believes, nested as it may be
+        return pd.read_parquet(path)
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RecursionError):
+        what, fix = "it is not a table as releases hold them", "Get the release again from who made it."
+        raise ReleaseError("E_RELEASE_TOUCHED", path.name, what, fix) from None
 
 
 def safe_for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
