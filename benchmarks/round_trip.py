@@ -36,6 +36,7 @@ from rich.console import Console
 from cohortium import logs
 from cohortium.errors import FederationError
 from cohortium.flower.environment import environment
+from cohortium.flower.names import NODE_COMMAND, NodeOption, Variable
 from cohortium.supervision import forked
 from cohortium.wire import MAGIC
 from cohortium_client.gate import Limits
@@ -170,16 +171,15 @@ def _ours(relay: Relay) -> tuple[list[str], dict[str, str]]:
 def _stock(relay: Relay) -> tuple[list[str], dict[str, str]]:
     """As Flower's documentation starts one, with the bundle's ClientApp from the installed package."""
     tools = Path(sys.executable).parent
-    quiet = {k: v for k, v in environment(relay.home, 1.0).items() if k != "FLWR_SUPEREXEC_TASK_POLL_INTERVAL"}
+    quiet = {k: v for k, v in environment(relay.home, 1.0).items() if k != Variable.TASK_POLL}
     command = [
-        str(tools / "flower-supernode"),
-        "--superlink",
-        str(relay.address),
-        "--root-certificates",
-        str(relay.root),
+        str(tools / NODE_COMMAND),
+        *(NodeOption.LINK, str(relay.address)),
+        *(NodeOption.ROOT, str(relay.root)),
+        *(NodeOption.KEY, str(relay.key)),
+        *(NodeOption.HOST, "127.0.0.1", NodeOption.PORT, str(free_port())),
+        *(NodeOption.CONFIG, f'socket="{relay.socket}"'),
     ]
-    command += ["--auth-supernode-private-key", str(relay.key), "--host", "127.0.0.1", "--port", str(free_port())]
-    command += ["--node-config", f'socket="{relay.socket}"']
     return command, {**quiet, "PATH": f"{tools}:{os.environ['PATH']}"}
 
 

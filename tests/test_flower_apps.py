@@ -17,7 +17,6 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
-from flwr.cli.build import build_fab_from_disk
 
 from cohortium import wire
 from cohortium.consent import read_signatures, require_all
@@ -30,6 +29,8 @@ from cohortium.errors import (
     StudyError,
     WireError,
 )
+from cohortium.flower import names
+from cohortium.flower.internals import private
 from cohortium.privacy.ledger import Cap
 from cohortium.schema import Categorical, Schema
 from cohortium.study import Institution, Privacy, Study, Sweep, load_study
@@ -278,7 +279,7 @@ def test_the_private_names_of_flower_are_there() -> None:
     assert engine._sent(message).metadata.message_id == message.metadata.message_id != ""
 
 
-@pytest.mark.parametrize("module", ["flwr.common.serde", "flwr.supercore.task_identity"])
+@pytest.mark.parametrize("module", [part.module for part in names.ENGINE])
 def test_another_flower_is_told_by_its_version(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for changed in (None, SimpleNamespace()):
         engine._internals.cache_clear()
@@ -296,7 +297,7 @@ def test_messages_that_cannot_be_numbered_are_told() -> None:
 
 
 def test_the_bundle_ships_its_description_and_nothing_else() -> None:
-    fab = build_fab_from_disk(Path(__file__).parents[1] / "deploy" / "flower-app")
+    fab = private(names.BUNDLES).build_fab_from_disk(Path(__file__).parents[1] / "deploy" / "flower-app")
     with zipfile.ZipFile(io.BytesIO(fab)) as bundle:
         assert set(bundle.namelist()) == {"pyproject.toml", ".info/CONTENT"}
         described = tomllib.loads(bundle.read("pyproject.toml").decode())

@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 
 from cohortium.consent import read_signatures
+from cohortium.flower.names import QUIET, Variable
 from cohortium.schema import Boolean, Categorical, Schema
 from cohortium.study import Institution, Privacy, Study, Sweep, load_study
 from cohortium.study import Release as Rows
@@ -83,12 +84,10 @@ def flower(tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment in which Flower keeps to itself, and whose processes end with the test."""
     brief = tempfile.mkdtemp(prefix="ray")  # Ray puts sockets there, whose paths must be short
     mine = {
-        "FLWR_HOME": str(tmp_path / "flower"),
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": free_port(),
-        "FLWR_LOCAL_CONTROL_API_PORT": free_port(),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        **QUIET,
+        Variable.HOME: str(tmp_path / "flower"),
+        Variable.LOCAL_HTTP_PORT: free_port(),
+        Variable.LOCAL_CONTROL_PORT: free_port(),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_TMPDIR": brief,
         "COHORTIUM_HOME": str(tmp_path / "cohortium"),
@@ -97,7 +96,7 @@ def flower(tmp_path: Path) -> Iterator[dict[str, str]]:
     try:
         yield os.environ | mine
     finally:
-        stop_all(f"FLWR_HOME={mine['FLWR_HOME']}".encode())
+        stop_all(f"{Variable.HOME}={mine[Variable.HOME]}".encode())
         shutil.rmtree(brief, ignore_errors=True)
 
 

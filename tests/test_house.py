@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cohortium.errors import CODES
+from cohortium.flower import names
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("common", "client", "server", "simulation")
@@ -53,6 +54,24 @@ def test_flower_is_imported_in_one_adapter_a_side_and_the_engine() -> None:
         "server/cohortium_server/app.py",
         "simulation/cohortium_simulation/engine.py",
     }
+
+
+def test_what_is_private_to_flower_is_written_down_in_one_place() -> None:
+    """Its private modules, paths, commands, options and variables: whoever needs one asks cohortium.flower.names."""
+    known = ROOT / "common/cohortium/flower/names.py", ROOT / "tests/contracts/test_flower.py"
+    pattern = re.compile(
+        r"\bflwr\.(?!app\b|clientapp\b|serverapp\b|__version__)\w|/v\d/(fleet|control|runtime)|[\"']flower-su|FLWR_[A-Z]"
+    )
+    rooms = ("common", "client", "server", "simulation", "tests", "benchmarks", "tools")
+    files = [p for room in rooms for p in sorted((ROOT / room).rglob("*.py")) if p not in (*known, Path(__file__))]
+    assert len(files) > 200
+    found = {f"{p.relative_to(ROOT)}: {m[0]}" for p in files if (m := pattern.search(p.read_text(encoding="utf-8")))}
+    assert found == set()
+
+
+def test_what_stands_before_a_coordinator_passes_on_the_paths_of_the_fleet() -> None:
+    for path in ("deploy/proxy/Caddyfile", "deploy/proxy/fleet.conf"):
+        assert names.Api.FLEET in (ROOT / path).read_text(encoding="utf-8").replace("\\", "")
 
 
 def test_the_relay_has_no_data() -> None:

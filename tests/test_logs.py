@@ -229,15 +229,15 @@ LATE = """
 import logging, logging.config, sys
 from cohortium.logs import set_up
 set_up("link", quoting=True)
-import flwr.supercore.logger
-from flwr.supercore.http_logging import get_uvicorn_log_config
-logging.config.dictConfig(get_uvicorn_log_config(logging.INFO))
-flwr.supercore.logger.log(logging.INFO, "")
-flwr.supercore.logger.log(logging.INFO, "ControlServicer.ListRuns")
-flwr.supercore.logger.log(logging.INFO, "one")
+from cohortium.flower.internals import private
+from cohortium.flower.names import EVERY_SECOND, HTTP_LOG, LOG, Api, Call
+logging.config.dictConfig(private(HTTP_LOG).get_uvicorn_log_config(logging.INFO))
+private(LOG).log(logging.INFO, "")
+private(LOG).log(logging.INFO, EVERY_SECOND[1])
+private(LOG).log(logging.INFO, "one")
 logging.getLogger("uvicorn.error").info("two")
 access = logging.getLogger("uvicorn.access")
-for path, status in (("/v1/fleet/pull-messages", 200), ("/v1/fleet/pull-messages", 401), ("/v1/control/x", 200)):
+for path, status in ((Call.PULL_MESSAGES, 200), (Call.PULL_MESSAGES, 401), (f"{Api.CONTROL}x", 200)):
     access.info('%s - "%s %s HTTP/%s" %d', "10.0.0.1:99", "POST", path, "1.1", status)
 """
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +18,10 @@ import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from cohortium.errors import WireError
+from cohortium.flower import names
 from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private
+from cohortium.flower.names import Api, Call, Part, Task
 from cohortium.supervision import forked
 from cohortium_client.flower import launcher
 from cohortium_client.flower.living import answer_as_long_as_we_live, is_answering
@@ -32,16 +34,16 @@ from cohortium_simulation import engine
 
 SECRET = "ab" * 32
 PATHS = (
-    "/v1/fleet/pull-messages",
-    "/v1/control/start-run",
-    "/v1/runtime/acquire-task",
-    "/health",
+    Call.PULL_MESSAGES,
+    Call.START_RUN,
+    Call.ACQUIRE_TASK,
+    Api.HEALTH,
     "/docs",
     "/",
-    "/v1/fleet",
-    "/V1/fleet/x",
-    "//v1/fleet/x",
-    "/v1/control",
+    Api.FLEET.rstrip("/"),
+    f"{Api.FLEET}x".replace("v", "V"),
+    f"/{Api.FLEET}x",
+    Api.CONTROL.rstrip("/"),
 )
 
 
@@ -68,7 +70,7 @@ def test_the_outer_door_opens_for_the_fleet_alone() -> None:
 def test_the_inner_door_wants_the_secret_where_runs_are_started() -> None:
     admits = of_this_machine(SECRET)
     reached = [p for p in PATHS if asked(admits, p) == "reached"]
-    assert reached == ["/v1/runtime/acquire-task", "/health"]  # they ask for secrets of their own, or tell nothing
+    assert reached == [Call.ACQUIRE_TASK, Api.HEALTH]  # they ask for secrets of their own, or tell nothing
     shown = (HEADER, SECRET.encode())
     assert asked(admits, PATHS[1], shown) == "reached"
     wrong = [
@@ -92,8 +94,8 @@ def test_both_doors_let_the_application_start_and_stop() -> None:
 @pytest.fixture
 def tasks() -> Iterator[Any]:
     """Flower's module of tasks, put right again."""
-    module = import_module("flwr.supernode.runtime.run_clientapp")
-    before = {name: getattr(module, name) for name in launcher._TASKS}
+    module = private(names.CLIENTAPP)
+    before = {name: getattr(module, name) for name in names.CLIENTAPP.names}
     yield module
     for name, value in before.items():
         setattr(module, name, value)
@@ -102,15 +104,16 @@ def tasks() -> Iterator[Any]:
 def test_whatever_bundle_arrives_the_installed_relay_answers(tasks: Any) -> None:
     from cohortium_client.app import app
 
-    flowers_own = [getattr(tasks, name) for name in launcher._TASKS[1:]]
+    taken_over = ("install_from_fab", "get_load_client_app_fn")
+    flowers_own = [getattr(tasks, name) for name in taken_over]
     launcher._installed_only()
-    assert all(getattr(tasks, n) is not own for n, own in zip(launcher._TASKS[1:], flowers_own, strict=True))
+    assert all(getattr(tasks, n) is not own for n, own in zip(taken_over, flowers_own, strict=True))
     assert tasks.install_from_fab(b"hostile", skip_prompt=True) is None
     load = tasks.get_load_client_app_fn(default_app_ref="", app_path=None, multi_app=True)
     assert load("evil/app", "6.6.6", "00" * 32) is app
 
 
-@pytest.mark.parametrize("name", launcher._TASKS)
+@pytest.mark.parametrize("name", names.CLIENTAPP.names)
 def test_where_flower_has_changed_nothing_runs(tasks: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delattr(tasks, name)
     with pytest.raises(WireError, match=f"E_FLOWER.*{name}"):
@@ -118,25 +121,19 @@ def test_where_flower_has_changed_nothing_runs(tasks: Any, monkeypatch: pytest.M
 
 
 def test_a_part_that_is_not_there_is_told() -> None:
-    assert private("flwr.supercore.constant", "TaskType").TaskType
-    for module, name in (("flwr.no.such", "x"), ("flwr.supercore.constant", "NoSuch")):
+    there = names.CLIENTAPP.module
+    assert private(Part(there, ("run_clientapp", "run_clientapp.__name__"))).run_clientapp
+    for module, name in ((f"{there}.no", "x"), (there, "NoSuch"), (there, "run_clientapp.no_such")):
         with pytest.raises(WireError, match="E_FLOWER"):
-            private(module, name)
-
-
-def test_the_executor_is_what_flower_expects() -> None:
-    protocol = import_module("flwr.supercore.superexec.executor.types").Executor
-    names = {n for n in vars(protocol) if not n.startswith("_")}
-    assert names <= set(dir(Forks("flwr-clientapp", print, False)))
+            private(Part(module, (name,)))
 
 
 def test_only_the_one_kind_of_task_is_run(tmp_path: Any) -> None:
-    forks = Forks("flwr-clientapp", lambda spec: (tmp_path / spec.token).touch(), False)
-    kinds = import_module("flwr.supercore.constant").TaskType
-    assert forks.get_eligible_capacity(set(kinds)) == ({kinds.CLIENT_APP}, set())
-    refused = forks.launch(SimpleNamespace(task_type=kinds.SERVER_APP, token="server"))
+    forks = Forks(Task.CLIENTAPP, lambda spec: (tmp_path / spec.token).touch(), False)
+    assert forks.get_eligible_capacity(set(Task)) == ({Task.CLIENTAPP}, set())
+    refused = forks.launch(SimpleNamespace(task_type=Task.SERVERAPP, token="server"))
     assert refused.status == "failed"
-    accepted = forks.launch(SimpleNamespace(task_type=kinds.CLIENT_APP, token="client"))
+    accepted = forks.launch(SimpleNamespace(task_type=Task.CLIENTAPP, token="client"))
     assert accepted.status == "accepted"
     while forks._pids:
         forks.reconcile()
@@ -144,9 +141,8 @@ def test_only_the_one_kind_of_task_is_run(tmp_path: Any) -> None:
 
 
 def test_what_was_given_up_ends_when_the_next_begins() -> None:
-    kinds = import_module("flwr.supercore.constant").TaskType
-    spec = SimpleNamespace(task_type=kinds.CLIENT_APP)
-    forks = Forks("flwr-clientapp", lambda _: time.sleep(600), False)
+    spec = SimpleNamespace(task_type=Task.CLIENTAPP)
+    forks = Forks(Task.CLIENTAPP, lambda _: time.sleep(600), False)
     forks.launch(spec)
     (first,) = forks._pids
     forks.launch(spec)
@@ -156,7 +152,7 @@ def test_what_was_given_up_ends_when_the_next_begins() -> None:
         os.kill(first, 0)
     forks.close()
     assert not forks._pids
-    several = Forks("flwr-clientapp", lambda _: time.sleep(600), True)
+    several = Forks(Task.CLIENTAPP, lambda _: time.sleep(600), True)
     several.launch(spec)
     several.launch(spec)
     assert len(several._pids) == 2
@@ -196,16 +192,39 @@ def test_a_node_waits_as_long_as_somebody_answers_and_not_for_the_dead(tmp_path:
         pace(0.5)
 
 
-def test_a_node_sends_the_answer_to_the_message_it_took_and_none_that_lies_about() -> None:
-    node = import_module("flwr.supernode.start_client_internal")
-    objects = import_module("flwr.supercore.object_store.in_memory_object_store").InMemoryObjectStore()
-    state = import_module("flwr.supernode.nodestate.in_memory_nodestate").InMemoryNodeState(objects)
+def lies(node: Any, reply: Message, to: Message, state: Any, objects: Any) -> None:
+    """Put an answer where a node finds it, as the Flower that is installed does."""
+    with_its_message = {"reply_to": to} if "reply_to" in inspect.signature(node._insert_message).parameters else {}
+    node._insert_message(msg=reply, state=state, store=objects, **with_its_message)
+
+
+class WaitsError(Exception):
+    """Somebody waits."""
+
+
+def waits(_: float) -> None:
+    raise WaitsError
+
+
+def test_a_way_of_reading_answers_that_is_not_stood_in_front_of_is_refused() -> None:
+    def sends(state: Any) -> None:
+        state.all_messages()
+
+    with pytest.raises(WireError, match=r"E_FLOWER.*sends"):
+        Replies().sending(sends)
+
+
+def test_a_node_sends_the_answer_to_the_message_it_took_and_none_that_lies_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node, objects = private(names.NODE_LOOP), private(names.OBJECTS).InMemoryObjectStore()
+    state = private(names.NODE_STATE).InMemoryNodeState(objects)
     replies, sent = Replies(), []
     take = replies.taking(lambda *, receive: receive())
 
     def message(**of: Any) -> Message:
         made = Message(RecordDict({RECORD: ConfigRecord({FIELD: os.urandom(8)})}), **of)
-        made.metadata.__dict__["_message_id"] = made.object_id
+        made.metadata.__dict__[names.NUMBER] = made.object_id
         return made
 
     def send(reply: Message, *_: object) -> tuple[set[str], str]:
@@ -217,15 +236,18 @@ def test_a_node_sends_the_answer_to_the_message_it_took_and_none_that_lies_about
 
     asked = [message(dst_node_id=7, message_type="query.round") for _ in range(4)]
     lying_about = message(reply_to=asked[0])  # of a run that ended before its message had come
-    node._insert_message(lying_about, state, objects)
+    lies(node, lying_about, asked[0], state, objects)
     for one in asked[1:]:
         assert take(receive=lambda one=one: (one, None)) == (one, None)  # type: ignore[misc]
-        node._insert_message(message(reply_to=one), state, objects)
+        lies(node, message(reply_to=one), one, state, objects)
         assert take(receive=lambda: None) is None
         answer()
     assert sent == [one.metadata.message_id for one in asked[1:]]
-    assert lying_about.metadata.message_id not in state.msg_store
     assert objects.get(lying_about.metadata.message_id) is None
+    state.create_task(task_type=Task.CLIENTAPP, run_id=1)
+    monkeypatch.setattr(node, "time", SimpleNamespace(sleep=waits))
+    with pytest.raises(WaitsError):  # nothing lies about any more, even for Flower's own eyes
+        node._push_messages(state=state, object_store=objects, send=send, push_object=None)
 
 
 # Asking again who was lost
@@ -252,7 +274,7 @@ class Grid:
         numbers = []
         for message in messages:
             node, number = message.metadata.dst_node_id, f"m{len(self.pushed)}"
-            message.metadata.__dict__["_message_id"] = number
+            message.metadata.__dict__[names.NUMBER] = number
             self.pushed.append(node)
             numbers.append(number)
             if self.swallow.get(node, 0):

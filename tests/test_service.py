@@ -591,9 +591,11 @@ RELAY_PROCESS = """
 import sys
 from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, RecordDict
-from flwr.supercore.task_identity import TaskIdentity
+from cohortium.flower.internals import private
+from cohortium.flower.names import IDENTITY
 from cohortium_client import app
 
+TaskIdentity = private(IDENTITY).TaskIdentity
 TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
 content = RecordDict({app.RECORD: ConfigRecord({app.FIELD: b"x"})})
 context = Context(1, 7, {"socket": sys.argv[1]}, RecordDict(), {})

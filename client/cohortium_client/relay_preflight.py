@@ -44,8 +44,9 @@ def relay_preflight(folder: Path, institution: Institution | None = None) -> Ite
 
 def _flower() -> str:
     from cohortium.flower.internals import require_allowed
+    from cohortium.flower.names import INSTITUTION
 
-    return require_allowed(Path(__file__).parent / "flower")
+    return require_allowed(INSTITUTION)
 
 
 def _folder(relay: Relay, institution: Institution | None) -> str:

@@ -33,9 +33,9 @@ _HELP = "Institutions train one differentially private generator together and re
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from cohortium.versions import version_of
 
-        typer.echo(f"cohortium {version('cohortium')}")
+        typer.echo(f"cohortium {version_of('cohortium')}")
         raise typer.Exit
 
 

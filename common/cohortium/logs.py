@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from cohortium.errors import CODES, CohortiumError
+from cohortium.flower.names import EVERY_SECOND, MODULE, Api
 
 VARIABLE = "COHORTIUM_LOG"
 FIELDS = ("code", "study", "run", "round", "attempt")
@@ -28,13 +29,12 @@ KEYS = ("at", "level", "process", "logger", "message", *FIELDS, "error")
 OURS = "cohortium"
 LONGEST = 2000  # letters of a message
 TALKATIVE = (
-    "flwr",
+    MODULE,
     "uvicorn",
     "uvicorn.access",
     "uvicorn.error",
 )  # these add ways out of their own, whenever they like
-_ROUTINE = ("/v1/fleet/", "/v1/runtime/", "/health")  # asked every few seconds; what is refused there is told
-_LOOKS = ("ControlServicer.ListNodes", "ControlServicer.ListRuns")  # of the keeper, every second
+_ROUTINE = (Api.FLEET, Api.RUNTIME, Api.HEALTH)  # asked every few seconds; what is refused there is told
 _FOUR_HUNDRED = 400
 _log = logging.getLogger(f"{OURS}.process")
 
@@ -147,7 +147,7 @@ def _not_added(handler: logging.Handler) -> None:
 def _is_told(record: logging.LogRecord) -> bool:
     """All but empty lines, and Flower's successful routine requests, of which there is one every few seconds."""
     arguments = record.args
-    if not record.msg or (record.name == "flwr" and record.msg in _LOOKS):
+    if not record.msg or (record.name == MODULE and record.msg in EVERY_SECOND):
         return False
     if record.name != "uvicorn.access" or not isinstance(arguments, tuple) or len(arguments) < 5:
         return record.levelno >= logging.INFO

@@ -17,6 +17,7 @@ from prometheus_client import Metric
 from cohortium.documents import load_json
 from cohortium.errors import CohortiumError, InputError
 from cohortium.exposition import counter, gauge, served
+from cohortium.flower.names import Api
 from cohortium.logs import about
 from cohortium.plan import plan
 from cohortium.probe import answers_at, load_certificate
@@ -24,7 +25,7 @@ from cohortium_server import orders
 from cohortium_server.federation import Federation
 from cohortium_server.journal import FolderJournal
 from cohortium_server.members import standings
-from cohortium_server.presence import HEALTH, RESTARTS
+from cohortium_server.presence import RESTARTS
 
 NEWEST = 20  # runs that are told
 _STATES = {"invited": "invited", "member": "admitted", "revoked": "revoked"}
@@ -52,7 +53,7 @@ class Watch:
         self._runs: dict[Path, _Run] = {}
 
     def metrics(self) -> list[Metric]:
-        up = answers_at(self._federation.control, HEALTH, self._federation.root_certificate)
+        up = answers_at(self._federation.control, Api.HEALTH, self._federation.root_certificate)
         told = gauge("cohortium_coordinator_up", "1 if the part that institutions connect to answers.", [((), up)])
         return [told, *self._members(up), *self._certificates(), *self._restarts(), *self._progress()]
 

@@ -12,15 +12,16 @@ from cohortium.address import Address
 from cohortium.checks import Check, checked, failed, lasting, room, writable
 from cohortium.errors import CohortiumError, FederationError, MembershipError, SecretError
 from cohortium.exposition import is_loopback
+from cohortium.flower.names import COORDINATOR, Api, Call
 from cohortium.keys import read_secret
 from cohortium.probe import ask
 from cohortium_server import authority
 from cohortium_server.federation import ANYWHERE, FILE, LOOPBACK, Federation, load_federation
 from cohortium_server.members import standings
-from cohortium_server.presence import HEALTH, home_of, is_serving
+from cohortium_server.presence import home_of, is_serving
 
 OK, NOT_FOUND = 200, 404
-BEHIND_THE_DOOR = (HEALTH, "/v1/control/list-runs", "/v1/runtime/acquire-task", "/")
+BEHIND_THE_DOOR = (Api.HEALTH, Call.LIST_RUNS, Call.ACQUIRE_TASK, "/")
 ANEW = "Delete it and say: cohortium provision federation.toml --out FED."
 _PATIENCE = 2.0  # seconds, on this machine
 _TIME_ERROR, _TIMEX = 5, 256  # adjtimex(2): the clock is not synchronised; bytes that its structure has at most
@@ -101,7 +102,7 @@ def _clock() -> str:
 def _flower() -> str:
     from cohortium.flower.internals import require_allowed
 
-    return require_allowed(Path(__file__).parent / "flower")
+    return require_allowed(COORDINATOR)
 
 
 # Before it is served
@@ -144,7 +145,7 @@ def _served(federation: Federation) -> Iterator[Check]:
 
 
 def _link(federation: Federation) -> str:
-    status = ask(federation.control, HEALTH, federation.root_certificate, patience=_PATIENCE).status
+    status = ask(federation.control, Api.HEALTH, federation.root_certificate, patience=_PATIENCE).status
     if status != OK:
         fix = "See the coordinator's log."
         raise FederationError("E_LINK", str(federation.control), f"it is not well: HTTP {status}", fix)
@@ -159,7 +160,7 @@ def _outer(federation: Federation) -> str:
         if status != NOT_FOUND:
             fix = "Let nobody reach it; stop the coordinator, and see what listens there."
             raise FederationError("E_LINK", str(at), f"it answers {path} with HTTP {status}, not 404", fix)
-    return f"answers at {federation.listen}, and nothing but /v1/fleet/"
+    return f"answers at {federation.listen}, and nothing but {Api.FLEET}"
 
 
 def _from_here(address: Address) -> Address:

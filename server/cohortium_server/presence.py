@@ -11,7 +11,6 @@ from cohortium.documents import load_json
 ONLINE, RESTARTS, LOCK = "online.json", "restarts.json", "serving.lock"
 BEGUN = "begun"  # there until the keeper has looked for the first time since the coordinator began to serve
 LAST_BREATH = 5.0  # seconds that what served before, and was killed, gets to be gone
-HEALTH = "/health"  # what is asked whether the server is well, on this machine
 
 
 def hold(state: Path) -> int | None:

@@ -4,9 +4,8 @@ Every message goes through Flower's own serialisation both ways, so what would n
 does not travel here. Importing this module imports Flower, which takes about a second: import it where it
 is used.
 
-Flower has no public way to set a process's identity or a message's number. The few private names needed
-for that are used in this file only, each with a check that raises E_FLOWER if a version of Flower has
-changed them.
+Flower has no public way to set a process's identity or a message's number. Of the few private names needed for
+that each has a check that raises E_FLOWER if a version of Flower has changed it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,9 @@ from pathlib import Path
 from threading import Semaphore, Thread
 from typing import Any
 
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # read when Flower is imported
+from cohortium.flower.names import APP_RAISED, COORDINATORS_NODE, IDENTITY, MESSAGES, NODE_LOST, NUMBER, QUIET, Variable
+
+os.environ.setdefault(Variable.TELEMETRY, QUIET[Variable.TELEMETRY])  # read when Flower is imported
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -38,10 +39,6 @@ from cohortium_client.service import Answering, Connection
 from cohortium_server import app as coordinator_side
 from cohortium_server.journal import BriefJournal, Journal
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome
-
-COORDINATOR = 1  # Flower's number for the node the ServerApp runs on
-APP_RAISED = 2  # Flower's code for a ClientApp that raised
-NODE_LOST = 5  # and for a node that has gone with the message
 
 Config = Mapping[str, Any]
 Fault = Callable[[str, Message, Callable[[Message], Message]], Iterable[Message]]
@@ -66,8 +63,8 @@ class _Internals:
 @lru_cache(maxsize=1)
 def _internals() -> _Internals:
     """Raises WireError E_FLOWER if this version of Flower has no such parts."""
-    serde = private("flwr.common.serde", "message_to_proto", "message_from_proto")
-    identity = private("flwr.supercore.task_identity", "TaskIdentity").TaskIdentity
+    serde = private(MESSAGES)
+    identity = private(IDENTITY).TaskIdentity
     return _Internals(identity, serde.message_to_proto, serde.message_from_proto)
 
 
@@ -78,7 +75,7 @@ def _take_identity() -> None:
         try:
             getattr(identity, name)
         except RuntimeError:
-            setattr(identity, name, COORDINATOR)
+            setattr(identity, name, COORDINATORS_NODE)
         except AttributeError:
             raise changed(f"TaskIdentity.{name}") from None
 
@@ -86,7 +83,7 @@ def _take_identity() -> None:
 def _numbered(message: Message) -> Message:
     """The message with a number of its own, which in Flower the SuperLink gives."""
     number = uuid.uuid4().hex
-    message.metadata.__dict__["_message_id"] = number
+    message.metadata.__dict__[NUMBER] = number
     if message.metadata.message_id != number:
         raise changed("the metadata of messages")
     return message
@@ -105,7 +102,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         """``nodes``: the configuration of every node, by its name."""
         _take_identity()
         self._app, self._fault = app, fault
-        self._names = dict(enumerate(nodes, start=COORDINATOR + 1))
+        self._names = dict(enumerate(nodes, start=COORDINATORS_NODE + 1))
         self._contexts = {number: _context(number, nodes[name]) for number, name in self._names.items()}
         self._turns = Semaphore(os.cpu_count() or 1)
         self._pending: dict[str, Future[list[Message]]] = {}
@@ -184,7 +181,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
 
 
 def _context(number: int, config: Config, run_config: Config | None = None) -> Context:
-    return Context(COORDINATOR, number, dict(config), RecordDict(), dict(run_config or {}))
+    return Context(COORDINATORS_NODE, number, dict(config), RecordDict(), dict(run_config or {}))
 
 
 def run_in_process(
@@ -205,7 +202,7 @@ def run_in_process(
     with coordinator_side.handed(federation, job), _nodes(federation, custodians) as nodes:
         grid = InProcessGrid(institution_side.app, nodes, fault)
         try:
-            coordinator_side.app(grid, _context(COORDINATOR, {}, {"federation": federation}))
+            coordinator_side.app(grid, _context(COORDINATORS_NODE, {}, {"federation": federation}))
         finally:
             grid.close()
     return outcomes[0]

@@ -15,6 +15,8 @@ from threading import Thread
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from cohortium.flower.names import SIGNATURE
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 IMAGES = DEPLOY / "images"
@@ -56,7 +58,7 @@ class Coordinator:
             def do_POST(self) -> None:
                 stand_in.seen.append(self.path)
                 body = self.rfile.read(int(self.headers["content-length"]))
-                told = {"body": hashlib.sha256(body).hexdigest(), "signature": self.headers["flwr-signature"]}
+                told = {"body": hashlib.sha256(body).hexdigest(), "signature": self.headers[SIGNATURE]}
                 answer = json.dumps(told).encode()
                 self.send_response(200)
                 self.send_header("content-length", str(len(answer)))

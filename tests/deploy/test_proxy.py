@@ -20,29 +20,31 @@ from pathlib import Path
 import pytest
 from deploying import FEDERATION, NAME, Coordinator, free_port
 
+from cohortium.flower.names import SIGNATURE, Api, Call
 from cohortium_server.provisioning import provision
 
 FILES = Path(__file__).parents[2] / "deploy" / "proxy"
 STARTING = 30.0  # seconds
+STARTED, PULLED = (call.removeprefix("/v1") for call in (Call.START_RUN, Call.PULL_MESSAGES))
 FOREIGN = [
     ("POST", "/"),
-    ("POST", "/health"),
-    ("POST", "/v1/control/start-run"),
-    ("POST", "/v1/runtime/acquire-task"),
-    ("POST", "/v1/fleet"),
-    ("POST", "/v1/fleet/"),
-    ("GET", "/v1/fleet/pull-messages"),
-    ("PUT", "/v1/fleet/pull-messages"),
-    ("POST", "/v1/fleet/pull-messages?more=1"),
-    ("POST", "/v1/fleet/pull-messages/more"),
-    ("POST", "/V1/FLEET/pull-messages"),
-    ("POST", "//v1/fleet/pull-messages"),
-    ("POST", "/v1/fleet/../control/start-run"),
-    ("POST", "/v1/fleet/%2e%2e/control/start-run"),
-    ("POST", "/v1/fleet/..%2fcontrol%2fstart-run"),
-    ("POST", "/v1/control/../fleet/pull-messages"),
-    ("POST", "/v1/control/%2e%2e/fleet/pull-messages"),
-    ("POST", "/v1/fleet/pull-messages%00"),
+    ("POST", Api.HEALTH),
+    ("POST", Call.START_RUN),
+    ("POST", Call.ACQUIRE_TASK),
+    ("POST", Api.FLEET.rstrip("/")),
+    ("POST", Api.FLEET),
+    ("GET", Call.PULL_MESSAGES),
+    ("PUT", Call.PULL_MESSAGES),
+    ("POST", f"{Call.PULL_MESSAGES}?more=1"),
+    ("POST", f"{Call.PULL_MESSAGES}/more"),
+    ("POST", Call.PULL_MESSAGES.replace(Api.FLEET, Api.FLEET.upper())),
+    ("POST", f"/{Call.PULL_MESSAGES}"),
+    ("POST", f"{Api.FLEET}..{STARTED}"),
+    ("POST", f"{Api.FLEET}%2e%2e{STARTED}"),
+    ("POST", f"{Api.FLEET}..{STARTED.replace('/', '%2f')}"),
+    ("POST", f"{Api.CONTROL}..{PULLED}"),
+    ("POST", f"{Api.CONTROL}%2e%2e{PULLED}"),
+    ("POST", f"{Call.PULL_MESSAGES}%00"),
 ]
 
 
@@ -178,18 +180,18 @@ def test_only_the_fleet_passes(ending: Proxy) -> None:
             status, _ = ending.ask(method, path)
             assert status in (400, 404), (method, path)
         assert coordinator.seen == []
-        assert ending.ask("POST", "/v1/fleet/pull-messages")[0] == 200
-        assert coordinator.seen == ["/v1/fleet/pull-messages"]
+        assert ending.ask("POST", Call.PULL_MESSAGES)[0] == 200
+        assert coordinator.seen == [Call.PULL_MESSAGES]
 
 
 def test_bodies_pass_unchanged_up_to_16_megabytes(ending: Proxy) -> None:
     with ending.running(), Coordinator(ending.federation, ending.behind) as coordinator:
         for size in (0, 6_000_000, 16_000_000):
             body = os.urandom(size)
-            status, told = ending.ask("POST", "/v1/fleet/push-object", body, **{"flwr-signature": "c2lnbmVk"})
+            status, told = ending.ask("POST", Call.PUSH_OBJECT, body, **{SIGNATURE: "c2lnbmVk"})
             assert (status, told) == (200, {"body": hashlib.sha256(body).hexdigest(), "signature": "c2lnbmVk"})
         coordinator.seen.clear()
-        assert refused(lambda: ending.ask("POST", "/v1/fleet/push-object", os.urandom(17_000_000)))
+        assert refused(lambda: ending.ask("POST", Call.PUSH_OBJECT, os.urandom(17_000_000)))
 
 
 def refused(ask: Callable[[], tuple[int, dict[str, str]]]) -> bool:
@@ -213,28 +215,28 @@ def test_a_stranger_behind_the_proxy_is_told_nothing(ending: Proxy, tmp_path: Pa
     (tmp_path / "strange" / "federation.toml").write_text(FEDERATION)
     strange = provision(tmp_path / "strange" / "federation.toml", tmp_path / "strange" / "FED").federation.folder
     with ending.running(), Coordinator(strange, ending.behind) as stranger:
-        assert ending.ask("POST", "/v1/fleet/push-object", b"an answer")[0] == 502
+        assert ending.ask("POST", Call.PUSH_OBJECT, b"an answer")[0] == 502
         assert stranger.seen == []
 
 
 def test_the_coordinator_and_the_proxy_may_come_and_go(ending: Proxy) -> None:
     with Coordinator(ending.federation, ending.behind), ending.running():
-        assert ending.ask("POST", "/v1/fleet/pull-messages")[0] == 200
+        assert ending.ask("POST", Call.PULL_MESSAGES)[0] == 200
     with ending.running():
-        assert ending.ask("POST", "/v1/fleet/pull-messages")[0] in (502, 503, 504)  # after which a relay tries again
+        assert ending.ask("POST", Call.PULL_MESSAGES)[0] in (502, 503, 504)  # after which a relay tries again
         with Coordinator(ending.federation, ending.behind):
-            assert ending.ask("POST", "/v1/fleet/pull-messages")[0] == 200
+            assert ending.ask("POST", Call.PULL_MESSAGES)[0] == 200
 
 
 def test_tls_is_passed_through_to_the_coordinator_itself(passing: Proxy) -> None:
     body = os.urandom(6_000_000)
     with passing.running(), Coordinator(passing.federation, passing.behind) as coordinator:
-        status, told = passing.ask("POST", "/v1/fleet/push-object", body)
+        status, told = passing.ask("POST", Call.PUSH_OBJECT, body)
         assert (status, told["body"]) == (200, hashlib.sha256(body).hexdigest())
         assert "ssl_certificate" not in (FILES / "passthrough.conf").read_text()  # nothing it could open TLS with
         with pytest.raises((ssl.SSLError, ConnectionError)):
             passing.connect("another.example.org")
-        assert coordinator.seen == ["/v1/fleet/push-object"]
+        assert coordinator.seen == [Call.PUSH_OBJECT]
     with passing.running(), pytest.raises((ssl.SSLError, ConnectionError)):
         passing.connect()
 

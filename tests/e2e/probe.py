@@ -8,6 +8,8 @@ import socket
 import ssl
 import sys
 
+from cohortium.flower.names import MEDIA_TYPE
+
 
 def main() -> object:
     root, host, port, *rest = sys.argv[1:]
@@ -21,7 +23,7 @@ def main() -> object:
     path, *secret = rest
     context = ssl.create_default_context(cafile=root)
     connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=20)
-    headers = {"content-type": "application/protobuf", "accept": "application/protobuf"}
+    headers = {"content-type": MEDIA_TYPE, "accept": MEDIA_TYPE}
     if secret:
         headers["x-cohortium-control"] = secret[0]
     connection.request("POST", path, b"", headers)

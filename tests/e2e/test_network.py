@@ -13,29 +13,31 @@ from deployed import Deployed, ancestors, deployed, processes, until
 from killing import NAMES, SCHEMA, asked, begin, check, complete, people
 from network import HERE, elsewhere
 
+from cohortium.flower.names import Api, Call
 from cohortium_server.federation import load_federation
 
+ROUND = Call.LIST_RUNS.removeprefix("/v1")  # what a path that goes up from the fleet's would reach
 PROBE = Path(__file__).parent / "probe.py"
 FAR = NAMES[0]  # the institution on the other machine
 CLOSED = (
-    "/v1/control/list-runs",
-    "/v1/control/start-run",
-    "/v1/control/register-node",
-    "/v1/runtime/acquire-task",
-    "/v1/runtime/pull-messages",
-    "/health",
+    Call.LIST_RUNS,
+    Call.START_RUN,
+    Call.REGISTER_MEMBER,
+    Call.ACQUIRE_TASK,
+    Call.PULL_APP_MESSAGES,
+    Api.HEALTH,
     "/docs",
     "/openapi.json",
     "/metrics",
     "/",
-    "/v1/fleet",
-    "//v1/fleet/../control/list-runs",
-    "/v1/fleet/../control/list-runs",
-    "/v1/fleet/%2e%2e/control/list-runs",
-    "/v1/fleet/..%2fcontrol/list-runs",
-    "/V1/CONTROL/list-runs",
+    Api.FLEET.rstrip("/"),
+    f"/{Api.FLEET}..{ROUND}",
+    f"{Api.FLEET}..{ROUND}",
+    f"{Api.FLEET}%2e%2e{ROUND}",
+    f"{Api.FLEET}..%2f{ROUND[1:]}",
+    Call.LIST_RUNS.replace(Api.CONTROL, Api.CONTROL.upper()),
 )
-FLEET = ("/v1/fleet/pull-messages", "/v1/fleet/activate-node", "/v1/fleet/register-node")
+FLEET = (Call.PULL_MESSAGES, Call.ACTIVATE_NODE, Call.REGISTER_NODE)
 
 
 def listening(made: Deployed) -> set[int]:

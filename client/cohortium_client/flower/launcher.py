@@ -13,22 +13,20 @@ from typing import Any
 
 from cohortium.flower.executor import run_forking
 from cohortium.flower.internals import private
+from cohortium.flower.names import CLIENTAPP, Task
 from cohortium_client.flower.living import answer_as_long_as_we_live
-
-TASK = "flwr-clientapp"
-_TASKS = ("run_clientapp", "install_from_fab", "get_load_client_app_fn")
 
 
 def run_launcher(port: int, secret: bytes, home: Path) -> None:
     """Answer the messages of the node at ``port`` of this machine until told to stop."""
-    run_forking(TASK, partial(_answer, _installed_only(), home), f"127.0.0.1:{port}", secret)
+    run_forking(Task.CLIENTAPP, partial(_answer, _installed_only(), home), f"127.0.0.1:{port}", secret)
 
 
 def _installed_only() -> Any:
     """Flower's module of tasks, from which no bundle is unpacked or imported."""
     from cohortium_client.app import app
 
-    tasks = private("flwr.supernode.runtime.run_clientapp", *_TASKS)
+    tasks = private(CLIENTAPP)
     tasks.install_from_fab = lambda *_, **__: None
     tasks.get_load_client_app_fn = lambda *_, **__: lambda *_, **__: app
     return tasks

@@ -16,12 +16,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from cohortium.flower.internals import private
+from cohortium.flower.names import BEAT, NODE, NODE_BEAT, NODE_COMMAND, NODE_LOOP, PROCESS, TASK_BEAT, NodeOption
 from cohortium_client.flower.living import is_answering
 from cohortium_client.flower.replies import Replies
 from cohortium_client.relay import Relay
 
-NODE_BEAT = 10  # seconds, the least that Flower allows: a node that died is missed, and may be back, after two of them
-TASK_BEAT = 20  # seconds that a relay may take to begin; one that died is missed after two of them
+NODE_BEATS = 10  # seconds, the least that Flower allows: a node that died is missed, and may be back, after two of them
+TASK_BEATS = 20  # seconds that a relay may take to begin; one that died is missed after two of them
 BUSY, IDLE = 0.25, 2.0  # seconds between two questions for messages, soon after one and later
 LIVELY = 120.0  # seconds after a message that count as soon
 ANSWERING = 0.05  # seconds between two looks for the relay's answer
@@ -61,31 +62,28 @@ class Pace:
 
 def beat_faster() -> None:
     """Let nodes and relays that die be missed sooner than by Flower's half minutes; for the node's process and the launcher's."""
-    private("flwr.supercore.heartbeat", "HEARTBEAT_DEFAULT_INTERVAL").HEARTBEAT_DEFAULT_INTERVAL = NODE_BEAT
-    node = private("flwr.supernode.fleet_http_connection", "HEARTBEAT_DEFAULT_INTERVAL")
-    node.HEARTBEAT_DEFAULT_INTERVAL = NODE_BEAT
-    tasks = private("flwr.supercore.corestate.in_memory_corestate", "HEARTBEAT_DEFAULT_INTERVAL")
-    tasks.HEARTBEAT_DEFAULT_INTERVAL = TASK_BEAT
+    for part, seconds in ((BEAT, NODE_BEATS), (NODE_BEAT, NODE_BEATS), (TASK_BEAT, TASK_BEATS)):
+        private(part).HEARTBEAT_DEFAULT_INTERVAL = seconds
 
 
 def run_node(relay: Relay, port: int, secret: Path) -> None:
     """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds."""
-    loop = private("flwr.supernode.start_client_internal", "time", "_pull_and_store_message", "_push_messages")
+    loop = private(NODE_LOOP)
     loop.time, replies = SimpleNamespace(sleep=Pace(partial(is_answering, relay.home))), Replies()
     loop._pull_and_store_message = replies.taking(loop._pull_and_store_message)
     loop._push_messages = replies.sending(loop._push_messages)
-    sys.argv = ["flower-supernode", *_arguments(relay, port, secret)]
-    private("flwr.supernode.cli.flower_supernode", "flower_supernode").flower_supernode()
+    sys.argv = [NODE_COMMAND, *_arguments(relay, port, secret)]
+    private(NODE).flower_supernode()
 
 
 def _arguments(relay: Relay, port: int, secret: Path) -> list[str]:
     return [
-        *("--superlink", str(relay.address)),
-        *("--root-certificates", str(relay.root)),
-        *("--auth-supernode-private-key", str(relay.key)),
-        *("--host", "127.0.0.1"),
-        *("--port", str(port)),
-        *("--isolation", "process"),
-        *("--superexec-auth-secret-file", str(secret)),
-        *("--node-config", f"socket={json.dumps(str(relay.socket))}"),
+        *(NodeOption.LINK, str(relay.address)),
+        *(NodeOption.ROOT, str(relay.root)),
+        *(NodeOption.KEY, str(relay.key)),
+        *(NodeOption.HOST, "127.0.0.1"),
+        *(NodeOption.PORT, str(port)),
+        *(NodeOption.ISOLATION, PROCESS),
+        *(NodeOption.SECRET, str(secret)),
+        *(NodeOption.CONFIG, f"socket={json.dumps(str(relay.socket))}"),
     ]

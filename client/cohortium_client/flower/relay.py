@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from cohortium.files import write_whole
+from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
 from cohortium.supervision import supervise
 from cohortium_client.relay import Relay
 
 NODE, LAUNCHER = "node", "launcher"
 LOOK_EVERY = 0.2  # seconds; the node is a process of this machine, and keeps its tasks in memory
-_NEEDED = ("flwr.supernode.cli.flower_supernode", "flwr.supernode.main", "flwr.supernode.runtime.run_clientapp")
 
 
 def serve_relay(relay: Relay) -> None:
@@ -23,7 +23,7 @@ def serve_relay(relay: Relay) -> None:
     from cohortium_client.flower.node import beat_faster, run_node
 
     relay.home.mkdir(mode=0o700, exist_ok=True)
-    prepare(relay.home, LOOK_EVERY, *_NEEDED)
+    prepare(relay.home, LOOK_EVERY, names.NODE, names.NODE_APP, names.CLIENTAPP)
     import cohortium_client.app  # noqa: F401
 
     beat_faster()

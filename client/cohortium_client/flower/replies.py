@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cohortium.flower.internals import changed
+from cohortium.flower.names import ANSWERS_READ_BY, NODE_LOOP
+
 
 class Replies:
     """Stands around Flower's two steps of a node: taking a message, and sending the answer to it."""
@@ -17,7 +20,7 @@ class Replies:
         self._asked = ""
 
     def taking(self, take: Callable[..., Any]) -> Callable[..., Any]:
-        """``take`` (flwr.supernode.start_client_internal._pull_and_store_message), which is seen to take a message."""
+        """``take`` (of Flower's, _pull_and_store_message), which is seen to take a message."""
         return lambda *, receive, **rest: take(receive=lambda: self._seen(receive()), **rest)
 
     def _seen(self, received: Any) -> Any:
@@ -26,7 +29,12 @@ class Replies:
         return received
 
     def sending(self, send: Callable[..., Any]) -> Callable[..., Any]:
-        """``send`` (_push_messages there), which finds the answer to that message alone."""
+        """``send`` (_push_messages there), which finds the answer to that message alone.
+
+        WireError E_FLOWER if it reads answers in a way that is not stood in front of.
+        """
+        if not set(ANSWERS_READ_BY) & set(send.__code__.co_names):
+            raise changed(f"{NODE_LOOP.module}.{send.__name__}")
         return lambda *, state, object_store, **rest: send(
             state=_Answered(state, object_store, self._asked), object_store=object_store, **rest
         )
@@ -42,12 +50,18 @@ class _Answered:
         return getattr(self._state, name)
 
     def get_messages_legacy(self, *, is_reply: bool) -> list[Any]:
-        return [m for m in self._state.get_messages_legacy(is_reply=is_reply) if self._is_wanted(m)]
+        """How Flower reads them until 1.42."""
+        return [m for m in self._state.get_messages_legacy(is_reply=is_reply) if self._is_wanted(m, "delete_messages")]
 
-    def _is_wanted(self, reply: Any) -> bool:
+    def get_messages(self, *, dst_node_id: int, limit: int | None = None) -> list[Any]:
+        """And from 1.43 on: of all that there are for the coordinator, the oldest."""
+        found = self._state.get_messages(dst_node_id=dst_node_id)
+        return [m for m in found if self._is_wanted(m, "cancel_messages")][:limit]
+
+    def _is_wanted(self, reply: Any, forget: str) -> bool:
         of = reply.metadata
         if of.reply_to_message_id == self._asked:
             return True
-        self._state.delete_messages(message_ids=[of.message_id, of.reply_to_message_id])
+        getattr(self._state, forget)(message_ids=[of.message_id, of.reply_to_message_id])
         self._objects.delete(of.message_id)
         return False

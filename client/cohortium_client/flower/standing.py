@@ -8,6 +8,7 @@ import httpx
 
 from cohortium.errors import FederationError, MembershipError
 from cohortium.flower.internals import private
+from cohortium.flower.names import CLOCKS, FLEET, FLEET_WORDS, INTERCEPTORS, KEYS, SIGNING, Api
 from cohortium_client.relay import Relay, load_node_key
 
 NO_TIME = 0.0  # seconds, for which Flower makes no node active; but before it says so it looks for the node
@@ -15,7 +16,7 @@ NO_TIME = 0.0  # seconds, for which Flower makes no node active; but before it s
 
 def ahead_and_behind() -> tuple[float, float]:
     """By how many seconds a node's clock may be ahead of the coordinator's, and behind it, before Flower refuses it."""
-    constants = private("flwr.common.constant", "SYSTEM_TIME_TOLERANCE", "TIMESTAMP_TOLERANCE")
+    constants = private(CLOCKS)
     ahead, old = float(constants.SYSTEM_TIME_TOLERANCE), float(constants.TIMESTAMP_TOLERANCE)
     return ahead, old + ahead
 
@@ -33,17 +34,17 @@ def require_member(relay: Relay) -> None:
         fix = "Set this machine's clock; it must be right to a few seconds."
         raise MembershipError("E_MEMBER", relay.institution, "the coordinator does not believe its signature", fix)
     if status != HTTPStatus.BAD_REQUEST:
-        fix = "Check what stands before the coordinator: it must pass on /v1/fleet/."
+        fix = f"Check what stands before the coordinator: it must pass on {Api.FLEET}."
         raise FederationError("E_LINK", str(relay.address), f"it answers a node with HTTP {status}", fix)
 
 
 def _asked(relay: Relay) -> int:
     """The status that the coordinator answers with to the node's wish to be active for no time at all."""
-    client = private("flwr.supernode.fleet_http_client", "FleetHttpClient").FleetHttpClient
-    signing = private("flwr.supernode.node_auth_http_interceptor", "NodeAuthHttpInterceptor").NodeAuthHttpInterceptor
-    versions = private("flwr.supercore.interceptors", "RuntimeVersionHttpInterceptor").RuntimeVersionHttpInterceptor
-    keys = private("flwr.supercore.primitives.asymmetric", "public_key_to_bytes")
-    words = private("flwr.proto.fleet_pb2", "ActivateNodeRequest")
+    client = private(FLEET).FleetHttpClient
+    signing = private(SIGNING).NodeAuthHttpInterceptor
+    versions = private(INTERCEPTORS).RuntimeVersionHttpInterceptor
+    keys = private(KEYS)
+    words = private(FLEET_WORDS)
     key = load_node_key(relay.key)
     interceptors = [versions(component_name="SuperNode"), signing(key, key.public_key())]
     shown = keys.public_key_to_bytes(key.public_key())

@@ -1,4 +1,4 @@
-"""How Flower's processes are started: they report to nobody, look for no updates, and install nothing.
+"""How Flower's processes are started: they report to nobody, look for no updates, install nothing and open no further door.
 
 They are forks of one process that has imported what they need, so that each is there at once, and again when it died.
 """
@@ -6,18 +6,13 @@ They are forks of one process that has imported what they need, so that each is 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from cohortium import logs
 from cohortium.flower.internals import private
+from cohortium.flower.names import QUIET, SUPEREXEC, Part, Variable
 from cohortium.supervision import Child
-
-QUIET: Mapping[str, str] = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
 
 
 def environment(home: Path, look_every: float) -> dict[str, str]:
@@ -25,14 +20,14 @@ def environment(home: Path, look_every: float) -> dict[str, str]:
 
     look_every: seconds between two questions for what is to be run here.
     """
-    return {**QUIET, "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": str(look_every), "FLWR_HOME": str(home.absolute())}
+    return {**QUIET, Variable.TASK_POLL: str(look_every), Variable.HOME: str(home.absolute())}
 
 
-def prepare(home: Path, look_every: float, *modules: str) -> None:
-    """Let this process be the one that Flower's are forked from: set its environment, then import Flower's ``modules``."""
+def prepare(home: Path, look_every: float, *parts: Part) -> None:
+    """Let this process be the one that Flower's are forked from: set its environment, then import what they need."""
     os.environ.update(environment(home, look_every))
-    for module in (*modules, "flwr.supercore.superexec.run_superexec"):
-        private(module)
+    for part in (*parts, SUPEREXEC):
+        private(part)
 
 
 def process(name: str, work: Callable[[], object]) -> Child:

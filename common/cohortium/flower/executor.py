@@ -15,24 +15,23 @@ from functools import partial
 from typing import Any
 
 from cohortium.flower.internals import private
+from cohortium.flower.names import EXITS, LAUNCHES, SUPEREXEC, Task
 from cohortium.supervision import PATIENCE, forked, has_ended
 
 TASK_NAME = "task"
 
 
 class Forks:
-    """An executor for Flower's SuperExec (flwr.supercore.superexec.executor.types.Executor): one fork a task.
+    """An executor for Flower's SuperExec: one fork a task.
 
     kind: the tasks that are run; others are refused. run: what a fork does with a task's specification. at_once: whether
     several may run; if not, one that is still there when the next comes has been given up by whoever wanted it, and is ended.
     """
 
-    def __init__(self, kind: str, run: Callable[[Any], object], at_once: bool) -> None:
+    def __init__(self, kind: Task, run: Callable[[Any], object], at_once: bool) -> None:
         self._kind, self._run, self._at_once = kind, run, at_once
-        self._results = private("flwr.supercore.superexec.executor", "LaunchResult").LaunchResult
-        self._inherited = private(
-            "flwr.supercore.exit.exit_handler", "registered_exit_handlers"
-        ).registered_exit_handlers
+        self._results = private(LAUNCHES).LaunchResult
+        self._inherited = private(EXITS).registered_exit_handlers
         self._pids: set[int] = set()
 
     def get_eligible_capacity(self, supported_task_types: set[Any], **_: object) -> tuple[set[Any], set[str]]:
@@ -71,13 +70,18 @@ class Forks:
 
 
 def run_forking(
-    kind: str, run: Callable[[Any], object], address: str, secret: bytes, root: str | None = None, at_once: bool = False
+    kind: Task,
+    run: Callable[[Any], object],
+    address: str,
+    secret: bytes,
+    root: str | None = None,
+    at_once: bool = False,
 ) -> None:
     """Flower's SuperExec, over the tasks of ``address``, each run by a fork; returns when it is told to stop.
 
     secret: what it shows to be given tasks. root: the certificate file that ``address`` is trusted by, none for this machine.
     """
-    superexec = private("flwr.supercore.superexec.run_superexec", "run_superexec", "get_executor")
+    superexec = private(SUPEREXEC)
     superexec.get_executor = lambda *_, **__: Forks(kind, run, at_once)
     superexec.run_superexec(
         runtime_api_address=address,

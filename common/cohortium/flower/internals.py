@@ -5,51 +5,61 @@ Every private name that Cohortium uses is taken here, so that a process which ne
 
 from __future__ import annotations
 
-import ast
+from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import requires, version
-from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
 
 from cohortium.errors import WireError
+from cohortium.flower.names import MODULE, Part
+from cohortium.versions import required, version_of
 
 
-def private(module: str, *names: str) -> Any:
-    """The module, which has all of ``names``; WireError E_FLOWER otherwise."""
+def private(part: Part) -> Any:
+    """The part's module, which has all of its names; WireError E_FLOWER otherwise."""
     try:
-        found = import_module(module)
+        module = import_module(part.module)
     except ImportError:
-        raise changed(module) from None
-    for name in names:
-        if not hasattr(found, name):
-            raise changed(f"{module}.{name}")
-    return found
+        raise changed(part.module) from None
+    for name in part.names:
+        if not _has(module, name):
+            raise changed(f"{part.module}.{name}")
+    return module
 
 
-def require_allowed(folder: Path) -> str:
-    """Which Flower there is; WireError E_FLOWER unless the dependencies allow it, and it has every private name that the
-    modules in ``folder`` and here take by name.
+def _has(module: object, name: str) -> bool:
+    """Whether the module has a name, or a name of a name."""
+    missing = object()
+    found = module
+    for step in name.split("."):
+        found = getattr(found, step, missing)
+    return found is not missing
+
+
+def require_allowed(parts: Sequence[Part]) -> str:
+    """Which Flower there is; WireError E_FLOWER unless the dependencies allow it, and it has every private name of ``parts``.
+
+    A nightly build or a pre-release counts as what it comes before. Where nothing says what is allowed, or which Flower
+    this is, its names alone decide.
     """
-    wanted = next(r for r in map(Requirement, requires("cohortium") or ()) if r.name == "flwr")
-    if not wanted.specifier.contains(found := version("flwr")):
-        fix = f"Install one: pip install 'flwr{wanted.specifier}'."
-        raise WireError("E_FLOWER", f"Flower {found}", f"allowed are {wanted.specifier}", fix)
-    paths = sorted([*folder.glob("*.py"), *Path(__file__).parent.glob("*.py")])
-    calls = [call for path in paths for call in _taken(path.read_text(encoding="utf-8"))]
-    for module, *names in calls:
-        private(module, *names)
-    return f"{found}, with the {sum(len(names) for _, *names in calls)} private names that are used here"
+    found, allowed = version_of(MODULE), required(MODULE)
+    if allowed is not None and not _within(found, allowed):
+        fix = f"Install one: pip install '{MODULE}{allowed}'."
+        raise WireError("E_FLOWER", f"Flower {found}", f"allowed are {allowed}", fix)
+    for part in parts:
+        private(part)
+    return f"{found}, with the {sum(len(part.names) for part in parts)} private names that are used here"
 
 
-def _taken(source: str) -> list[list[str]]:
-    """The words of every ``private(...)`` of a module that has nothing but words in it."""
-    calls = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "private"]
-    words = [[a.value for a in c.args if isinstance(a, ast.Constant) and isinstance(a.value, str)] for c in calls]
-    return [of for of, call in zip(words, calls, strict=True) if of and len(of) == len(call.args)]
+def _within(found: str, allowed: str) -> bool:
+    try:
+        return SpecifierSet(allowed).contains(Version(found), prereleases=True)
+    except InvalidVersion:  # unknown, or a build of somebody's own
+        return True
 
 
 def changed(what: str) -> WireError:
     fix = "Install a version of Flower that cohortium's dependencies allow."
-    return WireError("E_FLOWER", f"Flower {version('flwr')}", f"it has changed {what}, which is needed here", fix)
+    return WireError("E_FLOWER", f"Flower {version_of(MODULE)}", f"it has changed {what}, which is needed here", fix)

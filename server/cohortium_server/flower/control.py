@@ -13,6 +13,7 @@ import httpx
 
 from cohortium.errors import FederationError
 from cohortium.flower.internals import private
+from cohortium.flower.names import BUNDLES, CONTROL, CONTROL_WORDS, FAB, INTERCEPTORS, RUNS, Standing
 from cohortium_server.federation import Federation
 from cohortium_server.flower.link import HEADER
 
@@ -42,8 +43,8 @@ class _ShowsSecret:
 @contextlib.contextmanager
 def control(federation: Federation) -> Iterator[Control]:
     """FederationError E_LINK where the link does not answer, or does not believe us."""
-    clients = private("flwr.supercore.control", "ControlHttpClient")
-    versions = private("flwr.supercore.interceptors", "RuntimeVersionHttpInterceptor")
+    clients = private(CONTROL)
+    versions = private(INTERCEPTORS)
     secret = federation.control_secret.read_text().strip()
     client = clients.ControlHttpClient.from_server_address(
         server_address=str(federation.control),
@@ -65,19 +66,12 @@ class Control:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._words = private(
-            "flwr.proto.control_pb2",
-            "ListNodesRequest",
-            "ListRunsRequest",
-            "RegisterNodeRequest",
-            "StartRunRequest",
-            "StopRunRequest",
-            "UnregisterNodeRequest",
-        )
+        self._words = private(CONTROL_WORDS)
 
     def nodes(self) -> list[Node]:
         listed = self._client.ListNodes(self._words.ListNodesRequest()).nodes_info
-        return [Node(n.node_id, n.public_key, n.status == "online") for n in listed if n.status != "unregistered"]
+        known = [n for n in listed if n.status != Standing.UNREGISTERED]
+        return [Node(n.node_id, n.public_key, n.status == Standing.ONLINE) for n in known]
 
     def register(self, key: bytes, name: str) -> None:
         self._client.RegisterNode(self._words.RegisterNodeRequest(public_key=key, name=name))
@@ -87,7 +81,7 @@ class Control:
 
     def start(self, config: Mapping[str, str]) -> int:
         """Start a run of the bundle; Flower's number for it."""
-        serde = private("flwr.common.serde", "fab_to_proto", "user_config_to_proto")
+        serde = private(RUNS)
         request = self._words.StartRunRequest(
             fab=serde.fab_to_proto(_bundle()), override_config=serde.user_config_to_proto(dict(config))
         )
@@ -100,7 +94,7 @@ class Control:
         """Flower's numbers of what goes on, by the run that each was started for."""
         found: dict[str, list[int]] = {}
         for number, run in self._client.ListRuns(self._words.ListRunsRequest()).run_dict.items():
-            if run.status.status != "finished":
+            if run.status.status != Standing.FINISHED:
                 found.setdefault(run.override_config["resume"].string, []).append(number)
         return found
 
@@ -110,5 +104,5 @@ def _bundle() -> Any:
     """The bundle without code, as Flower ships it."""
     import hashlib
 
-    packed: bytes = private("flwr.cli.build", "build_fab_from_disk").build_fab_from_disk(BUNDLE)
-    return private("flwr.supercore.fab", "Fab").Fab(hashlib.sha256(packed).hexdigest(), packed, {})
+    packed: bytes = private(BUNDLES).build_fab_from_disk(BUNDLE)
+    return private(FAB).Fab(hashlib.sha256(packed).hexdigest(), packed, {})

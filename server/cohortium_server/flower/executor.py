@@ -9,9 +9,9 @@ from typing import Any
 
 from cohortium.flower.executor import run_forking
 from cohortium.flower.internals import private
+from cohortium.flower.names import SERVERAPP, TLS, Task
 from cohortium_server.federation import Federation
 
-TASK = "flwr-serverapp"
 Program = Callable[[Any, Any], object]
 """What is run with a grid and a context: a Flower ServerApp, or a function like one."""
 
@@ -24,7 +24,7 @@ def run_executor(federation: Federation, program: Program | None = None) -> None
         program = app
     secret = federation.executor_secret.read_bytes()
     root = str(federation.root_certificate)
-    run_forking(TASK, partial(_run, _only(program)), str(federation.control), secret, root, at_once=True)
+    run_forking(Task.SERVERAPP, partial(_run, _only(program)), str(federation.control), secret, root, at_once=True)
 
 
 def _only(program: Program) -> Any:
@@ -34,14 +34,14 @@ def _only(program: Program) -> Any:
         program(grid, context)
         return context
 
-    tasks = private("flwr.superlink.runtime.run_serverapp", "run_serverapp", "run_")
+    tasks = private(SERVERAPP)
     tasks.run_ = run
     return tasks
 
 
 def _run(tasks: Any, spec: Any) -> None:
     """One study, in a fork of its own."""
-    tls = private("flwr.supercore.tls", "validate_and_resolve_root_certificates")
+    tls = private(TLS)
     tasks.run_serverapp(
         runtime_api_address=spec.runtime_api_address,
         log_queue=Queue(),

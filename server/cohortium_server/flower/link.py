@@ -1,7 +1,7 @@
 """The coordinator's link to the institutions: Flower's SuperLink behind two doors.
 
 Flower serves everything at one port, and asks nobody who starts a run who they are. Here the door that the institutions
-see answers ``/v1/fleet/*`` alone, where every request is signed by a registered node. The other door is on loopback: the
+see answers for the fleet alone, where every request is signed by a registered node. The other door is on loopback: the
 Control API for whoever shows the federation's control secret, and the Runtime API, whose tasks are given to whoever shows
 the executor's. Both doors speak TLS 1.3 with the federation's own certificate.
 """
@@ -20,10 +20,9 @@ from typing import Any
 import uvicorn
 
 from cohortium.flower.internals import private
+from cohortium.flower.names import LINK, LINK_COMMAND, PROCESS, Api, LinkOption
 from cohortium_server.federation import Federation
-from cohortium_server.presence import HEALTH
 
-FLEET, CONTROL, RUNTIME = "/v1/fleet/", "/v1/control/", "/v1/runtime/"
 HEADER = b"x-cohortium-control"
 
 Scope = MutableMapping[str, Any]
@@ -48,7 +47,7 @@ class Door:
 
 
 def of_the_fleet(scope: Scope) -> bool:
-    return str(scope["path"]).startswith(FLEET)
+    return str(scope["path"]).startswith(Api.FLEET)
 
 
 def of_this_machine(secret: str) -> Callable[[Scope], bool]:
@@ -57,34 +56,34 @@ def of_this_machine(secret: str) -> Callable[[Scope], bool]:
 
     def admits(scope: Scope) -> bool:
         path = str(scope["path"])
-        if path.startswith(CONTROL):
+        if path.startswith(Api.CONTROL):
             shown = [value for name, value in scope["headers"] if name == HEADER]
             return len(shown) == 1 and hmac.compare_digest(shown[0], wanted)
-        return path.startswith((RUNTIME, HEALTH))
+        return path.startswith((Api.RUNTIME, Api.HEALTH))
 
     return admits
 
 
 def run_link(federation: Federation) -> None:
     """Serve both doors until told to stop."""
-    command = private("flwr.superlink.cli.flower_superlink", "uvicorn", "flower_superlink")
+    command = private(LINK)
     command.uvicorn = SimpleNamespace(run=lambda app, log_config=None, **_: serve_doors(app, federation, log_config))
-    sys.argv = ["flower-superlink", *_arguments(federation)]
+    sys.argv = [LINK_COMMAND, *_arguments(federation)]
     command.flower_superlink()
 
 
 def _arguments(federation: Federation) -> list[str]:
     return [
-        *("--ssl-ca-certfile", str(federation.root_certificate)),
-        *("--ssl-certfile", str(federation.server_certificate)),
-        *("--ssl-keyfile", str(federation.server_key)),
-        "--enable-supernode-auth",
-        *("--isolation", "process"),
-        *("--superexec-auth-secret-file", str(federation.executor_secret)),
-        *("--database", str(federation.state / "superlink.db")),
-        "--disable-runtime-dependency-installation",
-        *("--host", federation.control.host),
-        *("--port", str(federation.control.port)),
+        *(LinkOption.ROOT, str(federation.root_certificate)),
+        *(LinkOption.CERTIFICATE, str(federation.server_certificate)),
+        *(LinkOption.KEY, str(federation.server_key)),
+        LinkOption.NODES_SIGN,
+        *(LinkOption.ISOLATION, PROCESS),
+        *(LinkOption.SECRET, str(federation.executor_secret)),
+        *(LinkOption.DATABASE, str(federation.state / "superlink.db")),
+        LinkOption.NO_INSTALLING,
+        *(LinkOption.HOST, federation.control.host),
+        *(LinkOption.PORT, str(federation.control.port)),
     ]
 
 

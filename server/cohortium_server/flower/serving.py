@@ -9,6 +9,7 @@ from pathlib import Path
 from cohortium.canonical import canonical_json
 from cohortium.errors import FederationError
 from cohortium.files import write_whole
+from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
 from cohortium.supervision import supervise
 from cohortium_server.federation import Federation
@@ -16,7 +17,6 @@ from cohortium_server.presence import BEGUN, ONLINE, RESTARTS, hold, use_home
 
 LINK, EXECUTOR, KEEPER = "link", "executor", "keeper"
 LOOK_EVERY = 0.5  # seconds; every question is written into the link's database
-_NEEDED = ("flwr.superlink.cli.flower_superlink", "flwr.superlink.main", "flwr.superlink.runtime.run_serverapp")
 
 
 def serve_federation(federation: Federation) -> None:
@@ -26,7 +26,7 @@ def serve_federation(federation: Federation) -> None:
     _only_here(federation.state)
     use_home(federation.state)
     (federation.state / BEGUN).touch()
-    prepare(federation.state / "flower", LOOK_EVERY, *_NEEDED)
+    prepare(federation.state / "flower", LOOK_EVERY, names.LINK, names.LINK_APP, names.SERVERAPP)
     works = {LINK: _link, EXECUTOR: _executor, KEEPER: _keeper}
     supervise([process(name, partial(work, federation)) for name, work in works.items()], partial(_told, federation))
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from cohortium.privacy.ledger import home
 from cohortium.receipt import Receipt
 from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
+from cohortium.versions import version_of
 from cohortium_server.gate import Verdict, judge
 from cohortium_server.generators import Generator, Measured, generator_class
 from cohortium_server.release.answers import Answer, Answers, Kind
@@ -300,7 +300,7 @@ def _statement(outcome: Outcome, rows: int, verdict: Verdict) -> dict[str, Any]:
 
 def software() -> dict[str, str]:
     names = ("cohortium", "torch", "numpy", "dp-accounting", "flwr")
-    return {"python": platform.python_version(), **{n: version(n) for n in names}}
+    return {"python": platform.python_version(), **{name: version_of(name) for name in names}}
 
 
 def _report(outcome: Outcome, synthetic: Any, verdict: Verdict, answers: Answers) -> str:

@@ -20,7 +20,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "F2",
         f"{SERVED}::test_the_outer_door_opens_for_the_fleet_alone",
         LINK,
-        'return str(scope["path"]).startswith(FLEET)',
+        'return str(scope["path"]).startswith(Api.FLEET)',
         "return True",
     ),
     mutant(
@@ -28,8 +28,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "F2",
         f"{SERVED}::test_the_outer_door_opens_for_the_fleet_alone",
         LINK,
-        'return str(scope["path"]).startswith(FLEET)',
-        'return str(scope["path"]).startswith((FLEET, CONTROL))',
+        'return str(scope["path"]).startswith(Api.FLEET)',
+        'return str(scope["path"]).startswith((Api.FLEET, Api.CONTROL))',
     ),
     mutant(
         "lets whoever is on the machine start runs",
@@ -68,7 +68,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "F2",
         f"{SERVED}::test_a_part_that_is_not_there_is_told",
         INTERNALS,
-        '            raise changed(f"{module}.{name}")\n',
+        '            raise changed(f"{part.module}.{name}")\n',
         "            pass\n",
     ),
     mutant(

@@ -88,7 +88,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "finds nothing wrong with an outer door that knows the private paths",
         "T3",
-        f"{TEST_CHECKS}::test_an_outer_door_that_knows_more_than_it_should[/v1/control/list-runs]",
+        f"{TEST_CHECKS}::test_an_outer_door_that_knows_more_than_it_should[list-runs]",
         PREFLIGHT,
         "        if status != NOT_FOUND:",
         "        if status == OK:",

@@ -1,0 +1,42 @@
+"""Which versions of software are at work here: told in releases, to people, and when something does not fit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+
+UNKNOWN = "unknown"
+_NIGHTLY: Mapping[str, str] = {"flwr": "flwr-nightly"}  # what else a package may be distributed as
+
+
+def version_of(name: str) -> str:
+    """The version of the package ``name``, as its own module tells it or it was installed as; "unknown" if neither is known.
+
+    It never raises: what runs is not ended because nobody knows what it is called.
+    """
+    told = getattr(sys.modules.get(name.replace("-", "_")), "__version__", None)
+    if isinstance(told, str) and told not in ("", UNKNOWN):
+        return told
+    found = (_installed(each) for each in (name, _NIGHTLY.get(name)) if each)
+    return next((version for version in found if version), UNKNOWN)
+
+
+def required(name: str, by: str = "cohortium") -> str | None:
+    """What ``by`` asks for of the package ``name``, as pip writes it; None where that is not known (a bare checkout)."""
+    from packaging.requirements import Requirement
+
+    try:
+        asked = distribution(by).requires or ()
+    except PackageNotFoundError:
+        return None
+    wanted = (one for one in map(Requirement, asked) if one.name == name and one.marker is None)
+    return next((str(one.specifier) for one in wanted), None)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        version = distribution(name).metadata["Version"]
+    except (PackageNotFoundError, KeyError):
+        return None
+    return str(version) if version else None
