@@ -15,6 +15,7 @@ import pandas as pd
 from cohortium import consent
 from cohortium.encoding import Codes, encode, person_hashes
 from cohortium.errors import FederationError, StudyError
+from cohortium.filenames import unfit
 from cohortium.keys import load_or_create_key
 from cohortium.privacy.ledger import Cap, Consent, Ledger, home
 from cohortium.progress import Progress
@@ -103,6 +104,7 @@ def run(
     consent.require_privacy(study)
     _check_complete(study, tables)
     _check_persons(study, tables)
+    require_file_names(study)
     with ExitStack() as stack:
         opened = {n: stack.enter_context(Ledger(ledgers.folder / f"{n}.sqlite")) for n in study.institution_names}
         institutions = [Simulated(n, opened[n], ledgers.population or study.schema.name, ledgers.cap) for n in opened]
@@ -157,6 +159,12 @@ def _check_complete(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
         raise FederationError(
             "E_MISSING_INSTITUTION", "tables", f"none for {', '.join(absent)}", "Pass a table for each institution."
         )
+
+
+def require_file_names(study: Study) -> None:
+    """StudyError E_PLAN_INVALID where two institutions' ledgers would be one file on some system, or none."""
+    if problem := unfit(study.institution_names):
+        raise StudyError("E_PLAN_INVALID", "institutions", problem, "Give it another name: its ledger is a file.")
 
 
 def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:

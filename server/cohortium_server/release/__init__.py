@@ -176,10 +176,12 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
             write_table(table, folder / name)
         write_model(folder, outcome)
         save_file(answers.tensors(), folder / ANSWERS)
-        (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8")
-        (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8")
-        (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8")
-        (folder / "report.html").write_text(_report(outcome, synthetic, verdict, answers), encoding="utf-8")
+        (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8", newline="\n")
+        (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8", newline="\n")
+        (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8", newline="\n")
+        (folder / "report.html").write_text(
+            _report(outcome, synthetic, verdict, answers), encoding="utf-8", newline="\n"
+        )
         for path in folder.iterdir():
             path.chmod(0o644)  # a release is for everybody
         failpoints.passed("release written")
