@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -67,3 +68,33 @@ def test_every_code_is_told_in_the_docs(code: str) -> None:
 def test_every_code_that_is_raised_is_declared() -> None:
     raised = {code for p in SOURCES for code in re.findall(r'"(E_[A-Z_]+)"', p.read_text())}
     assert raised - set(CODES) == set()
+
+
+def calls(path: Path) -> list[tuple[str, ast.Call]]:
+    """The calls of a file, by the last name of what is called."""
+    found = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+    return [(n.func.attr if isinstance(n.func, ast.Attribute) else getattr(n.func, "id", ""), n) for n in found]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
+def test_text_says_its_encoding_and_how_its_lines_end(path: Path) -> None:
+    """By default both are the system's: a release would have other bytes on Windows, and study.toml other letters."""
+    for name, call in calls(path):
+        said = {k.arg for k in call.keywords}
+        words = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        if name in ("read_text", "write_text") or (
+            name in ("open", "fdopen") and any(w in ("r", "w", "a", "x") for w in words)
+        ):
+            assert "encoding" in said, (path.name, call.lineno)
+        if name == "write_text" or (name in ("open", "fdopen") and any(w in ("w", "a", "x") for w in words)):
+            assert "newline" in said, (path.name, call.lineno)
+
+
+def test_no_module_needs_posix_to_be_imported() -> None:
+    assert lines_with(r"^(import|from) (fcntl|pwd|grp|resource|termios|tty|pty)\b") == []
+
+
+def test_locks_are_taken_in_one_module() -> None:
+    assert {line.partition(":")[0] for line in lines_with(r"\b(fcntl|flock|lockf|portalocker|msvcrt)\b\.?")} == {
+        "common/cohortium/locks.py"
+    }

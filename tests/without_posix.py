@@ -1,4 +1,7 @@
-"""Cohortium's command with what Windows lacks taken away: ``python tests/without_posix.py simulate --data ...``.
+"""Cohortium with what Windows lacks taken away: ``python tests/without_posix.py simulate --data ...``, for one command.
+
+With ``--steps FILE`` many are run, one after the other, and what became of each is one line of JSON: a list of words is a
+command, an object names a function of this file and its arguments.
 
 A real Windows this is not. It takes away what is POSIX's alone, from a Python that has imported its own library and those
 of others before, and lets the rest behave as Windows' own documentation says: files have no modes, folders cannot be opened,
@@ -10,11 +13,16 @@ are written with slashes.
 from __future__ import annotations
 
 import builtins
+import contextlib
+import importlib
+import io
+import json
 import os
 import shutil
 import signal
 import socket
 import stat
+import struct
 import sys
 import types
 from collections.abc import Callable
@@ -23,56 +31,44 @@ from typing import Any
 
 OURS = ("cohortium", "portalocker")
 MODULES = ("fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "syslog", "spwd", "crypt", "posix")
-OF_OS = (
-    "chown chroot ctermid fchdir fchmod fchown fdatasync fork forkpty getegid geteuid getgid getgrouplist getgroups "
-    "getloadavg getpgid getpgrp getpriority getresgid getresuid getsid getuid initgroups killpg lchown lockf major makedev "
-    "minor mkfifo mknod nice openpty posix_fadvise posix_fallocate posix_spawn posix_spawnp pread preadv pwrite pwritev readv "
-    "register_at_fork sched_getaffinity sched_setaffinity sched_yield sendfile setegid seteuid setgid setgroups setpgid "
-    "setpriority setregid setresgid setresuid setreuid setsid setuid statvfs fstatvfs sync sysconf tcgetpgrp uname wait wait3 "
-    "wait4 waitid WNOHANG WIFEXITED WEXITSTATUS O_NOFOLLOW O_DIRECTORY O_CLOEXEC O_NONBLOCK O_SYNC O_DSYNC O_NOCTTY "
-    "setxattr getxattr listxattr memfd_create eventfd pidfd_open"
-).split()
-OF_SIGNAL = (
-    "SIGKILL SIGQUIT SIGHUP SIGUSR1 SIGUSR2 SIGALRM SIGCHLD SIGPIPE SIGSTOP SIGCONT SIGTSTP SIGTTIN SIGTTOU alarm "
-    "setitimer getitimer pause pthread_kill pthread_sigmask sigpending sigwait siginterrupt"
-).split()
-OF_SOCKET = "AF_UNIX SO_PEERCRED SO_REUSEPORT SCM_RIGHTS SCM_CREDENTIALS send_fds recv_fds".split()
+# what a Python for Windows has not
+OF_OS = """
+    chown chroot ctermid fchdir fchmod fchown fdatasync fork forkpty getegid geteuid getgid getgrouplist getgroups
+    getloadavg getpgid getpgrp getpriority getresgid getresuid getsid getuid initgroups killpg lchown lockf major
+    makedev minor mkfifo mknod nice openpty posix_fadvise posix_fallocate posix_spawn posix_spawnp pread preadv
+    pwrite pwritev readv register_at_fork sched_getaffinity sched_setaffinity sched_yield sendfile setegid seteuid
+    setgid setgroups setpgid setpriority setregid setresgid setresuid setreuid setsid setuid statvfs fstatvfs sync
+    sysconf tcgetpgrp uname wait wait3 wait4 waitid WNOHANG WIFEXITED WEXITSTATUS O_NOFOLLOW O_DIRECTORY O_CLOEXEC
+    O_NONBLOCK O_SYNC O_DSYNC O_NOCTTY setxattr getxattr listxattr memfd_create eventfd pidfd_open
+"""
+OF_SIGNAL = """
+    SIGKILL SIGQUIT SIGHUP SIGUSR1 SIGUSR2 SIGALRM SIGCHLD SIGPIPE SIGSTOP SIGCONT SIGTSTP SIGTTIN SIGTTOU alarm
+    setitimer getitimer pause pthread_kill pthread_sigmask sigpending sigwait siginterrupt
+"""
+OF_SOCKET = "AF_UNIX SO_PEERCRED SO_REUSEPORT SCM_RIGHTS SCM_CREDENTIALS send_fds recv_fds"
+TAKEN = {os: OF_OS.split(), signal: OF_SIGNAL.split(), socket: OF_SOCKET.split()}
+LIBRARIES = """
+    asyncio concurrent.futures.process getpass multiprocessing.pool pathlib subprocess tempfile uuid importlib.metadata
+    cryptography.hazmat.primitives.serialization dp_accounting flwr.app flwr.clientapp flwr.common.serde flwr.serverapp
+    flwr.supercore.task_identity grpc jinja2 matplotlib.backends.backend_svg matplotlib.figure pandas pyarrow.csv
+    pyarrow.parquet rich.console rich.progress rich.table safetensors.numpy scipy.optimize scipy.stats
+    sklearn.ensemble sklearn.linear_model sqlalchemy torch typer.core
+"""
 
 
 def take_away() -> None:
     """From now on, in this process."""
-    _import_what_others_need()
-    system = _ByteLocks()
-    sys.modules["msvcrt"] = system.as_module()
+    os.environ["USERNAME"] = "somebody"  # Windows always has it
+    for name in LIBRARIES.split():  # each looks for what it needs when it is imported, by its own rules for Windows
+        importlib.import_module(name)
+    sys.modules["msvcrt"] = _ByteLocks().as_module()
     _load_locks_for_windows()
     _refuse_imports()
-    _as_windows_treats_files()
-    for module, names in ((os, OF_OS), (signal, OF_SIGNAL), (socket, OF_SOCKET)):
+    _Files().install()
+    for module, names in TAKEN.items():
         for name in names:
             if hasattr(module, name):
                 delattr(module, name)
-
-
-def _import_what_others_need() -> None:
-    """Libraries look for what they need when they are imported, each by its own rules for Windows."""
-    os.environ["USERNAME"] = "somebody"  # Windows always has it
-    import asyncio
-    import concurrent.futures.process
-    import getpass
-    import importlib
-    import multiprocessing.pool
-    import pathlib
-    import subprocess
-    import tempfile
-    import uuid
-
-    for name in (
-        "flwr.app flwr.clientapp flwr.serverapp flwr.common.serde flwr.supercore.task_identity grpc jinja2 matplotlib.figure "
-        "matplotlib.backends.backend_svg pandas pyarrow.parquet pyarrow.csv rich.console rich.progress rich.table "
-        "safetensors.numpy scipy.stats scipy.optimize sklearn.ensemble sklearn.linear_model sqlalchemy torch typer.core "
-        "dp_accounting cryptography.hazmat.primitives.serialization importlib.metadata"
-    ).split():
-        importlib.import_module(name)
 
 
 class _ByteLocks:
@@ -80,9 +76,8 @@ class _ByteLocks:
 
     def __init__(self) -> None:
         import fcntl
-        import struct
 
-        self._fcntl, self._struct = fcntl, struct
+        self._fcntl = fcntl
 
     def as_module(self) -> types.ModuleType:
         module = types.ModuleType("msvcrt")
@@ -92,10 +87,10 @@ class _ByteLocks:
         return module
 
     def locking(self, descriptor: int, mode: int, count: int) -> None:
-        """Those that wait give up here at once, as Windows' do after ten attempts."""
+        """Who would wait gives up here at once, as Windows does after ten attempts."""
         kind = self._fcntl.F_UNLCK if mode == 0 else self._fcntl.F_WRLCK
         start = os.lseek(descriptor, 0, os.SEEK_CUR)
-        asked = self._struct.pack("hhqqi4x", kind, os.SEEK_SET, start, count, 0)
+        asked = struct.pack("hhqqi4x", kind, os.SEEK_SET, start, count, 0)
         try:
             self._fcntl.fcntl(descriptor, self._fcntl.F_OFD_SETLK, asked)
         except OSError:
@@ -116,92 +111,168 @@ def _refuse_imports() -> None:
     """Of modules that Windows has not, where one of our packages asks; others have been imported by now."""
     real: Callable[..., Any] = builtins.__import__
 
-    def guarded(name: str, globals: Any = None, *rest: Any, **more: Any) -> Any:
-        asking = str((globals or {}).get("__name__", ""))
+    def guarded(name: str, around: Any = None, *rest: Any, **more: Any) -> Any:
+        asking = str((around or {}).get("__name__", ""))
         if name.partition(".")[0] in MODULES and asking.partition(".")[0].partition("_")[0] in OURS:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return real(name, globals, *rest, **more)
+        return real(name, around, *rest, **more)
 
     builtins.__import__ = guarded
 
 
-def _as_windows_treats_files() -> None:
-    real_open, real_stat, real_fstat, real_lstat = os.open, os.stat, os.fstat, os.lstat
-    real_rename, real_replace, real_unlink, real_rmdir = os.rename, os.replace, os.unlink, os.rmdir
-    real_fsync = os.fsync
+class _Files:
+    """What the system does with files, as Windows does it."""
 
-    def opened(path: Any, *rest: Any, **more: Any) -> int:
-        if isinstance(path, str | os.PathLike) and os.path.isdir(path):
+    def __init__(self) -> None:
+        names = ("open", "fsync", "stat", "fstat", "lstat", "rename", "replace", "unlink", "rmdir")
+        self._real = types.SimpleNamespace(**{name: getattr(os, name) for name in names})
+
+    def install(self) -> None:
+        for name in ("open", "fsync", "rename", "replace", "unlink", "rmdir"):
+            setattr(os, name, getattr(self, name))
+        for name in ("stat", "fstat", "lstat"):
+            setattr(os, name, _without_modes(getattr(self._real, name)))
+        os.remove, os.chmod = self.unlink, lambda *_, **__: None
+        shutil._use_fd_functions = False  # type: ignore[attr-defined]
+
+    def open(self, path: Any, *rest: Any, **more: Any) -> int:
+        if isinstance(path, str | os.PathLike) and Path(path).is_dir():
             raise PermissionError(13, "Permission denied", os.fspath(path))
-        return real_open(path, *rest, **more)
+        return int(self._real.open(path, *rest, **more))
 
-    def free(*paths: Any) -> None:
-        """WinError 32: somebody has it, or something in it, open."""
-        for path in map(os.path.realpath, paths):
-            for held in _held():
-                if held == path or held.startswith(path + os.sep):
-                    raise PermissionError(13, "The process cannot access the file", path)
-
-    def rename(source: Any, target: Any, **more: Any) -> None:
-        if os.path.lexists(target):
-            raise FileExistsError(17, "Cannot create a file when that file already exists", os.fspath(target))
-        free(source)
-        real_rename(source, target, **more)
-
-    def replace(source: Any, target: Any, **more: Any) -> None:
-        if os.path.isdir(target):
-            raise PermissionError(13, "Access is denied", os.fspath(target))
-        free(source, target)
-        real_replace(source, target, **more)
-
-    def unlink(path: Any, **more: Any) -> None:
-        free(path)
-        real_unlink(path, **more)
-
-    def rmdir(path: Any, **more: Any) -> None:
-        free(path)
-        real_rmdir(path, **more)
-
-    def fsync(descriptor: int) -> None:
-        with builtins.open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as told:
-            flags = next(int(line.split()[1], 8) for line in told if line.startswith("flags"))
+    def fsync(self, descriptor: int) -> None:
+        told = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines()
+        flags = next(int(line.split()[1], 8) for line in told if line.startswith("flags"))
         if flags & 3 == os.O_RDONLY:
             raise OSError(9, "Bad file descriptor")
-        real_fsync(descriptor)
+        self._real.fsync(descriptor)
 
-    os.open, os.fsync = opened, fsync
-    os.stat = lambda *a, **k: _without_modes(real_stat(*a, **k))
-    os.fstat = lambda *a, **k: _without_modes(real_fstat(*a, **k))
-    os.lstat = lambda *a, **k: _without_modes(real_lstat(*a, **k))
-    os.chmod = lambda *a, **k: None
-    os.rename, os.replace, os.unlink, os.remove, os.rmdir = rename, replace, unlink, unlink, rmdir
-    shutil._use_fd_functions = False
+    def rename(self, source: Any, target: Any, **more: Any) -> None:
+        if os.path.lexists(target):
+            raise FileExistsError(17, "Cannot create a file when that file already exists", os.fspath(target))
+        _require_free(source)
+        self._real.rename(source, target, **more)
+
+    def replace(self, source: Any, target: Any, **more: Any) -> None:
+        if Path(target).is_dir():
+            raise PermissionError(13, "Access is denied", os.fspath(target))
+        _require_free(source, target)
+        self._real.replace(source, target, **more)
+
+    def unlink(self, path: Any, **more: Any) -> None:
+        _require_free(path)
+        self._real.unlink(path, **more)
+
+    def rmdir(self, path: Any, **more: Any) -> None:
+        _require_free(path)
+        self._real.rmdir(path, **more)
+
+
+def _without_modes(real: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+    def told(*given: Any, **more: Any) -> os.stat_result:
+        found = real(*given, **more)
+        mode = stat.S_IFMT(found.st_mode) | (0o777 if stat.S_ISDIR(found.st_mode) else 0o666)
+        exact = {"st_mtime": found.st_mtime, "st_mtime_ns": found.st_mtime_ns}
+        return os.stat_result((mode, *found[1:4], 0, 0, *found[6:]), exact)
+
+    return told
+
+
+def _require_free(*paths: Any) -> None:
+    """Windows' error 32: somebody has it, or something in it, open."""
+    for path in map(os.path.realpath, paths):
+        if any(held == path or held.startswith(path + os.sep) for held in _held()):
+            raise PermissionError(13, "The process cannot access the file", path)
 
 
 def _held() -> list[str]:
     """Files of this process that are open or mapped."""
     found = []
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            found.append(os.readlink(f"/proc/self/fd/{number}"))
-        except OSError:
-            continue
-    with open("/proc/self/maps", encoding="utf-8") as maps:
-        found += [fields[5].strip() for line in maps if len(fields := line.split(maxsplit=5)) == 6]
-    return found
+    for link in list(Path("/proc/self/fd").iterdir()):
+        with contextlib.suppress(OSError):
+            found.append(str(link.readlink()))
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    return [*found, *(fields[5].strip() for line in lines if len(fields := line.split(maxsplit=5)) == 6)]
 
 
-def _without_modes(told: os.stat_result) -> os.stat_result:
-    kind = stat.S_IFMT(told.st_mode)
-    mode = kind | (0o777 if stat.S_ISDIR(told.st_mode) else 0o666)
-    return os.stat_result(
-        (mode, *told[1:4], 0, 0, *told[6:]), {"st_mtime": told.st_mtime, "st_mtime_ns": told.st_mtime_ns}
-    )
+def run_command(words: list[str]) -> dict[str, Any]:
+    """Its exit code, and what it wrote where the letters are those of a redirected Windows shell."""
+    from cohortium.cli import main
+
+    written = [io.TextIOWrapper(io.BytesIO(), encoding="cp1252", newline="") for _ in range(2)]
+    code: object = 0
+    before, sys.argv = sys.argv, ["cohortium", *words]
+    try:
+        with contextlib.redirect_stdout(written[0]), contextlib.redirect_stderr(written[1]):
+            main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = before
+    for stream in written:
+        stream.flush()
+    out, err = (stream.buffer.getvalue().decode("cp1252") for stream in written)  # type: ignore[attr-defined]
+    return {"code": code, "out": out, "err": err}
+
+
+def open_release(release: str, rows: int) -> dict[str, Any]:
+    """What a researcher does in Python."""
+    import cohortium
+
+    opened = cohortium.load_release(release)
+    table = opened.sample(rows, {"result": "positive"}, seed=7)
+    answer = opened.query({"age": cohortium.between(0, 40)})
+    return {"rows": len(table), "results": sorted(set(table["result"])), "low": answer.low, "high": answer.high}
+
+
+def simulate_in_python(study: str, data: str, out: str) -> dict[str, Any]:
+    import pandas as pd
+
+    import cohortium
+    from cohortium.study import load_study
+
+    asked = load_study(Path(study))
+    table = pd.read_parquet(data)
+    names = asked.institution_names
+    tables = {name: table[table["id"] % len(names) == k] for k, name in enumerate(names)}
+    release = cohortium.simulate(asked, tables, Path(out), seed=1)
+    return {"rows": len(release.synthetic), "epsilon": release.manifest["guarantee"]["epsilon"]}
+
+
+def contend(path: str) -> dict[str, Any]:
+    """Locks, as this process sees them: two who want the same, before and after one has it back."""
+    from cohortium import locks
+
+    first = locks.hold(Path(path))
+    assert first is not None
+    told = {"second": locks.hold(Path(path), 0.0), "seen": locks.is_held(Path(path))}
+    os.close(first)
+    return {**told, "free": not locks.is_held(Path(path))}
+
+
+def audit_a_path(study: str) -> dict[str, Any]:
+    """What an audit sees where no process can be forked."""
+    from cohortium.progress import Silent
+    from cohortium.study import load_study
+    from cohortium_simulation.audit import audit
+
+    found = audit(load_study(Path(study)), 100, Silent())
+    return {"forks": found.forks, "alarms": [f.name for f in found.alarms]}
+
+
+def run_steps(file: str) -> None:
+    for step in json.loads(Path(file).read_text(encoding="utf-8")):
+        told = run_command(step) if isinstance(step, list) else globals()[step["call"]](*step["with"])
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
     sys.path.remove(str(Path(__file__).parent))
     take_away()
-    from cohortium.cli import main
+    if sys.argv[1] == "--steps":
+        run_steps(sys.argv[2])
+    else:
+        from cohortium.cli import main
 
-    main()
+        main()
