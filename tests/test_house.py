@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -110,3 +111,33 @@ def test_no_test_chooses_a_kernel() -> None:
     pattern = re.compile(rf"{chosen}|(MKL|BLAS|DNN)\w*_\w+ *[\"'=]|set_flush_denormal|use_deterministic_algorithms")
     tests = [p for p in sorted((ROOT / "tests").rglob("*.py")) if p != Path(__file__).resolve()]
     assert [str(p.relative_to(ROOT)) for p in tests if pattern.search(p.read_text())] == []
+
+
+def calls(path: Path) -> list[tuple[str, ast.Call]]:
+    """The calls of a file, by the last name of what is called."""
+    found = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+    return [(n.func.attr if isinstance(n.func, ast.Attribute) else getattr(n.func, "id", ""), n) for n in found]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
+def test_text_says_its_encoding_and_how_its_lines_end(path: Path) -> None:
+    """By default both are the system's: a release would have other bytes on Windows, and study.toml other letters."""
+    for name, call in calls(path):
+        said = {k.arg for k in call.keywords}
+        words = [a.value for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        if name in ("read_text", "write_text") or (
+            name in ("open", "fdopen") and any(w in ("r", "w", "a", "x") for w in words)
+        ):
+            assert "encoding" in said, (path.name, call.lineno)
+        if name == "write_text" or (name in ("open", "fdopen") and any(w in ("w", "a", "x") for w in words)):
+            assert "newline" in said, (path.name, call.lineno)
+
+
+def test_no_module_needs_posix_to_be_imported() -> None:
+    assert lines_with(r"^(import|from) (fcntl|pwd|grp|resource|termios|tty|pty)\b") == []
+
+
+def test_locks_are_taken_in_one_module() -> None:
+    assert {line.partition(":")[0] for line in lines_with(r"\b(fcntl|flock|lockf|portalocker|msvcrt)\b\.?")} == {
+        "common/cohortium/locks.py"
+    }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium.commands.output import Json, epsilon_words, guarded, print_json, say, tell_checks
+from cohortium.system import require_serving
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url, found
 from cohortium_client.commands.joining import join
 from cohortium_client.commands.serving import Folder, relay, serve
@@ -52,6 +53,7 @@ def check(
 ) -> None:
     """Look at everything the custodian and its relay will need; each line that fails ends with what to do."""
     with guarded(as_json):
+        require_serving("institution check")
         from cohortium_client.relay import has_joined
         from cohortium_client.relay_preflight import relay_preflight
 

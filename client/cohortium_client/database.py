@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from cohortium.errors import InputError, SchemaError, SecretError
+from cohortium.system import others_may
 
 ROWS = 10_000
 MAX_PASSWORD = 4096
@@ -78,7 +78,7 @@ def read_password(path: Path) -> str:
         if not path.is_file():
             raise _bad_secret("there is no such file", f"Write the password into it and run chmod 600 {path.name}.")
         with path.open("rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            if others_may(os.fstat(file.fileno()).st_mode, 0o077):
                 raise _bad_secret("others may read it", f"Run chmod 600 {path.name}, and change the password.")
             password = file.read(MAX_PASSWORD).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
-import resource
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,6 +67,8 @@ def _joined(institution: Institution) -> Iterator[Check]:
 
 def _memory() -> str:
     """What this process took, which has just read the table of every study."""
+    import resource  # POSIX has it, as it has users
+
     peak, left = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, memory_left()
     told = f"reading the table took at most {in_units(peak)}"
     if left is not None and left < peak:
@@ -104,6 +104,8 @@ def _relay(institution: Institution) -> str:
 
 def _user(uid: int) -> str:
     """A user's name, or number: in containers users need no name."""
+    import pwd
+
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

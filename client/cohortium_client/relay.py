@@ -14,7 +14,6 @@ It may belong to another user than the custodian's, and lie anywhere.
 
 from __future__ import annotations
 
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -27,6 +26,7 @@ from cohortium.address import Address, AddressField
 from cohortium.errors import InputError, SecretError
 from cohortium.schema import first_problem, read_toml
 from cohortium.study import Name
+from cohortium.system import others_may
 
 FILE = "relay.toml"
 _JOIN = "Join the federation: cohortium institution join KIT.zip SITE."
@@ -124,7 +124,7 @@ def load_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
     A group may: where custodian and relay are two users, the one who joins hands the folder to the other.
     """
-    if stat.S_IMODE(path.stat().st_mode) & 0o007:
+    if others_may(path.stat().st_mode, 0o007):
         raise SecretError("E_SECRET", path.name, "everybody may read this private key", f"chmod 600 it. {_ROTATE}")
     try:
         key = serialization.load_ssh_private_key(path.read_bytes(), password=None)

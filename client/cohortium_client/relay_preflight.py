@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,6 +88,8 @@ def _may(path: Path, uid: int, wanted: int) -> bool:
 
 
 def _groups(uid: int) -> list[int]:
+    import pwd  # POSIX has it, as it has users
+
     if uid == os.getuid():
         return [*os.getgroups(), os.getgid()]
     try:

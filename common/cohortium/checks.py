@@ -74,7 +74,7 @@ def writable(folder: Path) -> str:
 
 def memory_left() -> int | None:
     """Bytes of memory that this process may still get; None where the system does not say."""
-    lines = _MEMORY.read_text().splitlines() if _MEMORY.is_file() else []
+    lines = _MEMORY.read_text(encoding="ascii").splitlines() if _MEMORY.is_file() else []
     machine = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     limits = [_number(_LIMIT / name) for name in ("memory.max", "memory.current")]
     own = [] if None in limits else [max(0, limits[0] - limits[1])]  # type: ignore[operator] # neither is None
@@ -83,7 +83,7 @@ def memory_left() -> int | None:
 
 def _number(path: Path) -> int | None:
     try:
-        return int(path.read_text())
+        return int(path.read_text(encoding="ascii"))
     except (OSError, ValueError):  # ValueError: "max"
         return None
 

@@ -46,4 +46,7 @@ def _root(
 
 
 def main() -> None:
+    from cohortium.commands.output import show_all_letters
+
+    show_all_letters()
     build()()

@@ -84,6 +84,7 @@ CODES: dict[str, str] = {
     "E_CERTIFICATE": "a certificate has expired, is another's, or cannot be made",
     "E_FLOWER": "this version of Flower has other internals than the one this was built on",
     "E_METRICS": "metrics cannot be served at this address",
+    "E_SYSTEM": "this system lacks what serving a federation needs",
     "E_GENERATOR": "no generator of this kind is installed",
 }
 

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from cohortium import failpoints
+from cohortium.system import POSIX
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
@@ -39,14 +40,34 @@ def write_new(path: Path, content: bytes) -> None:
 
 def publish_new(aside: Path, path: Path) -> None:
     """Give a whole file that lies on the same disk its name; FileExistsError, and nothing is touched, if it is taken."""
-    path.hardlink_to(aside)
+    if POSIX:
+        path.hardlink_to(aside)
+    else:  # not every disk has links there, and a name that is taken is never given to another file
+        aside.rename(path)
     make_durable(path.parent)
 
 
 def make_durable(folder: Path) -> None:
-    """A new name is durable when its folder is."""
+    """A new name is durable when its folder is. Windows opens no folders: its file system sees to the order of names."""
+    if not POSIX:
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def open_to_overwrite(path: Path) -> int:
+    """A descriptor of the file, made with mode 0600 where there is none, for ``overwrite``."""
+    return os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600)
+
+
+def overwrite(descriptor: int, content: bytes) -> None:
+    """Write ``content`` over the first bytes of what is open, durably. One at a time: elsewhere than on POSIX it moves."""
+    if hasattr(os, "pwrite"):
+        os.pwrite(descriptor, content, 0)
+    else:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, content)
+    getattr(os, "fdatasync", os.fsync)(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from cohortium.errors import SecretError
 from cohortium.files import write_new
+from cohortium.system import others_may
 
 PREFIX = "ed25519:"
 
@@ -42,7 +42,7 @@ def read_secret(path: Path, make: str) -> bytes:
     """What is in a file of its owner alone; SecretError E_SECRET if others may read it, or there is none (``make``: the fix)."""
     if not path.is_file():
         raise SecretError("E_SECRET", path.name, "there is no such private key or secret", make)
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+    if others_may(path.stat().st_mode, 0o077):
         raise SecretError(
             "E_SECRET",
             path.name,

@@ -1,11 +1,19 @@
-"""Locks on files, which end with the process that holds them, however that ends, and with its forks."""
+"""Locks on files, which end with the process that holds them, however that ends, and with its forks.
+
+On POSIX they are flock's: they bind only those who ask. On Windows they also keep others from reading what is locked, so what
+is locked is a file of its own, or is read by nobody else for longer than a moment.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import portalocker
+from portalocker import AlreadyLocked, LockException, LockFlags
 
 _MOMENT = 0.2  # seconds: longer than anybody who only looks holds one
 
@@ -40,14 +48,36 @@ def is_held(path: Path) -> bool:
 def share(path: Path) -> int:
     """The lock on a file, made where there is none, held beside others who share it; waits for whoever holds it alone."""
     lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_SH)
+    _wait(lock, LockFlags.SHARED)
     return lock
 
 
 def take(lock: int) -> bool:
     """Hold the lock on what is open; whether nobody else does."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        portalocker.lock(lock, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
+    except LockException:
         return False
     return True
+
+
+@contextmanager
+def alone(lock: int) -> Iterator[None]:
+    """Hold the lock on what is open inside the ``with`` block, after waiting for whoever holds it."""
+    _wait(lock, LockFlags.EXCLUSIVE)
+    try:
+        yield
+    finally:
+        portalocker.unlock(lock)
+
+
+def _wait(lock: int, kind: LockFlags) -> None:
+    """Raises OSError where the system has no locks, as on some network disks."""
+    while True:
+        try:
+            portalocker.lock(lock, kind)
+        except AlreadyLocked:  # Windows gives up after ten seconds
+            continue
+        except LockException as error:
+            raise OSError("the file cannot be locked") from error
+        return

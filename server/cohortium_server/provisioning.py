@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography import x509
 
 from cohortium.errors import MembershipError
+from cohortium.filenames import unfit
 from cohortium.files import write_new, write_whole
 from cohortium.keys import private_pem
 from cohortium.kit import Kit, pack
@@ -41,6 +42,7 @@ def provision(file: Path, folder: Path, renew: bool = False, ca_key: Path | None
     """
     federation, now = read_federation(file, folder), datetime.now(UTC)
     _check_fits(federation, file)
+    _check_names(federation)
     root = _root(federation, now)
     for made in (federation.kits, federation.members, federation.revoked, federation.secrets, federation.state,
                  federation.runs):  # fmt: skip
@@ -69,6 +71,13 @@ def _check_fits(federation: Federation, file: Path) -> None:
     begun = {federation.root_key.parent} | {p for p in (federation.folder / FILE,) if p.exists() and p.samefile(file)}
     if federation.folder.exists() and set(federation.folder.iterdir()) - begun:
         raise _wrong("--out", "the folder holds something else, and no CA", "Name another, or put ca/root.crt back.")
+
+
+def _check_names(federation: Federation) -> None:
+    """Files are named by them, on any system. A federation that has such names already keeps them."""
+    names = federation.institution_names
+    if not unfit(n for n in names if (federation.kits / f"{n}.zip").exists()) and (problem := unfit(names)):
+        raise _wrong("institution", problem, "Give it another name.")
 
 
 def _check_members(federation: Federation) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pandas as pd
 from cohortium import consent
 from cohortium.encoding import Codes, encode, person_hashes
 from cohortium.errors import FederationError, StudyError
+from cohortium.filenames import unfit
 from cohortium.keys import load_or_create_key
 from cohortium.privacy.ledger import Cap, Consent, Ledger, home
 from cohortium.progress import Progress
@@ -103,9 +105,11 @@ def run(
     consent.require_privacy(study)
     _check_complete(study, tables)
     _check_persons(study, tables)
+    require_file_names(study)
     with ExitStack() as stack:
         opened = {n: stack.enter_context(Ledger(ledgers.folder / f"{n}.sqlite")) for n in study.institution_names}
-        institutions = [Simulated(n, opened[n], ledgers.population or study.schema.name, ledgers.cap) for n in opened]
+        population = ledgers.population or study.schema.name
+        institutions = [stack.enter_context(closing(Simulated(n, opened[n], population, ledgers.cap))) for n in opened]
         signed, consents = sign_all(study, [i.identity for i in institutions])
         custodians = {i.name: i.custodian(signed, encode(tables[i.name], signed.schema)) for i in institutions}
         for custodian in custodians.values():  # all or none: a study that cannot be finished is not begun
@@ -129,6 +133,15 @@ class Simulated:
     def identity(self) -> Identity:
         return Identity(self.name, load_or_create_key(self.ledger.path.with_suffix(".key")))
 
+    @cached_property
+    def sessions(self) -> Sessions:
+        return Sessions(self.ledger.path.with_suffix(".sessions"))
+
+    def close(self) -> None:
+        """Let go of what its custodians opened: what is open cannot be moved or removed on every system."""
+        if "sessions" in vars(self):
+            self.sessions.close()
+
     def agree(self, study: Study) -> None:
         """Let the ledger remember the consent, unless it does."""
         if not agreed_to(self.ledger, study):
@@ -139,8 +152,7 @@ class Simulated:
         policy = Policy(repeatable=True)
         if self.cap is not None:
             policy = replace(policy, epsilon_per_population=self.cap.epsilon, delta=self.cap.delta)
-        sessions = Sessions(self.ledger.path.with_suffix(".sessions"))
-        holding = Holding(self.population, lambda _: codes, self.ledger, sessions)
+        holding = Holding(self.population, lambda _: codes, self.ledger, self.sessions)
         return Custodian(self.identity, {study.digest: study}, holding, policy)
 
 
@@ -157,6 +169,12 @@ def _check_complete(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
         raise FederationError(
             "E_MISSING_INSTITUTION", "tables", f"none for {', '.join(absent)}", "Pass a table for each institution."
         )
+
+
+def require_file_names(study: Study) -> None:
+    """StudyError E_PLAN_INVALID where two institutions' ledgers would be one file on some system, or none."""
+    if problem := unfit(study.institution_names):
+        raise StudyError("E_PLAN_INVALID", "institutions", problem, "Give it another name: its ledger is a file.")
 
 
 def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:

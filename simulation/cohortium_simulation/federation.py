@@ -21,7 +21,7 @@ from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study
 from cohortium_client.agreements import agree
 from cohortium_client.institution import Institution, init_institution
-from cohortium_simulation.experiment import sign_all
+from cohortium_simulation.experiment import require_file_names, sign_all
 
 TABLE = "table.parquet"
 
@@ -61,8 +61,8 @@ def _found(folder: Path, study: Study, name: str, table: pd.DataFrame, cap: Cap 
 def _sign(folder: Path, study: Study, members: Sequence[Institution]) -> None:
     """The study with everybody's keys and signatures; everybody's ledger remembers the consent."""
     signed, signatures = sign_all(study, [m.identity for m in members])
-    (folder / "study.toml").write_text(dumps_study(signed), encoding="utf-8")
-    (folder / "schema.toml").write_text(dumps_schema(signed.schema), encoding="utf-8")
+    (folder / "study.toml").write_text(dumps_study(signed), encoding="utf-8", newline="\n")
+    (folder / "schema.toml").write_text(dumps_schema(signed.schema), encoding="utf-8", newline="\n")
     for member in members:
         write_signature(folder / "study.toml", signed, member.identity.name, signatures[member.identity.name])
         with member.ledger() as ledger:
@@ -74,6 +74,7 @@ def _check(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
         raise StudyError("E_MISSING_INSTITUTION", "tables", f"none is for {', '.join(missing)}", "Add it.")
     if others := [name for name in tables if name not in study.institution_names]:
         raise StudyError("E_NOT_IN_STUDY", "tables", f"the study has no {', '.join(others)}", "Leave it out.")
+    require_file_names(study)
     for table in tables.values():
         check_columns(table.columns, study.schema)
 

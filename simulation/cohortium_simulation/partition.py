@@ -12,6 +12,7 @@ import pandas as pd
 
 from cohortium.encoding import category_key
 from cohortium.errors import SchemaError, StudyError
+from cohortium.filenames import is_fit
 
 MAX_NAME = 80
 MAX_INSTITUTIONS = 1000  # of a study
@@ -90,10 +91,12 @@ def _check(table: pd.DataFrame, column: str) -> None:
 def _names(words: Iterable[str]) -> list[str]:
     """Names that a study allows for its institutions, each once."""
     names: list[str] = []
+    taken: set[str] = set()  # files of these names are to be told apart on every disk, and there case may not count
     for word in words:
         name, again = _valid(word), 1
-        while (free := name if again == 1 else f"{name[: MAX_NAME - 6]}-{again}") in names:
+        while (free := name if again == 1 else f"{name[: MAX_NAME - 6]}-{again}").casefold() in taken:
             again += 1
+        taken.add(free.casefold())
         names.append(free)
     return names
 
@@ -101,4 +104,5 @@ def _names(words: Iterable[str]) -> list[str]:
 def _valid(word: str) -> str:
     """ASCII letters, digits and `` ._-``, a letter or digit first: accents fall away, the rest is a dash."""
     plain = unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9 ._-]+", "-", plain).lstrip(" ._-")[:MAX_NAME].rstrip() or UNKNOWN
+    name = re.sub(r"[^A-Za-z0-9 ._-]+", "-", plain).lstrip(" ._-")[:MAX_NAME].rstrip(" .") or UNKNOWN
+    return name if is_fit(name) else f"value-{name}"[:MAX_NAME]

@@ -10,6 +10,7 @@ import typer
 
 from cohortium import logs
 from cohortium.commands.output import LogStyle, guarded, say, say_device
+from cohortium.system import require_serving
 
 if TYPE_CHECKING:
     from cohortium.address import Address
@@ -43,6 +44,7 @@ def serve(
 ) -> None:
     """Serve an institution until told to stop: its custodian and, if it has joined a federation, its relay."""
     with guarded():
+        require_serving("institution serve")
         logs.choose(log)
         from cohortium_client.relay import has_joined, load_relay, relay_folder
 
@@ -71,6 +73,7 @@ def serve(
 def relay(folder: RelayPath, log: LogStyle = None) -> None:
     """Serve the relay alone, for the custodian of another user or container. It has no data, key or ledger."""
     with guarded():
+        require_serving("institution relay")
         logs.choose(log)
         logs.set_up("relay", quoting=True)
         from cohortium_client.flower.relay import serve_relay

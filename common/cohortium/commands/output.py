@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -57,7 +58,19 @@ def _of_the_system(error: OSError) -> CohortiumError:
 
 
 def print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """In letters that its reader can have, whatever the encoding of standard output: JSON can write all in ASCII."""
+    typer.echo(json.dumps(value, ensure_ascii=not _is_utf8(sys.stdout), allow_nan=False))
+
+
+def show_all_letters() -> None:
+    """Let what standard output and error cannot write be written as numbers; a redirected Windows shell has few letters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and not _is_utf8(stream):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _is_utf8(stream: object) -> bool:
+    return str(getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") in ("utf8", "utf8sig")
 
 
 def say(text: str, code: str | None = None) -> None:

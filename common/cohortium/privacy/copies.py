@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
 
 from cohortium import failpoints
 from cohortium.errors import LedgerError
-from cohortium.files import make_durable, publish_new
+from cohortium.files import make_durable, open_to_overwrite, overwrite, publish_new
 from cohortium.privacy.ledger import Ledger, pending
 from cohortium.privacy.restoration import Restoration
 
@@ -120,10 +119,9 @@ def _kept_name(path: Path) -> Path:
 
 
 def _write_witness(witness: Path, head: str) -> None:
-    descriptor = os.open(witness, os.O_CREAT | os.O_WRONLY, 0o600)
+    descriptor = open_to_overwrite(witness)
     try:
-        os.pwrite(descriptor, head.encode(), 0)
-        os.fsync(descriptor)
+        overwrite(descriptor, head.encode())
     finally:
         os.close(descriptor)
 
@@ -148,7 +146,7 @@ def _copied(backup: Path, copy: Path) -> None:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _sealed(copy: Path) -> Backup:
@@ -158,7 +156,7 @@ def _sealed(copy: Path) -> Backup:
     with closing(sqlite3.connect(copy)) as raw:
         raw.execute("PRAGMA journal_mode = DELETE")
     copy.chmod(0o600)
-    with copy.open("rb") as file:
+    with copy.open("r+b") as file:  # Windows makes nothing durable that is open for reading alone
         os.fsync(file.fileno())
     return made
 

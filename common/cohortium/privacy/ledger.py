@@ -16,7 +16,6 @@ The spend belongs to the population, not to the run: a new study on the same peo
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import math
 import os
@@ -27,12 +26,14 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from cohortium import failpoints, locks
 from cohortium.canonical import canonical_json, digest
 from cohortium.documents import parse_json
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
+from cohortium.files import open_to_overwrite, overwrite
 from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged, within
 from cohortium.privacy.restoration import Presumption, Restoration, cost_after, restoration_of
 
@@ -155,7 +156,7 @@ class Ledger:
         self._affordable: dict[tuple[Account, Cap], Events] = {}
         self._held: int | None = None
         self._witness: int | None = None
-        self._testified = ""
+        self._testified, self._testifying = "", Lock()
         try:
             if pending(path).exists():
                 raise self._half_restored()
@@ -393,14 +394,10 @@ class Ledger:
         One process at a time, each the newest head there is, so that none writes an older one over it.
         """
         if self._witness is None:
-            self._witness = os.open(self.witness, os.O_CREAT | os.O_WRONLY, 0o600)
-        fcntl.flock(self._witness, fcntl.LOCK_EX)
-        try:
+            self._witness = open_to_overwrite(self.witness)
+        with self._testifying, locks.alone(self._witness):  # threads share the descriptor, and with it the lock
             head = self.head()
-            os.pwrite(self._witness, head.encode(), 0)
-            os.fdatasync(self._witness)
-        finally:
-            fcntl.flock(self._witness, fcntl.LOCK_UN)
+            overwrite(self._witness, head.encode())
         self._testified = head
 
     def entries(self) -> list[Entry]:

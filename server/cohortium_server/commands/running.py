@@ -11,6 +11,7 @@ import typer
 
 from cohortium import logs
 from cohortium.commands.output import Json, LogStyle, guarded, print_json, progress, say
+from cohortium.system import require_serving
 from cohortium_server.commands.membership import Fed
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ GONE_WITHIN = 60.0  # seconds that a run may take to stop
 def serve(federation: Fed, log: LogStyle = None) -> None:
     """Serve a federation until told to stop: what institutions connect to, and what runs the studies that are ordered."""
     with guarded():
+        require_serving("coordinator serve")
         from cohortium_server.federation import load_federation
         from cohortium_server.flower.serving import serve_federation
 
@@ -60,6 +62,7 @@ def run(
     if at is not None and runs is not None:
         raise typer.BadParameter("a federation remembers its runs in FED/runs", param_hint="--runs")
     with guarded(as_json):
+        require_serving("coordinator run")
         from cohortium.consent import read_signatures, require_all
         from cohortium.study import load_study
         from cohortium_server.journal import FolderJournal
@@ -88,6 +91,7 @@ def run(
 def resume(run: RunFolder, connect: Connect = None, as_json: Json = False) -> None:
     """Go on with a run that stopped: what was answered is not asked, and not charged, again."""
     with guarded(as_json):
+        require_serving("coordinator resume")
         from cohortium_server.journal import FolderJournal
 
         journal = FolderJournal(run, alone=False)

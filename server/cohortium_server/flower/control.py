@@ -45,7 +45,7 @@ def control(federation: Federation) -> Iterator[Control]:
     """FederationError E_LINK where the link does not answer, or does not believe us."""
     clients = private(CONTROL)
     versions = private(INTERCEPTORS)
-    secret = federation.control_secret.read_text().strip()
+    secret = federation.control_secret.read_text(encoding="ascii").strip()
     client = clients.ControlHttpClient.from_server_address(
         server_address=str(federation.control),
         insecure=False,

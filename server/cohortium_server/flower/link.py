@@ -89,7 +89,7 @@ def _arguments(federation: Federation) -> list[str]:
 
 def serve_doors(app: App, federation: Federation, log_config: dict[str, Any] | None) -> None:
     """Both doors in one loop, which share the application and its state."""
-    secret = federation.control_secret.read_text().strip()
+    secret = federation.control_secret.read_text(encoding="ascii").strip()
     outer = _server(Door(app, of_the_fleet), federation, federation.listen, log_config, "off")
     inner = _server(Door(app, of_this_machine(secret)), federation, federation.control, log_config, "on")
 

@@ -59,10 +59,12 @@ def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> P
     with new_folder(out) as folder:
         _write_tables(folder, table_at(index, outcome.study.schema))
         write_model(folder, outcome, MARK)
-        (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8")
-        (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8")
-        (folder / f"{MARK}ledger.json").write_text(json.dumps(_account(outcome), indent=1), encoding="utf-8")
-        (folder / f"{MARK}report.html").write_text(_report(outcome, synthetic), encoding="utf-8")
+        (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8", newline="\n")
+        (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8", newline="\n")
+        (folder / f"{MARK}ledger.json").write_text(
+            json.dumps(_account(outcome), indent=1), encoding="utf-8", newline="\n"
+        )
+        (folder / f"{MARK}report.html").write_text(_report(outcome, synthetic), encoding="utf-8", newline="\n")
         statement = _statement(outcome, len(synthetic), verdict)
         write_manifest(folder, statement, load_or_create_key(home() / "coordinator.key"), UNPROTECTED)
         for path in folder.iterdir():

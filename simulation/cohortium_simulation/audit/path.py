@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path as FilePath
@@ -246,7 +246,8 @@ def path_of(study: Study, folder: FilePath) -> Iterator[Path]:
         ledgers = {
             n: stack.enter_context(Ledger(folder / f"{k}.sqlite")) for k, n in enumerate(study.institution_names)
         }
-        institutions = tuple(Simulated(name, ledger, "canaries") for name, ledger in ledgers.items())
+        made = (Simulated(name, ledger, "canaries") for name, ledger in ledgers.items())
+        institutions = tuple(stack.enter_context(closing(one)) for one in made)
         signed, consents = sign_all(study, [i.identity for i in institutions])
         for institution in institutions:
             institution.agree(signed)

@@ -1,0 +1,25 @@
+"""Names that files are given on every system: by institutions' names, which a study allows more of than disks do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)  # Windows, whatever the ending
+
+
+def is_fit(name: str) -> bool:
+    """Whether Windows has no device of this name, and keeps its end."""
+    return not _DEVICES.match(name) and not name.endswith((".", " "))
+
+
+def unfit(names: Iterable[str]) -> str | None:
+    """Why no files can be named so that are told apart on every system; None where they can."""
+    known: dict[str, str] = {}
+    for name in names:
+        if not is_fit(name):
+            return f"Windows has no file that is named {name!r}"
+        other = known.setdefault(name.casefold(), name)
+        if other != name:
+            return f"{other!r} and {name!r} are one file on Windows and macOS"
+    return None

@@ -1,0 +1,37 @@
+"""What the system underneath can do. It is asked here and nowhere else, so that all of Cohortium gives the same answer.
+
+docs/platforms.md says what follows for whoever uses it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+
+from cohortium.errors import InputError
+
+POSIX = hasattr(os, "geteuid")
+"""Files have an owner and a mode, folders can be opened and made durable, a file can be replaced while somebody reads it."""
+
+SERVES = sys.platform == "linux" and POSIX and hasattr(os, "fork") and hasattr(socket, "SO_PEERCRED")
+"""There are forks that end with their parent, and sockets that tell which user connects. Only Linux has both."""
+
+
+def others_may(mode: int, bits: int) -> bool:
+    """Whether a file's ``mode`` lets others than its owner do what ``bits`` say.
+
+    Without modes nobody can tell: who may is then for the folder's own rights to say.
+    """
+    return POSIX and bool(mode & bits)
+
+
+def require_serving(what: str) -> None:
+    """InputError E_SYSTEM where a federation cannot be served."""
+    if not SERVES:
+        raise InputError(
+            "E_SYSTEM",
+            what,
+            "serving a federation is for Linux: this system has no forks, or no sockets that tell who connects",
+            "Use a Linux host, a container (deploy/), or WSL 2 on Windows; simulations and releases work here.",
+        )
