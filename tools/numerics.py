@@ -39,7 +39,7 @@ LAWS = (
     (
         "tests/contracts/test_queries.py",
         "-k",
-        "order_of_adding or in_any_batch or any_grid or at_its_limits or too_short",
+        "order_of_adding or in_any_batch or at_its_limits or too_short",
     ),
     ("tests/statistics/test_noise.py", "-k", "definition or variance or power"),
 )

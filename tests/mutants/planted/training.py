@@ -75,7 +75,8 @@ _CLIP: tuple[Mutant, ...] = (
         f"{LONGER}[rows-diffusion]",
         CLIPPING,
         "return self._none.index_add(0, self.of_persons, (squares.sqrt() * 1.001).ceil())",
-        "return self._none.index_copy(0, self.of_persons, (squares.sqrt() * 1.001).ceil())",
+        "each = (squares.sqrt() * 1.001).ceil()\n"
+        '        return self._none.scatter_reduce(0, self.of_persons, each, "amin", include_self=False)',
     ),
     mutant(
         "lets rows that cancel outgrow what sums are exact for",
@@ -105,7 +106,7 @@ _CLIP: tuple[Mutant, ...] = (
         f"{LONGER}[rows-ctgan]",
         CLIPPING,
         "            self._none.index_add(0, self._persons, norms),\n",
-        "            self._none.index_copy(0, self._persons, norms),\n",
+        '            self._none.scatter_reduce(0, self._persons, norms, "amax"),\n',
     ),
     mutant(
         "forgets the biases in the norm",
