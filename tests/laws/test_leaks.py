@@ -14,7 +14,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from enlisted import ANYTHING, agree, consents, identity, with_keys
 from cohortium import wire
 from cohortium.coins import SecureCoins
 from cohortium.encoding import encode
+from cohortium.errors import FederationError
 from cohortium.noise import Bounded, Noised
 from cohortium.plan import plan
 from cohortium.privacy import ledger as ledger_module
@@ -151,7 +152,8 @@ def listen(
                 return Custodian(identity(name), {asked.digest: asked}, holding, ANYTHING)
 
             heard = Overheard(tuple(map(custodian, NAMES)))
-            run_study(asked, consents(asked), heard, BriefJournal(0))
+            with suppress(FederationError):  # where somebody refuses, that is what was said
+                run_study(asked, consents(asked), heard, BriefJournal(0))
         lines = [r.getMessage() for r in caplog.records if r.name.startswith("cohortium")]
         return heard.said, lines
 
