@@ -29,6 +29,7 @@ from planted import (
     restoring,
     training,
     unprotected,
+    untouched,
 )
 
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
@@ -47,4 +48,5 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Logs, metrics and preflights": operations.MUTANTS,
     "The coordinator and the release": coordinator.MUTANTS,
     "Studies without privacy": unprotected.MUTANTS,
+    "Files that had none": untouched.MUTANTS,
 }
