@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mutant import ROOT, Mutant
+from mutant import PACKAGES, ROOT, Mutant
 
 PAGE = ROOT / "docs" / "mutants.md"
 HEAD = """# Planted privacy bugs
@@ -31,8 +32,22 @@ Each of the pitfalls P1 to P20 has a mutant. Some cannot be planted as they are 
 
 
 def page(rooms: Mapping[str, Sequence[Mutant]]) -> str:
-    """The whole page, a table for each room."""
-    return "\n".join([HEAD, *(line for room, mutants in rooms.items() for line in _table(room, mutants))])
+    """The whole page: a table for each room, and how many mutants each file of the product has."""
+    tables = (line for room, mutants in rooms.items() for line in _table(room, mutants))
+    return "\n".join([HEAD, *tables, *_coverage(rooms)])
+
+
+def _coverage(rooms: Mapping[str, Sequence[Mutant]]) -> list[str]:
+    """Folder by folder every file with its number, none included; a mutant of two files counts in both."""
+    counts = Counter(f for mutants in rooms.values() for m in mutants for f in m.files)
+    folders: dict[Path, list[str]] = {}
+    for package, room in PACKAGES.items():
+        for path in sorted((ROOT / room / package).rglob("*.py")):
+            name = path.relative_to(ROOT)
+            if path.name != "__init__.py" or str(name) in counts:
+                folders.setdefault(name.parent, []).append(f"`{path.name}` {counts[str(name)]}")
+    head = ["## Where they are", "", "| folder | files, and how many mutants each has |", "|---|---|"]
+    return [*head, *(f"| `{folder}` | {', '.join(files)} |" for folder, files in folders.items()), ""]
 
 
 def _table(room: str, mutants: Sequence[Mutant]) -> list[str]:

@@ -27,6 +27,7 @@ from cohortium.plan import plan
 from cohortium.privacy.ledger import Ledger
 from cohortium.queries import gradients, marginals
 from cohortium.queries.gradients import GradientSum, Step
+from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.schema import schema_from_document
 from cohortium.study import (
@@ -439,6 +440,20 @@ def test_rounds_may_be_masked_in_rings_of_two_sizes() -> None:
 def test_a_single_table_without_noise_is_caught(monkeypatch: Patch) -> None:
     one_table_bare(monkeypatch)
     assert ("C", "each table's scale") in rang(audit(COUNTS, FEW))
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5], ids=["bare", "half the noise"])
+def test_a_number_of_persons_with_too_little_noise_is_caught(part: float, monkeypatch: Patch) -> None:
+    """What weighs a training's answer, where all else is as it should be."""
+    answer = LocalTraining.answer
+
+    def told(self: LocalTraining, codes: Codes, *rest: Any) -> noise.Noised:
+        values, persons = answer(self, codes, *rest).values.copy(), len(np.unique(codes.persons))
+        values[0] = round(persons * OUT_GRID + part * (values[0] - persons * OUT_GRID))
+        return noise.Noised(values)
+
+    monkeypatch.setattr(LocalTraining, "answer", told)
+    assert rang(audit(TRAINING, FEW)) == {("C", "numbers of persons")}
 
 
 def test_an_answer_that_is_not_kept_is_caught(monkeypatch: Patch) -> None:

@@ -19,7 +19,7 @@ from cohortium_simulation.audit.attack import Attack, attack_on, carry_out
 from cohortium_simulation.audit.builtin import builtin_studies
 from cohortium_simulation.audit.path import Path, for_audit, opened, path_of
 from cohortium_simulation.audit.rehearsal import rehearse
-from cohortium_simulation.audit.verdict import ALPHA, SEES, Finding, of_masks, of_noise, of_reuse, of_scores
+from cohortium_simulation.audit.verdict import ALPHA, SEES, Finding, of_masks, of_noise, of_reuse, of_scores, of_weights
 
 __all__ = ["ALPHA", "CANARIES", "SEES", "Audit", "Finding", "audit", "builtin_studies"]
 
@@ -65,7 +65,7 @@ def audit(study: Study, canaries: int = CANARIES, progress: Progress | None = No
                 for seen in carry_out(path, attack, progress.advance):
                     findings += of_scores(phase.name, seen, study.privacy.delta)
         rehearsal = rehearse(run, folder, attacks[0][1], progress.advance)
-    findings += [*of_noise(rehearsal), *of_reuse(rehearsal), *of_masks(rehearsal)]
+    findings += [*of_noise(rehearsal), *of_weights(rehearsal), *of_reuse(rehearsal), *of_masks(rehearsal)]
     findings.sort(key=lambda f: f.detector)
     progress.done()
     seconds = time.monotonic() - began

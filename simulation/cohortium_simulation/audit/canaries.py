@@ -121,3 +121,10 @@ def nobody(sizes: tuple[int, ...]) -> Canaries:
     """A run without anybody: what is answered then is noise alone."""
     none = np.zeros((0, len(sizes)), np.int64)
     return Canaries(sizes, none, np.zeros(0, bool), np.zeros((0, 1), np.int64), 1)
+
+
+def crowd(sizes: tuple[int, ...], each: int, institutions: int) -> Canaries:
+    """A run of ``each`` persons at every institution, all alike and all there: nothing is secret but the noise."""
+    persons = each * institutions
+    rows, there = np.zeros((persons, len(sizes)), np.int64), np.ones(persons, bool)
+    return Canaries(sizes, rows, there, np.arange(persons)[:, None] % institutions, 1)

@@ -29,6 +29,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 SPACING = 256.0  # units of the message that one unit of a training's noise shall be
 MOST_COORDINATES = 1 << 19
+BEYOND = 9.0  # scales: noise is larger with a chance below 1e-18
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,22 @@ def units_of(query: LocalTraining, multiplier: float, rate: float, values: IntAr
     unit = rate * step.clip / step.units(multiplier) / step.sampling_rate * OUT_GRID
     found: FloatArray = -values[..., 1:] / unit
     return found
+
+
+def enough_persons(query: LocalTraining, multiplier: float) -> int:
+    """So many that the number of persons that comes with an answer is not cut: below its own noise it is told as that."""
+    return math.ceil((1 + BEYOND) * max(_claimed_of_weight(query, multiplier), 1.0))
+
+
+def noise_of_weights(query: LocalTraining, multiplier: float, messages: IntArray, persons: int) -> FloatArray:
+    """(messages,) the noise of that number in units of its claimed scale, where so many persons, enough, are there."""
+    told: FloatArray = messages[:, 0] / OUT_GRID
+    return (told - persons) / _claimed_of_weight(query, multiplier)
+
+
+def _claimed_of_weight(query: LocalTraining, multiplier: float) -> float:
+    """In persons, of whom one more is one more."""
+    return query.events(multiplier)[0].noise_multiplier
 
 
 def _training_noise(query: LocalTraining, multiplier: float, messages: IntArray) -> Noise:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
+
+import numpy as np
 
 from cohortium.plan import Phase
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.study import Study
-from cohortium_client.custodian import Custodian
+from cohortium_client.custodian import MAX_ATTEMPTS, Custodian
 from cohortium_server.journal import new_run
 from cohortium_simulation.audit.attack import ROUNDS, Attack, drawn
-from cohortium_simulation.audit.canaries import Canaries, nobody
+from cohortium_simulation.audit.canaries import Canaries, crowd, nobody
 from cohortium_simulation.audit.canary_gradients import state_of, state_of_counts
-from cohortium_simulation.audit.detectors import Words
-from cohortium_simulation.audit.noise_law import Noise, known_exactly, noise_of_messages, noise_of_sum, training_rate
+from cohortium_simulation.audit.detectors import FloatArray, Words
+from cohortium_simulation.audit.noise_law import (
+    Noise,
+    enough_persons,
+    known_exactly,
+    noise_of_messages,
+    noise_of_sum,
+    noise_of_weights,
+    training_rate,
+)
 from cohortium_simulation.audit.path import Outputs, Path, Question, path_of
 
 FIRST, AGAIN, ATTEMPT, RESTARTED = "first", "again", "attempt", "restarted"
+CROWDS = 8  # runs from which the noise of numbers of persons is read
 FORKED = ("forked, one", "forked, two")
 
 
@@ -38,11 +49,16 @@ class Heard:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The noise of each run by what is told of it. repeated: whether a question asked again had the same bytes."""
+    """The noise of each run by what is told of it.
+
+    repeated: whether a question asked again had the same bytes. weights: by phase the noise of the numbers of persons
+    that come with a training's answers, in units of its claimed scale.
+    """
 
     runs: Mapping[str, tuple[Heard, ...]]
     repeated: bool
     forks: bool
+    weights: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 def last_round(path: Path) -> int:
@@ -64,13 +80,35 @@ def rehearse(study: Study, folder: FilePath, attack: Attack, tell: Callable[[], 
         once_more = Question(new_run(), 0)
         same = path.answers(custodians, once_more) == path.answers(custodians, once_more)
         forked = path.forked(canaries)
+        weights = _weights(path)
         tell()
     with path_of(study, folder) as path:
         (runs[RESTARTED],) = _all_rounds(path, path.custodians(canaries), canaries)
         tell()
     for name, outputs in zip(FORKED, forked or (), strict=False):
         runs[name] = (_heard(path, path.plan.phase(0), outputs, canaries),)
-    return Rehearsal(runs, same, forked is not None)
+    return Rehearsal(runs, same, forked is not None, weights)
+
+
+def _weights(path: Path) -> dict[str, FloatArray]:
+    """Of every local training, from runs in which so many persons are everywhere that their noised number tells its noise."""
+    found, first = dict[str, FloatArray](), 0
+    for phase in path.plan.phases:
+        if isinstance(phase.query, LocalTraining):
+            found[phase.name] = np.concatenate([_weights_of(path, phase, phase.query, first) for _ in range(CROWDS)])
+        first += phase.rounds
+    return found
+
+
+def _weights_of(path: Path, phase: Phase, query: LocalTraining, first: int) -> FloatArray:
+    """Of one run: every attempt at the phase's first round, after the rounds before it."""
+    persons, run = enough_persons(query, phase.multiplier), new_run()
+    custodians = path.custodians(crowd(path.study.schema.sizes, persons, path.holders))
+    for number in range(first):
+        path.ask(custodians, Question(run, number, 0, _state(path.plan.phase(number))))
+    asked = [Question(run, first, attempt, _state(phase)) for attempt in range(MAX_ATTEMPTS)]
+    messages = np.concatenate([path.ask(custodians, question).messages for question in asked])
+    return noise_of_weights(query, phase.multiplier, messages, persons)
 
 
 def _canaries(path: Path, attack: Attack) -> Canaries:

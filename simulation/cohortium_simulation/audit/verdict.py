@@ -17,6 +17,7 @@ from cohortium_simulation.audit.detectors import (
     FloatArray,
     IntArray,
     Likeness,
+    Scale,
     Words,
     expected_mu,
     likeness,
@@ -135,6 +136,14 @@ def of_noise(rehearsal: Rehearsal) -> list[Finding]:
     return [finding for where, found in noises.items() for finding in _law(where, found)]
 
 
+def of_weights(rehearsal: Rehearsal) -> list[Finding]:
+    """The noise of the numbers of persons that come with a training's answers."""
+    return [
+        _of_scale("numbers of persons", f"{phase}, messages", scale_limits(float((n**2).sum()), n.size, ALPHA / 2))
+        for phase, n in rehearsal.weights.items()
+    ]
+
+
 def _law(where: str, noises: Sequence[Noise]) -> list[Finding]:
     parts = [_joined(alike) for alike in zip(*(n.parts for n in noises), strict=True)]
     by_scale: dict[float, list[IntArray]] = defaultdict(list)
@@ -161,10 +170,13 @@ def _squares(integers: IntArray, sigma: float) -> float:
 def _scale(where: str, noises: Sequence[Noise]) -> Finding:
     squares = math.fsum(n.squares + float((n.standard**2).sum()) for n in noises)
     freedom = sum(n.freedom + n.integers.size for n in noises)
-    limits = scale_limits(squares, freedom, ALPHA / 2)
+    return _of_scale("scale", where, scale_limits(squares, freedom, ALPHA / 2))
+
+
+def _of_scale(name: str, where: str, limits: Scale) -> Finding:
     return Finding(
         "C",
-        "scale",
+        name,
         where,
         limits.high,
         1.0,

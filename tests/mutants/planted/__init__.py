@@ -21,6 +21,7 @@ from planted import (
     custody,
     documents,
     doors,
+    leaks,
     ledger,
     masking,
     membership,
@@ -29,6 +30,7 @@ from planted import (
     restoring,
     training,
     unprotected,
+    untouched,
 )
 
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
@@ -41,6 +43,7 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "A ledger that is restored": restoring.MUTANTS,
     "Who has agreed to what": agreements.MUTANTS,
     "What leaves the institution": custody.MUTANTS,
+    "What leaves beside the noised values": leaks.MUTANTS,
     "Masks": masking.MUTANTS,
     "What others have written": documents.MUTANTS,
     "Who is in a federation": membership.MUTANTS,
@@ -48,4 +51,5 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Logs, metrics and preflights": operations.MUTANTS,
     "The coordinator and the release": coordinator.MUTANTS,
     "Studies without privacy": unprotected.MUTANTS,
+    "Files that had none": untouched.MUTANTS,
 }
