@@ -151,5 +151,5 @@ def verify(
 def _signers(count: int, kind: RunKind | None) -> str:
     """What the evidence shows: of made-up institutions only that the account is whole."""
     if kind == "simulation":
-        return f"The made-up keys of its {count} institutions have signed its study, and for every answer."
+        return f"Its {count} institutions are made up: keys of whoever ran it are under the study and every answer."
     return f"All {count} institutions have signed its study, and for every answer they gave."

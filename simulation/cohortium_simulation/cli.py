@@ -159,7 +159,7 @@ def simulate(
         from cohortium_simulation.experiment import simulate as run
         from cohortium_simulation.layout import laid_out
 
-        given = {name for name in ctx.params if str(ctx.get_parameter_source(name)).endswith("COMMANDLINE")}
+        given = {name for name in ctx.params if _is_said(ctx, name)}
         if study is not None:
             _require_unsaid(given - BESIDE_A_STUDY)
             agreed = load_study(study)
@@ -188,6 +188,12 @@ def simulate(
             say_device([agreed])
         release = run(agreed, tables, out, seed=seed, ledgers=ledgers, progress=progress(as_json))
         _tell(release, as_json)
+
+
+def _is_said(ctx: typer.Context, option: str) -> bool:
+    """Whether it stands on the command line."""
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _require_unsaid(names: Iterable[str]) -> None:

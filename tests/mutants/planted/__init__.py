@@ -26,6 +26,7 @@ from planted import (
     noise,
     operations,
     restoring,
+    simulations,
     training,
     unprotected,
 )
@@ -45,4 +46,5 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Logs, metrics and preflights": operations.MUTANTS,
     "The coordinator and the release": coordinator.MUTANTS,
     "Studies without privacy": unprotected.MUTANTS,
+    "Simulations, and who sees what": simulations.MUTANTS,
 }
