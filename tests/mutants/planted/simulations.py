@@ -40,7 +40,9 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{ROWS}::test_a_value_that_nobody_declared_goes_nowhere[institutions]",
         PARTITION,
         "    return _dealt(table, tuple(institutions), found[numbers])\n",
-        "    more = [str(value) for value in distinct if category_key(value) not in homes]\n    found[found == NOWHERE] = len(institutions)\n    return _dealt(table, (*institutions, *more[:1]), found[numbers])\n",
+        "    more = [str(value) for value in distinct if category_key(value) not in homes]\n"
+        "    found[found == NOWHERE] = len(institutions)\n"
+        "    return _dealt(table, (*institutions, *more[:1]), found[numbers])\n",
     ),
     mutant(
         "leaves out a declared institution that has no rows",
