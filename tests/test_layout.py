@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,31 @@ def test_a_table_has_to_be_described(written: Path) -> None:
     error = call_json(*usual, "--out", written / "out", code=12)["error"]
     assert isinstance(error, dict)
     assert "--schema" in error["fix"]
+
+
+def readme_examples() -> list[list[str]]:
+    """The lines of the README that split a table by a column, as a shell would read them."""
+    text = (Path(__file__).parents[1] / "README.md").read_text().replace("\\\n", " ")
+    found = [line for line in text.splitlines() if line.startswith("cohortium simulate") and "--by" in line]
+    return [shlex.split(line, comments=True)[1:] for line in found]
+
+
+def test_the_readme_shows_both_ways() -> None:
+    assert [("--institution" in words, "--study" in words) for words in readme_examples()] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+@pytest.mark.parametrize("words", readme_examples(), ids=["declared", "a study"])
+def test_the_examples_of_the_readme_work(
+    words: list[str], study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are written, but for the number of rounds."""
+    monkeypatch.chdir(tmp_path)
+    Path("study.toml").write_text(dumps_study(study))
+    Path("schema.toml").write_text(dumps_schema(study.schema))
+    sites = ["N1", "N2", "S1", "W1", *NAMES]
+    people(4000, 0).assign(hospital=[sites[i // 2 % 7] for i in range(4000)]).to_csv("DATA.csv", index=False)
+    told = call_json(*words, *(("--rounds", 2) if "autoregressive" in words else ()))
+    assert told["institutions"] == list(NAMES)
