@@ -24,13 +24,11 @@ from cohortium.progress import Silent
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 from cohortium_client.custodian import Custodian
 from cohortium_client.institution import open_custodian
-from cohortium_server.app import folder_job
 from cohortium_server.journal import BriefJournal
 from cohortium_server.release import Release, load_release, write_release
 from cohortium_server.release.manifest import FORMS, verify, write_manifest
 from cohortium_server.rounds import run_study
 from cohortium_server.transport import Nobody
-from cohortium_simulation.engine import run_in_process, run_over_sockets
 from cohortium_simulation.experiment import sign_all
 from cohortium_simulation.federation import write_federation
 
@@ -148,6 +146,8 @@ def test_made_up_institutions_sign_that_they_are(study: Study) -> None:
 
 def test_what_answered_decides_and_no_option(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     """Custodians of this process are a simulation's, those behind sockets a federation's."""
+    from cohortium_simulation.engine import run_in_process, run_over_sockets  # Flower, which survives no fork
+
     custodians = start(SWEEP).custodians
     assert run_in_process(SWEEP, consents(SWEEP), custodians).kind == "simulation"
     monkeypatch.setattr("cohortium_simulation.engine.Connection", lambda path: custodians[path.name])
@@ -170,6 +170,8 @@ def test_a_folder_of_made_up_institutions_is_a_simulation_whatever_runs_it(
     study: Study, tables: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
     """Flower's own simulation over a folder that write_federation wrote, and what is released of its run again."""
+    from cohortium_server.app import folder_job
+
     folder = write_federation(tmp_path / "fed", study, tables)
     job = folder_job({"federation": str(folder), "out": "", "seed": ""})
     assert not job.simulated

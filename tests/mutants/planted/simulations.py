@@ -37,7 +37,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "makes an institution of a value that nobody declared",
         PUBLIC,
-        f"{ROWS}::test_a_value_that_nobody_declared_goes_nowhere[institutions]",
+        "tests/test_partition.py::test_by_column_has_the_declared_institutions_and_no_other",
         PARTITION,
         "    return _dealt(table, tuple(institutions), found[numbers])\n",
         "    more = [str(value) for value in distinct if category_key(value) not in homes]\n"
@@ -81,8 +81,8 @@ MUTANTS: tuple[Mutant, ...] = (
         PUBLIC,
         f"{ROWS}::test_persons_are_counted_that_go_nowhere_on_the_screen_alone",
         CLI,
-        '        say(f"{left} of',
-        '        typer.echo(f"{left} of',
+        '        say(\n            f"{left} of',
+        '        typer.echo(\n            f"{left} of',
     ),
     mutant(
         "makes up institutions that do not say so in what they sign",
