@@ -38,7 +38,7 @@ from cohortium_server.generators import Generator, generator_class
 from cohortium_server.journal import BriefJournal
 from cohortium_simulation.engine import run_in_process
 from cohortium_simulation.experiment import Simulated, sign_all
-from cohortium_simulation.partition import by_column, iid, skewed
+from cohortium_simulation.partition import by_column, declared_categories, iid, skewed
 from cohortium_simulation.unprotected import fit_unprotected
 
 DELTA = 1e-5
@@ -229,7 +229,7 @@ def parts(setting: Setting, data: sets.Data, rng: np.random.Generator) -> dict[s
     """Each institution's rows."""
     kind, _, what = setting.split.partition(" ")
     if kind == "by":
-        return by_column(data.train, what)
+        return by_column(data.train, what, declared_categories(data.schema, what) or {}, data.schema)
     if kind == "dirichlet":
         return skewed(data.train, setting.institutions, data.target, float(what), rng)
     return iid(data.train, setting.institutions, rng)

@@ -154,7 +154,7 @@ def test_study_show(study: Study, training_study: Study, tmp_path: Path) -> None
         assert "two columns" in shown
         assert "What is promised, and towards whom" in shown
         for g in guarantees(one, plan(one)):
-            assert f"{g.adversary.words} sees" in shown
+            assert f"{g.towards} sees {g.sees}." in shown
             assert f"{g.cost.epsilon:.4f}" in shown and f" {in_hundred(g.attack_rate)} " in shown
 
 

@@ -166,7 +166,8 @@ def test_a_federation_is_answered_as_it_was_written(tmp_path: Path) -> None:
 
 
 def unkeyed(written: Study) -> Study:
-    return replace(written, institutions=tuple(replace(i, key="") for i in written.institutions))
+    assert written.simulated
+    return replace(written, simulated=False, institutions=tuple(replace(i, key="") for i in written.institutions))
 
 
 def mixed() -> dict[str, pd.DataFrame]:

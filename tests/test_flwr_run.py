@@ -173,12 +173,14 @@ def test_flower_and_the_in_process_engine_release_alike(
     assert first.synthetic.shape == second.synthetic.shape == (150, 3)
     assert first.synthetic.dtypes.equals(second.synthetic.dtypes)
     assert files(first.path) == files(second.path)
+    assert first.kind == second.kind == "simulation"
     assert first.manifest.keys() == second.manifest.keys()
 
 
 def unkeyed(agreed: Study) -> Study:
-    """The study as it was before the institutions put their keys into it."""
-    return replace(agreed, institutions=tuple(replace(i, key="") for i in agreed.institutions))
+    """The study as it was before simulated institutions put their keys into it."""
+    assert agreed.simulated
+    return replace(agreed, simulated=False, institutions=tuple(replace(i, key="") for i in agreed.institutions))
 
 
 def files(folder: Path) -> set[str]:

@@ -30,6 +30,7 @@ from cohortium.plan import plan
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON
 from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.ledger import Cap, Caps, Ledger
+from cohortium.privacy.wording import Kind
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.schema import Schema
@@ -48,7 +49,7 @@ from cohortium_client.policy import Policy
 from cohortium_server.gate import judge
 from cohortium_server.journal import BriefJournal
 from cohortium_server.release import load_release, write_release
-from cohortium_server.release.manifest import FORMAT, MARK, UNPROTECTED, verify, write_manifest
+from cohortium_server.release.manifest import FORMS, MARK, UNPROTECTED, verify, write_manifest
 from cohortium_server.release.unprotected import WARNING, write_unprotected
 from cohortium_server.rounds import run_study
 from cohortium_simulation.engine import run_in_process
@@ -419,19 +420,19 @@ def test_what_was_touched_is_not_opened_by_who_asks_either(reference: Path) -> N
         load_release(reference, not_private=True)
 
 
-@pytest.mark.parametrize("form", [FORMAT, UNPROTECTED])
-def test_it_cannot_be_dressed_up_as_a_release(reference: Path, form: str) -> None:
+@pytest.mark.parametrize("kind", FORMS)
+def test_it_cannot_be_dressed_up_as_a_release(reference: Path, kind: Kind) -> None:
     """Whoever signs the folder anew as a release lacks the institutions' consents; as what it is, the study must say so."""
     manifest = verify(reference, not_private=True)
     statement = {k: v for k, v in manifest.items() if k not in ("signature", "files", "key", "format")}
-    if form == FORMAT:
+    if kind != "not-private":
         (reference / f"{MARK}ledger.json").rename(reference / "ledger.json")
     else:
         bare = load_study(reference / "study.toml")
         private = replace(bare, privacy=Privacy(epsilon=1.0, delta=1e-6))
         (reference / "study.toml").write_text(dumps_study(private))
     (reference / "manifest.json").unlink()
-    write_manifest(reference, statement, enlisted.key_of("somebody"), form)
+    write_manifest(reference, statement, enlisted.key_of("somebody"), kind)
     with pytest.raises(ReleaseError) as caught:
         load_release(reference, not_private=True)
     assert caught.value.code == "E_RELEASE_TOUCHED"
@@ -440,7 +441,7 @@ def test_it_cannot_be_dressed_up_as_a_release(reference: Path, form: str) -> Non
 def test_one_kind_of_manifest_is_not_the_other(reference: Path) -> None:
     """The signature covers the format."""
     data = (reference / "manifest.json").read_bytes()
-    (reference / "manifest.json").write_bytes(data.replace(UNPROTECTED.encode(), FORMAT.encode()))
+    (reference / "manifest.json").write_bytes(data.replace(UNPROTECTED.encode(), FORMS["federation"].format.encode()))
     with pytest.raises(ReleaseError) as caught:
         load_release(reference, not_private=True)
     assert caught.value.code == "E_RELEASE_TOUCHED"
@@ -465,7 +466,7 @@ def test_it_takes_the_place_of_an_older_one_of_its_kind(reference: Path, bare: S
 
 
 def test_nothing_is_charged(made: Path) -> None:
-    assert [p.name for p in (made / "home").iterdir()] == ["coordinator.key"]
+    assert [p.name for p in (made / "home").iterdir()] == ["simulation.key"]
 
 
 def test_it_is_for_nobody_else(made: Path) -> None:

@@ -216,7 +216,7 @@ def test_bad_input_30_a_pickle_in_the_model_is_never_run(release: Release, tmp_p
     (release.path / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
     statement = {k: v for k, v in release.manifest.items() if k not in ("signature", "files", "key", "format")}
     (release.path / "manifest.json").unlink()
-    m.write_manifest(release.path, statement, load_or_create_key(tmp_path / "k.key"))
+    m.write_manifest(release.path, statement, load_or_create_key(tmp_path / "k.key"), "simulation")
     with pytest.raises(ReleaseError):
         cohortium.load_release(release.path).sample(1)
     assert not (tmp_path / "boom").exists()

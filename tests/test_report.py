@@ -91,7 +91,7 @@ def new_facts(generator: GeneratorPlan, columns: tuple[Column, ...] = COLUMNS, i
     real = codes(agreed.schema.sizes)
     provenance = {"run": "ab" * 16, "python": "3.11"}
     synthetic = codes(agreed.schema.sizes, seed=2)
-    return Facts(agreed, plan(agreed), synthetic, measure(agreed, real), 603, (MET,), provenance)
+    return Facts("federation", agreed, plan(agreed), synthetic, measure(agreed, real), 603, (MET,), provenance)
 
 
 facts = cache(new_facts)
@@ -215,9 +215,9 @@ def test_what_holds_towards_whom(generator: GeneratorPlan) -> None:
     promised = guarantees(facts(generator).study, facts(generator).plan)
     assert len(promised) == 4
     for g in promised:
-        first = page.texts.index(g.adversary.words)
+        first = page.texts.index(g.towards)
         line = "".join(page.texts[first : first + 8])
-        for words in (g.adversary.sees, f"{g.cost.epsilon:.4f}", f"{g.cost.check:.4f}", in_hundred(g.attack_rate)):
+        for words in (g.sees, f"{g.cost.epsilon:.4f}", f"{g.cost.check:.4f}", in_hundred(g.attack_rate)):
             assert words in line
     assert f"right about at most {in_hundred(promised[1].attack_rate)} in 100 of those who did" in page.text
 
@@ -261,7 +261,9 @@ def test_a_finely_declared_column_is_told_in_its_merged_cells() -> None:
     assert [7] in known.groups(0)
     for table in ((0,), (0, 1)):
         assert np.abs(known.shares(table) - known.estimate(table).shares).max() < 0.002
-    text = Page(render_report(Facts(agreed, plan(agreed), rows, known.measured, len(rows), (MET,), {}))).text
+    text = Page(
+        render_report(Facts("federation", agreed, plan(agreed), rows, known.measured, len(rows), (MET,), {}))
+    ).text
     assert "missing" in text
 
 

@@ -19,12 +19,18 @@ from cohortium import wire
 from cohortium.errors import FederationError, WireError
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Approval, Charge, Consent, Ledger, Withdrawal
+from cohortium.privacy.wording import Kind
 from cohortium.study import Study, load_study
 from cohortium_client.sessions import Said, Sessions
 from cohortium_server.journal import FolderJournal
 from cohortium_server.release import load_release
 
 FORMATS = Path(__file__).parent / "vectors" / "formats"
+RELEASES: dict[Path, Kind | None] = {
+    FORMATS / "1" / "release": None,  # the kind was not recorded
+    FORMATS / "2" / "release": "federation",
+    FORMATS / "2" / "simulation": "simulation",
+}
 OLD, NEW, BOTH = (2,), (3,), (3, 2)
 WIDTH = plan(SWEEP).phase(0).query.width
 
@@ -186,11 +192,12 @@ def test_every_version_reads_the_messages_of_version_2(speaking: Speaking) -> No
 # What lies on disks
 
 
-def formats() -> list[Path]:
-    return sorted(FORMATS.iterdir())
+def with_ledgers() -> list[Path]:
+    """The formats of everything that lies on disks; of releases alone there are later ones."""
+    return sorted(p for p in FORMATS.iterdir() if (p / "run").is_dir())
 
 
-@pytest.fixture(params=formats(), ids=lambda p: p.name)
+@pytest.fixture(params=with_ledgers(), ids=lambda p: p.name)
 def written(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A copy of what a version wrote, for nobody to change the original."""
     shutil.copytree(request.param, tmp_path / "written")
@@ -212,7 +219,8 @@ def studies(written: Path) -> dict[str, Study]:
 
 
 def test_there_are_formats() -> None:
-    assert [p.name for p in formats()] == ["1"]
+    assert [p.name for p in with_ledgers()] == ["1"]
+    assert sorted(p.parent.name + "/" + p.name for p in RELEASES) == ["1/release", "2/release", "2/simulation"]
 
 
 def test_ledgers_open_and_count_the_same(ledgers: dict[str, Ledger], studies: dict[str, Study]) -> None:
@@ -253,8 +261,14 @@ def test_sessions_of_masked_sums_are_remembered(written: Path) -> None:
     sessions.close()
 
 
-def test_releases_are_verified_and_answer(written: Path, studies: dict[str, Study]) -> None:
-    release = load_release(written / "release")
-    assert release.study.digest in studies
+def test_a_release_is_of_the_study_that_was_signed(written: Path, studies: dict[str, Study]) -> None:
+    assert load_release(written / "release").study.digest in studies
+
+
+@pytest.mark.parametrize("folder", RELEASES, ids=lambda p: f"{p.parent.name}-{p.name}")
+def test_releases_are_verified_and_answer(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "release")
+    release = load_release(tmp_path / "release")
+    assert release.kind == RELEASES[folder]
     assert len(release.sample(20, seed=1)) == 20
     assert release.query(kind="count").estimate > 0

@@ -86,7 +86,7 @@ def _print_preview(shown: dict[str, Any]) -> None:
     print_forecast(shown)
     for phase in shown["phases"]:
         typer.echo(f"• {phase['name']}: {phase['bound']}.")
-    typer.echo(f"• Beside its numbers each answer holds {'; '.join(shown['beside'])}. Nothing else leaves.")
+    typer.echo(f"• Beside its numbers there leave {'; '.join(shown['beside'])}. Nothing else.")
     here = shown["here"]
     typer.echo(
         f"• Here: of {here['population']!r} epsilon {epsilon_words(here['spent'], 3)} of {here['cap']:g} is spent at delta {here['delta']:g}; "

@@ -7,25 +7,19 @@ from typing import Any
 from cohortium.errors import CohortiumError
 from cohortium.forecast import forecast
 from cohortium.plan import Phase, charged_in_all, plan
+from cohortium.privacy.wording import Cast
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.study import Study
 from cohortium_client.institution import Institution
 
-BESIDE = (
-    "the study's digest, the run, round and attempt",
-    "the institution's name",
-    "32 random bytes",
-    "a receipt: hashes of the message and of the ledger's last entry, and the institution's signature on them",
-)
-
 
 def preview(institution: Institution, study: Study) -> dict[str, Any]:
     """A JSON object: what ``study show`` tells, and what the study means for this institution."""
     told = forecast(study)
     phases = [{**told["phases"][i], "bound": _bound(p)} for i, p in enumerate(plan(study).phases)]
-    return {**told, "phases": phases, "beside": list(BESIDE), "here": _here(institution, study)}
+    return {**told, "phases": phases, "beside": list(Cast.of(study).beside), "here": _here(institution, study)}
 
 
 def _bound(phase: Phase) -> str:

@@ -12,6 +12,7 @@ from cohortium.masking.statements import Statement, encode_board
 from cohortium.plan import Phase, Plan, met, plan, ring
 from cohortium.privacy.accounting import RELATION, cost
 from cohortium.privacy.guarantee import guarantees
+from cohortium.privacy.wording import Cast
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
@@ -31,6 +32,7 @@ def forecast(study: Study) -> dict[str, Any]:
         "digest": study.digest,
         "generator": study.generator.kind,
         "institutions": list(study.institution_names),
+        "simulated": study.simulated,
         "trust": p.trust,
         "unit": f"{RELATION}; {p.counted} per institution, in at most {p.institutions_per_person} institutions",
         "epsilon": p.epsilon,
@@ -39,6 +41,7 @@ def forecast(study: Study) -> dict[str, Any]:
         "dropouts": p.dropouts,
         "colluders": p.colluders,
         "exchanges": _exchanges(study, agreed),
+        "travels": Cast.of(study).travels,
         "guarantees": [g.document() for g in guarantees(study, agreed)],
         "phases": [_phase(study, phase) for phase in agreed.phases],
         "training": _training(study, agreed.phases[-1]),

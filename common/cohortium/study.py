@@ -191,6 +191,10 @@ class Institution:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
+    """simulated: its institutions are made up by whoever runs it. Only what makes them up sets it, before they sign, so that
+    neither their signatures nor what comes of the study ever pass for a federation's.
+    """
+
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     name: Name
     schema: Schema
@@ -201,6 +205,7 @@ class Study:
     purpose: str = ""
     expires: date | None = None
     serial: Annotated[int, Strict(), Field(ge=1)] = 1
+    simulated: Annotated[bool, Strict()] = False
 
     def __post_init__(self) -> None:
         names = self.institution_names
@@ -344,6 +349,7 @@ def study_to_document(study: Study) -> dict[str, Any]:
         "purpose": study.purpose,
         "serial": study.serial,
         "expires": study.expires and study.expires.isoformat(),
+        "simulated": study.simulated or None,  # left out of others, so that digests of studies signed before stay
     }
     sections: dict[str, Any] = {
         "study": {**head, "schema": "schema.toml"},

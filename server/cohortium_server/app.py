@@ -144,7 +144,8 @@ def _told(answer: Any) -> bytes | None:
 class Job:
     """A study that all have signed, to be run, and what is done with its outcome.
 
-    members: the public keys of the nodes of its institutions; None where all nodes are.
+    members: the public keys of the nodes of its institutions; None where all nodes are. simulated: the nodes' custodians
+    are of this process.
     """
 
     study: Study
@@ -155,6 +156,7 @@ class Job:
     timeout: float = ROUND_TIMEOUT
     patience: float = PATIENCE
     members: frozenset[bytes] | None = None
+    simulated: bool = False
 
 
 _jobs: dict[str, Job] = {}
@@ -185,7 +187,9 @@ def main(grid: Grid, context: Context) -> None:
 def run_federation(grid: Grid, job: Job) -> Outcome:
     """Every round of the job's study over the grid's nodes."""
     transport = FlowerTransport(grid, len(job.study.institutions), job.patience, job.members)
-    return run_study(job.study, job.consents, transport, job.journal, job.progress, job.timeout)
+    return run_study(
+        job.study, job.consents, transport, job.journal, job.progress, job.timeout, simulated=job.simulated
+    )
 
 
 def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from cohortium.commands.output import Json, guarded, print_json
 from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
 from cohortium_server.commands.running import release, resume, run, serve, status, stop
+
+if TYPE_CHECKING:
+    from cohortium.privacy.wording import Kind as RunKind
 
 Folder = Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 
@@ -122,19 +125,31 @@ def verify(
 ) -> None:
     """Check, offline, that a release is what was signed; names the file that was touched."""
     with guarded(as_json):
+        from cohortium.privacy.wording import kind_words
         from cohortium.study import load_study
-        from cohortium_server.release.evidence import check_evidence
+        from cohortium_server.release.evidence import check_evidence, check_kind
+        from cohortium_server.release.manifest import kind_of
         from cohortium_server.release.manifest import verify as check
 
         manifest = check(release, key)
         study = load_study(release / "study.toml")
+        check_kind(manifest, study)
         check_evidence(release, study)
+        kind = kind_of(manifest)
         if as_json:
-            print_json({"verified": True, "release": str(release), "manifest": manifest})
+            print_json({"verified": True, "kind": kind, "release": str(release), "manifest": manifest})
             return
         guarantee = manifest["guarantee"]
         typer.echo(f"{release}: {len(manifest['files'])} files are what was signed by {manifest['key']}.")
-        typer.echo(f"All {len(study.institutions)} institutions have signed its study, and for every answer they gave.")
+        typer.echo(kind_words(kind))
+        typer.echo(_signers(len(study.institutions), kind))
         typer.echo(f"It cost epsilon {guarantee['epsilon']:.4f} at delta {guarantee['delta']:g}; {manifest['unit']}.")
         if key is None:
             typer.echo("Who that key belongs to is for you to find out; then pass it with --key.")
+
+
+def _signers(count: int, kind: RunKind | None) -> str:
+    """What the evidence shows: of made-up institutions only that the account is whole."""
+    if kind == "simulation":
+        return f"Its {count} institutions are made up: keys of whoever ran it are under the study and every answer."
+    return f"All {count} institutions have signed its study, and for every answer they gave."

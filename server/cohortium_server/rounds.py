@@ -18,6 +18,7 @@ from cohortium.logs import about
 from cohortium.plan import Plan, plan
 from cohortium.privacy.accounting import Events
 from cohortium.privacy.ledger import home
+from cohortium.privacy.wording import Kind
 from cohortium.progress import Progress, Silent
 from cohortium.receipt import Receipt
 from cohortium.study import Study
@@ -48,7 +49,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A study that has been run: a fitted generator, and the account of what was asked for it."""
+    """A study that has been run: a fitted generator, and the account of what was asked for it. kind: what ran it."""
 
     study: Study
     consents: Signatures
@@ -56,6 +57,7 @@ class Outcome:
     run: str
     generator: Generator
     answered: tuple[Answered, ...]
+    kind: Kind
 
 
 def run_study(
@@ -65,9 +67,12 @@ def run_study(
     journal: Journal,
     progress: Progress | None = None,
     timeout: float = ROUND_TIMEOUT,
+    simulated: bool = False,
 ) -> Outcome:
     """Run what the journal does not remember of the study's plan.
 
+    simulated: the custodians are of this process. What comes of it is a simulation's then, and wherever the study says that
+    its institutions are made up, whatever carried the messages.
     Raises FederationError naming the institutions that are missing or refuse; the same journal goes on from there.
     """
     require_privacy(study)
@@ -84,7 +89,8 @@ def run_study(
         generator.tell(Sum(query, heard.values, len(heard.receipts), this.phase.multiplier))
         progress.advance()
     progress.done()
-    return Outcome(study, consents, agreed, journal.run, generator, tuple(answered))
+    kind: Kind = "simulation" if simulated or study.simulated else "federation"
+    return Outcome(study, consents, agreed, journal.run, generator, tuple(answered), kind)
 
 
 def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal) -> Heard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,8 +12,13 @@ import typer
 from cohortium.commands.output import Json, guarded, print_json, progress, say, say_device
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from cohortium.schema import Schema
+    from cohortium.study import Study
     from cohortium_server.release import Release
     from cohortium_simulation.experiment import Ledgers
+    from cohortium_simulation.layout import Layout
 
 Seed = Annotated[
     int | None,
@@ -21,10 +27,38 @@ Seed = Annotated[
 KINDS = ", ".join(sorted(e.name for e in entry_points(group="cohortium.generators")))
 
 
+BESIDE_A_STUDY = frozenset(
+    {
+        "data",
+        "out",
+        "study",
+        "by",
+        "institution",
+        "skew",
+        "seed",
+        "ledger",
+        "population",
+        "cap",
+        "drop_bad_rows",
+        "as_json",
+    }
+)
+"""The only options that a study file does not say."""
+
+
 def simulate(
+    ctx: typer.Context,
     data: Annotated[Path, typer.Option("--data", help="A CSV or Parquet file.")],
-    schema: Annotated[Path, typer.Option("--schema", help="Its schema.toml: see cohortium schema draft.")],
     out: Annotated[Path, typer.Option("--out", help="The folder of the release.")],
+    schema: Annotated[
+        Path | None, typer.Option("--schema", help="Its schema.toml: see cohortium schema draft.")
+    ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--study", help="Or a study.toml, in the place of --schema and of all options that say what it says."
+        ),
+    ] = None,
     epsilon: Annotated[
         float | None, typer.Option("--epsilon", help="The promise per person, over the whole study.")
     ] = None,
@@ -40,7 +74,21 @@ def simulate(
     institutions: Annotated[
         int | None, typer.Option("--institutions", min=1, help="Deal the persons out to so many.")
     ] = None,
-    by: Annotated[str | None, typer.Option("--by", help="Or one institution for each value of this column.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            help="Or split by a column. Its institutions are declared: by the schema's categories, --institution or --study.",
+        ),
+    ] = None,
+    institution: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--institution",
+            metavar="NAME=VALUE,...",
+            help="With --by: an institution and its values; repeat it. Rows with other values take part nowhere.",
+        ),
+    ] = None,
     skew: Annotated[
         float | None,
         typer.Option(
@@ -106,31 +154,87 @@ def simulate(
 ) -> None:
     """Run a whole federation on one table: split it, let institutions answer, release one synthetic table."""
     with guarded(as_json):
-        import numpy as np
-
-        from cohortium.schema import load_schema
-        from cohortium_simulation.experiment import as_study, split
+        from cohortium.study import load_study
+        from cohortium_simulation.experiment import as_study
         from cohortium_simulation.experiment import simulate as run
+        from cohortium_simulation.layout import laid_out
 
-        promise = _promise(epsilon, delta, no_privacy)
+        given = {name for name in ctx.params if _is_said(ctx, name)}
+        if study is not None:
+            _require_unsaid(given - BESIDE_A_STUDY)
+            agreed = load_study(study)
+            layout = laid_out(agreed.schema, None, by, institution or (), skew, agreed.institution_names)
+            promise = _promised(agreed)
+        else:
+            promise = _promise(epsilon, delta, no_privacy)
+            public = _schema(schema)
+            layout = laid_out(public, institutions, by, institution or (), skew)
+            privacy = {
+                **promise,
+                **_trusting(trust, dropouts, colluders),
+                "rows_per_person": rows_per_person,
+                "equal_weight": equal_weight,
+                "institutions_per_person": institutions_per_person,
+            }
+            targets = [name for text in target or [] for name in text.split(",")]
+            trained = {"rounds": rounds, "steps": steps, "hidden": hidden, "warm_start": warm_start}
+            asked = {"kind": generator, "targets": targets, **{k: v for k, v in trained.items() if v is not None}}
+            agreed = as_study(public, layout.names, privacy, asked, rows)
         ledgers = _ledgers(ledger, population, cap, promise)
-        public = load_schema(schema)
-        tables = split(data, public, institutions, by, np.random.default_rng(seed), drop_bad_rows, skew)
-        privacy = {
-            **promise,
-            **_trusting(trust, dropouts, colluders),
-            "rows_per_person": rows_per_person,
-            "equal_weight": equal_weight,
-            "institutions_per_person": institutions_per_person,
-        }
-        targets = [name for text in target or [] for name in text.split(",")]
-        trained = {"rounds": rounds, "steps": steps, "hidden": hidden, "warm_start": warm_start}
-        asked = {"kind": generator, "targets": targets, **{k: v for k, v in trained.items() if v is not None}}
-        study = as_study(public, list(tables), privacy, asked, rows)
+        tables = _tables(
+            data, agreed.schema, layout, seed, drop_bad_rows
+        )  # only now: nothing of a study follows from rows
         if not as_json:
-            say_device([study])
-        release = run(study, tables, out, seed=seed, ledgers=ledgers, progress=progress(as_json))
+            say_device([agreed])
+        release = run(agreed, tables, out, seed=seed, ledgers=ledgers, progress=progress(as_json))
         _tell(release, as_json)
+
+
+def _is_said(ctx: typer.Context, option: str) -> bool:
+    """Whether it stands on the command line."""
+    source = ctx.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _require_unsaid(names: Iterable[str]) -> None:
+    from cohortium.errors import StudyError
+
+    if options := ", ".join(sorted(f"--{name.replace('_', '-')}" for name in names)):
+        raise StudyError(
+            "E_PLAN_INVALID", "--study", f"{options}: the study says it", "Leave it out, or edit the study."
+        )
+
+
+def _schema(path: Path | None) -> Schema:
+    from cohortium.errors import StudyError
+    from cohortium.schema import load_schema
+
+    if path is None:
+        raise StudyError("E_PLAN_INVALID", "simulate", "the table is not described", "Pass --schema, or --study.")
+    return load_schema(path)
+
+
+def _tables(data: Path, schema: Schema, layout: Layout, seed: int | None, drop_bad_rows: bool) -> dict[str, DataFrame]:
+    """A table for each institution. How many rows take part nowhere is said on the screen and goes nowhere else."""
+    import numpy as np
+
+    from cohortium.tables import read_table
+
+    table = read_table(data, layout.columns(schema), drop_bad_rows=drop_bad_rows)
+    tables = layout.split(table, schema, np.random.default_rng(seed))
+    if left := len(table) - sum(map(len, tables.values())):
+        say(
+            f"{left} of {len(table)} rows take part nowhere: no institution was declared for what they have in {layout.by!r}"
+        )
+    if empty := [name for name, part in tables.items() if part.empty]:
+        say(f"without rows, and answering all the same: {', '.join(empty)}")
+    return tables
+
+
+def _promised(study: Study) -> dict[str, Any]:
+    """What a study file promises, as ``_promise`` tells it of options."""
+    p = study.privacy
+    return _promise(None, None, True) if p.mode == "none" else _promise(p.epsilon, p.delta, False)
 
 
 def _promise(epsilon: float | None, delta: float | None, no_privacy: bool) -> dict[str, Any]:
@@ -169,11 +273,11 @@ def _trusting(trust: str | None, dropouts: int, colluders: int) -> dict[str, Any
 def _tell(release: Release, as_json: bool) -> None:
     m = release.manifest
     if as_json:
-        told = ("rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust", "privacy")
+        told = ("kind", "rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust", "privacy")
         print_json({"release": str(release.path), **{k: m[k] for k in told if k in m}})
         return
     typer.echo(
-        f"{m['rows']} synthetic rows in {release.path} from {len(m['institutions'])} institutions by {m['generator']}."
+        f"{m['rows']} synthetic rows in {release.path} from {len(m['institutions'])} simulated institutions by {m['generator']}."
     )
     if release.mark:
         say(f"WARNING: NOT PRIVATE. {m['warning']}")
@@ -193,7 +297,7 @@ def demo(
     seed: Seed = None,
     as_json: Json = False,
 ) -> None:
-    """Six clinics' COVID-19 tests, one synthetic table: a real federation on bundled, public data."""
+    """Six clinics' COVID-19 tests, one synthetic table: a simulated federation on bundled, public data."""
     with guarded(as_json):
         from cohortium_simulation.demo import run_demo
 

@@ -20,8 +20,10 @@ from cohortium.progress import Progress
 from cohortium.schema import Schema, load_schema
 from cohortium_server.release import Release
 from cohortium_simulation.experiment import Ledgers, as_study, simulate
+from cohortium_simulation.partition import by_column
 
 INSTITUTION = "institution"
+INSTITUTIONS = ("clinical-lab", "emergency", "inpatient-wards", "intensive-care", "network", "oncology")
 DELTA = 1e-6
 CAP = 10.0
 INSTITUTIONS_PER_PERSON = 2  # true of the bundled table (data/NOTICE)
@@ -33,7 +35,8 @@ def run_demo(
     """Run the demo into the folder ``out``, anew each time: its ledgers are its own. The result is a JSON object."""
     began = time.monotonic()
     table, schema = demo_data()
-    tables = {str(name): part.drop(columns=INSTITUTION) for name, part in table.groupby(INSTITUTION)}
+    parts = by_column(table, INSTITUTION, {name: (name,) for name in INSTITUTIONS})
+    tables = {name: part.drop(columns=INSTITUTION) for name, part in parts.items()}
     privacy = {
         "epsilon": epsilon,
         "delta": DELTA,
@@ -43,7 +46,7 @@ def run_demo(
     }
     study = as_study(
         schema,
-        list(tables),
+        INSTITUTIONS,
         privacy,
         {"kind": generator},
         None,

@@ -193,11 +193,22 @@ def run_in_process(
     *,
     timeout: float = ROUND_TIMEOUT,
     fault: Fault = faithful,
+    simulated: bool = True,
 ) -> Outcome:
-    """Run the study with a custodian for each institution. Raises FederationError as a deployment would."""
+    """Run the study with a custodian for each institution. Raises FederationError as a deployment would.
+
+    simulated: False where the custodians are processes of their own, as behind sockets.
+    """
     federation, outcomes = f"in-process-{secrets.token_hex(8)}", list[Outcome]()
     job = coordinator_side.Job(
-        study, consents, journal or BriefJournal(), outcomes.append, progress, timeout, patience=0.0
+        study,
+        consents,
+        journal or BriefJournal(),
+        outcomes.append,
+        progress,
+        timeout,
+        patience=0.0,
+        simulated=simulated,
     )
     with coordinator_side.handed(federation, job), _nodes(federation, custodians) as nodes:
         grid = InProcessGrid(institution_side.app, nodes, fault)
@@ -213,7 +224,7 @@ def run_over_sockets(
 ) -> Outcome:
     """Run the study over custodians that are processes of this machine, one behind each socket."""
     connections = {str(path): Connection(path) for path in sockets}
-    return run_in_process(study, consents, connections, journal, progress)
+    return run_in_process(study, consents, connections, journal, progress, simulated=False)
 
 
 @contextmanager

@@ -22,14 +22,12 @@ from cohortium.privacy.ledger import Cap, Consent, Ledger, home
 from cohortium.progress import Progress
 from cohortium.schema import Schema
 from cohortium.study import Study, as_written, study_from_document
-from cohortium.tables import read_table
 from cohortium_client.custodian import Custodian, Holding, Identity, agreed_to
 from cohortium_client.policy import Policy
 from cohortium_client.sessions import Sessions
 from cohortium_server.journal import BriefJournal
 from cohortium_server.release import Release, load_release, write_release
 from cohortium_server.rounds import Outcome
-from cohortium_simulation.partition import by_column, iid, skewed
 
 
 @dataclass(frozen=True)
@@ -157,9 +155,13 @@ class Simulated:
 
 
 def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[str, str]]:
-    """The study as it is written, with the keys of simulated institutions in it, and the signatures of all of them."""
+    """The study as it is written, with the keys of simulated institutions in it, and the signatures of all of them.
+
+    It says that they are simulated, so what they sign is no federation's.
+    """
     keys = {identity.name: identity.public for identity in identities}
-    signed = as_written(replace(study, institutions=tuple(replace(i, key=keys[i.name]) for i in study.institutions)))
+    known = tuple(replace(i, key=keys[i.name]) for i in study.institutions)
+    signed = as_written(replace(study, institutions=known, simulated=True))
     return signed, {i.name: consent.sign(signed, i.name, i.key) for i in identities}
 
 
@@ -214,39 +216,3 @@ def as_study(
         "institution": [{"name": n} for n in institutions],
     }
     return study_from_document(document, schema)
-
-
-def split(
-    data: Path,
-    schema: Schema,
-    institutions: int | None,
-    by: str | None,
-    rng: np.random.Generator,
-    drop_bad_rows: bool = False,
-    skew: float | None = None,
-) -> dict[str, pd.DataFrame]:
-    """One table per institution from a file: ``institutions`` random parts, or one for each value of column ``by``.
-
-    skew: the parts are uneven in the schema's first target, by a Dirichlet distribution of this alpha (``partition.skewed``).
-    """
-    if skew is not None and (institutions is None or not schema.targets):
-        raise StudyError(
-            "E_PLAN_INVALID",
-            "simulate",
-            "skew needs a number of institutions and a target in the schema",
-            "Pass --institutions K, and mark a column target = true.",
-        )
-    if (institutions is None) == (by is None):
-        raise StudyError(
-            "E_PLAN_INVALID",
-            "simulate",
-            "either a number of institutions or a column to split by is needed",
-            "Pass --institutions K or --by COLUMN.",
-        )
-    wanted = list(dict.fromkeys([*schema.names, *([schema.person] if schema.person else []), *([by] if by else [])]))
-    table = read_table(data, wanted, drop_bad_rows=drop_bad_rows)
-    if by is not None:
-        return by_column(table, by)
-    if skew is not None:
-        return skewed(table, institutions or 1, schema.targets[0], skew, rng, schema.person)
-    return iid(table, institutions or 1, rng, schema.person)

@@ -1,86 +1,150 @@
-"""Ways to split one table into the tables of institutions, for research; rows keep their order."""
+"""Ways to split one table into the tables of institutions, for research; rows keep their order.
+
+Which institutions there are is said in public, never read off rows: a name, or even their number, that followed from rows
+would be released with the study. Where a person's rows go follows from that person's rows alone: whoever else is
+in the table, everybody's institution stays the same. An institution may end up without rows, and answers like any other.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.encoding import category_key
+from cohortium.encoding import category_key, index_column, told_apart
 from cohortium.errors import SchemaError, StudyError
 from cohortium.filenames import is_fit
+from cohortium.schema import Boolean, Categorical, Ordinal, Schema
 
 MAX_NAME = 80
-MAX_INSTITUTIONS = 1000  # of a study
-UNKNOWN = "unknown"
+UNNAMED = "institution"  # whose declared value has no letter that a name may have
+NOWHERE = -1
+FALSE_AND_TRUE = ("false", "true")  # in the order of a boolean column's cells
+
+Tables = dict[str, pd.DataFrame]
+Declared = Mapping[str, Sequence[object]]
+"""Institutions by name, and the values of a column whose rows are theirs."""
 
 
 def iid(
-    table: pd.DataFrame, institutions: int, rng: np.random.Generator, person: str | None = None
-) -> dict[str, pd.DataFrame]:
-    """Persons, or rows where no column says whose they are, dealt out at random and as evenly as can be."""
-    if institutions < 1:
-        raise StudyError("E_PLAN_INVALID", "partition", "there is not even one institution", "Raise the number.")
-    persons = np.arange(len(table)) if person is None else _persons(table, person)
-    dealt = rng.permutation(persons.max(initial=-1) + 1) % institutions
-    width = max(2, len(str(institutions)))
-    return {f"institution-{i + 1:0{width}}": table[dealt[persons] == i] for i in range(institutions)}
+    table: pd.DataFrame, institutions: int | Sequence[str], rng: np.random.Generator, person: str | None = None
+) -> Tables:
+    """Persons, or rows where no column says whose they are, dealt out at random, each by coins of its own.
+
+    institutions: how many, or their names.
+    """
+    names = numbered(institutions)
+    homes = _drawn(_identities(table, person), rng.bytes(16)) * len(names)
+    return _dealt(table, names, homes.astype(np.int64))
 
 
 def skewed(
     table: pd.DataFrame,
-    institutions: int,
+    institutions: int | Sequence[str],
     column: str,
     alpha: float,
     rng: np.random.Generator,
     person: str | None = None,
-) -> dict[str, pd.DataFrame]:
+) -> Tables:
     """Dirichlet label skew (Hsu, Qi, Brown 2019, arXiv 1909.06335): persons who share a value of ``column`` are spread
     over the institutions in proportions drawn from a Dirichlet distribution; a small ``alpha`` is very uneven.
 
-    A person goes by the value of the first row. Institutions may be of very different size; none is left empty where there are enough persons.
+    A person goes by the value of the first row. Institutions may be of very different size.
     """
-    if institutions < 1 or not alpha > 0:
-        raise StudyError("E_PLAN_INVALID", "partition", "institutions and alpha must be above 0", "Raise them.")
+    names = numbered(institutions)
+    if not alpha > 0:
+        raise StudyError("E_PLAN_INVALID", "partition", "alpha must be above 0", "Raise it.")
     _check(table, column)
-    persons = np.arange(len(table)) if person is None else _persons(table, person)
-    first = np.unique(persons, return_index=True)[1]
-    values = pd.factorize(table[column].iloc[first])[0]
-    home = np.empty(len(first), np.int64)
-    for value in np.unique(values):
-        who = np.flatnonzero(values == value)
-        home[who] = rng.choice(institutions, len(who), p=rng.dirichlet(np.full(institutions, alpha)))
-    for empty in np.setdiff1d(np.arange(institutions), home)[: len(home) - 1]:
-        home[rng.choice(np.flatnonzero(home == np.bincount(home).argmax()))] = empty
-    width = max(2, len(str(institutions)))
-    return {f"institution-{i + 1:0{width}}": table[home[persons] == i] for i in range(institutions)}
+    key, labels = rng.bytes(16), _words(table[column])
+    identities = _identities(table, person)
+    owners, first = np.unique(identities, return_index=True)
+    coins, homes = _drawn(owners, key), np.empty(len(owners), np.int64)
+    for label in np.unique(labels[first]):
+        who = labels[first] == label
+        seed = int.from_bytes(hashlib.blake2b(str(label).encode(), key=key, digest_size=16).digest(), "little")
+        proportions = np.random.default_rng(seed).dirichlet(np.full(len(names), alpha))
+        homes[who] = np.searchsorted(np.cumsum(proportions)[:-1], coins[who], side="right")
+    return _dealt(table, names, homes[np.searchsorted(owners, identities)])
 
 
-def by_column(table: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
-    """One institution for each value of a column, and ``unknown`` for the rows without one.
+def by_column(table: pd.DataFrame, column: str, institutions: Declared, schema: Schema | None = None) -> Tables:
+    """The rows of each institution's declared values of a column; rows with any other value go nowhere.
 
-    The column stays in the tables. A person with several values is in several institutions; the study
-    must say so.
+    schema: reads the column, where it is one of its columns with categories. The column stays in the tables. A person with
+    several values may be in several institutions; the study must say so.
     """
     _check(table, column)
-    codes, values = pd.factorize(table[column])
-    words = [*(category_key(v) or UNKNOWN for v in values), UNKNOWN]  # a missing value has code -1, the last
-    distinct = {word: number for number, word in enumerate(sorted(set(words)))}
-    if len(distinct) > MAX_INSTITUTIONS + 1:
-        raise StudyError("E_PLAN_LIMIT", f"column {column!r}", "it has too many values", "Split by another column.")
-    home = np.array([distinct[word] for word in words])[codes]
-    return {name: table[home == i] for i, name in enumerate(_names(distinct)) if (home == i).any()}
+    homes: dict[str, int] = {}
+    for number, (name, values) in enumerate(institutions.items()):
+        for value in values:
+            if homes.setdefault(category_key(value), number) != number:
+                what = f"two institutions have the value {category_key(value)!r}, {name} and another"
+                raise StudyError("E_PLAN_INVALID", f"institutions by {column!r}", what, "Give each value to one.")
+    numbers, distinct = pd.factorize(told_apart(_as_read(table[column], column, schema)))
+    found = np.array([*(homes.get(category_key(value), NOWHERE) for value in distinct), NOWHERE], np.int64)
+    return _dealt(table, tuple(institutions), found[numbers])
 
 
-def _persons(table: pd.DataFrame, person: str) -> npt.NDArray[np.int64]:
-    """(rows,) int64 from 0, equal for rows of one person; rows without one are one person's."""
-    _check(table, person)
-    words = table[person].astype("string").str.strip().fillna("")
-    return pd.factorize(words)[0].astype(np.int64)
+def declared_categories(schema: Schema, column: str) -> dict[str, tuple[object, ...]] | None:
+    """An institution for each category that the schema declares for a column; None where it declares none."""
+    categories = _categories(schema, column)
+    return None if categories is None else dict(zip(_names(categories), ((c,) for c in categories), strict=True))
+
+
+def _categories(schema: Schema, column: str) -> tuple[str, ...] | None:
+    match next((c for c in schema.columns if c.name == column), None):
+        case Categorical() | Ordinal() as one:
+            return tuple(map(category_key, one.categories))
+        case Boolean():
+            return FALSE_AND_TRUE
+        case _:
+            return None
+
+
+def _as_read(values: pd.Series, column: str, schema: Schema | None) -> pd.Series:
+    """The values as the schema reads them: an undeclared one is its ``other``, if it has one, or none."""
+    categories = None if schema is None else _categories(schema, column)
+    if schema is None or categories is None:
+        return values
+    index = index_column(schema.columns[schema.index(column)], values)
+    return pd.Series(np.array([*categories, None], object)[index])
+
+
+def _dealt(table: pd.DataFrame, names: Sequence[str], homes: npt.NDArray[np.int64]) -> Tables:
+    """The rows of each; ``homes``: (rows,) the place of each row's institution, or NOWHERE."""
+    return {name: table[homes == number] for number, name in enumerate(names)}
+
+
+def _drawn(identities: npt.NDArray[np.uint64], key: bytes) -> npt.NDArray[np.float64]:
+    """Numbers from 0 to below 1, of each identity and the key alone."""
+    words = pd.util.hash_array(identities.astype(str).astype(object), hash_key=key.hex()[:16], categorize=False)
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _identities(table: pd.DataFrame, person: str | None) -> npt.NDArray[np.uint64]:
+    """(rows,) equal for rows of one person, by nothing but the person's own rows; rows without one are one person's.
+
+    Where no column says whose rows they are, a row's is of what it holds, and of how many like it are above.
+    """
+    if person is not None:
+        _check(table, person)
+        return pd.util.hash_array(_words(table[person]))
+    content = np.zeros(len(table), np.uint64)
+    for name in table.columns:
+        content = content * np.uint64(6364136223846793005) + pd.util.hash_array(_words(table[name]))
+    alike = pd.Series(content).groupby(content).cumcount().to_numpy(np.uint64)
+    return content + alike * np.uint64(0x9E3779B97F4A7C15)
+
+
+def _words(values: pd.Series) -> npt.NDArray[np.object_]:
+    """(rows,) what each value says, whatever type the others give the column; nothing where there is none."""
+    numbers, distinct = pd.factorize(told_apart(values))
+    return np.array([*map(category_key, distinct), ""], object)[numbers]
 
 
 def _check(table: pd.DataFrame, column: str) -> None:
@@ -88,12 +152,22 @@ def _check(table: pd.DataFrame, column: str) -> None:
         raise SchemaError("E_SCHEMA_MISSING", "table", f"there is no column {column!r} to split by", "Name another.")
 
 
+def numbered(institutions: int | Sequence[str]) -> tuple[str, ...]:
+    """Names, made where only a number is said."""
+    if not isinstance(institutions, int):
+        return tuple(institutions)
+    if institutions < 1:
+        raise StudyError("E_PLAN_INVALID", "partition", "there is not even one institution", "Raise the number.")
+    width = max(2, len(str(institutions)))
+    return tuple(f"institution-{i + 1:0{width}}" for i in range(institutions))
+
+
 def _names(words: Iterable[str]) -> list[str]:
     """Names that a study allows for its institutions, each once."""
     names: list[str] = []
     taken: set[str] = set()  # files of these names are to be told apart on every disk, and there case may not count
     for word in words:
-        name, again = _valid(word), 1
+        name, again = valid_name(word), 1
         while (free := name if again == 1 else f"{name[: MAX_NAME - 6]}-{again}").casefold() in taken:
             again += 1
         taken.add(free.casefold())
@@ -101,8 +175,8 @@ def _names(words: Iterable[str]) -> list[str]:
     return names
 
 
-def _valid(word: str) -> str:
+def valid_name(word: str) -> str:
     """ASCII letters, digits and `` ._-``, a letter or digit first: accents fall away, the rest is a dash."""
     plain = unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^A-Za-z0-9 ._-]+", "-", plain).lstrip(" ._-")[:MAX_NAME].rstrip(" .") or UNKNOWN
+    name = re.sub(r"[^A-Za-z0-9 ._-]+", "-", plain).lstrip(" ._-")[:MAX_NAME].rstrip(" .") or UNNAMED
     return name if is_fit(name) else f"value-{name}"[:MAX_NAME]

@@ -66,7 +66,7 @@ def fit_unprotected(
             number += 1
             progress.advance()
     progress.done()
-    return Outcome(study, {}, agreed, secrets.token_hex(16), generator, ())
+    return Outcome(study, {}, agreed, secrets.token_hex(16), generator, (), "not-private")
 
 
 def _answer(query: Query, codes: Codes, multiplier: float, coins: Coins) -> IntArray:

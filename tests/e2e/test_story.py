@@ -87,7 +87,8 @@ def test_from_nothing_to_a_verified_release(
         study = federation.agree(STUDY)
         told = federation.run(study, federation.folder / "out" / "release")
         with federation.timed("verify"):
-            assert "what was signed" in federation.say("verify", told["release"])
+            said = federation.say("verify", told["release"])
+            assert "what was signed" in said and "Federation: every institution's own custodian" in said
         release = load_release(Path(told["release"]))
         check_budget(federation, release.manifest["guarantee"]["epsilon"])
         check_quality(federation, tables, release, tmp_path)

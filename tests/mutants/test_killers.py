@@ -258,7 +258,7 @@ def released(folder: Path, told: dict[str, Any]) -> Path:
     (folder / "study.toml").write_text(dumps_study(TRAINING))
     (folder / "schema.toml").write_text(dumps_schema(TRAINING.schema))
     (folder / "ledger.json").write_text(json.dumps(told))
-    write_manifest(folder, {}, load_or_create_key(folder.parent / "coordinator.key"))
+    write_manifest(folder, {}, load_or_create_key(folder.parent / "coordinator.key"), "federation")
     return folder
 
 
@@ -311,7 +311,7 @@ def test_the_gate_refuses_what_cost_more_or_was_asked_more_often() -> None:
     once = Answered("pairs", 0, 0, receipts, agreed.phases[0].events)
 
     def outcome(of: Plan, *answered: Answered) -> Outcome:
-        return Outcome(SWEEP, consents(SWEEP), of, RUN, None, answered)  # type: ignore[arg-type]
+        return Outcome(SWEEP, consents(SWEEP), of, RUN, None, answered, "federation")  # type: ignore[arg-type]
 
     assert gate._budget(outcome(agreed, once), nothing).passed
     assert gate._complete(outcome(agreed, once), nothing).passed

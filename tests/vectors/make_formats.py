@@ -2,9 +2,9 @@
 
     python tests/vectors/make_formats.py
 
-A study of two institutions was run and released; the run of a second one stopped after its first round. Change the files
-only by adding those of another format beside them, in a folder of its own: what lies there was written by versions that
-people have.
+In ``1`` a study of two institutions was run and released; the run of a second one stopped after its first round. Releases of
+format 2 (``2``) say of which kind they are: a federation's, and a simulation's. Change the files only by adding those of
+another format beside them, in a folder of its own: what lies there was written by versions that people have. This writes the newest alone.
 """
 
 from __future__ import annotations
@@ -13,38 +13,25 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 HERE = Path(__file__).parent
-OUT = HERE / "formats" / "1"
+OUT = HERE / "formats" / "2"
 sys.path.insert(0, str(HERE.parent))
 
-from enlisted import RUN, agree, custodian  # noqa: E402
-from test_journal import NAMES, SWEEP, TRAINING, Federation, begin, go, table  # noqa: E402
+from enlisted import agree, custodian  # noqa: E402
+from test_journal import NAMES, SWEEP, Federation, begin, go, table  # noqa: E402
 
-from cohortium.errors import FederationError  # noqa: E402
-from cohortium.privacy.copies import back_up  # noqa: E402
-from cohortium.privacy.ledger import Approval, Ledger, Withdrawal  # noqa: E402
-from cohortium_client.sessions import Sessions  # noqa: E402
+from cohortium.encoding import decode  # noqa: E402
+from cohortium.privacy.ledger import Ledger  # noqa: E402
+from cohortium.study import Institution  # noqa: E402
 from cohortium_server.release import write_release  # noqa: E402
-
-
-class OneRound(Federation):
-    """South falls silent when it has been asked once."""
-
-    def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
-        told = list(super().exchange(request, timeout))
-        self.silent = {"south"}
-        return told
-
-
-def write_sessions(path: Path) -> None:
-    sessions = Sessions(path)
-    sessions.secrets(RUN)
-    sessions.say(f"{RUN}/0/0/advertise", "asked", b"said")
-    sessions.close()
+from cohortium_simulation.experiment import simulate  # noqa: E402
 
 
 def main() -> None:
@@ -53,24 +40,20 @@ def main() -> None:
         os.environ["COHORTIUM_HOME"] = str(folder / "home")
         ledgers = {n: stack.enter_context(Ledger(folder / f"{n}.sqlite")) for n in NAMES}
         for ledger in ledgers.values():
-            ledger.record(Approval(SWEEP.digest, RUN))
-            agree(ledger, SWEEP, TRAINING)
-        custodians = {n: custodian(ledgers[n], table, SWEEP, TRAINING, name=n) for n in NAMES}
+            agree(ledger, SWEEP)
+        custodians = {n: custodian(ledgers[n], table, SWEEP, name=n) for n in NAMES}
         outcome = go(begin(folder, SWEEP), Federation(custodians, ledgers))
         write_release(outcome, folder / "release", seed=1)
-        journal = begin(folder, TRAINING)
-        try:
-            go(journal, OneRound(custodians, ledgers))
-        except FederationError:
-            for ledger in ledgers.values():
-                ledger.record(Withdrawal(SWEEP.digest))
+        made_up = replace(SWEEP, institutions=tuple(Institution(name=n) for n in NAMES))
+        simulate(made_up, {n: rows() for n in NAMES}, folder / "simulation", seed=1)
         shutil.rmtree(OUT, ignore_errors=True)
-        OUT.mkdir(parents=True)
-        for n, ledger in ledgers.items():
-            back_up(ledger, OUT / f"{n}.sqlite")
-        write_sessions(OUT / "sessions.sqlite")
-        shutil.copytree(folder / "release", OUT / "release")
-        shutil.copytree(journal.folder, OUT / "run", ignore=shutil.ignore_patterns("lock"))
+        for made in ("release", "simulation"):
+            shutil.copytree(folder / made, OUT / made)
+
+
+def rows() -> pd.DataFrame:
+    """What ``table`` holds codes of."""
+    return decode(table(SWEEP).values, SWEEP.schema, np.random.default_rng(0))
 
 
 if __name__ == "__main__":

@@ -65,14 +65,12 @@ def _print_signed(keys: dict[str, str], signed: dict[str, bool]) -> None:
 
 def _travelling(shown: dict[str, Any]) -> list[str]:
     """How the sums are made, in words."""
-    told, count = shown["exchanges"], len(shown["institutions"])
-    if shown["trust"] == "local":
-        return [f"The coordinator sees each of the {count} answers; {told['in_all']} exchanges with everybody in all."]
-    honest = count - shown["dropouts"] - shown["colluders"]
+    told, exchanges = shown["exchanges"], f"{shown['exchanges']['in_all']} exchanges with everybody in all"
+    if not told["before"]:
+        return [shown["travels"], f"{exchanges}."]
     return [
-        f"Answers are masked: the coordinator sees their sum alone. {shown['dropouts']} institutions may be missing when it is "
-        f"opened, {shown['colluders']} may side with the coordinator; the noise of {honest} is counted on.",
-        f"{told['in_all']} exchanges with everybody in all: {told['before']} for keys, then {told['a_round']} a round. "
+        shown["travels"],
+        f"{exchanges}: {told['before']} for keys, then {told['a_round']} a round. "
         f"The board of signed keys that each is shown has {told['board_bytes']:,} bytes.",
     ]
 
@@ -103,11 +101,14 @@ def print_forecast(shown: dict[str, Any]) -> None:
     from rich.table import Table
 
     from cohortium.privacy.guarantee import in_hundred
+    from cohortium.privacy.wording import kind_words
 
     console = Console()
     console.print(
         f"[bold]{shown['name']}[/bold]  {shown['digest'][:16]}…  {shown['generator']}, {len(shown['institutions'])} institutions, trust {shown['trust']}"
     )
+    if shown["simulated"]:
+        console.print(kind_words("simulation"))
     console.print(f"Promise: epsilon {shown['epsilon']:g}, delta {shown['delta']:g} per person ({shown['unit']}).")
     console.print(
         f"Plan:    epsilon {shown['cost']['epsilon']:.4f} by {shown['cost']['method']}; {shown['cost']['check']:.4f} by {shown['cost']['check_method']}.\n"

@@ -58,42 +58,8 @@ from cohortium.privacy.accounting import (
     merged,
     repeated,
 )
+from cohortium.privacy.wording import ADVERSARIES, COORDINATOR, PUBLIC, WITH_ALL_OTHERS, WITH_SOME, Adversary, Cast
 from cohortium.study import Study
-
-
-@dataclass(frozen=True)
-class Adversary:
-    """Somebody to protect a person from. words: who that is; sees: what they have and have not, in trust mode ``local``."""
-
-    name: str
-    words: str
-    sees: str
-
-
-PUBLIC = Adversary(
-    "public",
-    "the public",
-    "the release and nothing else: the coordinator publishes no more, and every institution added its noise",
-)
-COORDINATOR = Adversary("coordinator", "the coordinator", "every message of every institution")
-WITH_SOME = Adversary(
-    "coordinator-with-some",
-    "the coordinator with T institutions, at least one",
-    "every message, and all that T institutions know, at least one, which do not hold the person",
-)
-WITH_ALL_OTHERS = Adversary(
-    "coordinator-with-all-others",
-    "the coordinator with all other institutions",
-    "every message, and all that every institution knows which does not hold the person",
-)
-ADVERSARIES = (PUBLIC, COORDINATOR, WITH_SOME, WITH_ALL_OTHERS)
-UNDER_MASKS = {
-    PUBLIC: "the release and nothing else",
-    COORDINATOR: "the masked sums, and of a single institution nothing",
-    WITH_SOME: "the masked sums, and all that T institutions know, at least one, which do not hold the person, their noise included",
-    WITH_ALL_OTHERS: "every message without its masks, and all that every institution knows which does not hold the person",
-}
-"""What each sees in trust mode ``secure-sum``."""
 
 
 @dataclass(frozen=True)
@@ -101,20 +67,21 @@ class Guarantee:
     """What is promised towards an adversary.
 
     attack_rate: the largest true-positive rate of any test of whether a person took part, at a false-positive rate of
-    ``FALSE_POSITIVES``. words: the same for people.
+    ``FALSE_POSITIVES``. words: the same for people. towards, sees: who the adversary is, and what they have in this study.
     """
 
     adversary: Adversary
     words: str
     cost: Cost
     attack_rate: float
+    towards: str
     sees: str
 
     def document(self) -> dict[str, Any]:
         """A JSON object, for ``study show``, ledger.json and the manifest."""
         return {
-            "adversary": self.adversary.name,
-            "towards": self.adversary.words,
+            "adversary": self.adversary,
+            "towards": self.towards,
             "sees": self.sees,
             **asdict(self.cost),
             "attack_rate": self.attack_rate,
@@ -141,8 +108,9 @@ def guarantees(study: Study, agreed: Plan) -> tuple[Guarantee, ...]:
 
 def _guarantee(study: Study, adversary: Adversary, events: Events) -> Guarantee:
     rate, delta = attack_rate(events, study.privacy.delta), study.privacy.delta
-    sees = adversary.sees if study.privacy.trust == "local" else UNDER_MASKS[adversary]
-    return Guarantee(adversary, risk_words(rate), cost(events, delta), rate, sees)
+    cast = Cast.of(study)
+    words = risk_words(rate)
+    return Guarantee(adversary, words, cost(events, delta), rate, cast.towards(adversary), cast.sees(adversary))
 
 
 def risk_words(rate: float) -> str:
@@ -161,7 +129,7 @@ def in_hundred(rate: float) -> str:
 def _local(study: Study, agreed: Plan) -> dict[Adversary, Events]:
     """The events a person's rows meet before each adversary in trust mode ``local``."""
     messages = merged(e for p in agreed.phases for e in repeated(p.events, study.privacy.institutions_per_person))
-    return {a: _public_events(study, agreed, messages) if a is PUBLIC else messages for a in ADVERSARIES}
+    return {a: _public_events(study, agreed, messages) if a == PUBLIC else messages for a in ADVERSARIES}
 
 
 def _secure_sum(study: Study, agreed: Plan) -> dict[Adversary, Events]:

@@ -26,6 +26,7 @@ from cohortium.keys import load_or_create_key
 from cohortium.privacy.accounting import RELATION
 from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.ledger import home
+from cohortium.privacy.wording import Kind as RunKind
 from cohortium.receipt import Receipt
 from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
@@ -36,8 +37,8 @@ from cohortium_server.release.answers import Answer, Answers, Kind
 from cohortium_server.release.answers.stored import FILE as ANSWERS
 from cohortium_server.release.balance import Balance, balanced_table, read_balance
 from cohortium_server.release.blanks import imputed
-from cohortium_server.release.evidence import check_evidence
-from cohortium_server.release.manifest import MANIFEST, MARK, UNPROTECTED, verify, write_manifest
+from cohortium_server.release.evidence import check_evidence, check_kind
+from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, kind_of, verify, write_manifest
 from cohortium_server.release.rows import drawn_indices, drawn_table
 from cohortium_server.release.tables import read_released, write_table
 from cohortium_server.rounds import Answered, Outcome
@@ -45,7 +46,7 @@ from cohortium_server.rounds import Answered, Outcome
 NOTICE = "Differentially private is not the same as anonymous by law: have the guarantee judged for your purpose."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Release:
     """A released model and its tables. ``sample`` costs nothing: it only post-processes what was released."""
 
@@ -56,6 +57,19 @@ class Release:
     @property
     def schema(self) -> Schema:
         return self.study.schema
+
+    @property
+    def kind(self) -> RunKind | None:
+        """federation, simulation or not-private: what ran the study. None in releases from before that was recorded."""
+        return kind_of(self.manifest)
+
+    def __repr__(self) -> str:
+        m, kind = self.manifest, self.kind or "of a kind that was not recorded"
+        cost = f"epsilon {m['guarantee']['epsilon']:.4f}" if "guarantee" in m else "no privacy"
+        return (
+            f"<Release {str(self.path)!r}: {kind}, {m['rows']} rows by {m['generator']}, "
+            f"{len(m['institutions'])} institutions, {cost}>"
+        )
 
     @property
     def mark(self) -> str:
@@ -148,6 +162,7 @@ def load_release(path: str | Path, not_private: bool = False) -> Release:
     manifest = verify(folder, not_private=not_private)
     study = load_study(folder / "study.toml")
     if manifest["format"] != UNPROTECTED:
+        check_kind(manifest, study)
         check_evidence(folder, study)
     elif study.privacy.mode != "none":
         raise ReleaseError("E_RELEASE_TOUCHED", "study.toml", "it promises privacy", "Ask who made it.")
@@ -185,7 +200,8 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
         for path in folder.iterdir():
             path.chmod(0o644)  # a release is for everybody
         failpoints.passed("release written")
-        write_manifest(folder, _statement(outcome, rows, verdict), load_or_create_key(home() / "coordinator.key"))
+        signer = load_or_create_key(home() / FORMS[outcome.kind].key)
+        write_manifest(folder, _statement(outcome, rows, verdict), signer, outcome.kind)
         failpoints.passed("manifest signed")
     failpoints.passed("release published")
     return out
@@ -334,6 +350,7 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict, answers: Answers
     measured: Sequence[Measured] = outcome.generator.measured
     return render_report(
         Facts(
+            outcome.kind,
             outcome.study,
             outcome.plan,
             synthetic,
@@ -352,6 +369,7 @@ __all__ = [
     "Kind",
     "Release",
     "check_evidence",
+    "check_kind",
     "load_release",
     "new_folder",
     "require_free",

@@ -6,6 +6,7 @@ every institution's signature on the study, and its receipt for every round the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,14 @@ from cohortium.errors import ReleaseError
 from cohortium.plan import plan
 from cohortium.receipt import Receipt, about
 from cohortium.study import Institution, Study
+from cohortium_server.release.manifest import MANIFEST, kind_of
+
+
+def check_kind(manifest: Mapping[str, Any], study: Study) -> None:
+    """ReleaseError E_RELEASE_TOUCHED where what made-up institutions have signed is called anything but a simulation."""
+    if study.simulated and kind_of(manifest) != "simulation":
+        what = "it is not called a simulation, but its institutions have signed one"
+        raise ReleaseError("E_RELEASE_TOUCHED", MANIFEST, what, "Do not use this release; ask who made it.")
 
 
 def check_evidence(folder: Path, study: Study) -> None:

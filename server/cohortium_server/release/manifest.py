@@ -1,16 +1,19 @@
 """What was released, file by file, signed; and the offline check of it.
 
 ``manifest.json`` is canonical JSON: SHA-256 and length of every file, the study's digest, what the release cost, and
-the coordinator's Ed25519 signature over all of it. The signature's key stands in the manifest: it proves that nothing
+an Ed25519 signature over all of it. The signature's key stands in the manifest: it proves that nothing
 was changed since signing. Who signed is proven by comparing the key with one received by another way (``--key``).
 
-What was made without privacy has a manifest of another format, signed in another domain: no such signature ever
-passes for a release's.
+A manifest says of which kind the release is, and each kind has a format, a signing domain and, at whoever makes it, a
+key of its own (``Form``): no signature on a simulation, or on what was made without privacy, ever passes for a
+federation's. In format ``cohortium-release-1`` no kind was recorded.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +23,49 @@ from cohortium.canonical import canonical_json
 from cohortium.documents import MAX_JSON, parse_json, read_within
 from cohortium.errors import NotPrivateError, ReleaseError
 from cohortium.keys import public_text, signed_by
+from cohortium.privacy.wording import Kind
 
 MANIFEST = "manifest.json"
-FORMAT = "cohortium-release-1"
-UNPROTECTED = "cohortium-not-private-1"
-MARK = "NOT-PRIVATE-"  # what the names of its files begin with
-_DOMAINS = {FORMAT: b"cohortium release manifest 1\n", UNPROTECTED: b"cohortium not private manifest 1\n"}
+MARK = "NOT-PRIVATE-"  # what the names of files begin with that were made without privacy
 
 
-def write_manifest(folder: Path, statement: dict[str, Any], key: Ed25519PrivateKey, form: str = FORMAT) -> None:
-    """Sign ``statement`` together with the digests of all files now in ``folder``."""
+@dataclass(frozen=True)
+class Form:
+    """How a manifest of one kind is written and signed. kind: None where it was not recorded. key: the file of its key."""
+
+    format: str
+    kind: Kind | None
+    domain: bytes
+    key: str
+
+
+SIGNERS = "coordinator.key", "simulation.key"
+FORMS: dict[Kind, Form] = {
+    "federation": Form("cohortium-release-2", "federation", b"cohortium release manifest 2\n", SIGNERS[0]),
+    "simulation": Form("cohortium-simulation-1", "simulation", b"cohortium simulation manifest 1\n", SIGNERS[1]),
+    "not-private": Form("cohortium-not-private-1", "not-private", b"cohortium not private manifest 1\n", SIGNERS[1]),
+}
+UNRECORDED = Form("cohortium-release-1", None, b"cohortium release manifest 1\n", SIGNERS[0])
+UNPROTECTED = FORMS["not-private"].format
+_READ = {form.format: form for form in (*FORMS.values(), UNRECORDED)}
+
+
+def kind_of(manifest: Mapping[str, Any]) -> Kind | None:
+    """What came of which run it is of; None where that was not recorded."""
+    return _READ[manifest["format"]].kind
+
+
+def write_manifest(folder: Path, statement: dict[str, Any], key: Ed25519PrivateKey, kind: Kind) -> None:
+    """Sign ``statement`` together with its kind and the digests of all files now in ``folder``."""
+    form = FORMS[kind]
     body = {
         **statement,
-        "format": form,
+        "format": form.format,
+        "kind": kind,
         "key": public_text(key),
         "files": {p.name: _fingerprint(p) for p in sorted(folder.iterdir())},
     }
-    signature = key.sign(_DOMAINS[form] + canonical_json(body)).hex()
+    signature = key.sign(form.domain + canonical_json(body)).hex()
     (folder / MANIFEST).write_bytes(canonical_json({**body, "signature": signature}))
 
 
@@ -73,10 +102,12 @@ def _signed(folder: Path, key: str | None) -> dict[str, Any]:
     try:
         data = read_within(path, MAX_JSON)
         manifest = parse_json(data)
+        if isinstance(manifest["format"], str) and manifest["format"] not in _READ:
+            raise _newer(manifest["format"])
         body = {k: v for k, v in manifest.items() if k != "signature"}
-        domain = _DOMAINS[body["format"]]
-        genuine = canonical_json(manifest) == data
-        genuine = genuine and signed_by(body["key"], manifest["signature"], domain + canonical_json(body))
+        form = _READ[body["format"]]
+        genuine = canonical_json(manifest) == data and body.get("kind", form.kind) == form.kind
+        genuine = genuine and signed_by(body["key"], manifest["signature"], form.domain + canonical_json(body))
     except (ValueError, AttributeError, KeyError, TypeError):
         genuine = False
     if not genuine:
@@ -91,6 +122,11 @@ def _fingerprint(path: Path) -> dict[str, Any]:
         return {"bytes": -1, "sha256": ""}
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _newer(form: str) -> ReleaseError:
+    what = f"its format is none that this version knows ({form[:40]!r})"
+    return ReleaseError("E_RELEASE_TOUCHED", MANIFEST, what, "Update this side, or get the release again.")
 
 
 def _touched(name: str, what: str) -> ReleaseError:

@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from cohortium.plan import Plan
 from cohortium.privacy.guarantee import guarantees
+from cohortium.privacy.wording import Cast, Kind, kind_words
 from cohortium.study import Study
 from cohortium_server.gate import Criterion, Verdict
 from cohortium_server.generators import Curve, Measured
@@ -39,9 +40,10 @@ class Facts:
 
     synthetic: (rows, columns) codes of the released rows. rows_measured: the noised number of real rows.
     provenance: versions, run, digests, in the order in which they are told. curves: how the fit went.
-    answers: to questions to the real table, with errors.
+    answers: to questions to the real table, with errors. kind: what ran the study.
     """
 
+    kind: Kind
     study: Study
     plan: Plan
     synthetic: npt.NDArray[np.int16]
@@ -65,6 +67,8 @@ def render_report(facts: Facts) -> str:
     return _template().render(
         facts=facts,
         study=study,
+        words=Cast.of(study),
+        kind_words=kind_words(facts.kind),
         privacy=study.privacy,
         cost=facts.plan.cost,
         odds=math.exp(study.privacy.epsilon),

@@ -26,7 +26,7 @@ from cohortium.privacy.ledger import home
 from cohortium.study import dumps_schema, dumps_study
 from cohortium_server.gate import Verdict, sound
 from cohortium_server.release import new_folder, require_free, software, write_model
-from cohortium_server.release.manifest import MANIFEST, MARK, UNPROTECTED, write_manifest
+from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, write_manifest
 from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.drawing import bars
 from cohortium_server.release.page.evidence import Evidence
@@ -66,7 +66,8 @@ def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> P
         )
         (folder / f"{MARK}report.html").write_text(_report(outcome, synthetic), encoding="utf-8", newline="\n")
         statement = _statement(outcome, len(synthetic), verdict)
-        write_manifest(folder, statement, load_or_create_key(home() / "coordinator.key"), UNPROTECTED)
+        signer = load_or_create_key(home() / FORMS["not-private"].key)
+        write_manifest(folder, statement, signer, "not-private")
         for path in folder.iterdir():
             path.chmod(0o600)  # for nobody else
         folder.chmod(0o700)

@@ -28,6 +28,7 @@ from planted import (
     noise,
     operations,
     restoring,
+    simulations,
     training,
     unprotected,
     untouched,
@@ -52,4 +53,5 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "The coordinator and the release": coordinator.MUTANTS,
     "Studies without privacy": unprotected.MUTANTS,
     "Files that had none": untouched.MUTANTS,
+    "Simulations, and who sees what": simulations.MUTANTS,
 }

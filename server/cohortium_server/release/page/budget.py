@@ -30,9 +30,10 @@ class GuaranteeView:
 
 
 def guarantee_view(guarantee: Guarantee) -> GuaranteeView:
-    cost, adversary = guarantee.cost, guarantee.adversary
-    found = in_hundred(guarantee.attack_rate)
-    return GuaranteeView(adversary.words, adversary.sees, f"{cost.epsilon:.4f}", cost.delta, f"{cost.check:.4f}", found)
+    cost, found = guarantee.cost, in_hundred(guarantee.attack_rate)
+    return GuaranteeView(
+        guarantee.towards, guarantee.sees, f"{cost.epsilon:.4f}", cost.delta, f"{cost.check:.4f}", found
+    )
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def phase_view(study: Study, phase: Phase) -> PhaseView:
         phase.rounds,
         phase.query.width,
         storage(each * phase.query.width * phase.rounds),
-        _noise(phase, len(study.institutions)),
+        _noise(phase, study),
         [_event(e) for e in phase.events],
     )
 
@@ -81,10 +82,10 @@ def _sampled(rate: float) -> str:
     return "all persons" if rate == 1 else f"a random {percent(rate)} of the persons"
 
 
-def _noise(phase: Phase, institutions: int) -> str:
+def _noise(phase: Phase, study: Study) -> str:
     match phase.query:
         case Marginals() as query:
-            return _noise_of_counts(query, phase.multiplier, institutions)
+            return _noise_of_counts(query, phase.multiplier, study)
         case LocalTraining():
             return f"{phase.multiplier:.3g} × the most that one person can move a step's sum"
         case GradientSum():
@@ -99,13 +100,17 @@ def _noise_of_gradients(phase: Phase) -> str:
     return told if phase.honest == 1 else f"{told}, of which each institution adds a share of {phase.multiplier:.3g} ×"
 
 
-def _noise_of_counts(query: Marginals, multiplier: float, institutions: int) -> str:
+def _noise_of_counts(query: Marginals, multiplier: float, study: Study) -> str:
     """In rows, for each number of columns that tables have."""
+    most, share = len(study.institutions), "a share of " if study.honest > 1 else ""
+    fewest = most - study.privacy.dropouts
     sigmas = {len(t): s for t, s in zip(query.tables, query.sigmas(multiplier), strict=True)}
     words = []
     for order, sigma in sorted(sigmas.items()):
-        alone = f"{sigma:.3g} rows in every count of an institution"
-        together = "" if institutions == 1 else f", {math.sqrt(institutions) * sigma:.3g} in the sum"
+        alone = f"{share}{sigma:.3g} rows in every count of an institution"
+        together = "" if most == 1 else f", {math.sqrt(most) * sigma:.3g} in the sum"
+        if fewest < most:
+            together = f", {math.sqrt(fewest) * sigma:.3g} in the sum of {fewest}, {math.sqrt(most) * sigma:.3g} in that of all"
         tables = "" if len(sigmas) == 1 else f" (tables of {plural(order, 'column')})"
         words.append(alone + together + tables)
     return "; ".join(words)

@@ -1,0 +1,111 @@
+"""How one table becomes the tables of several institutions: settled in public, before a row is read."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cohortium.errors import StudyError
+from cohortium.schema import Schema
+from cohortium_simulation.partition import Tables, by_column, declared_categories, iid, numbered, skewed, valid_name
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which institutions there are, and whose a row is.
+
+    institutions: by name, the values of column ``by`` whose rows they have; without ``by`` persons are dealt out at random.
+    skew: unevenly in the schema's first target, by a Dirichlet distribution of this alpha.
+    """
+
+    institutions: Mapping[str, Sequence[object]] | int
+    by: str | None = None
+    skew: float | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return numbered(self.institutions if isinstance(self.institutions, int) else tuple(self.institutions))
+
+    def columns(self, schema: Schema) -> list[str]:
+        """What is read of the table."""
+        beside = [name for name in (schema.person, self.by) if name]
+        return list(dict.fromkeys([*schema.names, *beside]))
+
+    def split(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Tables:
+        """A table for each institution, maybe without rows."""
+        if isinstance(self.institutions, Mapping) and self.by is not None:
+            return by_column(table, self.by, self.institutions, schema)
+        if self.skew is not None:
+            return skewed(table, self.names, schema.targets[0], self.skew, rng, schema.person)
+        return iid(table, self.names, rng, schema.person)
+
+
+def laid_out(
+    schema: Schema,
+    number: int | None = None,
+    by: str | None = None,
+    declared: Sequence[str] = (),
+    skew: float | None = None,
+    study: Sequence[str] | None = None,
+) -> Layout:
+    """The layout that was asked for: so many institutions, those of a study, or those declared for a column.
+
+    declared: ``NAME=VALUE,VALUE`` each, or ``NAME`` of which the value is the same. study: the names of a study's institutions.
+    Raises StudyError E_PLAN_INVALID, or E_NOT_IN_STUDY for an institution that the study has not.
+    """
+    if skew is not None and (by is not None or not schema.targets):
+        what = "skew needs persons to deal out and a target in the schema"
+        raise StudyError("E_PLAN_INVALID", "simulate", what, "Pass --institutions K, and mark a column target = true.")
+    if declared and by is None:
+        fix = "Pass --by COLUMN: the column that holds the values."
+        raise StudyError("E_PLAN_INVALID", "--institution", "no column is named for its values", fix)
+    if study is not None:
+        if number is not None:
+            raise StudyError("E_PLAN_INVALID", "--institutions", "the study says how many there are", "Leave it out.")
+        return Layout(_of_study(study, read_declared(declared)), by, skew)
+    if (number is None) == (by is None):
+        what = "either a number of institutions or a column to split by is needed"
+        raise StudyError("E_PLAN_INVALID", "simulate", what, "Pass --institutions K or --by COLUMN.")
+    if by is None:
+        return Layout(number or 1, None, skew)
+    institutions = read_declared(declared) or declared_categories(schema, by)
+    if institutions is None:
+        raise undeclared(by)
+    return Layout(institutions, by)
+
+
+def undeclared(column: str) -> StudyError:
+    """Nothing of what the column holds is said: its values are persons'."""
+    return StudyError(
+        "E_PLAN_INVALID",
+        f"--by {column}",
+        "nobody has declared its institutions, and they are never read off the rows, because a study is public",
+        "Declare each with --institution NAME=VALUE, or the column's categories in the schema, or pass --study.",
+    )
+
+
+def _of_study(names: Sequence[str], said: Mapping[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
+    if strangers := [name for name in said if name not in names]:
+        what = f"the study has no {', '.join(strangers)}"
+        raise StudyError("E_NOT_IN_STUDY", "--institution", what, "Name its institutions as it does.")
+    return {name: said.get(name, (name,)) for name in names}
+
+
+def read_declared(texts: Sequence[str]) -> dict[str, tuple[object, ...]]:
+    """Institutions from ``NAME=VALUE,VALUE`` and ``NAME``; the same name again adds values. Quotes keep a comma in a value."""
+    found: dict[str, tuple[object, ...]] = {}
+    for text in texts:
+        name, said, values = text.strip().partition("=")
+        name = name.strip()
+        if valid_name(name) != name:
+            fix = f"Name it with plain letters, as in --institution '{valid_name(name)}={values or name}'."
+            raise StudyError("E_PLAN_INVALID", "--institution", f"{name!r} cannot be an institution's name", fix)
+        read = next(csv.reader([values], skipinitialspace=True), []) if said else [name]
+        if not all(value.strip() for value in read) or not read:
+            raise StudyError("E_PLAN_INVALID", f"--institution {name}", "a value is empty", "Write NAME=VALUE,VALUE.")
+        found[name] = (*found.get(name, ()), *read)
+    return found

@@ -1,0 +1,210 @@
+"""Of which kind a release is: what ran it says so, in manifest, report and screen; neither passes for the other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from html import unescape
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from enlisted import consents, identity, key_of
+from test_cli import call, call_json
+from test_journal import SWEEP, Start, begin, go, start  # noqa: F401 (a fixture)
+
+from cohortium import consent
+from cohortium.canonical import canonical_json
+from cohortium.errors import ReleaseError
+from cohortium.keys import load_key, public_text
+from cohortium.privacy.wording import KINDS, UNRECORDED, Kind
+from cohortium.progress import Silent
+from cohortium.study import Study, dumps_schema, dumps_study, load_study
+from cohortium_client.custodian import Custodian
+from cohortium_client.institution import open_custodian
+from cohortium_server.journal import BriefJournal
+from cohortium_server.release import Release, load_release, write_release
+from cohortium_server.release.manifest import FORMS, verify, write_manifest
+from cohortium_server.rounds import run_study
+from cohortium_server.transport import Nobody
+from cohortium_simulation.experiment import sign_all
+from cohortium_simulation.federation import write_federation
+
+FORMATS = Path(__file__).parent / "vectors" / "formats"
+
+
+@pytest.fixture
+def federated(start: Start, tmp_path: Path) -> Release:  # noqa: F811
+    """A release of custodians that were asked over a transport."""
+    return load_release(write_release(go(begin(tmp_path, SWEEP), start(SWEEP)), tmp_path / "federated", seed=1))
+
+
+def test_a_simulation_says_that_it_is_one(release: Release) -> None:
+    assert release.kind == release.manifest["kind"] == "simulation"
+    assert "simulation" in repr(release) and "epsilon" in repr(release)
+    assert load_study(release.path / "study.toml").simulated
+    report = unescape((release.path / "report.html").read_text())
+    head = report[: report.index("</header>")]
+    assert KINDS["simulation"] in head and "from a simulation" in head and ", from a simulation</title>" in head
+    assert KINDS["federation"] not in report
+    told = call("verify", release.path)
+    assert KINDS["simulation"] in told and "3 institutions are made up" in told
+    assert "have signed" not in told
+    assert call_json("verify", release.path)["kind"] == "simulation"
+
+
+def test_a_federation_says_that_it_is_one(federated: Release) -> None:
+    assert federated.kind == federated.manifest["kind"] == "federation"
+    assert "federation" in repr(federated)
+    assert not federated.study.simulated and "simulated" not in (federated.path / "study.toml").read_text()
+    report = unescape((federated.path / "report.html").read_text())
+    assert KINDS["federation"] in report[: report.index("</header>")] and "imulation" not in report
+    told = call("verify", federated.path)
+    assert KINDS["federation"] in told and "All 2 institutions have signed" in told
+    assert call_json("verify", federated.path)["kind"] == "federation"
+
+
+def test_each_is_signed_by_a_key_of_its_own(release: Release, federated: Release, home: Path) -> None:
+    keys = {kind: public_text(load_key(home / FORMS[kind].key)) for kind in ("federation", "simulation")}
+    assert federated.manifest["key"] == keys["federation"] == public_text(load_key(home / "coordinator.key"))
+    assert release.manifest["key"] == keys["simulation"] != keys["federation"]
+
+
+def test_no_simulation_reaches_the_coordinators_key(release: Release, home: Path) -> None:
+    assert (home / "simulation.key").is_file() and not (home / "coordinator.key").exists()
+
+
+def test_formats_and_domains_are_all_apart() -> None:
+    forms = list(FORMS.values())
+    assert len({f.format for f in forms}) == len({f.domain for f in forms}) == len(FORMS) == 3
+    assert FORMS["federation"].key != FORMS["simulation"].key == FORMS["not-private"].key
+
+
+def _said_to_be(kind: Kind, folder: Path) -> None:
+    """Another kind in the manifest, under the signature as it was."""
+    document = json.loads((folder / "manifest.json").read_text())
+    text = (folder / "manifest.json").read_text()
+    text = text.replace(f'"format":"{document["format"]}"', f'"format":"{FORMS[kind].format}"')
+    (folder / "manifest.json").write_text(text.replace(f'"kind":"{document["kind"]}"', f'"kind":"{kind}"'))
+
+
+def _signed_as(kind: Kind, folder: Path) -> None:
+    """Signed anew, with all that was stated, as another kind."""
+    document = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").unlink()
+    statement = {k: v for k, v in document.items() if k not in ("signature", "files", "key", "format", "kind")}
+    write_manifest(folder, statement, key_of("somebody"), kind)
+
+
+@pytest.mark.parametrize("dressed", [_said_to_be, _signed_as])
+def test_a_simulation_never_passes_for_a_federation(release: Release, dressed: Callable[[Kind, Path], None]) -> None:
+    """Its institutions have signed that they are made up, so even whoever signs it anew as a federation's is found out."""
+    dressed("federation", release.path)
+    with pytest.raises(ReleaseError) as caught:
+        load_release(release.path)
+    assert caught.value.code == "E_RELEASE_TOUCHED"
+    assert call_json("verify", release.path, code=17)["error"]["code"] == "E_RELEASE_TOUCHED"  # type: ignore[index]
+
+
+def test_the_signature_covers_the_kind(federated: Release) -> None:
+    _said_to_be("simulation", federated.path)
+    with pytest.raises(ReleaseError):
+        load_release(federated.path)
+
+
+def test_a_kind_that_is_not_its_formats_is_refused(federated: Release) -> None:
+    """Even under a genuine signature: a manifest says one thing."""
+    manifest = federated.manifest
+    body = {k: v for k, v in manifest.items() if k != "signature"} | {
+        "kind": "simulation",
+        "key": public_text(key_of("x")),
+    }
+    signature = key_of("x").sign(FORMS["federation"].domain + canonical_json(body)).hex()
+    (federated.path / "manifest.json").write_bytes(canonical_json({**body, "signature": signature}))
+    with pytest.raises(ReleaseError, match="does not fit"):
+        load_release(federated.path)
+
+
+def test_what_was_simulated_cannot_be_unsaid(release: Release) -> None:
+    """Taken out of the study, it is no longer what the institutions have signed."""
+    bare = replace(release.study, simulated=False)
+    assert bare.digest != release.study.digest
+    (release.path / "study.toml").write_text(dumps_study(bare))
+    _signed_as("federation", release.path)
+    with pytest.raises(ReleaseError, match="not this study's account"):
+        load_release(release.path)
+
+
+def test_made_up_institutions_sign_that_they_are(study: Study) -> None:
+    signed, signatures = sign_all(study, [identity(name) for name in study.institution_names])
+    assert signed.simulated
+    consent.require_all(signed, signatures)
+    assert set(consent.unsigned(replace(signed, simulated=False), signatures)) == set(study.institution_names)
+
+
+def test_what_answered_decides_and_no_option(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Custodians of this process are a simulation's, those behind sockets a federation's."""
+    from cohortium_simulation.engine import run_in_process, run_over_sockets  # Flower, which survives no fork
+
+    custodians = start(SWEEP).custodians
+    assert run_in_process(SWEEP, consents(SWEEP), custodians).kind == "simulation"
+    monkeypatch.setattr("cohortium_simulation.engine.Connection", lambda path: custodians[path.name])
+    sockets = [Path(name) for name in custodians]
+    outcome = run_over_sockets(SWEEP, consents(SWEEP), sockets, BriefJournal(), Silent())
+    assert outcome.kind == "federation"
+
+
+@dataclass(frozen=True)
+class Direct:
+    """A transport to custodians, which does not say where they are, as Flower's does not."""
+
+    custodians: Mapping[str, Custodian]
+
+    def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
+        return [c.answer(request) for c in self.custodians.values()]
+
+
+def test_a_folder_of_made_up_institutions_is_a_simulation_whatever_runs_it(
+    study: Study, tables: dict[str, pd.DataFrame], tmp_path: Path
+) -> None:
+    """Flower's own simulation over a folder that write_federation wrote, and what is released of its run again."""
+    from cohortium_server.app import folder_job
+
+    folder = write_federation(tmp_path / "fed", study, tables)
+    job = folder_job({"federation": str(folder), "out": "", "seed": ""})
+    assert not job.simulated
+    custodians = Direct({n: open_custodian(folder / "institutions" / n) for n in study.institution_names})
+    outcome = run_study(job.study, job.consents, custodians, job.journal)
+    again = run_study(job.study, job.consents, Nobody(), job.journal)
+    assert outcome.kind == again.kind == "simulation"
+
+
+def test_a_study_of_made_up_institutions_says_so_before_it_runs(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "schema.toml").write_text(dumps_schema(study.schema))
+    for simulated in (False, True):
+        (tmp_path / "study.toml").write_text(dumps_study(replace(study, simulated=simulated)))
+        assert call_json("study", "show", tmp_path / "study.toml")["simulated"] is simulated
+        shown = " ".join(call("study", "show", tmp_path / "study.toml").split())
+        assert (KINDS["simulation"] in shown) is simulated
+
+
+def test_studies_that_were_signed_before_keep_their_digests(study: Study) -> None:
+    assert "simulated" not in dumps_study(study)
+    assert replace(study, simulated=True).digest != study.digest
+
+
+def test_a_release_from_before_kinds_says_that_none_was_recorded(tmp_path: Path) -> None:
+    shutil.copytree(FORMATS / "1" / "release", tmp_path / "old")
+    old = load_release(tmp_path / "old")
+    assert old.kind is None and "not recorded" in repr(old)
+    assert UNRECORDED in call("verify", tmp_path / "old")
+    assert call_json("verify", tmp_path / "old")["kind"] is None
+
+
+def test_a_format_of_a_later_version_is_named(release: Release) -> None:
+    text = (release.path / "manifest.json").read_text()
+    (release.path / "manifest.json").write_text(text.replace(release.manifest["format"], "cohortium-release-9"))
+    with pytest.raises(ReleaseError, match=r"none that this version knows \('cohortium-release-9'\)"):
+        verify(release.path)
