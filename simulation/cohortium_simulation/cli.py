@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, progress, say, say_device
+from cohortium.commands.output import Json, console, guarded, print_json, progress, say, say_device, tell
 
 if TYPE_CHECKING:
     from cohortium_server.release import Release
@@ -99,6 +99,9 @@ def simulate(
     cap: Annotated[
         float | None, typer.Option("--cap", help="Refuse what would bring the population's epsilon over this.")
     ] = None,
+    reviewed: Annotated[
+        bool, typer.Option("--reviewed", help="Take a draft as it is, as who knows that all in it is public.")
+    ] = False,
     drop_bad_rows: Annotated[
         bool, typer.Option("--drop-bad-rows", help="Keep malformed rows as missing instead of stopping.")
     ] = False,
@@ -115,6 +118,9 @@ def simulate(
         promise = _promise(epsilon, delta, no_privacy)
         ledgers = _ledgers(ledger, population, cap, promise)
         public = load_schema(schema)
+        if reviewed:
+            public = public.reviewed()
+        public.require_reviewed(schema.name)
         tables = split(data, public, institutions, by, np.random.default_rng(seed), drop_bad_rows, skew)
         privacy = {
             **promise,
@@ -172,13 +178,13 @@ def _tell(release: Release, as_json: bool) -> None:
         told = ("rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust", "privacy")
         print_json({"release": str(release.path), **{k: m[k] for k in told if k in m}})
         return
-    typer.echo(
+    tell(
         f"{m['rows']} synthetic rows in {release.path} from {len(m['institutions'])} institutions by {m['generator']}."
     )
     if release.mark:
         say(f"WARNING: NOT PRIVATE. {m['warning']}")
         return
-    typer.echo(
+    tell(
         f"Cost: epsilon {m['guarantee']['epsilon']:.4f} at delta {m['guarantee']['delta']:g} per person. Check it: cohortium verify {release.path}"
     )
 
@@ -209,7 +215,6 @@ def demo(
 
 
 def _show_demo(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     spent = Table(title="What was spent, by whom (per person)")
@@ -233,13 +238,13 @@ def _show_demo(result: dict[str, Any]) -> None:
         fidelity.add_column(heading, justify="left" if heading == "tables of" else "right")
     for row in result["fidelity"]:
         fidelity.add_row(row["tables"], *(f"{row[k]:.3f}" for k in ("release", "independent", "real_half")))
-    console = Console()
-    console.print(spent)
-    console.print(fidelity)
-    typer.echo(
+    screen = console()
+    screen.print(spent)
+    screen.print(fidelity)
+    tell(
         "The comparison reads the real table. That is allowed here because the demo's data are public; a real study never does it."
     )
-    typer.echo(
+    tell(
         f"{result['rows']} synthetic rows by {result['generator']}, {result['seconds']:.0f} s. Look at {result['report']}"
     )
-    typer.echo(f"Check it: cohortium verify {result['release']}")
+    tell(f"Check it: cohortium verify {result['release']}")
