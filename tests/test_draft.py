@@ -160,7 +160,9 @@ def test_categories() -> None:
 
 
 def test_a_proposal_says_that_it_is_one() -> None:
-    table = pd.DataFrame({'odd "name" [[column]]': ["a", "b", 'c"\n#'] * 40, "age": [*range(60)] * 2, "none": [""] * 120})
+    table = pd.DataFrame(
+        {'odd "name" [[column]]': ["a", "b", 'c"\n#'] * 40, "age": [*range(60)] * 2, "none": [""] * 120}
+    )
     text = render(draft([table], "t"))
     assert text.startswith("# A PROPOSAL READ FROM DATA. A person must review it")
     assert text.count("# REVIEW: ") == 3
@@ -322,7 +324,9 @@ def test_json_is_alone_on_stdout(data: Path) -> None:
     assert refused.exit_code == 11
     checked = CliRunner().invoke(command, ["check", str(out), "--data", str(data), "--reviewed", "--json"])
     assert json.loads(checked.stdout)["data"]["left_out"] == 0
-    missing = CliRunner().invoke(command, ["check", str(out), "--data", str(out.parent / "no.csv"), "--reviewed", "--json"])
+    missing = CliRunner().invoke(
+        command, ["check", str(out), "--data", str(out.parent / "no.csv"), "--reviewed", "--json"]
+    )
     assert (missing.exit_code, json.loads(missing.stdout)["error"]["code"]) == (10, "E_INPUT_NOT_FOUND")
 
 

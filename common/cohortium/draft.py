@@ -637,7 +637,9 @@ def render(draft: Draft) -> str:
     head = _HEAD.format(counted=_BY_ROW if draft.schema.person is None else _BY_PERSON)
     table = f"name = {_quoted(draft.schema.name)}\n" + _mark(document.get("review", []))
     blocks = [_block(block, draft.notes_on(block["name"])) for block in document["column"]]
-    dropped = [f"# {_quoted(n.column)} {for_terminal(n.text)}\n" for n in draft.notes if n.dropped and n.text]
+    dropped = [
+        f"# {for_terminal(_quoted(n.column))} {for_terminal(n.text)}\n" for n in draft.notes if n.dropped and n.text
+    ]
     return "\n".join([head, table, *blocks, "".join(dropped)]).rstrip() + "\n"
 
 

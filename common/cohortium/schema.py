@@ -37,7 +37,7 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from cohortium.canonical import digest
 from cohortium.constraints import Constraint, to_block
 from cohortium.errors import InputError, SchemaError
-from cohortium.texts import is_unseen, trouble
+from cohortium.texts import has_unseen, trouble
 
 if TYPE_CHECKING:
     from cohortium.rules import Rules
@@ -358,8 +358,8 @@ def _check_texts(schema: Schema) -> None:
         if what := trouble(name):
             raise SchemaError("E_SCHEMA_INVALID", where, f"the name {name!r} {what}", "Choose another name.")
     for column in schema.columns:
-        for text in (column.unit, re.sub(r"[\n\t]", "", column.description), *column.review):
-            if any(map(is_unseen, text)):
+        for text in (column.unit, *column.description.split("\n"), *column.review):
+            if has_unseen(text):
                 raise column.invalid("a text has characters that nobody sees", "Write it without them.")
 
 

@@ -22,6 +22,10 @@ def is_unseen(letter: str) -> bool:
     return unicodedata.category(letter) in _UNSEEN
 
 
+def has_unseen(text: str) -> bool:
+    return any(map(is_unseen, text))
+
+
 def starts_formula(text: str) -> bool:
     """Whether a spreadsheet may run the text: it begins with a formula's sign, in any normal form, after blanks and unseen letters."""
     if not text or (text[0].isascii() and text[0].isalnum()):  # nearly all of them
@@ -36,14 +40,19 @@ def _bare(text: str) -> str:
 
 def trouble(text: str) -> str:
     """Why the text may name nothing in a schema, in words; empty if it may."""
-    if any(map(is_unseen, text)):
+    if has_unseen(text):
         return "has control characters, or others that nobody sees"
     return "would be run as a formula by a spreadsheet" if starts_formula(text) else ""
 
 
 def for_spreadsheet(text: str) -> str:
-    """The text as a cell or heading of a CSV file: an apostrophe in front of what a spreadsheet would run."""
-    return "'" + text if starts_formula(text) or text[:1] in ("\t", "\r", "\n") else text
+    """The text as a cell or heading of a CSV file: an apostrophe in front of what a spreadsheet would run.
+
+    Breaks of lines within it are line feeds, around which writers put quotation marks; a bare carriage return could begin a
+    row, and a formula after it.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return "'" + text if starts_formula(text) or text[:1] in ("\t", "\n") else text
 
 
 def for_terminal(text: str) -> str:

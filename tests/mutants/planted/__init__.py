@@ -20,6 +20,7 @@ from planted import (
     coordinator,
     custody,
     doors,
+    drafts,
     ledger,
     masking,
     membership,
@@ -45,4 +46,5 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Logs, metrics and preflights": operations.MUTANTS,
     "The coordinator and the release": coordinator.MUTANTS,
     "Studies without privacy": unprotected.MUTANTS,
+    "Drafts, and names that others chose": drafts.MUTANTS,
 }
