@@ -29,6 +29,7 @@ from cohortium_client.agreements import Agreements, agree
 from cohortium_client.policy import Policy
 from cohortium_server.release import write_release
 from cohortium_server.rounds import run_study
+from cohortium_simulation import unprotected
 from cohortium_simulation.demo import demo_data
 
 Tables = dict[str, pd.DataFrame]
@@ -82,7 +83,10 @@ def test_nobody_runs_or_releases_a_draft(marked: Study, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["private", "none"])
-def test_nobody_simulates_a_draft(marked: Study, mode: str, tmp_path: Path, home: Path) -> None:
+def test_nobody_simulates_a_draft(
+    marked: Study, mode: str, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unprotected, "fit_unprotected", lambda *_: pytest.fail("a draft was fitted"))
     privacy = replace(marked.privacy, mode=mode, epsilon=0.0, delta=0.0) if mode == "none" else marked.privacy
     study = replace(marked, privacy=privacy)
     tables = {name: people(50, k) for k, name in enumerate(study.institution_names)}
@@ -188,7 +192,21 @@ VALUES = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@pytest.mark.parametrize("person", ["p", None])
+def test_every_entry_of_a_draft_is_marked(person: str | None) -> None:
+    """All but names and what the user said; the kinds that there are, with blanks, points and a category for others."""
+    table = visits().assign(yes=["true", "false"] * 200, blank=["a", "b", "", "a"] * 100)
+    table.loc[:3, "diagnosis"] = "rare"
+    told = tomllib.loads(render(draft([table], "t", ["yes"], person)))
+    assert {b.get("kind") for b in told["column"]} - {None} == {"categorical", "continuous", "datetime", "boolean"}
+    entries = {key for b in told["column"] for key in b}
+    assert {"nullable", "other", "points", "lower", "upper", "decimals", "target"} <= entries
+    for block in (b for b in told["column"] if b["name"] != person):
+        assert block.keys() - {"name", "target", "review"} <= set(block["review"])
+    assert told["review"] == ["name", "columns"]
+
+
+@settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=40), st.lists(VALUES, min_size=1, max_size=40))
 def test_whatever_may_follow_from_rows_is_marked(rows: list[tuple[str, str]], other: list[str]) -> None:
     """Of two tables with the same columns, all that their drafts tell differently is marked in both."""
@@ -220,7 +238,7 @@ def visits(persons: int = 400) -> pd.DataFrame:
             "day": (pd.Timestamp("2015-03-01") + pd.to_timedelta(rng.integers(0, 1500, persons), "D")).strftime(
                 "%Y-%m-%d"
             ),
-            "few": rng.choice([10.5, 20.5, 30.5], persons),
+            "few": rng.choice([1000.5, 5000.5, 9000.5], persons),
         }
     )
 
@@ -235,13 +253,13 @@ def test_one_person_of_many_rows_puts_nothing_into_a_draft(rows: int) -> None:
         "weight": 213.4125,
         "code": 777,
         "day": "1911-05-05",
-        "few": 66.5,
+        "few": 6666.5,
     }
     more = pd.DataFrame([vip] * rows)
     for order in ([table, more], [more, table], [more, table, more]):
         with_her = draft([pd.concat(order, ignore_index=True)], "t", person="p")
         text = render(with_her)
-        for trace in ("insomnia", "213", "777", "1911", "66.5"):
+        for trace in ("insomnia", "213", "777", "1911", "6666"):
             assert trace not in text
     before, after = drafted(table), drafted(pd.concat([table, more], ignore_index=True))
     for column, keys in {
@@ -252,6 +270,18 @@ def test_one_person_of_many_rows_puts_nothing_into_a_draft(rows: int) -> None:
         assert [before[column].get(k) for k in keys] == [after[column].get(k) for k in keys]
     assert after["diagnosis"]["categories"] == ["asthma", "flu", "injury", OTHER]
     assert after["code"]["categories"] == ["1", "2", "3", OTHER]
+
+
+def test_ten_numbers_of_one_person_are_no_ten_persons() -> None:
+    more = pd.DataFrame(
+        [
+            {**visits(1).iloc[0].to_dict(), "p": "vip", "weight": 213.4 + k, "day": f"19{k + 10}-01-01"}
+            for k in range(50)
+        ]
+    )
+    before, after = drafted(visits()), drafted(pd.concat([more, visits()]))
+    for column in ("weight", "day"):
+        assert [before[column][k] for k in ("lower", "upper")] == [after[column][k] for k in ("lower", "upper")]
 
 
 def test_her_rows_count_once_also_where_parts_of_a_file_tear_them_apart() -> None:

@@ -355,7 +355,7 @@ def _check_texts(schema: Schema) -> None:
         *(("schema", n) for n in (*schema.names, *([schema.person] if schema.person else []))),
     ]
     for where, name in named:
-        if what := trouble(name):
+        if what := trouble(name) if name else "is empty":
             raise SchemaError("E_SCHEMA_INVALID", where, f"the name {name!r} {what}", "Choose another name.")
     for column in schema.columns:
         for text in (column.unit, *column.description.split("\n"), *column.review):

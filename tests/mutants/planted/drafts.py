@@ -56,7 +56,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "takes all of the ten extremes from one person",
         DRAFTED,
-        ONE,
+        f"{REVIEW}::test_ten_numbers_of_one_person_are_no_ten_persons",
         DRAFT,
         "np.unique(persons[order], return_index=True)",
         "np.unique(np.arange(len(order)), return_index=True)",
@@ -97,7 +97,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "leaves bounds unmarked",
         DRAFTED,
-        f"{REVIEW}::test_whatever_may_follow_from_rows_is_marked",
+        f"{REVIEW}::test_every_entry_of_a_draft_is_marked[p]",
         DRAFT,
         '"lower", "upper", "decimals", "bins", "points"',
         '"decimals", "bins", "points"',
@@ -105,7 +105,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "leaves lists of categories unmarked",
         DRAFTED,
-        f"{REVIEW}::test_whatever_may_follow_from_rows_is_marked",
+        f"{REVIEW}::test_every_entry_of_a_draft_is_marked[p]",
         DRAFT,
         '("kind", "nullable", "categories", "other")',
         '("kind", "nullable")',
@@ -219,13 +219,13 @@ MUTANTS: tuple[Mutant, ...] = (
         RUN,
         f"{NAMES}::test_no_csv_of_an_accepted_schema_holds_a_formula",
         SCHEMA,
-        "        if what := trouble(name):",
-        "        if what := trouble(name[:0]):",
+        "trouble(name) if name",
+        "trouble(name[:0]) if name",
     ),
     mutant(
         "accepts marks of direction in a schema",
         RUN,
-        f"{NAMES}::test_no_schema_has_such_a_name_or_category",
+        f"{NAMES}::test_no_schema_has_such_a_name_or_category[19]",
         TEXTS,
         'frozenset({"Cc", "Cf", ',
         'frozenset({"Cc", ',
@@ -249,7 +249,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "lets names give a terminal orders in lines",
         RUN,
-        f"{NAMES}::test_lines_and_objects_hold_no_orders",
+        f"{NAMES}::test_lines_and_objects_hold_no_orders[19]",
         OUTPUT,
         'typer.echo("\\n".join(map(for_terminal, lines)), err=True)',
         'typer.echo("\\n".join(lines), err=True)',
@@ -257,7 +257,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "lets names give a terminal orders in JSON",
         RUN,
-        f"{NAMES}::test_lines_and_objects_hold_no_orders",
+        f"{NAMES}::test_lines_and_objects_hold_no_orders[19]",
         OUTPUT,
         "json.dumps(c)[1:-1] if is_unseen(c) else c",
         "c",
