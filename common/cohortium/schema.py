@@ -315,7 +315,8 @@ class Schema:
     def require_reviewed(self, where: str = "schema") -> None:
         """SchemaError E_REVIEW if a mark is left."""
         if self.marks:
-            shown = "; ".join(self.marks[:SHOWN_MARKS]) + ("; ..." if len(self.marks) > SHOWN_MARKS else "")
+            more = len(self.marks) - SHOWN_MARKS
+            shown = "; ".join(self.marks[:SHOWN_MARKS]) + (f"; and of {more} more columns" if more > 0 else "")
             raise SchemaError(
                 "E_REVIEW",
                 where,
