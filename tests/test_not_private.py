@@ -182,7 +182,7 @@ def test_no_institution_agrees_to_it(
     if "policy" in asleep:
         monkeypatch.setattr(Policy, "check", nothing)
     if "consent" in asleep:
-        monkeypatch.setattr(consent, "require_privacy", nothing)
+        monkeypatch.setattr(consent, "require_signable", nothing)
     with Ledger(tmp_path / "north.sqlite") as ledger:
         agreements = Agreements(tmp_path / "studies")
         refused(lambda: agree(bare, enlisted.identity(), enlisted.ANYTHING, ledger, agreements))
@@ -201,7 +201,7 @@ def test_no_custodian_answers_it(
         monkeypatch.setattr(consent, "has_signed", lambda *_: True)
         monkeypatch.setattr(consent, "require_all", nothing)
     if "consent" in asleep:
-        monkeypatch.setattr(consent, "require_privacy", nothing)
+        monkeypatch.setattr(consent, "require_signable", nothing)
         monkeypatch.setattr(consent, "require_all", nothing)
     codes = encode(tables["north"], bare.schema)
     with Ledger(tmp_path / "north.sqlite") as ledger:

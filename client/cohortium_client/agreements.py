@@ -87,7 +87,7 @@ def agree(study: Study, identity: Identity, policy: Policy, ledger: Ledger, agre
     of this name and a higher serial, or of the same serial and another content, was signed before, or E_RESTORED if this
     one was signed before the ledger was restored; the plan's own errors where it has none.
     """
-    consent.require_privacy(study)
+    consent.require_signable(study)
     if ledger.is_closed(study.digest):
         raise restored(study.digest)
     consent.require_key(study, identity.name, identity.public)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, epsilon_words, guarded, print_json, say, tell_checks
+from cohortium.commands.output import Json, epsilon_words, guarded, print_json, say, tell, tell_checks
 from cohortium.system import require_serving
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url, found
 from cohortium_client.commands.joining import join
@@ -42,7 +42,7 @@ def init(
             return
         say(f"{folder}: review institution.toml and policy.toml; the custodian does what they say.")
         say("For the study's author, who should compare it with you by telephone:")
-        typer.echo(f'[[institution]]\nname = "{name}"\nkey = "{made.identity.public}"')
+        tell("[[institution]]", f'name = "{name}"', f'key = "{made.identity.public}"')
 
 
 @institution.command()
@@ -85,14 +85,14 @@ def _print_preview(shown: dict[str, Any]) -> None:
 
     print_forecast(shown)
     for phase in shown["phases"]:
-        typer.echo(f"• {phase['name']}: {phase['bound']}.")
-    typer.echo(f"• Beside its numbers there leave {'; '.join(shown['beside'])}. Nothing else.")
+        tell(f"• {phase['name']}: {phase['bound']}.")
+    tell(f"• Beside its numbers there leave {'; '.join(shown['beside'])}. Nothing else.")
     here = shown["here"]
-    typer.echo(
+    tell(
         f"• Here: of {here['population']!r} epsilon {epsilon_words(here['spent'], 3)} of {here['cap']:g} is spent at delta {here['delta']:g}; "
         f"after this study it would be {epsilon_words(here['spent_afterwards'], 3)}."
     )
-    typer.echo(f"• Would be refused: {here['refused']}" if here["refused"] else "• The policy allows it.")
+    tell(f"• Would be refused: {here['refused']}" if here["refused"] else "• The policy allows it.")
 
 
 @institution.command()

@@ -198,7 +198,7 @@ class Custodian:
             raise restored(request.study)
         if study is None or not agreed_to(self._ledger, study):
             raise StudyError("E_PLAN_UNTRUSTED", "request", "this institution has not agreed to its study", "Sign it.")
-        consent.require_privacy(study)
+        consent.require_signable(study)
         self._check_consents(study, request)
         self._check_expiry(study)
         self._policy.check(study)

@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
-from cohortium.consent import require_privacy
+from cohortium.consent import require_privacy, require_signable
 from cohortium.errors import PolicyError
 from cohortium.plan import charged_in_all, met_in_all
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
@@ -46,8 +46,8 @@ class Policy:
     repeatable: Annotated[bool, Strict()] = False
 
     def check(self, study: Study) -> None:
-        """PolicyError E_POLICY naming the first rule that ``study`` breaks; no policy allows one without privacy."""
-        require_privacy(study)
+        """PolicyError E_POLICY naming the first rule that ``study`` breaks; no policy allows one without privacy, or a draft."""
+        require_signable(study)
         for rule, broken in self._rules(study).items():
             if broken:
                 raise PolicyError(

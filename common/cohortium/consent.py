@@ -27,10 +27,16 @@ Signatures = Mapping[str, str]
 
 
 def sign(study: Study, institution: str, key: Ed25519PrivateKey) -> str:
-    """The institution's signature; raises as ``require_key`` and ``require_privacy`` do."""
-    require_privacy(study)
+    """The institution's signature; raises as ``require_key`` and ``require_signable`` do."""
+    require_signable(study)
     require_key(study, institution, public_text(key))
     return key.sign(_statement(study, institution)).hex()
+
+
+def require_signable(study: Study) -> None:
+    """Raises as ``require_privacy`` does, or SchemaError E_REVIEW where the schema is a draft with marks left."""
+    require_privacy(study)
+    study.schema.require_reviewed(f"study {study.name!r}, schema")
 
 
 def require_privacy(study: Study) -> None:
@@ -61,8 +67,8 @@ def require_key(study: Study, institution: str, public: str) -> None:
 
 
 def has_signed(study: Study, institution: str, signatures: Signatures) -> bool:
-    """Nobody has ever signed a study without privacy, whatever the signature."""
-    if study.privacy.mode == "none":
+    """Nobody has ever signed a study without privacy, or one whose schema is a draft, whatever the signature."""
+    if study.privacy.mode == "none" or study.schema.marks:
         return False
     keys = {i.name: i.key for i in study.institutions}
     return signed_by(keys[institution], signatures.get(institution, ""), _statement(study, institution))
@@ -74,8 +80,8 @@ def unsigned(study: Study, signatures: Signatures) -> list[str]:
 
 
 def require_all(study: Study, signatures: Signatures) -> None:
-    """StudyError E_PLAN_UNTRUSTED naming who has not signed; raises as ``require_privacy`` does."""
-    require_privacy(study)
+    """StudyError E_PLAN_UNTRUSTED naming who has not signed; raises as ``require_signable`` does."""
+    require_signable(study)
     if absent := unsigned(study, signatures):
         raise StudyError(
             "E_PLAN_UNTRUSTED",

@@ -1,10 +1,15 @@
 """Before step 1: a first schema, proposed from data, and how a table fits a schema.
 
 A schema must not be read off private rows: bounds and categories as they occur can betray persons
-(SECURITY.md P10). But nobody writes one from nothing. ``draft`` proposes, for a person to review: it widens
-bounds to round numbers, lists categories by name and not by number, drops what looks like an identifier or
-free text, and says of what it read off the data why it needs a look. Only what a person lets stand is a
-schema.
+(SECURITY.md P10). But nobody writes one from nothing. ``draft`` proposes, for a person to review, and what it proposes is
+no schema yet: whatever follows from rows is marked (``review``), and nobody signs or simulates a schema with a mark left.
+
+Three rules keep single persons out of what somebody overlooks, and none of them is differential privacy:
+
+    a value is listed if RARE or more persons have it (rows, where no person column is named); the screen alone shows others
+    bounds lie beyond the RARE-th lowest and highest person's number, never on it: on multiples of a round step that is a
+        quarter of the range between them or more (``wide_bounds``)
+    what is written down holds no count and no value but those; counts are for the institution's own screen
 
 Files are read in parts: a fact about a part and a fact about another add up to one about both.
 """
@@ -30,17 +35,26 @@ from cohortium import schema as schemas
 from cohortium.encoding import INVALID, MISSING_WORDS, category_key, indices, told_apart
 from cohortium.errors import SchemaError
 from cohortium.rules import broken_by
-from cohortium.schema import FORMULA_STARTS, Boolean, Categorical, Continuous, Datetime, Schema
+from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
+from cohortium.texts import for_terminal, trouble
 
 OTHER = "__OTHER__"
 FEW_CODES = 12  # whole numbers of so few values are codes
 MANY_WORDS = 64  # text of more values is shortened to its most common ones, or dropped
 COMMON_WORDS = 30
-RARE_ROWS = 10
+RARE = 10  # persons
 LONG_TEXT = 100
 MAX_DISTINCT = 20_000  # distinct values counted per column
-MAX_SAMPLE = 100_000  # numbers kept per column, for quantiles
+MAX_PAIRS = 5_000_000  # persons' values counted per column: 8 bytes each
 MAX_DECIMALS = 6
+LONG_NAME = 200
+READ_OF_TABLE = ("name", "columns")  # the file's name, and which columns it has and which of them are left out
+READ: dict[type[schemas._Column], tuple[str, ...]] = {  # off rows, what is not there as well as what is
+    Boolean: ("kind", "nullable"),
+    Categorical: ("kind", "nullable", "categories", "other"),
+    Continuous: ("kind", "nullable", "lower", "upper", "decimals", "bins", "points"),
+    Datetime: ("kind", "nullable", "lower", "upper", "resolution"),
+}
 MOSTLY = 0.95  # of the values must read as numbers or moments, for the column to be one of them
 _IDENTIFIERS = frozenset(
     {
@@ -80,15 +94,21 @@ _YEAR_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 @dataclass(frozen=True)
 class Note:
-    """What a person must review. ``column`` is in the schema, or was dropped from it."""
+    """Why something is proposed. ``column`` is in the schema, or was dropped from it.
+
+    text: holds nothing of the rows. seen: what was seen of them, for the institution's own screen.
+    """
 
     column: str
     text: str
     dropped: bool = False
+    seen: str = ""
 
 
 @dataclass(frozen=True)
 class Draft:
+    """A proposal: its schema is marked wherever it follows from rows."""
+
     schema: Schema
     notes: tuple[Note, ...]
 
@@ -107,15 +127,25 @@ def draft(
     kept = [*targets, *([person] if person is not None else [])]
     if both := sorted({*kept} & {*drop}):
         raise SchemaError("E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one.")
-    facts = _facts(parts, kept, drop)
+    facts = _facts(parts, person, kept, drop)
     proposals = [_propose(column, known, column in targets) for column, known in facts.items() if column != person]
     columns = tuple(p.column for p in proposals if p.column is not None)
     if not columns:
-        raise SchemaError("E_SCHEMA_INVALID", "draft", "no column is left", "Drop fewer columns, or add rows.")
+        fix = f"Add rows: what fewer than {RARE} {_unit(person)} have is not proposed. Or drop fewer columns."
+        raise SchemaError("E_SCHEMA_INVALID", "draft", "no column is left", fix)
     notes = tuple(note for p in proposals for note in p.notes)
     if person is not None and facts[person].nullable:
-        notes += (Note(person, "rows without a person all count as one person's"),)
-    return Draft(Schema(name=name, person=person, columns=columns), notes)
+        notes += (Note(person, "rows without a person are left out of the table"),)
+    return Draft(Schema(name=_named(name), person=person, columns=columns, review=READ_OF_TABLE), notes)
+
+
+def _named(name: str) -> str:
+    """The table's name, or a plain one where that can be none."""
+    return name if 0 < len(name) <= LONG_NAME and not trouble(name) else "table"
+
+
+def _unit(person: str | None) -> str:
+    return "rows" if person is None else "persons"
 
 
 def check_names(wanted: Iterable[str], names: Sequence[str]) -> None:
@@ -129,15 +159,43 @@ def check_names(wanted: Iterable[str], names: Sequence[str]) -> None:
 # What is known of a column
 
 
+_Reals = npt.NDArray[np.float64]
+_Hashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The RARE persons with the smallest numbers, one number each, ascending."""
+
+    numbers: _Reals = field(default_factory=lambda: np.empty(0))
+    persons: _Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
+
+    def __add__(self, other: _Ends) -> _Ends:
+        numbers, persons = np.append(self.numbers, other.numbers), np.append(self.persons, other.persons)
+        order = np.argsort(numbers, kind="stable")
+        _, first = np.unique(persons[order], return_index=True)
+        kept = order[np.sort(first)[:RARE]]
+        return _Ends(numbers[kept], persons[kept])
+
+    @property
+    def last(self) -> float | None:
+        """The RARE-th person's number; None of fewer persons."""
+        return float(self.numbers[-1]) if len(self.numbers) == RARE else None
+
+
 @dataclass(frozen=True)
 class _Facts:
     """What was seen of one column; facts of parts add up.
 
-    counts: rows per distinct value, of the first MAX_DISTINCT values; ``many`` if there were more.
-    sample: some of the numbers, for quantiles; of a long table, more from its end.
+    Counted is each value of each person, once: who has a value in twelve rows has it once. Where nobody says whose a row is,
+    each is somebody's.
+    unit: what is counted, in words. counts: of the first MAX_DISTINCT values; ``many`` if there were more. decimals: how
+    many need so many. lows, highs: numbers, the latter negative; first_years, last_years: those of moments.
+    timed: moments within a day. pairs: what is counted already, sorted.
     """
 
-    rows: int = 0
+    unit: str = "rows"
+    blank: bool = False
     valid: int = 0
     numbers: int = 0
     moments: int = 0
@@ -145,12 +203,14 @@ class _Facts:
     many: bool = False
     lowest: float = math.inf
     highest: float = -math.inf
-    decimals: int = 0
-    earliest: pd.Timestamp | None = None
-    latest: pd.Timestamp | None = None
+    decimals: tuple[int, ...] = (0,) * (MAX_DECIMALS + 1)
+    lows: _Ends = _Ends()
+    highs: _Ends = _Ends()
+    first_years: _Ends = _Ends()
+    last_years: _Ends = _Ends()
     year_first: bool = True
-    days: bool = True
-    sample: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    timed: int = 0
+    pairs: _Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
 
     @property
     def distinct(self) -> int:
@@ -158,12 +218,22 @@ class _Facts:
 
     @property
     def nullable(self) -> bool:
-        return self.valid < self.rows
+        return self.blank
+
+    @property
+    def shared(self) -> list[str]:
+        """Values that are no single person's, the most common first."""
+        return [word for word, count in self.counts.most_common() if count >= RARE]
+
+    @property
+    def rare(self) -> list[str]:
+        return sorted(word for word, count in self.counts.items() if count < RARE)
 
     def __add__(self, other: _Facts) -> _Facts:
         counts, many = _merged(self.counts, other.counts)
         return _Facts(
-            rows=self.rows + other.rows,
+            unit=other.unit,
+            blank=self.blank or other.blank,
             valid=self.valid + other.valid,
             numbers=self.numbers + other.numbers,
             moments=self.moments + other.moments,
@@ -171,12 +241,14 @@ class _Facts:
             many=self.many or other.many or many,
             lowest=min(self.lowest, other.lowest),
             highest=max(self.highest, other.highest),
-            decimals=max(self.decimals, other.decimals),
-            earliest=min((t for t in (self.earliest, other.earliest) if t is not None), default=None),
-            latest=max((t for t in (self.latest, other.latest) if t is not None), default=None),
+            decimals=tuple(a + b for a, b in zip(self.decimals, other.decimals, strict=True)),
+            lows=self.lows + other.lows,
+            highs=self.highs + other.highs,
+            first_years=self.first_years + other.first_years,
+            last_years=self.last_years + other.last_years,
             year_first=self.year_first and other.year_first,
-            days=self.days and other.days,
-            sample=_thinned(np.concatenate([self.sample, other.sample])),
+            timed=self.timed + other.timed,
+            pairs=np.sort(np.append(self.pairs, other.pairs), kind="stable"),
         )
 
 
@@ -188,14 +260,11 @@ def _merged(counts: Counter[str], more: Counter[str]) -> tuple[Counter[str], boo
     return Counter(dict(list(total.items())[:MAX_DISTINCT])), True
 
 
-def _thinned(sample: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    while len(sample) > MAX_SAMPLE:
-        sample = sample[::2]
-    return sample
-
-
-def _facts(parts: Iterable[pd.DataFrame], named: Sequence[str], drop: Sequence[str]) -> dict[str, _Facts]:
+def _facts(
+    parts: Iterable[pd.DataFrame], person: str | None, named: Sequence[str], drop: Sequence[str]
+) -> dict[str, _Facts]:
     total: dict[str, _Facts] = {}
+    rows = 0
     for part in parts:
         names = [str(name) for name in part.columns]
         check_names([*named, *drop], names)
@@ -203,67 +272,105 @@ def _facts(parts: Iterable[pd.DataFrame], named: Sequence[str], drop: Sequence[s
             raise SchemaError(
                 "E_SCHEMA_DUP", "draft", "two columns have the same name", "Rename or remove one of them."
             )
+        people = np.arange(rows, rows + len(part), dtype=np.uint64)
+        rows += len(part)
+        if person is not None:
+            people = _people(part.iloc[:, names.index(person)])
         for j, name in enumerate(names):
             if name not in drop:
-                total[name] = total.get(name, _Facts()) + _facts_of(part.iloc[:, j])
+                known = total.get(name, _Facts())
+                total[name] = known + _facts_of(part.iloc[:, j], people, known.pairs, _unit(person))
     return total
 
 
-def _facts_of(values: pd.Series) -> _Facts:
-    """Facts of one part's column. All but the counting is done once per distinct value."""
-    counts: Counter[str] = Counter()
-    for value, rows in told_apart(values).value_counts(dropna=True, sort=False).items():
-        if rows:  # a pandas category may have none
-            counts[category_key(value)] += int(rows)
-    missing = [word for word in counts if word.lower() in MISSING_WORDS]
-    for word in missing:
-        del counts[word]
-    words, rows_of = list(counts), np.array(list(counts.values()), np.int64)
-    common, many = _merged(counts, Counter())
-    base = _Facts(rows=len(values), valid=int(rows_of.sum()), counts=common, many=many)
-    return _with_moments(_with_numbers(base, words, rows_of), words, rows_of)
+def _people(values: pd.Series) -> _Hashes:
+    """(rows,) a hash of whose each row is; rows that do not say it are all one person's."""
+    numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
+    words = [*map(category_key, distinct), ""]
+    hashes: _Hashes = pd.util.hash_array(np.array(words, dtype=object), categorize=False)
+    return hashes[numbers]
 
 
-def _with_numbers(facts: _Facts, words: list[str], rows: npt.NDArray[np.int64]) -> _Facts:
+def _facts_of(values: pd.Series, people: _Hashes, counted: _Hashes, unit: str) -> _Facts:
+    """Facts of one part's column, of what is not ``counted`` yet. All but the counting is done once per distinct value."""
+    numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
+    place: dict[str, int] = {}
+    keys = [category_key(value) for value in distinct]
+    places = [-1 if key.lower() in MISSING_WORDS else place.setdefault(key, len(place)) for key in keys]
+    word = np.array([*places, -1], np.int64)[numbers]  # (rows,) -1: there is none
+    words = list(place)
+    new, pairs = (
+        _uncounted(word, words, people, counted) if unit == "persons" else (np.flatnonzero(word >= 0), counted[:0])
+    )
+    word, people, blank = word[new], people[new], bool((word < 0).any())
+    of_word = np.bincount(word, minlength=len(words)).astype(np.int64)
+    common, many = _merged(Counter({w: int(n) for w, n in zip(words, of_word, strict=True)}), Counter())
+    base = _Facts(unit=unit, blank=blank, valid=len(new), counts=common, many=many, pairs=pairs)
+    return _with_moments(_with_numbers(base, words, word, people), words, word, people)
+
+
+def _uncounted(
+    word: npt.NDArray[np.int64], words: list[str], people: _Hashes, counted: _Hashes
+) -> tuple[npt.NDArray[np.int64], _Hashes]:
+    """Rows with a person's value that is not counted yet, one for each; and these pairs, sorted."""
+    there = np.flatnonzero(word >= 0)
+    if not len(there) or len(counted) >= MAX_PAIRS:
+        return there[:0], counted[:0]
+    hashes = pd.util.hash_array(np.array(words, dtype=object), categorize=False)
+    pairs, first = np.unique(people[there] * np.uint64(0x9E3779B97F4A7C15) + hashes[word[there]], return_index=True)
+    at = np.searchsorted(counted, pairs)
+    new = np.append(counted, np.uint64(0))[at] != pairs
+    return there[first[new]], pairs[new]
+
+
+def _with_numbers(facts: _Facts, words: list[str], word: npt.NDArray[np.int64], people: _Hashes) -> _Facts:
     read = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    finite = np.isfinite(read)
+    of_row = read[word]
+    finite = np.isfinite(of_row)
     if not finite.any():
         return facts
-    numbers = read[finite]
+    numbers = of_row[finite]
+    needed = np.full(len(words), MAX_DECIMALS)
+    needed[np.isfinite(read)] = _decimals(read[np.isfinite(read)])
     return replace(
         facts,
-        numbers=int(rows[~np.isnan(read)].sum()),
+        numbers=int((~np.isnan(of_row)).sum()),
         lowest=float(numbers.min()),
         highest=float(numbers.max()),
-        decimals=_decimals(numbers),
-        sample=_thinned(np.repeat(numbers, rows[finite])),
+        decimals=tuple(np.bincount(needed[word[finite]], minlength=MAX_DECIMALS + 1).tolist()),
+        lows=_Ends() + _Ends(numbers, people[finite]),
+        highs=_Ends() + _Ends(-numbers, people[finite]),
     )
 
 
-def _decimals(numbers: npt.NDArray[np.float64]) -> int:
-    """The fewest decimals that tell all the numbers, at most MAX_DECIMALS."""
-    for decimals in range(MAX_DECIMALS):
-        with np.errstate(over="ignore"):  # numbers near the largest there are
+def _decimals(numbers: _Reals) -> npt.NDArray[np.int64]:
+    """(numbers,) the fewest decimals that tell each, at most MAX_DECIMALS."""
+    needed = np.full(len(numbers), MAX_DECIMALS)
+    for decimals in range(MAX_DECIMALS - 1, -1, -1):
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest there are
             rounded = np.round(numbers, decimals)
-        if np.allclose(rounded, numbers, rtol=1e-12, atol=10.0 ** -(MAX_DECIMALS + 2)):
-            return decimals
-    return MAX_DECIMALS
+        needed[np.isclose(rounded, numbers, rtol=1e-12, atol=10.0 ** -(MAX_DECIMALS + 2))] = decimals
+    return needed
 
 
-def _with_moments(facts: _Facts, words: list[str], rows: npt.NDArray[np.int64]) -> _Facts:
-    like = [i for i, word in enumerate(words) if _MOMENT.fullmatch(word)]
+def _with_moments(facts: _Facts, words: list[str], word: npt.NDArray[np.int64], people: _Hashes) -> _Facts:
+    like = [i for i, text in enumerate(words) if _MOMENT.fullmatch(text)]
     texts = pd.Series([words[i] for i in like], dtype="str")
     read = pd.to_datetime(texts, errors="coerce", utc=True, format="mixed").dt.tz_localize(None)
-    known = read.dropna()
-    if known.empty:
+    known = read.notna().to_numpy(bool)
+    if not known.any():
         return facts
+    years, timed = np.full(len(words), np.nan), np.zeros(len(words), bool)
+    years[np.array(like)[known]] = read[known].dt.year
+    timed[np.array(like)[known]] = read[known] != read[known].dt.normalize()
+    there = ~np.isnan(years[word])
     return replace(
         facts,
-        moments=int(rows[like][read.notna().to_numpy()].sum()),
-        earliest=known.min(),
-        latest=known.max(),
+        moments=int(there.sum()),
+        first_years=_Ends() + _Ends(years[word][there], people[there]),
+        last_years=_Ends() + _Ends(-years[word][there], people[there]),
         year_first=bool(texts.str.match(_YEAR_FIRST.pattern).all()),
-        days=bool((known == known.dt.normalize()).all()),
+        timed=int(timed[word].sum()),
     )
 
 
@@ -276,26 +383,37 @@ class _Proposal:
     notes: tuple[Note, ...]
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A column, or none; why, in words that hold nothing of the rows, and what was seen of them."""
+
+    column: schemas.Column | None
+    texts: tuple[str, ...] = ()
+    seen: str = ""
+
+
 def _propose(name: str, facts: _Facts, target: bool) -> _Proposal:
-    """A column for what is known, or none, with notes on why and what to review."""
+    """A column for what is known, or none, with notes on why."""
     reason = _reason_to_drop(name, facts, target)
     if reason:
         return _Proposal(None, (Note(name, reason, dropped=True),))
-    column, texts = _column(name, facts)
+    found = _column(name, facts)
+    column, texts = found.column, found.texts
     if column is not None and column.size < 2:
-        column, texts = None, ["dropped: no category but one is left"]
+        column, texts = None, (f"dropped: fewer than two of its values are shared by {RARE} {facts.unit}",)
     if column is None:
-        return _Proposal(None, tuple(Note(name, text, dropped=True) for text in texts))
-    column = replace(column, target=target)
-    if column.nullable:
-        texts = [*texts, "nullable as some cells were empty or not readable; state what the public knows"]
-    return _Proposal(column, tuple(Note(name, text) for text in texts))
+        return _Proposal(None, tuple(Note(name, text, dropped=True, seen=found.seen) for text in texts))
+    marked = replace(column, target=target, review=READ[type(column)])
+    notes = [Note(name, text) for text in texts]
+    return _Proposal(marked, (*notes, *([Note(name, "", seen=found.seen)] if found.seen else [])))
 
 
 def _reason_to_drop(name: str, facts: _Facts, target: bool) -> str:
     """Why nothing may be proposed for the column; empty where something can."""
-    if not name or len(name) > 200:
-        return "dropped: a column needs a name of 1 to 200 characters"
+    if not name or len(name) > LONG_NAME:
+        return f"dropped: a column needs a name of 1 to {LONG_NAME} characters"
+    if trouble(name):
+        return f"dropped: its name {trouble(name)}; rename it"
     if not facts.valid:
         return "dropped: every cell is empty"
     if facts.distinct == 1 and not facts.nullable:
@@ -310,7 +428,7 @@ def _identifier(name: str, facts: _Facts) -> str:
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
     named = not _IDENTIFIERS.isdisjoint(words)
     wide = facts.many or facts.distinct > MANY_WORDS or facts.distinct > max(20, facts.valid / 2)
-    counted = facts.numbers == facts.valid == facts.distinct and facts.decimals == 0
+    counted = facts.numbers == facts.valid == facts.distinct and not any(facts.decimals[1:])
     if counted and facts.valid > 20 and facts.highest - facts.lowest == facts.distinct - 1:
         return "dropped: it numbers the rows"
     if not (named and wide):
@@ -319,13 +437,13 @@ def _identifier(name: str, facts: _Facts) -> str:
     return f"dropped: its name and many values look like an identifier{hint}"
 
 
-def _column(name: str, facts: _Facts) -> tuple[schemas.Column | None, list[str]]:
+def _column(name: str, facts: _Facts) -> _Found:
     if facts.numbers >= MOSTLY * facts.valid and not _are_names(facts):
         return _number_column(name, facts)
     if facts.moments >= MOSTLY * facts.valid:
         return _moment_column(name, facts)
     if {w.lower() for w in facts.counts} == {"true", "false"}:
-        return Boolean(name=name, nullable=facts.nullable), []
+        return _Found(Boolean(name=name, nullable=facts.nullable))
     return _text_column(name, facts)
 
 
@@ -339,53 +457,43 @@ def _are_names(facts: _Facts) -> bool:
 # Numbers
 
 
-def _number_column(name: str, facts: _Facts) -> tuple[schemas.Column | None, list[str]]:
+def _number_column(name: str, facts: _Facts) -> _Found:
     if facts.distinct == 1 or _are_codes(facts):
-        codes = tuple(sorted(int(word) for word in facts.counts))
-        texts = [*_rare(facts), "categories as they occur; if they have an order, make it ordinal"]
-        return Categorical(name=name, nullable=facts.nullable, categories=codes), texts
-    if facts.lowest == facts.highest:
-        return None, ["dropped: only one of its numbers is finite"]
-    decimals = _affordable(facts)
-    if decimals < 0:
-        return None, ["dropped: its numbers are too large to tell apart, like an identifier's"]
-    (lower, upper), texts = _bounds(facts, decimals)
-    column = Continuous(
-        name=name,
-        nullable=facts.nullable or facts.numbers < facts.valid,
-        lower=lower,
-        upper=upper,
-        decimals=decimals,
-    )
-    column, more = _with_points(column, facts)
-    return column, [*texts, *more, *_unreadable(facts)]
+        return _code_column(name, facts)
+    lowest, highest = facts.lows.last, facts.highs.last
+    if lowest is None or highest is None or lowest >= -highest:
+        return _Found(None, (f"dropped: fewer than {RARE} {facts.unit} are on either side of its middle",))
+    needed = _needed(facts)
+    grid = next((d for d in range(needed, -1, -1) if _is_grid(lowest, -highest, d)), None)
+    if grid is None:
+        return _Found(None, ("dropped: its numbers are too large to tell apart, like an identifier's",))
+    lower, upper = wide_bounds(lowest, -highest, grid)
+    nullable = facts.nullable or facts.numbers < facts.valid
+    column = Continuous(name=name, nullable=nullable, lower=lower, upper=upper, decimals=grid)
+    text = f"bounds are round numbers beyond what all but fewer than {RARE} {facts.unit} have"
+    return _with_points(column, facts, (text, *_unreadable(facts)))
 
 
-def _bounds(facts: _Facts, decimals: int) -> tuple[tuple[float, float], list[str]]:
-    """Round bounds; a value that RARE_ROWS rows share is a bound as it is, and a lone outlier is none."""
-    lowest, highest = _without_outliers(facts)
-    lower, upper = nice_bounds(lowest, highest, decimals)
-    shared = _shared_numbers(facts, RARE_ROWS)
-    lower, upper = lowest if lowest in shared else lower, highest if highest in shared else upper
-    texts = [f"bounds {lower:.12g} and {upper:.12g} are the data's own, widened where few rows reach them"]
-    if lower > facts.lowest or upper < facts.highest:
-        texts.append("a few values lie far beyond the others and would be clipped to the bounds")
-    return (lower, upper), texts
+def _needed(facts: _Facts) -> int:
+    """Decimals that all but a few need."""
+    return next(d for d in range(MAX_DECIMALS + 1) if sum(facts.decimals[d + 1 :]) < RARE)
 
 
-def _without_outliers(facts: _Facts) -> tuple[float, float]:
-    """The extremes, or the 0.1 % quantiles where the extremes are ten times as far from the median."""
-    low, median, high = np.quantile(facts.sample, [0.001, 0.5, 0.999])
-    lowest = low if median - facts.lowest > 10 * (median - low) > 0 else facts.lowest
-    highest = high if facts.highest - median > 10 * (high - median) > 0 else facts.highest
-    return float(lowest), float(highest)
+def _is_grid(lowest: float, highest: float, decimals: int) -> bool:
+    """Whether bounds around these, with so many decimals, are numbers that can be told apart."""
+    if max(abs(lowest), abs(highest)) > 2.0**50 / 10.0**decimals:
+        return False
+    lower, upper = wide_bounds(lowest, highest, decimals)
+    return max(-lower, upper) <= 2.0**50 / 10.0**decimals
 
 
-def _shared_numbers(facts: _Facts, rows: float) -> set[float]:
-    """Numbers that at least so many rows have."""
-    words = [w for w, count in facts.counts.items() if count >= rows]
-    numbers = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return {float(x) for x in numbers[np.isfinite(numbers)]}
+def _code_column(name: str, facts: _Facts) -> _Found:
+    """Whole numbers that are names; where some are rare, texts, as they can have another category beside them."""
+    codes = sorted(facts.shared, key=int)
+    texts = (f"codes of {RARE} {facts.unit} or more; if they have an order, make the column ordinal",)
+    if not facts.rare:
+        return _Found(Categorical(name=name, nullable=facts.nullable, categories=tuple(map(int, codes))), texts)
+    return _categorical(name, facts, codes, texts)
 
 
 def _is_whole(facts: _Facts) -> bool:
@@ -396,34 +504,41 @@ def _are_codes(facts: _Facts) -> bool:
     return _is_whole(facts) and facts.lowest >= 0 and facts.highest < 1000
 
 
-def _affordable(facts: _Facts) -> int:
-    """Decimals the grid can hold, -1 if none."""
-    largest = 2 * max(abs(facts.lowest), abs(facts.highest))
-    return next((d for d in range(facts.decimals, -1, -1) if largest * 10**d <= 2**50), -1)
+def wide_bounds(lowest: float, highest: float, decimals: int) -> tuple[float, float]:
+    """Bounds beyond both, and on neither: multiples of a step of 1, 2 or 5 times a power of ten.
 
-
-def nice_bounds(lowest: float, highest: float, decimals: int) -> tuple[float, float]:
-    """Bounds outwards to multiples of 1, 2 or 5 times a power of ten, a twentieth of the range or more."""
-    raw = max((highest - lowest) / 20, 10.0**-decimals)
+    The step is a quarter of the range, or more, and no finer than the decimals. A bound is one to two steps away, for what few
+    persons have, and tells no more than between which two multiples it lies what it bounds. Where nothing is below zero, or
+    above, zero may be a bound.
+    """
+    raw = max((highest - lowest) / 4, 10.0**-decimals)
     power = math.floor(math.log10(raw))
     factor = next(f for f in (1, 2, 5, 10) if f * 10.0**power >= raw * (1 - 1e-9))
-    digits = max(0, -power)
-    step = factor * 10.0**power
-    lower = round(math.floor(lowest / step + 1e-9) * step, digits)
-    upper = round(math.ceil(highest / step - 1e-9) * step, digits)
-    return lower + 0.0, max(upper, round(lower + step, digits)) + 0.0  # no negative zero
+    step, digits = factor * 10.0**power, max(0, -power)
+    lower = round((math.ceil(lowest / step - 1e-9) - 2) * step, digits)
+    upper = round((math.floor(highest / step + 1e-9) + 2) * step, digits)
+    lower = 0.0 if lowest >= 0 > lower else lower
+    upper = 0.0 if highest <= 0 < upper else upper
+    return lower + 0.0, upper + 0.0  # no negative zero
 
 
-def _with_points(column: Continuous, facts: _Facts) -> tuple[Continuous, list[str]]:
-    """The column with a cell for each value that many rows share, where its own are too wide to tell such a value."""
+def _with_points(column: Continuous, facts: _Facts, texts: tuple[str, ...]) -> _Found:
+    """The column with a cell for each value that many share, where its own are too wide to tell such a value."""
     few = facts.distinct <= FEW_CODES
-    shared = _shared_numbers(facts, 1 if few else 0.1 * facts.valid)
+    shared = _shared_numbers(facts, RARE if few else max(RARE, 0.1 * facts.valid))
     points = {round(x, column.decimals) for x in shared if column.lower <= x <= column.upper}
     points = {x for x in points if column.lower <= x <= column.upper and not _has_a_cell(column, x)}
     if not points:
-        return column, []
-    text = "points are values that many rows share; let stand only what the public knows"
-    return replace(column, points=tuple(sorted(points)), bins=1 if few else None), [text]
+        return _Found(column, texts)
+    text = f"points are values that many {facts.unit} share; let stand only what the public knows"
+    return _Found(replace(column, points=tuple(sorted(points)), bins=1 if few else None), (*texts, text))
+
+
+def _shared_numbers(facts: _Facts, least: float) -> set[float]:
+    """Numbers that at least so many have."""
+    words = [w for w, count in facts.counts.items() if count >= least]
+    numbers = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return {float(x) for x in numbers[np.isfinite(numbers)]}
 
 
 def _has_a_cell(column: Continuous, value: float) -> bool:
@@ -441,56 +556,63 @@ def _unreadable(facts: _Facts) -> list[str]:
 # Moments
 
 
-def _moment_column(name: str, facts: _Facts) -> tuple[schemas.Column | None, list[str]]:
-    if facts.earliest is None or facts.latest is None:
-        return None, ["dropped: none of its dates can be read"]
+def _moment_column(name: str, facts: _Facts) -> _Found:
+    first, last = facts.first_years.last, facts.last_years.last
+    if first is None or last is None:
+        return _Found(None, (f"dropped: fewer than {RARE} {facts.unit} have a date that can be read",))
+    lower, upper = (min(max(int(year), 1), 9999) for year in wide_bounds(first, max(-last, first), 0))
+    days = facts.timed < RARE
     column = Datetime(
         name=name,
         nullable=facts.nullable or facts.moments < facts.valid,
-        lower=datetime(facts.earliest.year, 1, 1),
-        upper=datetime(facts.latest.year, 12, 31) if facts.days else datetime(facts.latest.year, 12, 31, 23, 59, 59),
-        resolution="day" if facts.days else "second",
+        lower=datetime(lower, 1, 1),
+        upper=datetime(upper, 12, 31) if days else datetime(upper, 12, 31, 23, 59, 59),
+        resolution="day" if days else "second",
     )
-    texts = ["bounds are the data's own, widened to whole years"]
+    texts = [f"bounds are round years beyond what all but fewer than {RARE} {facts.unit} have"]
     if not facts.year_first:
         texts.append("day and month may be mixed up: write dates as year-month-day")
-    return column, texts
+    return _Found(column, tuple(texts))
 
 
 # Text
 
 
-def _text_column(name: str, facts: _Facts) -> tuple[schemas.Column | None, list[str]]:
-    """All values as categories where they are few, else the most common ones, else nothing."""
+def _text_column(name: str, facts: _Facts) -> _Found:
+    """Values that are no single person's as categories, the most common ones where they are many; or nothing."""
     if sum(len(w) > LONG_TEXT for w in facts.counts) > facts.distinct / 10:
-        return None, ["dropped: free text"]
+        return _Found(None, ("dropped: free text",))
     if facts.many or facts.distinct > max(20, facts.valid / 2):
-        return None, ["dropped: nearly every row has a value of its own, like an identifier's or free text"]
-    words, texts = list(facts.counts), _rare(facts)
-    if len(words) > MANY_WORDS:
-        words = [w for w, _ in facts.counts.most_common(COMMON_WORDS)]
-        if sum(facts.counts[w] for w in words) < 0.6 * facts.valid:
-            return None, [f"dropped: {facts.distinct} different values, of which none are common"]
-        texts = [f"the {COMMON_WORDS} most common of {facts.distinct} values; the others become {OTHER}"]
-    return _categorical(name, facts, words, texts)
+        return _Found(None, ("dropped: nearly every row has a value of its own, like an identifier's or free text",))
+    words = facts.shared if len(facts.shared) <= MANY_WORDS else facts.shared[:COMMON_WORDS]
+    if sum(facts.counts[w] for w in words) < 0.6 * facts.valid:
+        return _Found(None, ("dropped: most of its values are not common",), _seen(facts))
+    text = f"values of {RARE} {facts.unit} or more"
+    if len(words) < len(facts.shared):
+        text = f"the {COMMON_WORDS} most common values"
+    return _categorical(name, facts, sorted(words), (text,))
 
 
-def _categorical(name: str, facts: _Facts, words: list[str], texts: list[str]) -> tuple[Categorical, list[str]]:
-    allowed = sorted(w for w in words if not w.startswith(FORMULA_STARTS) and len(w) <= LONG_TEXT)
+def _categorical(name: str, facts: _Facts, words: list[str], texts: tuple[str, ...]) -> _Found:
+    """Categories as they come, and another one for values that are none of them."""
+    allowed = [w for w in words if not trouble(w) and len(w) <= LONG_TEXT]
     if len(allowed) < len(words):
-        texts = [*texts, f"values that a spreadsheet would run, or that are long, become {OTHER}"]
+        texts = (*texts, f"values that a spreadsheet would run, that nobody sees, or that are long, become {OTHER}")
     other = OTHER if len(allowed) < facts.distinct else None
     if other is not None and other not in allowed:
         allowed.append(other)
-    return Categorical(name=name, nullable=facts.nullable, categories=tuple(allowed), other=other), texts
+    column = Categorical(name=name, nullable=facts.nullable, categories=tuple(allowed), other=other)
+    return _Found(column, texts, _seen(facts))
 
 
-def _rare(facts: _Facts) -> list[str]:
-    rare = sorted(w for w, rows in facts.counts.items() if rows < RARE_ROWS)
-    if not rare:
-        return []
-    shown = ", ".join(json.dumps(w, ensure_ascii=False) for w in rare[:5]) + (", ..." if len(rare) > 5 else "")
-    return [f"in fewer than {RARE_ROWS} rows, so that they may betray persons: {shown}"]
+def _seen(facts: _Facts) -> str:
+    """Which values are left out for being rare: for the institution's own screen."""
+    if not facts.rare:
+        return ""
+    shown = ", ".join(json.dumps(w, ensure_ascii=False) for w in facts.rare[:5]) + (
+        ", ..." if len(facts.rare) > 5 else ""
+    )
+    return f"not written down, as fewer than {RARE} {facts.unit} have them: {shown}. Add what the public knows"
 
 
 # Writing
@@ -498,23 +620,37 @@ def _rare(facts: _Facts) -> list[str]:
 _HEAD = """\
 # A PROPOSAL READ FROM DATA. A person must review it before it is used.
 #
-# Bounds and categories read off private rows can betray persons. Go through every line marked REVIEW: let
-# stand what the public knows anyway (a code book, a law, common sense), correct the rest, remove the mark.
+# What is read off private rows can betray persons, even what many of them share. Go through every line marked REVIEW: let
+# stand what the public knows anyway (a code book, a law, common sense), correct the rest, then delete the line. Nobody can
+# sign a study, and nothing is simulated, with such a line left.
 # A row with an empty cell in a column that is not nullable is left out; other institutions may have such.
+# {counted}
 """
+_BY_PERSON = "Persons were counted, not rows."
+_BY_ROW = "Rows were counted, as no person column was named: one person of many rows may be behind a value (--person)."
+_DELETE = "# REVIEW: read off rows; declare what the public knows, then delete this line"
 
 
 def render(draft: Draft) -> str:
-    """The proposal as ``schema.toml``: loading it gives the same schema."""
+    """The proposal as ``schema.toml``, marks and all: loading it gives the same schema. Nothing beside the schema is of the rows."""
     document = schemas.to_document(draft.schema)
+    head = _HEAD.format(counted=_BY_ROW if draft.schema.person is None else _BY_PERSON)
+    table = f"name = {_quoted(draft.schema.name)}\n" + _mark(document.get("review", []))
     blocks = [_block(block, draft.notes_on(block["name"])) for block in document["column"]]
-    dropped = [f"# {_quoted(n.column)} {_one_line(n.text)}\n" for n in draft.notes if n.dropped]
-    return "\n".join([_HEAD, f"name = {_quoted(draft.schema.name)}\n", *blocks, "".join(dropped)]).rstrip() + "\n"
+    dropped = [
+        f"# {for_terminal(_quoted(n.column))} {for_terminal(n.text)}\n" for n in draft.notes if n.dropped and n.text
+    ]
+    return "\n".join([head, table, *blocks, "".join(dropped)]).rstrip() + "\n"
 
 
 def _block(block: dict[str, Any], notes: Sequence[Note]) -> str:
-    marks = [f"# REVIEW: {_one_line(note.text)}\n" for note in notes if not note.dropped]
-    return "".join([*marks, "[[column]]\n", *(_entry(key, value) for key, value in block.items())])
+    comments = [f"# {for_terminal(note.text)}\n" for note in notes if note.text and not note.dropped]
+    entries = (_entry(key, value) for key, value in block.items() if key != "review")
+    return "".join([*comments, "[[column]]\n", *entries, _mark(block.get("review", []))])
+
+
+def _mark(review: list[str]) -> str:
+    return _entry("review", review).rstrip("\n") + f"  {_DELETE}\n" if review else ""
 
 
 def _entry(key: str, value: Any) -> str:
@@ -532,11 +668,6 @@ def _entry(key: str, value: Any) -> str:
 
 def _quoted(text: str) -> str:
     return tomli_w.dumps({"x": text})[4:].rstrip("\n")
-
-
-def _one_line(text: str) -> str:
-    """Text that ends no comment early: control characters written out."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 # How a table fits

@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "E_SCHEMA_DUP": "two columns have the same name",
     "E_SCHEMA_MISSING": "the table lacks a column of the schema",
     "E_SCHEMA_INVALID": "the schema contradicts itself or is malformed",
+    "E_REVIEW": "the schema is a draft that was read off rows, and nobody has reviewed all of it",
     "E_PRIVACY_UNIT": "several rows per person are declared, but no person column",
     "E_PLAN_PRIVACY": "the study's privacy parameters give no meaningful guarantee",
     "E_PLAN_LIMIT": "the study asks for more than can be answered",

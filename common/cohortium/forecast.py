@@ -29,6 +29,7 @@ def forecast(study: Study) -> dict[str, Any]:
     p = study.privacy
     return {
         "name": study.name,
+        "review": list(study.schema.marks),
         "digest": study.digest,
         "generator": study.generator.kind,
         "institutions": list(study.institution_names),

@@ -10,6 +10,9 @@ Each column is a fixed number of cells; a value of any row falls into exactly on
     continuous    one cell per special ``point`` and per bin of the grid lower, lower + 10**-decimals, ..., upper
     datetime      bins of the grid lower, lower + 1 resolution, ..., upper
 
+What a draft read off rows is marked (``review``, draft.py) until a person has looked at it: the schema can be read and shown, but
+no study of it can be signed.
+
 A nullable column has one more cell, its last, for a missing value. A row without a valid value in a column that is
 not nullable is outside the table: it is left out, at the institution, without a word to anybody else. So is a row that
 breaks one of the schema's constraints (``constraints.py``).
@@ -18,8 +21,9 @@ breaks one of the schema's constraints (``constraints.py``).
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -33,14 +37,15 @@ from cohortium.canonical import digest
 from cohortium.constraints import Constraint, to_block
 from cohortium.documents import MAX_TOML, parse_toml, read_within
 from cohortium.errors import InputError, SchemaError
+from cohortium.texts import has_unseen, trouble
 
 if TYPE_CHECKING:
     from cohortium.rules import Rules
 
 MAX_CELLS = 4096
+SHOWN_MARKS = 3
 FINE_CELLS = 1024  # of a column of numbers that does not say how many
 FINE_MOMENTS = 4000  # of a column of moments: ten years' days, as there is no zero around which to be finer
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run (OWASP ASVS 1.2.10)
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Categories = tuple[Annotated[int, Strict()], ...] | tuple[Annotated[str, Strict()], ...]  # "01" is not 1
 Resolution = Literal["second", "minute", "hour", "day"]
@@ -49,7 +54,7 @@ SECONDS: dict[str, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """What every kind of column has."""
+    """What every kind of column has. review: its entries that were read off rows and that nobody has reviewed yet."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -57,6 +62,7 @@ class _Column:
     target: bool = False
     unit: str = ""
     description: str = ""
+    review: tuple[str, ...] = ()
 
     @property
     def values(self) -> int:
@@ -256,15 +262,20 @@ Column = Annotated[Categorical | Ordinal | Boolean | Continuous | Datetime, Fiel
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """The table's public description. ``person`` names the column that tells whose row it is; it is never released."""
+    """The table's public description. ``person`` names the column that tells whose row it is; it is never released.
+
+    review: as a column's, of the table itself.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     name: Annotated[str, Field(min_length=1, max_length=200)] = "table"
     person: str | None = None
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
     constraints: tuple[Constraint, ...] = ()
+    review: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_texts(self)
         names = [*self.names, *([self.person] if self.person is not None else [])]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
@@ -295,6 +306,29 @@ class Schema:
     def targets(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns if c.target)
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What nobody has reviewed yet, in words: the table's and each column's marked entries."""
+        told = [f"{c.name!r}: {', '.join(c.review)}" for c in self.columns if c.review]
+        return (*([f"the table: {', '.join(self.review)}"] if self.review else []), *told)
+
+    def require_reviewed(self, where: str = "schema") -> None:
+        """SchemaError E_REVIEW if a mark is left."""
+        if self.marks:
+            more = len(self.marks) - SHOWN_MARKS
+            shown = "; ".join(self.marks[:SHOWN_MARKS]) + (f"; and of {more} more columns" if more > 0 else "")
+            raise SchemaError(
+                "E_REVIEW",
+                where,
+                f"it was read off rows, and nobody has reviewed all of it: {shown}",
+                "Go through each line marked REVIEW, declare what the public knows, and delete the line.",
+            )
+
+    def reviewed(self) -> Schema:
+        """The same without a mark: for whoever has looked at all of it."""
+        columns = tuple(replace(c, review=()) for c in self.columns)
+        return replace(self, columns=columns, review=())
+
     def index(self, name: str) -> int:
         """Position of the column ``name``; raises SchemaError E_SCHEMA_MISSING."""
         if name not in self.names:
@@ -315,24 +349,37 @@ class Schema:
         return compiled(self)
 
 
+def _check_texts(schema: Schema) -> None:
+    """Names that no spreadsheet runs and no terminal obeys; a description may have several lines."""
+    named = [
+        ("schema", schema.name),
+        *(("schema", n) for n in (*schema.names, *([schema.person] if schema.person else []))),
+    ]
+    for where, name in named:
+        if what := trouble(name) if name else "is empty":
+            raise SchemaError("E_SCHEMA_INVALID", where, f"the name {name!r} {what}", "Choose another name.")
+    for column in schema.columns:
+        for text in (column.unit, *column.description.split("\n"), *column.review):
+            if has_unseen(text):
+                raise column.invalid("a text has characters that nobody sees", "Write it without them.")
+
+
 def _check_categories(column: _Column, categories: tuple[int, ...] | tuple[str, ...]) -> None:
-    """At least one, no duplicates, in Unicode normal form C, and nothing a spreadsheet would run."""
+    """At least one, no duplicates, in Unicode normal form C, and nothing a spreadsheet would run or nobody sees."""
     if not categories:
         raise column.invalid("there are no categories", "List them, or drop the column.")
     if len(set(categories)) < len(categories):
         raise column.invalid("a category is listed twice", "Remove the duplicate.")
     for text in (c for c in categories if isinstance(c, str)):
-        if text.startswith(FORMULA_STARTS):
-            raise column.invalid(
-                f"category {text!r} would be run as a formula by a spreadsheet",
-                "Recode it, for example with a letter in front.",
-            )
+        if what := trouble(text):
+            raise column.invalid(f"category {text!r} {what}", "Recode it, for example with a letter in front.")
         if unicodedata.normalize("NFC", text) != text or text != text.strip() or not text:
             raise column.invalid(
                 f"category {text!r} is empty, padded or not in normal form C", "Write it trimmed and normalised."
             )
 
 
+_COMMENT = re.compile(r"^[ \t]*#[ \t]*REVIEW\b", re.MULTILINE)
 _ADAPTER: TypeAdapter[Schema] = TypeAdapter(Schema)
 
 
@@ -348,6 +395,8 @@ def schema_from_document(document: dict[str, Any], where: str = "schema") -> Sch
         raise SchemaError("E_SCHEMA_INVALID", where, "the person's column has no name", "Name it.")
     if len(people) > 1:
         raise SchemaError("E_SCHEMA_DUP", where, "two columns are declared as the person", "Keep one.")
+    if people and people[0].get("review") and isinstance(marks := document.get("review", []), list):
+        document["review"] = [*marks, "person"]
     others = [b for b in blocks if b not in people]
     rest = [{k: v for k, v in b.items() if (k, v) != ("person", False)} if isinstance(b, dict) else b for b in others]
     person = people[0].get("name") if people else None
@@ -369,8 +418,14 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """The document in a TOML file; InputError if it is not there or not TOML."""
+    return _document(path)[0]
+
+
+def _document(path: Path) -> tuple[dict[str, Any], str]:
+    """The document in a TOML file, and its text."""
     try:
-        return parse_toml(read_within(path, MAX_TOML))
+        content = read_within(path, MAX_TOML)
+        return parse_toml(content), content.decode("utf-8-sig")
     except OSError:
         raise InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file to read", "Check the path.") from None
     except ValueError as error:
@@ -380,7 +435,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def load_schema(path: Path) -> Schema:
-    return schema_from_document(read_toml(path), path.name)
+    """The schema in a file. A comment that begins with REVIEW is a mark too: earlier drafts had no others."""
+    document, text = _document(path)
+    schema = schema_from_document(document, path.name)
+    return replace(schema, review=(*schema.review, "comments")) if _COMMENT.search(text) else schema
 
 
 def to_document(schema: Schema) -> dict[str, Any]:
@@ -388,7 +446,8 @@ def to_document(schema: Schema) -> dict[str, Any]:
     blocks: list[dict[str, Any]] = [{"name": schema.person, "person": True}] if schema.person else []
     blocks += [_block(column) for column in schema.columns]
     constraints = [to_block(one) for one in schema.constraints]
-    return {"name": schema.name, "column": blocks, **({"constraint": constraints} if constraints else {})}
+    marked = {"review": list(schema.review)} if schema.review else {}
+    return {"name": schema.name, **marked, "column": blocks, **({"constraint": constraints} if constraints else {})}
 
 
 def _block(column: _Column) -> dict[str, Any]:

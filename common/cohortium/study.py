@@ -29,6 +29,7 @@ from cohortium.schema import (
     schema_from_document,
     to_document,
 )
+from cohortium.texts import has_unseen
 
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
@@ -208,6 +209,8 @@ class Study:
     simulated: Annotated[bool, Strict()] = False
 
     def __post_init__(self) -> None:
+        if any(map(has_unseen, self.purpose.split("\n"))):
+            raise StudyError("E_PLAN_INVALID", "study.purpose", "it has characters that nobody sees", "Write it anew.")
         names = self.institution_names
         if len(set(names)) < len(names):
             raise StudyError("E_PLAN_INVALID", "study", "two institutions have the same name", "Give each its own.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json
+from cohortium.commands.output import Json, guarded, print_json, tell
 from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
 from cohortium_server.commands.running import release, resume, run, serve, status, stop
@@ -61,10 +61,10 @@ def sample(
         if as_json:
             print_json(told)
             return
-        typer.echo(f"{len(table)} rows in {out}")
+        tell(f"{len(table)} rows in {out}")
         if balance := table.attrs.get("balance"):
             parts = ", ".join(f"{count} {name}" for name, count in balance["rows"].items())
-            typer.echo(f"By {balance['column']}: {parts}. {balance['note']}")
+            tell(f"By {balance['column']}: {parts}. {balance['note']}")
 
 
 def query(
@@ -91,7 +91,7 @@ def query(
             print_json(asdict(answer))
             return
         low, estimate, high = (f"{x:.6g}" for x in (answer.low, answer.estimate, answer.high))
-        typer.echo(f"{estimate}, between {low} and {high} with a chance of {answer.level:g} (from {answer.how}).")
+        tell(f"{estimate}, between {low} and {high} with a chance of {answer.level:g} (from {answer.how}).")
 
 
 def impute(
@@ -115,7 +115,7 @@ def impute(
         if as_json:
             print_json(told)
         else:
-            typer.echo(f"{len(table)} rows in {out}; given were {', '.join(there)}.")
+            tell(f"{len(table)} rows in {out}; given were {', '.join(there)}.")
 
 
 def verify(
@@ -140,12 +140,12 @@ def verify(
             print_json({"verified": True, "kind": kind, "release": str(release), "manifest": manifest})
             return
         guarantee = manifest["guarantee"]
-        typer.echo(f"{release}: {len(manifest['files'])} files are what was signed by {manifest['key']}.")
-        typer.echo(kind_words(kind))
-        typer.echo(_signers(len(study.institutions), kind))
-        typer.echo(f"It cost epsilon {guarantee['epsilon']:.4f} at delta {guarantee['delta']:g}; {manifest['unit']}.")
+        tell(f"{release}: {len(manifest['files'])} files are what was signed by {manifest['key']}.")
+        tell(kind_words(kind))
+        tell(_signers(len(study.institutions), kind))
+        tell(f"It cost epsilon {guarantee['epsilon']:.4f} at delta {guarantee['delta']:g}; {manifest['unit']}.")
         if key is None:
-            typer.echo("Who that key belongs to is for you to find out; then pass it with --key.")
+            tell("Who that key belongs to is for you to find out; then pass it with --key.")
 
 
 def _signers(count: int, kind: RunKind | None) -> str:

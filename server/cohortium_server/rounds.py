@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium import failpoints, wire
-from cohortium.consent import Signatures, require_privacy
+from cohortium.consent import Signatures, require_signable
 from cohortium.logs import about
 from cohortium.plan import Plan, plan
 from cohortium.privacy.accounting import Events
@@ -75,7 +75,7 @@ def run_study(
     its institutions are made up, whatever carried the messages.
     Raises FederationError naming the institutions that are missing or refuse; the same journal goes on from there.
     """
-    require_privacy(study)
+    require_signable(study)
     agreed, progress = plan(study), progress or Silent()
     generator: Generator = generator_class(study.generator.kind)(study, journal.seed, progress)
     progress.start(agreed.rounds, "rounds")

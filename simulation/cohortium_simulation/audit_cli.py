@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, progress
+from cohortium.commands.output import Json, console, guarded, print_json, progress, tell
 
 if TYPE_CHECKING:
     from cohortium_simulation.audit import Audit
@@ -70,17 +70,15 @@ def _end(audits: Sequence[Audit], as_json: bool) -> None:
 
 
 def _show(audits: Sequence[Audit], sees: dict[str, str]) -> None:
-    from rich.console import Console
-
-    console = Console()
+    screen = console()
     for one in audits:
-        console.print(_table(one))
+        screen.print(_table(one))
     for detector, words in sees.items():
-        typer.echo(f"{detector} {words}")
-    typer.echo(EXACT)
+        tell(f"{detector} {words}")
+    tell(EXACT)
     if not all(a.forks for a in audits):
-        typer.echo("Forked processes were not looked at: this system has none, or they did not answer in time.")
-    typer.echo(CAUTION)
+        tell("Forked processes were not looked at: this system has none, or they did not answer in time.")
+    tell(CAUTION)
 
 
 def _table(one: Audit) -> object:

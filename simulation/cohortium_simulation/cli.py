@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, progress, say, say_device
+from cohortium.commands.output import Json, console, guarded, print_json, progress, say, say_device, tell
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -31,6 +31,7 @@ BESIDE_A_STUDY = frozenset(
     {
         "data",
         "out",
+        "reviewed",
         "study",
         "by",
         "institution",
@@ -147,6 +148,9 @@ def simulate(
     cap: Annotated[
         float | None, typer.Option("--cap", help="Refuse what would bring the population's epsilon over this.")
     ] = None,
+    reviewed: Annotated[
+        bool, typer.Option("--reviewed", help="Take a draft as it is, as who knows that all in it is public.")
+    ] = False,
     drop_bad_rows: Annotated[
         bool, typer.Option("--drop-bad-rows", help="Keep malformed rows as missing instead of stopping.")
     ] = False,
@@ -162,12 +166,12 @@ def simulate(
         given = {name for name in ctx.params if _is_said(ctx, name)}
         if study is not None:
             _require_unsaid(given - BESIDE_A_STUDY)
-            agreed = load_study(study)
+            agreed = _reviewed_study(load_study(study), reviewed, study.name)
             layout = laid_out(agreed.schema, None, by, institution or (), skew, agreed.institution_names)
             promise = _promised(agreed)
         else:
             promise = _promise(epsilon, delta, no_privacy)
-            public = _schema(schema)
+            public = _schema(schema, reviewed)
             layout = laid_out(public, institutions, by, institution or (), skew)
             privacy = {
                 **promise,
@@ -205,13 +209,27 @@ def _require_unsaid(names: Iterable[str]) -> None:
         )
 
 
-def _schema(path: Path | None) -> Schema:
+def _reviewed_study(study: Study, reviewed: bool, name: str) -> Study:
+    from dataclasses import replace
+
+    return replace(study, schema=_without_marks(study.schema, reviewed, name))
+
+
+def _without_marks(schema: Schema, reviewed: bool, name: str) -> Schema:
+    """The schema; SchemaError E_REVIEW where it is a draft that nobody says to be public."""
+    if reviewed:
+        schema = schema.reviewed()
+    schema.require_reviewed(name)
+    return schema
+
+
+def _schema(path: Path | None, reviewed: bool) -> Schema:
     from cohortium.errors import StudyError
     from cohortium.schema import load_schema
 
     if path is None:
         raise StudyError("E_PLAN_INVALID", "simulate", "the table is not described", "Pass --schema, or --study.")
-    return load_schema(path)
+    return _without_marks(load_schema(path), reviewed, path.name)
 
 
 def _tables(data: Path, schema: Schema, layout: Layout, seed: int | None, drop_bad_rows: bool) -> dict[str, DataFrame]:
@@ -276,13 +294,13 @@ def _tell(release: Release, as_json: bool) -> None:
         told = ("kind", "rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust", "privacy")
         print_json({"release": str(release.path), **{k: m[k] for k in told if k in m}})
         return
-    typer.echo(
+    tell(
         f"{m['rows']} synthetic rows in {release.path} from {len(m['institutions'])} simulated institutions by {m['generator']}."
     )
     if release.mark:
         say(f"WARNING: NOT PRIVATE. {m['warning']}")
         return
-    typer.echo(
+    tell(
         f"Cost: epsilon {m['guarantee']['epsilon']:.4f} at delta {m['guarantee']['delta']:g} per person. Check it: cohortium verify {release.path}"
     )
 
@@ -313,7 +331,6 @@ def demo(
 
 
 def _show_demo(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     spent = Table(title="What was spent, by whom (per person)")
@@ -337,13 +354,13 @@ def _show_demo(result: dict[str, Any]) -> None:
         fidelity.add_column(heading, justify="left" if heading == "tables of" else "right")
     for row in result["fidelity"]:
         fidelity.add_row(row["tables"], *(f"{row[k]:.3f}" for k in ("release", "independent", "real_half")))
-    console = Console()
-    console.print(spent)
-    console.print(fidelity)
-    typer.echo(
+    screen = console()
+    screen.print(spent)
+    screen.print(fidelity)
+    tell(
         "The comparison reads the real table. That is allowed here because the demo's data are public; a real study never does it."
     )
-    typer.echo(
+    tell(
         f"{result['rows']} synthetic rows by {result['generator']}, {result['seconds']:.0f} s. Look at {result['report']}"
     )
-    typer.echo(f"Check it: cohortium verify {result['release']}")
+    tell(f"Check it: cohortium verify {result['release']}")

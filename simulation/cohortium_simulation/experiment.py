@@ -55,7 +55,8 @@ def simulate(
     """Run ``study`` on one table per institution and write the release into the folder ``out``.
 
     Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and sampling; noise
-    is never repeated. Raises what the study, an institution or the gate has to say.
+    is never repeated. Raises what the study, an institution or the gate has to say; SchemaError E_REVIEW where the study's
+    schema is a draft (``draft.draft``) with marks left: ``study.schema.reviewed()`` has none.
 
     A study without privacy (``Privacy(mode="none")``) has no institutions to ask and nothing to charge: its generator is
     fitted to the tables as they are, and every file in ``out`` says so (unprotected.py).
@@ -81,6 +82,7 @@ def _simulate_unprotected(
         raise StudyError(
             "E_PLAN_PRIVACY", "ledgers", "without privacy nothing is charged, and no cap holds", "Leave them out."
         )
+    study.schema.require_reviewed()
     _check_complete(study, tables)
     require_free_of_releases(out)
     study = as_written(study)
@@ -100,7 +102,7 @@ def run(
     from cohortium.neural.device import one_thread
     from cohortium_simulation.engine import run_in_process
 
-    consent.require_privacy(study)
+    consent.require_signable(study)
     _check_complete(study, tables)
     _check_persons(study, tables)
     require_file_names(study)

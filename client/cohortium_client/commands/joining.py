@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, say
+from cohortium.commands.output import Json, guarded, print_json, say, tell
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url
 
 if TYPE_CHECKING:
@@ -74,4 +74,4 @@ def _tell(made: Joined, new_identity: bool) -> None:
             "Its identity is new: restart the custodian. Studies that name the old key are to be written and signed anew."
         )
     say(f"Send {made.relay.application} to the coordinator, and read this to them by telephone:")
-    typer.echo(of.fingerprint)
+    tell(of.fingerprint)

@@ -48,7 +48,7 @@ def request_restore(
         elif request is None:
             say("Nothing is lost by restoring this backup: say cohortium ledger restore, no request is needed.")
         else:
-            say(in_words(request))
+            say(*in_words(request).splitlines())
             say(
                 f"{out}: two of the restorers in institution.toml sign it: cohortium ledger sign-restore {out} --key FILE"
             )

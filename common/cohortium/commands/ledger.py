@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, epsilon_words, guarded, print_json
+from cohortium.commands.output import Json, console, epsilon_words, guarded, print_json, tell
 
 if TYPE_CHECKING:
     from cohortium.privacy.accounting import Cost, Events
@@ -56,7 +56,7 @@ def verify(place: Place = None, as_json: Json = False) -> None:
             print_json({"ledgers": checked})
         else:
             for c in checked:
-                typer.echo(f"{c['ledger']}: {c['entries']} entries, chain intact, head {c['head'][:16]}…")
+                tell(f"{c['ledger']}: {c['entries']} entries, chain intact, head {c['head'][:16]}…")
 
 
 @ledger.command()
@@ -70,7 +70,7 @@ def export(
 
         text = "".join(line for path in _files(place) for line in _lines(path))
         if out is None:
-            typer.echo(text, nl=False)
+            typer.echo(text, nl=False)  # JSON, whose escapes are in it
         else:
             write_whole(out, text.encode())
 
@@ -92,7 +92,7 @@ def backup(
         if as_json:
             print_json({"backup": str(out), **asdict(made)})
         else:
-            typer.echo(f"{out}: {made.entries} entries, chain intact, head {made.head}")
+            tell(f"{out}: {made.entries} entries, chain intact, head {made.head}")
 
 
 @ledger.command(name="restorer-key")
@@ -108,7 +108,7 @@ def restorer_key(
         if as_json:
             print_json({"key": str(out), "public": public})
         else:
-            typer.echo(f'For restorers = [...] in institution.toml: "{public}"')
+            tell(f'For restorers = [...] in institution.toml: "{public}"')
 
 
 @ledger.command(name="sign-restore")
@@ -127,8 +127,8 @@ def sign_restore(
         if as_json:
             print_json({"request": done.request.digest, "signers": list(done.signers)})
         else:
-            typer.echo(in_words(done.request))
-            typer.echo(f"Signed by {len(done.signers)}: {', '.join(done.signers)}")
+            tell(*in_words(done.request).splitlines())
+            tell(f"Signed by {len(done.signers)}: {', '.join(done.signers)}")
 
 
 def _lines(path: Path) -> list[str]:
@@ -218,7 +218,6 @@ def _risk(opened: Ledger, charges: list[Charge], events: Events, spent: Cost) ->
 
 def _print(accounts: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
 
     from cohortium.privacy.guarantee import in_hundred, risk_words
@@ -238,18 +237,18 @@ def _print(accounts: list[dict[str, Any]]) -> None:
             f"{a['delta']:g}",
             in_hundred(a["attack_rate"]),
         )
-    Console().print(table if accounts else "Nothing has been answered yet: there is no ledger.")
+    console().print(table if accounts else "Nothing has been answered yet: there is no ledger.")
     for a in (a for a in accounts if a["presumed"] is not None):
         p = a["presumed"]
-        Console().print(
+        console().print(
             f"{a['ledger']} was restored on {a['restored'][:10]}: of what its people had spent before, epsilon "
             f"{p['epsilon']:g} at delta {p['delta']:g} is presumed; two persons signed it."
         )
     if accounts:
         most, bare = (max(a[k] for a in accounts) for k in ("attack_rate", "attack_rate_bare"))
-        Console().print(
+        console().print(
             "In 100 persons who took part, so many can be found by who is wrong about 1 in 100 who did not."
         )
-        Console().print(f"The most that the coordinator can do with what one institution sent: {risk_words(most)}")
+        console().print(f"The most that the coordinator can do with what one institution sent: {risk_words(most)}")
         if bare > most:
-            Console().print(f"With everything that all other institutions sent, it is {in_hundred(bare)} in 100.")
+            console().print(f"With everything that all other institutions sent, it is {in_hundred(bare)} in 100.")

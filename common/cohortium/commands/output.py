@@ -16,8 +16,10 @@ import typer
 from cohortium import logs
 from cohortium.errors import CohortiumError, InputError
 from cohortium.progress import Progress, Silent
+from cohortium.texts import for_terminal, is_unseen
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import TaskID
 
     from cohortium.checks import Check
@@ -46,7 +48,7 @@ def _tell(error: CohortiumError, as_json: bool) -> NoReturn:
     if as_json:
         print_json({"error": error.as_dict()})
     else:
-        say(" ".join(str(error).split()), error.code)
+        say(" ".join(str(error).split()), code=error.code)
     raise typer.Exit(error.exit_code) from None
 
 
@@ -58,8 +60,11 @@ def _of_the_system(error: OSError) -> CohortiumError:
 
 
 def print_json(value: Any) -> None:
-    """In letters that its reader can have, whatever the encoding of standard output: JSON can write all in ASCII."""
-    typer.echo(json.dumps(value, ensure_ascii=not _is_utf8(sys.stdout), allow_nan=False))
+    """One object on a line, in letters that its reader can have, whatever the encoding of standard output: JSON can write all
+    in ASCII. Letters that a terminal would obey are written as JSON's escapes.
+    """
+    text = json.dumps(value, ensure_ascii=not _is_utf8(sys.stdout), allow_nan=False)
+    typer.echo("".join(json.dumps(c)[1:-1] if is_unseen(c) else c for c in text))
 
 
 def show_all_letters() -> None:
@@ -73,12 +78,30 @@ def _is_utf8(stream: object) -> bool:
     return str(getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") in ("utf8", "utf8sig")
 
 
-def say(text: str, code: str | None = None) -> None:
-    """A line for the person at the screen, which never mixes with results; a line of the log where logs are JSON."""
+def tell(*lines: str) -> None:
+    """Lines of a result, on standard output. Each is one line, whatever names are in it."""
+    typer.echo("\n".join(map(for_terminal, lines)))
+
+
+def say(*lines: str, code: str | None = None) -> None:
+    """Lines for the person at the screen, which never mix with results; lines of the log where logs are JSON."""
     if logs.structured():
-        _log.log(logging.INFO if code is None else logging.ERROR, "%s", text, extra=logs.about(code=code))
+        for line in lines:
+            _log.log(logging.INFO if code is None else logging.ERROR, "%s", line, extra=logs.about(code=code))
     else:
-        typer.echo(text, err=True)
+        typer.echo("\n".join(map(for_terminal, lines)), err=True)
+
+
+def console(stderr: bool = False) -> Console:
+    """A rich console for tables and paragraphs that takes no name in them for markup, and lets no letter through that a terminal obeys."""
+    from rich.console import Console
+    from rich.text import Text
+
+    class Plain(Console):
+        def render_str(self, text: str, **style: Any) -> Text:
+            return super().render_str("\n".join(map(for_terminal, text.split("\n"))), **style)
+
+    return Plain(stderr=stderr, markup=False, emoji=False)
 
 
 def say_device(studies: Iterable[Study]) -> None:
@@ -102,7 +125,7 @@ def tell_checks(checks: Iterable[Check], as_json: bool) -> None:
     for line in checks:
         found.append(line)
         if not as_json:
-            typer.echo(f"{'ok  ' if line.passed else 'FAIL'} {line.name}: {line.found}. {line.fix}".rstrip())
+            tell(f"{'ok  ' if line.passed else 'FAIL'} {line.name}: {line.found}. {line.fix}".rstrip())
     ready = all(c.passed for c in found)
     if as_json:
         print_json({"ready": ready, "checks": [vars(c) for c in found]})
@@ -138,14 +161,15 @@ class Bar:
     """Bars on a terminal, one below the other where work starts within work."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import Progress as RichProgress
 
-        self._bars = RichProgress(console=Console(stderr=True), transient=True)
+        self._bars = RichProgress(console=console(stderr=True), transient=True)
         self._open: list[TaskID] = []
 
     def start(self, total: int, what: str) -> None:
-        self._open.append(self._bars.add_task(what, total=total))
+        from rich.markup import escape  # a bar's words are markup, whatever the console says
+
+        self._open.append(self._bars.add_task(escape(for_terminal(what)), total=total))
         self._bars.start()
 
     def advance(self, by: int = 1) -> None:

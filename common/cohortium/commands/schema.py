@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, say
+from cohortium.commands.output import Json, guarded, print_json, say, tell
 from cohortium.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -41,13 +41,16 @@ def check(
     path: Annotated[Path, typer.Argument(metavar="SCHEMA", help="Schema file.")],
     data: Annotated[Path | None, typer.Option(help="CSV or Parquet file to compare with it.")] = None,
     drop_bad_rows: Annotated[bool, typer.Option(help="Keep malformed rows as missing instead of stopping.")] = False,
+    reviewed: Annotated[bool, typer.Option("--reviewed", help="Go on although lines are still marked REVIEW.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check SCHEMA, and how the rows of --data fit it; the counts stay on this screen."""
+    """Check SCHEMA, and how the rows of --data fit it; the counts stay on this screen. A draft must be reviewed first."""
     with guarded(as_json):
         from cohortium.schema import load_schema
 
         declared = load_schema(path)
+        if not reviewed:
+            declared.require_reviewed(path.name)
         found = _fit(data, declared, drop_bad_rows) if data else None
         cells = dict(zip(declared.names, declared.sizes, strict=True))
         if as_json:
@@ -55,16 +58,17 @@ def check(
                 {
                     "schema": declared.name,
                     "digest": declared.digest,
+                    "review": list(declared.marks),
                     "cells": cells,
                     "constraints": [str(one) for one in declared.constraints],
                     "data": _fit_document(found) if found else None,
                 }
             )
             return
-        typer.echo(f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}.")
+        tell(f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}.")
         for k, one in enumerate(declared.constraints):
             rows = f" ({found.breaking[k]} rows break it)" if found else ""
-            typer.echo(f"Constraint {k + 1}: {one}{rows}.")
+            tell(f"Constraint {k + 1}: {one}{rows}.")
         if found:
             _tell_fit(found)
 
@@ -109,8 +113,13 @@ def _tell_draft(proposal: Draft, out: Path, as_json: bool) -> None:
         print_json({"schema": str(out), "columns": columns, "review": [asdict(note) for note in proposal.notes]})
         return
     for note in proposal.notes:
-        say(f"{note.column!r}: {note.text}")
-    say(f"{out.name}: a proposal of {len(proposal.schema.names)} columns. Review it before you use it.")
+        say(f"{note.column!r}: {'. '.join(filter(None, (note.text, note.seen)))}")
+    if any(note.seen for note in proposal.notes):
+        say("Values shown here are private: they stay on this screen.")
+    say(
+        f"{out.name}: a proposal of {len(proposal.schema.names)} columns. Review it before you use it: go through every line "
+        "marked REVIEW, then delete the line."
+    )
 
 
 def _fit(data: Path, declared: Schema, drop_bad_rows: bool) -> Fit:
@@ -128,9 +137,9 @@ def _fit_document(found: Fit) -> dict[str, object]:
 
 
 def _tell_fit(found: Fit) -> None:
-    typer.echo(f"{found.rows - found.left_out} of {found.rows} rows fit, {found.left_out} would be left out.")
+    tell(f"{found.rows - found.left_out} of {found.rows} rows fit, {found.left_out} would be left out.")
     for misfit in found.misfits:
-        typer.echo(f"{misfit.column!r}: {_in_words(misfit)}. {misfit.fix}")
+        tell(f"{misfit.column!r}: {_in_words(misfit)}. {misfit.fix}")
     say("These counts are private: they stay on this screen.")
 
 

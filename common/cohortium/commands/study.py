@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json
+from cohortium.commands.output import Json, console, guarded, print_json, tell
 
 study = typer.Typer(no_args_is_help=True, help="The agreed plan.")
 
@@ -48,11 +48,10 @@ def verify(
         if as_json:
             print_json({"study": agreed.digest, "serial": agreed.serial, "signed": signed})
         else:
-            typer.echo(f"All have signed study {agreed.name!r}, serial {agreed.serial}, digest {agreed.digest}.")
+            tell(f"All have signed study {agreed.name!r}, serial {agreed.serial}, digest {agreed.digest}.")
 
 
 def _print_signed(keys: dict[str, str], signed: dict[str, bool]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title="Compare each key with its institution by another way")
@@ -60,7 +59,7 @@ def _print_signed(keys: dict[str, str], signed: dict[str, bool]) -> None:
         table.add_column(heading, overflow="fold")
     for name, key in keys.items():
         table.add_row(name, "yes" if signed[name] else "NO", key or "none is named")
-    Console().print(table)
+    console().print(table)
 
 
 def _travelling(shown: dict[str, Any]) -> list[str]:
@@ -97,20 +96,22 @@ def _calibrated(shown: dict[str, Any]) -> list[str]:
 
 def print_forecast(shown: dict[str, Any]) -> None:
     """What a study would send, cost and buy, for people."""
-    from rich.console import Console
     from rich.table import Table
 
     from cohortium.privacy.guarantee import in_hundred
     from cohortium.privacy.wording import kind_words
 
-    console = Console()
-    console.print(
-        f"[bold]{shown['name']}[/bold]  {shown['digest'][:16]}…  {shown['generator']}, {len(shown['institutions'])} institutions, trust {shown['trust']}"
+    screen = console()
+    for mark in shown["review"]:
+        screen.print(f"NOBODY CAN SIGN IT: the schema was read off rows, and nobody has reviewed {mark}.")
+    screen.print(shown["name"], style="bold", end="  ")
+    screen.print(
+        f"{shown['digest'][:16]}…  {shown['generator']}, {len(shown['institutions'])} institutions, trust {shown['trust']}"
     )
     if shown["simulated"]:
-        console.print(kind_words("simulation"))
-    console.print(f"Promise: epsilon {shown['epsilon']:g}, delta {shown['delta']:g} per person ({shown['unit']}).")
-    console.print(
+        screen.print(kind_words("simulation"))
+    screen.print(f"Promise: epsilon {shown['epsilon']:g}, delta {shown['delta']:g} per person ({shown['unit']}).")
+    screen.print(
         f"Plan:    epsilon {shown['cost']['epsilon']:.4f} by {shown['cost']['method']}; {shown['cost']['check']:.4f} by {shown['cost']['check_method']}.\n"
     )
     promised = Table(title="What is promised, and towards whom")
@@ -119,10 +120,10 @@ def print_forecast(shown: dict[str, Any]) -> None:
     for g in shown["guarantees"]:
         numbers = (f"{g['epsilon']:.4f}", f"{g['delta']:g}", f"{g['check']:.4f}", in_hundred(g["attack_rate"]))
         promised.add_row(g["towards"], *numbers)
-    console.print(promised)
+    screen.print(promised)
     for g in shown["guarantees"]:
-        console.print(f"• {g['towards']} sees {g['sees']}.")
-    console.print(f"• {shown['guarantees'][1]['words']} (The coordinator's row; the others are read alike.)\n")
+        screen.print(f"• {g['towards']} sees {g['sees']}.")
+    screen.print(f"• {shown['guarantees'][1]['words']} (The coordinator's row; the others are read alike.)\n")
     table = Table(title="What each institution would send")
     for heading in (
         "phase",
@@ -144,6 +145,6 @@ def print_forecast(shown: dict[str, Any]) -> None:
             p["noise_words"],
             f"{p['epsilon']:.3f}",
         )
-    console.print(table)
+    screen.print(table)
     for line in (*_calibrated(shown), *_travelling(shown), *shown["buys"]):
-        console.print(f"• {line}")
+        screen.print(f"• {line}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, say
+from cohortium.commands.output import Json, console, guarded, print_json, say, tell
 
 if TYPE_CHECKING:
     from cohortium_server.members import Standing
@@ -44,7 +44,7 @@ def _tell(made: Provisioned) -> None:
     if federation.root_key.exists():
         say(f"{federation.root_key} is needed only to renew it: best kept off this machine")
     for name in made.kits:
-        typer.echo(federation.kits / f"{name}.zip")
+        tell(str(federation.kits / f"{name}.zip"))
     if made.kits:
         say("send each institution its kit; no secret is in it")
 
@@ -105,7 +105,7 @@ def members(
         if as_json:
             print_json({"federation": opened.name, "institutions": [_document(s) for s in found]})
         elif roster:
-            typer.echo("\n".join(_block(s) for s in found if s.application), nl=False)
+            tell(*"\n".join(_block(s) for s in found if s.application).splitlines())
         else:
             _print(found)
 
@@ -125,7 +125,6 @@ def _block(standing: Standing) -> str:
 
 def _print(found: list[Standing]) -> None:
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=SIMPLE)
@@ -135,4 +134,4 @@ def _print(found: list[Standing]) -> None:
     for s in found:
         of = s.application
         table.add_row(s.institution, s.state, words[s.online] if of else "", of.fingerprint if of else "")
-    Console().print(table)
+    console().print(table)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium import logs
-from cohortium.commands.output import Json, LogStyle, guarded, print_json, progress, say
+from cohortium.commands.output import Json, LogStyle, guarded, print_json, progress, say, tell
 from cohortium.system import require_serving
 from cohortium_server.commands.membership import Fed
 
@@ -113,7 +113,7 @@ def status(run: RunFolder, as_json: Json = False) -> None:
         if as_json:
             print_json(told)
             return
-        typer.echo(f"run {told['run']}: {told['done']} of {told['rounds']} rounds, {told['state']}")
+        tell(f"run {told['run']}: {told['done']} of {told['rounds']} rounds, {told['state']}")
         if told["error"]:
             say(" ".join(f"{told['error'][k]}" for k in ("code", "where", "what", "fix")))
 
@@ -198,8 +198,8 @@ def _tell(folder: Path, journal: FolderJournal, as_json: bool) -> None:
         print_json({"run": journal.run, "release": str(release.path), "guarantee": release.manifest["guarantee"]})
         return
     cost = release.manifest["guarantee"]
-    typer.echo(f"{release.manifest['rows']} synthetic rows in {release.path}.")
-    typer.echo(f"Cost: epsilon {cost['epsilon']:.4f} at delta {cost['delta']:g} per person.")
+    tell(f"{release.manifest['rows']} synthetic rows in {release.path}.")
+    tell(f"Cost: epsilon {cost['epsilon']:.4f} at delta {cost['delta']:g} per person.")
 
 
 def _say_resume(journal: FolderJournal, as_json: bool) -> None:
@@ -220,7 +220,7 @@ def _ordered(journal: FolderJournal, as_json: bool) -> None:
     try:
         end = _awaited(journal, number, as_json)
     except KeyboardInterrupt:
-        say(f"\nthe run goes on; look with: cohortium coordinator status {journal.folder}, end it with stop")
+        say("", f"the run goes on; look with: cohortium coordinator status {journal.folder}, end it with stop")
         raise typer.Exit(130) from None
     if (error := end.raised()) is not None:
         _say_resume(journal, as_json)

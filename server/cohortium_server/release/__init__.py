@@ -19,7 +19,7 @@ import pandas as pd
 from cohortium import failpoints
 from cohortium.canonical import canonical_json
 from cohortium.conditions import Where, selected
-from cohortium.consent import require_privacy
+from cohortium.consent import require_signable
 from cohortium.encoding import codes_at, table_at
 from cohortium.errors import ReleaseError
 from cohortium.keys import load_or_create_key
@@ -173,11 +173,12 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     """Draw, judge and write a release into the folder ``out``, whole or not at all.
 
     Raises ReleaseError E_GATE if the gate refuses, E_RELEASE_EXISTS if ``out`` holds anything but an older release;
-    NotPrivateError E_NOT_PRIVATE for what was made without privacy, which is no release (unprotected.py).
+    NotPrivateError E_NOT_PRIVATE for what was made without privacy, which is no release (unprotected.py); SchemaError
+    E_REVIEW for a study whose schema is a draft with marks left.
     """
     from safetensors.numpy import save_file
 
-    require_privacy(outcome.study)
+    require_signable(outcome.study)
     rng = np.random.default_rng(seed)
     rows = outcome.study.release.rows or outcome.generator.rows
     index = drawn_indices(outcome.generator, outcome.study.schema, rows, rng)

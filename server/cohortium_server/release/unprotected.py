@@ -44,11 +44,12 @@ WARNING = (
 def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     """Draw and write what came of a study without privacy into the folder ``out``, whole or not at all.
 
-    Raises StudyError E_PLAN_PRIVACY for a study with privacy; ReleaseError as ``require_free_of_releases``, or E_GATE
+    Raises StudyError E_PLAN_PRIVACY for a study with privacy; SchemaError E_REVIEW for a draft's; ReleaseError as ``require_free_of_releases``, or E_GATE
     where rows or model are broken.
     """
     if outcome.study.privacy.mode != "none":
         raise StudyError("E_PLAN_PRIVACY", "release", "its study promises privacy", "Release it with write_release.")
+    outcome.study.schema.require_reviewed()
     require_free_of_releases(out)
     rng = np.random.default_rng(seed)
     rows = outcome.study.release.rows or outcome.generator.rows

@@ -21,6 +21,7 @@ from planted import (
     custody,
     documents,
     doors,
+    drafts,
     leaks,
     ledger,
     masking,
@@ -54,4 +55,5 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Studies without privacy": unprotected.MUTANTS,
     "Files that had none": untouched.MUTANTS,
     "Simulations, and who sees what": simulations.MUTANTS,
+    "Drafts, and names that others chose": drafts.MUTANTS,
 }

@@ -27,7 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
         WHAT,
         f"{TESTS}::test_nobody_signs_it",
         CONSENT,
-        "    require_privacy(study)\n    require_key(",
+        "    require_signable(study)\n    require_key(",
         "    require_key(",
     ),
     mutant(
@@ -35,15 +35,15 @@ MUTANTS: tuple[Mutant, ...] = (
         WHAT,
         f"{TESTS}::test_whatever_is_shown_nobody_has_signed_it",
         CONSENT,
-        '    if study.privacy.mode == "none":\n        return False\n',
-        "",
+        'study.privacy.mode == "none" or study.schema.marks',
+        "study.schema.marks",
     ),
     mutant(
         "lets a policy allow a study without privacy",
         WHAT,
         f"{TESTS}::test_no_policy_allows_it",
         POLICY,
-        "        require_privacy(study)\n        for rule",
+        "        require_signable(study)\n        for rule",
         "        for rule",
     ),
     mutant(
@@ -59,7 +59,7 @@ MUTANTS: tuple[Mutant, ...] = (
         WHAT,
         f"{TESTS}::test_no_institution_agrees_to_it[asleep1]",
         AGREEMENTS,
-        "    consent.require_privacy(study)\n",
+        "    consent.require_signable(study)\n",
         "",
     ),
     mutant(
@@ -67,7 +67,7 @@ MUTANTS: tuple[Mutant, ...] = (
         WHAT,
         f"{TESTS}::test_no_custodian_answers_it[asleep4]",
         CUSTODIAN,
-        "        consent.require_privacy(study)\n",
+        "        consent.require_signable(study)\n",
         "",
     ),
     mutant(
@@ -75,7 +75,7 @@ MUTANTS: tuple[Mutant, ...] = (
         WHAT,
         f"{TESTS}::test_no_coordinator_runs_it",
         ROUNDS,
-        "    require_privacy(study)\n",
+        "    require_signable(study)\n",
         "",
     ),
     mutant(
@@ -83,7 +83,7 @@ MUTANTS: tuple[Mutant, ...] = (
         WHAT,
         f"{TESTS}::test_no_simulated_institution_runs_it",
         EXPERIMENT,
-        "    consent.require_privacy(study)\n",
+        "    consent.require_signable(study)\n",
         "",
     ),
     mutant(
