@@ -12,6 +12,7 @@ import pandas as pd
 
 from cohortium.encoding import category_key
 from cohortium.errors import SchemaError, StudyError
+from cohortium.identifiers import identifiers_of
 
 MAX_NAME = 80
 MAX_INSTITUTIONS = 1000  # of a study
@@ -76,10 +77,9 @@ def by_column(table: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
 
 
 def _persons(table: pd.DataFrame, person: str) -> npt.NDArray[np.int64]:
-    """(rows,) int64 from 0, equal for rows of one person; rows without one are one person's."""
+    """(rows,) int64 from 0, equal for rows of one person; rows without one go together, and are left out later."""
     _check(table, person)
-    words = table[person].astype("string").str.strip().fillna("")
-    return pd.factorize(words)[0].astype(np.int64)
+    return pd.factorize(identifiers_of(table[person]).places)[0].astype(np.int64)
 
 
 def _check(table: pd.DataFrame, column: str) -> None:
