@@ -56,6 +56,9 @@ class Fault:
         becomes = "left out" if self.column is None else "missing"
         return f"{self.count} {where} {becomes}, where one {self.kind.what} (row {first})"
 
+    def as_dict(self) -> dict[str, object]:
+        return {"kind": self.kind.name, "column": self.column, "count": self.count, "rows": list(self.rows)}
+
 
 class Faults:
     """Takes note of what cannot be read. strict: stops at the first instead, with its code and place.

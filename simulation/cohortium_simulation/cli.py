@@ -100,7 +100,11 @@ def simulate(
         float | None, typer.Option("--cap", help="Refuse what would bring the population's epsilon over this.")
     ] = None,
     drop_bad_rows: Annotated[
-        bool, typer.Option("--drop-bad-rows", help="Keep malformed rows as missing instead of stopping.")
+        bool,
+        typer.Option(
+            "--drop-bad-rows",
+            help="Leave out rows, and take cells for missing, that cannot be read, instead of stopping.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
