@@ -58,12 +58,7 @@ class Identifiers:
 
 def identifier(value: object) -> str | None:
     """The text that a person is told by; None for nobody's."""
-    value = plain(value) if not isinstance(value, np.generic) else value.item()
-    if isinstance(value, float):
-        value = int(value) if value.is_integer() else value
-    if isinstance(value, int) and value.bit_length() > MAX_IDENTIFIER:
-        return None
-    text = str(value)
+    text = value if isinstance(value, str) else _text(value)
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
     text = text.strip()
@@ -72,6 +67,14 @@ def identifier(value: object) -> str | None:
     if text == "-0":
         return "0"
     return None if text.lower() in MISSING_WORDS or not _is_text(text) else text
+
+
+def _text(value: object) -> str:
+    value = value.item() if isinstance(value, np.generic) else plain(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    too_long = isinstance(value, int) and value.bit_length() > MAX_IDENTIFIER
+    return "" if too_long or value is None else str(value)
 
 
 def _is_text(text: str) -> bool:
@@ -85,6 +88,9 @@ def identifiers_of(values: pd.Series) -> Identifiers:
     if values.dtype == object:
         texts = [identifier(v) for v in values.to_numpy()]
         places: npt.NDArray[np.int64] = np.arange(len(texts))
+    elif values.dtype.kind in "iu" and isinstance(values.dtype, np.dtype):
+        places, numbers = pd.factorize(values.to_numpy())
+        return Identifiers(pa.array(numbers).cast(pa.large_string()), places.astype(np.int32))
     else:
         places, distinct = pd.factorize(values, use_na_sentinel=True)
         texts = [*(identifier(v) for v in distinct), None]  # a missing value has the place -1, the last

@@ -25,6 +25,7 @@ from planted import (
     membership,
     noise,
     operations,
+    readers,
     restoring,
     training,
     unprotected,
@@ -33,6 +34,7 @@ from planted import (
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Noise and coins": noise.MUTANTS,
     "What one person may change": bounds.MUTANTS,
+    "Rows, cells and persons as they are read": readers.MUTANTS,
     "Training": training.MUTANTS,
     "Accounts and guarantees": accounts.MUTANTS,
     "The ledger": ledger.MUTANTS,
