@@ -221,3 +221,12 @@ def test_values_of_a_bin_leave_its_points_alone() -> None:
     drawn = decode(np.repeat([[0], [1]], 200, axis=0), schema, np.random.default_rng(0))["hours"]
     assert set(drawn[:200]) == {1, 2}
     assert set(drawn[200:]) == {5, 6, 7, 8}
+
+
+def test_a_nought_means_the_same_whoever_else_writes_one() -> None:
+    """-0.0 equals 0, so that whichever came first would be read for both."""
+    columns = (Boolean(name="a", nullable=True), Categorical(name="b", categories=("0", "1"), nullable=True))
+    for values in ([-0.0, 0, 0.0, 1], [0, -0.0, 0.0, 1]):
+        for kind in (object, float, np.float32):
+            table = pd.DataFrame({name: pd.Series(values, dtype=kind) for name in "ab"})
+            assert encode(table, Schema(columns=columns)).values.tolist() == [[0, 0], [0, 0], [0, 0], [1, 1]]

@@ -30,6 +30,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cohortium.encoding import encode
 from cohortium.errors import CohortiumError, InputError, SchemaError, SecretError
+from cohortium.faults import Faults
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
 from cohortium_client import database
 from cohortium_client.mapping import CONVERSIONS, ColumnMapping, apply_mapping, check_mapping
@@ -756,8 +757,40 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 def test_text_in_another_encoding(tmp_path: Path) -> None:
-    sqlite(tmp_path, f"CREATE TABLE t AS SELECT CAST(x'ff' || '{CANARY}' AS TEXT) AS n")
-    assert refusal(from_sqlite("SELECT n FROM t"), tmp_path).code == "E_SOURCE"
+    """It is missing, and its place is told to whoever asks for it."""
+    sqlite(tmp_path, "CREATE TABLE t AS SELECT 5 AS n UNION ALL SELECT CAST(x'ff31' AS TEXT) UNION ALL SELECT 7")
+    faults = Faults("t")
+    codes = load_source(from_sqlite("SELECT n FROM t"), tmp_path, NUMBERS, faults)
+    assert (len(codes), codes.left_out) == (2, 1)
+    assert [(f.kind.name, f.column, f.rows) for f in faults.found] == [("encoding", "n", (2,))]
+
+
+def test_text_of_a_database_that_does_not_know_its_encoding(tmp_path: Path, postgresql: Cluster) -> None:
+    """What PostgreSQL hands on as it lies is read cell by cell, whatever type it calls it."""
+    postgresql.execute("DROP DATABASE IF EXISTS loose", "CREATE DATABASE loose ENCODING 'SQL_ASCII' TEMPLATE template0")
+    url = postgresql.url().replace("/clinic", "/loose")
+    schema = Schema(person="id", columns=(Continuous(name="n", lower=0, upper=100, bins=10, nullable=True),))
+    for kind in ("text", "varchar", "bpchar", "name", "json", "unknown"):
+        bad = "E'\\xfc'" if kind != "json" else "E'\"\\xfc\"'"
+        rows = [f"SELECT 1 AS id, '5'::{kind} AS n", f"SELECT 2, {bad}::{kind}", f"SELECT 3, '7'::{kind}"]
+        if kind == "unknown":
+            rows = ["SELECT 1 AS id, '5' AS n", f"SELECT 2, {bad}", "SELECT 3, '7'"]
+        query = " UNION ALL ".join(rows)
+        source = Source(url=url, query=query, password_file=password_file(tmp_path))
+        faults = Faults("t")
+        assert load_source(source, tmp_path, schema, faults).values[:, 0].tolist() == [0, 10, 0], kind
+        assert [(f.kind.name, f.column, f.rows) for f in faults.found] == [("encoding", "n", (2,))], kind
+
+
+def test_text_of_a_database_in_another_encoding(tmp_path: Path, postgresql: Cluster) -> None:
+    """It is read as it is meant, and a byte that means nothing there makes an end of nobody else's row."""
+    create = "CREATE DATABASE western ENCODING 'WIN1252' TEMPLATE template0"
+    postgresql.execute("DROP DATABASE IF EXISTS western", create)
+    url = postgresql.url().replace("/clinic", "/western")
+    schema = Schema(columns=(Categorical(name="n", categories=("Jürgen", "€"), nullable=True),))
+    query = "SELECT E'J\\xfcrgen'::text AS n UNION ALL SELECT E'\\x81' UNION ALL SELECT E'\\x80'"
+    source = Source(url=url, query=query, password_file=password_file(tmp_path))
+    assert load_source(source, tmp_path, schema).values[:, 0].tolist() == [0, 2, 1]
 
 
 def test_a_missing_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,9 @@ from sqlalchemy import URL, Connection, CursorResult, Engine, create_engine, eve
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from cohortium.cells import Unreadable, text_or_why_not
 from cohortium.errors import InputError, SchemaError, SecretError
+from cohortium.faults import ENCODING, Faults
 from cohortium.system import others_may
 
 ROWS = 10_000
@@ -29,8 +32,12 @@ MAX_PASSWORD = 4096
 CONNECT_SECONDS = 10
 _LOG = "cohortium_source"
 # Moments, durations and times that Python's own types cannot hold (infinity, years before 1 and after 9999, 24:00)
-# would end the query; as text they are read, or missing, row by row.
-_AS_TEXT = ("date", "timestamp", "timestamptz", "time", "timetz", "interval")
+# would end the query, as would JSON that is too deep; as text they are read, or missing, row by row. So is text of a
+# database that does not know its encoding (SQL_ASCII). 18 is "char", 0 every type that the driver does not know.
+_AS_TEXT: tuple[str | int, ...] = (
+    *("date", "timestamp", "timestamptz", "time", "timetz", "interval", "json", "jsonb"),
+    *("text", "varchar", "bpchar", "name", 18, 0),
+)
 _FIRST = {"postgresql": ("SET LOCAL DateStyle = 'ISO'", "SET LOCAL TimeZone = 'UTC'")}
 _SELECT = re.compile(r"(\s|--[^\n]*(\n|$)|/\*.*?\*/|\()*(select|with)\b", re.IGNORECASE | re.DOTALL)
 _SECRET_KEY = re.compile(r"passw|pwd|secret|token", re.IGNORECASE)
@@ -89,11 +96,18 @@ def read_password(path: Path) -> str:
 
 
 def query_parts(
-    url: URL, query: str, wanted: Sequence[str], *, folder: Path, password: str | None = None
+    url: URL,
+    query: str,
+    wanted: Sequence[str],
+    *,
+    folder: Path,
+    password: str | None = None,
+    faults: Faults | None = None,
 ) -> Iterator[pd.DataFrame]:
     """The columns ``wanted`` of the query's rows in parts of at most ROWS rows, at least one; cells are objects.
 
-    A relative SQLite file lies in ``folder``. Raises InputError E_INPUT_NOT_FOUND where the database is not reached,
+    faults: takes note of texts that cannot be read, which are missing. A relative SQLite file lies in ``folder``.
+    Raises InputError E_INPUT_NOT_FOUND where the database is not reached,
     E_SOURCE where it refuses the query or breaks it off, and SchemaError E_SCHEMA_MISSING or E_SCHEMA_DUP.
     """
     engine = _engine(_address(url, folder, password))
@@ -101,16 +115,40 @@ def query_parts(
         with _transaction(engine) as connection:
             result = _executed(connection, query)
             places = _places(list(result.keys()), wanted)
-            rows = _fetched(result)
-            yield _part(rows, places)
+            rows, first, faults = _fetched(result), 1, faults or Faults("source.query")
+            yield _part(rows, places, first, faults)
             while rows := _fetched(result):
-                yield _part(rows, places)
+                first += ROWS
+                yield _part(rows, places, first, faults)
     finally:
         engine.dispose()
 
 
-def _part(rows: Sequence[Sequence[Any]], places: dict[str, int]) -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series([row[i] for row in rows], dtype=object) for name, i in places.items()})
+def look(url: URL, query: str, wanted: Sequence[str], *, folder: Path, password: str | None = None) -> None:
+    """Begin the query and fetch no row: raises what ``query_parts`` says before the first one."""
+    engine = _engine(_address(url, folder, password))
+    try:
+        with _transaction(engine) as connection:
+            _places(list(_executed(connection, query).keys()), wanted)
+    finally:
+        engine.dispose()
+
+
+def _part(rows: Sequence[Sequence[Any]], places: dict[str, int], first: int, faults: Faults) -> pd.DataFrame:
+    def cell(value: Any, row: int, name: str) -> Any:
+        if isinstance(value, str):
+            value = text_or_why_not(value)
+        if isinstance(value, Unreadable):
+            faults.note(value.kind, row, name)
+            return None
+        return value
+
+    return pd.DataFrame(
+        {
+            name: pd.Series([cell(row[i], number, name) for number, row in enumerate(rows, first)], dtype=object)
+            for name, i in places.items()
+        }
+    )
 
 
 def _places(names: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
@@ -145,7 +183,9 @@ def _engine(url: URL) -> Engine:
     """An engine that connects once and keeps nothing; E_SOURCE where Python lacks the driver."""
     logging.getLogger(f"sqlalchemy.engine.Engine.{_LOG}").setLevel(logging.WARNING)  # below, it writes down every row
     mine = url.drivername == "postgresql+psycopg"
-    options = {"connect_timeout": CONNECT_SECONDS} if mine and "connect_timeout" not in url.query else {}
+    options: dict[str, Any] = {"client_encoding": "utf8"} if mine else {}
+    if mine and "connect_timeout" not in url.query:
+        options["connect_timeout"] = CONNECT_SECONDS
     try:
         engine = create_engine(url, poolclass=NullPool, logging_name=_LOG, connect_args=options)
     except (ImportError, NoSuchModuleError):
@@ -155,15 +195,36 @@ def _engine(url: URL) -> Engine:
     if engine.dialect.is_async:
         raise _source_error("source.url", "its driver is an asynchronous one", "Name another driver, or none.")
     if mine:
-        event.listen(engine, "connect", _moments_as_text)
+        event.listen(engine, "connect", _as_text)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _any_text)
     return engine
 
 
-def _moments_as_text(connection: Any, _record: object) -> None:
-    from psycopg.types.string import TextLoader  # an optional dependency
+def _as_text(connection: Any, _record: object) -> None:
+    """Text as it lies in PostgreSQL, decoded here cell by cell: of what the server cannot convert it makes an error."""
+    from psycopg.adapt import Loader  # an optional dependency
+
+    encoding = connection.info.parameter_status("server_encoding")
+    connection.autocommit = True
+    connection.execute(f"SET client_encoding TO '{encoding}'")
+    connection.autocommit = False
+    codec = "utf-8" if encoding == "SQL_ASCII" else connection.info.encoding  # the former does not know its own
+
+    class AnyText(Loader):
+        def load(self, data: Any) -> str | Unreadable:
+            try:
+                return text_or_why_not(bytes(data).decode(codec))
+            except UnicodeDecodeError:
+                return Unreadable(ENCODING)
 
     for kind in _AS_TEXT:
-        connection.adapters.register_loader(kind, TextLoader)
+        connection.adapters.register_loader(kind, AnyText)
+
+
+def _any_text(connection: Any, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.text_factory = text_or_why_not
 
 
 def _no_driver(url: URL) -> InputError:

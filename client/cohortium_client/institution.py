@@ -34,7 +34,7 @@ from cohortium_client.agreements import Agreements
 from cohortium_client.custodian import Custodian, Holding, Identity
 from cohortium_client.policy import Policy, load_policy, policy_of
 from cohortium_client.sessions import Sessions
-from cohortium_client.source import Source, load_source
+from cohortium_client.source import Source, load_source, look
 
 FILE, POLICY, KEY = "institution.toml", "policy.toml", "institution.key"
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -100,6 +100,10 @@ class Institution:
     @property
     def sessions_file(self) -> Path:
         return self.folder / "sessions.sqlite"
+
+    def look(self) -> None:
+        """Open the table and read no row of it: raises what is wrong with it as a whole, before anybody asks."""
+        look(self.file.source, self.folder)
 
     def ledger(self) -> Ledger:
         """The ledger, opened: whoever opens it closes it."""

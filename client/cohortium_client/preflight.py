@@ -12,6 +12,7 @@ import numpy as np
 from cohortium.checks import Check, checked, failed, in_units, memory_left, room
 from cohortium.consent import read_signatures, unsigned
 from cohortium.errors import CohortiumError, InputError, StudyError
+from cohortium.faults import Faults
 from cohortium.study import Study, Trained, load_study
 from cohortium_client.custodian import agreed_to, restored
 from cohortium_client.gate import is_served
@@ -145,7 +146,10 @@ def _about(institution: Institution, name: str, study: Study, study_file: Path |
     yield checked(f"{name}: budget", lambda: _budget(institution, study))
     if study_file is not None:
         yield checked(f"{name}: consent", lambda: _consents(study, study_file))
-    yield checked(f"{name}: table", lambda: _table(institution, study))
+    faults = Faults("source")
+    yield checked(f"{name}: table", lambda: _table(institution, study, faults))
+    for fault in faults.found:
+        yield Check(f"{name}: {fault.kind.name}", False, f"{fault} (stays on this screen)", fault.kind.fix)
 
 
 def _policy(institution: Institution, study: Study) -> str:
@@ -171,8 +175,8 @@ def _consents(study: Study, study_file: Path) -> str:
     return f"all {len(study.institutions)} institutions have signed"
 
 
-def _table(institution: Institution, study: Study) -> str:
-    codes = load_source(institution.file.source, institution.folder, study.schema)
+def _table(institution: Institution, study: Study, faults: Faults) -> str:
+    codes = load_source(institution.file.source, institution.folder, study.schema, faults)
     persons = len(np.unique(codes.persons))
     breaking = f", {codes.breaking} of them because they break a constraint" if study.schema.constraints else ""
     found = f"{len(codes)} rows of {persons} persons fit the schema, {codes.left_out} rows do not{breaking}"

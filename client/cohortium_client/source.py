@@ -11,35 +11,38 @@ or, with one SELECT and never a password in the file,
     password_file = "password"       # mode 0600, relative to the folder
 
 Columns the schema does not ask for are never kept. However many rows there are, they come in parts of bounded memory.
+What cannot be read of a row is passed over: whether there is an answer depends on no row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 from pydantic import ConfigDict
 
+from cohortium.cells import plain
 from cohortium.encoding import Codes, encode_parts
 from cohortium.errors import InputError
+from cohortium.faults import Faults
 from cohortium.schema import Schema
+from cohortium.tables import look as look_at_file
 from cohortium.tables import read_parts as read_file
 from cohortium_client.database import check_query, database_url, query_parts, read_password
+from cohortium_client.database import look as look_at_query
 from cohortium_client.mapping import Mapping, apply_mapping, check_mapping, check_rules, origin
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
-_WHOLE_DIGITS = 40  # a whole number of more digits is out of every bound and nobody's identifier
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """path, or url and query; ``mapping`` by the schema's names of the columns.
 
-    drop_bad_rows: rows of a CSV file with too few or too many cells are kept with every cell missing.
+    drop_bad_rows: says nothing any more, as a custodian always passes over what cannot be read; older files may have it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -85,62 +88,59 @@ def _given(block: Any) -> dict[str, Any]:
     return {k: v for k, v in values.items() if v is not None and v is not False and v != {}}
 
 
-def load_source(source: Source, folder: Path, schema: Schema) -> Codes:
-    """The source's table as codes; relative paths are relative to ``folder``."""
-    return encode_parts(read_parts(source, folder, schema), schema)
+def load_source(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> Codes:
+    """The source's table as codes; relative paths are relative to ``folder``. faults: as in ``read_parts``."""
+    return encode_parts(read_parts(source, folder, schema, faults), schema)
 
 
-def read_parts(source: Source, folder: Path, schema: Schema) -> Iterator[pd.DataFrame]:
+def read_parts(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> Iterator[pd.DataFrame]:
     """The table in the schema's columns, the person's included, in parts; at least one.
 
-    Raises SchemaError E_MAPPING, E_SCHEMA_MISSING and E_SCHEMA_DUP, InputError for what cannot be read, SecretError
-    for a password that others may read. No value raises.
+    Raises what ``look`` raises, and InputError for a file, disk or database that fails on the way. No value raises:
+    a row that cannot be told into cells is left out, a cell that cannot be read is missing, and ``faults`` takes note.
     """
     check_mapping(source.mapping, schema)
-    names = [*schema.names, *([schema.person] if schema.person is not None else [])]
-    origins = {name: origin(name, source.mapping) for name in names}
-    for part in _stored_parts(source, folder, list(dict.fromkeys(origins.values()))):
-        yield pd.DataFrame({name: _column(part[origins[name]], name, source.mapping) for name in names})
+    origins = _origins(source, schema)
+    faults = faults or Faults("source")
+    for part in _stored_parts(source, folder, list(dict.fromkeys(origins.values())), faults):
+        yield pd.DataFrame({name: _column(part[origins[name]], name, source.mapping) for name in origins})
 
 
-def _stored_parts(source: Source, folder: Path, wanted: list[str]) -> Iterator[pd.DataFrame]:
+def look(source: Source, folder: Path, schema: Schema | None = None) -> None:
+    """Open the source and read no row of it; with a schema, also whether it has the columns.
+
+    Raises SchemaError E_MAPPING, E_SCHEMA_MISSING, E_SCHEMA_DUP and E_SCHEMA_INVALID, InputError for what cannot be
+    opened or is no table at all, SecretError for a password that others may read.
+    """
+    wanted: list[str] = []
+    if schema is not None:
+        check_mapping(source.mapping, schema)
+        wanted = list(dict.fromkeys(_origins(source, schema).values()))
     if source.path is not None:
-        return read_file(folder / source.path, wanted, drop_bad_rows=source.drop_bad_rows)
-    password = None if source.password_file is None else read_password(folder / source.password_file)
-    return query_parts(database_url(source.url or ""), source.query or "", wanted, folder=folder, password=password)
+        look_at_file(folder / source.path, wanted)
+    else:
+        url, query = database_url(source.url or ""), source.query or ""
+        look_at_query(url, query, wanted, folder=folder, password=_password(source, folder))
+
+
+def _origins(source: Source, schema: Schema) -> dict[str, str]:
+    """The table's names of the schema's columns, the person's included."""
+    names = [*schema.names, *([schema.person] if schema.person is not None else [])]
+    return {name: origin(name, source.mapping) for name in names}
+
+
+def _stored_parts(source: Source, folder: Path, wanted: list[str], faults: Faults) -> Iterator[pd.DataFrame]:
+    if source.path is not None:
+        return read_file(folder / source.path, wanted, faults=faults)
+    url, query, password = database_url(source.url or ""), source.query or "", _password(source, folder)
+    return query_parts(url, query, wanted, folder=folder, password=password, faults=faults)
+
+
+def _password(source: Source, folder: Path) -> str | None:
+    return None if source.password_file is None else read_password(folder / source.password_file)
 
 
 def _column(values: pd.Series, name: str, mapping: Mapping) -> pd.Series:
     if values.dtype == object and not set(map(type, values.to_numpy())) <= _PLAIN:
         values = pd.Series([plain(v) for v in values], values.index, dtype=object)
     return apply_mapping(mapping[name], values) if name in mapping else values
-
-
-def plain(value: object) -> object:
-    r"""A driver's value as None, a bool, an int, a float or text, which is what ``encoding`` reads.
-
-    Whole decimals become whole numbers, however long: they may be identifiers. Bytes are UTF-8 text, else their
-    hexadecimal digits behind ``\x``. Dates, moments, times and UUIDs are written in the ISO way. Lists and records
-    are no values: missing.
-    """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Decimal):
-        return _number(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return _text(bytes(value))
-    return None if isinstance(value, list | tuple | dict | set | frozenset) else str(value)
-
-
-def _number(value: Decimal) -> int | float | None:
-    if value.is_snan():
-        return None
-    whole = value.is_finite() and value.adjusted() < _WHOLE_DIGITS and value == value.to_integral_value()
-    return int(value) if whole else float(value)
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return "\\x" + value.hex()

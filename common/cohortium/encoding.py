@@ -19,17 +19,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from cohortium.errors import SchemaError
+from cohortium.identifiers import Identifiers, identifiers_of, numbered
 from cohortium.schema import SECONDS, Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
 from cohortium.spreading import Ranges, beside_points, spread, stretches
+from cohortium.values import MISSING_WORDS as MISSING_WORDS
+from cohortium.values import told_apart as told_apart
 
 IntArray = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.int16]
 HeldArray = npt.NDArray[np.integer[Any]]  # as small as the cells allow
-MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "nat", "<na>"})
 TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})
 INVALID = -1
-_TOLD_APART = frozenset({type(None), int, float, str})
 _UNIT_FOLLOWS = int(pd.__version__.partition(".")[0]) >= 3  # before, every column is read in nanoseconds
 
 
@@ -38,7 +39,7 @@ class Codes:
     """An institution's table in codes. Private: it never leaves the custodian.
 
     values: (rows, columns) small integers, each in 0 .. sizes[column] - 1; int16, or the type of ``held_type``.
-    persons: (rows,) int64, equal for rows of one person.
+    persons: (rows,) int64 from 0, equal for rows of one person and for no others.
     left_out: rows outside the table, for the institution's own eyes. breaking: how many of them break a constraint and are
     valid otherwise.
     """
@@ -61,25 +62,40 @@ def encode(table: pd.DataFrame, schema: Schema) -> Codes:
     count as missing, what cannot be read counts as missing, and a row with a missing value in a column that is not
     nullable is left out, as is a row that does not say whose it is or breaks one of the schema's constraints.
     """
-    check_columns(table.columns, schema)
-    index = indices(table, schema)
-    values = codes_at(index, schema)
-    persons, known = person_hashes(table, schema)
-    fits = known & (values != INVALID).all(axis=1)
-    kept = fits & ~schema.rules.broken(index) if schema.constraints else fits
-    left_out, breaking = int((~kept).sum()), int((fits & ~kept).sum())
-    return Codes(np.ascontiguousarray(values[kept]), persons[kept], schema.sizes, left_out, breaking)
+    codes, identifiers = _encoded(table, schema)
+    return replace(codes, persons=numbered([identifiers], len(codes)))
 
 
 def encode_parts(parts: Iterable[pd.DataFrame], schema: Schema) -> Codes:
-    """Like ``encode`` over a table that comes in parts; holds one or two bytes a cell in memory, never the table."""
+    """Like ``encode`` over a table that comes in parts; holds one or two bytes a cell in memory, never the table.
+
+    Of the persons it holds the identifiers until all parts have come, and then their numbers.
+    """
     held = held_type(schema.sizes)
-    codes = [replace(c, values=c.values.astype(held)) for c in (encode(part, schema) for part in parts)]
+    codes: list[Codes] = []
+    identifiers: list[Identifiers | None] = []
+    for part in parts:
+        one, theirs = _encoded(part, schema)
+        codes.append(replace(one, values=one.values.astype(held)))
+        identifiers.append(theirs)
     left_out, breaking = sum(c.left_out for c in codes), sum(c.breaking for c in codes)
-    values, persons = _joined(codes, np.empty((sum(map(len, codes)), len(schema.columns)), held))
-    if schema.person is None:
-        persons = np.arange(len(persons), dtype=np.int64)
-    return Codes(values, persons, schema.sizes, left_out, breaking)
+    values = _joined(codes, np.empty((sum(map(len, codes)), len(schema.columns)), held))
+    return Codes(values, numbered(identifiers, len(values)), schema.sizes, left_out, breaking)
+
+
+def _encoded(table: pd.DataFrame, schema: Schema) -> tuple[Codes, Identifiers | None]:
+    """Codes without persons, and whose rows they are; None where each is its own person's."""
+    check_columns(table.columns, schema)
+    index = indices(table, schema)
+    values = codes_at(index, schema)
+    persons = None if schema.person is None else identifiers_of(table[schema.person])
+    fits = (values != INVALID).all(axis=1)
+    if persons is not None:
+        fits &= persons.known
+    kept = fits & ~schema.rules.broken(index) if schema.constraints else fits
+    left_out, breaking = int((~kept).sum()), int((fits & ~kept).sum())
+    codes = Codes(np.ascontiguousarray(values[kept]), np.empty(0, np.int64), schema.sizes, left_out, breaking)
+    return codes, None if persons is None else persons.at(kept)
 
 
 def held_type(sizes: tuple[int, ...]) -> np.dtype[Any]:
@@ -87,15 +103,15 @@ def held_type(sizes: tuple[int, ...]) -> np.dtype[Any]:
     return np.dtype(np.uint8 if max(sizes) <= 256 else np.uint16)
 
 
-def _joined(codes: list[Codes], values: HeldArray) -> tuple[HeldArray, IntArray]:
-    """The values of all parts, in ``values``, and their persons. The list is emptied on the way: few rows are ever held twice."""
-    persons, end = np.empty(len(values), np.int64), len(values)
+def _joined(codes: list[Codes], values: HeldArray) -> HeldArray:
+    """The values of all parts, in ``values``. The list is emptied on the way: few rows are ever held twice."""
+    end = len(values)
     while codes:  # from the last on, which is what was allocated last
         part = codes.pop()
         start = end - len(part)
-        values[start:end], persons[start:end] = part.values, part.persons
+        values[start:end] = part.values
         end = start
-    return values, persons
+    return values
 
 
 def decode(
@@ -168,24 +184,9 @@ def check_columns(names: Iterable[str], schema: Schema) -> None:
             )
 
 
-def person_hashes(table: pd.DataFrame, schema: Schema) -> tuple[IntArray, npt.NDArray[np.bool_]]:
-    """A 64-bit hash of every row's person, and whether the row has an identifier at all.
-
-    Rows without one may not be anybody's: taken for one person's, a person among them would displace the others'
-    rows, and the sum would change by up to twice what one person may change it. The same befalls a person whose hash
-    is another's too; among n persons the chance of that is n / 2**64.
-    """
-    if schema.person is None:
-        return np.arange(len(table), dtype=np.int64), np.ones(len(table), bool)
-    words = table[schema.person].astype("string").str.strip().fillna("")
-    words = words.str.replace(r"^(-?\d+)\.0$", r"\1", regex=True)  # a part with a missing number holds floats
-    known = ~words.str.lower().isin(MISSING_WORDS).to_numpy(dtype=bool)
-    return pd.util.hash_array(words.to_numpy(dtype=object), categorize=False).view(np.int64), known
-
-
 def category_key(value: object) -> str:
     """How a category is compared: trimmed text in normal form C; whole numbers without a decimal point."""
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | np.floating) and value.is_integer():
         value = int(value)
     text = unicodedata.normalize("NFC", str(value)).strip()
     return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
@@ -220,17 +221,6 @@ def values_at(column: Any, index: IntArray, missing: npt.NDArray[np.bool_]) -> A
     raise TypeError(type(column).__name__)
 
 
-def told_apart(values: pd.Series) -> pd.Series:
-    """``values`` such that equal ones mean the same: among objects, pandas takes True for 1, and no lists."""
-    if values.dtype != object or set(map(type, values.to_numpy())) <= _TOLD_APART:
-        return values
-
-    def plain(value: object) -> object:
-        return value if isinstance(value, str | int | float) and not isinstance(value, bool) else str(value)
-
-    return values.map(plain, na_action="ignore")
-
-
 def _by_distinct_value(values: pd.Series, cell_of: Callable[[object], int]) -> IntArray:
     """Apply ``cell_of`` once per distinct value."""
     numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
@@ -255,7 +245,7 @@ def _index_category(column: Categorical | Ordinal, values: pd.Series) -> IntArra
 @index_column.register
 def _index_boolean(column: Boolean, values: pd.Series) -> IntArray:
     words = {**dict.fromkeys(FALSE_WORDS, 0), **dict.fromkeys(TRUE_WORDS, 1)}
-    return _by_distinct_value(values, lambda value: words.get(str(value).strip().lower(), INVALID))
+    return _by_distinct_value(values, lambda value: words.get(category_key(value).lower(), INVALID))
 
 
 @index_column.register

@@ -4,18 +4,23 @@ A CSV file comes as text in every column, an absent cell as "": what counts as m
 ``encoding``, row by row, and never guessed from a column. A Parquet file comes in its own types. Only the
 columns asked for are turned into values. However long a file is, a part holds about ``BLOCK`` bytes of it.
 
-| input                                        | what happens                                   |
-|----------------------------------------------|------------------------------------------------|
-| no such file, a folder, not readable         | E_INPUT_NOT_FOUND                              |
-| no bytes, or no header                       | E_EMPTY                                        |
-| a header and no rows                         | one part without rows                          |
-| a byte order mark; CRLF, CR; quoted newlines | read as meant                                  |
-| UTF-16, Latin-1                              | E_ENCODING with the offset of the byte         |
-| a NUL byte, a quote left open                | E_CSV_PARSE                                    |
-| a row with too few or too many cells         | E_CSV_PARSE, or kept with every cell missing   |
-| two columns of one name                      | E_SCHEMA_DUP                                   |
-| a cell, row or header beyond the limits      | E_LIMIT, before it is held in memory as a whole |
-| not Parquet, though the file's name says so  | E_CSV_PARSE                                    |
+What a file as a whole is not decides whether it is opened. What becomes of a row or a cell never does, unless the
+reader is strict, as it is for whoever looks at a table of their own:
+
+| input                                        | what happens                                                   |
+|----------------------------------------------|----------------------------------------------------------------|
+| no such file, a folder, not readable         | E_INPUT_NOT_FOUND                                              |
+| no bytes, or no header                       | E_EMPTY                                                        |
+| a header that is too long or too wide        | E_LIMIT                                                        |
+| a header that is UTF-16 or Latin-1           | E_ENCODING with the offset of the byte                         |
+| two columns of one name                      | E_SCHEMA_DUP                                                   |
+| a wanted column that is not there            | E_SCHEMA_MISSING                                               |
+| not Parquet, though the file's name says so  | E_CSV_PARSE                                                    |
+| a wanted column of lists or records          | E_SCHEMA_INVALID                                               |
+| a header and no rows                         | one part without rows                                          |
+| a byte order mark; CRLF, CR                  | read as meant                                                  |
+| a line that is no row (``lines``)            | no row; strict: E_CSV_PARSE or E_LIMIT with its number         |
+| a cell that is no value (``cells``)          | missing; strict: E_ENCODING, E_CSV_PARSE, E_LIMIT with its place |
 
 The readers' own error texts quote cells, so none of them is passed on.
 """
@@ -23,29 +28,25 @@ The readers' own error texts quote cells, so none of them is passed on.
 from __future__ import annotations
 
 import codecs
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from cohortium.cells import column
 from cohortium.errors import InputError, SchemaError
+from cohortium.faults import Faults
+from cohortium.lines import BOM, Layout, cells_of, csv_parts
 
 BLOCK = 8 << 20
-MAX_CELL = 8 << 20
 MAX_HEADER = 1 << 20
 MAX_COLUMNS = 10_000
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 PARQUET_ROWS = 65_536
-_END = "end-of-table"  # the content of a row that is put behind the last one, see _Source
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, *, drop_bad_rows: bool = False) -> pd.DataFrame:
@@ -54,19 +55,29 @@ def read_table(path: Path, columns: Sequence[str] | None = None, *, drop_bad_row
 
 
 def read_parts(
-    path: Path, columns: Sequence[str] | None = None, *, drop_bad_rows: bool = False
+    path: Path, columns: Sequence[str] | None = None, *, drop_bad_rows: bool = False, faults: Faults | None = None
 ) -> Iterator[pd.DataFrame]:
     """The table in parts, at least one; ``columns`` in the order asked for, or all as they stand in the file.
 
-    With ``drop_bad_rows`` a row whose cells cannot be told apart stays a row, with every cell missing, at the
-    end of its part: how many rows there are must not depend on how they are written.
+    What cannot be read raises InputError with its place, or with ``drop_bad_rows`` is passed over: a row that cannot be
+    told into cells is left out, a cell that cannot be read is missing. faults: takes note of that, and decides itself
+    whether it is strict.
     """
     names = header(path)
     wanted = list(columns or names)
     _check_wanted(wanted, names, path)
+    faults = faults or Faults(path.name, strict=not drop_bad_rows)
     if _is_parquet(path):
-        return _parquet_parts(path, wanted)
-    return _csv_parts(path, names, wanted, drop_bad_rows)
+        return _parquet_parts(path, wanted, faults)
+    return _csv_parts(path, Layout(tuple(names), tuple(wanted)), faults)
+
+
+def look(path: Path, columns: Sequence[str]) -> None:
+    """Open the file and read no row of it: raises whatever ``read_parts`` says of a file as a whole."""
+    _check_wanted(columns, header(path), path)
+    if _is_parquet(path):
+        with _open(path) as file:
+            _check_plain(path, _parquet_file(path, file), columns)
 
 
 def header(path: Path) -> list[str]:
@@ -112,7 +123,7 @@ def _empty(path: Path) -> InputError:
 
 
 def _too_large(path: Path, what: str) -> InputError:
-    return InputError("E_LIMIT", path.name, what, "Correct the file; a quotation mark may have been left open.")
+    return InputError("E_LIMIT", path.name, what, "Correct the file; its first line must be the columns' names.")
 
 
 def _malformed(path: Path, what: str, fix: str) -> InputError:
@@ -123,29 +134,35 @@ def _malformed(path: Path, what: str, fix: str) -> InputError:
 
 
 def _csv_header(path: Path) -> list[str]:
-    """The first line that is not blank; it must end within MAX_HEADER bytes."""
     with _open(path) as file:
-        text = _Checked(path).decode(file.read(MAX_HEADER)).removeprefix("\ufeff")
-        whole = not file.read(1)
-    lines = io.StringIO(text, newline="")
-    try:
-        names = next((cells for cells in csv.reader(lines) if cells), None)
-    except csv.Error:  # a name of more than 131,072 characters
-        raise _too_large(path, "a column's name is too long") from None
-    if not whole and not lines.read(1):
-        raise _too_large(path, f"its header is longer than {MAX_HEADER} bytes")
-    if names is None:
+        line = _header_line(path, file)
+    text = _Checked(path).decode(line, final=True).removeprefix("\ufeff").lstrip("\r\n")
+    if (names := cells_of(text.encode())) is None:
+        raise _malformed(path, "a quotation mark is left open in its header", "Close it; a line's end ends the header.")
+    return [name.decode() for name in names]
+
+
+def _header_line(path: Path, file: IO[bytes]) -> bytes:
+    """The first line that is not blank, with all that is before it; the file goes on behind it."""
+    start = file.read(MAX_HEADER)
+    begin = len(start) - len(start.removeprefix(BOM).lstrip(b"\r\n"))
+    lines = start[begin:].splitlines()
+    if not lines:
         raise _empty(path)
-    return names
+    end = begin + len(lines[0])
+    if end == MAX_HEADER:
+        raise _too_large(path, f"its header is longer than {MAX_HEADER} bytes")
+    file.seek(end)
+    return start[:end]
 
 
 class _Checked:
     """Text that is checked as it passes: UTF-8 throughout, and no NUL byte."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, offset: int = 0) -> None:
         self._path = path
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._offset = 0
+        self._offset = offset
 
     def decode(self, chunk: bytes, final: bool = False) -> str:
         pending = len(self._decoder.getstate()[0])
@@ -171,118 +188,22 @@ class _Checked:
         return InputError("E_ENCODING", self._path.name, what, "Save the file with the encoding UTF-8.")
 
 
-class _Source(io.RawIOBase):
-    """A CSV file as the reader sees it: checked, and with one row more.
+class _Strict:
+    """A file that is checked as it is read."""
 
-    The last row tells the end from a quotation mark left open, which would swallow it with what went before.
-    """
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._checked = file, _Checked(path, file.tell())
 
-    def __init__(self, file: IO[bytes], path: Path, width: int) -> None:
-        super().__init__()
-        self._file = file
-        self._checked = _Checked(path)
-        self._last = ("\n" + ",".join([_END] * width) + "\n").encode()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        chunk = self._file.read(len(buffer))
+    def read(self, size: int, /) -> bytes:
+        chunk = self._file.read(size)
         self._checked.decode(chunk, final=not chunk)
-        if not chunk:
-            chunk, self._last = self._last[: len(buffer)], self._last[len(buffer) :]
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
+        return chunk
 
 
-class _BadRows:
-    """Counts the rows of a wrong number of cells, and lets the reader stop at the first or pass over them."""
-
-    def __init__(self, keep: bool) -> None:
-        self._keep = keep
-        self.first: pacsv.InvalidRow | None = None
-        self.waiting = 0
-
-    def __call__(self, row: pacsv.InvalidRow) -> str:
-        self.first = self.first or row
-        self.waiting += 1
-        return "skip" if self._keep else "error"
-
-    def take(self) -> int:
-        """How many came since the last call."""
-        taken, self.waiting = self.waiting, 0
-        return taken
-
-
-def _csv_parts(path: Path, names: Sequence[str], wanted: Sequence[str], keep_bad_rows: bool) -> Iterator[pd.DataFrame]:
-    bad = _BadRows(keep_bad_rows)
+def _csv_parts(path: Path, layout: Layout, faults: Faults) -> Iterator[pd.DataFrame]:
     with _open(path) as file:
-        batches = _csv_batches(path, io.BufferedReader(_Source(file, path, len(names))), wanted, bad)
-        batch = next(batches, None)
-        if batch is None:
-            raise _open_quote(path)
-        for following in batches:
-            yield _with_missing_rows(batch.to_pandas(), bad.take())
-            batch = following
-        closed = batch.num_rows > 0 and batch.column(0)[-1].as_py() == _END
-    if not closed:
-        raise _open_quote(path)
-    yield _with_missing_rows(batch.slice(0, batch.num_rows - 1).to_pandas(), bad.take())
-
-
-def _csv_batches(path: Path, source: IO[bytes], wanted: Sequence[str], bad: _BadRows) -> Iterator[pa.RecordBatch]:
-    """Batches that have rows; the reader's errors become ours."""
-    try:
-        for batch in pacsv.open_csv(source, **_csv_options(wanted, bad)):
-            _check_cells(path, batch)
-            if batch.num_rows:
-                yield batch
-    except pa.ArrowException as error:
-        raise _csv_problem(path, bad, "straddling" in str(error)) from None
-
-
-def _csv_options(wanted: Sequence[str], bad: _BadRows) -> dict[str, Any]:
-    return {
-        "read_options": pacsv.ReadOptions(use_threads=False, block_size=BLOCK),  # one thread: rows are numbered
-        "parse_options": pacsv.ParseOptions(newlines_in_values=True, invalid_row_handler=bad),
-        "convert_options": pacsv.ConvertOptions(
-            check_utf8=False,  # _Source has done it
-            column_types=dict.fromkeys(wanted, pa.string()),
-            strings_can_be_null=False,
-            include_columns=list(wanted),
-        ),
-    }
-
-
-def _csv_problem(path: Path, bad: _BadRows, straddling: bool) -> InputError:
-    if straddling:
-        return _too_large(path, f"a row is longer than {BLOCK} bytes")
-    if bad.first is None:
-        return _malformed(path, "it is not well-formed CSV", "Export the table again.")
-    row = bad.first
-    what = (
-        f"row {row.number} has {row.actual_columns} cells instead of {row.expected_columns} "
-        "(the header is row 1, blank lines do not count)"
-    )
-    return _malformed(path, what, "Correct it, or keep such rows as missing with --drop-bad-rows.")
-
-
-def _open_quote(path: Path) -> InputError:
-    return _malformed(path, "a quotation mark is left open", 'Close it; within quotes, write it twice: "".')
-
-
-def _check_cells(path: Path, batch: pa.RecordBatch) -> None:
-    for column in batch.columns:
-        longest = pc.max(pc.binary_length(column)).as_py()
-        if longest is not None and longest > MAX_CELL:
-            raise _too_large(path, f"a cell is longer than {MAX_CELL} bytes")
-
-
-def _with_missing_rows(part: pd.DataFrame, rows: int) -> pd.DataFrame:
-    if not rows:
-        return part
-    missing = pd.DataFrame("", index=range(rows), columns=part.columns, dtype=part.dtypes.iloc[0])
-    return pd.concat([part, missing], ignore_index=True)
+        _header_line(path, file)
+        yield from csv_parts(_Strict(file, path) if faults.strict else file, layout, BLOCK, faults)
 
 
 # Parquet
@@ -307,46 +228,36 @@ def _not_parquet(path: Path) -> InputError:
     return _malformed(path, "it is not a readable Parquet file", "Write it again, or name it .csv if it is CSV.")
 
 
-def _parquet_parts(path: Path, wanted: Sequence[str]) -> Iterator[pd.DataFrame]:
+def _parquet_parts(path: Path, wanted: Sequence[str], faults: Faults) -> Iterator[pd.DataFrame]:
     with _open(path) as file:
         table = _parquet_file(path, file)
-        plain = pa.schema([_plain_field(path, table.schema_arrow.field(name)) for name in wanted])
+        _check_plain(path, table, wanted)
         rows = 0
         try:
             for batch in table.iter_batches(PARQUET_ROWS, columns=list(wanted)):
+                yield _typed(batch, wanted, rows + 1, faults)
                 rows += batch.num_rows
-                yield _typed(batch, plain)
         except (pa.ArrowException, OSError):
             raise _not_parquet(path) from None
     if not rows:
-        yield _typed(plain.empty_table(), plain)
+        yield _typed(table.schema_arrow.empty_table(), wanted, 1, faults)
 
 
-def _plain_field(path: Path, field: pa.Field) -> pa.Field:
-    """The field as it is handed on: dictionaries written out, nothing nested."""
-    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    if pa.types.is_nested(kind):
-        what = f"column {field.name!r} holds lists or records"
-        raise SchemaError("E_SCHEMA_INVALID", path.name, what, "Flatten it into columns of single values.")
-    return pa.field(field.name, kind)
+def _check_plain(path: Path, table: pq.ParquetFile, wanted: Sequence[str]) -> None:
+    """Nothing nested: SchemaError E_SCHEMA_INVALID."""
+    for name in wanted:
+        kind = table.schema_arrow.field(name).type
+        if pa.types.is_nested(kind.value_type if pa.types.is_dictionary(kind) else kind):
+            what = f"column {name!r} holds lists or records"
+            raise SchemaError("E_SCHEMA_INVALID", path.name, what, "Flatten it into columns of single values.")
 
 
-def _typed(batch: pa.RecordBatch | pa.Table, plain: pa.Schema) -> pd.DataFrame:
-    """Whole numbers stay whole beside missing ones, so that a person is written alike in every part.
+def _typed(batch: pa.RecordBatch | pa.Table, wanted: Sequence[str], first: int, faults: Faults) -> pd.DataFrame:
+    """``batch`` as values; its first row has the number ``first``."""
 
-    Whole decimals become whole numbers however long they are: as floating point, two persons' identifiers could be one.
-    """
-    table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
-    frame: pd.DataFrame = (
-        table.select(plain.names).cast(plain).to_pandas(integer_object_nulls=True, ignore_metadata=True)
-    )
-    for field in plain:
-        if pa.types.is_decimal(field.type):
-            frame[field.name] = pd.Series([_number(v) for v in frame[field.name]], dtype=object)
-    return frame
+    def values(name: str) -> pd.Series:
+        cells = batch.column(name)
+        cells = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+        return column(cells, lambda kind, place: faults.note(kind, first + place, name))
 
-
-def _number(value: Decimal | None) -> int | float | None:
-    if value is None:
-        return None
-    return int(value) if value == value.to_integral_value() else float(value)
+    return pd.DataFrame({name: values(name) for name in wanted})

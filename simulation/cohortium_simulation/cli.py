@@ -152,7 +152,11 @@ def simulate(
         bool, typer.Option("--reviewed", help="Take a draft as it is, as who knows that all in it is public.")
     ] = False,
     drop_bad_rows: Annotated[
-        bool, typer.Option("--drop-bad-rows", help="Keep malformed rows as missing instead of stopping.")
+        bool,
+        typer.Option(
+            "--drop-bad-rows",
+            help="Leave out rows, and take cells for missing, that cannot be read, instead of stopping.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -9,14 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from cohortium import consent
-from cohortium.encoding import Codes, encode, person_hashes
+from cohortium.encoding import Codes, check_columns, encode
 from cohortium.errors import FederationError, StudyError
 from cohortium.filenames import unfit
+from cohortium.identifiers import identifiers_of
 from cohortium.keys import load_or_create_key
 from cohortium.privacy.ledger import Cap, Consent, Ledger, home
 from cohortium.progress import Progress
@@ -185,8 +185,8 @@ def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
     """A simulation sees all tables and so can tell whether the study's g is true; a real coordinator never could."""
     if study.schema.person is None:
         return
-    seen = [pd.Series(_persons(tables[name], study.schema)).drop_duplicates() for name in study.institution_names]
-    if pd.concat(seen).value_counts().max() > study.privacy.institutions_per_person:
+    seen = Counter(who for name in study.institution_names for who in _persons(tables[name], study.schema))
+    if max(seen.values(), default=0) > study.privacy.institutions_per_person:
         raise StudyError(
             "E_PLAN_PRIVACY",
             "privacy.institutions_per_person",
@@ -195,9 +195,11 @@ def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
         )
 
 
-def _persons(table: pd.DataFrame, schema: Schema) -> npt.NDArray[np.int64]:
-    hashes, known = person_hashes(table, schema)
-    return hashes[known]
+def _persons(table: pd.DataFrame, schema: Schema) -> list[str]:
+    """The identifiers of a table's persons, each once."""
+    check_columns(table.columns, schema)
+    distinct: list[str] = identifiers_of(table[schema.person]).distinct.to_pylist()
+    return distinct
 
 
 def as_study(

@@ -19,6 +19,7 @@ import pandas as pd
 from cohortium.encoding import category_key, index_column, told_apart
 from cohortium.errors import SchemaError, StudyError
 from cohortium.filenames import is_fit
+from cohortium.identifiers import identifiers_of
 from cohortium.schema import Boolean, Categorical, Ordinal, Schema
 
 MAX_NAME = 80
@@ -133,7 +134,9 @@ def _identities(table: pd.DataFrame, person: str | None) -> npt.NDArray[np.uint6
     """
     if person is not None:
         _check(table, person)
-        return pd.util.hash_array(_words(table[person]))
+        whose = identifiers_of(table[person])
+        texts = np.array([*whose.distinct.to_pylist(), ""], object)  # nobody's have the place -1, the last
+        return pd.util.hash_array(texts[whose.places])
     content = np.zeros(len(table), np.uint64)
     for name in table.columns:
         content = content * np.uint64(6364136223846793005) + pd.util.hash_array(_words(table[name]))

@@ -58,7 +58,9 @@ def serve(
         from cohortium.supervision import Child, supervise
         from cohortium_client.institution import load_institution
 
-        load_institution(folder)  # what is wrong is told now, and not by children that are started again and again
+        load_institution(
+            folder
+        ).look()  # what is wrong is told now, and not by children that are started again and again
         load_relay(relay)
         own = [sys.executable, "-m", "cohortium"]
         custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]
@@ -106,6 +108,7 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
     from cohortium_client.service import serve as served
 
     opened = load_institution(folder)
+    opened.look()
     with opened.ledger().hold() as ledger:
         for study in opened.agreements.values():  # what takes its time is done before anybody waits for it
             opened.policy.caps(study)

@@ -9,6 +9,7 @@ import typer
 
 from cohortium.commands.output import Json, guarded, print_json, say, tell
 from cohortium.errors import SchemaError
+from cohortium.faults import Faults
 
 if TYPE_CHECKING:
     from cohortium.draft import Draft, Fit, Misfit
@@ -24,7 +25,9 @@ def draft(
     target: Annotated[list[str] | None, typer.Option(help="A column to predict; repeat it, or list A,B.")] = None,
     person: Annotated[str | None, typer.Option(help="The column that tells whose row it is.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out; repeat it, or list A,B.")] = None,
-    drop_bad_rows: Annotated[bool, typer.Option(help="Keep malformed rows as missing instead of stopping.")] = False,
+    drop_bad_rows: Annotated[
+        bool, typer.Option(help="Leave out rows, and take cells for missing, that cannot be read, instead of stopping.")
+    ] = False,
     force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -40,18 +43,23 @@ def draft(
 def check(
     path: Annotated[Path, typer.Argument(metavar="SCHEMA", help="Schema file.")],
     data: Annotated[Path | None, typer.Option(help="CSV or Parquet file to compare with it.")] = None,
-    drop_bad_rows: Annotated[bool, typer.Option(help="Keep malformed rows as missing instead of stopping.")] = False,
+    drop_bad_rows: Annotated[bool, typer.Option(hidden=True)] = False,
     reviewed: Annotated[bool, typer.Option("--reviewed", help="Go on although lines are still marked REVIEW.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check SCHEMA, and how the rows of --data fit it; the counts stay on this screen. A draft must be reviewed first."""
+    """Check SCHEMA, and how the rows of --data fit it; the counts stay on this screen. A draft must be reviewed first.
+
+    What cannot be read is told with its place, and passed over as a custodian would. (--drop-bad-rows, which once asked
+    for that, says nothing any more.)
+    """
     with guarded(as_json):
         from cohortium.schema import load_schema
 
         declared = load_schema(path)
         if not reviewed:
             declared.require_reviewed(path.name)
-        found = _fit(data, declared, drop_bad_rows) if data else None
+        faults = Faults(data.name if data else "")
+        found = _fit(data, declared, faults) if data else None
         cells = dict(zip(declared.names, declared.sizes, strict=True))
         if as_json:
             print_json(
@@ -61,7 +69,7 @@ def check(
                     "review": list(declared.marks),
                     "cells": cells,
                     "constraints": [str(one) for one in declared.constraints],
-                    "data": _fit_document(found) if found else None,
+                    "data": _fit_document(found, faults) if found else None,
                 }
             )
             return
@@ -70,7 +78,7 @@ def check(
             rows = f" ({found.breaking[k]} rows break it)" if found else ""
             tell(f"Constraint {k + 1}: {one}{rows}.")
         if found:
-            _tell_fit(found)
+            _tell_fit(found, faults)
 
 
 def _listed(options: list[str] | None) -> list[str]:
@@ -122,21 +130,24 @@ def _tell_draft(proposal: Draft, out: Path, as_json: bool) -> None:
     )
 
 
-def _fit(data: Path, declared: Schema, drop_bad_rows: bool) -> Fit:
+def _fit(data: Path, declared: Schema, faults: Faults) -> Fit:
     from cohortium.draft import fit
     from cohortium.tables import read_parts
 
     names = [*declared.names, *([declared.person] if declared.person else [])]
-    return fit(read_parts(data, names, drop_bad_rows=drop_bad_rows), declared)
+    return fit(read_parts(data, names, faults=faults), declared)
 
 
-def _fit_document(found: Fit) -> dict[str, object]:
+def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
     from dataclasses import asdict
 
-    return {**asdict(found), "misfits": [asdict(misfit) for misfit in found.misfits]}
+    misfits = [asdict(misfit) for misfit in found.misfits]
+    return {**asdict(found), "misfits": misfits, "unread": [fault.as_dict() for fault in faults.found]}
 
 
-def _tell_fit(found: Fit) -> None:
+def _tell_fit(found: Fit, faults: Faults) -> None:
+    for fault in faults.found:
+        tell(f"{fault}. {fault.kind.fix}")
     tell(f"{found.rows - found.left_out} of {found.rows} rows fit, {found.left_out} would be left out.")
     for misfit in found.misfits:
         tell(f"{misfit.column!r}: {_in_words(misfit)}. {misfit.fix}")

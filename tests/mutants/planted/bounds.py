@@ -88,9 +88,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes rows without a person for one person's",
         "P27",
         "tests/test_custodian.py::test_rows_without_a_person_are_nobodys",
-        ENCODING,
-        "known = ~words.str.lower().isin(MISSING_WORDS).to_numpy(dtype=bool)",
-        "known = np.ones(len(words), bool)",
+        "common/cohortium/identifiers.py",
+        "return None if text.lower() in MISSING_WORDS or not _is_text(text) else text",
+        "return None if not _is_text(text) else text",
     ),
     mutant(
         "reads a column's bounds from the data",

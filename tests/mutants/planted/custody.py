@@ -7,7 +7,7 @@ from mutant import Change, Mutant, mutant
 CUSTODIAN = "client/cohortium_client/custodian.py"
 SERVICE = "client/cohortium_client/service.py"
 GATE = "client/cohortium_client/gate.py"
-TABLES = "common/cohortium/tables.py"
+LINES = "common/cohortium/lines.py"
 WIRE = "common/cohortium/wire.py"
 FILES = "common/cohortium/files.py"
 KEYS = "common/cohortium/keys.py"
@@ -67,9 +67,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "puts a value of the table into the text of an error",
         "P36",
         "tests/test_tables.py::test_errors_never_carry_a_value",
-        TABLES,
-        'f"row {row.number} has {row.actual_columns} cells',
-        'f"row {row.number}, {row.text}, has {row.actual_columns} cells',
+        LINES,
+        "detail=_miscounted(row.actual_columns, row.expected_columns)",
+        "detail=_miscounted(row.actual_columns, row.expected_columns) + row.text",
     ),
     mutant(
         "writes the text of an exception into its log",
