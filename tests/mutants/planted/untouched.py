@@ -20,7 +20,7 @@ INSTITUTION = "client/cohortium_client/institution.py"
 IDENTITY = "client/cohortium_client/identity.py"
 RELAY = "client/cohortium_client/relay.py"
 DATABASE = "client/cohortium_client/database.py"
-SOURCE = "client/cohortium_client/source.py"
+CELLS = "common/cohortium/cells.py"
 MAPPING = "client/cohortium_client/mapping.py"
 JOURNAL = "server/cohortium_server/journal.py"
 ORDERS = "server/cohortium_server/orders.py"
@@ -191,7 +191,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes two long whole decimals for one person",
         "P27",
         f"{SOURCES}::test_plain_values[value6-12345678901234567890123]",
-        SOURCE,
+        CELLS,
         "return int(value) if whole else float(value)",
         "return float(value)",
     ),
@@ -199,7 +199,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes lists for values",
         "P12",
         f"{SOURCES}::test_plain_values[value21-None]",
-        SOURCE,
+        CELLS,
         "return None if isinstance(value, list | tuple | dict | set | frozenset) else str(value)",
         "return str(value)",
     ),
