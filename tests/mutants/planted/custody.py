@@ -129,7 +129,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 "        write_whole(aside / path.name, content)\n",
                 "        write_whole(aside / path.name, content, 0o644)\n",
             ),
-            Change(KEYS, "path.stat().st_mode) & 0o077:", "path.stat().st_mode) & 0o002:"),
+            Change(KEYS, "others_may(path.stat().st_mode, 0o077)", "others_may(path.stat().st_mode, 0o002)"),
         ),
     ),
     mutant(

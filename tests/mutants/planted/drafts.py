@@ -155,8 +155,8 @@ MUTANTS: tuple[Mutant, ...] = (
         DRAFTED,
         f"{REVIEW}::test_commands_say_so_and_stop",
         SIMULATION,
-        "        if reviewed:\n            public",
-        "        if True:\n            public",
+        "    if reviewed:\n        schema = schema.reviewed()",
+        "    if True:\n        schema = schema.reviewed()",
     ),
     mutant(
         "fits a draft without privacy",

@@ -153,7 +153,7 @@ MUTANTS: tuple[Mutant, ...] = (
         KIND,
         f"{KINDS}::test_a_simulation_says_that_it_is_one",
         VERIFY,
-        "        typer.echo(kind_words(kind))\n",
+        "        tell(kind_words(kind))\n",
         "",
     ),
     mutant(

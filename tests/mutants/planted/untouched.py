@@ -168,8 +168,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "A4",
         f"{SOURCES}::test_a_password_that_others_may_read_is_refused[420]",
         DATABASE,
-        "if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:",
-        "if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o002:",
+        "if others_may(os.fstat(file.fileno()).st_mode, 0o077):",
+        "if others_may(os.fstat(file.fileno()).st_mode, 0o002):",
     ),
     mutant(
         "writes every row that it reads into the log",
@@ -200,7 +200,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "P12",
         f"{SOURCES}::test_plain_values[value21-None]",
         CELLS,
-        "return None if isinstance(value, list | tuple | dict | set | frozenset) else str(value)",
+        "return None if isinstance(value, list | tuple | dict | set | frozenset | Unreadable) else str(value)",
         "return str(value)",
     ),
     mutant(
@@ -240,8 +240,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "A4",
         f"{KILLERS}::test_a_relays_key_is_not_everybodys[388-False]",
         RELAY,
-        "& 0o007:",
-        "& 0o000:",
+        "st_mode, 0o007):",
+        "st_mode, 0o000):",
     ),
     mutant(
         "forgets a schema's constraints where it is signed",
@@ -378,8 +378,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P25",
         "tests/test_partition.py::test_iid_deals_out_persons_and_not_rows",
         PARTITION,
-        "persons = np.arange(len(table)) if person is None else _persons(table, person)\n    dealt",
-        "persons = np.arange(len(table))\n    dealt",
+        "homes = _drawn(_identities(table, person), rng.bytes(16)) * len(names)",
+        "homes = _drawn(_identities(table, None), rng.bytes(16)) * len(names)",
     ),
     # What attacks the installed software
     mutant(
