@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types imports unit e2e kills pgm mutants crash bench stubs clean
+.PHONY: help demo test check lint types imports unit e2e kills pgm mutants wheel test-newest test-oldest constraints crash bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
@@ -14,6 +14,10 @@ help:
 	@echo "make kills   every process of a federation killed in the middle of a study, $(TIMES) times each (at night)"
 	@echo "make pgm     installs the extra pgm (some 400 MB) and runs its tests, which make test skips without it"
 	@echo "make mutants plants privacy bugs, each of which one named test must find"
+	@echo "make wheel   builds the sdist and the wheel, installs it outside the repository, runs its demo (part of make test)"
+	@echo "make test-newest, make test-oldest   quick tests, demo and a deployed story with the newest of everything, nightly Flower"
+	@echo "             included, and with the lowest versions that pyproject.toml allows (each downloads gigabytes, once)"
+	@echo "make constraints   constraints.txt anew, with what is current"
 	@echo "make crash   kill custodians and coordinators at random times, $(KILLS) times (some 15 minutes)"
 	@echo "make bench   the benchmarks: utility and speed, as tables and JSON"
 
@@ -32,7 +36,7 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/cohortium demo --out cohortium-demo
 
-test: lint types imports unit mutants e2e
+test: lint types imports unit mutants e2e wheel
 
 check: lint types imports
 
@@ -64,6 +68,17 @@ pgm: $(VENV)/.tested
 mutants: $(VENV)/.tested
 	$(BIN)/python tests/mutants
 
+# PYTHONS: --python PATH names another interpreter, --keep uses an environment that is already there.
+PYTHONS ?=
+wheel: $(VENV)/.installed
+	$(BIN)/python tools/bounds.py wheel
+
+test-newest test-oldest: $(VENV)/.installed
+	$(BIN)/python tools/bounds.py $(@:test-%=%) $(PYTHONS)
+
+constraints: $(VENV)/.installed
+	$(BIN)/python tools/bounds.py constraints
+
 # At night: processes killed at random times, at least 500 of them. Interrupted, it goes on where it stopped.
 KILLS ?= 500
 crash: $(VENV)/.tested
@@ -86,4 +101,4 @@ stubs:
 	rm -rf $(STUBS)
 
 clean:
-	rm -rf $(VENV) cohortium-demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest cohortium-demo .mypy_cache .ruff_cache .pytest_cache
