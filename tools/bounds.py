@@ -165,13 +165,15 @@ def tried(what: str, dependencies: str, python: Callable[[], Path]) -> Iterator[
         raise SystemExit("\n".join(steps.failed))
 
 
-def everything(environment: Environment, dependencies: str) -> None:
-    """Quick tests, the demo and a deployed story."""
+def everything(environment: Environment, dependencies: str, *more: tuple[str, Callable[[], object]]) -> None:
+    """Quick tests, the demo and a deployed story, and more steps behind them."""
     with tried("quick tests, demo, deployed story", dependencies, lambda: environment.python) as steps:
         path = _beside(environment.python)
         steps.step("quick tests", lambda: run(environment.python, "-m", "pytest", "-m", "not slow", *QUICK, PATH=path))
         steps.step("demo", lambda: demo(environment))
         steps.step("deployed story", lambda: run(environment.python, "-m", "pytest", STORY, PATH=path))
+        for name, work in more:
+            steps.step(name, work)
 
 
 def _beside(program: Path) -> str:
@@ -196,11 +198,17 @@ def newest(python: str | None, keep: bool) -> None:
 
 
 def oldest(python: str | None, keep: bool) -> None:
-    environment = Environment(ROOT / ".venv-oldest")
+    """The extra pgm comes last: what it needs keeps numpy from being as old as it may be without."""
+    environment, lowest = Environment(ROOT / ".venv-oldest"), ("--resolution", "lowest-direct", "--editable")
     if not keep:
         environment.make(python or pythons()[0])
-        environment.install("--resolution", "lowest-direct", "--editable", f".[{','.join(EXTRAS)}]")
-    everything(environment, "oldest")
+        environment.install(*lowest, f".[{','.join(e for e in EXTRAS if e != 'pgm')}]")
+
+    def pgm() -> None:
+        environment.install(*lowest, f".[{','.join(EXTRAS)}]")
+        run(environment.python, "-m", "pytest", "tests/test_pgm.py")
+
+    everything(environment, "oldest", ("extra pgm", pgm))
 
 
 def compiled(*words: str) -> str:
