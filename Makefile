@@ -5,7 +5,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types imports unit e2e kills pgm mutants numerics crash bench stubs clean
+.PHONY: help demo test check lint types imports unit e2e kills pgm mutants numerics wheel test-newest test-oldest constraints crash bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
@@ -15,6 +15,10 @@ help:
 	@echo "make pgm     installs the extra pgm (some 400 MB) and runs its tests, which make test skips without it"
 	@echo "make mutants plants privacy bugs, each of which one named test must find"
 	@echo "make numerics  the numeric laws under other kernels and numbers of threads (some 10 minutes)"
+	@echo "make wheel   builds the sdist and the wheel, installs it outside the repository, runs its demo (part of make test)"
+	@echo "make test-newest, make test-oldest   quick tests, demo and a deployed story with the newest of everything, nightly Flower"
+	@echo "             included, and with the lowest versions that pyproject.toml allows (each downloads gigabytes, once)"
+	@echo "make constraints   constraints.txt anew, with what is current"
 	@echo "make crash   kill custodians and coordinators at random times, $(KILLS) times (some 15 minutes)"
 	@echo "make bench   the benchmarks: utility and speed, as tables and JSON"
 
@@ -38,7 +42,7 @@ demo: $(VENV)/.installed
 
 # One step after the other, whatever became of those before; a report of all comes at the end.
 test: $(VENV)/.tested
-	@$(BIN)/python tools/steps.py --make "$(MAKE) --no-print-directory" lint types imports unit mutants e2e
+	@$(BIN)/python tools/steps.py --what "make test" --make "$(MAKE) --no-print-directory" lint types imports unit mutants wheel e2e
 
 check: lint types imports
 
@@ -73,6 +77,17 @@ mutants: $(VENV)/.tested
 numerics: $(VENV)/.tested
 	$(BIN)/python tools/numerics.py
 
+# PYTHONS: --python PATH names another interpreter, --keep uses an environment that is already there.
+PYTHONS ?=
+wheel: $(VENV)/.installed
+	$(BIN)/python tools/bounds.py wheel
+
+test-newest test-oldest: $(VENV)/.installed
+	$(BIN)/python tools/bounds.py $(@:test-%=%) $(PYTHONS)
+
+constraints: $(VENV)/.installed
+	$(BIN)/python tools/bounds.py constraints
+
 # At night: processes killed at random times, at least 500 of them. Interrupted, it goes on where it stopped.
 KILLS ?= 500
 crash: $(VENV)/.tested
@@ -95,4 +110,4 @@ stubs:
 	rm -rf $(STUBS)
 
 clean:
-	rm -rf $(VENV) cohortium-demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest cohortium-demo .mypy_cache .ruff_cache .pytest_cache

@@ -49,8 +49,7 @@ OF_SOCKET = "AF_UNIX SO_PEERCRED SO_REUSEPORT SCM_RIGHTS SCM_CREDENTIALS send_fd
 TAKEN = {os: OF_OS.split(), signal: OF_SIGNAL.split(), socket: OF_SOCKET.split()}
 LIBRARIES = """
     asyncio concurrent.futures.process getpass multiprocessing.pool pathlib subprocess tempfile uuid importlib.metadata
-    cryptography.hazmat.primitives.serialization dp_accounting flwr.app flwr.clientapp flwr.common.serde flwr.serverapp
-    flwr.supercore.task_identity grpc jinja2 matplotlib.backends.backend_svg matplotlib.figure pandas pyarrow.csv
+    cryptography.hazmat.primitives.serialization dp_accounting flwr.app flwr.clientapp flwr.serverapp grpc jinja2 matplotlib.backends.backend_svg matplotlib.figure pandas pyarrow.csv
     pyarrow.parquet rich.console rich.progress rich.table safetensors.numpy scipy.optimize scipy.stats
     sklearn.ensemble sklearn.linear_model sqlalchemy torch typer.core
 """
@@ -59,7 +58,9 @@ LIBRARIES = """
 def take_away() -> None:
     """From now on, in this process."""
     os.environ["USERNAME"] = "somebody"  # Windows always has it
-    for name in LIBRARIES.split():  # each looks for what it needs when it is imported, by its own rules for Windows
+    from cohortium.flower.names import ENGINE
+
+    for name in (*LIBRARIES.split(), *(part.module for part in ENGINE)):  # each by its own rules for Windows
         importlib.import_module(name)
     sys.modules["msvcrt"] = _ByteLocks().as_module()
     _load_locks_for_windows()

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="steps", description=__doc__)
     parser.add_argument("targets", nargs="+")
     parser.add_argument("--make", default="make", help="the command that makes a target")
+    parser.add_argument("--what", default="", help="keep a row of it, called so (tools/tried.py)")
     chosen = parser.parse_args()
     try:
         done = run_all(chosen.targets, shlex.split(chosen.make), _say)
@@ -57,7 +59,15 @@ def main() -> int:
         return 130
     for line in report(done):
         _say(line)
+    if chosen.what:
+        _keep(chosen.what, done)
     return 1 if any(step.code for step in done) else 0
+
+
+def _keep(what: str, done: Sequence[Step]) -> None:
+    result = "failed" if any(step.code for step in done) else "passed"
+    told = ["--what", what, "--result", result, "--seconds", f"{sum(step.seconds for step in done):.0f}"]
+    subprocess.run([sys.executable, str(Path(__file__).with_name("tried.py")), "record", *told], check=False)
 
 
 def _say(line: str) -> None:

@@ -11,6 +11,7 @@ RELAY = "client/cohortium_client/app.py"
 REPLIES = "client/cohortium_client/flower/replies.py"
 LAUNCHER = "client/cohortium_client/flower/launcher.py"
 EXECUTOR = "common/cohortium/flower/executor.py"
+NAMES = "common/cohortium/flower/names.py"
 INTERNALS = "common/cohortium/flower/internals.py"
 SERVED = "tests/test_served_flower.py"
 
@@ -94,6 +95,22 @@ MUTANTS: tuple[Mutant, ...] = (
         ROSTER,
         "        if member is None or member.key != one.key:\n",
         "        if member is None:\n",
+    ),
+    mutant(
+        "lets Flower open a door of its own beside the coordinator's",
+        "F2",
+        "tests/contracts/test_flower.py::test_every_switch_that_flower_has_over_doors_and_reports_is_set",
+        NAMES,
+        '    Variable.GRPC_CONTROL: "0",',
+        '    # Variable.GRPC_CONTROL: "0",',
+    ),
+    mutant(
+        "stands in front of no answer where a node reads them in another way",
+        "F3",
+        f"{SERVED}::test_a_way_of_reading_answers_that_is_not_stood_in_front_of_is_refused",
+        REPLIES,
+        "        if not set(ANSWERS_READ_BY) & set(send.__code__.co_names):",
+        "        if False:",
     ),
     mutant(
         "sends whatever answer lies about at a node",
