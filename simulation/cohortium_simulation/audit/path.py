@@ -33,7 +33,7 @@ from cohortium.privacy.ledger import Ledger
 from cohortium.study import Study
 from cohortium_client.custodian import Custodian
 from cohortium_server.asking import Asking, Round
-from cohortium_server.journal import BriefJournal, Receipts, new_run
+from cohortium_server.journal import NOTHING, Begun, BriefJournal, Receipts, new_run
 from cohortium_server.masks import MaskedRounds
 from cohortium_server.rounds import add_up
 from cohortium_simulation.audit.canaries import Canaries
@@ -136,7 +136,7 @@ class Path:
 
     def _masked(self, asking: Asking, this: Round, q: Question, direct: _Direct) -> Outputs:
         journal = BriefJournal(0)
-        journal.remember_attempts(q.round, q.attempt)
+        journal.remember_begun(q.round, Begun(q.attempt, NOTHING, void=((),) * q.attempt))
         heard = MaskedRounds(asking).ask(this, q.state, journal)
         sent = _values(direct.told["mask"], this.phase, ring(self.study, this.phase).dtype)
         return Outputs(None, heard.values, sent)
@@ -174,7 +174,7 @@ class Colluder(Custodian):
 
     def _values(self, study: Study, request: wire.Request, phase: Phase) -> tuple[wire.Values, Mapping[str, Any]]:
         nothing = Noised(np.zeros(phase.query.width, np.int64))
-        masked, statement = self._masking(study).mask(request, lambda: nothing, ring(study, phase))
+        masked, statement = self._masking(study, request).mask(request, lambda: nothing, ring(study, phase))
         return masked.values, statement
 
 
