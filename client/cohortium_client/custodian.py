@@ -137,8 +137,6 @@ class Custodian:
     def _answered(self, study: Study, request: wire.Request, phase: Phase) -> tuple[Entry, bytes]:
         """A fresh answer, charged and kept."""
         caps = self._policy.caps(study)
-        if request.leg == "mask":
-            self._masking(study, request).require_unopened(request)
         self._afford(study, request, phase, caps)
         values, statement = self._values(study, request, phase)
         header = (request.study, request.run, request.round, request.attempt, self.identity.name)

@@ -103,6 +103,7 @@ class Masking:
 
     def mask(self, request: wire.Request, noised: Callable[[], Noised], ring: Ring) -> tuple[Masked, Mapping[str, Any]]:
         """The masked answer, and what is signed with it; ``noised`` is called when the board has been verified."""
+        self.require_unopened(request)
         seat, boards = self._seat(request), _boards(request)
         adverts = read_adverts(seat.cohort, seat.context, boards["advertise"])
         if not seat.cohort.dropouts:

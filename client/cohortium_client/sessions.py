@@ -74,11 +74,12 @@ def remove_sessions(path: Path, witness: Path | None = None) -> None:
 class Sessions:
     """A durable store; what it returns was committed.
 
-    LedgerError E_LEDGER_UNAVAILABLE where it cannot be used, E_LEDGER_ROLLED_BACK where it is older than its witness.
+    most: runs that may have secrets at a time. LedgerError E_LEDGER_UNAVAILABLE where it cannot be used,
+    E_LEDGER_ROLLED_BACK where it is older than its witness.
     """
 
-    def __init__(self, path: Path, witness: Path | None = None) -> None:
-        self.path, self.witness = path, witness or witness_of(path)
+    def __init__(self, path: Path, witness: Path | None = None, most: int = MOST_OPEN) -> None:
+        self.path, self.witness, self.most = path, witness or witness_of(path), most
         with self._usable():
             if self.witness.exists() and not path.exists():
                 raise self.rolled_back()
@@ -105,8 +106,8 @@ class Sessions:
             kept = self._secrets(run)
             if kept is None:
                 self.expire()
-                if self.open_runs() >= MOST_OPEN:
-                    raise _too_many()
+                if self.open_runs() >= self.most:
+                    raise _too_many(self.most)
                 with self._transaction():
                     fresh = Secrets.draw(os.urandom(32)).to_bytes()
                     self._db.execute("INSERT OR IGNORE INTO secret VALUES (?, ?)", (run, fresh))
@@ -251,10 +252,10 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _too_many() -> MaskingError:
+def _too_many(most: int) -> MaskingError:
     return MaskingError(
         "E_OPEN_RUNS",
         "sessions",
-        f"{MOST_OPEN} runs of masked sums are open already",
+        f"{most} runs of masked sums are open already",
         f"Let them end; one that nobody asks about for {KEPT_FOR.days} days is forgotten.",
     )

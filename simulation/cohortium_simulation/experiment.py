@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -139,7 +140,7 @@ class Simulated:
         policy = Policy(repeatable=True)
         if self.cap is not None:
             policy = replace(policy, epsilon_per_population=self.cap.epsilon, delta=self.cap.delta)
-        sessions = Sessions(self.ledger.path.with_suffix(".sessions"))
+        sessions = Sessions(self.ledger.path.with_suffix(".sessions"), most=sys.maxsize)  # nobody else asks here
         holding = Holding(self.population, lambda _: codes, self.ledger, sessions)
         return Custodian(self.identity, {study.digest: study}, holding, policy)
 

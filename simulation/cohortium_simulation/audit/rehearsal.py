@@ -1,4 +1,4 @@
-"""Runs that are asked for their noise: the same tables in one run, another, another attempt, after a restart, and forked."""
+"""Runs that are asked for their noise: the same tables in one run, another, an attempt given up, after a restart, and forked."""
 
 from __future__ import annotations
 
@@ -56,17 +56,18 @@ def rehearse(study: Study, folder: FilePath, attack: Attack, tell: Callable[[], 
     with path_of(study, folder) as path:
         canaries = _canaries(path, attack)
         custodians, runs = path.custodians(canaries), dict[str, tuple[Heard, ...]]()
-        attempts = (FIRST, ATTEMPT) if path.has_attempts else (FIRST,)
-        runs |= zip(attempts, _all_rounds(path, custodians, canaries, len(attempts)), strict=True)
+        runs[FIRST], given_up = _all_rounds(path, custodians, canaries, path.has_attempts)
+        if path.has_attempts:
+            runs[ATTEMPT] = given_up
         tell()
-        (runs[AGAIN],) = _all_rounds(path, custodians, canaries)
+        runs[AGAIN], _ = _all_rounds(path, custodians, canaries)
         tell()
         once_more = Question(new_run(), 0)
         same = path.answers(custodians, once_more) == path.answers(custodians, once_more)
         forked = path.forked(canaries)
         tell()
     with path_of(study, folder) as path:
-        (runs[RESTARTED],) = _all_rounds(path, path.custodians(canaries), canaries)
+        runs[RESTARTED], _ = _all_rounds(path, path.custodians(canaries), canaries)
         tell()
     for name, outputs in zip(FORKED, forked or (), strict=False):
         runs[name] = (_heard(path, path.plan.phase(0), outputs, canaries),)
@@ -81,15 +82,16 @@ def _canaries(path: Path, attack: Attack) -> Canaries:
 
 
 def _all_rounds(
-    path: Path, custodians: tuple[Custodian, ...], canaries: Canaries, attempts: int = 1
-) -> list[tuple[Heard, ...]]:
-    """The rounds of a new run, each asked so many times before the next; for every attempt, what was heard."""
-    run, heard = new_run(), []
+    path: Path, custodians: tuple[Custodian, ...], canaries: Canaries, again: bool = False
+) -> tuple[tuple[Heard, ...], tuple[Heard, ...]]:
+    """The rounds of a new run: what was heard, and what an attempt before sent that was given up, where ``again``."""
+    run, heard, given_up = new_run(), list[Heard](), list[Heard]()
     for number in range(last_round(path) + 1):
         phase = path.plan.phase(number)
-        asked = [Question(run, number, attempt, _state(phase)) for attempt in range(attempts)]
-        heard.append([_heard(path, phase, path.ask(custodians, question), canaries) for question in asked])
-    return list(zip(*heard, strict=True))
+        outputs = path.ask(custodians, Question(run, number, again, _state(phase)))
+        heard.append(_heard(path, phase, outputs, canaries))
+        given_up.append(Heard(phase.name, None, None, outputs.given_up))
+    return tuple(heard), tuple(given_up)
 
 
 def _state(phase: Phase) -> bytes:
