@@ -10,6 +10,7 @@ had are refused (E_LEDGER_ROLLED_BACK), when they are opened and before anything
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from cohortium.masking.derivation import Secrets
 
 MOST_OPEN = 64  # runs with secrets
 KEPT_FOR = timedelta(days=30)  # after the last statement of a run
+_log = logging.getLogger("cohortium.custodian")  # the institution's own log; nothing of it travels
 _TABLES = """
 CREATE TABLE IF NOT EXISTS secret (run TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS said (place TEXT PRIMARY KEY, asked TEXT NOT NULL, bytes BLOB NOT NULL) STRICT;
@@ -180,6 +182,7 @@ class Sessions:
                         self._db.execute("DELETE FROM said WHERE place > ? AND place < ?", _between(run))
                         self._db.execute("DELETE FROM used WHERE run = ?", (run,))
                 self._make_room()
+                _log.warning("%d runs that nobody has asked about for %d days were forgotten", len(old), KEPT_FOR.days)
         return old
 
     def _make_room(self) -> None:
