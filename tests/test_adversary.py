@@ -31,6 +31,7 @@ from cohortium.study import Privacy
 from cohortium_client.custodian import Custodian, Holding
 from cohortium_client.mapping import ColumnMapping, apply_mapping
 from cohortium_client.policy import Policy
+from cohortium_client.sessions import remove_sessions
 
 # One row that moves others' codes
 
@@ -139,7 +140,7 @@ def test_a_board_with_other_keys_of_an_institution_makes_it_read_nothing(
         if dropouts:
             (told,) = masks._asking.exchange(masks._request(this, "share", 0, board))
             board = encode_board([*adverts.values(), *masks._said(this, 0, "share", told)[0].values()])
-        (tmp_path / "i00.s").unlink()  # its secrets are of another time than the board
+        remove_sessions(tmp_path / "i00.s")  # its secrets are of another time than the board
         fresh = federation.custodian("i00")
         monkeypatch.setattr(federation, "codes", read.append)
         refused = fresh.answer(wire.encode_request(masks._asking.request(this, b"", 0, "mask", board)))

@@ -739,14 +739,13 @@ def test_a_withdrawal_that_was_lost_stays_one(place: Place) -> None:
 
 def test_masks_of_runs_under_way_are_forgotten(place: Place, lost: tuple[Path, Receipt]) -> None:
     """Nothing can be masked again as it was: neither the secrets are there nor what was said with them."""
-    path = place.folder / "sessions.sqlite"
-    sessions = Sessions(path)
+    sessions = place.institution.sessions()
     before = sessions.secrets("ab" * 16)
     sessions.say("ab/0/0/advertise", "asked", b"said")
     sessions.close()
     place.restore(lost[0])
-    assert not list(place.folder.glob("sessions.sqlite*"))
-    again = Sessions(path)
+    assert not list(place.folder.glob("sessions.sqlite*")) and not place.institution.sessions_witness.exists()
+    again = place.institution.sessions()
     assert again.secrets("ab" * 16) != before
     assert again.said("ab/0/0/advertise") is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -11,11 +12,11 @@ import numpy as np
 import pytest
 from enlisted import ANYTHING, agree, consents, identity, with_keys
 
-from cohortium import noise, wire
+from cohortium import failpoints, noise, wire
 from cohortium import plan as plan_module
 from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
-from cohortium.errors import FederationError, MaskingError, StudyError
+from cohortium.errors import FederationError, StudyError
 from cohortium.forecast import forecast
 from cohortium.masking import double
 from cohortium.masking.statements import decode_board, encode_board
@@ -31,10 +32,22 @@ from cohortium_client.custodian import Custodian, Holding
 from cohortium_client.sessions import Sessions
 from cohortium_server.asking import Asking, Round
 from cohortium_server.journal import BriefJournal, Heard, Receipts
-from cohortium_server.masks import MaskedRounds
+from cohortium_server.masks import TRIES, MaskedRounds
 
 COLUMNS = (Categorical(name="a", categories=("x", "y", "z")), Boolean(name="b"))
 Hook = Callable[[str, wire.Request], bool]
+
+
+class StoppedError(BaseException):
+    """The coordinator's process ends."""
+
+
+def stop_at(place: str) -> Callable[[str], None]:
+    def reached(name: str) -> None:
+        if name == place:
+            raise StoppedError
+
+    return reached
 
 
 def study(size: int, dropouts: int = 0, colluders: int = 0) -> Study:
@@ -49,12 +62,16 @@ def study(size: int, dropouts: int = 0, colluders: int = 0) -> Study:
 
 @dataclass
 class Federation:
-    """Institutions of one study in this process. ``stops(name, request)`` says who does not answer what."""
+    """Institutions of one study in this process. ``stops(name, request)`` says who does not answer what.
+
+    contradicts: likewise, who refuses it with E_VIEW.
+    """
 
     study: Study
     folder: Path
     stack: ExitStack
     stops: Hook = lambda name, request: False
+    contradicts: Hook = lambda name, request: False
     exchanges: list[list[str]] = field(default_factory=list)
     answers: list[wire.Answer] = field(default_factory=list)
     journal: BriefJournal = field(default_factory=lambda: BriefJournal(0))
@@ -84,7 +101,12 @@ class Federation:
         parts = [wire.decode_request(p) for p in wire.decode_bundle(request)]
         self.exchanges.append([p.leg for p in parts])
         there = [n for n in self.names if not any(self.stops(n, p) for p in parts)]
-        return [self.custodians[n].answer(request) for n in there]
+        return [self._told(n, request, parts) for n in there]
+
+    def _told(self, name: str, request: bytes, parts: list[wire.Request]) -> bytes:
+        if any(self.contradicts(name, p) for p in parts):
+            return wire.encode_refusal(wire.Refusal(name, "E_VIEW"))
+        return self.custodians[name].answer(request)
 
     def masks(self) -> MaskedRounds:
         seen = Receipts(self.folder / "receipts")
@@ -297,23 +319,61 @@ def test_who_signs_something_else_than_was_asked_has_dropped_out(
     assert [r.institution for r in heard.receipts] == ["i00", "i02", "i03"]
 
 
-def test_one_more_voids_the_round_and_what_was_answered_is_charged(make: Make) -> None:
-    federation = make(10, 2, 2, stops=stopping("i01", "i03", "i07"))
-    with pytest.raises(FederationError, match="void after 3 attempts"):
+@pytest.mark.parametrize(("leg", "charged"), [("share", 0), ("mask", 0), ("confirm", 1), ("reveal", 1)])
+def test_where_more_are_silent_they_are_named_and_asked_again_for_the_same_bytes(
+    make: Make, silent: None, leg: str, charged: int
+) -> None:
+    """Three times at once, then when the run is resumed; nothing is charged for it, and no attempt is given up."""
+    federation = make(10, 2, 2, stops=stopping("i01", "i03", "i05", "i07", legs=[leg]))
+    with pytest.raises(FederationError, match=r"i01, i03, i05, i07|cannot be opened"):
         federation.ask()
-    assert set(federation.charges().values()) == {0, 3}
-    assert federation.charges()["i01"] == 0
-
-
-def test_four_of_ten_that_stop_after_masking_void_the_round(make: Make) -> None:
-    federation = make(10, 2, 2, stops=stopping("i01", "i03", "i05", "i07", legs=["confirm"], attempts=[0]))
+    assert federation.exchanges.count([leg]) == (TRIES if leg != "share" else 1)
+    assert [federation.charges()[n] for n in ("i00", "i01")] == [int(leg != "share"), charged]
+    federation.stops = lambda name, request: False
+    federation.custodians = {n: federation.custodian(n) for n in federation.names}
     heard = federation.ask()
-    assert heard.attempt == 1
+    assert (heard.attempt, heard.void) == (0, ())
+    assert np.array_equal(heard.values, federation.plain())
+    assert set(federation.charges().values()) == {1}
+
+
+@pytest.mark.parametrize("leg", ["mask", "confirm", "reveal"])
+def test_who_comes_back_while_it_is_waited_for_is_in_the_sum(make: Make, silent: None, leg: str) -> None:
+    asked = Counter[str]()
+
+    def late(name: str, request: wire.Request) -> bool:
+        asked[name] += request.leg == leg
+        return request.leg == leg and name in ("i01", "i03", "i05", "i07") and asked[name] < TRIES
+
+    federation = make(10, 2, 2, stops=late)
+    assert np.array_equal(federation.ask().values, federation.plain())
+    assert set(federation.charges().values()) == {1}
+
+
+def contradicting(*names: str, attempts: Iterable[int] = (0,)) -> Hook:
+    """These say E_VIEW when they are to confirm: they will not go on with the attempt."""
+    return lambda name, asked: name in names and asked.leg == "confirm" and asked.attempt in attempts
+
+
+FOUR = ("i01", "i03", "i05", "i07")
+
+
+def test_an_attempt_that_too_many_contradict_is_void_and_stays_charged(make: Make) -> None:
+    federation = make(10, 2, 2, contradicts=contradicting(*FOUR))
+    heard = federation.ask()
+    assert (heard.attempt, [len(r) for r in heard.void]) == (1, [10])
     assert set(federation.charges().values()) == {2}
 
 
+def test_a_round_is_void_after_so_many_attempts(make: Make) -> None:
+    federation = make(10, 2, 2, contradicts=contradicting(*FOUR, attempts=range(3)))
+    with pytest.raises(FederationError, match="void after 3 attempts"):
+        federation.ask()
+    assert set(federation.charges().values()) == {3}
+
+
 def test_a_void_attempt_is_followed_by_one_with_other_noise_and_masks(make: Make) -> None:
-    federation = make(10, 2, 2, stops=stopping("i01", "i03", "i05", "i07", legs=["confirm"], attempts=[0]))
+    federation = make(10, 2, 2, contradicts=contradicting(*FOUR))
     federation.ask()
     one, two = (federation.ledgers["i00"].sent(c.place) for c in federation.ledgers["i00"].charges())
     width = federation.round().query.width
@@ -347,13 +407,53 @@ def test_an_institution_started_anew_between_the_legs_goes_on(make: Make, silent
     assert np.array_equal(federation.ask().values, federation.plain())
 
 
-def test_a_coordinator_started_anew_in_the_middle_begins_another_attempt(make: Make) -> None:
-    federation = make(4, 1, 1, stops=stopping("i00", "i01", "i02", "i03", legs=["reveal"], attempts=[0]))
-    with pytest.raises(MaskingError):
-        federation.masks()._attempt(federation.round(), b"", 0, federation.journal)
-    assert set(federation.charges().values()) == {1}
-    assert federation.ask().attempt == 1
-    assert set(federation.charges().values()) == {2}
+@pytest.mark.parametrize("place", ["keys shared", "answers masked", "survivors confirmed", "shares revealed"])
+def test_a_coordinator_started_anew_in_the_middle_goes_on_with_the_attempt(
+    make: Make, three_rounds: None, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each of three rounds it is stopped once at the place; everybody is charged once a round, and one sum is opened."""
+    federation, opened, stopped = make(4, 1, 1), list[Heard](), 0
+    for number in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(failpoints, "reached", stop_at(place))
+            try:
+                federation.ask(number)
+            except StoppedError:
+                stopped += 1
+        opened.append(federation.ask(number))
+        assert np.array_equal(opened[-1].values, federation.ask(number).values)  # opened once more it is the same sum
+        federation.journal.remember(opened[-1])
+        assert set(federation.charges().values()) == {number + 1}
+    assert [h.attempt for h in opened] == [0, 0, 0]
+    assert stopped == (1 if place == "keys shared" else 3)  # those of later rounds travel along
+
+
+@pytest.mark.parametrize("nth", range(11))
+def test_the_answers_to_any_exchange_may_be_lost_with_the_coordinator(
+    make: Make, three_rounds: None, silent: None, nth: int
+) -> None:
+    federation, exchange = make(4, 1, 1), Federation.exchange
+
+    def lost(request: bytes, timeout: float) -> Iterable[bytes]:
+        told = list(exchange(federation, request, timeout))
+        if len(federation.exchanges) == nth + 1:
+            raise StoppedError
+        return told
+
+    federation.exchange = lost  # type: ignore[method-assign]
+    number, stopped = 0, 0
+    while number < 3:
+        try:
+            heard = federation.ask(number)
+        except StoppedError:
+            stopped += 1
+            continue
+        assert (heard.attempt, heard.void) == (0, ())
+        assert np.array_equal(heard.values, federation.plain())
+        federation.journal.remember(heard)
+        number += 1
+    assert stopped == 1
+    assert set(federation.charges().values()) == {3}
 
 
 def test_who_missed_a_round_is_back_in_the_next(make: Make, three_rounds: None) -> None:
@@ -436,8 +536,8 @@ def test_a_second_confirmation_of_other_survivors_is_refused(make: Make) -> None
         return federation_exchange(request, timeout)
 
     federation.exchange = keep  # type: ignore[method-assign]
-    with pytest.raises(MaskingError):
-        masks._attempt(federation.round(), b"", 0, federation.journal)
+    with pytest.raises(FederationError, match="cannot be opened"):
+        masks.ask(federation.round(), b"", federation.journal)
     fewer = encode_board(s for s in decode_board(boards[0]) if (s.leg, s.institution) != ("mask", "i03"))
     asked = replace(masks._request(federation.round(), "confirm"), board=fewer)
     told = federation.custodians["i00"].answer(wire.encode_request(asked))

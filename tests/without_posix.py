@@ -49,9 +49,10 @@ OF_SOCKET = "AF_UNIX SO_PEERCRED SO_REUSEPORT SCM_RIGHTS SCM_CREDENTIALS send_fd
 TAKEN = {os: OF_OS.split(), signal: OF_SIGNAL.split(), socket: OF_SOCKET.split()}
 LIBRARIES = """
     asyncio concurrent.futures.process getpass multiprocessing.pool pathlib subprocess tempfile uuid importlib.metadata
-    cryptography.hazmat.primitives.serialization dp_accounting flwr.app flwr.clientapp flwr.serverapp grpc jinja2 matplotlib.backends.backend_svg matplotlib.figure pandas pyarrow.csv
-    pyarrow.parquet rich.console rich.progress rich.table safetensors.numpy scipy.optimize scipy.stats
-    sklearn.ensemble sklearn.linear_model sqlalchemy torch typer.core
+    cryptography.hazmat.primitives.serialization dp_accounting flwr.app flwr.clientapp flwr.serverapp grpc jinja2
+    matplotlib.backends.backend_svg matplotlib.figure pandas pyarrow.csv pyarrow.parquet rich.console rich.progress
+    rich.table safetensors.numpy scipy.optimize scipy.stats sklearn.ensemble sklearn.linear_model sqlalchemy torch
+    typer.core
 """
 
 

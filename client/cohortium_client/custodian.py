@@ -43,13 +43,13 @@ from cohortium.privacy.ledger import Approval, Caps, Charge, Consent, Entry, Led
 from cohortium.receipt import sign_receipt
 from cohortium.study import Study
 from cohortium_client.identity import Identity
-from cohortium_client.masked import Masking
+from cohortium_client.masked import Answered, Masking
 from cohortium_client.policy import Policy
 from cohortium_client.sessions import Sessions
 
 __all__ = ["Custodian", "Holding", "Identity", "agreed_to"]
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 3  # at a round that somebody may drop out of
 TOLD = (
     StudyError,
     WireError,
@@ -159,15 +159,16 @@ class Custodian:
 
         if request.leg == "answer":
             return noised().values, {}
-        masked, statement = self._masking(study).mask(request, noised, ring(study, phase))
+        masked, statement = self._masking(study, request).mask(request, noised, ring(study, phase))
         return masked.values, statement
 
-    def _masking(self, study: Study) -> Masking:
+    def _masking(self, study: Study, request: wire.Request) -> Masking:
         if self._holding.sessions is None:
             raise PolicyError(
                 "E_POLICY", "custodian", "it keeps no sessions of masked sums", "Open it from its institution's folder."
             )
-        return Masking(self.identity, study, self._holding.sessions)
+        done = frozenset((c.round, c.attempt) for c in self._ledger.charges() if c.run == request.run)
+        return Masking(self.identity, study, self._holding.sessions, Answered(done))
 
     def _spoken(self, study: Study, phase: Phase, request: wire.Request) -> bytes:
         """A statement of the masking protocol."""
@@ -177,7 +178,13 @@ class Custodian:
             numbers, width = ring(study, phase).dtype, phase.query.width
             return Statement.from_document(wire.decode_reply(message, width, numbers).statement)
 
-        spoken = self._masking(study).speak(request, answered)
+        masking = self._masking(study, request)
+        spoken = masking.said(request)
+        if spoken is None:
+            masking.require_unopened(request)
+            if request.leg in ("advertise", "share"):  # nothing is kept for a round that could not be paid for
+                self._afford(study, request, phase, self._policy.caps(study))
+            spoken = masking.speak(request, answered)
         if request.leg == "reveal":
             self._forget_after_last(study, request)
         return spoken
@@ -240,10 +247,9 @@ class Custodian:
 
     def _next_phase(self, study: Study, request: wire.Request) -> Phase:
         """The phase the request asks for, if it is the next one of its run, or one that was answered before."""
-        if request.attempt >= MAX_ATTEMPTS:
-            raise WireError(
-                "E_ROUND_ORDER", "request", f"more than {MAX_ATTEMPTS} attempts at a round", "Start a new run."
-            )
+        most = attempts_at(study)
+        if request.attempt >= most:
+            raise WireError("E_ROUND_ORDER", "request", f"more than {most} attempts at a round", "Start a new run.")
         if (request.leg == "answer") != (study.privacy.trust == "local"):
             raise WireError("E_WIRE", "request", "its leg is of another trust mode", "Update both sides.")
         done = [c for c in self._ledger.charges(self._holding.population) if c.run == request.run]
@@ -314,6 +320,14 @@ def _untold() -> Iterator[None]:
         raise InputError(
             "E_CUSTODIAN", "table", f"it could not be answered from: {error}", "Check the table."
         ) from error
+
+
+def attempts_at(study: Study) -> int:
+    """How many attempts a round may have: one, unless masks may have to be given up because somebody has dropped out.
+
+    A lost message is sent again byte by byte, so nobody else needs a second answer, which would have other noise.
+    """
+    return MAX_ATTEMPTS if study.privacy.dropouts else 1
 
 
 def restored(study: str) -> StudyError:

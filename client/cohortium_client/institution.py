@@ -101,6 +101,14 @@ class Institution:
     def sessions_file(self) -> Path:
         return self.folder / "sessions.sqlite"
 
+    @property
+    def sessions_witness(self) -> Path:
+        return self.witness.with_name(self.witness.name + ".sessions")
+
+    def sessions(self) -> Sessions:
+        """What masked sums need remembered, opened: whoever opens it closes it."""
+        return Sessions(self.sessions_file, self.sessions_witness)
+
     def look(self) -> None:
         """Open the table and read no row of it: raises what is wrong with it as a whole, before anybody asks."""
         look(self.file.source, self.folder)
@@ -115,8 +123,7 @@ class Institution:
         def table(study: Study) -> Codes:
             return load_source(self.file.source, self.folder, study.schema)
 
-        sessions = Sessions(self.sessions_file)
-        holding = Holding(self.file.population.name, table, ledger, sessions)
+        holding = Holding(self.file.population.name, table, ledger, self.sessions())
         return Custodian(self.identity, self.agreements, holding, self.policy)
 
 

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from cohortium import wire
 from cohortium.canonical import digest
-from cohortium.errors import MaskingError, WireError
+from cohortium.errors import LedgerError, MaskingError, WireError
 from cohortium.masking import double, whole
 from cohortium.masking.cohort import Context
 from cohortium.masking.derivation import Seat
@@ -28,26 +28,42 @@ from cohortium_client.sessions import Sessions
 
 
 @dataclass(frozen=True)
+class Answered:
+    """The rounds and attempts of a run that the ledger has charged."""
+
+    places: frozenset[tuple[int, int]]
+
+    def last_attempt(self, round_number: int) -> int:
+        """At a round; -1 if there is none."""
+        return max((attempt for number, attempt in self.places if number == round_number), default=-1)
+
+
+@dataclass(frozen=True)
 class Masking:
-    """One institution's seat in the masked sums of a study's run."""
+    """One institution's seat in the masked sums of a study's run.
+
+    **One sum of a round.** Where institutions may drop out a round may have several attempts, of which each has noise of its
+    own: two sums of one round would tell more than one was charged for. So an institution reveals shares in one attempt of a round
+    at most. That suffices: to open a sum takes t reveals, of which colluders make at most T, so t - T of the K - T honest
+    institutions; two attempts would take 2 (t - T) different ones, but t > 2K/3 and T < K/3 make 2t - T > K. Which of the
+    attempts it is does not matter, nor what colluders, the coordinator or the network do (``require_unopened``).
+
+    Besides, attempts only go up: who has masked a later one neither masks, confirms nor reveals an earlier one. So the attempt
+    that is opened is the last one that those who opened it were charged for, and its number tells how many these were.
+    Without dropouts a round has one attempt alone (``custodian.attempts_at``).
+    """
 
     identity: Identity
     study: Study
     sessions: Sessions
+    answered: Answered
 
-    def speak(self, request: wire.Request, answered: Callable[[], Statement]) -> bytes:
-        """The statement of a leg other than mask: the same bytes whenever it is asked for again.
-
-        answered: what was signed with the masked answer of this attempt. MaskingError E_KEYS, E_VIEW or E_COHORT refuses;
-        then nothing was said.
-        """
-        context, asked = self._context(request), _asked(request)
-        place = f"{request.run}/{context.round}/{context.attempt}/{request.leg}"
-        kept = self.sessions.said(place)
+    def said(self, request: wire.Request) -> bytes | None:
+        """What was said in the request's leg; MaskingError E_VIEW if it was said to another question."""
+        kept = self.sessions.said(self._place(request))
         if kept is None:
-            statement = self._statement(self._seat(request), request, answered)
-            kept = self.sessions.say(place, asked, wire.encode_said(statement.document(), request.version))
-        if kept.asked != asked:
+            return None
+        if kept.asked != _asked(request):
             raise MaskingError(
                 "E_VIEW",
                 self.identity.name,
@@ -56,8 +72,38 @@ class Masking:
             )
         return kept.message
 
+    def require_unopened(self, request: wire.Request) -> None:
+        """Before anything new is said in an attempt of a round, or masked for it.
+
+        MaskingError E_REVEALED where shares were revealed in another attempt, WireError E_ROUND_ORDER where a later one was
+        masked.
+        """
+        revealed = {a for number, a in self.sessions.said_in(request.run, "reveal") if number == request.round}
+        if revealed - {request.attempt}:
+            raise MaskingError(
+                "E_REVEALED",
+                f"round {request.round}",
+                "this institution has revealed its shares in another attempt",
+                "Ask to reveal again in that attempt; it says the same bytes.",
+            )
+        if self.answered.last_attempt(request.round) > request.attempt:
+            raise WireError(
+                "E_ROUND_ORDER", "request", "a later attempt of the round was answered", "Go on with the newest."
+            )
+
+    def speak(self, request: wire.Request, answered: Callable[[], Statement]) -> bytes:
+        """The statement of a leg other than mask, which was not said yet. From now on it is said in these bytes alone.
+
+        answered: what was signed with the masked answer of this attempt. MaskingError E_KEYS, E_VIEW or E_COHORT refuses;
+        then nothing was said.
+        """
+        statement = self._statement(self._seat(request), request, answered)
+        said = wire.encode_said(statement.document(), request.version)
+        return self.sessions.say(self._place(request), _asked(request), said).message
+
     def mask(self, request: wire.Request, noised: Callable[[], Noised], ring: Ring) -> tuple[Masked, Mapping[str, Any]]:
         """The masked answer, and what is signed with it; ``noised`` is called when the board has been verified."""
+        self.require_unopened(request)
         seat, boards = self._seat(request), _boards(request)
         adverts = read_adverts(seat.cohort, seat.context, boards["advertise"])
         if not seat.cohort.dropouts:
@@ -72,10 +118,32 @@ class Masking:
         """Keys are an attempt's where somebody may drop out and some of them be revealed, else the run's."""
         return _attempt(request) if self.study.privacy.dropouts else _attempt(request).of_run
 
+    def _place(self, request: wire.Request) -> str:
+        context = self._context(request)
+        return f"{request.run}/{context.round}/{context.attempt}/{request.leg}"
+
     def _seat(self, request: wire.Request) -> Seat:
-        cohort, secrets = self.study.cohort, self.sessions.secrets(request.run)
+        self._require_remembered(request)
+        cohort = self.study.cohort
         cohort.check()
+        secrets = self.sessions.secrets(request.run)
         return Seat(cohort, self.identity.name, self.identity.key, self._context(request), secrets)
+
+    def _require_remembered(self, request: wire.Request) -> None:
+        """The sessions remember at least what the ledger proves: whatever was charged was masked with the run's secrets.
+
+        Where somebody may drop out, its shares were said first, too. LedgerError E_LEDGER_ROLLED_BACK otherwise.
+        """
+        known = not self.answered.places or self.sessions.has_secrets(request.run)
+        if known and self.study.privacy.dropouts:
+            known = self.answered.places <= self.sessions.said_in(request.run, "share")
+        if not known:
+            raise LedgerError(
+                "E_LEDGER_ROLLED_BACK",
+                f"run {request.run}",
+                "it was answered, and what was said in it is not known: it has ended, its time is over, or its sessions are lost",
+                "Begin a new run.",
+            )
 
     def _statement(self, seat: Seat, request: wire.Request, answered: Callable[[], Statement]) -> Statement:
         if request.leg == "advertise":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
     yield checked("rights", lambda: _rights(institution))
     yield checked("relay", lambda: _relay(institution))
     yield checked("ledger", lambda: _ledger(institution))
+    yield checked("sessions", lambda: _sessions(institution))
     yield checked("disk", lambda: room(institution.ledger_file.parent))
     yield checked("clock", lambda: _clock(institution))
     yield from _joined(institution)
@@ -123,6 +125,14 @@ def _ledger(institution: Institution) -> str:
         f"{count} entries, chain intact; of {population!r} epsilon {spent:.3f} of {cap:g} is spent "
         f"at delta {institution.policy.delta:g}"
     )
+
+
+def _sessions(institution: Institution) -> str:
+    """Runs of masked sums; how many could be open follows from nobody's table."""
+    if not institution.sessions_file.exists() and not institution.sessions_witness.exists():
+        return "no run of masked sums yet"
+    with closing(institution.sessions()) as sessions:
+        return f"{sessions.open_runs()} of at most {sessions.most} runs of masked sums are open"
 
 
 def _clock(institution: Institution) -> str:

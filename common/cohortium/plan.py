@@ -8,7 +8,7 @@ epsilon, by both accountants.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -96,11 +96,24 @@ def plan(study: Study) -> Plan:
     total = cost(_over_institutions(study, phases), study.privacy.delta)
     if total.epsilon > study.privacy.epsilon:
         raise StudyError("E_PLAN_PRIVACY", "study", "the plan costs more than its epsilon", "Report this: it is a bug.")
-    _check_sampler(study, phases)
+    _check_sampler(study, phases, study.privacy.epsilon)
     return Plan(phases, total)
 
 
-def _check_sampler(study: Study, phases: tuple[Phase, ...]) -> None:
+def with_attempts(study: Study, agreed: Plan, again: Mapping[str, int]) -> Plan:
+    """The plan as it was charged: ``again`` says, by phase, how many attempts at its rounds were charged beside.
+
+    Its cost may pass the study's epsilon. StudyError E_PLAN_PRIVACY where the noise is too imprecise for so much.
+    """
+    if not any(again.values()):
+        return agreed
+    phases = tuple(replace(p, rounds=p.rounds + again.get(p.name, 0)) for p in agreed.phases)
+    total = cost(_over_institutions(study, phases), study.privacy.delta)
+    _check_sampler(study, phases, total.epsilon)
+    return Plan(phases, total)
+
+
+def _check_sampler(study: Study, phases: tuple[Phase, ...], epsilon: float) -> None:
     """The sampler can draw the plan's noise, and its own error fits into the part of delta kept for it (noise.py)."""
     drawn = [(p.rounds, *p.query.draws(p.multiplier)) for p in phases]
     if max(scale for _, _, scale in drawn) > LARGEST:
@@ -111,7 +124,7 @@ def _check_sampler(study: Study, phases: tuple[Phase, ...]) -> None:
             "Declare fewer rows per person or fewer columns, or a larger epsilon.",
         )
     draws = _relied_on(study) * sum(rounds * look_ups(scale, count) for rounds, count, scale in drawn)
-    if draws * SLACK * (1 + math.exp(study.privacy.epsilon)) > RESERVE * study.privacy.delta:
+    if draws * SLACK * (1 + math.exp(epsilon)) > RESERVE * study.privacy.delta:
         raise StudyError(
             "E_PLAN_PRIVACY",
             "privacy.epsilon",

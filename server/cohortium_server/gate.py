@@ -65,13 +65,17 @@ def sound(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Verdict:
 
 
 def _budget(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
+    """What was opened is within the promise. Attempts that were given up are charged beside it, and stated."""
     found, promised = outcome.plan.cost, outcome.study.privacy
     good = math.isfinite(found.epsilon) and found.epsilon <= promised.epsilon and found.delta == promised.delta
+    given_up = sum(a.attempt for a in outcome.answered)
+    spent = outcome.spent.cost.epsilon if given_up else found.epsilon
     return Criterion(
         "budget",
-        good,
-        f"epsilon {found.epsilon:.4f}",
-        f"at most {promised.epsilon:g}",
+        good and math.isfinite(spent),
+        f"epsilon {found.epsilon:.4f}"
+        + (f", {spent:.4f} with {given_up} attempts that were given up" if given_up else ""),
+        f"at most {promised.epsilon:g}" + (", and what was given up beside it" if given_up else ""),
         "the release must cost no more than was agreed",
     )
 

@@ -4,6 +4,10 @@ A run is its sums: a generator is an ask/tell object, and told the same sums aga
 checkpoint is no picture of a generator but the sum of each round, written whole before the next round is asked, and
 the state that a round was asked at, written before it is sent: asked again it is the same question, to which an
 institution that has answered sends the same bytes and charges nothing. All of it is noised already.
+
+Of masked sums that institutions may drop out of, the attempt under way is kept leg by leg: what everybody has signed and the sum
+that is still masked. So it is gone on with, and no second sum of the round is ever needed; what void attempts before it were
+charged goes into the account.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from cohortium.documents import load_json, parse_json
 from cohortium.errors import CohortiumError, FederationError
 from cohortium.files import write_whole
 from cohortium.locks import hold
+from cohortium.masking.statements import encode_board
 from cohortium.receipt import Receipt
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 
@@ -36,14 +41,38 @@ LOCK = "lock"
 _DOCUMENT: dict[str, type] = {"format": str, "run": str, "study": str, "seed": int, "settings": dict}
 
 
+Void = tuple[tuple[Receipt, ...], ...]
+"""The receipts of a round's attempts 0, 1, ... that were given up, as far as they came: whoever sent none may have charged, too."""
+NOTHING = encode_board(())
+
+
 @dataclass(frozen=True)
 class Heard:
-    """A complete round: (width,) int64, the sum of its answers, and each institution's receipt."""
+    """A complete round: (width,) int64, the sum of its answers, and each institution's receipt.
+
+    void: of the attempts before, so many as ``attempt`` says.
+    """
 
     round: int
     attempt: int
     values: npt.NDArray[np.int64]
     receipts: tuple[Receipt, ...]
+    void: Void = ()
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The newest attempt at a round of masked sums.
+
+    board: all statements so far, as ``encode_board`` has them. masked: once all have masked, (width,) of the ring, the sum
+    of their answers, which nobody can read before shares are revealed. receipts: of those who have masked.
+    """
+
+    attempt: int
+    board: bytes
+    masked: npt.NDArray[np.uint32] | npt.NDArray[np.uint64] | None = None
+    receipts: tuple[Receipt, ...] = ()
+    void: Void = ()
 
 
 class Journal(Protocol):
@@ -62,11 +91,11 @@ class Journal(Protocol):
 
     def remember_state(self, round_number: int, state: bytes) -> None: ...
 
-    def attempts(self, round_number: int) -> int:
-        """How many attempts at the round were begun that can be no more than begun anew."""
+    def begun(self, round_number: int) -> Begun | None:
+        """The newest attempt at a round that is not complete."""
         ...
 
-    def remember_attempts(self, round_number: int, count: int) -> None: ...
+    def remember_begun(self, round_number: int, begun: Begun) -> None: ...
 
 
 class BriefJournal:
@@ -76,13 +105,14 @@ class BriefJournal:
         self.run, self.seed = new_run(), new_seed() if seed is None else seed
         self._heard: dict[int, Heard] = {}
         self._states: dict[int, bytes] = {}
-        self._attempts: dict[int, int] = {}
+        self._begun: dict[int, Begun] = {}
 
     def heard(self, round_number: int) -> Heard | None:
         return self._heard.get(round_number)
 
     def remember(self, heard: Heard) -> None:
         self._heard[heard.round] = heard
+        self._begun.pop(heard.round, None)
 
     def state(self, round_number: int) -> bytes | None:
         return self._states.get(round_number)
@@ -90,15 +120,15 @@ class BriefJournal:
     def remember_state(self, round_number: int, state: bytes) -> None:
         self._states[round_number] = state
 
-    def attempts(self, round_number: int) -> int:
-        return self._attempts.get(round_number, 0)
+    def begun(self, round_number: int) -> Begun | None:
+        return self._begun.get(round_number)
 
-    def remember_attempts(self, round_number: int, count: int) -> None:
-        self._attempts[round_number] = count
+    def remember_begun(self, round_number: int, begun: Begun) -> None:
+        self._begun[round_number] = begun
 
 
 class FolderJournal:
-    """A run as a folder: ``run.json``, the study with its signatures, and two files a round.
+    """A run as a folder: ``run.json``, the study with its signatures, and two files a round; one more while it is under way.
 
     One process at a time may have it open; others may look (``alone=False``) and must not write. Raises FederationError E_RUN.
     """
@@ -172,8 +202,8 @@ class FolderJournal:
         try:
             with safe_open(str(path), "np") as file:
                 told = parse_json(file.metadata()["heard"].encode())
-                receipts = tuple(Receipt(**r) for r in told["receipts"])
-                heard = Heard(round_number, int(told["attempt"]), file.get_tensor("sum"), receipts)
+                receipts, void = _receipts(told["receipts"]), tuple(_receipts(r) for r in told.get("void", ()))
+                heard = Heard(round_number, int(told["attempt"]), file.get_tensor("sum"), receipts, void)
             if told["digest"] == self._digest(heard):
                 return heard
         except (SafetensorError, ValueError, KeyError, TypeError):
@@ -183,16 +213,15 @@ class FolderJournal:
     def remember(self, heard: Heard) -> None:
         from safetensors.numpy import save
 
-        receipts = [asdict(r) for r in heard.receipts]
-        told = {"attempt": heard.attempt, "receipts": receipts, "digest": self._digest(heard)}
+        told = {"attempt": heard.attempt, **_told(heard), "digest": self._digest(heard)}
         write_whole(self._sum(heard.round), save({"sum": heard.values}, {"heard": json.dumps(told)}))
         failpoints.passed("checkpoint written")
+        self._under_way(heard.round).unlink(missing_ok=True)
 
     def _digest(self, heard: Heard) -> str:
         """Of everything in a checkpoint, so that one that was damaged or is another round's is found."""
-        values = hashlib.sha256(heard.values.tobytes()).hexdigest()
-        receipts = [asdict(r) for r in heard.receipts]
-        return digest([self.run, heard.round, heard.attempt, str(heard.values.dtype), values, receipts])
+        values, told = hashlib.sha256(heard.values.tobytes()).hexdigest(), _told(heard)
+        return digest([self.run, heard.round, heard.attempt, str(heard.values.dtype), values, *told.values()])
 
     def state(self, round_number: int) -> bytes | None:
         path = self._asked(round_number)
@@ -201,18 +230,56 @@ class FolderJournal:
     def remember_state(self, round_number: int, state: bytes) -> None:
         write_whole(self._asked(round_number), state)
 
-    def attempts(self, round_number: int) -> int:
-        path = self._begun(round_number)
+    def begun(self, round_number: int) -> Begun | None:
+        from safetensors import SafetensorError, safe_open
+
+        path = self._under_way(round_number)
+        if not path.exists():
+            return self._begun_before(round_number)
         try:
-            return int(path.read_bytes()) if path.exists() else 0
+            with safe_open(str(path), "np") as file:
+                told, board = parse_json(file.metadata()["begun"].encode()), file.get_tensor("board").tobytes()
+                masked = file.get_tensor("masked") if "masked" in file.keys() else None  # noqa: SIM118 - it is no mapping
+                void = tuple(_receipts(r) for r in told["void"])
+                begun = Begun(int(told["attempt"]), board, masked, _receipts(told["receipts"]), void)
+            if told["digest"] == self._digest_begun(round_number, begun):
+                return begun
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
+            pass
+        raise _no_run(self.folder, f"{path.name} is not what was written", "Begin a new run.")
+
+    def _begun_before(self, round_number: int) -> Begun | None:
+        """What an older version has kept: how many attempts it began. None of them can be gone on with."""
+        path = self.folder / f"{round_number:04}.attempts"
+        try:
+            count = int(path.read_bytes()) if path.exists() else 0
         except ValueError:
             raise _no_run(self.folder, f"{path.name} is not what was written", "Begin a new run.") from None
+        return Begun(count, NOTHING, void=((),) * count) if count else None
 
-    def remember_attempts(self, round_number: int, count: int) -> None:
-        write_whole(self._begun(round_number), str(count).encode())
+    def remember_begun(self, round_number: int, begun: Begun) -> None:
+        from safetensors.numpy import save
 
-    def _begun(self, round_number: int) -> Path:
-        return self.folder / f"{round_number:04}.attempts"
+        tensors: dict[str, Any] = {"board": np.frombuffer(begun.board, np.uint8)}
+        if begun.masked is not None:
+            tensors["masked"] = begun.masked
+        void = [_documents(r) for r in begun.void]
+        told = {"attempt": begun.attempt, "receipts": _documents(begun.receipts), "void": void}
+        told["digest"] = self._digest_begun(round_number, begun)
+        write_whole(self._under_way(round_number), save(tensors, {"begun": json.dumps(told)}))
+
+    def _digest_begun(self, round_number: int, begun: Begun) -> str:
+        masked = (
+            []
+            if begun.masked is None
+            else [str(begun.masked.dtype), hashlib.sha256(begun.masked.tobytes()).hexdigest()]
+        )
+        void = [_documents(r) for r in begun.void]
+        board = hashlib.sha256(begun.board).hexdigest()
+        return digest([self.run, round_number, begun.attempt, board, masked, _documents(begun.receipts), void])
+
+    def _under_way(self, round_number: int) -> Path:
+        return self.folder / f"{round_number:04}.begun"
 
     def _sum(self, round_number: int) -> Path:
         return self.folder / f"{round_number:04}.sum"
@@ -228,6 +295,20 @@ class FolderJournal:
     @property
     def rounds_done(self) -> int:
         return len(list(self.folder.glob("*.sum")))
+
+
+def _documents(receipts: tuple[Receipt, ...]) -> list[dict[str, Any]]:
+    return [asdict(r) for r in receipts]
+
+
+def _receipts(documents: list[dict[str, Any]]) -> tuple[Receipt, ...]:
+    return tuple(Receipt(**r) for r in documents)
+
+
+def _told(heard: Heard) -> dict[str, Any]:
+    """The receipts in a checkpoint. Of void attempts there is no word where there were none: as versions before wrote it."""
+    void = {"void": [_documents(r) for r in heard.void]} if heard.void else {}
+    return {"receipts": _documents(heard.receipts), **void}
 
 
 def new_run() -> str:

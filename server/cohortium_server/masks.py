@@ -1,8 +1,10 @@
 """The coordinator's part in masked sums: it shows everybody what everybody has said, and adds up.
 
 Without dropouts the keys are exchanged once a run, then a round is one exchange. With dropouts a round is three
-(mask, confirm, reveal), in which the keys of the next round travel along, and a round that too few survive is void:
-it is asked again as a new attempt, which is charged.
+(mask, confirm, reveal), in which the keys of the next round travel along. Whoever is silent is asked again, for the same
+bytes, and nothing is charged for it; so is everybody when a coordinator that stopped goes on, from what its journal keeps of the
+attempt. An attempt that institutions refuse to go on with is void: the round is asked again as a new one, which is
+charged. Once shares may have been revealed there is no other attempt: its sum is the round's, or the run ends.
 """
 
 from __future__ import annotations
@@ -16,110 +18,138 @@ from cohortium.errors import FederationError, MaskingError, WireError
 from cohortium.masking import double, whole
 from cohortium.masking.cohort import Context
 from cohortium.masking.ring import Ring
-from cohortium.masking.statements import Leg, Statement, encode_board, read_adverts, read_board
+from cohortium.masking.statements import (
+    Adverts,
+    Leg,
+    Statement,
+    decode_board,
+    encode_board,
+    read_adverts,
+    read_board,
+)
 from cohortium.masking.total import Masked, MaskedSum
 from cohortium.plan import ring
 from cohortium.receipt import Receipt
 from cohortium_server.asking import Asking, Round, all_there, gather, note
-from cohortium_server.journal import Heard, Journal
+from cohortium_server.journal import NOTHING, Begun, Heard, Journal
 
 MAX_ATTEMPTS = 3
+TRIES = 3  # that a leg is asked of those who are silent
+_CONTRADICTED = frozenset(
+    {"E_VIEW", "E_KEYS", "E_COHORT", "E_ROUND_ORDER"}
+)  # who says so will not go on with an attempt
 
 Said = dict[str, Statement]  # by the institution's name
+Refused = dict[str, str]  # the code, by the institution's name
 
 
 @dataclass(frozen=True)
-class Keys:
-    """What was said before masks can be made: the adverts, and where somebody may drop out the shares."""
+class Under:
+    """An attempt at a round under way, and where it is kept. begun: how far it has come."""
 
-    adverts: Said
-    shares: Said
+    this: Round
+    state: bytes
+    journal: Journal
+    begun: Begun
 
-    @property
-    def board(self) -> bytes:
-        return encode_board([*self.adverts.values(), *self.shares.values()])
+    def went_on(self, said: Said, **changes: Any) -> Under:
+        """With what was said in one more leg; durable."""
+        board = encode_board([*decode_board(self.begun.board), *said.values()])
+        begun = replace(self.begun, board=board, **changes)
+        self.journal.remember_begun(self.this.number, begun)
+        return replace(self, begun=begun)
+
+    def said(self, leg: Leg) -> list[Statement]:
+        return [s for s in decode_board(self.begun.board) if s.leg == leg]
 
 
 class MaskedRounds:
-    """The masked sums of one run, and the keys that were exchanged for rounds to come."""
+    """The masked sums of one run, and the keys that were exchanged for it where nobody may drop out."""
 
     def __init__(self, asking: Asking) -> None:
         self._asking, self._cohort = asking, asking.study.cohort
-        self._keys: Keys | None = None
-        self._for: tuple[int, int] | None = None  # the round and attempt that they are for; of the run where None
+        self._keys = b""
 
     def ask(self, this: Round, state: bytes, journal: Journal) -> Heard:
-        """The sum of a round. Raises FederationError naming who is missing or refuses."""
+        """The sum of a round. Raises FederationError naming who is missing or refuses; it can be asked again then."""
         if not self._cohort.dropouts:
             return self._all_or_nothing(this, state)
+        before = journal.begun(this.number) or Begun(0, NOTHING)
         problem = "it was begun too often"
-        for attempt in range(journal.attempts(this.number), MAX_ATTEMPTS):
+        for attempt in range(before.attempt, MAX_ATTEMPTS):
             try:
-                return self._attempt(this, state, attempt, journal)
+                ready = self._confirmed(self._masked(self._shared(_under(this, state, attempt, journal))))
             except MaskingError as error:
                 problem = f"{error.where}: {error.what}"
+            else:
+                return self._opened(ready)
         raise FederationError(
             "E_COHORT",
             f"round {this.number}",
             f"it is void after {MAX_ATTEMPTS} attempts: {problem}",
-            "See that the institutions stay; every attempt that was answered is charged.",
+            "Begin a new run; every attempt that was answered is charged.",
         )
 
     # Without dropouts
 
     def _all_or_nothing(self, this: Round, state: bytes) -> Heard:
-        if self._keys is None:
+        if not self._keys:
             asked = self._request(this, "advertise")
             adverts, refused = self._said(this, 0, "advertise", *self._asking.exchange(asked))
             all_there(this.study, asked, set(adverts), refused)
-            self._keys = Keys(adverts, {})
+            self._keys = encode_board(adverts.values())
             failpoints.passed("keys exchanged")
-        request = self._asking.request(this, state, 0, "mask", self._keys.board)
+        request = self._asking.request(this, state, 0, "mask", self._keys)
         (answers,) = self._asking.exchange(request)
         total, numbers = self._total(this)
         receipts, refused = gather(this, request, answers, numbers.dtype, lambda r: _add(total, r))
         all_there(this.study, request, set(receipts), refused)
-        return self._heard(this, 0, whole.unmask(total, self._cohort).values, receipts)
+        return Heard(this.number, 0, whole.unmask(total, self._cohort).values, _ordered(this, receipts))
 
-    # With dropouts
+    # With dropouts. MaskingError in one of the first three steps: the attempt is void, and nobody has revealed anything.
 
-    def _attempt(self, this: Round, state: bytes, attempt: int, journal: Journal) -> Heard:
-        """Mask, confirm, reveal. MaskingError where the attempt is void."""
-        keys = self._keys_for(this, attempt)
-        adverts = read_adverts(self._cohort, self._context(this, attempt), keys.adverts.values())
-        shares = double.read_shares(adverts, keys.shares.values())
-        journal.remember_attempts(this.number, attempt + 1)
-        request = self._asking.request(this, state, attempt, "mask", keys.board)
-        masked, total, receipts, next_adverts = self._mask(this, request, shares)
-        board = encode_board([*keys.adverts.values(), *keys.shares.values(), *masked.values()])
-        answers = double.read_answers(shares, request.question, masked.values())
-        confirms = self._confirm(this, attempt, board, next_adverts)
-        confirmed = double.read_confirmations(answers, confirms.values())
-        board = encode_board([*keys.adverts.values(), *keys.shares.values(), *masked.values(), *confirms.values()])
-        (told,) = self._asking.exchange(self._request(this, "reveal", attempt, board))
-        reveals, _ = self._said(this, attempt, "reveal", told)
-        failpoints.passed("shares revealed")
-        return self._heard(this, attempt, double.unmask(total, confirmed, reveals.values()).values, receipts)
+    def _shared(self, under: Under) -> Under:
+        """Keys and shares, unless they have travelled with the round before."""
+        this, attempt = under.this, under.begun.attempt
+        if not under.said("advertise"):
+            said, refused = self._asked(this, attempt, "advertise")
+            self._require(this, "advertise", said, refused)
+            read_adverts(self._cohort, self._context(this, attempt), said.values())
+            under = under.went_on(said)
+        if not under.said("share"):
+            said, refused = self._asked(this, attempt, "share", under.begun.board)
+            if not _CONTRADICTED & set(refused.values()):
+                self._require(this, "share", said, refused)
+            double.read_shares(self._adverts(under), said.values())
+            under = under.went_on(said)
+            failpoints.passed("keys shared")
+        return under
 
-    def _keys_for(self, this: Round, attempt: int) -> Keys:
-        """Those that have travelled with the round before, or else exchanged now."""
-        if self._keys is not None and self._for == (this.number, attempt):
-            return self._keys
-        (told,) = self._asking.exchange(self._request(this, "advertise", attempt))
-        adverts, _ = self._said(this, attempt, "advertise", told)
-        (told,) = self._asking.exchange(self._request(this, "share", attempt, encode_board(adverts.values())))
-        return Keys(adverts, self._said(this, attempt, "share", told)[0])
-
-    def _mask(
-        self, this: Round, request: wire.Request, shares: double.Shares
-    ) -> tuple[Said, MaskedSum, dict[str, Receipt], Said]:
-        """The masked answers added up, what was signed with them, and the adverts of the round after.
-
-        Who signs something else than was asked has dropped out: on one board with the others, it would void the round.
-        """
-        after = _next(this)
+    def _masked(self, under: Under) -> Under:
+        """The masked answers added up, and what was signed with them."""
+        if under.begun.masked is not None:
+            return under
+        this, attempt, after = under.this, under.begun.attempt, _next(under.this)
+        shares = double.read_shares(self._adverts(under), under.said("share"))
+        request = self._asking.request(this, under.state, attempt, "mask", under.begun.board)
         asked = [request] + ([] if after is None else [self._request(after, "advertise")])
-        answers, *told = self._asking.exchange(*asked)
+        for _ in range(TRIES):
+            answers, *told = self._asking.exchange(*asked)
+            masked, total, receipts, refused = self._added(this, request, shares, answers)
+            if len(masked) >= self._cohort.least or refused:
+                break
+        if len(masked) < self._cohort.least:
+            all_there(this.study, request, set(masked), refused)
+        if after is not None:
+            self._keep_adverts(after, under.journal, self._said(after, 0, "advertise", *told)[0])
+        under = under.went_on(masked, masked=total.values, receipts=_ordered(this, receipts))
+        failpoints.passed("answers masked")
+        return under
+
+    def _added(
+        self, this: Round, request: wire.Request, shares: double.Shares, answers: Iterable[bytes]
+    ) -> tuple[Said, MaskedSum, dict[str, Receipt], Refused]:
+        """Who signs something else than was asked has dropped out: on one board with the others, it would void the round."""
         total, numbers = self._total(this)
         masked: Said = {}
 
@@ -132,23 +162,86 @@ class MaskedRounds:
             masked.update(signed)
 
         receipts, refused = gather(this, request, answers, numbers.dtype, take)
-        if len(receipts) < self._cohort.least and refused:
-            all_there(this.study, request, set(receipts), refused)
-        adverts = {} if after is None else self._said(after, 0, "advertise", *told)[0]
-        return masked, total, receipts, adverts
+        return masked, total, receipts, refused
 
-    def _confirm(self, this: Round, attempt: int, board: bytes, next_adverts: Said) -> Said:
-        after = _next(this)
-        asked = [self._request(this, "confirm", attempt, board)]
-        if after is not None:
-            asked.append(self._request(after, "share", 0, encode_board(next_adverts.values())))
-        told, *shares = self._asking.exchange(*asked)
-        if after is not None:
-            self._keys = Keys(next_adverts, self._said(after, 0, "share", *shares)[0])
-            self._for = (after.number, 0)
-        return self._said(this, attempt, "confirm", told)[0]
+    def _confirmed(self, under: Under) -> Under:
+        """The signatures of t institutions on who has survived."""
+        if under.said("confirm"):
+            return under
+        this, answers, after = under.this, self._answers(under), _next(under.this)
+        asked = [self._request(this, "confirm", under.begun.attempt, under.begun.board)]
+        ahead = None if after is None else _without_shares(after, under)
+        if ahead is not None:
+            asked.append(self._request(ahead.this, "share", 0, ahead.begun.board))
+        for _ in range(TRIES):
+            told, *shares = self._asking.exchange(*asked)
+            said, refused = self._said(this, under.begun.attempt, "confirm", told)
+            if len(said) >= self._cohort.threshold or refused:
+                break
+        if len(said) < self._cohort.threshold and not _CONTRADICTED & set(refused.values()):
+            all_there(this.study, asked[0], set(said), refused)
+        double.read_confirmations(answers, said.values())
+        if ahead is not None:
+            self._keep_shares(ahead, self._said(ahead.this, 0, "share", *shares)[0])
+        under = under.went_on(said)
+        failpoints.passed("survivors confirmed")
+        return under
+
+    def _opened(self, under: Under) -> Heard:
+        """The sum, from shares that are revealed in this attempt alone. FederationError where they are too few."""
+        this, begun = under.this, under.begun
+        confirmed = double.read_confirmations(self._answers(under), under.said("confirm"))
+        reveals, problem = Said(), ""
+        for _ in range(TRIES):
+            reveals |= self._asked(this, begun.attempt, "reveal", begun.board)[0]
+            failpoints.passed("shares revealed")
+            try:
+                values = double.unmask(self._kept_total(under, confirmed), confirmed, reveals.values()).values
+            except MaskingError as error:
+                problem = error.what
+            else:
+                return Heard(this.number, begun.attempt, values, begun.receipts, begun.void)
+        raise FederationError(
+            "E_COHORT",
+            f"round {this.number}",
+            f"its sum cannot be opened: {problem}",
+            "Start the institutions that are missing, then resume: they are asked for the same shares, and nothing is charged.",
+        )
+
+    def _kept_total(self, under: Under, confirmed: double.Confirmed) -> MaskedSum:
+        assert under.begun.masked is not None  # noqa: S101 - nothing is confirmed before
+        numbers = ring(under.this.study, under.this.phase)
+        return MaskedSum.of(numbers, under.begun.masked, confirmed.answers.survivors)
+
+    def _adverts(self, under: Under) -> Adverts:
+        return read_adverts(self._cohort, self._context(under.this, under.begun.attempt), under.said("advertise"))
+
+    def _answers(self, under: Under) -> double.Answers:
+        question = self._asking.request(under.this, under.state, under.begun.attempt, "mask").question
+        shares = double.read_shares(self._adverts(under), under.said("share"))
+        return double.read_answers(shares, question, under.said("mask"))
+
+    # The keys of the next round
+
+    def _keep_adverts(self, after: Round, journal: Journal, adverts: Said) -> None:
+        """If they are enough, and no others are kept; else that round asks for itself."""
+        if journal.begun(after.number) is None and len(adverts) >= self._cohort.least:
+            journal.remember_begun(after.number, Begun(0, encode_board(adverts.values())))
+
+    def _keep_shares(self, ahead: Under, shares: Said) -> None:
+        if len(shares) >= self._cohort.least:
+            ahead.went_on(shares)
 
     # Both
+
+    def _asked(self, this: Round, attempt: int, leg: Leg, board: bytes = b"") -> tuple[Said, Refused]:
+        (told,) = self._asking.exchange(self._request(this, leg, attempt, board))
+        return self._said(this, attempt, leg, told)
+
+    def _require(self, this: Round, leg: Leg, said: Said, refused: Refused) -> None:
+        """FederationError naming who is missing, where they are too few to begin: an attempt is not given up for that."""
+        if len(said) < self._cohort.least:
+            all_there(this.study, self._request(this, leg), set(said), refused)
 
     def _request(self, this: Round, leg: Leg, attempt: int = 0, board: bytes = b"") -> wire.Request:
         return self._asking.request(this, b"", attempt, leg, board)
@@ -161,10 +254,10 @@ class MaskedRounds:
         numbers = ring(this.study, this.phase)
         return MaskedSum(numbers, this.query.width), numbers
 
-    def _said(self, this: Round, attempt: int, leg: Leg, told: Iterable[bytes]) -> tuple[Said, dict[str, str]]:
+    def _said(self, this: Round, attempt: int, leg: Leg, told: Iterable[bytes]) -> tuple[Said, Refused]:
         """What each institution signed in a leg, and the codes of those who refused. What is forged was not said."""
         said: Said = {}
-        refused: dict[str, str] = {}
+        refused: Refused = {}
         for data in told:
             try:
                 document = wire.decode_said(data)
@@ -178,9 +271,26 @@ class MaskedRounds:
                 continue
         return said, refused
 
-    def _heard(self, this: Round, attempt: int, values: Any, receipts: dict[str, Receipt]) -> Heard:
-        there = tuple(receipts[n] for n in this.study.institution_names if n in receipts)
-        return Heard(this.number, attempt, values, there)
+
+def _under(this: Round, state: bytes, attempt: int, journal: Journal) -> Under:
+    """The attempt as it was left, or a new one after those that were given up."""
+    begun = journal.begun(this.number) or Begun(0, NOTHING)
+    if begun.attempt < attempt:
+        given_up = (*begun.void, begun.receipts)
+        begun = Begun(attempt, NOTHING, void=(*given_up, *[()] * (attempt - len(given_up))))
+        journal.remember_begun(this.number, begun)
+    return Under(this, state, journal, begun)
+
+
+def _without_shares(after: Round, under: Under) -> Under | None:
+    """The next round's first attempt, if its adverts are kept and shares are still to be dealt for it."""
+    begun = under.journal.begun(after.number)
+    ahead = None if begun is None or begun.attempt else Under(after, b"", under.journal, begun)
+    return ahead if ahead is not None and ahead.said("advertise") and not ahead.said("share") else None
+
+
+def _ordered(this: Round, receipts: dict[str, Receipt]) -> tuple[Receipt, ...]:
+    return tuple(receipts[n] for n in this.study.institution_names if n in receipts)
 
 
 def _add(total: MaskedSum, reply: wire.Reply) -> None:

@@ -6,8 +6,10 @@ A round that the journal remembers is not asked again but told again, so that a 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +17,7 @@ import numpy.typing as npt
 from cohortium import failpoints, wire
 from cohortium.consent import Signatures, require_signable
 from cohortium.logs import about
-from cohortium.plan import Plan, plan
+from cohortium.plan import Plan, plan, with_attempts
 from cohortium.privacy.accounting import Events
 from cohortium.privacy.ledger import home
 from cohortium.privacy.wording import Kind
@@ -24,7 +26,7 @@ from cohortium.receipt import Receipt
 from cohortium.study import Study
 from cohortium_server.asking import Asking, Round, all_there, gather
 from cohortium_server.generators import Generator, Sum, generator_class
-from cohortium_server.journal import Heard, Journal, Receipts
+from cohortium_server.journal import Heard, Journal, Receipts, Void
 from cohortium_server.masks import MaskedRounds
 from cohortium_server.transport import Transport
 
@@ -34,13 +36,18 @@ _log = logging.getLogger("cohortium.rounds")
 
 @dataclass(frozen=True)
 class Answered:
-    """A round that every institution has answered, at a cost of ``events`` to each; with their receipts."""
+    """A round that every institution has answered, at a cost of ``events`` to each; with their receipts.
+
+    void: the receipts of its attempts before, so many as ``attempt`` says, as far as they came. Each may have been charged
+    to everybody, like the one that was opened.
+    """
 
     phase: str
     round: int
     attempt: int
     receipts: tuple[Receipt, ...]
     events: Events
+    void: Void = ()
 
     @property
     def institutions(self) -> int:
@@ -58,6 +65,14 @@ class Outcome:
     generator: Generator
     answered: tuple[Answered, ...]
     kind: Kind
+
+    @cached_property
+    def spent(self) -> Plan:
+        """What was charged: the plan, and in it every attempt once more that was given up."""
+        again = Counter[str]()
+        for one in self.answered:
+            again[one.phase] += one.attempt
+        return with_attempts(self.study, self.plan, again)
 
 
 def run_study(
@@ -85,7 +100,8 @@ def run_study(
         this = Round(study, len(answered), agreed.rounds, agreed.phase(len(answered)), query)
         heard = journal.heard(this.number) or _ask(this, asking, masks, journal)
         phase = this.phase
-        answered.append(Answered(phase.name, this.number, heard.attempt, heard.receipts, phase.answer_events))
+        told = Answered(phase.name, this.number, heard.attempt, heard.receipts, phase.answer_events, heard.void)
+        answered.append(told)
         generator.tell(Sum(query, heard.values, len(heard.receipts), this.phase.multiplier))
         progress.advance()
     progress.done()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -135,7 +136,7 @@ class Simulated:
 
     @cached_property
     def sessions(self) -> Sessions:
-        return Sessions(self.ledger.path.with_suffix(".sessions"))
+        return Sessions(self.ledger.path.with_suffix(".sessions"), most=sys.maxsize)  # nobody else asks here
 
     def close(self) -> None:
         """Let go of what its custodians opened: what is open cannot be moved or removed on every system."""

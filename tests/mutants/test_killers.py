@@ -26,6 +26,7 @@ from cohortium.neural.state import write_state
 from cohortium.noise import Bounded, Noised, noise_multiplier
 from cohortium.plan import Plan, plan
 from cohortium.privacy.accounting import Gaussian, cost, repeated
+from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.ledger import Charge, Ledger, Withdrawal
 from cohortium.queries import gradients, local_training, marginals
 from cohortium.queries.marginals import Marginals
@@ -250,7 +251,9 @@ def account() -> dict[str, Any]:
         answers = [{"round": k, "attempt": 0, "receipt": asdict(r)} for k, r in enumerate(receipts)]
         return {"name": name, "consent": consents(TRAINING)[name], "answers": answers}
 
-    return {"study": TRAINING.digest, "run": RUN, "institutions": [told(name) for name in NAMES]}
+    claims = [g.document() for g in guarantees(TRAINING, plan(TRAINING))]
+    costs = {"cost": asdict(plan(TRAINING).cost), "guarantees": claims}
+    return {"study": TRAINING.digest, "run": RUN, **costs, "institutions": [told(name) for name in NAMES]}
 
 
 def released(folder: Path, told: dict[str, Any]) -> Path:
@@ -258,7 +261,8 @@ def released(folder: Path, told: dict[str, Any]) -> Path:
     (folder / "study.toml").write_text(dumps_study(TRAINING))
     (folder / "schema.toml").write_text(dumps_schema(TRAINING.schema))
     (folder / "ledger.json").write_text(json.dumps(told))
-    write_manifest(folder, {}, load_or_create_key(folder.parent / "coordinator.key"), "federation")
+    claims = {"guarantee": told["cost"], "guarantees": told["guarantees"]}
+    write_manifest(folder, claims, load_or_create_key(folder.parent / "coordinator.key"), "federation")
     return folder
 
 

@@ -278,7 +278,7 @@ def copied_by_a_fork(patch: Patch) -> None:
 
 
 def kept_by_a_custodian(patch: Patch) -> None:
-    """Noise drawn once and kept: what is asked again by attempt or run is answered with it."""
+    """Noise drawn once and kept: what is asked again in another run is answered with it."""
     drawn: dict[tuple[float, int], Any] = {}
     draw = noise.discrete_gaussian
     patch.setattr(noise, "discrete_gaussian", lambda s, n, coins: drawn.setdefault((s, n), draw(s, n, SecureCoins())))
@@ -306,7 +306,7 @@ def one_mask_for_all(patch: Patch) -> None:
 
 
 INSTITUTIONS = len(COUNTS.institutions)
-RUNS = {("D", "another run"), ("D", "another attempt"), ("D", "after a restart")}
+RUNS = {("D", "another run"), ("D", "after a restart")}
 
 
 @STUDIES

@@ -48,6 +48,13 @@ class MaskedSum:
         self.values: RingArray = np.zeros(width, ring.dtype)
         self._added: set[str] = set()
 
+    @classmethod
+    def of(cls, ring: Ring, values: RingArray, survivors: Iterable[str]) -> MaskedSum:
+        """One that was added up before, of these; ``values`` is left as it is."""
+        total = cls(ring, len(values))
+        total.values, total._added = values.copy(), set(survivors)
+        return total
+
     @property
     def survivors(self) -> tuple[str, ...]:
         """Sorted names."""

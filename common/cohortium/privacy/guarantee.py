@@ -98,12 +98,13 @@ def guarantees(study: Study, agreed: Plan) -> tuple[Guarantee, ...]:
         raise NotPrivateError(
             "E_NOT_PRIVATE", f"study {study.name!r}", "it promises nothing to anybody", "Run it for research only."
         )
-    match study.privacy.trust:
-        case "local":
-            events = _local(study, agreed)
-        case "secure-sum":
-            events = _secure_sum(study, agreed)
+    events = events_towards(study, agreed)
     return tuple(_guarantee(study, adversary, events[adversary]) for adversary in ADVERSARIES)
+
+
+def events_towards(study: Study, agreed: Plan) -> dict[Adversary, Events]:
+    """What a person meets before each adversary. agreed: the plan, or what was charged of it (``plan.with_attempts``)."""
+    return _local(study, agreed) if study.privacy.trust == "local" else _secure_sum(study, agreed)
 
 
 def _guarantee(study: Study, adversary: Adversary, events: Events) -> Guarantee:

@@ -275,6 +275,7 @@ def write_model(folder: Path, outcome: Outcome, mark: str = "") -> None:
 def account(outcome: Outcome) -> dict[str, Any]:
     """What was asked of whom, the events it cost, and what they come to: the content of ``ledger.json``.
 
+    Attempts that were given up are in it, too: each counts as charged to everybody, whether its receipts came or not.
     Of a single institution it tells the name, the key, the consent and the receipts. A receipt's digests are of salted
     bytes and give nothing away: the public's guarantee counts on seeing sums only.
     """
@@ -282,7 +283,7 @@ def account(outcome: Outcome) -> dict[str, Any]:
         "run": outcome.run,
         "study": outcome.study.digest,
         "unit": privacy_unit(outcome.study),
-        "cost": asdict(outcome.plan.cost),
+        "cost": asdict(outcome.spent.cost),
         "guarantees": _guarantees(outcome),
         "institutions": [
             {
@@ -290,9 +291,10 @@ def account(outcome: Outcome) -> dict[str, Any]:
                 "key": i.key,
                 "consent": outcome.consents[i.name],
                 "answers": [
-                    _answer(answered, r)
+                    _answer(answered, attempt, r)
                     for answered in outcome.answered
-                    for r in answered.receipts
+                    for attempt, receipts in enumerate([*answered.void, answered.receipts])
+                    for r in receipts
                     if r.institution == i.name
                 ],
             }
@@ -301,18 +303,19 @@ def account(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _answer(answered: Answered, receipt: Receipt) -> dict[str, Any]:
+def _answer(answered: Answered, attempt: int, receipt: Receipt) -> dict[str, Any]:
     return {
         "phase": answered.phase,
         "round": answered.round,
-        "attempt": answered.attempt,
+        "attempt": attempt,
+        "opened": attempt == answered.attempt,
         "events": [asdict(e) for e in answered.events],
         "receipt": asdict(receipt),
     }
 
 
 def _guarantees(outcome: Outcome) -> list[dict[str, Any]]:
-    return [g.document() for g in guarantees(outcome.study, outcome.plan)]
+    return [g.document() for g in guarantees(outcome.study, outcome.spent)]
 
 
 def privacy_unit(study: Study) -> str:
@@ -328,7 +331,7 @@ def _statement(outcome: Outcome, rows: int, verdict: Verdict) -> dict[str, Any]:
         "run": outcome.run,
         "rows": rows,
         "unit": privacy_unit(outcome.study),
-        "guarantee": asdict(outcome.plan.cost),
+        "guarantee": asdict(outcome.spent.cost),
         "guarantees": _guarantees(outcome),
         "trust": outcome.study.privacy.trust,
         "institutions": list(outcome.study.institution_names),
@@ -353,7 +356,7 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict, answers: Answers
         Facts(
             outcome.kind,
             outcome.study,
-            outcome.plan,
+            outcome.spent,
             synthetic,
             tuple(measured),
             outcome.generator.rows,

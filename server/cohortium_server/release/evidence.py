@@ -1,12 +1,17 @@
 """Whether a release shows that its institutions agreed to it and charged for it, without asking them.
 
 The manifest proves that the coordinator's files were not changed since. This proves what the coordinator cannot make up:
-every institution's signature on the study, and its receipt for every round the study plans.
+every institution's signature on the study, and its receipt for every round the study plans. And it holds what the
+release claims to have cost against it: the account lists every attempt by its number, attempts that were given up count as
+charged to everybody, and no claim may be less than the plan comes to with all of them. An attempt left out leaves a
+gap before the one that was opened, whose number the institutions have signed (``client/masked.py`` says why no
+attempt is charged after it by anybody who opened it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +19,14 @@ from typing import Any
 from cohortium.consent import unsigned
 from cohortium.documents import load_json
 from cohortium.errors import ReleaseError
-from cohortium.plan import plan
+from cohortium.plan import Plan, plan, with_attempts
+from cohortium.privacy.accounting import cost
+from cohortium.privacy.guarantee import events_towards
 from cohortium.receipt import Receipt, about
 from cohortium.study import Institution, Study
 from cohortium_server.release.manifest import MANIFEST, kind_of
+
+ROUNDING = 1e-3  # of epsilon, that the accountant of another version may differ by
 
 
 def check_kind(manifest: Mapping[str, Any], study: Study) -> None:
@@ -28,48 +37,92 @@ def check_kind(manifest: Mapping[str, Any], study: Study) -> None:
 
 
 def check_evidence(folder: Path, study: Study) -> None:
-    """ReleaseError E_RELEASE_TOUCHED naming the institution whose consent or receipt is not there or not its own."""
+    """ReleaseError E_RELEASE_TOUCHED naming the institution whose consent or receipt is not there or not its own.
+
+    Also where attempts are not in the account, or a claim is less than what they come to.
+    """
     try:
         told = load_json(folder / "ledger.json")
         consents = {i["name"]: str(i["consent"]) for i in told["institutions"]}
         answers = {i["name"]: _answers(told, i) for i in told["institutions"]}
         genuine = told["study"] == study.digest and set(answers) == set(study.institution_names)
     except (ValueError, KeyError, TypeError):
-        genuine, consents, answers = False, {}, {}
+        genuine, told, consents, answers = False, {}, {}, {}
     if not genuine:
         raise _unproven("it is not this study's account")
     if absent := unsigned(study, consents):
         raise _unproven(f"{', '.join(absent)} has not signed the study")
     for institution in study.institutions:
-        if not all(_proves(a, institution) for a in answers[institution.name].values()):
+        if not all(_proves(a, institution) for a in answers[institution.name]):
             raise _unproven(f"a receipt of {institution.name} is not its own, or not of this answer")
-    for number in range(plan(study).rounds):
-        if sum(number in given for given in answers.values()) < study.answers_needed:
-            raise _unproven(f"not enough institutions have signed for round {number}")
+    spent = _charged(study, [a for given in answers.values() for a in given])
+    if not _covers(told.get("cost"), told.get("guarantees"), study, spent):
+        raise _unproven("it claims less than what it lists comes to")
+    manifest = load_json(folder / MANIFEST)
+    if not _covers(manifest.get("guarantee"), manifest.get("guarantees"), study, spent):
+        raise _unproven("what it lists comes to more than the manifest claims")
 
 
 @dataclass(frozen=True)
 class _Answer:
     """One institution's answer as the account tells of it. about: which it is, as a receipt says it."""
 
+    round: int
+    attempt: int
+    opened: bool
     about: str
     receipt: Receipt
 
 
-def _answers(told: dict[str, Any], institution: dict[str, Any]) -> dict[int, _Answer]:
-    """By round."""
-    return {
-        int(a["round"]): _Answer(
-            about(str(told["study"]), str(told["run"]), int(a["round"]), int(a["attempt"])), Receipt(**a["receipt"])
-        )
-        for a in institution["answers"]
-    }
+def _answers(told: dict[str, Any], institution: dict[str, Any]) -> list[_Answer]:
+    """Versions before listed what was opened and nothing else."""
+    found = []
+    for a in institution["answers"]:
+        number, attempt = int(a["round"]), int(a["attempt"])
+        to = about(str(told["study"]), str(told["run"]), number, attempt)
+        found.append(_Answer(number, attempt, bool(a.get("opened", True)), to, Receipt(**a["receipt"])))
+    return found
 
 
 def _proves(answer: _Answer, institution: Institution) -> bool:
     """Whether the institution has signed that it charged this very answer."""
     receipt = answer.receipt
     return (receipt.institution, receipt.about) == (institution.name, answer.about) and receipt.is_of(institution.key)
+
+
+def _charged(study: Study, answers: Iterable[_Answer]) -> Plan:
+    """The plan with every attempt that was charged: of a round so many as the largest number that is listed says."""
+    by_round: dict[int, list[_Answer]] = {number: [] for number in range(plan(study).rounds)}
+    for answer in answers:
+        if answer.round not in by_round:
+            raise _unproven("it lists an answer to a round that the study does not ask")
+        by_round[answer.round].append(answer)
+    again = Counter[str]()
+    for number, given in by_round.items():
+        opened = [a.attempt for a in given if a.opened]
+        if len(set(opened)) > 1:
+            raise _unproven(f"it tells of several sums of round {number}")
+        if len({a.receipt.institution for a in given if a.opened}) < study.answers_needed:
+            raise _unproven(f"not enough institutions have signed for round {number}")
+        again[plan(study).phase(number).name] += max(a.attempt for a in given)
+    return with_attempts(study, plan(study), again)
+
+
+def _covers(whole: Any, guarantees: Any, study: Study, spent: Plan) -> bool:
+    """Whether a claim of what all cost, and one for each adversary, are no less than what was charged comes to."""
+    delta = study.privacy.delta
+    events = events_towards(study, spent)
+    try:
+        claimed = {str(g["adversary"]): g for g in guarantees}
+        return _at_least(whole, spent.cost.epsilon, delta) and all(
+            _at_least(claimed[a], cost(met, delta).epsilon, delta) for a, met in events.items()
+        )
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _at_least(claim: Mapping[str, Any], epsilon: float, delta: float) -> bool:
+    return float(claim["epsilon"]) >= epsilon * (1 - ROUNDING) and float(claim["delta"]) == delta
 
 
 def _unproven(what: str) -> ReleaseError:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined, Template
 
-from cohortium.plan import Plan
+from cohortium.plan import Plan, plan
 from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.wording import Cast, Kind, kind_words
 from cohortium.study import Study
@@ -64,6 +64,8 @@ def render_report(facts: Facts) -> str:
     study, evidence = facts.study, facts.evidence
     columns = column_views(study.schema.columns, evidence)
     apart = differences(evidence, columns)
+    given_up = facts.plan.rounds - plan(study).rounds
+    stated = math.ceil(1e4 * facts.plan.cost.epsilon) / 1e4 if given_up else study.privacy.epsilon
     return _template().render(
         facts=facts,
         study=study,
@@ -71,7 +73,9 @@ def render_report(facts: Facts) -> str:
         kind_words=kind_words(facts.kind),
         privacy=study.privacy,
         cost=facts.plan.cost,
-        odds=math.exp(study.privacy.epsilon),
+        odds=math.exp(stated),
+        stated=stated,
+        given_up=given_up,
         promised=[guarantee_view(g) for g in guarantees(study, facts.plan)],
         phases=[phase_view(study, p) for p in facts.plan.phases],
         names=study.schema.names,

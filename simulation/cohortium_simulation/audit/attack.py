@@ -119,7 +119,7 @@ def _listen(path: Path, canaries: Canaries, attack: Attack) -> list[Outputs]:
     custodians, run, outputs = path.custodians(canaries), new_run(), []
     for number in range(attack.rounds[-1] + 1):
         state = attack.state if number in attack.rounds else state_of_counts(path.plan.phase(number).query)
-        outputs.append(path.ask(custodians, Question(run, number, 0, state)))
+        outputs.append(path.ask(custodians, Question(run, number, state=state)))
     return outputs[attack.rounds[0] :]
 
 

@@ -51,21 +51,22 @@ class Outputs:
     """What one question brought.
 
     messages: (institutions, width), or None where they are masked. total: (width,). masked: (institutions there, width),
-    what was sent under masks, or None where there are none.
+    what was sent under masks, or None where there are none. given_up: the same of an attempt before.
     """
 
     messages: IntArray | None
     total: IntArray
     masked: Words | None = None
+    given_up: Words | None = None
 
 
 @dataclass(frozen=True)
 class Question:
-    """A round of a run, asked at the model ``state``, for the ``attempt``-th time."""
+    """A round of a run, asked at the model ``state``. again: once all have masked, a first attempt is given up."""
 
     run: str
     round: int
-    attempt: int = 0
+    again: bool = False
     state: bytes = b""
 
 
@@ -93,8 +94,8 @@ class Path:
 
     @property
     def has_attempts(self) -> bool:
-        """Whether a round may be asked anew: under masks only where some may drop out."""
-        return self.messages_are_seen or self.study.privacy.dropouts > 0
+        """Whether a round may be asked anew: only under masks that some may drop out of."""
+        return self.study.privacy.dropouts > 0
 
     def shares(self, phase: Phase) -> int:
         """How many noises of ``phase.multiplier`` are claimed to be in a sum."""
@@ -108,7 +109,7 @@ class Path:
 
     def ask(self, custodians: tuple[Custodian, ...], question: Question) -> Outputs:
         """Raises FederationError where a custodian refuses."""
-        return self._ask(self._to(custodians), question)
+        return self._ask(self._to(custodians, question.again), question)
 
     def answers(self, custodians: tuple[Custodian, ...], question: Question) -> list[bytes]:
         """The answers as they travel, of all legs; refusals too."""
@@ -117,8 +118,8 @@ class Path:
             self._ask(direct, question)
         return list(itertools.chain.from_iterable(direct.told.values()))
 
-    def _to(self, custodians: tuple[Custodian, ...]) -> _Direct:
-        return _Direct(custodians, self.study.privacy.dropouts)
+    def _to(self, custodians: tuple[Custodian, ...], again: bool = False) -> _Direct:
+        return _Direct(custodians, self.study.privacy.dropouts, again)
 
     def _ask(self, direct: _Direct, q: Question) -> Outputs:
         receipts, phase = Receipts(self.institutions[0].ledger.path.parent / "receipts"), self.plan.phase(q.round)
@@ -129,17 +130,15 @@ class Path:
         return self._seen(asking, this, q) if self.messages_are_seen else self._masked(asking, this, q, direct)
 
     def _seen(self, asking: Asking, this: Round, q: Question) -> Outputs:
-        request = asking.request(this, q.state, q.attempt)
+        request = asking.request(this, q.state)
         (answers,) = asking.exchange(request)
         heard = add_up(this, request, answers)
         return Outputs(_values(answers, this.phase, np.int64), heard.values)
 
     def _masked(self, asking: Asking, this: Round, q: Question, direct: _Direct) -> Outputs:
-        journal = BriefJournal(0)
-        journal.remember_attempts(q.round, q.attempt)
-        heard = MaskedRounds(asking).ask(this, q.state, journal)
-        sent = _values(direct.told["mask"], this.phase, ring(self.study, this.phase).dtype)
-        return Outputs(None, heard.values, sent)
+        heard, numbers = MaskedRounds(asking).ask(this, q.state, BriefJournal(0)), ring(self.study, this.phase).dtype
+        sent = [_values(direct.told["mask", attempt], this.phase, numbers) for attempt in range(heard.attempt + 1)]
+        return Outputs(None, heard.values, sent[-1], sent[0] if q.again else None)
 
     def forked(self, canaries: Canaries, children: int = 2) -> list[Outputs] | None:
         """What processes forked from this one answer to round 0, each from a copy of the ledgers; None where none can be."""
@@ -174,22 +173,27 @@ class Colluder(Custodian):
 
     def _values(self, study: Study, request: wire.Request, phase: Phase) -> tuple[wire.Values, Mapping[str, Any]]:
         nothing = Noised(np.zeros(phase.query.width, np.int64))
-        masked, statement = self._masking(study).mask(request, lambda: nothing, ring(study, phase))
+        masked, statement = self._masking(study, request).mask(request, lambda: nothing, ring(study, phase))
         return masked.values, statement
 
 
 class _Direct:
-    """Everybody in this process. gone: so many, the last ones, stop when they should mask. told: what came, by leg."""
+    """Everybody in this process. gone: so many, the last ones, stop when they should mask. again: nobody confirms attempt 0.
 
-    def __init__(self, custodians: tuple[Custodian, ...], gone: int) -> None:
-        self._custodians, self._there = custodians, custodians[: len(custodians) - gone]
-        self.told: dict[str, list[bytes]] = {}
+    told: what came, by leg and attempt.
+    """
+
+    def __init__(self, custodians: tuple[Custodian, ...], gone: int, again: bool) -> None:
+        self._custodians, self._there, self._again = custodians, custodians[: len(custodians) - gone], again
+        self.told: dict[tuple[str, int], list[bytes]] = {}
 
     def exchange(self, request: bytes, timeout: float) -> list[bytes]:
-        leg = wire.decode_request(request).leg
-        asked = self._there if leg in _LAST_LEGS else self._custodians
-        self.told[leg] = [c.answer(request) for c in asked]
-        return self.told[leg]
+        asked = wire.decode_request(request)
+        place = asked.leg, asked.attempt
+        if self._again and place == ("confirm", 0):
+            return [wire.encode_refusal(wire.Refusal(c.identity.name, "E_VIEW")) for c in self._there]
+        self.told[place] = [c.answer(request) for c in (self._there if asked.leg in _LAST_LEGS else self._custodians)]
+        return self.told[place]
 
 
 def _values(answers: list[bytes], phase: Phase, numbers: npt.DTypeLike) -> Any:

@@ -1,4 +1,4 @@
-"""Runs that are asked for their noise: the same tables in one run, another, another attempt, after a restart, and forked."""
+"""Runs that are asked for their noise: the same tables in one run, another, an attempt given up, after a restart, and forked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cohortium.plan import Phase
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.study import Study
-from cohortium_client.custodian import MAX_ATTEMPTS, Custodian
+from cohortium_client.custodian import Custodian
 from cohortium_server.journal import new_run
 from cohortium_simulation.audit.attack import ROUNDS, Attack, drawn
 from cohortium_simulation.audit.canaries import Canaries, crowd, nobody
@@ -30,7 +30,7 @@ from cohortium_simulation.audit.noise_law import (
 from cohortium_simulation.audit.path import Outputs, Path, Question, path_of
 
 FIRST, AGAIN, ATTEMPT, RESTARTED = "first", "again", "attempt", "restarted"
-CROWDS = 8  # runs from which the noise of numbers of persons is read
+CROWDS = 12  # runs from which the noise of numbers of persons is read
 FORKED = ("forked, one", "forked, two")
 
 
@@ -72,10 +72,11 @@ def rehearse(study: Study, folder: FilePath, attack: Attack, tell: Callable[[], 
     with path_of(study, folder) as path:
         canaries = _canaries(path, attack)
         custodians, runs = path.custodians(canaries), dict[str, tuple[Heard, ...]]()
-        attempts = (FIRST, ATTEMPT) if path.has_attempts else (FIRST,)
-        runs |= zip(attempts, _all_rounds(path, custodians, canaries, len(attempts)), strict=True)
+        runs[FIRST], given_up = _all_rounds(path, custodians, canaries, path.has_attempts)
+        if path.has_attempts:
+            runs[ATTEMPT] = given_up
         tell()
-        (runs[AGAIN],) = _all_rounds(path, custodians, canaries)
+        runs[AGAIN], _ = _all_rounds(path, custodians, canaries)
         tell()
         once_more = Question(new_run(), 0)
         same = path.answers(custodians, once_more) == path.answers(custodians, once_more)
@@ -83,7 +84,7 @@ def rehearse(study: Study, folder: FilePath, attack: Attack, tell: Callable[[], 
         weights = _weights(path)
         tell()
     with path_of(study, folder) as path:
-        (runs[RESTARTED],) = _all_rounds(path, path.custodians(canaries), canaries)
+        runs[RESTARTED], _ = _all_rounds(path, path.custodians(canaries), canaries)
         tell()
     for name, outputs in zip(FORKED, forked or (), strict=False):
         runs[name] = (_heard(path, path.plan.phase(0), outputs, canaries),)
@@ -101,13 +102,13 @@ def _weights(path: Path) -> dict[str, FloatArray]:
 
 
 def _weights_of(path: Path, phase: Phase, query: LocalTraining, first: int) -> FloatArray:
-    """Of one run: every attempt at the phase's first round, after the rounds before it."""
+    """Of one run: the phase's first rounds, after those before it."""
     persons, run = enough_persons(query, phase.multiplier), new_run()
     custodians = path.custodians(crowd(path.study.schema.sizes, persons, path.holders))
-    for number in range(first):
-        path.ask(custodians, Question(run, number, 0, _state(path.plan.phase(number))))
-    asked = [Question(run, first, attempt, _state(phase)) for attempt in range(MAX_ATTEMPTS)]
-    messages = np.concatenate([path.ask(custodians, question).messages for question in asked])
+    listened = range(first, first + min(ROUNDS, phase.rounds))
+    asked = (Question(run, n, state=_state(path.plan.phase(n))) for n in range(listened.stop))
+    heard = [path.ask(custodians, question) for question in asked]
+    messages = np.concatenate([heard[n].messages for n in listened])
     return noise_of_weights(query, phase.multiplier, messages, persons)
 
 
@@ -119,15 +120,16 @@ def _canaries(path: Path, attack: Attack) -> Canaries:
 
 
 def _all_rounds(
-    path: Path, custodians: tuple[Custodian, ...], canaries: Canaries, attempts: int = 1
-) -> list[tuple[Heard, ...]]:
-    """The rounds of a new run, each asked so many times before the next; for every attempt, what was heard."""
-    run, heard = new_run(), []
+    path: Path, custodians: tuple[Custodian, ...], canaries: Canaries, again: bool = False
+) -> tuple[tuple[Heard, ...], tuple[Heard, ...]]:
+    """The rounds of a new run: what was heard, and what an attempt before sent that was given up, where ``again``."""
+    run, heard, given_up = new_run(), list[Heard](), list[Heard]()
     for number in range(last_round(path) + 1):
         phase = path.plan.phase(number)
-        asked = [Question(run, number, attempt, _state(phase)) for attempt in range(attempts)]
-        heard.append([_heard(path, phase, path.ask(custodians, question), canaries) for question in asked])
-    return list(zip(*heard, strict=True))
+        outputs = path.ask(custodians, Question(run, number, again, _state(phase)))
+        heard.append(_heard(path, phase, outputs, canaries))
+        given_up.append(Heard(phase.name, None, None, outputs.given_up))
+    return tuple(heard), tuple(given_up)
 
 
 def _state(phase: Phase) -> bytes:

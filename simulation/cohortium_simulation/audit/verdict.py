@@ -33,7 +33,7 @@ from cohortium_simulation.audit.detectors import (
     uniform_chance,
 )
 from cohortium_simulation.audit.noise_law import Noise
-from cohortium_simulation.audit.rehearsal import AGAIN, ATTEMPT, FIRST, FORKED, RESTARTED, Heard, Rehearsal
+from cohortium_simulation.audit.rehearsal import AGAIN, FIRST, FORKED, RESTARTED, Heard, Rehearsal
 
 ALPHA = 1e-8  # of every single test; an audit has fewer than a thousand, so all of them together stay below 1e-5
 ONE_RUN_DELTA = 1e-12  # delta of detector A, whose own slack grows with delta
@@ -44,7 +44,7 @@ SEES = {
     "A": "assumes nothing and sees only gross failures, such as no noise at all. A low value is no evidence of privacy.",
     "B": "sees persons who count for more than they may, and noise of about half of what it should be; no finer fault.",
     "C": "sees noise that is too small, too large or of another kind. It cannot see what a person changes.",
-    "D": "sees noise used before, in another run, attempt, round, institution or process. It cannot see who knows a seed.",
+    "D": "sees noise used before, in another run, round, institution or process. It cannot see who knows a seed.",
     "F": "sees masks left out or used before. It cannot see who knows a mask, or could find its key by trying.",
 }
 
@@ -202,7 +202,6 @@ def of_reuse(rehearsal: Rehearsal) -> list[Finding]:
     first = runs[FIRST]
     pairs = {
         "another run": _aligned(first, runs[AGAIN]),
-        "another attempt": _aligned(first, runs.get(ATTEMPT, ())),
         "after a restart": _aligned(first, runs[RESTARTED]),
         "after a fork": _forks(runs),
         "other institutions": [p for heard in first for p in _neighbours(heard.messages)],

@@ -66,7 +66,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "P32",
         f"{LAWS}::test_an_epsilon_beyond_the_samplers_precision_is_refused",
         PLAN,
-        "if draws * SLACK * (1 + math.exp(study.privacy.epsilon)) > RESERVE * study.privacy.delta:",
+        "if draws * SLACK * (1 + math.exp(epsilon)) > RESERVE * study.privacy.delta:",
         "if draws < 0:",
     ),
     mutant(

@@ -18,7 +18,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "sends the number of rows in the place of the salt",
         "P13",
-        f"{CUSTODY}::test_a_new_attempt_or_run_is_new_noise_and_a_new_charge",
+        f"{CUSTODY}::test_a_new_run_is_new_noise_and_a_new_charge",
         CUSTODIAN,
         "secrets.token_hex(32)",
         'f"{len(self._open[1]):064x}"',
@@ -34,7 +34,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "salts every message alike",
         "4 (receipts)",
-        f"{CUSTODY}::test_a_new_attempt_or_run_is_new_noise_and_a_new_charge",
+        f"{CUSTODY}::test_a_new_run_is_new_noise_and_a_new_charge",
         CUSTODIAN,
         "secrets.token_hex(32)",
         '"00" * 32',

@@ -79,8 +79,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "A6",
         f"{TAINT}[masked counts, one may drop out]",
         CUSTODIAN,
-        "self._masking(study).mask(request, noised, ring(study, phase))",
-        "self._masking(study).mask(\n"
+        "self._masking(study, request).mask(request, noised, ring(study, phase))",
+        "self._masking(study, request).mask(\n"
         "            replace(request, state=request.state + bytes(len(self._table(study, request.run).values) & 1)),\n"
         "            noised,\n"
         "            ring(study, phase),\n"

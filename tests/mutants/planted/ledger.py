@@ -20,7 +20,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "charges nothing for a second attempt",
         "P28",
-        f"{CUSTODY}::test_a_new_attempt_or_run_is_new_noise_and_a_new_charge",
+        "tests/test_attempts.py::test_every_attempt_is_charged_and_told_of",
         CUSTODIAN,
         "            charged(study, phase.answer_events),\n",
         "            charged(study, phase.answer_events) if request.attempt == 0 else (),\n",
@@ -66,7 +66,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "leaves further attempts out of the account",
         "P28",
-        f"{CUSTODY}::test_an_attempt_more_leaves_a_study_that_is_not_repeatable_without_its_end",
+        "tests/test_attempts.py::test_every_attempt_is_charged_and_told_of",
         LEDGER,
         "entry.record.study, entry.record.events\n",
         "entry.record.study, entry.record.events if entry.record.attempt == 0 else ()\n",
@@ -180,9 +180,9 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "answers as many attempts as it is asked for",
         "T5",
-        f"{CUSTODY}::test_bad_input_36_a_round_has_so_many_attempts_each_charged",
+        f"{CUSTODY}::test_bad_input_36_a_round_has_one_attempt[True]",
         CUSTODIAN,
-        "if request.attempt >= MAX_ATTEMPTS:",
+        "if request.attempt >= most:",
         "if request.attempt < 0:",
     ),
     mutant(
@@ -196,7 +196,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "begins a run whose end it cannot pay for",
         "P9",
-        f"{CUSTODY}::test_a_run_whose_end_cannot_be_paid_is_not_begun[0]",
+        f"{CUSTODY}::test_a_run_whose_end_cannot_be_paid_is_not_begun",
         CUSTODIAN,
         "        if begun:\n",
         "        if begun or study:\n",

@@ -114,7 +114,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "uses one noise key for all answers of a process",
         "P5, P6",
-        "tests/test_custodian.py::test_a_new_attempt_or_run_is_new_noise_and_a_new_charge",
+        "tests/test_custodian.py::test_a_new_run_is_new_noise_and_a_new_charge",
         COINS,
         "def _rekey(self) -> None:\n        key = algorithms.AES(os.urandom(32))",
         "def _rekey(self, key: algorithms.AES = algorithms.AES(os.urandom(32))) -> None:",
