@@ -436,8 +436,9 @@ def test_an_account_that_leaves_an_attempt_out_is_not_verified(release: Path, tm
     (forged / MANIFEST).unlink()
     write_manifest(
         forged,
-        {k: v for k, v in manifest.items() if k not in ("signature", "files", "key", "format")},
+        {k: v for k, v in manifest.items() if k not in ("signature", "files", "key", "format", "kind")},
         load_or_create_key(home() / "coordinator.key"),
+        manifest["kind"],
     )
     with pytest.raises(ReleaseError, match="E_RELEASE_TOUCHED"):
         load_release(forged)
