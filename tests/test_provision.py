@@ -544,7 +544,21 @@ def test_a_kit_that_somebody_zipped_again_is_the_same(kit: Kit) -> None:
     assert unpack(rezipped(kit, dict, zipfile.ZIP_DEFLATED)) == kit
 
 
-@pytest.mark.parametrize("name", ["../../evil", "/etc/evil", "sub/kit.toml", "kit.toml/", "..\\evil", "node.key"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../evil",
+        "/etc/evil",
+        "sub/kit.toml",
+        "kit.toml/",
+        "..\\evil",
+        "C:\\evil",
+        "C:kit.toml",
+        "\\kit.toml",
+        "KIT.TOML",
+        "node.key",
+    ],
+)
 def test_a_file_that_belongs_in_no_kit_is_refused(kit: Kit, name: str) -> None:
     assert "does not hold just" in refused("E_KIT", lambda: unpack(rezipped(kit, lambda f: f.update({name: b"x"}))))
 

@@ -16,6 +16,7 @@ from conftest import everybody
 from without_posix import TAKEN
 
 from cohortium.study import Study, dumps_schema, dumps_study
+from cohortium_server.release import load_release
 from cohortium_simulation.experiment import simulate
 
 SCRIPT = Path(__file__).with_name("without_posix.py")
@@ -87,6 +88,8 @@ STEPS: Mapping[str, str | Mapping[str, Any]] = {
     "simulate": BY_HOSPITAL,
     "again": BY_HOSPITAL,
     "own": "verify own --json",
+    "over open": {"call": "simulate_over_open", "with": [BY_HOSPITAL, "own/synthetic.csv"]},
+    "own then": "verify own --json",
     "training": f"{SIMULATE} --institutions 3 --generator autoregressive --rounds 3 --epsilon 3 --delta 1e-6 --out trained",
     "unprotected": f"{SIMULATE} --institutions 2 --no-privacy --out bare",
     "ledger": "ledger show --json",
@@ -156,6 +159,18 @@ def test_simulations_run_and_run_again_into_the_same_folder(folder: Path, told: 
     assert answered(told, "own")["verified"]
     assert answered(told, "training")["rows"] > 0
     assert (folder / "bare" / "manifest.json").is_file(), told["unprotected"]
+
+
+def test_a_release_that_is_open_stays_and_the_new_one_which_was_paid_for_lies_beside_it(
+    folder: Path, told: dict[str, Any]
+) -> None:
+    assert told["over open"]["code"] == 17
+    error = json.loads(told["over open"]["out"])["error"]
+    assert error["code"] == "E_RELEASE_EXISTS"
+    (beside,) = folder.glob("own-*")
+    assert beside.name in error["fix"]
+    assert load_release(beside).manifest["run"] != load_release(folder / "own").manifest["run"]
+    assert answered(told, "own then") == answered(told, "own")
 
 
 def test_institutions_whose_names_would_be_one_file_get_ledgers_of_their_own(

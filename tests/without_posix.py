@@ -250,6 +250,12 @@ def contend(path: str) -> dict[str, Any]:
     return {**told, "free": not locks.is_held(Path(path))}
 
 
+def simulate_over_open(words: str, file: str) -> dict[str, Any]:
+    """A simulation into the folder of a release, a file of which somebody has open."""
+    with Path(file).open("rb"):
+        return run_command(words.split())
+
+
 def audit_a_path(study: str) -> dict[str, Any]:
     """What an audit sees where no process can be forked."""
     from cohortium.progress import Silent

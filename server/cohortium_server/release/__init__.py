@@ -210,12 +210,34 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         yield folder
         if out.exists():
-            out.rename(old)  # at once: half a release could be neither used nor replaced
+            _move_aside(out, old, folder)
         failpoints.passed("older release aside")
         folder.rename(out)
-    finally:
+    except _OpenError as error:
+        raise error.told from None
+    except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+    finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+class _OpenError(Exception):
+    """The older release cannot be replaced now; the new one, which was paid for, stays beside it."""
+
+    def __init__(self, told: ReleaseError) -> None:
+        super().__init__()
+        self.told = told
+
+
+def _move_aside(out: Path, old: Path, new: Path) -> None:
+    """At once: half a release could be neither used nor replaced. Windows moves no folder in which a file is open."""
+    try:
+        out.rename(old)
+    except PermissionError:
+        shown = new.rename(new.with_name(new.name.lstrip(".")))
+        what, fix = "a file in it is open, so it stays as it is", f"The new one lies whole beside it, as {shown.name}."
+        raise _OpenError(ReleaseError("E_RELEASE_EXISTS", out.name, what, fix)) from None
 
 
 def write_model(folder: Path, outcome: Outcome, mark: str = "") -> None:

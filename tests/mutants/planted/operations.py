@@ -10,6 +10,8 @@ METRICS = "client/cohortium_client/metrics.py"
 EXPOSITION = "common/cohortium/exposition.py"
 PREFLIGHT = "server/cohortium_server/preflight.py"
 PROBE = "common/cohortium/probe.py"
+FILENAMES, LOCKS, SYSTEM = (f"common/cohortium/{name}.py" for name in ("filenames", "locks", "system"))
+TEST_NAMES, TEST_SYSTEM = "tests/test_filenames.py", "tests/test_system.py"
 TEST_LOGS, TEST_METRICS, TEST_CHECKS = "tests/test_logs.py", "tests/test_metrics.py", "tests/test_operations.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -92,5 +94,45 @@ MUTANTS: tuple[Mutant, ...] = (
         PREFLIGHT,
         "        if status != NOT_FOUND:",
         "        if status == OK:",
+    ),
+    mutant(
+        "takes a lock that somebody else holds",
+        "5.1",
+        f"{TEST_SYSTEM}::test_who_holds_a_lock_excludes_all_others",
+        LOCKS,
+        "    except LockException:\n        return False\n    return True",
+        "    except LockException:\n        return True\n    return True",
+    ),
+    mutant(
+        "waits for nobody before it writes the newest head",
+        "T9",
+        f"{TEST_SYSTEM}::test_who_wants_to_be_alone_waits_and_then_is",
+        LOCKS,
+        "    _wait(lock, LockFlags.EXCLUSIVE)",
+        "    _wait(lock, LockFlags.SHARED)",
+    ),
+    mutant(
+        "takes every system for one without modes",
+        "A3",
+        f"{TEST_SYSTEM}::test_where_there_are_modes_a_secret_is_its_owners_alone[416]",
+        SYSTEM,
+        "return POSIX and bool(mode & bits)",
+        "return not POSIX and bool(mode & bits)",
+    ),
+    mutant(
+        "serves where the system does not tell who connects",
+        "T3",
+        f"{TEST_SYSTEM}::test_where_nobody_can_tell_who_connects_nobody_serves[institution serve]",
+        SYSTEM,
+        "    if not SERVES:",
+        "    if not SERVES and not POSIX:",
+    ),
+    mutant(
+        "lets two institutions of a simulation have one ledger where case does not count",
+        "5.1",
+        f"{TEST_NAMES}::test_no_simulation_is_begun_whose_ledgers_would_be_one_file[names0]",
+        FILENAMES,
+        "known.setdefault(name.casefold(), name)",
+        "known.setdefault(name, name)",
     ),
 )
