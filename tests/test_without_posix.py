@@ -29,6 +29,17 @@ REFUSED = (
     "coordinator run study.toml --at fed",
     "coordinator resume run",
 )
+FEDERATION = """
+[federation]
+name = "clinics"
+address = "localhost:8443"
+
+[[institution]]
+name = "north"
+
+[[institution]]
+name = "south"
+"""
 WARDS = ("North", "north", "NUL", "con.1", "Süd ")  # one file, or none, on Windows
 
 
@@ -68,6 +79,7 @@ def folder(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     table["hospital"] = [WARDS[i % len(WARDS)] for i in table["id"]]
     table.to_parquet(folder / "table.parquet", index=False)
     (folder / "table.csv").write_bytes(with_crlf(table.to_csv(index=False)))
+    (folder / "federation.toml").write_bytes(with_crlf(FEDERATION))
     (folder / "a\\b").mkdir()
     shutil.copy(folder / "table.csv", folder / "a\\b" / "C:t.csv")
     return folder
@@ -98,6 +110,8 @@ STEPS: Mapping[str, str | Mapping[str, Any]] = {
     "locks": {"call": "contend", "with": ["lock"]},
     "audit": {"call": "audit_a_path", "with": ["study.toml"]},
     "found": "institution init site --name north --data C:\\data\\table.csv --json",
+    "provision": "provision federation.toml --out provisioned --json",
+    "join": "institution join provisioned/kits/north.zip joined --data table.csv --json",
     "preview": "institution preview site study.toml --json",
     **{words: words for words in REFUSED},
 }
@@ -211,6 +225,13 @@ def test_serving_a_federation_is_refused_in_one_line_that_names_what_to_use(
     assert told[words]["err"].count("\n") == 1
     assert "container" in told[words]["err"]
     assert not (folder / "fed").exists()
+
+
+def test_a_federation_is_prepared_for_the_host_that_will_serve_it(folder: Path, told: dict[str, Any]) -> None:
+    assert set(answered(told, "provision")["kits"]) == {"north", "south"}
+    joined = answered(told, "join")
+    assert joined["institution"] == "north"
+    assert json.loads((folder / joined["application"]).read_text(encoding="utf-8"))["key"] == joined["key"]
 
 
 def test_an_institution_sees_what_would_leave_it(told: dict[str, Any]) -> None:
