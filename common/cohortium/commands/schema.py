@@ -43,7 +43,7 @@ def draft(
 def check(
     path: Annotated[Path, typer.Argument(metavar="SCHEMA", help="Schema file.")],
     data: Annotated[Path | None, typer.Option(help="CSV or Parquet file to compare with it.")] = None,
-    drop_bad_rows: Annotated[bool, typer.Option(hidden=True)] = False,
+    drop_bad_rows: Annotated[bool, typer.Option(hidden=True, help="Says nothing any more.")] = False,
     reviewed: Annotated[bool, typer.Option("--reviewed", help="Go on although lines are still marked REVIEW.")] = False,
     as_json: Json = False,
 ) -> None:
