@@ -63,7 +63,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "lets a row's place depend on the types of its columns",
         PUBLIC,
-        f"{MOVES}[iid, rows]",
+        "tests/test_partition.py::test_the_types_of_columns_say_nothing",
         PARTITION,
         "pd.util.hash_array(_words(table[name]))",
         "pd.util.hash_array(table[name].to_numpy())",
@@ -119,7 +119,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "signs a simulation with the coordinator's key",
         KIND,
-        f"{KINDS}::test_each_is_signed_by_a_key_of_its_own",
+        f"{KINDS}::test_no_simulation_reaches_the_coordinators_key",
         MANIFEST,
         'b"cohortium simulation manifest 1\\n", SIGNERS[1])',
         'b"cohortium simulation manifest 1\\n", SIGNERS[0])',
