@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from enlisted import consents, identity, key_of
+from enlisted import identity, key_of
 from test_cli import call, call_json
 from test_journal import SWEEP, Start, begin, go, start  # noqa: F401 (a fixture)
 
@@ -20,17 +19,10 @@ from cohortium.canonical import canonical_json
 from cohortium.errors import ReleaseError
 from cohortium.keys import load_key, public_text
 from cohortium.privacy.wording import KINDS, UNRECORDED, Kind
-from cohortium.progress import Silent
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
-from cohortium_client.custodian import Custodian
-from cohortium_client.institution import open_custodian
-from cohortium_server.journal import BriefJournal
 from cohortium_server.release import Release, load_release, write_release
 from cohortium_server.release.manifest import FORMS, verify, write_manifest
-from cohortium_server.rounds import run_study
-from cohortium_server.transport import Nobody
 from cohortium_simulation.experiment import sign_all
-from cohortium_simulation.federation import write_federation
 
 FORMATS = Path(__file__).parent / "vectors" / "formats"
 
@@ -87,13 +79,13 @@ def test_a_federation_says_that_it_is_one(federated: Release) -> None:
 
 
 def test_a_federation_is_signed_by_the_coordinators_key(federated: Release, home: Path) -> None:
+    assert [p.name for p in home.glob("*.key")] == ["coordinator.key"]
     assert federated.manifest["key"] == public_text(load_key(home / "coordinator.key"))
-    assert not (home / "simulation.key").exists()
 
 
 def test_no_simulation_reaches_the_coordinators_key(release: Release, home: Path) -> None:
+    assert [p.name for p in home.glob("*.key")] == ["simulation.key"]
     assert release.manifest["key"] == public_text(load_key(home / "simulation.key"))
-    assert not (home / "coordinator.key").exists()
 
 
 def test_formats_and_domains_are_all_apart() -> None:
@@ -162,43 +154,6 @@ def test_made_up_institutions_sign_that_they_are(study: Study) -> None:
     assert signed.simulated
     consent.require_all(signed, signatures)
     assert set(consent.unsigned(replace(signed, simulated=False), signatures)) == set(study.institution_names)
-
-
-def test_what_answered_decides_and_no_option(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    """Custodians of this process are a simulation's, those behind sockets a federation's."""
-    from cohortium_simulation.engine import run_in_process, run_over_sockets  # Flower, which survives no fork
-
-    custodians = start(SWEEP).custodians
-    assert run_in_process(SWEEP, consents(SWEEP), custodians).kind == "simulation"
-    monkeypatch.setattr("cohortium_simulation.engine.Connection", lambda path: custodians[path.name])
-    sockets = [Path(name) for name in custodians]
-    outcome = run_over_sockets(SWEEP, consents(SWEEP), sockets, BriefJournal(), Silent())
-    assert outcome.kind == "federation"
-
-
-@dataclass(frozen=True)
-class Direct:
-    """A transport to custodians, which does not say where they are, as Flower's does not."""
-
-    custodians: Mapping[str, Custodian]
-
-    def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
-        return [c.answer(request) for c in self.custodians.values()]
-
-
-def test_a_folder_of_made_up_institutions_is_a_simulation_whatever_runs_it(
-    study: Study, tables: dict[str, pd.DataFrame], tmp_path: Path
-) -> None:
-    """Flower's own simulation over a folder that write_federation wrote, and what is released of its run again."""
-    from cohortium_server.app import folder_job
-
-    folder = write_federation(tmp_path / "fed", study, tables)
-    job = folder_job({"federation": str(folder), "out": "", "seed": ""})
-    assert not job.simulated
-    custodians = Direct({n: open_custodian(folder / "institutions" / n) for n in study.institution_names})
-    outcome = run_study(job.study, job.consents, custodians, job.journal)
-    again = run_study(job.study, job.consents, Nobody(), job.journal)
-    assert outcome.kind == again.kind == "simulation"
 
 
 def test_a_study_of_made_up_institutions_says_so_before_it_runs(study: Study, tmp_path: Path) -> None:
