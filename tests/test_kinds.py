@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
-import pandas as pd
 import pytest
-from enlisted import consents, identity, key_of
+from enlisted import identity, key_of
 from test_cli import call, call_json
 from test_journal import SWEEP, Start, begin, go, start  # noqa: F401 (a fixture)
 
@@ -20,25 +19,38 @@ from cohortium.canonical import canonical_json
 from cohortium.errors import ReleaseError
 from cohortium.keys import load_key, public_text
 from cohortium.privacy.wording import KINDS, UNRECORDED, Kind
-from cohortium.progress import Silent
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
-from cohortium_client.custodian import Custodian
-from cohortium_client.institution import open_custodian
-from cohortium_server.journal import BriefJournal
 from cohortium_server.release import Release, load_release, write_release
 from cohortium_server.release.manifest import FORMS, verify, write_manifest
-from cohortium_server.rounds import run_study
-from cohortium_server.transport import Nobody
 from cohortium_simulation.experiment import sign_all
-from cohortium_simulation.federation import write_federation
 
 FORMATS = Path(__file__).parent / "vectors" / "formats"
 
 
+Make = Callable[[Study], Release]
+
+
 @pytest.fixture
-def federated(start: Start, tmp_path: Path) -> Release:  # noqa: F811
-    """A release of custodians that were asked over a transport."""
-    return load_release(write_release(go(begin(tmp_path, SWEEP), start(SWEEP)), tmp_path / "federated", seed=1))
+def make(start: Start, tmp_path: Path) -> Make:  # noqa: F811
+    """A release of a study whose custodians were asked over a transport."""
+
+    def made(study: Study) -> Release:
+        return load_release(
+            write_release(go(begin(tmp_path, study), start(study)), tmp_path / f"{study.name}-release", seed=1)
+        )
+
+    return made
+
+
+@pytest.fixture
+def federated(make: Make) -> Release:
+    return make(replace(SWEEP, name="federated"))
+
+
+@pytest.fixture
+def release(make: Make) -> Release:
+    """One of made-up institutions."""
+    return make(replace(SWEEP, name="made-up", simulated=True))
 
 
 def test_a_simulation_says_that_it_is_one(release: Release) -> None:
@@ -50,7 +62,7 @@ def test_a_simulation_says_that_it_is_one(release: Release) -> None:
     assert KINDS["simulation"] in head and "from a simulation" in head and ", from a simulation</title>" in head
     assert KINDS["federation"] not in report
     told = call("verify", release.path)
-    assert KINDS["simulation"] in told and "3 institutions are made up" in told
+    assert KINDS["simulation"] in told and "2 institutions are made up" in told
     assert "have signed" not in told
     assert call_json("verify", release.path)["kind"] == "simulation"
 
@@ -66,14 +78,14 @@ def test_a_federation_says_that_it_is_one(federated: Release) -> None:
     assert call_json("verify", federated.path)["kind"] == "federation"
 
 
-def test_each_is_signed_by_a_key_of_its_own(release: Release, federated: Release, home: Path) -> None:
-    keys = {kind: public_text(load_key(home / FORMS[kind].key)) for kind in ("federation", "simulation")}
-    assert federated.manifest["key"] == keys["federation"] == public_text(load_key(home / "coordinator.key"))
-    assert release.manifest["key"] == keys["simulation"] != keys["federation"]
+def test_a_federation_is_signed_by_the_coordinators_key(federated: Release, home: Path) -> None:
+    assert [p.name for p in home.glob("*.key")] == ["coordinator.key"]
+    assert federated.manifest["key"] == public_text(load_key(home / "coordinator.key"))
 
 
 def test_no_simulation_reaches_the_coordinators_key(release: Release, home: Path) -> None:
-    assert (home / "simulation.key").is_file() and not (home / "coordinator.key").exists()
+    assert [p.name for p in home.glob("*.key")] == ["simulation.key"]
+    assert release.manifest["key"] == public_text(load_key(home / "simulation.key"))
 
 
 def test_formats_and_domains_are_all_apart() -> None:
@@ -142,43 +154,6 @@ def test_made_up_institutions_sign_that_they_are(study: Study) -> None:
     assert signed.simulated
     consent.require_all(signed, signatures)
     assert set(consent.unsigned(replace(signed, simulated=False), signatures)) == set(study.institution_names)
-
-
-def test_what_answered_decides_and_no_option(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    """Custodians of this process are a simulation's, those behind sockets a federation's."""
-    from cohortium_simulation.engine import run_in_process, run_over_sockets  # Flower, which survives no fork
-
-    custodians = start(SWEEP).custodians
-    assert run_in_process(SWEEP, consents(SWEEP), custodians).kind == "simulation"
-    monkeypatch.setattr("cohortium_simulation.engine.Connection", lambda path: custodians[path.name])
-    sockets = [Path(name) for name in custodians]
-    outcome = run_over_sockets(SWEEP, consents(SWEEP), sockets, BriefJournal(), Silent())
-    assert outcome.kind == "federation"
-
-
-@dataclass(frozen=True)
-class Direct:
-    """A transport to custodians, which does not say where they are, as Flower's does not."""
-
-    custodians: Mapping[str, Custodian]
-
-    def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
-        return [c.answer(request) for c in self.custodians.values()]
-
-
-def test_a_folder_of_made_up_institutions_is_a_simulation_whatever_runs_it(
-    study: Study, tables: dict[str, pd.DataFrame], tmp_path: Path
-) -> None:
-    """Flower's own simulation over a folder that write_federation wrote, and what is released of its run again."""
-    from cohortium_server.app import folder_job
-
-    folder = write_federation(tmp_path / "fed", study, tables)
-    job = folder_job({"federation": str(folder), "out": "", "seed": ""})
-    assert not job.simulated
-    custodians = Direct({n: open_custodian(folder / "institutions" / n) for n in study.institution_names})
-    outcome = run_study(job.study, job.consents, custodians, job.journal)
-    again = run_study(job.study, job.consents, Nobody(), job.journal)
-    assert outcome.kind == again.kind == "simulation"
 
 
 def test_a_study_of_made_up_institutions_says_so_before_it_runs(study: Study, tmp_path: Path) -> None:

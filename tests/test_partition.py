@@ -219,3 +219,12 @@ def test_skewed_parts_are_uneven_in_the_label_and_persons_stay_together() -> Non
 def test_no_skew_of_nothing(institutions: int, alpha: float) -> None:
     with pytest.raises(StudyError):
         skewed(visits(["a"]), institutions, "row", alpha, np.random.default_rng(0))
+
+
+def test_the_types_of_columns_say_nothing() -> None:
+    """Whole numbers become fractions, and all become objects, where a single row has something else."""
+    table = pd.DataFrame({"size": range(40), "label": ["x", "y"] * 20})
+    added = pd.concat([pd.DataFrame({"size": [None, 0.5], "label": [True, "x"]}), table])
+    first, second = (iid(t, 4, np.random.default_rng(1)) for t in (table, added))
+    for name, part in first.items():
+        assert set(part["size"]) == {int(size) for size in second[name]["size"] if pd.notna(size) and size != 0.5}

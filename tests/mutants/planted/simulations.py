@@ -22,6 +22,7 @@ VERIFY = "server/cohortium_server/cli.py"
 ROWS = "tests/laws/test_nothing_from_rows.py"
 MOVES = "tests/test_partition.py::test_nobody_moves_when_a_person_is_added"
 KINDS = "tests/test_kinds.py"
+RAN = "tests/test_what_ran.py"
 WORDS = "tests/test_wording.py"
 PUBLIC, KIND, SAID = "P2, a public study", "a simulation is none", "a true sentence"
 
@@ -63,7 +64,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "lets a row's place depend on the types of its columns",
         PUBLIC,
-        f"{MOVES}[iid, rows]",
+        "tests/test_partition.py::test_the_types_of_columns_say_nothing",
         PARTITION,
         "pd.util.hash_array(_words(table[name]))",
         "pd.util.hash_array(table[name].to_numpy())",
@@ -103,7 +104,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "calls a federation what custodians of its own process answered",
         KIND,
-        f"{KINDS}::test_what_answered_decides_and_no_option",
+        f"{RAN}::test_what_answered_decides_and_no_option",
         ROUNDS,
         "if simulated or study.simulated else",
         "if study.simulated else",
@@ -111,7 +112,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "calls a federation what Flower ran over made-up institutions",
         KIND,
-        f"{KINDS}::test_a_folder_of_made_up_institutions_is_a_simulation_whatever_runs_it",
+        f"{RAN}::test_a_folder_of_made_up_institutions_is_a_simulation_whatever_runs_it",
         ROUNDS,
         "if simulated or study.simulated else",
         "if simulated else",
@@ -119,7 +120,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "signs a simulation with the coordinator's key",
         KIND,
-        f"{KINDS}::test_each_is_signed_by_a_key_of_its_own",
+        f"{KINDS}::test_no_simulation_reaches_the_coordinators_key",
         MANIFEST,
         'b"cohortium simulation manifest 1\\n", SIGNERS[1])',
         'b"cohortium simulation manifest 1\\n", SIGNERS[0])',
