@@ -16,6 +16,7 @@ from mutant import Mutant
 from planted import (
     accounts,
     agreements,
+    attempts,
     bounds,
     coordinator,
     custody,
@@ -40,6 +41,7 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Who has agreed to what": agreements.MUTANTS,
     "What leaves the institution": custody.MUTANTS,
     "Masks": masking.MUTANTS,
+    "Attempts, sessions and caps": attempts.MUTANTS,
     "Who is in a federation": membership.MUTANTS,
     "Who reaches what over Flower": doors.MUTANTS,
     "Logs, metrics and preflights": operations.MUTANTS,
