@@ -111,6 +111,11 @@ class Liar:
         """Honest institutions that have revealed in two attempts."""
         return [n for n in HONEST if sum(n in self.said.get(("reveal", a), {}) for a in range(3)) > 1]
 
+    def earlier(self) -> list[str]:
+        """Honest institutions that were charged for a later attempt than one that they have revealed in."""
+        last = {n: max((c.attempt for c in self.federation.ledgers[n].charges()), default=-1) for n in HONEST}
+        return [n for n in HONEST for a in range(3) if n in self.said.get(("reveal", a), {}) and last[n] > a]
+
 
 @pytest.fixture
 def liar(tmp_path: Path) -> Iterator[Callable[[int], Liar]]:
@@ -174,6 +179,7 @@ def test_no_order_opens_two_sums_of_a_round(liar: Callable[[int], Liar], order: 
         one.ask(*step)
     assert len(one.opened()) <= 1
     assert one.several() == []
+    assert one.earlier() == []
     assert one.refusals & {"E_REVEALED", "E_ROUND_ORDER"}
 
 
@@ -214,6 +220,7 @@ def test_at_random_no_two_sums_of_a_round_are_opened(liar: Callable[[int], Liar]
             one.ask(*(everything := steps(int(chance.integers(3)), LEGS))[chance.integers(len(everything))])
     assert len(one.opened()) <= 1
     assert one.several() == []
+    assert one.earlier() == []
 
 
 # A run that stops after everybody has revealed
@@ -335,6 +342,7 @@ def test_every_attempt_is_charged_and_told_of(voided: tuple[Federation, Outcome]
     twice = cost(repeated(phase.events, 2), 1e-6)
     assert told["cost"]["epsilon"] == twice.epsilon > FOUR.privacy.epsilon
     assert told["cost"]["check"] == twice.check  # by both accountants
+    assert told["guarantees"] == [g.document() for g in guarantees(FOUR, outcome.spent)]
     before = {g.adversary: g.cost.epsilon for g in guarantees(FOUR, plan(FOUR))}
     after = {g.adversary: g.cost.epsilon for g in guarantees(FOUR, outcome.spent)}
     assert all(after[a] > 1.2 * before[a] for a in before)

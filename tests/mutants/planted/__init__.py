@@ -16,6 +16,7 @@ from mutant import Mutant
 from planted import (
     accounts,
     agreements,
+    attempts,
     bounds,
     coordinator,
     custody,
@@ -50,6 +51,7 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "What leaves beside the noised values": leaks.MUTANTS,
     "Masks": masking.MUTANTS,
     "What others have written": documents.MUTANTS,
+    "Attempts, sessions and caps": attempts.MUTANTS,
     "Who is in a federation": membership.MUTANTS,
     "Who reaches what over Flower": doors.MUTANTS,
     "Logs, metrics and preflights": operations.MUTANTS,
