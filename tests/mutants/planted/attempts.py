@@ -152,7 +152,7 @@ _ACCOUNTS: tuple[Mutant, ...] = (
         "6, manifest",
         f"{FORGED}[claims less towards one adversary]",
         EVIDENCE,
-        "_at_least(claimed[a.name], cost(met, delta).epsilon, delta) for a, met in events.items()",
+        "_at_least(claimed[a], cost(met, delta).epsilon, delta) for a, met in events.items()",
         "bool(claimed[a.name]) or bool(met) for a, met in events.items()",
     ),
 )
