@@ -104,7 +104,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "4.2",
         f"{TESTS}::test_masks_of_runs_under_way_are_forgotten",
         RESTORING,
-        "            remove_sessions(institution.sessions_file)",
+        "            remove_sessions(institution.sessions_file, institution.sessions_witness)",
         "            institution.sessions_file.touch()",
     ),
     mutant(
