@@ -32,9 +32,13 @@ are then left out of U3, would have no such mask left.)
 *Liveness.* t <= K - D, so D may drop out, before or after masking. Colluders can always spoil a round, by a wrong answer
 or wrong shares; that voids it or spoils its sum and reveals nothing.
 
+*One attempt of a round.* Each attempt has noise of its own, so two sums of a round that are both opened tell more than one.
+Who has revealed in one attempt reveals in no other of the round: then two would take 2 (t - T) different honest institutions,
+of which there are K - T, and 2t - T > K. (An attempt is any session with this cohort; what a round is, the caller knows.)
+
 Pre-conditions, the caller's to keep, and the only ones: each leg of an attempt is answered once, durably, and repeated
-byte for byte (``said_once``), and secrets are drawn afresh for each run, or for each attempt. Nothing else need be remembered:
-all else is checked against the institution's own signed statements, which follow from secrets and boards. No leg draws
+byte for byte (``said_once``), one attempt of a round is revealed in, and secrets are drawn afresh for each run, or for each
+attempt. Nothing else need be remembered: all else is checked against the institution's own signed statements, which follow from secrets and boards. No leg draws
 anything.
 """
 
