@@ -131,7 +131,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "T7",
         f"{PUBLIC}::test_the_public_gains_only_if_the_noise_of_all_is_near_enough_to_ideal",
         GUARANTEE,
-        "_public_events(study, agreed, messages) if a is PUBLIC else messages for a",
+        "_public_events(study, agreed, messages) if a == PUBLIC else messages for a",
         "_public_events(study, agreed, messages) for a",
     ),
     mutant(
