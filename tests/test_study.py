@@ -379,7 +379,7 @@ def test_expected_error_is_the_error_that_comes(study: Study) -> None:
 def test_show_tells_what_is_promised_towards_whom(study: Study, training_study: Study) -> None:
     for one in (study, training_study):
         told = forecast(one)["guarantees"]
-        assert [g["adversary"] for g in told] == [a.name for a in ADVERSARIES]
+        assert [g["adversary"] for g in told] == list(ADVERSARIES)
         assert [g["epsilon"] for g in told[1:]] == 3 * [plan(one).cost.epsilon]
         assert told[0]["epsilon"] < told[1]["epsilon"] and told[0]["attack_rate"] < told[1]["attack_rate"]
         assert "is right about at most" in told[0]["words"]
