@@ -70,9 +70,8 @@ def restore(institution: Institution, backup: Path, signed: Restoration | None =
     with _alone(path):
         ready = lies_ready(path) or _made_ready(institution, backup, signed)
         if ready.restored:
-            remove_sessions(
-                institution.sessions_file, institution.sessions_witness
-            )  # no mask of a run under way can be made a second time
+            # no mask of a run under way can be made a second time
+            remove_sessions(institution.sessions_file, institution.sessions_witness)
         finish(path, institution.witness, ready.head)
     return ready
 
