@@ -11,13 +11,14 @@ from conftest import everybody
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortium.errors import MembershipError, StudyError
+from cohortium.errors import MembershipError, SchemaError, StudyError
 from cohortium.filenames import is_fit, unfit
+from cohortium.schema import Boolean, Categorical, Schema
 from cohortium.study import Institution, Study
 from cohortium_server.provisioning import provision
 from cohortium_simulation.experiment import simulate
 from cohortium_simulation.federation import write_federation
-from cohortium_simulation.partition import by_column
+from cohortium_simulation.partition import by_column, declared_categories
 
 DEVICES = ("CON", "nul", "Aux", "prn", "com1", "LPT9", "con.north", "NUL.tar.gz")
 
@@ -81,7 +82,13 @@ def test_a_federation_that_has_such_names_already_keeps_them(tmp_path: Path) -> 
 
 @given(st.lists(st.one_of(st.sampled_from([*DEVICES, "North", "north", "NORTH", "x.", "x "]), st.text()), min_size=1))
 def test_institutions_by_a_columns_values_have_names_that_are_fit_everywhere(values: list[str]) -> None:
+    """Where the schema declares the categories, each of which is an institution."""
+    try:
+        schema = Schema(columns=(Categorical(name="ward", categories=tuple(dict.fromkeys(values))), Boolean(name="x")))
+    except SchemaError:  # of what a spreadsheet runs, a terminal obeys, or nobody sees
+        return
     table = pd.DataFrame({"ward": values, "row": range(len(values))})
-    parts = by_column(table, "ward")
-    assert unfit(parts) is None
+    declared = declared_categories(schema, "ward")
+    assert declared is not None and unfit(declared) is None
+    parts = by_column(table, "ward", declared, schema)
     assert sorted(r for part in parts.values() for r in part["row"]) == list(range(len(values)))

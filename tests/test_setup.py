@@ -149,7 +149,7 @@ def test_everything_names_the_same_versions() -> None:
     script = (ROOT / "tools" / "venv.sh").read_text()
     assert f"\t{' | '.join(FITTING)}) return 0" in script
     assert re.findall(r"python(3\.\d+)", script.split("names=")[1].splitlines()[0]) == list(FITTING)
-    for file in ("README.md", "constraints.txt", "deploy/systemd/README.md"):
+    for file in ("README.md", "deploy/systemd/README.md"):
         assert re.findall(r"Python 3\.\d+ to 3\.\d+", (ROOT / file).read_text()) == ["Python 3.11 to 3.14"], file
 
 

@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cohortium.errors import LedgerError, MaskingError
+from cohortium.files import open_to_overwrite, overwrite
 from cohortium.masking.derivation import Secrets
 
 MOST_OPEN = 64  # runs with secrets
@@ -206,10 +207,9 @@ class Sessions:
                 raise self.rolled_back()
 
     def _testify(self) -> None:
-        descriptor = os.open(self.witness, os.O_CREAT | os.O_WRONLY, 0o600)
+        descriptor = open_to_overwrite(self.witness)
         try:
-            os.pwrite(descriptor, self._mark().text().encode(), 0)
-            os.fdatasync(descriptor)
+            overwrite(descriptor, self._mark().text().encode())
         finally:
             os.close(descriptor)
 

@@ -199,8 +199,9 @@ build()
 import cohortium_client.app, cohortium_client.relay_preflight
 import cohortium_client.flower.node, cohortium_client.flower.launcher
 from cohortium.flower.environment import prepare
-from cohortium_client.flower.relay import LOOK_EVERY, _NEEDED
-prepare(Path("."), LOOK_EVERY, *_NEEDED)
+from cohortium.flower import names
+from cohortium_client.flower.relay import LOOK_EVERY
+prepare(Path("."), LOOK_EVERY, names.NODE, names.NODE_APP, names.CLIENTAPP)
 try:
     import pandas
 except ModuleNotFoundError:
