@@ -302,7 +302,7 @@ def test_who_has_not_joined_is_not_asked_for_a_relay(tmp_path: Path) -> None:
     made = joined(fed, "north", tmp_path / "north")
     made.relay.folder.rename(tmp_path / "elsewhere")
     assert [c.name for c in institution_preflight(tmp_path / "north")] == [
-        "folder", "rights", "relay", "ledger", "disk", "clock"
+        "folder", "rights", "relay", "ledger", "sessions", "disk", "clock"
     ]  # fmt: skip
 
 
