@@ -8,6 +8,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -266,3 +267,13 @@ def test_a_custodian_does_not_start_on_what_is_no_table(tmp_path: Path) -> None:
     assert not (folder / "custodian.sock").exists()
     (folder / "t.csv").write_bytes(HEAD + b'"')
     load_institution(folder).look()
+
+
+def test_a_custodian_reaches_its_database_and_runs_no_query(tmp_path: Path) -> None:
+    """A query may wait for a lock; whoever starts a custodian should not."""
+    source = sqlite_table()(tmp_path)
+    look(source, tmp_path)
+    look(replace(source, query="SELECT nothing FROM nowhere"), tmp_path)
+    with pytest.raises(CohortiumError) as caught:
+        look(replace(source, url="sqlite:///absent.sqlite"), tmp_path)
+    assert caught.value.code == "E_INPUT_NOT_FOUND"

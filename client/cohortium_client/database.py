@@ -124,12 +124,12 @@ def query_parts(
         engine.dispose()
 
 
-def look(url: URL, query: str, wanted: Sequence[str], *, folder: Path, password: str | None = None) -> None:
-    """Begin the query and fetch no row: raises what ``query_parts`` says before the first one."""
+def look(url: URL, *, folder: Path, password: str | None = None) -> None:
+    """Reach the database and begin reading: raises what ``query_parts`` says of it. The query is not run: it may wait."""
     engine = _engine(_address(url, folder, password))
     try:
-        with _transaction(engine) as connection:
-            _places(list(_executed(connection, query).keys()), wanted)
+        with _transaction(engine):
+            pass
     finally:
         engine.dispose()
 

@@ -32,7 +32,7 @@ from cohortium.schema import Schema
 from cohortium.tables import look as look_at_file
 from cohortium.tables import read_parts as read_file
 from cohortium_client.database import check_query, database_url, query_parts, read_password
-from cohortium_client.database import look as look_at_query
+from cohortium_client.database import look as look_at_database
 from cohortium_client.mapping import Mapping, apply_mapping, check_mapping, check_rules, origin
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
@@ -107,10 +107,10 @@ def read_parts(source: Source, folder: Path, schema: Schema, faults: Faults | No
 
 
 def look(source: Source, folder: Path, schema: Schema | None = None) -> None:
-    """Open the source and read no row of it; with a schema, also whether it has the columns.
+    """Open the source and read no row of it; with a schema, also whether a file has its columns.
 
     Raises SchemaError E_MAPPING, E_SCHEMA_MISSING, E_SCHEMA_DUP and E_SCHEMA_INVALID, InputError for what cannot be
-    opened or is no table at all, SecretError for a password that others may read.
+    opened or is no table at all, SecretError for a password that others may read. A database is reached, and no query run.
     """
     wanted: list[str] = []
     if schema is not None:
@@ -119,8 +119,7 @@ def look(source: Source, folder: Path, schema: Schema | None = None) -> None:
     if source.path is not None:
         look_at_file(folder / source.path, wanted)
     else:
-        url, query = database_url(source.url or ""), source.query or ""
-        look_at_query(url, query, wanted, folder=folder, password=_password(source, folder))
+        look_at_database(database_url(source.url or ""), folder=folder, password=_password(source, folder))
 
 
 def _origins(source: Source, schema: Schema) -> dict[str, str]:

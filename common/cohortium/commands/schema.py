@@ -43,14 +43,13 @@ def draft(
 def check(
     path: Annotated[Path, typer.Argument(metavar="SCHEMA", help="Schema file.")],
     data: Annotated[Path | None, typer.Option(help="CSV or Parquet file to compare with it.")] = None,
-    drop_bad_rows: Annotated[bool, typer.Option(hidden=True, help="Says nothing any more.")] = False,
+    drop_bad_rows: Annotated[bool, typer.Option(help="Says nothing any more: check goes on in any case.")] = False,
     reviewed: Annotated[bool, typer.Option("--reviewed", help="Go on although lines are still marked REVIEW.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check SCHEMA, and how the rows of --data fit it; the counts stay on this screen. A draft must be reviewed first.
 
-    What cannot be read is told with its place, and passed over as a custodian would. (--drop-bad-rows, which once asked
-    for that, says nothing any more.)
+    What cannot be read is told with its place, and passed over as a custodian would.
     """
     with guarded(as_json):
         from cohortium.schema import load_schema

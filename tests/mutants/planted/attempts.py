@@ -153,7 +153,7 @@ _ACCOUNTS: tuple[Mutant, ...] = (
         f"{FORGED}[claims less towards one adversary]",
         EVIDENCE,
         "_at_least(claimed[a], cost(met, delta).epsilon, delta) for a, met in events.items()",
-        "bool(claimed[a.name]) or bool(met) for a, met in events.items()",
+        "bool(claimed[a]) or bool(met) for a, met in events.items()",
     ),
 )
 

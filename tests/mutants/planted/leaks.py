@@ -24,12 +24,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "message = np.concatenate([[float(people.count)], moved * weight]) * OUT_GRID",
     ),
     mutant(
-        "tells a training's weight without noise where it is audited",
+        "tells a training's number of persons with half its noise",
         "P13",
         "tests/statistics/test_audit.py::test_a_correct_pipeline_rings_no_alarm_and_the_attack_is_no_straw_man[training]",
         TRAINING,
-        "message = np.concatenate([[1.0], moved]) * weight * OUT_GRID",
-        "message = np.concatenate([[float(people.count)], moved * weight]) * OUT_GRID",
+        "return max(float(add_noise(count, units, coins).values[0]) / grid, noise, 1.0)",
+        "told = float(add_noise(count, units, coins).values[0]) / grid\n"
+        "        return max((told + people.count) / 2, noise, 1.0)",
     ),
     mutant(
         "never weighs an institution below its real number of persons",
