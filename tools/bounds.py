@@ -121,11 +121,18 @@ class Environment:
 
     def install(self, *words: str | Path) -> None:
         """With uv, which is quicker than pip by minutes; it reads none of pip's settings but where wheels lie."""
-        wheels = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS", "")
-        run(UV, "pip", "install", "--quiet", "--python", self.python, *words, UV_FIND_LINKS=wheels)
+        where = [word for place in wheels() for word in ("--find-links", place)]
+        run(UV, "pip", "install", "--quiet", "--python", self.python, *where, *words)
 
     def cohortium(self, *words: str | Path, cwd: Path) -> None:
         run(self.folder / "bin" / "cohortium", *words, cwd=cwd, COHORTIUM_HOME=str(cwd / "home"))
+
+
+def wheels() -> list[str]:
+    """Where pip is told to look for wheels beside the index, such as builds of torch for CPUs alone."""
+    said = read(sys.executable, "-m", "pip", "config", "list")
+    places = [place for line in re.findall(r"(?m)^\S+\.find-links='(.*)'$", said) for place in line.split()]
+    return sorted(set(places))
 
 
 @dataclass
