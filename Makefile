@@ -5,7 +5,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types imports unit e2e kills pgm mutants numerics wheel test-newest test-oldest constraints crash bench stubs clean
+.PHONY: help demo test check lint types imports unit unit-laws unit-others e2e kills pgm mutants numerics wheel test-newest test-oldest constraints crash bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
@@ -42,7 +42,7 @@ demo: $(VENV)/.installed
 
 # One step after the other, whatever became of those before; a report of all comes at the end.
 test: $(VENV)/.tested
-	@$(BIN)/python tools/steps.py --what "make test" --make "$(MAKE) --no-print-directory" lint types imports unit mutants wheel e2e
+	@$(BIN)/python tools/steps.py --what "make test" --make "$(MAKE) --no-print-directory" lint types imports unit-laws,unit-others mutants wheel e2e
 
 check: lint types imports
 
@@ -58,6 +58,14 @@ imports: $(VENV)/.tested
 
 unit: $(VENV)/.tested
 	$(BIN)/python -m pytest
+
+# All of them in two parts, for two processors.
+LAWS := tests/laws tests/statistics tests/contracts tests/crash tests/mutants
+unit-laws: $(VENV)/.tested
+	$(BIN)/python -m pytest -p no:cacheprovider $(LAWS)
+
+unit-others: $(VENV)/.tested
+	$(BIN)/python -m pytest -p no:cacheprovider $(LAWS:%=--ignore=%)
 
 e2e: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/e2e

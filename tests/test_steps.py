@@ -48,6 +48,16 @@ def test_a_step_that_fails_hides_no_other(make: str) -> None:
     assert [line for line in told if line.startswith("=== ")] == ["=== bad", "=== broken", "=== good", "=== 3 steps"]
 
 
+def test_steps_side_by_side_both_count_and_print_one_after_the_other(make: str) -> None:
+    code, told = run(make, "bad,good", "good")
+    assert code == 1
+    assert [line for line in told if line.startswith("=== ")] == [
+        "=== bad and good, side by side", "=== bad", "=== good", "=== good", "=== 3 steps"
+    ]  # fmt: skip
+    assert told.index("2 passed, 1 failed in 0.2s") < told.index("3 passed in 0.1s")
+    assert told[-1] == "failed: bad"
+
+
 def test_where_nothing_fails_that_is_said(make: str) -> None:
     code, told = run(make, "good", "good")
     assert code == 0
@@ -57,7 +67,7 @@ def test_where_nothing_fails_that_is_said(make: str) -> None:
 def test_make_test_runs_them_all() -> None:
     makefile = (ROOT / "Makefile").read_text()
     (line,) = re.findall(r"^test: .*\n\t(.*)", makefile, re.M)
-    assert line.split()[-7:] == ["lint", "types", "imports", "unit", "mutants", "wheel", "e2e"]
+    assert line.split()[-7:] == ["lint", "types", "imports", "unit-laws,unit-others", "mutants", "wheel", "e2e"]
     assert "tools/steps.py" in line and line.startswith("@$(BIN)/python")
-    targets = set(re.findall(r"^(\w+):", makefile, re.M))
-    assert targets >= {"lint", "types", "imports", "unit", "mutants", "e2e"}
+    targets = set(re.findall(r"^([\w-]+):", makefile, re.M))
+    assert targets >= {"lint", "types", "imports", "unit", "unit-laws", "unit-others", "mutants", "wheel", "e2e"}

@@ -1,8 +1,9 @@
 """Runs targets of the Makefile one after the other, all of them, and reports at the end what became of each.
 
-    python tools/steps.py lint types unit
+    python tools/steps.py lint types unit-laws,unit-others
 
-A step that fails hides no other; the exit code is 1 if any failed. ``make test`` runs it.
+A step that fails hides no other; the exit code is 1 if any failed. Steps with a comma between them run side by side, and what
+they print comes when both have ended. ``make test`` runs it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +34,41 @@ class Step:
 
 def run_all(targets: Iterable[str], make: Sequence[str], say: Callable[[str], None]) -> list[Step]:
     """Every target by ``make TARGET``, whatever became of those before; its output goes where ours goes."""
-    done = []
-    for name in targets:
-        say(f"\n=== {name}")
-        began = time.monotonic()
-        code = subprocess.run([*make, name], check=False).returncode
-        done.append(Step(name, code, time.monotonic() - began))
+    done: list[Step] = []
+    for several in targets:
+        names = several.split(",")
+        done += _side_by_side(names, make, say) if len(names) > 1 else [_alone(names[0], make, say)]
     return done
+
+
+def _alone(name: str, make: Sequence[str], say: Callable[[str], None]) -> Step:
+    say(f"\n=== {name}")
+    began = time.monotonic()
+    code = subprocess.run([*make, name], check=False).returncode
+    return Step(name, code, time.monotonic() - began)
+
+
+def _side_by_side(names: Sequence[str], make: Sequence[str], say: Callable[[str], None]) -> list[Step]:
+    say(f"\n=== {' and '.join(names)}, side by side")
+    with ThreadPoolExecutor(len(names)) as pool:
+        ended = list(pool.map(lambda name: _held_back(name, make), names))
+    for step, printed in ended:
+        say(f"\n=== {step.name}\n{printed}")
+    return [step for step, _ in ended]
+
+
+def _held_back(name: str, make: Sequence[str]) -> tuple[Step, str]:
+    began = time.monotonic()
+    done = subprocess.run(
+        [*make, name],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    return Step(name, done.returncode, time.monotonic() - began), done.stdout
 
 
 def report(done: Sequence[Step]) -> list[str]:
