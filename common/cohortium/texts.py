@@ -42,6 +42,8 @@ def trouble(text: str) -> str:
     """Why the text may name nothing in a schema, in words; empty if it may."""
     if has_unseen(text):
         return "has control characters, or others that nobody sees"
+    if not text.strip():
+        return "has no letters that anybody sees"
     return "would be run as a formula by a spreadsheet" if starts_formula(text) else ""
 
 
