@@ -22,6 +22,7 @@ from pathlib import Path
 from cohortium.errors import LedgerError, MaskingError
 from cohortium.files import open_to_overwrite, overwrite
 from cohortium.masking.derivation import Secrets
+from cohortium.privacy.ledger import witness_of
 
 MOST_OPEN = 64  # runs with secrets
 KEPT_FOR = timedelta(days=30)  # after the last statement of a run
@@ -60,11 +61,6 @@ class _Mark:
     @staticmethod
     def of(text: str) -> _Mark | None:
         return _Mark(text[:32], int(text[32:])) if len(text) == 48 and text[32:].isdigit() else None
-
-
-def witness_of(path: Path) -> Path:
-    """Where the count is remembered unless told otherwise."""
-    return path.with_name(path.name + ".head")
 
 
 def remove_sessions(path: Path, witness: Path | None = None) -> None:
