@@ -7,15 +7,17 @@ that fork.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import importlib
 import json
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from mutant import PACKAGES, ROOT
 from threadpoolctl import threadpool_limits
 
 LONGEST = 120.0  # seconds the tests of a task may take
+LAST_WORDS = 5.0  # seconds before that, it writes down where it is
+DEEP = 8  # calls that are told of it
 TASKS = 2  # that run at the same time
 HEAVY = (
     "numpy", "pandas", "scipy.stats", "scipy.special", "torch", "torch.nn.functional", "safetensors.numpy",
@@ -43,6 +47,7 @@ class Task:
     name: str
     tests: tuple[str, ...]
     tree: Path
+    tries: int = 2  # a process that ended without a result, or took too long, judged nothing: it is begun once more
 
 
 @dataclass
@@ -51,11 +56,13 @@ class Result:
 
     failed: how it failed, if it did: "asserted" if it found what it looks for, else the exception's name.
     problem: why there is no result: an import, a fixture, another product than the tree's.
+    lost: the test's process left no result behind.
     """
 
     passed: bool = False
     failed: str = ""
     problem: str = ""
+    lost: bool = False
 
     @property
     def is_pass(self) -> bool:
@@ -88,16 +95,20 @@ def preload() -> None:
 
 def run_all(tasks: Iterable[Task], scratch: Path) -> Iterator[tuple[Task, Results]]:
     """Each task's results by node id, as they come, ``TASKS`` at a time."""
-    waiting, running = iter(tasks), dict[int, tuple[Task, Path, float]]()
+    waiting, running, again = iter(tasks), dict[int, tuple[Task, Path, float]](), list[Task]()
     while True:
-        while len(running) < TASKS and (task := next(waiting, None)) is not None:
+        while len(running) < TASKS and (task := again.pop() if again else next(waiting, None)) is not None:
             place = scratch / f"run-{time.monotonic_ns()}"
             running[_begun(task, place)] = task, place, time.monotonic()
         if not running:
             return
         for pid in [p for p in running if _ended(p, running[p][2])]:
             task, place, _ = running.pop(pid)
-            yield task, {test: _read(place, number) for number, test in enumerate(task.tests)}
+            results = {test: _read(place, number) for number, test in enumerate(task.tests)}
+            if task.tries > 1 and any(result.lost for result in results.values()):
+                again.append(replace(task, tries=task.tries - 1))
+            else:
+                yield task, results
         time.sleep(0.01)
 
 
@@ -113,13 +124,18 @@ def _read(place: Path, number: int) -> Result:
     try:
         return Result(**json.loads((place / f"result-{number}").read_text()))
     except (OSError, ValueError):
-        return Result(problem=_last_error(place))
+        return Result(problem=_last_error(place), lost=True)
 
 
 def _last_error(place: Path) -> str:
+    """What the process said before it went; where its threads were, if it took too long."""
     told = (place / "output").read_text(errors="replace") if (place / "output").exists() else ""
     errors = [line for line in told.splitlines() if line.startswith(("ERROR", "E  "))]
-    return f"it did not run ({errors[0].strip()})" if errors else f"it ended its process, or took over {LONGEST:g} s"
+    if errors:
+        return f"it did not run ({errors[0].strip()})"
+    where = re.findall(r'File "([^"]+)", line (\d+)', told)
+    lines = [f"{Path(file).name}:{line}" for file, line in where[:DEEP]]
+    return f"it took over {LONGEST:g} s, in {' < '.join(lines)}" if lines else "its process ended without a result"
 
 
 def _begun(task: Task, place: Path) -> int:
@@ -140,6 +156,7 @@ def _run(task: Task, place: Path) -> None:
     silent = os.open(place / "output", os.O_CREAT | os.O_WRONLY, 0o600)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
+    faulthandler.dump_traceback_later(LONGEST - LAST_WORDS, file=silent)
     _use(task.tree)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "timeout=0", "--rootdir", str(ROOT), "-c", "pyproject.toml"]
     pytest.main([*options, "--basetemp", str(place / "tmp"), *task.tests], plugins=[_Watched(task, place)])

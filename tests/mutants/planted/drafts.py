@@ -219,8 +219,8 @@ MUTANTS: tuple[Mutant, ...] = (
         RUN,
         f"{NAMES}::test_no_csv_of_an_accepted_schema_holds_a_formula",
         SCHEMA,
-        "trouble(name) if name",
-        "trouble(name[:0]) if name",
+        'trouble(name) if name else "is empty"',
+        '"" if name else "is empty"',
     ),
     mutant(
         "accepts marks of direction in a schema",
