@@ -128,7 +128,7 @@ def judged(data: sets.Data, epsilon: float, seed: int) -> Iterator[Line]:
     )
     generator = fitted(study, data.train, seed)
     synthetic = drawn_table(generator, data.schema, generator.rows, np.random.default_rng(seed))
-    answers = Answers.of(study, generator, alone=True)
+    answers = Answers.of(study, generator, alone=True, released=lambda: synthetic)
     for column in data.schema.columns:
         if not has_numbers(column):
             continue

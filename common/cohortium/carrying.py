@@ -154,9 +154,7 @@ def expected_words(told: Mapping[str, Any]) -> list[str]:
     lines.append(f"It will carry {len(carried)} of {len(told['pairs'])} pairs of columns.{_budget(told, lost)}")
     if lost:
         lines.append(f"It will not carry {listed([' with '.join(p['columns']) for p in lost])}: more noise than rows.")
-    for one in told["classes"]:
-        lines.append(_class_words(one))
-    return lines
+    return [*lines, *map(_class_words, told["classes"])]
 
 
 def _budget(told: Mapping[str, Any], lost: list[Any]) -> str:
@@ -178,9 +176,7 @@ def _class_words(one: Mapping[str, Any]) -> str:
     epsilon = one["epsilon_for_rare"]
     rare = f"{100 * one['rare']:g} % of the rows"
     return f"{words} " + (
-        f"For one of {rare} no epsilon is enough."
-        if epsilon is None
-        else f"For one of {rare}: epsilon {epsilon:g}."
+        f"For one of {rare} no epsilon is enough." if epsilon is None else f"For one of {rare}: epsilon {epsilon:g}."
     )
 
 

@@ -138,7 +138,7 @@ class Release:
             raise ReleaseError(
                 "E_RELEASE_TOUCHED", ANSWERS, "it is not in safetensors format", "Get the release again."
             ) from None
-        return Answers.read(self.schema, self.generator, tensors)
+        return Answers.read(self.schema, self.generator, tensors, lambda: self.synthetic)
 
     def query(
         self, where: Where | None = None, of: str | None = None, kind: Kind | None = None, level: float = 0.95
@@ -194,10 +194,11 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     synthetic = codes_at(index, outcome.study.schema)
     verdict = judge(outcome, synthetic)
     verdict.require()
-    answers = Answers.of(outcome.study, outcome.generator, alone=True)  # nobody waits for what the model adds
+    table = table_at(index, outcome.study.schema)
+    # alone: nobody waits for what the model adds
+    answers = Answers.of(outcome.study, outcome.generator, alone=True, released=lambda: table)
     kept = _carried(outcome, synthetic)
     with new_folder(out) as folder:
-        table = table_at(index, outcome.study.schema)
         for name in ("synthetic.parquet", "synthetic.csv"):
             write_table(table, folder / name)
         write_model(folder, outcome)

@@ -75,7 +75,9 @@ class Carried:
         kept = f"This release carries {sum(p.carried is True for p in told)} of {len(self.pairs)} pairs of columns."
         if self.lost_pairs:
             kept += f" It does not carry {listed([' with '.join(p.columns) for p in self.lost_pairs])}."
-        return kept if len(told) == len(self.pairs) else f"{kept} Of {len(self.pairs) - len(told)} no noised table tells."
+        return (
+            kept if len(told) == len(self.pairs) else f"{kept} Of {len(self.pairs) - len(told)} no noised table tells."
+        )
 
     def document(self) -> dict[str, Any]:
         """As the manifest has it."""

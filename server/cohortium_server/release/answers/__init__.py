@@ -7,7 +7,7 @@ The estimate is the model's, corrected by what the noised tables say themselves,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -15,6 +15,7 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from cohortium.conditions import Where, position, selected
 from cohortium.errors import ReleaseError
@@ -30,14 +31,19 @@ from cohortium_server.release.answers.errors import SCALES, Law, Model, learnt
 from cohortium_server.release.answers.noised import Noised
 from cohortium_server.release.answers.products import FloatArray, Products, Units, Weights
 from cohortium_server.release.answers.rehearsal import rehearsed, units
-from cohortium_server.release.answers.values import all_numbers, has_numbers, numbers
+from cohortium_server.release.answers.values import all_numbers, has_numbers, numbers, own_mean
 
 Kind = Literal["count", "share", "mean"]
+Table = Callable[[], pd.DataFrame]
 MOST_COLUMNS = 3
 SURE = 0.5  # a mean is told where half its count's interval is at most such a part of the count
 REHEARSALS = 2
 EXACT = 2.0  # by the noised counts alone if their variance is at most so many times the model's
 MODEL, NOISED, BOTH = "the model", "the noised counts", "the model and the noised counts"
+RELEASED = "the released rows and the noised counts"
+AS_MANY = (
+    0.9  # released rows, of those counted, from which on their mean has no more chance in it than what was counted
+)
 
 
 @dataclass(frozen=True)
@@ -87,21 +93,25 @@ class _Told:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a release knows. alone: answer by the noised tables only, at once, without learning the model's errors."""
+    """What a release knows. alone: answer by the noised tables only, at once, without learning the model's errors.
+
+    released: gives its synthetic table, which means then agree with as far as the noised tables let them.
+    """
 
     schema: Schema
     generator: Generator
     noised: Noised
     alone: bool = False
+    released: Table | None = None
 
     @classmethod
-    def of(cls, study: Study, generator: Generator, alone: bool = False) -> Answers:
+    def of(cls, study: Study, generator: Generator, alone: bool = False, released: Table | None = None) -> Answers:
         """From a fitted generator."""
-        return cls(study.schema, generator, Noised(study.schema.sizes, generator.measured), alone)
+        return cls(study.schema, generator, Noised(study.schema.sizes, generator.measured), alone, released)
 
     @classmethod
-    def read(cls, schema: Schema, generator: Generator, tensors: Tensors) -> Answers:
-        return cls(schema, generator, stored.read(schema.sizes, tensors))
+    def read(cls, schema: Schema, generator: Generator, tensors: Tensors, released: Table | None = None) -> Answers:
+        return cls(schema, generator, stored.read(schema.sizes, tensors), released=released)
 
     def tensors(self) -> Tensors:
         return stored.tensors(self.noised)
@@ -154,7 +164,8 @@ class Answers:
     def _mean(self, chosen: Mapping[int, Selection], j: int, level: float) -> Answer:
         """By linearisation: the sum of what values differ from the model's mean, over the count.
 
-        Of a column by itself it is the model's mean, as far as noised sums do not contradict it: then what they say that is nearest.
+        Of a column by itself it is the released rows' own, as far as noised sums do not contradict it: then what they say that
+        is nearest. Where too few rows were released it is the model's instead.
         """
         column = self.schema.columns[j]
         selection = replace(chosen.get(j, everything(column)), missing=False)
@@ -169,7 +180,7 @@ class Answers:
             return Answer(middle, *bounds, level, "the column's bounds: too few rows to tell")
         mean = float(shares @ value.mean / shares.sum())
         away = part * (value.mean - mean)
-        alone = self._bounded(j, away, level) if set(chosen) <= {j} else None
+        alone = self._alone(j, selection, (mean, count.sum), away, level) if set(chosen) <= {j} else None
         told = alone or self._told({**weights, j: away}, level)
         own = (shares * value.reach * self.noised.rows) ** 2 / 3  # the mean in a cell may lie anywhere in it
         cut = self._cut(weights, j, value.mean - mean) if j in weights else 0.0
@@ -180,14 +191,29 @@ class Answers:
         # then the model knows better: no count is negative
         return replace(answer, estimate=min(answer.high, max(answer.low, mean))) if cut_off else answer
 
-    def _bounded(self, j: int, weights: FloatArray, level: float) -> _Told | None:
-        """A sum over one column of which the model expects nothing; None where its cells were not counted by themselves."""
+    def _alone(
+        self, j: int, selection: Selection, model: tuple[float, float], away: FloatArray, level: float
+    ) -> _Told | None:
+        """A column's sum of what values are ``away`` from the model's mean. model: that mean, and how many values there are."""
+        table = self.released() if self.released else pd.DataFrame()
+        own = None
+        if len(table) >= AS_MANY * self.noised.rows:
+            own = own_mean(self.schema.columns[j], table[self.schema.names[j]], selection)
+        mean, count = model
+        told = self._bounded(j, away, level, 0.0 if own is None else count * (own - mean))
+        return told if told is None or own is None else replace(told, how=RELEASED)
+
+    def _bounded(self, j: int, weights: FloatArray, level: float, said: float = 0.0) -> _Told | None:
+        """A sum over one column of which the model expects nothing; None where its cells were not counted by themselves.
+
+        said: the estimate, as far as noised sums do not contradict it.
+        """
         if (counts := self.noised.counts(j)) is None:
             return None
         expected, deviations = self.noised.rows * self.model.singles[j], _deviations(level)
         expected = counts.there(expected, ordered_cells(self.schema.columns[j]))
         least, most = sorted(counts.between(weights, expected, BELIEVED))
-        said = min(most, max(least, 0.0))
+        said = min(most, max(least, said))
         low, high = counts.between(weights, expected, deviations)
         below, above = (max(0.0, side / deviations) ** 2 for side in (said - low, high - said))
         return _Told(said, 0.0, 0.0, BOTH, below, above)

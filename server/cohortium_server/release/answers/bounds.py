@@ -22,7 +22,7 @@ from cohortium_server.release.answers.products import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 _OUTER, _INNER, _FULL_STEPS = 40, 80, 20
-BELIEVED = 1.0  # standard deviations that the model may be off what the noised sums say, before they are believed
+BELIEVED = 1.96  # standard deviations that released rows may be off what noised sums say, before these are believed
 THERE = 1.0  # standard deviations of their noise that rows at an end of a column must pass to be expected there
 
 
@@ -111,7 +111,9 @@ def _combination(
         tight = missing > lowest
         alone = np.where(tight, missing, lowest)
         pull, held = variance * (together.T @ alone), noise * levels
-        if np.abs(pull - held).max(initial=0.0) <= 1e-9 * (np.abs(pull).max(initial=0.0) + np.abs(held).max(initial=0.0)):
+        if np.abs(pull - held).max(initial=0.0) <= 1e-9 * (
+            np.abs(pull).max(initial=0.0) + np.abs(held).max(initial=0.0)
+        ):
             break
         curved = np.diag(noise) + variance * (together[tight].T @ together[tight])
         step = np.linalg.solve(curved, pull - held)
