@@ -127,8 +127,14 @@ def named(carries: dict[str, Any]) -> dict[str, Any]:
 
 
 def words(folder: Path) -> set[str]:
-    """What a report says, numbers and drawings left out."""
-    text = re.sub("<svg.*?</svg>", "", (folder / "report.html").read_text(), flags=re.DOTALL)
+    """What a report says, numbers, drawings and what follows from noised numbers left out: what the release carries."""
+    text = (folder / "report.html").read_text()
+    for part in (
+        "<svg.*?</svg>",
+        '<section aria-labelledby="carries">.*?</section>',
+        '<details class="lost">.*?</details>',
+    ):
+        text = re.sub(part, "", text, flags=re.DOTALL)
     run = json.loads((folder / "manifest.json").read_text())["run"]
     return set(re.findall("[A-Za-z]{2,}", re.sub("<[^>]*>", " ", text.replace(run, ""))))
 
