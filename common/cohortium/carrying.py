@@ -135,8 +135,8 @@ def _epsilon(study: Study, times: float) -> float | None:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if noise(middle) <= wanted else (middle, high)
     told = _SHOWN * high
-    digits = 1 - math.floor(math.log10(told))
-    return min(MAX_EPSILON, math.ceil(told * 10**digits) / 10**digits)
+    unit = 10.0 ** (math.floor(math.log10(told)) - 1)  # two digits
+    return min(MAX_EPSILON, float(f"{math.ceil(told / unit) * unit:.2g}"))
 
 
 def expected_words(told: Mapping[str, Any]) -> list[str]:

@@ -277,8 +277,8 @@ class Answers:
         sampling = n * float(squares @ away**2)
         differ = self._differences(j, lift, mass)
         structural = float((n**2 * mass * spread * differ**2).sum())
-        sides = {"below": told.below + more.below, "above": told.above + more.above}
-        return replace(told, sum=told.sum + more.sum, **sides).blurred(more.variance + sampling + structural)
+        both = replace(told, sum=told.sum + more.sum, below=told.below + more.below, above=told.above + more.above)
+        return both.blurred(more.variance + sampling + structural)
 
     def _differences(self, j: int, lift: FloatArray, mass: FloatArray) -> FloatArray:
         """(merged cells,) by how much what others weigh may change within each."""
