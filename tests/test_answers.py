@@ -142,11 +142,12 @@ def test_a_mean_is_that_of_the_released_rows_where_nothing_contradicts_them() ->
 
 
 def test_a_mean_of_rows_that_the_noised_tables_contradict_is_not_believed() -> None:
-    """The interval is that of the noised tables, whatever was released, and the estimate is in it."""
+    """The interval is that of the noised tables, whatever was released; it reaches no further than to an estimate that noise allows."""
     wrong = table().assign(age=90.0)
     right, told_of = of_rows(table()).answer({}, of="age"), of_rows(wrong).answer({}, of="age")
     assert told_of.estimate == pytest.approx(told_of.high) and told_of.high < 70
-    assert (told_of.low, told_of.high) == pytest.approx((right.low, right.high))
+    assert told_of.low == pytest.approx(right.low) and right.high <= told_of.high
+    assert told_of.high - told_of.low < 2 * (right.high - right.low)
 
 
 def test_the_mean_of_a_few_released_rows_is_left_to_chance_and_not_told() -> None:

@@ -22,7 +22,7 @@ from cohortium_server.release.answers.products import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 _OUTER, _INNER, _FULL_STEPS = 40, 80, 20
-BELIEVED = 1.96  # standard deviations that released rows may be off what noised sums say, before these are believed
+BELIEVED = 2.576  # standard deviations that released rows may be off what noised sums say, before these are believed: 99 in 100
 THERE = 1.0  # standard deviations of their noise that rows at an end of a column must pass to be expected there
 
 
