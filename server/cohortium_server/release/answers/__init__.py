@@ -180,13 +180,15 @@ class Answers:
             return Answer(middle, *bounds, level, "the column's bounds: too few rows to tell")
         mean = float(shares @ value.mean / shares.sum())
         away = part * (value.mean - mean)
-        alone = self._alone(j, selection, (mean, count.sum), away, level) if set(chosen) <= {j} else None
+        by_itself = set(chosen) <= {j}
+        whole = self._known(j, part) if by_itself else count.sum
+        alone = self._alone(j, selection, (mean, whole), away, level) if by_itself else None
         told = alone or self._told({**weights, j: away}, level)
         own = (shares * value.reach * self.noised.rows) ** 2 / 3  # the mean in a cell may lie anywhere in it
         cut = self._cut(weights, j, value.mean - mean) if j in weights else 0.0
         told = told.blurred(float(own.sum()) + cut)
-        halves = self._halves(told, level, count.sum)
-        answer = _answer(mean + told.sum / count.sum, halves, bounds, level, told.how)
+        halves = self._halves(told, level, whole)
+        answer = _answer(mean + told.sum / whole, halves, bounds, level, told.how)
         cut_off = not alone and (answer.low == bounds[0] or answer.high == bounds[1])
         # then the model knows better: no count is negative
         return replace(answer, estimate=min(answer.high, max(answer.low, mean))) if cut_off else answer
@@ -202,6 +204,14 @@ class Answers:
         mean, count = model
         told = self._bounded(j, away, level, 0.0 if own is None else count * (own - mean))
         return told if told is None or own is None else replace(told, how=RELEASED)
+
+    def _known(self, j: int, part: FloatArray) -> float:
+        """How many rows have a value: as the model says, which has all tables' rows, as far as noised sums do not contradict it."""
+        expected = self.noised.rows * self.model.singles[j]
+        if (counts := self.noised.counts(j)) is None:
+            return float(part @ expected)
+        least, most = sorted(counts.between(part, expected, BELIEVED))
+        return max(1.0, min(most, max(least, float(part @ expected))))
 
     def _bounded(self, j: int, weights: FloatArray, level: float, said: float = 0.0) -> _Told | None:
         """A sum over one column of which the model expects nothing; None where its cells were not counted by themselves.
