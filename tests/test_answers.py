@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 from cohortium import between, other_than
 from cohortium.cli import build
-from cohortium.encoding import Codes
+from cohortium.encoding import Codes, decode, encode
 from cohortium.errors import ReleaseError
 from cohortium.plan import plan
 from cohortium.queries.marginals import Marginals
@@ -118,6 +119,55 @@ def test_means_are_near_the_real_ones() -> None:
         assert answer.low <= answer.estimate <= answer.high and answer.high - answer.low < 20
     pain = answers().answer({"age": between(50)}, of="pain")
     assert 0 <= pain.low < pain.high <= 3
+
+
+@cache
+def table() -> pd.DataFrame:
+    """The people themselves, as rows that a release might have."""
+    return decode(people(), SCHEMA, np.random.default_rng(0))
+
+
+def of_rows(rows: pd.DataFrame) -> Answers:
+    return replace(answers(), released=lambda: rows)
+
+
+def test_a_mean_is_that_of_the_released_rows_where_nothing_contradicts_them() -> None:
+    old = table()["age"] >= 50
+    for where, own in (({}, table()["age"].mean()), ({"age": between(50)}, table()["age"][old].mean())):
+        answer = of_rows(table()).answer(where, of="age")
+        assert answer.estimate == pytest.approx(own) and answer.how == "the released rows and the noised counts"
+        assert answer.low <= answer.estimate <= answer.high
+    pain = pd.to_numeric(table()["pain"])
+    assert of_rows(table()).answer({}, of="pain").estimate == pytest.approx(pain.mean())
+
+
+def test_a_mean_of_rows_that_the_noised_tables_contradict_is_not_believed() -> None:
+    """The interval is that of the noised tables, whatever was released; it reaches no further than to an estimate that noise allows."""
+    wrong = table().assign(age=90.0)
+    right, told_of = of_rows(table()).answer({}, of="age"), of_rows(wrong).answer({}, of="age")
+    assert told_of.estimate == pytest.approx(told_of.high) and told_of.high < 70
+    assert told_of.low == pytest.approx(right.low) and right.high <= told_of.high
+    assert told_of.high - told_of.low < 2 * (right.high - right.low)
+
+
+def test_the_mean_of_a_few_released_rows_is_left_to_chance_and_not_told() -> None:
+    few = of_rows(table().assign(age=47.0).head(100)).answer({}, of="age")
+    assert few == answers().answer({}, of="age") and few.how == "the model and the noised counts"
+
+
+def test_a_mean_in_wide_bounds_is_told_as_narrowly_as_counts_that_cannot_be_negative_let_it() -> None:
+    """Bounds a hundred times too wide: a third of what least squares of the noised counts would say."""
+    wide = replace(SCHEMA, columns=(replace(SCHEMA.columns[0], upper=10_000), *SCHEMA.columns[1:]))
+    study = replace(STUDY, schema=wide)
+    rows = encode(table(), wide).values
+    answer = (asked := Answers.of(study, told(study, rows, 9))).answer({}, of="age")
+    known = table()["age"].dropna()
+    value, weights = numbers(wide.columns[0], everything(wide.columns[0])), np.ones(wide.sizes[0])
+    weights[-1] = 0  # of missing values
+    _, (variance,) = asked.noised.told(Products((0,), ((weights * (value.mean - known.mean()))[None],)))
+    squares = 2 * 1.96 * variance**0.5 / len(known)
+    assert answer.low <= known.mean() <= answer.high
+    assert answer.high - answer.low < squares / 3
 
 
 def test_a_higher_level_is_a_wider_interval() -> None:
@@ -302,8 +352,9 @@ def test_single_columns_and_noised_tables_alone_need_no_rehearsal(monkeypatch: p
     """A release's report asks so, and single columns are always answered so."""
     monkeypatch.setattr(CountedGenerator, "refitted", lambda *_: pytest.fail("it was fitted again"))
     generator = told(STUDY, people(), 4)
-    for where, of in (({}, None), ({"sick": True}, None), ({"age": between(20, 33)}, None), ({}, "age")):
-        assert Answers.of(STUDY, generator).answer(where, of).how == "the noised counts"
+    for where in ({}, {"sick": True}, {"age": between(20, 33)}):
+        assert Answers.of(STUDY, generator).answer(where).how == "the noised counts"
+    assert Answers.of(STUDY, generator).answer({}, "age").how == "the model and the noised counts"
     alone = Answers.of(STUDY, generator, alone=True)
     assert alone.answer({"ward": "a", "sick": True}).how == "the noised counts"
     assert alone.answer({"age": between(20, 33), "sick": True}).how == "the noised counts"

@@ -25,6 +25,7 @@ from cohortium_server.gate import Criterion
 from cohortium_server.generators import Curve, Measured, Sum
 from cohortium_server.generators.cells import Cells
 from cohortium_server.generators.tables import measured_tables
+from cohortium_server.release.carried import carried
 from cohortium_server.release.page.budget import phase_view
 from cohortium_server.release.page.cells import MOST_BARS, MOST_POINTS, cells_of
 from cohortium_server.release.page.curves import HEIGHT, MOST_DRAWN, chart, drawable
@@ -428,3 +429,73 @@ def test_heavy_noise_is_admitted() -> None:
     base = facts(KINDS[0])
     drowned = replace(base, measured=measure(base.study, base.synthetic, 80.0))
     assert "says nothing there" in Page(render_report(drowned)).text
+
+
+# On a telephone
+
+
+def test_no_difference_is_more_than_all_rows() -> None:
+    """Noise of a hundred times the rows: a distance of noised shares would be many times 100 %."""
+    whole = facts(KINDS[0])
+    noisy = replace(whole, measured=measure(whole.study, codes(whole.study.schema.sizes), sigma=60_000.0))
+    evidence = noisy.evidence
+    for pair in ((0, 1), (4, 6)):
+        found = compared(evidence, pair)
+        assert found.difference == 1.0 and found.noise == 1.0 and found.beyond == 0.0
+    shown = re.findall(
+        r"([\d,.]+)\s*%", Page(render_report(noisy)).text.split("Pairs of columns")[-1].split("The cell named")[0]
+    )
+    assert shown and all(float(n) <= 100 for n in shown)
+
+
+def test_numbers_of_wide_tables_stand_below_one_another_on_a_narrow_screen(rendered: str) -> None:
+    """A row becomes a block; every number says itself what it is, and no wide table stands outside of what scrolls."""
+    style = rendered.partition("<style>")[2].partition("</style>")[0]
+    narrow = style.partition("@media (max-width: 560px) {")[2]
+    assert 'content: attr(data-label) ": "' in narrow and "table.broad { display: block; min-width: 0; }" in narrow
+    tables = re.findall(r'<table class="broad".*?</table>', rendered, re.DOTALL)
+    assert len(tables) >= 3
+    for table in tables:
+        body = table.partition("<tbody>")[2]
+        assert body.count("<td") == body.count("data-label=") > 0
+        headings = re.findall(r"<th scope=\"col\"[^>]*>([^<]*)", table)
+        assert set(re.findall(r'data-label="([^"]*)"', body)) == set(headings[1:])
+    assert rendered.count('<table class="broad"') == len(
+        re.findall(r'<div class="scroll"[^>]*>\s*<table class="broad"', rendered)
+    )
+
+
+def test_a_map_that_is_wider_than_the_screen_says_that_it_scrolls(rendered: str) -> None:
+    hints = re.findall(
+        r'<p class="hint">[^<]*swipe it sideways[^<]*</p>\s*<div class="scroll"[^>]*aria-label="Map of', rendered
+    )
+    assert (
+        len(hints)
+        == rendered.count('aria-label="Map of pairs"') + rendered.count('aria-label="Map of associations"')
+        == 1
+    )
+
+
+@pytest.mark.parametrize("count", [30, 60])
+def test_squares_of_a_map_have_their_numbers_however_narrow_the_screen_is(count: int) -> None:
+    columns = tuple(Boolean(name=f"c{k}") for k in range(count))
+    page = render_report(new_facts(Sweep(), columns))
+    assert page.count('class="heat"') == count * (count - 1)
+    assert len(re.findall(r'class="value mid', page)) == count * (count - 1)
+
+
+def test_headings_are_plain_words(rendered: str) -> None:
+    text = Page(rendered).text
+    assert "second way" not in text and "finds at most, in 100" not in text
+    assert "of 100 who took part, found at most" in text and "epsilon, by another method" in text
+
+
+def test_what_is_carried_is_on_the_first_screen() -> None:
+    whole = facts(KINDS[0])
+    kept = carried(whole.study.schema, whole.study.target_indices, whole.evidence)
+    page = Page(render_report(replace(whole, carried=kept)))
+    first = page.text.partition("What this table is")[0]
+    assert kept.words in first and all(" ".join(c.words.split()) in first for c in kept.classes)
+    held = sum(p.carried is True for p in kept.pairs)
+    assert f"{held} of {len(kept.pairs)}" in first
+    assert ("✗ does not carry" in first) == any(c.carried is False for c in kept.classes)

@@ -125,9 +125,9 @@ def test_the_numbers_are_the_studys() -> None:
     assert "at least 4 of 6 institutions added their shares" in told(masked)
     assert "at least 5 of all 6 institutions" in told(masked)
     assert "the sum over all 5 institutions" in told(study_of(**MODES["T = 0"]))
-    assert "the coordinator with one institution sees" in told(study_of(**MODES["T = 0"]))
-    assert "the coordinator with one institution sees" in told(study_of(**MODES["T = 1"]))
-    assert "the coordinator with up to 2 institutions sees" in told(study_of(**MODES["T = 2"]))
+    assert "the coordinator together with one institution sees" in told(study_of(**MODES["T = 0"]))
+    assert "the coordinator together with one institution sees" in told(study_of(**MODES["T = 1"]))
+    assert "the coordinator together with up to 2 institutions sees" in told(study_of(**MODES["T = 2"]))
 
 
 def test_the_noise_of_a_count_is_told_as_what_it_is() -> None:

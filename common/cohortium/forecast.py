@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from cohortium.carrying import EXAMPLE_ROWS, expected
 from cohortium.masking.cohort import Context
 from cohortium.masking.double import SEALED
 from cohortium.masking.statements import Statement, encode_board
@@ -20,11 +21,9 @@ from cohortium.receipt import Receipt
 from cohortium.study import Study
 from cohortium.wire import Reply, encode_answer, encode_reply
 
-EXAMPLE_ROWS = 10_000
 
-
-def forecast(study: Study) -> dict[str, Any]:
-    """Everything ``study show`` tells: a JSON object."""
+def forecast(study: Study, rows: int | None = None) -> dict[str, Any]:
+    """Everything ``study show`` tells: a JSON object. rows: how many are expected in all (``carrying.expected``)."""
     agreed = plan(study)
     p = study.privacy
     return {
@@ -47,6 +46,7 @@ def forecast(study: Study) -> dict[str, Any]:
         "phases": [_phase(study, phase) for phase in agreed.phases],
         "training": _training(study, agreed.phases[-1]),
         "buys": _errors(study, agreed),
+        "carries": expected(study, rows),
     }
 
 

@@ -215,7 +215,7 @@ def calibrated(study: Study, before: tuple[Phase, ...], events_at: Callable[[flo
     return calibrate(all_events, study.privacy.epsilon, study.privacy.delta)
 
 
-def _continuous_multiplier(study: Study) -> float:
+def continuous_multiplier(study: Study) -> float:
     """Each institution's multiplier if noise were continuous and the study one query: good enough to choose a grid by."""
     if study.privacy.mode == "none":
         return NO_NOISE
@@ -238,7 +238,7 @@ def _counting_phases(study: Study) -> tuple[Phase, ...]:
 
 def _last_phase(study: Study, name: str, query: Marginals, before: tuple[Phase, ...]) -> Phase:
     """One round of counts, for what the phases ``before`` leave."""
-    query, honest = fitted_to_grid(query, _continuous_multiplier(study)), study.honest
+    query, honest = fitted_to_grid(query, continuous_multiplier(study)), study.honest
     whole = calibrated(study, before, query.events)  # of all the noise that H institutions share
     return Phase(name, query, 1, whole / math.sqrt(honest), honest)
 
@@ -263,7 +263,7 @@ def pair_query(study: Study) -> Marginals:
 def _noise_of_a_count(study: Study) -> float:
     """About the noise in the sum of a count of rows (or of persons, where those weigh the same) that is asked alone."""
     rows = study.privacy.rows_per_person if study.privacy.equal_weight == "rows" else 1
-    return rows * _continuous_multiplier(study) * math.sqrt(max(1, len(study.institutions)))
+    return rows * continuous_multiplier(study) * math.sqrt(max(1, len(study.institutions)))
 
 
 def column_query(study: Study) -> Marginals:
@@ -282,7 +282,7 @@ def _training_phases(study: Study, chosen: Trained, how: Recipe) -> tuple[Phase,
 
 def _shared_phase(study: Study, name: str, query: Marginals, share: float) -> Phase:
     """One round that takes about ``share`` of the budget."""
-    multiplier = _continuous_multiplier(study) / math.sqrt(share)
+    multiplier = continuous_multiplier(study) / math.sqrt(share)
     return Phase(name, fitted_to_grid(query, multiplier), 1, multiplier, study.honest)
 
 

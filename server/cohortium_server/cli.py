@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -143,9 +143,21 @@ def verify(
         tell(f"{release}: {len(manifest['files'])} files are what was signed by {manifest['key']}.")
         tell(kind_words(kind))
         tell(_signers(len(study.institutions), kind))
+        for line in _carries(manifest):
+            tell(line)
         tell(f"It cost epsilon {guarantee['epsilon']:.4f} at delta {guarantee['delta']:g}; {manifest['unit']}.")
         if key is None:
             tell("Who that key belongs to is for you to find out; then pass it with --key.")
+
+
+def _carries(manifest: dict[str, Any]) -> list[str]:
+    """What its users can count on, and not; nothing of a release from before that was told."""
+    from cohortium_server.release.carried import Carried
+
+    if "carries" not in manifest:
+        return []
+    kept = Carried.read(manifest["carries"])
+    return [kept.words, *(f"Of class {c.words}." for c in kept.classes)]
 
 
 def _signers(count: int, kind: RunKind | None) -> str:

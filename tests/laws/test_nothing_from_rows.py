@@ -106,6 +106,7 @@ def public_part(folder: Path) -> dict[str, Any]:
         del manifest[noised]
     for criterion in manifest["verdict"]:
         criterion["value"] = re.sub("[0-9.]+", "#", criterion["value"])
+    manifest["carries"] = named(manifest["carries"])
     account = json.loads(told["ledger.json"])
     del account["run"]
     for answer in (a for i in account["institutions"] for a in i["answers"]):
@@ -115,9 +116,25 @@ def public_part(folder: Path) -> dict[str, Any]:
     return told | {"manifest.json": manifest, "ledger.json": account, "model.json": model}
 
 
+def named(carries: dict[str, Any]) -> dict[str, Any]:
+    """What is judged carried, without the judgement, which follows from noised numbers: names that the schema declares."""
+    for one in carries["classes"]:
+        assert set(one["lost"]) <= set(SCHEMA.names)
+        one |= {"rows": "#", "carried": "#", "lost": "#"}
+    for one in carries["pairs"]:
+        one |= {"carried": "#", "noise": "#", "beyond": "#"}
+    return carries
+
+
 def words(folder: Path) -> set[str]:
-    """What a report says, numbers and drawings left out."""
-    text = re.sub("<svg.*?</svg>", "", (folder / "report.html").read_text(), flags=re.DOTALL)
+    """What a report says, numbers, drawings and what follows from noised numbers left out: what the release carries."""
+    text = (folder / "report.html").read_text()
+    for part in (
+        "<svg.*?</svg>",
+        '<section aria-labelledby="carries">.*?</section>',
+        '<details class="lost">.*?</details>',
+    ):
+        text = re.sub(part, "", text, flags=re.DOTALL)
     run = json.loads((folder / "manifest.json").read_text())["run"]
     return set(re.findall("[A-Za-z]{2,}", re.sub("<[^>]*>", " ", text.replace(run, ""))))
 

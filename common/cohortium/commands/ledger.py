@@ -223,7 +223,7 @@ def _print(accounts: list[dict[str, Any]]) -> None:
     from cohortium.privacy.guarantee import in_hundred, risk_words
 
     table = Table(title="Spent so far here, per person", box=SIMPLE)
-    numbers = ("answers", "epsilon", "collusion", "at delta", "in 100")
+    numbers = ("answers", "epsilon", "collusion", "at delta", "found of 100")
     for heading in ("ledger", "population", *numbers):
         named = heading in ("ledger", "population")
         table.add_column(heading, justify="right" if heading in numbers else "left", no_wrap=not named, overflow="fold")
@@ -247,7 +247,7 @@ def _print(accounts: list[dict[str, Any]]) -> None:
     if accounts:
         most, bare = (max(a[k] for a in accounts) for k in ("attack_rate", "attack_rate_bare"))
         console().print(
-            "In 100 persons who took part, so many can be found by who is wrong about 1 in 100 who did not."
+            "Found of 100: of 100 persons who took part, how many somebody can find at most who is wrong about 1 of 100 who did not."
         )
         console().print(f"The most that the coordinator can do with what one institution sent: {risk_words(most)}")
         if bare > most:

@@ -9,12 +9,23 @@ import typer
 
 from cohortium.commands.output import Json, console, guarded, print_json, tell
 
+MAX_ROWS = 50_000_000  # of a release: study.MAX_ROWS, which takes long to import
+
 study = typer.Typer(no_args_is_help=True, help="The agreed plan.")
 
 
 @study.command()
 def show(
     path: Annotated[Path, typer.Argument(metavar="STUDY", help="A study.toml; its schema lies beside it.")],
+    expect_rows: Annotated[
+        int | None,
+        typer.Option(
+            "--expect-rows",
+            min=1,
+            max=MAX_ROWS,
+            help="How many rows all institutions together are expected to have; by default the study's population.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show, before anything runs, what the study would ask of each institution and what that costs and buys."""
@@ -22,7 +33,7 @@ def show(
         from cohortium.forecast import forecast
         from cohortium.study import load_study
 
-        shown = forecast(load_study(path))
+        shown = forecast(load_study(path), expect_rows)
         if as_json:
             print_json(shown)
         else:
@@ -98,6 +109,7 @@ def print_forecast(shown: dict[str, Any]) -> None:
     """What a study would send, cost and buy, for people."""
     from rich.table import Table
 
+    from cohortium.carrying import expected_words
     from cohortium.privacy.guarantee import in_hundred
     from cohortium.privacy.wording import kind_words
 
@@ -115,7 +127,7 @@ def print_forecast(shown: dict[str, Any]) -> None:
         f"Plan:    epsilon {shown['cost']['epsilon']:.4f} by {shown['cost']['method']}; {shown['cost']['check']:.4f} by {shown['cost']['check_method']}.\n"
     )
     promised = Table(title="What is promised, and towards whom")
-    for heading in ("adversary", "epsilon", "at delta", "second way", "right about at most, in 100"):
+    for heading in ("adversary", "epsilon", "at delta", "by another method", "of 100 who took part, found at most"):
         promised.add_column(heading, justify="left" if heading == "adversary" else "right")
     for g in shown["guarantees"]:
         numbers = (f"{g['epsilon']:.4f}", f"{g['delta']:g}", f"{g['check']:.4f}", in_hundred(g["attack_rate"]))
@@ -148,3 +160,5 @@ def print_forecast(shown: dict[str, Any]) -> None:
     screen.print(table)
     for line in (*_calibrated(shown), *_travelling(shown), *shown["buys"]):
         screen.print(f"• {line}")
+    for number, line in enumerate(expected_words(shown["carries"])):
+        screen.print(line if number else f"\n{line}", style=None if number else "bold")

@@ -53,9 +53,9 @@ class Cast:
             case "coordinator":
                 return "the coordinator"
             case "coordinator-with-some":
-                return f"the coordinator with {self._some}"
+                return f"the coordinator together with {self._some}"
             case "coordinator-with-all-others":
-                return "the coordinator with all other institutions"
+                return "the coordinator together with all other institutions"
 
     @property
     def _some(self) -> str:

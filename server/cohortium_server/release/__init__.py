@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from cohortium import failpoints
@@ -37,8 +38,10 @@ from cohortium_server.release.answers import Answer, Answers, Kind
 from cohortium_server.release.answers.stored import FILE as ANSWERS
 from cohortium_server.release.balance import Balance, balanced_table, read_balance
 from cohortium_server.release.blanks import imputed
+from cohortium_server.release.carried import Carried, carried
 from cohortium_server.release.evidence import check_evidence, check_kind
 from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, kind_of, verify, write_manifest
+from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.rows import drawn_indices, drawn_table
 from cohortium_server.release.tables import read_released, write_table
 from cohortium_server.rounds import Answered, Outcome
@@ -62,6 +65,12 @@ class Release:
     def kind(self) -> RunKind | None:
         """federation, simulation or not-private: what ran the study. None in releases from before that was recorded."""
         return kind_of(self.manifest)
+
+    @property
+    def carries(self) -> Carried | None:
+        """Which classes of a target and which pairs of columns it carries. None in releases from before that was told."""
+        told = self.manifest.get("carries")
+        return None if told is None else Carried.read(told)
 
     def __repr__(self) -> str:
         m, kind = self.manifest, self.kind or "of a kind that was not recorded"
@@ -129,7 +138,7 @@ class Release:
             raise ReleaseError(
                 "E_RELEASE_TOUCHED", ANSWERS, "it is not in safetensors format", "Get the release again."
             ) from None
-        return Answers.read(self.schema, self.generator, tensors)
+        return Answers.read(self.schema, self.generator, tensors, lambda: self.synthetic)
 
     def query(
         self, where: Where | None = None, of: str | None = None, kind: Kind | None = None, level: float = 0.95
@@ -185,9 +194,11 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
     synthetic = codes_at(index, outcome.study.schema)
     verdict = judge(outcome, synthetic)
     verdict.require()
-    answers = Answers.of(outcome.study, outcome.generator, alone=True)  # nobody waits for what the model adds
+    table = table_at(index, outcome.study.schema)
+    # alone: nobody waits for what the model adds
+    answers = Answers.of(outcome.study, outcome.generator, alone=True, released=lambda: table)
+    kept = _carried(outcome, synthetic)
     with new_folder(out) as folder:
-        table = table_at(index, outcome.study.schema)
         for name in ("synthetic.parquet", "synthetic.csv"):
             write_table(table, folder / name)
         write_model(folder, outcome)
@@ -196,13 +207,13 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8", newline="\n")
         (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8", newline="\n")
         (folder / "report.html").write_text(
-            _report(outcome, synthetic, verdict, answers), encoding="utf-8", newline="\n"
+            _report(outcome, synthetic, verdict, answers, kept), encoding="utf-8", newline="\n"
         )
         for path in folder.iterdir():
             path.chmod(0o644)  # a release is for everybody
         failpoints.passed("release written")
         signer = load_or_create_key(home() / FORMS[outcome.kind].key)
-        write_manifest(folder, _statement(outcome, rows, verdict), signer, outcome.kind)
+        write_manifest(folder, _statement(outcome, rows, verdict, kept), signer, outcome.kind)
         failpoints.passed("manifest signed")
     failpoints.passed("release published")
     return out
@@ -324,7 +335,13 @@ def privacy_unit(study: Study) -> str:
     return f"{RELATION}: all rows of a person; {p.counted} per institution, in at most {p.institutions_per_person} institutions"
 
 
-def _statement(outcome: Outcome, rows: int, verdict: Verdict) -> dict[str, Any]:
+def _carried(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Carried:
+    study, generator = outcome.study, outcome.generator
+    evidence = Evidence(study.schema.sizes, synthetic, generator.measured, generator.rows)
+    return carried(study.schema, study.target_indices, evidence)
+
+
+def _statement(outcome: Outcome, rows: int, verdict: Verdict, kept: Carried) -> dict[str, Any]:
     return {
         "study": outcome.study.digest,
         "name": outcome.study.name,
@@ -337,6 +354,7 @@ def _statement(outcome: Outcome, rows: int, verdict: Verdict) -> dict[str, Any]:
         "institutions": list(outcome.study.institution_names),
         "generator": outcome.study.generator.kind,
         "verdict": [asdict(c) for c in verdict.criteria],
+        "carries": kept.document(),
         "software": software(),
         "notice": NOTICE,
     }
@@ -347,7 +365,7 @@ def software() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version_of(name) for name in names}}
 
 
-def _report(outcome: Outcome, synthetic: Any, verdict: Verdict, answers: Answers) -> str:
+def _report(outcome: Outcome, synthetic: Any, verdict: Verdict, answers: Answers, kept: Carried) -> str:
     from cohortium_server.release.report import Facts, render_report
 
     provenance = {"study digest": outcome.study.digest, "run": outcome.run, **software()}
@@ -364,6 +382,7 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict, answers: Answers
             provenance,
             outcome.generator.curves,
             answers,
+            kept,
         )
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined, Template
 
+from cohortium.carrying import FIT, NOISE
 from cohortium.plan import Plan, plan
 from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.wording import Cast, Kind, kind_words
@@ -24,6 +25,7 @@ from cohortium.study import Study
 from cohortium_server.gate import Criterion, Verdict
 from cohortium_server.generators import Curve, Measured
 from cohortium_server.release.answers import Answers
+from cohortium_server.release.carried import Carried
 from cohortium_server.release.page.budget import guarantee_view, phase_view
 from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.curves import chart, drawable
@@ -40,7 +42,7 @@ class Facts:
 
     synthetic: (rows, columns) codes of the released rows. rows_measured: the noised number of real rows.
     provenance: versions, run, digests, in the order in which they are told. curves: how the fit went.
-    answers: to questions to the real table, with errors. kind: what ran the study.
+    answers: to questions to the real table, with errors. kind: what ran the study. carried: what users can count on.
     """
 
     kind: Kind
@@ -53,6 +55,7 @@ class Facts:
     provenance: Mapping[str, str]
     curves: Sequence[Curve] = ()
     answers: Answers | None = None
+    carried: Carried | None = None
 
     @property
     def evidence(self) -> Evidence:
@@ -86,6 +89,8 @@ def render_report(facts: Facts) -> str:
         curves=[drawn for curve in facts.curves if (drawn := drawable(curve))],
         differences=apart,
         associations=None if apart.pairs else associations(evidence, columns),
+        carried=facts.carried,
+        limits={"noise": NOISE, "fit": FIT},
         passed=Verdict(tuple(facts.verdict)).passed,
     )
 

@@ -7,13 +7,15 @@ The estimate is the model's, corrected by what the noised tables say themselves,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from cohortium.conditions import Where, position, selected
 from cohortium.errors import ReleaseError
@@ -24,18 +26,24 @@ from cohortium.study import Study
 from cohortium_server.generators import Generator, Tensors
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release.answers import questions, stored
+from cohortium_server.release.answers.bounds import BELIEVED
 from cohortium_server.release.answers.errors import SCALES, Law, Model, learnt
 from cohortium_server.release.answers.noised import Noised
 from cohortium_server.release.answers.products import FloatArray, Products, Units, Weights
 from cohortium_server.release.answers.rehearsal import rehearsed, units
-from cohortium_server.release.answers.values import all_numbers, has_numbers, numbers
+from cohortium_server.release.answers.values import all_numbers, has_numbers, numbers, own_mean
 
 Kind = Literal["count", "share", "mean"]
+Table = Callable[[], pd.DataFrame]
 MOST_COLUMNS = 3
 SURE = 0.5  # a mean is told where half its count's interval is at most such a part of the count
 REHEARSALS = 2
 EXACT = 2.0  # by the noised counts alone if their variance is at most so many times the model's
 MODEL, NOISED, BOTH = "the model", "the noised counts", "the model and the noised counts"
+RELEASED = "the released rows and the noised counts"
+AS_MANY = (
+    0.9  # released rows, of those counted, from which on their mean has no more chance in it than what was counted
+)
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,22 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Told:
-    """A sum's estimate and variance. heavy: the part of the variance whose tails are those of the model's errors."""
+    """A sum's estimate and variance. heavy: the part of the variance whose tails are those of the model's errors.
+
+    below, above: variance that is of one side only, as where a count cannot be negative.
+    """
 
     sum: float
     variance: float
     heavy: float
     how: str
+    below: float = 0.0
+    above: float = 0.0
+
+    def sides(self) -> tuple[_Told, _Told]:
+        """The same as each side is told, its own variance with what both have."""
+        both = replace(self, below=0.0, above=0.0)
+        return both.blurred(self.below), both.blurred(self.above)
 
     def blurred(self, variance: float) -> _Told:
         total = self.variance + variance
@@ -75,21 +93,25 @@ class _Told:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a release knows. alone: answer by the noised tables only, at once, without learning the model's errors."""
+    """What a release knows. alone: answer by the noised tables only, at once, without learning the model's errors.
+
+    released: gives its synthetic table, which means then agree with as far as the noised tables let them.
+    """
 
     schema: Schema
     generator: Generator
     noised: Noised
     alone: bool = False
+    released: Table | None = None
 
     @classmethod
-    def of(cls, study: Study, generator: Generator, alone: bool = False) -> Answers:
+    def of(cls, study: Study, generator: Generator, alone: bool = False, released: Table | None = None) -> Answers:
         """From a fitted generator."""
-        return cls(study.schema, generator, Noised(study.schema.sizes, generator.measured), alone)
+        return cls(study.schema, generator, Noised(study.schema.sizes, generator.measured), alone, released)
 
     @classmethod
-    def read(cls, schema: Schema, generator: Generator, tensors: Tensors) -> Answers:
-        return cls(schema, generator, stored.read(schema.sizes, tensors))
+    def read(cls, schema: Schema, generator: Generator, tensors: Tensors, released: Table | None = None) -> Answers:
+        return cls(schema, generator, stored.read(schema.sizes, tensors), released=released)
 
     def tensors(self) -> Tensors:
         return stored.tensors(self.noised)
@@ -129,40 +151,87 @@ class Answers:
         if kind == "mean":
             assert j is not None  # noqa: S101 - checked above
             return self._mean(chosen, j, level)
-        told, rows = self._count(chosen), self.noised.rows
+        told, rows = self._count(chosen, level), self.noised.rows
         whole = 1.0 if kind == "count" else float(rows)
         most = math.inf if kind == "count" else 1.0
-        return _answer(told.sum / whole, self._half(told, level) / whole, (0.0, most), level, told.how)
+        return _answer(told.sum / whole, self._halves(told, level, whole), (0.0, most), level, told.how)
 
-    def _count(self, chosen: Mapping[int, Selection]) -> _Told:
+    def _count(self, chosen: Mapping[int, Selection], level: float) -> _Told:
         """The number of rows in which all is as chosen."""
         weights = {j: s.weights(self.schema.columns[j]) for j, s in chosen.items()}
-        return self._told(weights).blurred(sum(self._cut(weights, j) for j in weights))
+        return self._told(weights, level).blurred(sum(self._cut(weights, j) for j in weights))
 
     def _mean(self, chosen: Mapping[int, Selection], j: int, level: float) -> Answer:
-        """By linearisation: the sum of what values differ from the model's mean, over the count."""
+        """By linearisation: the sum of what values differ from the model's mean, over the count.
+
+        Of a column by itself it is the released rows' own, as far as noised sums do not contradict it: then what they say that
+        is nearest. Where too few rows were released it is the model's instead.
+        """
         column = self.schema.columns[j]
         selection = replace(chosen.get(j, everything(column)), missing=False)
-        count = self._count({**chosen, j: selection})
+        count = self._count({**chosen, j: selection}, level)
         value, weights = numbers(column, selection), {k: s.weights(self.schema.columns[k]) for k, s in chosen.items()}
         part = selection.weights(column)
         shares = self.units.profile(j, {k: w for k, w in weights.items() if k != j}) * part
         inside = part > 0
         bounds = float((value.mean - value.reach)[inside].min()), float((value.mean + value.reach)[inside].max())
-        if self._half(count, level) > SURE * count.sum or not shares.sum() > 0:
+        if max(self._halves(count, level)) > SURE * count.sum or not shares.sum() > 0:
             middle = sum(bounds) / 2
             return Answer(middle, *bounds, level, "the column's bounds: too few rows to tell")
         mean = float(shares @ value.mean / shares.sum())
-        told = self._told({**weights, j: part * (value.mean - mean)})
+        away = part * (value.mean - mean)
+        by_itself = set(chosen) <= {j}
+        whole = self._known(j, part) if by_itself else count.sum
+        alone = self._alone(j, selection, (mean, whole), away, level) if by_itself else None
+        told = alone or self._told({**weights, j: away}, level)
         own = (shares * value.reach * self.noised.rows) ** 2 / 3  # the mean in a cell may lie anywhere in it
         cut = self._cut(weights, j, value.mean - mean) if j in weights else 0.0
         told = told.blurred(float(own.sum()) + cut)
-        half = self._half(told, level) / count.sum
-        answer = _answer(mean + told.sum / count.sum, half, bounds, level, told.how)
-        cut_off = (
-            answer.low == bounds[0] or answer.high == bounds[1]
-        )  # then the model knows better: no count is negative
+        halves = self._halves(told, level, whole)
+        answer = _answer(mean + told.sum / whole, halves, bounds, level, told.how)
+        cut_off = not alone and (answer.low == bounds[0] or answer.high == bounds[1])
+        # then the model knows better: no count is negative
         return replace(answer, estimate=min(answer.high, max(answer.low, mean))) if cut_off else answer
+
+    def _alone(
+        self, j: int, selection: Selection, model: tuple[float, float], away: FloatArray, level: float
+    ) -> _Told | None:
+        """A column's sum of what values are ``away`` from the model's mean. model: that mean, and how many values there are."""
+        table = self.released() if self.released else pd.DataFrame()
+        own = None
+        if len(table) >= AS_MANY * self.noised.rows:
+            own = own_mean(self.schema.columns[j], table[self.schema.names[j]], selection)
+        mean, count = model
+        told = self._bounded(j, away, level, 0.0 if own is None else count * (own - mean))
+        return told if told is None or own is None else replace(told, how=RELEASED)
+
+    def _known(self, j: int, part: FloatArray) -> float:
+        """How many rows have a value: as the model says, which has all tables' rows, as far as noised sums do not contradict it."""
+        expected = self.noised.rows * self.model.singles[j]
+        if (counts := self.noised.counts(j)) is None:
+            return float(part @ expected)
+        least, most = sorted(counts.between(part, expected, BELIEVED))
+        return max(1.0, min(most, max(least, float(part @ expected))))
+
+    def _bounded(self, j: int, weights: FloatArray, level: float, said: float = 0.0) -> _Told | None:
+        """A sum over one column of which the model expects nothing; None where its cells were not counted by themselves.
+
+        said: the estimate, as far as noised sums do not contradict it.
+        """
+        if (counts := self.noised.counts(j)) is None:
+            return None
+        expected, deviations = self.noised.rows * self.model.singles[j], _deviations(level)
+        expected = counts.there(expected, ordered_cells(self.schema.columns[j]))
+        least, most = sorted(counts.between(weights, expected, BELIEVED))
+        said = min(most, max(least, said))
+        low, high = counts.between(weights, expected, deviations)
+        below, above = (max(0.0, side / deviations) ** 2 for side in (said - low, high - said))
+        return _Told(said, 0.0, 0.0, BOTH, below, above)
+
+    def _halves(self, told: _Told, level: float, whole: float = 1.0) -> tuple[float, float]:
+        """How far the interval reaches below and above, in parts of ``whole``."""
+        below, above = (self._half(side, level) / whole for side in told.sides())
+        return below, above
 
     def _half(self, told: _Told, level: float) -> float:
         return told.half(level, self.errors[1] if told.heavy else (SCALES == 1).astype(np.float64))
@@ -175,7 +244,7 @@ class Answers:
         rows = self.noised.rows * self.units.profile(j, {k: w for k, w in weights.items() if k != j})
         return float(((rows * by) ** 2 * part * (1 - part) / 3).sum())
 
-    def _told(self, weights: Weights) -> _Told:
+    def _told(self, weights: Weights, level: float) -> _Told:
         """A sum over the rows of a product of weights; columns of which all cells weigh 1 do not matter."""
         used = {j: w for j, w in sorted(weights.items()) if (w != 1).any()}
         if not used:
@@ -184,24 +253,25 @@ class Answers:
         if not all(scale.values()):
             return _Told(0.0, 0.0, 0.0, MODEL)
         used, whole = {j: w / scale[j] for j, w in used.items()}, math.prod(scale.values())
-        told = self._one(used) if len(used) == 1 else self._several(used)
-        return replace(told, sum=told.sum * whole, variance=told.variance * whole**2)
+        told = self._one(used) if len(used) == 1 else self._several(used, level)
+        variance, below, above = (v * whole**2 for v in (told.variance, told.below, told.above))
+        return replace(told, sum=told.sum * whole, variance=variance, below=below, above=above)
 
     def _one(self, weights: Weights) -> _Told:
         (told,), (s,) = (x.tolist() for x in self.noised.told(_products(weights)))
         return _Told(told, s, 0.0, NOISED) if math.isfinite(s) else self._combined(_products(weights))
 
-    def _several(self, weights: Weights) -> _Told:
+    def _several(self, weights: Weights, level: float) -> _Told:
         """Of merged cells, and of what differs within them."""
         merged = {j: self.model.folded(j, w) for j, w in weights.items()}
         told = self._combined(_products(merged))
         for j, w in weights.items():
             if (away := w - merged[j]).any():
                 others = {k: (merged if k < j else weights)[k] for k in weights if k != j}
-                told = self._within(told, j, away, others)
+                told = self._within(told, j, away, others, level)
         return told
 
-    def _within(self, told: _Told, j: int, away: FloatArray, others: Weights) -> _Told:
+    def _within(self, told: _Told, j: int, away: FloatArray, others: Weights, level: float) -> _Told:
         """With the sum of what weighs ``away`` from the mean of its merged cell.
 
         Were the other columns independent of the place in a merged cell, it would follow from the column's fine counts, but for
@@ -211,13 +281,14 @@ class Answers:
         n, p, cells = self.noised.rows, self.model.singles[j] + 1e-12, self.model.merged[j]
         mass = np.bincount(cells, p).astype(np.float64)
         lift = np.bincount(cells, self.units.profile(j, others)) / mass
-        (more,), (noise,) = (x.tolist() for x in self.noised.told(_products({j: away * lift[cells]})))
+        more = self._bounded(j, away * lift[cells], level) or self._one({j: away * lift[cells]})
         spread = np.bincount(cells, p * away**2)  # over the rows, of a share each
         squares = self.units.profile(j, {k: w**2 for k, w in others.items()})
         sampling = n * float(squares @ away**2)
         differ = self._differences(j, lift, mass)
         structural = float((n**2 * mass * spread * differ**2).sum())
-        return replace(told, sum=told.sum + more).blurred(noise + sampling + structural)
+        both = replace(told, sum=told.sum + more.sum, below=told.below + more.below, above=told.above + more.above)
+        return both.blurred(more.variance + sampling + structural)
 
     def _differences(self, j: int, lift: FloatArray, mass: FloatArray) -> FloatArray:
         """(merged cells,) by how much what others weigh may change within each."""
@@ -260,8 +331,14 @@ def _of_both(error: float, shared: float, modelled: float, told: float, s: float
     return _Told(modelled + pull * (told - modelled), variance, heavy, BOTH)
 
 
-def _answer(estimate: float, half: float, bounds: tuple[float, float], level: float, how: str) -> Answer:
-    ends = (estimate - half, estimate, estimate + half)
+def _deviations(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def _answer(
+    estimate: float, halves: tuple[float, float], bounds: tuple[float, float], level: float, how: str
+) -> Answer:
+    ends = (estimate - halves[0], estimate, estimate + halves[1])
     low, middle, high = (float(min(bounds[1], max(bounds[0], x))) for x in ends)
     return Answer(middle, low, high, level, how)
 

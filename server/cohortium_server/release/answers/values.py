@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from cohortium.errors import ReleaseError
 from cohortium.schema import Column, Continuous, Ordinal
@@ -42,6 +43,20 @@ def has_numbers(column: Column) -> bool:
 
 def all_numbers(column: Column) -> FloatArray:
     return numbers(column, everything(column)).mean
+
+
+def own_mean(column: Column, values: pd.Series, selection: Selection) -> float | None:
+    """The mean of those of a table's ``values`` of the column that are selected; None where there are none."""
+    known = pd.to_numeric(values, errors="coerce").dropna().to_numpy(np.float64)
+    match column:
+        case Continuous():
+            index = np.rint((known - column.lower) * 10**column.decimals)
+        case _:
+            index = np.searchsorted(all_numbers(column)[: column.values], known).astype(np.float64)
+    chosen = np.zeros(len(known), bool)
+    for first, last in selection.ranges:
+        chosen |= (index >= first) & (index <= last)
+    return float(known[chosen].mean()) if chosen.any() else None
 
 
 def _of_bins(column: Continuous, selection: Selection) -> Values:

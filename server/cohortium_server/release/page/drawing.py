@@ -20,6 +20,7 @@ from cohortium_server.release.page.svg import element, picture, text, tile, turn
 WIDTH = 340.0  # of what stands in a card
 _STEP = 17.0  # from bar to bar
 _ROOM = 30.0  # the least width of a square with a number in it
+_NUMBERED = 60  # columns of a map whose squares all have one; it is scrolled where it is wider than the screen
 
 
 def bars(view: ColumnView) -> Markup:
@@ -120,7 +121,8 @@ class _Map:
     @property
     def side(self) -> float:
         """Of one pair's square."""
-        return min(44.0, max(13.0, 760.0 / len(self.names)))
+        least = _ROOM if len(self.names) <= _NUMBERED else 13.0
+        return min(44.0, max(least, 760.0 / len(self.names)))
 
     @property
     def left(self) -> float:

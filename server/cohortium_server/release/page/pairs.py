@@ -10,6 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
+from cohortium.carrying import noise_distance
 from cohortium_server.release.page.cells import Cells, both_grouped
 from cohortium_server.release.page.columns import ColumnView, Row
 from cohortium_server.release.page.evidence import Evidence, FloatArray
@@ -21,7 +22,10 @@ DROWNED = 0.5  # distance that noise alone would give, from which on a pair cann
 
 @dataclass(frozen=True)
 class Pair:
-    """difference: total variation distance of synthetic and noised shares. noise: its mean by noise alone."""
+    """difference: total variation distance of synthetic and noised shares. noise: its mean by noise alone. Of all rows at most.
+
+    Noised counts may be negative, so that either could come out as more rows than there are.
+    """
 
     columns: TwoColumns
     difference: float
@@ -85,7 +89,8 @@ def differences(evidence: Evidence, columns: Sequence[ColumnView]) -> Difference
 def compared(evidence: Evidence, columns: TwoColumns) -> Pair:
     estimate = evidence.estimate(columns)
     difference = float(np.abs(evidence.shares(columns) - estimate.shares).sum()) / 2
-    return Pair(columns, difference, estimate.shares.size * estimate.sd * math.sqrt(2 / math.pi) / 2)
+    noise = noise_distance(estimate.shares.size, estimate.sd, 1)
+    return Pair(columns, min(1.0, difference), min(1.0, noise))
 
 
 def _contrast(evidence: Evidence, columns: Sequence[ColumnView], pair: Pair) -> Contrast:

@@ -1,0 +1,155 @@
+"""What a release says of itself: means that contradict its table, and what it claims to carry."""
+
+from __future__ import annotations
+
+from mutant import Mutant, mutant
+
+ANSWERS = "server/cohortium_server/release/answers/__init__.py"
+BOUNDS = "server/cohortium_server/release/answers/bounds.py"
+CARRIED = "server/cohortium_server/release/carried.py"
+CARRYING = "common/cohortium/carrying.py"
+PAIRS = "server/cohortium_server/release/page/pairs.py"
+STYLE = "server/cohortium_server/release/page/report.css"
+OF_SUMS = "tests/laws/test_bounds_of_sums.py"
+OF_ANSWERS = "tests/test_answers.py"
+OF_CARRIED = "tests/test_carried.py"
+OF_REPORT = "tests/test_report.py"
+
+MUTANTS: tuple[Mutant, ...] = (
+    mutant(
+        "bounds a sum by a combination that weighs a cell less than the sum does",
+        "answers",
+        f"{OF_SUMS}::test_without_noise_a_bound_holds_whatever_is_expected",
+        BOUNDS,
+        "    return np.maximum(missing, lowest), levels",
+        "    return np.minimum(missing, 0.0), levels",
+    ),
+    mutant(
+        "takes one standard deviation where the level asks for more",
+        "answers",
+        f"{OF_SUMS}::test_in_wide_bounds_it_is_much_narrower_than_least_squares_and_holds_at_its_rate",
+        BOUNDS,
+        "+ levels @ told) + deviations * deviation",
+        "+ levels @ told) + deviation",
+    ),
+    mutant(
+        "expects rows at the ends of a column, where a model makes them of noise",
+        "answers",
+        f"{OF_SUMS}::test_what_a_model_makes_of_noise_at_the_ends_is_not_expected_there",
+        BOUNDS,
+        "        inside = (cells >= first) & (cells < len(mass) - last)",
+        "        inside = cells >= 0",
+    ),
+    mutant(
+        "tells a mean in wide bounds by least squares, as if counts could be negative",
+        "answers",
+        f"{OF_ANSWERS}::test_a_mean_in_wide_bounds_is_told_as_narrowly_as_counts_that_cannot_be_negative_let_it",
+        ANSWERS,
+        "away, level) if set(chosen) <= {j} else None",
+        "away, level) if False else None",
+    ),
+    mutant(
+        "tells the released rows' mean although the noised tables contradict it",
+        "answers",
+        f"{OF_ANSWERS}::test_a_mean_of_rows_that_the_noised_tables_contradict_is_not_believed",
+        ANSWERS,
+        "        said = min(most, max(least, said))",
+        "        said = float(said)",
+    ),
+    mutant(
+        "tells a mean that contradicts the released rows although noise explains the difference",
+        "answers",
+        f"{OF_ANSWERS}::test_a_mean_is_that_of_the_released_rows_where_nothing_contradicts_them",
+        ANSWERS,
+        "0.0 if own is None else count * (own - mean))",
+        "0.0)",
+    ),
+    mutant(
+        "tells the mean of a handful of released rows",
+        "answers",
+        f"{OF_ANSWERS}::test_the_mean_of_a_few_released_rows_is_left_to_chance_and_not_told",
+        ANSWERS,
+        "        if len(table) >= AS_MANY * self.noised.rows:",
+        "        if len(table):",
+    ),
+    mutant(
+        "says that a class is carried whose rows noise hides",
+        "carried",
+        f"{OF_CARRIED}::test_a_class_that_noise_hides_is_not_carried_although_its_pairs_are",
+        CARRIED,
+        "    if noise > NOISE or not synthetic.sum() > 0:",
+        "    if not synthetic.sum() > 0:",
+    ),
+    mutant(
+        "says that a class is carried whose values the released rows have lost",
+        "carried",
+        f"{OF_CARRIED}::test_a_class_whose_amounts_the_rows_lost_is_not_carried",
+        CARRIED,
+        "measured / share) - noise <= FIT",
+        "measured / share) - noise <= 1",
+    ),
+    mutant(
+        "says that a class is carried of which nobody knows whether it is there",
+        "carried",
+        f"{OF_CARRIED}::test_a_class_that_may_not_be_there_is_not_carried",
+        CARRIED,
+        "if share <= COUNTED * doubt or not _kept(",
+        "if share > COUNTED * doubt and not _kept(",
+    ),
+    mutant(
+        "says that a pair is carried that noise drowns",
+        "carried",
+        f"{OF_CARRIED}::test_a_pair_that_noise_drowns_is_not_carried",
+        CARRIED,
+        "    kept = noise <= NOISE and beyond <= FIT",
+        "    kept = beyond <= FIT",
+    ),
+    mutant(
+        "says that a pair is carried that the released rows miss",
+        "carried",
+        f"{OF_CARRIED}::test_a_pair_that_the_rows_miss_is_not_carried",
+        CARRIED,
+        "    kept = noise <= NOISE and beyond <= FIT",
+        "    kept = noise <= NOISE",
+    ),
+    mutant(
+        "says that a pair is carried which nobody measured",
+        "carried",
+        f"{OF_CARRIED}::test_what_no_noised_table_tells_is_neither_carried_nor_not",
+        CARRIED,
+        "        return PairVerdict(names, None)",
+        "        return PairVerdict(names, True)",
+    ),
+    mutant(
+        "promises before a study that its own budget carries everything",
+        "carried",
+        f"{OF_CARRIED}::test_fewer_rows_carry_less_and_a_larger_budget_carries_all",
+        CARRYING,
+        "    if times <= 1:",
+        "    if times <= 1e9:",
+    ),
+    mutant(
+        "expects the noise of one institution where several add theirs",
+        "carried",
+        f"{OF_CARRIED}::test_several_institutions_noise_is_expected_to_add_up",
+        CARRYING,
+        "        growth = math.sqrt(len(self.study.institutions))",
+        "        growth = 1.0",
+    ),
+    mutant(
+        "tells differences of more than all rows",
+        "report",
+        f"{OF_REPORT}::test_no_difference_is_more_than_all_rows",
+        PAIRS,
+        "    return Pair(columns, min(1.0, difference), min(1.0, noise))",
+        "    return Pair(columns, difference, noise)",
+    ),
+    mutant(
+        "lets the numbers of wide tables run off a telephone's screen",
+        "report",
+        f"{OF_REPORT}::test_numbers_of_wide_tables_stand_below_one_another_on_a_narrow_screen[sweep]",
+        STYLE,
+        "  table.broad { display: block; min-width: 0; }",
+        "  table.broad { min-width: 860px; }",
+    ),
+)
