@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cohortium.commands.output import Json, guarded, print_json, say, tell
+from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_form
 from cohortium.errors import SchemaError
 from cohortium.faults import Faults
 
 if TYPE_CHECKING:
     from cohortium.draft import Draft, Fit, Misfit
+    from cohortium.forms import Form
     from cohortium.schema import Schema
 
 schema = typer.Typer(no_args_is_help=True, help="Propose a table's schema, and check one.")
@@ -20,7 +22,7 @@ schema = typer.Typer(no_args_is_help=True, help="Propose a table's schema, and c
 
 @schema.command()
 def draft(
-    data: Annotated[Path, typer.Argument(help="CSV or Parquet file.")],
+    data: Annotated[Path, typer.Argument(help=TABLE)],
     out: Annotated[Path, typer.Option(help="Where to write the proposal.")],
     target: Annotated[list[str] | None, typer.Option(help="A column to predict; repeat it, or list A,B.")] = None,
     person: Annotated[str | None, typer.Option(help="The column that tells whose row it is.")] = None,
@@ -28,21 +30,28 @@ def draft(
     drop_bad_rows: Annotated[
         bool, typer.Option(help="Leave out rows, and take cells for missing, that cannot be read, instead of stopping.")
     ] = False,
+    separator: Separator = None,
+    sheet: Sheet = None,
     force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Propose a schema from DATA. A person must review it before it is used."""
     with guarded(as_json):
         _refuse_overwriting(out, force)
-        proposal = _draft(data, _listed(target), person, _listed(drop), drop_bad_rows)
+        form = form_of(separator, sheet)
+        proposal = _draft(data, form, _listed(target), person, _listed(drop), drop_bad_rows)
         _write(out, proposal)
+        if not as_json:
+            say_form(data, form)
         _tell_draft(proposal, out, as_json)
 
 
 @schema.command()
 def check(
     path: Annotated[Path, typer.Argument(metavar="SCHEMA", help="Schema file.")],
-    data: Annotated[Path | None, typer.Option(help="CSV or Parquet file to compare with it.")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"A table to compare with it: {TABLE}")] = None,
+    separator: Separator = None,
+    sheet: Sheet = None,
     drop_bad_rows: Annotated[bool, typer.Option(help="Says nothing any more: check goes on in any case.")] = False,
     reviewed: Annotated[bool, typer.Option("--reviewed", help="Go on although lines are still marked REVIEW.")] = False,
     as_json: Json = False,
@@ -58,7 +67,8 @@ def check(
         if not reviewed:
             declared.require_reviewed(path.name)
         faults = Faults(data.name if data else "")
-        found = _fit(data, declared, faults) if data else None
+        form = form_of(separator, sheet)
+        found = _fit(data, form, declared, faults) if data else None
         cells = dict(zip(declared.names, declared.sizes, strict=True))
         if as_json:
             print_json(
@@ -90,15 +100,19 @@ def _refuse_overwriting(out: Path, force: bool) -> None:
         raise SchemaError("E_RELEASE_EXISTS", out.name, what, "Choose another name, or say --force.")
 
 
-def _draft(data: Path, targets: list[str], person: str | None, drop: list[str], drop_bad_rows: bool) -> Draft:
+def _draft(
+    data: Path, form: Form, targets: list[str], person: str | None, drop: list[str], drop_bad_rows: bool
+) -> Draft:
     from cohortium import draft as drafts
     from cohortium.tables import header, read_parts
 
-    names = header(data)
+    names = header(data, form)
     drafts.check_names([*targets, *([person] if person else []), *drop], names)
     kept = [name for name in names if name not in drop or name in targets or name == person]
-    parts = read_parts(data, kept, drop_bad_rows=drop_bad_rows)
-    return drafts.draft(parts, data.stem, targets, person, [name for name in drop if name in kept])
+    parts = read_parts(data, kept, form=form, drop_bad_rows=drop_bad_rows)
+    return drafts.draft(
+        parts, data.name.partition(".")[0] or data.stem, targets, person, [name for name in drop if name in kept]
+    )
 
 
 def _write(out: Path, proposal: Draft) -> None:
@@ -129,12 +143,12 @@ def _tell_draft(proposal: Draft, out: Path, as_json: bool) -> None:
     )
 
 
-def _fit(data: Path, declared: Schema, faults: Faults) -> Fit:
+def _fit(data: Path, form: Form, declared: Schema, faults: Faults) -> Fit:
     from cohortium.draft import fit
     from cohortium.tables import read_parts
 
     names = [*declared.names, *([declared.person] if declared.person else [])]
-    return fit(read_parts(data, names, faults=faults), declared)
+    return fit(read_parts(data, names, form=form, faults=faults), declared)
 
 
 def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
