@@ -69,7 +69,7 @@ def with_blanks(column: Any, values: pd.Series) -> pd.Series:
     """The values with None wherever there is a word that the column itself declares to say missing."""
     if column.missing is None:
         return values
-    absent = _are_among(values, words_of(column))
+    absent = _are_among(column, values)
     if values.dtype.kind in "mMf":
         return values.mask(absent)
     return values.astype(object).mask(absent, None) if absent.any() else values  # whole numbers stay whole
@@ -77,22 +77,38 @@ def with_blanks(column: Any, values: pd.Series) -> pd.Series:
 
 def are_missing(column: Any, values: pd.Series) -> npt.NDArray[np.bool_]:
     """(rows,) whether a cell is blank or a word for missing."""
-    return _are_among(values, words_of(column)) | values.isna().to_numpy(bool)
+    return _are_among(column, values) | values.isna().to_numpy(bool)
 
 
-def _are_among(values: pd.Series, words: frozenset[str]) -> npt.NDArray[np.bool_]:
-    """(rows,) whether a value is one of the words, or the number or moment that one of them is. Looked up once per distinct value."""
+def words_seen(column: Any, values: pd.Series) -> dict[str, int]:
+    """The words that count as missing, as they are written, and in how many cells; blank cells are none."""
+    known = words_of(column)
+    counts = values[are_missing(column, values)].value_counts()
+    categories = {str(c) for c in getattr(column, "categories", ())}
+    return {
+        text: int(n)
+        for text, n in counts.items()
+        if isinstance(text, str) and text not in categories and _key(text) in known - {""}
+    }
+
+
+def _are_among(column: Any, values: pd.Series) -> npt.NDArray[np.bool_]:
+    """(rows,) whether a value is one of the column's words, or the number or moment that one of them is; asked once of each."""
     places, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
+    words = words_of(column)
     numbers = {float(word) for word in words if _is_number(word)}
-    found = np.array([*(_is_among(value, words, numbers) for value in distinct), False], bool)
+    measured = hasattr(column, "decimals")  # where 1.0 is 1, as a text too; among codes it is another one
+    found = np.array([*(_is_among(value, words, numbers, measured) for value in distinct), False], bool)
     return found[places]
 
 
-def _is_among(value: object, words: frozenset[str], numbers: set[float]) -> bool:
+def _is_among(value: object, words: frozenset[str], numbers: set[float], measured: bool) -> bool:
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         return float(value) in numbers
     text = _key(str(value))
-    return text in words or (text.endswith(" 00:00:00") and text[:-9] in words)
+    if text in words or (text.endswith(" 00:00:00") and text[:-9] in words):
+        return True
+    return measured and bool(numbers) and _is_number(text) and float(text) in numbers
 
 
 def _is_number(word: str) -> bool:

@@ -20,7 +20,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial, reduce
@@ -32,13 +32,14 @@ import pandas as pd
 import tomli_w
 
 from cohortium import schema as schemas
-from cohortium.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS, are_missing, as_declared, declared
-from cohortium.disguises import Disguises, may_part_thousands
+from cohortium.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS, are_missing, as_declared, declared, words_seen
+from cohortium.disguises import LOOKED_AT, Disguises, may_part_thousands
 from cohortium.encoding import INVALID, MISSING_WORDS, category_key, indices, told_apart
 from cohortium.errors import SchemaError
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
 from cohortium.texts import for_terminal, trouble
+from cohortium.written import told_by
 
 OTHER = "__OTHER__"
 FEW_CODES = 12  # whole numbers of so few values are codes
@@ -756,13 +757,17 @@ def _quoted(text: str) -> str:
 
 @dataclass(frozen=True)
 class Misfit:
-    """What does not fit in one column. Counts of private rows: for the institution's own screen."""
+    """What does not fit in one column. Counts of private rows: for the institution's own screen.
+
+    written: the format of numbers that the unreadable cells look written in.
+    """
 
     column: str
     missing: int = 0
     unreadable: int = 0
     undeclared: int = 0
     beyond: int = 0
+    written: str = ""
     fix: str = ""
 
     def __add__(self, other: Misfit) -> Misfit:
@@ -772,17 +777,22 @@ class Misfit:
             self.unreadable + other.unreadable,
             self.undeclared + other.undeclared,
             self.beyond + other.beyond,
+            self.written or other.written,
         )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them."""
+    """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them.
+
+    words: by column the words that count as missing there, and in how many cells.
+    """
 
     rows: int
     left_out: int
     misfits: tuple[Misfit, ...]
     breaking: tuple[int, ...] = ()
+    words: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
@@ -796,7 +806,10 @@ def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
 def _joined(a: Fit, b: Fit) -> Fit:
     misfits = tuple(x + y for x, y in zip(a.misfits, b.misfits, strict=True))
     breaking = tuple(x + y for x, y in zip(a.breaking, b.breaking, strict=True))
-    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking)
+    words = {
+        name: dict(Counter(a.words.get(name, {})) + Counter(b.words.get(name, {}))) for name in {**a.words, **b.words}
+    }
+    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking, words)
 
 
 def _fit_of(schema: Schema, part: pd.DataFrame) -> Fit:
@@ -807,7 +820,8 @@ def _fit_of(schema: Schema, part: pd.DataFrame) -> Fit:
         invalid = index[:, j] == INVALID
         out |= invalid & (not column.nullable)
         misfits.append(_misfit(column, part[column.name], invalid))
-    return Fit(len(part), int(out.sum()), tuple(misfits), tuple(int(rows.sum()) for rows in broken))
+    words = {c.name: seen for c in schema.columns if (seen := words_seen(c, part[c.name]))}
+    return Fit(len(part), int(out.sum()), tuple(misfits), tuple(int(rows.sum()) for rows in broken), words)
 
 
 def _misfit(column: schemas.Column, values: pd.Series, invalid: npt.NDArray[np.bool_]) -> Misfit:
@@ -820,7 +834,15 @@ def _misfit(column: schemas.Column, values: pd.Series, invalid: npt.NDArray[np.b
         unreadable=0 if named else wrong,
         undeclared=wrong if named else 0,
         beyond=_beyond(column, values),
+        written=_look_written(values[invalid & ~empty]) if isinstance(column, Continuous) and wrong else "",
     )
+
+
+def _look_written(values: pd.Series) -> str:
+    """The format that cells look written in which are no numbers as they are; empty for none."""
+    texts = [text for text in values.dropna().unique()[:LOOKED_AT] if isinstance(text, str)]
+    how = told_by(texts, MOSTLY) if texts else None
+    return "" if how is None else how.text
 
 
 def _beyond(column: schemas.Column, values: pd.Series) -> int:
@@ -834,6 +856,9 @@ def _fix(column: schemas.Column, found: Misfit) -> str:
     """The next step for the first problem of the column; empty if there is none."""
     if found.missing:
         return "Set nullable = true to keep the rows with an empty cell."
+    if found.written:
+        text = _quoted(found.written)
+        return f"They look like numbers in disguise: declare format = {text}, or {text} in an institution's mapping."
     if found.unreadable:
         return f"Write the cells as {column.kind} values; as they are, they count as missing."
     if found.undeclared:

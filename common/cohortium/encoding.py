@@ -339,9 +339,8 @@ def _draw_number(
 @values_at.register
 def _numbers(column: Continuous, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
     if (how := written(column.format or "")) is not None:
-        texts = write_numbers(
-            column.lower + index / 10**column.decimals, column.decimals + _extra_decimals(column), how
-        )
+        decimals = column.decimals + (0 if float(column.lower).is_integer() else _extra_decimals(column))
+        texts = write_numbers(column.lower + index / 10**column.decimals, decimals, how)
         return pd.Series(texts, dtype="str").mask(missing)
     if column.decimals == 0 and float(column.lower).is_integer():
         return _whole_numbers(index + int(column.lower), missing, column.nullable)

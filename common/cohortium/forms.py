@@ -73,6 +73,7 @@ def separator_of(line: bytes, form: Form, wanted: Collection[str], where: str) -
     if wanted and (fitting := [one for one, cells in told.items() if _are_there(wanted, cells)]):
         return fitting[0]
     several = [one for one, cells in told.items() if len(cells) > 1]
+    several = [one for one in several if _has_marks_at_ends(line, one)] or several
     if len(several) > 1:
         seen = " or ".join(f"{in_words(one)} ({len(told[one])} columns)" for one in several)
         raise ambiguous(where, f"its names may be separated by {seen}", several[0])
@@ -88,6 +89,12 @@ def _are_there(wanted: Collection[str], cells: list[bytes]) -> bool:
         cell.decode(errors="replace") for cell in cells
     }
     return names.issuperset(wanted)
+
+
+def _has_marks_at_ends(line: bytes, separator: bytes) -> bool:
+    """Whether quotation marks stand around whole names only, as they do by what really separates them."""
+    name = rb'(?:[ \t]*"(?:[^"]|"")*"[ \t]*|[^"%s]*)' % re.escape(separator)
+    return re.fullmatch(rb"%s(?:%s%s)*" % (name, re.escape(separator), name), line) is not None
 
 
 def _parts(line: bytes, separator: bytes) -> bool:

@@ -27,6 +27,7 @@ _BLANKS = " \u00a0\u2009\u202f"  # plain, and three that do not break
 _QUOTES = "'\u2019"
 _DIGITS = re.compile(rf"1(?P<group>[,.{_BLANKS}{_QUOTES}]?)234(?P<point>[.,])5")
 MAX_AROUND = 12  # characters before the digits, and behind
+_DEFUSED = ("'-", "'+")
 _PLAIN = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SIGNS = re.compile("[-\u2212\u2013]")
 _NOT_A_DIGIT = re.compile(r"[^0-9]")
@@ -71,6 +72,8 @@ class Written:
     def _bare(self, text: str) -> tuple[str | None, bool]:
         """The text without what stands around its digits, and whether it is below zero."""
         text = text.strip()
+        if text.startswith(_DEFUSED):  # by whoever writes for spreadsheets, as releases are
+            text = text[1:]
         negative = False
         if text.startswith("(") and text.endswith(")"):
             text, negative = text[1:-1].strip(), True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,6 +87,8 @@ def check(
         for k, one in enumerate(declared.constraints):
             rows = f" ({found.breaking[k]} rows break it)" if found else ""
             tell(f"Constraint {k + 1}: {one}{rows}.")
+        if data:
+            say_form(data, form)
         if found:
             _tell_fit(found, faults)
 
@@ -162,6 +165,9 @@ def _tell_fit(found: Fit, faults: Faults) -> None:
     for fault in faults.found:
         tell(f"{fault}. {fault.kind.fix}")
     tell(f"{found.rows - found.left_out} of {found.rows} rows fit, {found.left_out} would be left out.")
+    for name, words in found.words.items():
+        shown = ", ".join(f"{json.dumps(word, ensure_ascii=False)} ({count} cells)" for word, count in words.items())
+        tell(f"{name!r}: taken for missing: {shown}. What is a value, declare as a category or take out of missing.")
     for misfit in found.misfits:
         tell(f"{misfit.column!r}: {_in_words(misfit)}. {misfit.fix}")
     say("These counts are private: they stay on this screen.")
