@@ -7,6 +7,7 @@ import json
 import sys
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,14 @@ def refused(path: Path, **options: Any) -> CohortiumError:
     with pytest.raises(CohortiumError) as caught:
         read_table(path, **options)
     return caught.value
+
+
+def outcome(action: Callable[[], object]) -> object:
+    """What an action gives, or the code of its error."""
+    try:
+        return action()
+    except CohortiumError as error:
+        return error.code
 
 
 def separated(by: str) -> str:
@@ -105,7 +114,8 @@ def test_a_heading_that_leaves_a_choice_is_asked_about(tmp_path: Path) -> None:
 
 
 def test_names_that_hold_separators_in_quotes_leave_no_choice(tmp_path: Path) -> None:
-    assert header(written(tmp_path, '"a;b",c,"d|e"\n1,2,3\n')) == ["a;b", "c", "d|e"]
+    path = written(tmp_path, '"a;b",c,"d|e"\n1,2,3\n')
+    assert outcome(lambda: header(path)) == ["a;b", "c", "d|e"]
 
 
 @settings(max_examples=200)
@@ -324,10 +334,10 @@ def test_entities_of_a_workbook_are_not_expanded(tmp_path: Path) -> None:
 def test_a_row_far_below_ends_a_workbook(tmp_path: Path) -> None:
     sheet = (
         b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>'
-        b'<row r="1"><c r="A1"><v>1</v></c></row><row r="4000000000"><c r="A4000000000"><v>2</v></c></row></sheetData></worksheet>'
+        b'<row r="1"><c r="A1"><v>1</v></c></row><row r="2000000"><c r="A2000000"><v>2</v></c></row></sheetData></worksheet>'
     )
     path = replaced(workbook(tmp_path / "t.xlsx", {"a": [["a"], [1]]}), SHEET, sheet)
-    assert refused(path).code == "E_CSV_PARSE"
+    assert outcome(lambda: len(read_table(path))) == "E_CSV_PARSE"
 
 
 def test_without_its_package_a_workbook_is_refused_with_what_to_run(
@@ -394,8 +404,7 @@ def test_the_custodian_reads_what_commands_read(tmp_path: Path, kind: str) -> No
     write(tmp_path / name)
     form = Form(**said)
     expected = [[0, 36, 0], [1, 101, 1]]
-    codes = load_source(Source(path=name, **said), tmp_path, SCHEMA)
-    assert codes.values.tolist() == expected
+    assert outcome(lambda: load_source(Source(path=name, **said), tmp_path, SCHEMA).values.tolist()) == expected
     table = read_table(tmp_path / name, SCHEMA.names, form=form)
     assert table.shape == (2, 3)
     look(tmp_path / name, SCHEMA.names, form)

@@ -202,6 +202,16 @@ def test_other_texts_are_not_taken_for_numbers(texts: list[str]) -> None:
     assert told_by(texts, 0.95) is None
 
 
+def test_one_persons_number_in_disguise_is_no_point_though_parts_of_a_file_tear_her_rows_apart() -> None:
+    def part(number: int) -> pd.DataFrame:
+        costs = ["$10.50", "$20.50", "$99.50"] * 20 + ["$77.50"]
+        return pd.DataFrame({"cost": costs, "who": [*(f"{number}-{i}" for i in range(60)), "she"]})
+
+    (column,) = draft(map(part, range(12)), "t", person="who").schema.columns
+    assert isinstance(column, Continuous) and column.format == "$1234.5"
+    assert set(column.points) <= {10.5, 20.5, 99.5}
+
+
 def test_few_whole_numbers_in_disguise_stay_categories_as_they_are() -> None:
     (column,) = draft([pd.DataFrame({"a": ["10%", "20%", "50%"] * 100})], "t").schema.columns
     assert isinstance(column, Categorical)

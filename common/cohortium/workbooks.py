@@ -7,6 +7,7 @@ XML: one that unpacks to more than MAX_UNPACKED bytes is refused before any of i
 
 from __future__ import annotations
 
+import itertools
 import warnings
 import zipfile
 import zlib
@@ -91,17 +92,17 @@ def _table(rows: list[Cells], wanted: Sequence[str]) -> pd.DataFrame:
 
 def _told(rows: Iterator[_Row], columns: int, faults: Faults) -> Iterator[_Row]:
     """Rows of so many cells. A blank one is none; of one column it is a row, if one that is not blank comes behind it."""
-    blank: list[_Row] = []
+    blank = 0
     for row in rows:
         if row.blank:
-            blank.extend([_Row(row.number, (None,))] if columns == 1 else [])
+            blank += columns == 1
         elif any(cell not in (None, "") for cell in row.cells[columns:]):
             faults.note(CELLS, row.number, detail="has more cells than the row with the names")
         elif are_totals([b"" if cell is None else str(cell).encode(errors="replace") for cell in row.cells]):
             faults.note(TOTALS, row.number)
         else:
-            yield from blank
-            blank = []
+            yield from itertools.repeat(_Row(row.number, (None,)), blank)
+            blank = 0
             yield _Row(row.number, (*row.cells[:columns], *[None] * (columns - len(row.cells))))
 
 

@@ -70,6 +70,8 @@ def whole_lines(content: bytes, blank_rows: bool = False) -> bytes:
 @example(content=b'a"b,"c",d\n"a""b",c"",d\n"a"b"c,,\n')
 @example(content=b'"a", "b", "c"\na; "b" ;c\n')
 @example(content=b'Total,1,2\n "Total":;1;2\n\t"Summe"\t\t7\n')
+@example(content=b"Total,1,2\na,b,c\n")
+@example(content=b"Total;1;2\nTotal\t1\t2\n")
 @example(content=b"\n\na\n\n")
 def test_both_ways_to_read_lines_give_the_same(kind: str, content: bytes) -> None:
     layout = LAYOUTS[kind]
