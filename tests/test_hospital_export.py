@@ -77,6 +77,7 @@ def test_from_a_hospitals_export_to_a_release(tmp_path: Path) -> None:
     for said in (
         "packed by gzip",
         "cells are separated by ;",
+        f"1 rows left out, where one looks like totals of the others (row {ROWS + 2})",
         'numbers in disguise: written as "1234,5"',
         'numbers in disguise: written as "1.234,5 €"',
         "'Befund': dropped: ",

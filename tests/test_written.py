@@ -70,6 +70,7 @@ def test_no_text_raises_and_what_is_read_is_what_its_digits_say(how: Written, te
         ("1 234,5", ["1\u00a0234,5", "1\u202f234,5", "1 234"], [1234.5, 1234.5, 1234]),
         ("1234.5%", ["12%", "12 %", "12", "-1.5%"], [12, 12, 12, -1.5]),
     ],
+    ids=["decimal comma", "no decimal comma", "dollars", "no dollars", "euros", "blanks", "percent"],
 )
 def test_reading(text: str, cells: list[str], numbers: list[float | None]) -> None:
     how = written(text)

@@ -236,7 +236,11 @@ def fast(lines: bytes, first: int, layout: Layout, faults: Faults) -> pa.Table |
 
 def _needs_care(lines: bytes, separator: bytes) -> bool:
     """Whether a quoted cell may begin with blanks, or a line be totals, of which PyArrow knows nothing."""
-    blanks = (b' "' in lines or b'\t"' in lines) and _quoted_after_blanks(separator).search(lines) is not None
+    blanks = (
+        b'"' in lines
+        and (b' "' in lines or b'\t"' in lines)
+        and _quoted_after_blanks(separator).search(lines) is not None
+    )
     return blanks or may_hold_totals(lines, separator)
 
 

@@ -32,11 +32,14 @@ def are_totals(cells: Sequence[bytes]) -> bool:
 
 def may_hold_totals(lines: bytes, separator: bytes) -> bool:
     """Whether one of the lines may be totals; says no only where none is."""
-    return _first_word(separator).search(lines) is not None
+    pattern = _first_word(separator)
+    return pattern.search(b"\n" + lines[: lines.find(b"\n")] + b"\n") is not None or pattern.search(lines) is not None
 
 
 @cache
 def _first_word(separator: bytes) -> re.Pattern[bytes]:
+    """What begins a line that may be totals, with the end of the line before: a letter that is there is looked for fast."""
     end = re.escape(separator)
     words = b"|".join(re.escape(word) for word in sorted(_KNOWN))
-    return re.compile(rb'(?mi)^[ \t\r\f\v"%s]*(?:%s)[ \t\r\f\v:"]*%s' % (end, words, end))
+    initials = bytes(sorted({word[0] for word in _KNOWN} | {word.upper()[0] for word in _KNOWN}))
+    return re.compile(rb'\n[ \t\r\f\v"%s]*(?=[%s])(?i:%s)[ \t\r\f\v:"]*%s' % (end, initials, words, end))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium.commands.output import Json, console, guarded, print_json, progress, say, say_device, tell
-from cohortium.commands.reading import TABLE, Separator, Sheet, form_of
+from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults
+from cohortium.faults import Faults
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -248,10 +249,13 @@ def _tables(
 ) -> dict[str, DataFrame]:
     """A table for each institution. How many rows take part nowhere is said on the screen and goes nowhere else."""
     import numpy as np
+    import pandas as pd
 
-    from cohortium.tables import read_table
+    from cohortium.tables import read_parts
 
-    table = read_table(data, layout.columns(schema), form=form, drop_bad_rows=drop_bad_rows)
+    faults = Faults(data.name, strict=not drop_bad_rows)
+    table = pd.concat(read_parts(data, layout.columns(schema), form=form, faults=faults), ignore_index=True)
+    say_faults(faults)
     tables = layout.split(table, schema, np.random.default_rng(seed))
     if left := len(table) - sum(map(len, tables.values())):
         say(

@@ -10,6 +10,7 @@ import typer
 from cohortium.commands.output import say
 
 if TYPE_CHECKING:
+    from cohortium.faults import Faults
     from cohortium.forms import Form
 
 TABLE = "CSV, Parquet or Excel file (.xlsx); CSV may be packed by gzip or zstd."
@@ -35,3 +36,9 @@ def say_form(data: Path, form: Form) -> None:
 
     for line in seen(data, form):
         say(f"{data.name}: {line}")
+
+
+def say_faults(faults: Faults) -> None:
+    """Tell what of a table was passed over: for its own people alone."""
+    for fault in faults.found:
+        say(f"{fault}. {fault.kind.fix}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cohortium.commands.output import Json, guarded, print_json, say, tell
-from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_form
+from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults, say_form
 from cohortium.errors import SchemaError
 from cohortium.faults import Faults
 
@@ -40,10 +40,12 @@ def draft(
     with guarded(as_json):
         _refuse_overwriting(out, force)
         form = form_of(separator, sheet)
-        proposal = _draft(data, form, _listed(target), person, _listed(drop), drop_bad_rows)
+        faults = Faults(data.name, strict=not drop_bad_rows)
+        proposal = _draft(data, form, _listed(target), person, _listed(drop), faults)
         _write(out, proposal)
         if not as_json:
             say_form(data, form)
+            say_faults(faults)
         _tell_draft(proposal, out, as_json)
 
 
@@ -103,16 +105,14 @@ def _refuse_overwriting(out: Path, force: bool) -> None:
         raise SchemaError("E_RELEASE_EXISTS", out.name, what, "Choose another name, or say --force.")
 
 
-def _draft(
-    data: Path, form: Form, targets: list[str], person: str | None, drop: list[str], drop_bad_rows: bool
-) -> Draft:
+def _draft(data: Path, form: Form, targets: list[str], person: str | None, drop: list[str], faults: Faults) -> Draft:
     from cohortium import draft as drafts
     from cohortium.tables import header, read_parts
 
     names = header(data, form)
     drafts.check_names([*targets, *([person] if person else []), *drop], names)
     kept = [name for name in names if name not in drop or name in targets or name == person]
-    parts = read_parts(data, kept, form=form, drop_bad_rows=drop_bad_rows)
+    parts = read_parts(data, kept, form=form, faults=faults)
     return drafts.draft(
         parts, data.name.partition(".")[0] or data.stem, targets, person, [name for name in drop if name in kept]
     )

@@ -179,7 +179,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "takes any comma for one between thousands",
         WRONG,
-        f"{NUMBERS}::test_reading",
+        f"{NUMBERS}::test_reading[no dollars]",
         WRITTEN,
         "[0-9]{{3}})+|",
         "[0-9]{{1,3}})+|",
