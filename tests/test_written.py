@@ -203,6 +203,18 @@ def test_other_texts_are_not_taken_for_numbers(texts: list[str]) -> None:
     assert told_by(texts, 0.95) is None
 
 
+@pytest.mark.parametrize("odd", ["<0.5", "{} USD", "{}!"])
+def test_numbers_written_in_several_ways_are_not_called_free_text(odd: str) -> None:
+    words = [odd.format(i) if i % 4 == 0 else f"{i}.25 EUR" if "USD" in odd else f"{i}.25" for i in range(300)]
+    if "!" in odd:
+        words = [f"{i}.25" if i % 4 else f"{i}!" for i in range(300)]
+    proposal = draft([pd.DataFrame({"a": words, "b": ["u", "v"] * 150})], "t")
+    assert proposal.schema.names == ("b",)
+    (note,) = proposal.notes_on("a")
+    assert "most of its values are numbers" in note.text and "free text" not in note.text
+    assert ("<0.5" in note.seen) == (odd == "<0.5")
+
+
 def test_one_persons_number_in_disguise_is_no_point_though_parts_of_a_file_tear_her_rows_apart() -> None:
     def part(number: int) -> pd.DataFrame:
         costs = ["$10.50", "$20.50", "$99.50"] * 20 + ["$77.50"]

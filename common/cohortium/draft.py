@@ -39,7 +39,7 @@ from cohortium.errors import SchemaError
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
 from cohortium.texts import for_terminal, trouble
-from cohortium.written import told_by
+from cohortium.written import looks_like_a_number, told_by
 
 OTHER = "__OTHER__"
 FEW_CODES = 12  # whole numbers of so few values are codes
@@ -664,6 +664,12 @@ def _text_column(name: str, facts: _Facts) -> _Found:
     """Values that are no single person's as categories, the most common ones where they are many; or nothing."""
     if sum(len(w) > LONG_TEXT for w in facts.counts) > facts.distinct / 10:
         return _Found(None, ("dropped: free text",))
+    numbers = sum(map(looks_like_a_number, facts.counts))
+    if numbers > facts.distinct / 2 and facts.distinct > MANY_WORDS:
+        text = "dropped: most of its values are numbers, but others are not, or they are written in several ways"
+        others = [w for w in facts.counts if not looks_like_a_number(w)][:5]
+        seen = f"no numbers are {', '.join(map(_quoted, others))}" if others else ""
+        return _Found(None, (f"{text}; write all of them in one",), seen)
     if facts.many or facts.distinct > max(20, facts.valid / 2):
         return _Found(None, ("dropped: nearly every row has a value of its own, like an identifier's or free text",))
     words = facts.shared if len(facts.shared) <= MANY_WORDS else facts.shared[:COMMON_WORDS]

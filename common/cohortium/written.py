@@ -235,6 +235,12 @@ def _commonest(texts: Iterable[str]) -> str:
     return str(counts.index[0])
 
 
+def looks_like_a_number(text: str) -> bool:
+    """Whether a text is a number, plainly or in some disguise."""
+    found = _DISGUISED.fullmatch(text.strip())
+    return is_plain(text) or (found is not None and _are_known(found))
+
+
 def three_digits_behind(texts: Iterable[str], point: str) -> bool:
     """Whether each text with the character has exactly three digits behind it: it may part thousands, or decimals."""
     seen = [text.strip() for text in texts if point in text]
