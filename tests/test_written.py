@@ -44,6 +44,7 @@ def test_what_is_written_is_read(how: Written, units: int, decimals: int) -> Non
     value = units / 10**decimals
     assume(abs(value) <= 2**50 / 10**decimals)
     assert how.number(how.write(value, decimals)) == value
+    assert how.number(how.write(value, None)) == value
     assert how.number(for_spreadsheet(how.write(value, decimals))) == value
 
 

@@ -26,7 +26,7 @@ class Disguises:
     two_ways: set[str] = field(default_factory=set)
 
     def numbers(self, name: str, values: pd.Series) -> pd.Series | None:
-        """The column's numbers, if they are in disguise."""
+        """The column's numbers, written plainly as text, if they are in disguise."""
         if values.dtype.kind in "iufbmM":
             return None
         if name not in self.known:
@@ -37,7 +37,7 @@ class Disguises:
             if how is not None and how.group and three_digits_behind(texts, how.group):
                 self.two_ways.add(name)
         found = self.known[name]
-        return None if found is None else read_numbers(values, found)
+        return None if found is None else _plainly(read_numbers(values, found))
 
     def _told(self, texts: list[str]) -> Written | None:
         if sum(map(is_plain, texts)) >= self.share * len(texts):
@@ -54,6 +54,12 @@ class Disguises:
             return text
         other = Written(how.before, "", how.group, how.behind, how.brackets, how.sign_last).text
         return f"{text}. If what parts thousands here is a decimal sign, it is {_quoted(other)}"
+
+
+def _plainly(numbers: pd.Series) -> pd.Series:
+    """Numbers as text, whole ones without a point; None where there is none."""
+    texts = {x: f"{int(x)}" if x.is_integer() else repr(x) for x in numbers.dropna().unique().tolist()}
+    return pd.Series([texts.get(x) for x in numbers.tolist()], numbers.index, dtype=object)
 
 
 def _texts(values: pd.Series) -> list[str]:

@@ -17,6 +17,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 
 import numpy as np
@@ -96,8 +97,10 @@ class Written:
                 text = text[: -len(behind)].rstrip()
         return text, negative
 
-    def write(self, value: float, decimals: int) -> str:
-        """The number with so many decimals."""
+    def write(self, value: float, decimals: int | None) -> str:
+        """The number with so many decimals; None: as many as it needs."""
+        if decimals is None:
+            decimals = max(0, -int(Decimal(repr(value)).normalize().as_tuple().exponent))
         digits = f"{abs(value):,.{decimals}f}".replace(",", "\0").replace(".", self.point).replace("\0", self.group)
         told = f"{self.before}{digits}{self.behind}"
         if not _NOT_A_DIGIT.sub("", digits).strip("0") or value >= 0:
@@ -155,7 +158,7 @@ def _number(value: object, how: Written) -> float:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
 
 
-def write_numbers(numbers: npt.NDArray[np.float64], decimals: int, how: Written) -> list[str]:
+def write_numbers(numbers: npt.NDArray[np.float64], decimals: int | None, how: Written) -> list[str]:
     distinct, places = np.unique(numbers, return_inverse=True)
     texts = [how.write(float(number), decimals) for number in distinct]
     return [texts[place] for place in places]
