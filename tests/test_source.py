@@ -31,7 +31,7 @@ from pydantic import TypeAdapter, ValidationError
 from cohortium.encoding import encode
 from cohortium.errors import CohortiumError, InputError, SchemaError, SecretError
 from cohortium.faults import Faults
-from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
+from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Ordinal, Schema, schema_from_document
 from cohortium_client import database
 from cohortium_client.mapping import CONVERSIONS, ColumnMapping, apply_mapping, check_mapping
 from cohortium_client.source import Source, load_source, plain, read_parts, source_to_document
@@ -107,7 +107,11 @@ def test_the_section_as_it_is_written() -> None:
 def test_the_examples_of_the_docs_are_good() -> None:
     text = (Path(__file__).parent.parent / "docs" / "sources.md").read_text()
     blocks = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
-    sources = [b["source"] if "mapping" not in b["source"] else {"path": "a.csv", **b["source"]} for b in blocks]
+    for block in blocks:
+        if "column" in block:
+            assert schema_from_document(block).names == ("age", "country")
+    told = [b["source"] for b in blocks if "source" in b]
+    sources = [one if "mapping" not in one else {"path": "a.csv", **one} for one in told]
     kinds = [TypeAdapter(Source).validate_python(s) for s in sources]
     assert len(kinds) == 4
     for name in CONVERSIONS:

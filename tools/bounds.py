@@ -35,7 +35,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
-EXTRAS = ("test", "simulation", "pgm", "postgresql")
+EXTRAS = ("test", "simulation", "pgm", "postgresql", "excel")
 MINORS = range(11, 20)
 TORCH = "torch==2.13.0"  # has a build for CPUs alone of this very version
 HEAD = """# Pinned versions of everything that is installed, for every Python that pyproject.toml allows (made by make constraints).

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium.commands.output import Json, epsilon_words, guarded, print_json, say, tell, tell_checks
+from cohortium.commands.reading import Separator, Sheet
 from cohortium.system import require_serving
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url, found
 from cohortium_client.commands.joining import join
@@ -27,6 +28,8 @@ def init(
     folder: Folder,
     name: Annotated[str, typer.Option("--name", help="Its name in studies.")],
     data: Data = None,
+    separator: Separator = None,
+    sheet: Sheet = None,
     url: Url = None,
     query: Query = None,
     population: PopulationName = None,
@@ -36,7 +39,7 @@ def init(
 ) -> None:
     """Make an institution's folder: institution.toml, policy.toml and a key that never leaves it."""
     with guarded(as_json):
-        made = found(folder, name, data, url, query, population, cap, delta)
+        made = found(folder, name, data, url, query, population, cap, delta, separator, sheet)
         if as_json:
             print_json({"institution": name, "folder": str(folder), "key": made.identity.public})
             return

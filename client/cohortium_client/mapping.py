@@ -11,6 +11,9 @@
     [source.mapping.admitted]
     format = "%d.%m.%Y"                  # how the table writes dates
 
+    [source.mapping.crp]
+    format = "1.234,5"                   # how it writes numbers (``written``)
+
 A mapping is a map of single rows: what becomes of a row depends on that row and the mapping alone, so nothing is
 learnt from the table and nobody's row changes another's (SECURITY.md P10 to P12). The steps come in this order:
 
@@ -18,9 +21,10 @@ learnt from the table and nobody's row changes another's (SECURITY.md P10 to P12
 |-----------------------------|--------------------------------------------------------------------------------------|
 | ``recode``                  | a value of the list becomes its entry. A value outside stays, or becomes ``default``; |
 |                             | a missing one stays missing, unless the list has an entry for ``""``                 |
+| ``format`` of numbers       | a text that stayed becomes the number that is written so; what is none, missing      |
 | ``convert``, or ``factor``  | value * factor + offset; what is not a number becomes missing                        |
 | and ``offset``              |                                                                                      |
-| ``format``                  | a text becomes a moment, UTC without a zone; what is not of that format becomes missing |
+| ``format`` of moments       | a text becomes a moment, UTC without a zone; what is not of that format becomes missing |
 """
 
 from __future__ import annotations
@@ -37,9 +41,11 @@ import numpy as np
 import pandas as pd
 from pydantic import ConfigDict, Field, Strict
 
+from cohortium.absent import words_of
 from cohortium.encoding import INVALID, MISSING_WORDS, category_key, encode_column, read_moments, told_apart
 from cohortium.errors import SchemaError
 from cohortium.schema import Column, Continuous, Datetime, Schema
+from cohortium.written import Written, read_numbers, written
 
 # factor and offset, exact where the units are defined exactly
 CONVERSIONS: dict[str, tuple[float, float]] = {
@@ -91,18 +97,28 @@ def origin(name: str, mapping: Mapping) -> str:
     return (mapping[name].origin if name in mapping else None) or name
 
 
-def apply_mapping(rule: ColumnMapping, values: pd.Series) -> pd.Series:
-    """``values`` of the table as values of the schema's column; no value raises."""
+def apply_mapping(rule: ColumnMapping, values: pd.Series, column: Column | None = None) -> pd.Series:
+    """``values`` of the table as values of the schema's ``column``, or of the person's; no value raises."""
+    how = _how_written(rule, column)
+    read = values if how is None else read_numbers(values, how)
     if rule.recode:
-        values = _recoded(values, rule)
-    return _measured(values, rule)
+        read = _recoded(values, read, rule, MISSING_WORDS if column is None else words_of(column))
+    return _measured(read, rule)
+
+
+def _how_written(rule: ColumnMapping, column: Column | None) -> Written | None:
+    """How the table writes numbers, where it is said: by the mapping, or of numbers to be converted by the schema."""
+    if rule.format is not None:
+        return written(rule.format)
+    said = getattr(column, "format", None)
+    return written(said) if said is not None and rule.scale is not None else None
 
 
 def _measured(values: pd.Series, rule: ColumnMapping) -> pd.Series:
-    """The steps after ``recode``."""
+    """The steps after numbers are read."""
     if rule.scale is not None:
         values = _converted(values, *rule.scale)
-    return values if rule.format is None else _moments(values, rule.format)
+    return values if rule.format is None or written(rule.format) is not None else _moments(values, rule.format)
 
 
 # Recoding
@@ -121,7 +137,7 @@ def _text(word: Word) -> str:
     return str(word).lower() if isinstance(word, bool) else str(word)
 
 
-def _lookup(rule: ColumnMapping) -> Callable[[object], str | None]:
+def _lookup(rule: ColumnMapping, words: frozenset[str]) -> Callable[[object], str | None]:
     """From a value to its entry, or None where it stays."""
     table = {_key(old): _text(new) for old, new in rule.recode.items()}
     default = None if rule.default is None else _text(rule.default)
@@ -129,18 +145,18 @@ def _lookup(rule: ColumnMapping) -> Callable[[object], str | None]:
     def entry(value: object) -> str | None:
         if (key := _key(value)) in table:
             return table[key]
-        return table.get("") if key.lower() in MISSING_WORDS else default
+        return table.get("") if key.lower() in words else default
 
     return entry
 
 
-def _recoded(values: pd.Series, rule: ColumnMapping) -> pd.Series:
-    """Looked up once per distinct value; a value that stays is not touched."""
-    values = _without_moments(values)
+def _recoded(values: pd.Series, read: pd.Series, rule: ColumnMapping, words: frozenset[str]) -> pd.Series:
+    """Looked up once per distinct value; where one stays, it is what was ``read``. words: what says missing."""
+    values, read = _without_moments(values), _without_moments(read)
     numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
-    entry = _lookup(rule)
+    entry = _lookup(rule, words)
     entries = np.array([*(entry(v) for v in distinct), entry("")], object)[numbers]
-    kept = values.to_numpy(dtype=object)
+    kept = read.to_numpy(dtype=object)
     return pd.Series(np.where([e is None for e in entries], kept, entries), values.index, dtype=object)
 
 
@@ -173,9 +189,9 @@ def check_rules(mapping: Mapping) -> None:
         place = f"source.mapping.{name}"
         _check_recode(place, rule)
         _check_scale(place, rule)
-        if rule.format is not None and not _tells_the_day(rule.format):
-            fix = 'Write it like "%d.%m.%Y" or "%Y%m%d %H:%M"; it must tell the year.'
-            raise _bad(f"{place}.format", "dates cannot be read with this format", fix)
+        if rule.format is not None and written(rule.format) is None and not _tells_the_day(rule.format):
+            fix = 'Write it like "%d.%m.%Y" or "%Y%m%d %H:%M", so that it tells the year; for numbers as 1234.5 would be: "1.234,5".'
+            raise _bad(f"{place}.format", "neither dates nor numbers can be read with this format", fix)
 
 
 def check_mapping(mapping: Mapping, schema: Schema) -> None:
@@ -227,10 +243,11 @@ def _check_against(place: str, rule: ColumnMapping, column: Any) -> None:
     kind: str = column.kind
     if rule.scale is not None and not isinstance(column, Continuous):
         raise _bad(place, f"units are converted, but the column is {kind}", "Only continuous columns have units.")
-    if rule.format is not None and not isinstance(column, Datetime):
-        raise _bad(f"{place}.format", f"the column is {kind}", "Only datetime columns have a format.")
+    if rule.format is not None and not isinstance(column, Continuous if written(rule.format) else Datetime):
+        fix = "Only datetime columns have a format of dates, and only continuous ones a format of numbers."
+        raise _bad(f"{place}.format", f"the column is {kind}", fix)
     given = [_text(w) for w in [*rule.recode.values(), *([] if rule.default is None else [rule.default])]]
-    words = pd.Series([w for w in given if w.strip().lower() not in MISSING_WORDS], dtype=object)
+    words = pd.Series([w for w in given if w.strip().lower() not in words_of(column)], dtype=object)
     if (encode_column(column, _measured(words, rule)) == INVALID).any():
         raise _bad(f"{place}.recode", "an entry gives what is no value of the column", _allowed(column))
 

@@ -2,7 +2,8 @@
 
 The section ``[source]`` of ``institution.toml``:
 
-    path = "table.csv"               # CSV or Parquet, relative to the institution's folder
+    path = "table.csv"               # CSV, Parquet or .xlsx, relative to the institution's folder
+    separator = ";"                  # where the file's first line leaves a choice; sheet, where a workbook does
 
 or, with one SELECT and never a password in the file,
 
@@ -28,12 +29,14 @@ from cohortium.cells import plain
 from cohortium.encoding import Codes, encode_parts
 from cohortium.errors import InputError
 from cohortium.faults import Faults
-from cohortium.schema import Schema
+from cohortium.forms import Form
+from cohortium.schema import Column, Schema
+from cohortium.tables import AS_IT_IS
 from cohortium.tables import look as look_at_file
 from cohortium.tables import read_parts as read_file
 from cohortium_client.database import check_query, database_url, query_parts, read_password
 from cohortium_client.database import look as look_at_database
-from cohortium_client.mapping import Mapping, apply_mapping, check_mapping, check_rules, origin
+from cohortium_client.mapping import ColumnMapping, Mapping, apply_mapping, check_mapping, check_rules, origin
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
 
@@ -47,6 +50,8 @@ class Source:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     path: str | None = None
+    separator: str | None = None
+    sheet: str | None = None
     drop_bad_rows: bool = False
     url: str | None = None
     query: str | None = None
@@ -63,9 +68,17 @@ class Source:
             raise _contradiction("url and query belong together", "Give both for a database, neither for a file.")
         if self.url is None and self.password_file is not None:
             raise _contradiction("password_file belongs to a database", "Remove it.")
+        said = self.form != AS_IT_IS
+        if said and self.path is None:
+            raise _contradiction("separator and sheet belong to a file", "Remove them.")
         if self.query is not None:
             check_query(self.query)
         check_rules(self.mapping)
+
+    @property
+    def form(self) -> Form:
+        """What is said of how the file is written; InputError E_FORM for what separates nothing."""
+        return Form(separator=self.separator, sheet=self.sheet)
 
 
 def _contradiction(what: str, fix: str) -> InputError:
@@ -100,10 +113,12 @@ def read_parts(source: Source, folder: Path, schema: Schema, faults: Faults | No
     a row that cannot be told into cells is left out, a cell that cannot be read is missing, and ``faults`` takes note.
     """
     check_mapping(source.mapping, schema)
-    origins = _origins(source, schema)
+    origins, columns = _origins(source, schema), {column.name: column for column in schema.columns}
     faults = faults or Faults("source")
     for part in _stored_parts(source, folder, list(dict.fromkeys(origins.values())), faults):
-        yield pd.DataFrame({name: _column(part[origins[name]], name, source.mapping) for name in origins})
+        yield pd.DataFrame(
+            {name: _column(part[origins[name]], source.mapping.get(name), columns.get(name)) for name in origins}
+        )
 
 
 def look(source: Source, folder: Path, schema: Schema | None = None) -> None:
@@ -117,7 +132,7 @@ def look(source: Source, folder: Path, schema: Schema | None = None) -> None:
         check_mapping(source.mapping, schema)
         wanted = list(dict.fromkeys(_origins(source, schema).values()))
     if source.path is not None:
-        look_at_file(folder / source.path, wanted)
+        look_at_file(folder / source.path, wanted, source.form)
     else:
         look_at_database(database_url(source.url or ""), folder=folder, password=_password(source, folder))
 
@@ -130,7 +145,7 @@ def _origins(source: Source, schema: Schema) -> dict[str, str]:
 
 def _stored_parts(source: Source, folder: Path, wanted: list[str], faults: Faults) -> Iterator[pd.DataFrame]:
     if source.path is not None:
-        return read_file(folder / source.path, wanted, faults=faults)
+        return read_file(folder / source.path, wanted, form=source.form, faults=faults)
     url, query, password = database_url(source.url or ""), source.query or "", _password(source, folder)
     return query_parts(url, query, wanted, folder=folder, password=password, faults=faults)
 
@@ -139,7 +154,7 @@ def _password(source: Source, folder: Path) -> str | None:
     return None if source.password_file is None else read_password(folder / source.password_file)
 
 
-def _column(values: pd.Series, name: str, mapping: Mapping) -> pd.Series:
+def _column(values: pd.Series, rule: ColumnMapping | None, column: Column | None) -> pd.Series:
     if values.dtype == object and not set(map(type, values.to_numpy())) <= _PLAIN:
         values = pd.Series([plain(v) for v in values], values.index, dtype=object)
-    return apply_mapping(mapping[name], values) if name in mapping else values
+    return values if rule is None else apply_mapping(rule, values, column)

@@ -20,7 +20,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial, reduce
@@ -32,11 +32,14 @@ import pandas as pd
 import tomli_w
 
 from cohortium import schema as schemas
+from cohortium.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS, are_missing, as_declared, declared, words_seen
+from cohortium.disguises import LOOKED_AT, Disguises, may_part_thousands
 from cohortium.encoding import INVALID, MISSING_WORDS, category_key, indices, told_apart
 from cohortium.errors import SchemaError
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
 from cohortium.texts import for_terminal, trouble
+from cohortium.written import looks_like_a_number, told_by
 
 OTHER = "__OTHER__"
 FEW_CODES = 12  # whole numbers of so few values are codes
@@ -50,10 +53,10 @@ MAX_DECIMALS = 6
 LONG_NAME = 200
 READ_OF_TABLE = ("name", "columns")  # the file's name, and which columns it has and which of them are left out
 READ: dict[type[schemas._Column], tuple[str, ...]] = {  # off rows, what is not there as well as what is
-    Boolean: ("kind", "nullable"),
-    Categorical: ("kind", "nullable", "categories", "other"),
-    Continuous: ("kind", "nullable", "lower", "upper", "decimals", "bins", "points"),
-    Datetime: ("kind", "nullable", "lower", "upper", "resolution"),
+    Boolean: ("kind", "nullable", "missing"),
+    Categorical: ("kind", "nullable", "missing", "categories", "other"),
+    Continuous: ("kind", "nullable", "missing", "lower", "upper", "decimals", "bins", "points", "format"),
+    Datetime: ("kind", "nullable", "missing", "lower", "upper", "resolution"),
 }
 MOSTLY = 0.95  # of the values must read as numbers or moments, for the column to be one of them
 _IDENTIFIERS = frozenset(
@@ -88,6 +91,7 @@ _IDENTIFIERS = frozenset(
 )
 _MOMENT = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
+_BYTES = re.compile(r"\\x[0-9a-f]*")
 _LEADING_ZERO = re.compile(r"0[0-9]")
 _YEAR_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -127,8 +131,13 @@ def draft(
     kept = [*targets, *([person] if person is not None else [])]
     if both := sorted({*kept} & {*drop}):
         raise SchemaError("E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one.")
-    facts = _facts(parts, person, kept, drop)
-    proposals = [_propose(column, known, column in targets) for column, known in facts.items() if column != person]
+    disguises = Disguises(MOSTLY)
+    facts, numbers = _facts(parts, person, kept, drop, disguises)
+    proposals = [
+        _undisguised(column, known, numbers.get(column), column in targets, disguises)
+        for column, known in facts.items()
+        if column != person
+    ]
     columns = tuple(p.column for p in proposals if p.column is not None)
     if not columns:
         fix = f"Add rows: what fewer than {RARE} {_unit(person)} have is not proposed. Or drop fewer columns."
@@ -191,6 +200,7 @@ class _Facts:
     each is somebody's.
     unit: what is counted, in words. counts: of the first MAX_DISTINCT values; ``many`` if there were more. decimals: how
     many need so many. lows, highs: numbers, the latter negative; first_years, last_years: those of moments.
+    absent: words that may say that there is no value; those of ``MISSING_WORDS`` are not among ``counts``, the others are.
     timed: moments within a day. pairs: what is counted already, sorted.
     """
 
@@ -201,6 +211,7 @@ class _Facts:
     moments: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     many: bool = False
+    absent: Counter[str] = field(default_factory=Counter)
     lowest: float = math.inf
     highest: float = -math.inf
     decimals: tuple[int, ...] = (0,) * (MAX_DECIMALS + 1)
@@ -219,6 +230,12 @@ class _Facts:
     @property
     def nullable(self) -> bool:
         return self.blank
+
+    def without(self, words: frozenset[str]) -> _Facts:
+        """Facts of the same column where such words, in small letters, are no values."""
+        taken = {word: count for word, count in self.absent.items() if word.lower() in words and word in self.counts}
+        rest = Counter({word: count for word, count in self.counts.items() if word not in taken})
+        return replace(self, counts=rest, valid=self.valid - sum(taken.values()), blank=self.blank or bool(taken))
 
     @property
     def shared(self) -> list[str]:
@@ -239,6 +256,7 @@ class _Facts:
             moments=self.moments + other.moments,
             counts=counts,
             many=self.many or other.many or many,
+            absent=self.absent + other.absent,
             lowest=min(self.lowest, other.lowest),
             highest=max(self.highest, other.highest),
             decimals=tuple(a + b for a, b in zip(self.decimals, other.decimals, strict=True)),
@@ -261,9 +279,11 @@ def _merged(counts: Counter[str], more: Counter[str]) -> tuple[Counter[str], boo
 
 
 def _facts(
-    parts: Iterable[pd.DataFrame], person: str | None, named: Sequence[str], drop: Sequence[str]
-) -> dict[str, _Facts]:
+    parts: Iterable[pd.DataFrame], person: str | None, named: Sequence[str], drop: Sequence[str], disguises: Disguises
+) -> tuple[dict[str, _Facts], dict[str, _Facts]]:
+    """Facts of each column, and of the numbers of those that have them in disguise."""
     total: dict[str, _Facts] = {}
+    numbers: dict[str, _Facts] = {}
     rows = 0
     for part in parts:
         names = [str(name) for name in part.columns]
@@ -280,7 +300,11 @@ def _facts(
             if name not in drop:
                 known = total.get(name, _Facts())
                 total[name] = known + _facts_of(part.iloc[:, j], people, known.pairs, _unit(person))
-    return total
+                read = disguises.numbers(name, part.iloc[:, j]) if name != person else None
+                if read is not None:
+                    known = numbers.get(name, _Facts())
+                    numbers[name] = known + _facts_of(read, people, known.pairs, _unit(person))
+    return total, numbers
 
 
 def _people(values: pd.Series) -> _Hashes:
@@ -296,7 +320,7 @@ def _facts_of(values: pd.Series, people: _Hashes, counted: _Hashes, unit: str) -
     numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
     place: dict[str, int] = {}
     keys = [category_key(value) for value in distinct]
-    places = [-1 if key.lower() in MISSING_WORDS else place.setdefault(key, len(place)) for key in keys]
+    places = [place.setdefault(key, len(place)) if key else -1 for key in keys]
     word = np.array([*places, -1], np.int64)[numbers]  # (rows,) -1: there is none
     words = list(place)
     new, pairs = (
@@ -304,8 +328,12 @@ def _facts_of(values: pd.Series, people: _Hashes, counted: _Hashes, unit: str) -
     )
     word, people, blank = word[new], people[new], bool((word < 0).any())
     of_word = np.bincount(word, minlength=len(words)).astype(np.int64)
-    common, many = _merged(Counter({w: int(n) for w, n in zip(words, of_word, strict=True)}), Counter())
-    base = _Facts(unit=unit, blank=blank, valid=len(new), counts=common, many=many, pairs=pairs)
+    all_counts = Counter({w: int(n) for w, n in zip(words, of_word, strict=True)})
+    absent = Counter({w: n for w, n in all_counts.items() if n and w.lower() in AMONG_NUMBERS | MISSING_WORDS})
+    usual = {w: n for w, n in absent.items() if w.lower() in MISSING_WORDS}
+    common, many = _merged(all_counts - Counter(usual), Counter())
+    valid, blank = len(new) - sum(usual.values()), blank or bool(usual)
+    base = _Facts(unit=unit, blank=blank, valid=valid, counts=common, many=many, absent=absent, pairs=pairs)
     return _with_moments(_with_numbers(base, words, word, people), words, word, people)
 
 
@@ -385,11 +413,41 @@ class _Proposal:
 
 @dataclass(frozen=True)
 class _Found:
-    """A column, or none; why, in words that hold nothing of the rows, and what was seen of them."""
+    """A column, or none; why, in words that hold nothing of the rows, and what was seen of them.
+
+    taken: words, in small letters, that were taken for missing where they occur.
+    """
 
     column: schemas.Column | None
     texts: tuple[str, ...] = ()
     seen: str = ""
+    taken: frozenset[str] = AMONG_TEXTS
+
+    def words(self, facts: _Facts) -> Counter[str]:
+        """The words that were taken for missing, as they are written, the most common first."""
+        taken = self.taken | MISSING_WORDS
+        return Counter({w: n for w, n in facts.absent.most_common() if w.lower() in taken})
+
+    def missing(self, facts: _Facts) -> tuple[str, ...] | None:
+        """What the column declares to say missing; None where no word says so."""
+        words = self.words(facts)
+        rare = [w for w, count in words.items() if count < RARE]
+        return declared([w for w in words if w not in rare], rare) or None
+
+
+def _undisguised(name: str, facts: _Facts, numbers: _Facts | None, target: bool, disguises: Disguises) -> _Proposal:
+    """As ``_propose``; a column of numbers in disguise as a column of numbers."""
+    if numbers is not None:
+        lost = facts.without(AMONG_NUMBERS).valid > numbers.valid
+        found = _propose(name, replace(numbers, absent=facts.absent), target)
+        if isinstance(found.column, Continuous) and (how := disguises.known[name]) is not None:
+            column = replace(found.column, format=how.text)
+            texts = (
+                disguises.note(name),
+                *(["some cells are not numbers; they will count as missing"] if lost else []),
+            )
+            return _Proposal(column, (*(Note(name, text) for text in texts), *found.notes))
+    return _propose(name, facts, target)
 
 
 def _propose(name: str, facts: _Facts, target: bool) -> _Proposal:
@@ -403,8 +461,8 @@ def _propose(name: str, facts: _Facts, target: bool) -> _Proposal:
         column, texts = None, (f"dropped: fewer than two of its values are shared by {RARE} {facts.unit}",)
     if column is None:
         return _Proposal(None, tuple(Note(name, text, dropped=True, seen=found.seen) for text in texts))
-    marked = replace(column, target=target, review=READ[type(column)])
-    notes = [Note(name, text) for text in texts]
+    marked = replace(column, target=target, review=READ[type(column)], missing=found.missing(facts))
+    notes = [Note(name, text) for text in texts] + _words_notes(marked, facts, found)
     return _Proposal(marked, (*notes, *([Note(name, "", seen=found.seen)] if found.seen else [])))
 
 
@@ -418,6 +476,8 @@ def _reason_to_drop(name: str, facts: _Facts, target: bool) -> str:
         return "dropped: every cell is empty"
     if facts.distinct == 1 and not facts.nullable:
         return "dropped: constant"
+    if all(map(_BYTES.fullmatch, facts.counts)):
+        return "dropped: bytes that are no text; write them as text or numbers"
     if target:
         return ""
     return _identifier(name, facts)
@@ -437,14 +497,34 @@ def _identifier(name: str, facts: _Facts) -> str:
     return f"dropped: its name and many values look like an identifier{hint}"
 
 
+def _words_notes(column: schemas.Column, facts: _Facts, found: _Found) -> list[Note]:
+    """Which words were taken for missing, with counts on the screen alone; and which may be, and were not."""
+    notes = []
+    if words := found.words(facts):
+        seen = ", ".join(f"{_quoted(w)} ({n} {facts.unit})" for w, n in words.items())
+        text = "words of missing are taken for blanks; what is a value, declare as one and take out of missing"
+        notes.append(Note(column.name, text, seen=f"taken for missing: {seen}"))
+    kept = [c for c in getattr(column, "categories", ()) if str(c).lower() in PERHAPS]
+    if kept:
+        shown = ", ".join(map(_quoted, kept))
+        notes.append(Note(column.name, f"kept as values: {shown}; what says that there is none, move to missing"))
+    return notes
+
+
 def _column(name: str, facts: _Facts) -> _Found:
-    if facts.numbers >= MOSTLY * facts.valid and not _are_names(facts):
-        return _number_column(name, facts)
-    if facts.moments >= MOSTLY * facts.valid:
-        return _moment_column(name, facts)
-    if {w.lower() for w in facts.counts} == {"true", "false"}:
-        return _Found(Boolean(name=name, nullable=facts.nullable))
-    return _text_column(name, facts)
+    texts, numbers = facts.without(AMONG_TEXTS), facts.without(AMONG_NUMBERS)
+    taken = AMONG_NUMBERS
+    if _is_whole(numbers):  # codes, and a word beside them may be one
+        numbers, taken = texts, AMONG_TEXTS
+    if not numbers.valid or not texts.valid:
+        return _Found(None, ("dropped: every cell is empty, or says that it is",))
+    if numbers.numbers >= MOSTLY * numbers.valid and not _are_names(numbers):
+        return replace(_number_column(name, numbers), taken=taken)
+    if numbers.moments >= MOSTLY * numbers.valid:
+        return replace(_moment_column(name, numbers), taken=taken)
+    if {w.lower() for w in texts.counts} == {"true", "false"}:
+        return _Found(Boolean(name=name, nullable=texts.nullable))
+    return _text_column(name, texts)
 
 
 def _are_names(facts: _Facts) -> bool:
@@ -471,6 +551,8 @@ def _number_column(name: str, facts: _Facts) -> _Found:
     nullable = facts.nullable or facts.numbers < facts.valid
     column = Continuous(name=name, nullable=nullable, lower=lower, upper=upper, decimals=grid)
     text = f"bounds are round numbers beyond what all but fewer than {RARE} {facts.unit} have"
+    if may_part_thousands(facts.counts, grid):
+        text += '. Each point has three digits behind it: if it parts thousands, format = "1.234,5" says so'
     return _with_points(column, facts, (text, *_unreadable(facts)))
 
 
@@ -582,6 +664,12 @@ def _text_column(name: str, facts: _Facts) -> _Found:
     """Values that are no single person's as categories, the most common ones where they are many; or nothing."""
     if sum(len(w) > LONG_TEXT for w in facts.counts) > facts.distinct / 10:
         return _Found(None, ("dropped: free text",))
+    numbers = sum(map(looks_like_a_number, facts.counts))
+    if numbers > facts.distinct / 2 and facts.distinct > MANY_WORDS:
+        text = "dropped: most of its values are numbers, but others are not, or they are written in several ways"
+        others = [w for w in facts.counts if not looks_like_a_number(w)][:5]
+        seen = f"no numbers are {', '.join(map(_quoted, others))}" if others else ""
+        return _Found(None, (f"{text}; write all of them in one",), seen)
     if facts.many or facts.distinct > max(20, facts.valid / 2):
         return _Found(None, ("dropped: nearly every row has a value of its own, like an identifier's or free text",))
     words = facts.shared if len(facts.shared) <= MANY_WORDS else facts.shared[:COMMON_WORDS]
@@ -675,13 +763,17 @@ def _quoted(text: str) -> str:
 
 @dataclass(frozen=True)
 class Misfit:
-    """What does not fit in one column. Counts of private rows: for the institution's own screen."""
+    """What does not fit in one column. Counts of private rows: for the institution's own screen.
+
+    written: the format of numbers that the unreadable cells look written in.
+    """
 
     column: str
     missing: int = 0
     unreadable: int = 0
     undeclared: int = 0
     beyond: int = 0
+    written: str = ""
     fix: str = ""
 
     def __add__(self, other: Misfit) -> Misfit:
@@ -691,17 +783,22 @@ class Misfit:
             self.unreadable + other.unreadable,
             self.undeclared + other.undeclared,
             self.beyond + other.beyond,
+            self.written or other.written,
         )
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them."""
+    """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them.
+
+    words: by column the words that count as missing there, and in how many cells.
+    """
 
     rows: int
     left_out: int
     misfits: tuple[Misfit, ...]
     breaking: tuple[int, ...] = ()
+    words: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
@@ -715,7 +812,10 @@ def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
 def _joined(a: Fit, b: Fit) -> Fit:
     misfits = tuple(x + y for x, y in zip(a.misfits, b.misfits, strict=True))
     breaking = tuple(x + y for x, y in zip(a.breaking, b.breaking, strict=True))
-    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking)
+    words = {
+        name: dict(Counter(a.words.get(name, {})) + Counter(b.words.get(name, {}))) for name in {**a.words, **b.words}
+    }
+    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking, words)
 
 
 def _fit_of(schema: Schema, part: pd.DataFrame) -> Fit:
@@ -726,12 +826,12 @@ def _fit_of(schema: Schema, part: pd.DataFrame) -> Fit:
         invalid = index[:, j] == INVALID
         out |= invalid & (not column.nullable)
         misfits.append(_misfit(column, part[column.name], invalid))
-    return Fit(len(part), int(out.sum()), tuple(misfits), tuple(int(rows.sum()) for rows in broken))
+    words = {c.name: seen for c in schema.columns if (seen := words_seen(c, part[c.name]))}
+    return Fit(len(part), int(out.sum()), tuple(misfits), tuple(int(rows.sum()) for rows in broken), words)
 
 
 def _misfit(column: schemas.Column, values: pd.Series, invalid: npt.NDArray[np.bool_]) -> Misfit:
-    words = values.astype("string").str.strip().str.lower()
-    empty = words.isin(MISSING_WORDS).to_numpy(bool) | values.isna().to_numpy(bool)
+    empty = are_missing(column, values)
     wrong = int((invalid & ~empty).sum())
     named = hasattr(column, "categories")
     return Misfit(
@@ -740,13 +840,21 @@ def _misfit(column: schemas.Column, values: pd.Series, invalid: npt.NDArray[np.b
         unreadable=0 if named else wrong,
         undeclared=wrong if named else 0,
         beyond=_beyond(column, values),
+        written=_look_written(values[invalid & ~empty]) if isinstance(column, Continuous) and wrong else "",
     )
+
+
+def _look_written(values: pd.Series) -> str:
+    """The format that cells look written in which are no numbers as they are; empty for none."""
+    texts = [text for text in values.dropna().unique()[:LOOKED_AT] if isinstance(text, str)]
+    how = told_by(texts, MOSTLY) if texts else None
+    return "" if how is None else how.text
 
 
 def _beyond(column: schemas.Column, values: pd.Series) -> int:
     if not isinstance(column, Continuous):
         return 0
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    numbers = pd.to_numeric(as_declared(column, values), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     return int(((numbers < column.lower) | (numbers > column.upper)).sum())
 
 
@@ -754,6 +862,9 @@ def _fix(column: schemas.Column, found: Misfit) -> str:
     """The next step for the first problem of the column; empty if there is none."""
     if found.missing:
         return "Set nullable = true to keep the rows with an empty cell."
+    if found.written:
+        text = _quoted(found.written)
+        return f"They look like numbers in disguise: declare format = {text}, or {text} in an institution's mapping."
     if found.unreadable:
         return f"Write the cells as {column.kind} values; as they are, they count as missing."
     if found.undeclared:

@@ -18,12 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cohortium.absent import as_declared, with_blanks, words_of
 from cohortium.errors import SchemaError
 from cohortium.identifiers import Identifiers, identifiers_of, numbered
 from cohortium.schema import SECONDS, Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
 from cohortium.spreading import Ranges, beside_points, spread, stretches
 from cohortium.values import MISSING_WORDS as MISSING_WORDS
 from cohortium.values import told_apart as told_apart
+from cohortium.written import write_numbers, written
 
 IntArray = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.int16]
@@ -232,12 +234,12 @@ def _by_distinct_value(values: pd.Series, cell_of: Callable[[object], int]) -> I
 @index_column.register(Ordinal)
 def _index_category(column: Categorical | Ordinal, values: pd.Series) -> IntArray:
     index = {category_key(c): i for i, c in enumerate(column.categories)}
-    other = getattr(column, "other", None)
+    other, absent = getattr(column, "other", None), words_of(column)
 
     def cell_of(value: object) -> int:
         if (key := category_key(value)) in index:
             return index[key]
-        return INVALID if other is None or key.lower() in MISSING_WORDS else index[other]
+        return INVALID if other is None or key.lower() in absent else index[other]
 
     return _by_distinct_value(values, cell_of)
 
@@ -245,11 +247,13 @@ def _index_category(column: Categorical | Ordinal, values: pd.Series) -> IntArra
 @index_column.register
 def _index_boolean(column: Boolean, values: pd.Series) -> IntArray:
     words = {**dict.fromkeys(FALSE_WORDS, 0), **dict.fromkeys(TRUE_WORDS, 1)}
+    values = with_blanks(column, values)
     return _by_distinct_value(values, lambda value: words.get(category_key(value).lower(), INVALID))
 
 
 @index_column.register
 def _index_continuous(column: Continuous, values: pd.Series) -> IntArray:
+    values = as_declared(column, values)
     if values.dtype.kind in "mM":  # moments are no numbers, whatever they are stored as
         values = values.astype("string")
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
@@ -267,6 +271,7 @@ def _cells_continuous(column: Continuous, index: IntArray) -> IntArray:
 
 @index_column.register
 def _index_datetime(column: Datetime, values: pd.Series) -> IntArray:
+    values = with_blanks(column, values)
     seconds = (_moments(values) - pd.Timestamp(column.lower)).dt.total_seconds().to_numpy(dtype=np.float64)
     steps = np.clip(seconds, 0, None) // SECONDS[column.resolution]
     return np.where(np.isnan(seconds), INVALID, np.minimum(steps, column.grid - 1)).astype(np.int64)
@@ -333,6 +338,10 @@ def _draw_number(
 
 @values_at.register
 def _numbers(column: Continuous, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
+    if (how := written(column.format or "")) is not None:
+        decimals = column.decimals + (0 if float(column.lower).is_integer() else _extra_decimals(column))
+        texts = write_numbers(column.lower + index / 10**column.decimals, decimals, how)
+        return pd.Series(texts, dtype="str").mask(missing)
     if column.decimals == 0 and float(column.lower).is_integer():
         return _whole_numbers(index + int(column.lower), missing, column.nullable)
     numbers = np.round(column.lower + index / 10**column.decimals, column.decimals + _extra_decimals(column))

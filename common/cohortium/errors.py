@@ -33,6 +33,7 @@ CODES: dict[str, str] = {
     "E_EMPTY": "the file has no bytes, not even a header",
     "E_ENCODING": "the text is not UTF-8",
     "E_CSV_PARSE": "the file is not well-formed CSV or Parquet",
+    "E_FORM": "how the file is written cannot be told, or is not read",
     "E_LIMIT": "a cell, row or header is larger than allowed",
     "E_SCHEMA_DUP": "two columns have the same name",
     "E_SCHEMA_MISSING": "the table lacks a column of the schema",

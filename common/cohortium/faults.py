@@ -34,6 +34,7 @@ QUOTE = Kind(
     'Close it; within quotes, write it twice: "". Line breaks within cells are not read: '
     "export without them, or as Parquet.",
 )
+TOTALS = Kind("totals", "E_CSV_PARSE", "looks like totals of the others", "Remove it: it is nobody's row.")
 LONG_ROW = Kind("long row", "E_LIMIT", "is too long", "Correct it; drop free-text columns.")
 LONG_CELL = Kind("long cell", "E_LIMIT", "is too long", "Drop free-text columns.")
 ENCODING = Kind("encoding", "E_ENCODING", "is not UTF-8", f"{_EXPORT} with the encoding UTF-8.")

@@ -37,7 +37,8 @@ from cohortium.canonical import digest
 from cohortium.constraints import Constraint, to_block
 from cohortium.documents import MAX_TOML, parse_toml, read_within
 from cohortium.errors import InputError, SchemaError
-from cohortium.texts import has_unseen, trouble
+from cohortium.texts import has_unseen, starts_formula, trouble
+from cohortium.written import written
 
 if TYPE_CHECKING:
     from cohortium.rules import Rules
@@ -54,7 +55,11 @@ SECONDS: dict[str, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """What every kind of column has. review: its entries that were read off rows and that nobody has reviewed yet."""
+    """What every kind of column has.
+
+    missing: words that say so, whatever their capitals; None for the usual ones (``absent``).
+    review: its entries that were read off rows and that nobody has reviewed yet.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     name: Annotated[str, Field(min_length=1, max_length=200)]
@@ -62,6 +67,7 @@ class _Column:
     target: bool = False
     unit: str = ""
     description: str = ""
+    missing: tuple[Annotated[str, Strict(), Field(max_length=200)], ...] | None = None
     review: tuple[str, ...] = ()
 
     @property
@@ -129,7 +135,8 @@ class Continuous(_Column):
     together follows from noised counts. Bounds may then be as wide as the public's ignorance.
     ``bins`` cells instead cut the grid evenly on the scale ``linear`` or ``asinh`` (for heavy tails), or ``edges`` names
     the cuts; a grid of at most ``bins`` values has one cell per value. Each of ``points`` (a cap, a code for something
-    else) has a cell of its own.
+    else) has a cell of its own. ``format`` says how the numbers are written, where that is not as 1234.5
+    (``written.py``): so they are read, and so they are released.
     """
 
     kind: Literal["continuous"] = "continuous"
@@ -140,8 +147,11 @@ class Continuous(_Column):
     scale: Literal["linear", "asinh"] = "linear"
     edges: tuple[float, ...] | None = None
     points: tuple[float, ...] = ()
+    format: str | None = None
 
     def __post_init__(self) -> None:
+        if self.format is not None:
+            _check_format(self, self.format)
         if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
             raise self.invalid("lower must be a finite number below upper", "Declare the bounds the public knows.")
         if max(abs(self.lower), abs(self.upper)) > 2**50 / 10**self.decimals:  # beyond, floats miss grid values
@@ -281,6 +291,7 @@ class Schema:
         if twice:
             raise SchemaError("E_SCHEMA_DUP", "schema", f"column {twice[0]!r} is declared twice", "Remove one of them.")
         for column in self.columns:
+            _check_missing(column)
             if not 2 <= column.size <= MAX_CELLS:
                 fix = (
                     "A constant column tells nothing: drop it."
@@ -347,6 +358,27 @@ class Schema:
         from cohortium.rules import compiled  # which are about schemas
 
         return compiled(self)
+
+
+def _check_format(column: _Column, text: str) -> None:
+    how = written(text)
+    if how is None or has_unseen(text) or starts_formula(how.before):
+        fix = 'Write how 1234.5 would be, such as "1234,5", "$1,234.5" or "1.234,5 EUR".'
+        raise column.invalid(f"format {text!r} is not how a number is written", fix)
+    if how.plain:
+        raise column.invalid("its format is how numbers are written anyway", "Leave it out.")
+
+
+def _check_missing(column: _Column) -> None:
+    """Words that somebody sees, each once, and none that is a value as well."""
+    words = [word.strip().lower() for word in column.missing or ()]
+    if len(set(words)) < len(words) or "" in words or any(map(has_unseen, words)):
+        what = "a word for missing is there twice, blank, or has characters that nobody sees"
+        raise column.invalid(what, "Correct missing; a blank cell is missing anyway.")
+    for category in getattr(column, "categories", ()):
+        if str(category) in (word.strip() for word in column.missing or ()):
+            what = f"{str(category)!r} is a category and a word for missing"
+            raise column.invalid(what, "Take it out of one of the two.")
 
 
 def _check_texts(schema: Schema) -> None:

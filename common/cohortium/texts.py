@@ -9,11 +9,13 @@ such names and categories (schema.py). What is written or printed passes through
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Literal
 
 SIGNS = ("=", "+", "-", "@", "\u2212")  # the last: a minus sign, which some programs read as the hyphen
 _FORMS: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
+_AMOUNT = re.compile(r"[-+](?P<signs>[^\w\s]?)[0-9](?:[0-9.,' \u00a0\u2009\u202f\u2019]*[0-9])? ?%?")
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls; direction, no width; half a letter; breaks of lines
 
 
@@ -54,7 +56,15 @@ def for_spreadsheet(text: str) -> str:
     row, and a formula after it.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if _is_amount(text):
+        return text
     return "'" + text if starts_formula(text) or text[:1] in ("\t", "\n") else text
+
+
+def _is_amount(text: str) -> bool:
+    """Whether the text is one number, of money or percent perhaps: its sign begins no formula."""
+    amount = _AMOUNT.fullmatch(text)
+    return amount is not None and all(unicodedata.category(c) == "Sc" for c in amount["signs"])
 
 
 def for_terminal(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium.commands.output import Json, guarded, print_json, tell
+from cohortium.commands.reading import TABLE, Separator, Sheet, form_of
 from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
 from cohortium_server.commands.running import release, resume, run, serve, status, stop
@@ -96,9 +97,11 @@ def query(
 
 def impute(
     release: Folder,
-    data: Annotated[Path, typer.Option("--data", help="A CSV or Parquet file with blanks in columns of the schema.")],
+    data: Annotated[Path, typer.Option("--data", help=f"A table with blanks in columns of the schema: {TABLE}")],
     out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")],
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Draw the same values again.")] = None,
+    separator: Separator = None,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Fill the blanks of a table from a release: each row's from its other values. It costs no privacy."""
@@ -108,8 +111,9 @@ def impute(
         from cohortium_server.release.tables import write_table
 
         released = load_release(release)
-        there = [c for c in header(data) if c in released.schema.names]
-        table = released.impute(read_table(data, there), seed)
+        form = form_of(separator, sheet)
+        there = [c for c in header(data, form) if c in released.schema.names]
+        table = released.impute(read_table(data, there, form=form), seed)
         write_table(table, out)
         told = {"rows": len(table), "columns": list(table.columns), "given": there, "file": str(out)}
         if as_json:

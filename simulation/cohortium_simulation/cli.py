@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium.commands.output import Json, console, guarded, print_json, progress, say, say_device, tell
+from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults
+from cohortium.faults import Faults
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from cohortium.forms import Form
     from cohortium.schema import Schema
     from cohortium.study import Study
     from cohortium_server.release import Release
@@ -41,6 +44,8 @@ BESIDE_A_STUDY = frozenset(
         "population",
         "cap",
         "drop_bad_rows",
+        "separator",
+        "sheet",
         "as_json",
     }
 )
@@ -49,7 +54,7 @@ BESIDE_A_STUDY = frozenset(
 
 def simulate(
     ctx: typer.Context,
-    data: Annotated[Path, typer.Option("--data", help="A CSV or Parquet file.")],
+    data: Annotated[Path, typer.Option("--data", help=TABLE)],
     out: Annotated[Path, typer.Option("--out", help="The folder of the release.")],
     schema: Annotated[
         Path | None, typer.Option("--schema", help="Its schema.toml: see cohortium schema draft.")
@@ -158,6 +163,8 @@ def simulate(
             help="Leave out rows, and take cells for missing, that cannot be read, instead of stopping.",
         ),
     ] = False,
+    separator: Separator = None,
+    sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
     """Run a whole federation on one table: split it, let institutions answer, release one synthetic table."""
@@ -189,8 +196,9 @@ def simulate(
             asked = {"kind": generator, "targets": targets, **{k: v for k, v in trained.items() if v is not None}}
             agreed = as_study(public, layout.names, privacy, asked, rows)
         ledgers = _ledgers(ledger, population, cap, promise)
+        form = form_of(separator, sheet)
         tables = _tables(
-            data, agreed.schema, layout, seed, drop_bad_rows
+            data, form, agreed.schema, layout, seed, drop_bad_rows
         )  # only now: nothing of a study follows from rows
         if not as_json:
             say_device([agreed])
@@ -236,13 +244,18 @@ def _schema(path: Path | None, reviewed: bool) -> Schema:
     return _without_marks(load_schema(path), reviewed, path.name)
 
 
-def _tables(data: Path, schema: Schema, layout: Layout, seed: int | None, drop_bad_rows: bool) -> dict[str, DataFrame]:
+def _tables(
+    data: Path, form: Form, schema: Schema, layout: Layout, seed: int | None, drop_bad_rows: bool
+) -> dict[str, DataFrame]:
     """A table for each institution. How many rows take part nowhere is said on the screen and goes nowhere else."""
     import numpy as np
+    import pandas as pd
 
-    from cohortium.tables import read_table
+    from cohortium.tables import read_parts
 
-    table = read_table(data, layout.columns(schema), drop_bad_rows=drop_bad_rows)
+    faults = Faults(data.name, strict=not drop_bad_rows)
+    table = pd.concat(read_parts(data, layout.columns(schema), form=form, faults=faults), ignore_index=True)
+    say_faults(faults)
     tables = layout.split(table, schema, np.random.default_rng(seed))
     if left := len(table) - sum(map(len, tables.values())):
         say(

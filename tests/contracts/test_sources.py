@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy
 from postgres import OWNER, PASSWORDS, Cluster, password_file, postgresql, table_name
@@ -111,6 +112,7 @@ class SourceContract:
         whole = self.load(table, schema)
         monkeypatch.setattr(files, "BLOCK", 6_000)
         monkeypatch.setattr(files, "PARQUET_ROWS", SMALL)
+        monkeypatch.setattr(files, "WORKBOOK_ROWS", SMALL)
         monkeypatch.setattr(database, "ROWS", SMALL)
         source = self.put(table)
         sizes = [len(part) for part in read_parts(source, self.folder, schema)]
@@ -174,6 +176,37 @@ class TestCsv(SourceContract):
     def put(self, table: pd.DataFrame, mapping: Mapping | None = None) -> Source:
         table.to_csv(self.folder / "table.csv", index=False)
         return Source(path="table.csv", mapping=mapping or {})
+
+
+class TestSemicolonsPacked(SourceContract):
+    """As a hospital exports it, packed by gzip."""
+
+    def put(self, table: pd.DataFrame, mapping: Mapping | None = None) -> Source:
+        table.to_csv(self.folder / "table.csv.gz", index=False, sep=";", lineterminator="\r\n", encoding="utf-8-sig")
+        return Source(path="table.csv.gz", mapping=mapping or {})
+
+
+class TestTabsPacked(SourceContract):
+    """A workbook's text with its line for Excel, packed by zstd."""
+
+    def put(self, table: pd.DataFrame, mapping: Mapping | None = None) -> Source:
+        text = "sep=\t\n" + table.to_csv(index=False, sep="\t")
+        with (
+            pa.OSFile(str(self.folder / "table.csv.zst"), "wb") as file,
+            pa.CompressedOutputStream(file, "zstd") as out,
+        ):
+            out.write(text.encode())
+        return Source(path="table.csv.zst", mapping=mapping or {})
+
+
+class TestWorkbook(SourceContract):
+    """Excel keeps 15 digits of a number: longer identifiers are written as text, as they must be there."""
+
+    def put(self, table: pd.DataFrame, mapping: Mapping | None = None) -> Source:
+        whose = [name for name in ("id", "PATNR") if name in table]
+        texts = {name: table[name].map(str, na_action="ignore").astype(object) for name in whose}
+        table.assign(**texts).to_excel(self.folder / "table.xlsx", index=False, sheet_name="visits")
+        return Source(path="table.xlsx", sheet="visits", mapping=mapping or {})
 
 
 class TestParquet(SourceContract):

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cohortium.commands.reading import TABLE
+
 if TYPE_CHECKING:
     from cohortium_client.institution import Institution
 
-Data = Annotated[str | None, typer.Option("--data", help="A CSV or Parquet file.")]
+Data = Annotated[str | None, typer.Option("--data", help=TABLE)]
 Url = Annotated[str | None, typer.Option("--url", help="Or a database, without a password.")]
 Query = Annotated[str | None, typer.Option("--query", help="The one SELECT that is read from it.")]
 PopulationName = Annotated[
@@ -30,11 +32,14 @@ def found(
     population: str | None,
     cap: float,
     delta: float,
+    separator: str | None = None,
+    sheet: str | None = None,
 ) -> Institution:
     """Make the institution's folder; raises as ``init_institution`` does."""
     from cohortium_client.institution import init_institution
 
     where = {"path": None if data is None else str(Path(data).absolute()), "url": url, "query": query}
+    where |= {"separator": separator, "sheet": sheet}
     source = {k: v for k, v in where.items() if v is not None}
     policy = {"epsilon_per_population": cap, "delta": delta, "minimum_institutions": 1, "require_approval": False}
     return init_institution(folder, name, source, population or name, policy)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cohortium.commands.output import Json, guarded, print_json, say, tell
+from cohortium.commands.reading import Separator, Sheet
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def join(
         Path | None, typer.Option("--relay", metavar="RELAY", help="The relay's folder; by default SITE/relay.")
     ] = None,
     data: Data = None,
+    separator: Separator = None,
+    sheet: Sheet = None,
     url: Url = None,
     query: Query = None,
     population: PopulationName = None,
@@ -46,7 +49,7 @@ def join(
             if data or url:
                 say(f"{folder} is an institution's folder already: its source and policy stay as they are")
         else:
-            opened = found(folder, received.institution, data, url, query, population, cap, delta)
+            opened = found(folder, received.institution, data, url, query, population, cap, delta, separator, sheet)
         made = joined(received, opened, relay or relay_folder(folder), rotate_node_key, rotate_identity_key)
         if as_json:
             print_json(_document(made))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cohortium.commands.output import Json, guarded, print_json, say, tell
+from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults, say_form
 from cohortium.errors import SchemaError
 from cohortium.faults import Faults
 
 if TYPE_CHECKING:
     from cohortium.draft import Draft, Fit, Misfit
+    from cohortium.forms import Form
     from cohortium.schema import Schema
 
 schema = typer.Typer(no_args_is_help=True, help="Propose a table's schema, and check one.")
@@ -20,7 +23,7 @@ schema = typer.Typer(no_args_is_help=True, help="Propose a table's schema, and c
 
 @schema.command()
 def draft(
-    data: Annotated[Path, typer.Argument(help="CSV or Parquet file.")],
+    data: Annotated[Path, typer.Argument(help=TABLE)],
     out: Annotated[Path, typer.Option(help="Where to write the proposal.")],
     target: Annotated[list[str] | None, typer.Option(help="A column to predict; repeat it, or list A,B.")] = None,
     person: Annotated[str | None, typer.Option(help="The column that tells whose row it is.")] = None,
@@ -28,21 +31,30 @@ def draft(
     drop_bad_rows: Annotated[
         bool, typer.Option(help="Leave out rows, and take cells for missing, that cannot be read, instead of stopping.")
     ] = False,
+    separator: Separator = None,
+    sheet: Sheet = None,
     force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Propose a schema from DATA. A person must review it before it is used."""
     with guarded(as_json):
         _refuse_overwriting(out, force)
-        proposal = _draft(data, _listed(target), person, _listed(drop), drop_bad_rows)
+        form = form_of(separator, sheet)
+        faults = Faults(data.name, strict=not drop_bad_rows)
+        proposal = _draft(data, form, _listed(target), person, _listed(drop), faults)
         _write(out, proposal)
+        if not as_json:
+            say_form(data, form)
+            say_faults(faults)
         _tell_draft(proposal, out, as_json)
 
 
 @schema.command()
 def check(
     path: Annotated[Path, typer.Argument(metavar="SCHEMA", help="Schema file.")],
-    data: Annotated[Path | None, typer.Option(help="CSV or Parquet file to compare with it.")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"A table to compare with it: {TABLE}")] = None,
+    separator: Separator = None,
+    sheet: Sheet = None,
     drop_bad_rows: Annotated[bool, typer.Option(help="Says nothing any more: check goes on in any case.")] = False,
     reviewed: Annotated[bool, typer.Option("--reviewed", help="Go on although lines are still marked REVIEW.")] = False,
     as_json: Json = False,
@@ -58,7 +70,8 @@ def check(
         if not reviewed:
             declared.require_reviewed(path.name)
         faults = Faults(data.name if data else "")
-        found = _fit(data, declared, faults) if data else None
+        form = form_of(separator, sheet)
+        found = _fit(data, form, declared, faults) if data else None
         cells = dict(zip(declared.names, declared.sizes, strict=True))
         if as_json:
             print_json(
@@ -76,6 +89,8 @@ def check(
         for k, one in enumerate(declared.constraints):
             rows = f" ({found.breaking[k]} rows break it)" if found else ""
             tell(f"Constraint {k + 1}: {one}{rows}.")
+        if data:
+            say_form(data, form)
         if found:
             _tell_fit(found, faults)
 
@@ -90,15 +105,17 @@ def _refuse_overwriting(out: Path, force: bool) -> None:
         raise SchemaError("E_RELEASE_EXISTS", out.name, what, "Choose another name, or say --force.")
 
 
-def _draft(data: Path, targets: list[str], person: str | None, drop: list[str], drop_bad_rows: bool) -> Draft:
+def _draft(data: Path, form: Form, targets: list[str], person: str | None, drop: list[str], faults: Faults) -> Draft:
     from cohortium import draft as drafts
     from cohortium.tables import header, read_parts
 
-    names = header(data)
+    names = header(data, form)
     drafts.check_names([*targets, *([person] if person else []), *drop], names)
     kept = [name for name in names if name not in drop or name in targets or name == person]
-    parts = read_parts(data, kept, drop_bad_rows=drop_bad_rows)
-    return drafts.draft(parts, data.stem, targets, person, [name for name in drop if name in kept])
+    parts = read_parts(data, kept, form=form, faults=faults)
+    return drafts.draft(
+        parts, data.name.partition(".")[0] or data.stem, targets, person, [name for name in drop if name in kept]
+    )
 
 
 def _write(out: Path, proposal: Draft) -> None:
@@ -129,12 +146,12 @@ def _tell_draft(proposal: Draft, out: Path, as_json: bool) -> None:
     )
 
 
-def _fit(data: Path, declared: Schema, faults: Faults) -> Fit:
+def _fit(data: Path, form: Form, declared: Schema, faults: Faults) -> Fit:
     from cohortium.draft import fit
     from cohortium.tables import read_parts
 
     names = [*declared.names, *([declared.person] if declared.person else [])]
-    return fit(read_parts(data, names, faults=faults), declared)
+    return fit(read_parts(data, names, form=form, faults=faults), declared)
 
 
 def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
@@ -148,6 +165,9 @@ def _tell_fit(found: Fit, faults: Faults) -> None:
     for fault in faults.found:
         tell(f"{fault}. {fault.kind.fix}")
     tell(f"{found.rows - found.left_out} of {found.rows} rows fit, {found.left_out} would be left out.")
+    for name, words in found.words.items():
+        shown = ", ".join(f"{json.dumps(word, ensure_ascii=False)} ({count} cells)" for word, count in words.items())
+        tell(f"{name!r}: taken for missing: {shown}. What is a value, declare as a category or take out of missing.")
     for misfit in found.misfits:
         tell(f"{misfit.column!r}: {_in_words(misfit)}. {misfit.fix}")
     say("These counts are private: they stay on this screen.")

@@ -23,6 +23,7 @@ from planted import (
     documents,
     doors,
     drafts,
+    files,
     leaks,
     ledger,
     masking,
@@ -62,4 +63,5 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Files that had none": untouched.MUTANTS,
     "Simulations, and who sees what": simulations.MUTANTS,
     "Drafts, and names that others chose": drafts.MUTANTS,
+    "Files as people have them": files.MUTANTS,
 }

@@ -34,8 +34,8 @@ MUTANTS: tuple[Mutant, ...] = (
         DRAFTED,
         f"{REVIEW}::test_her_rows_count_once_also_where_parts_of_a_file_tear_them_apart",
         DRAFT,
-        "people, known.pairs, _unit(person))",
-        "people, known.pairs[:0], _unit(person))",
+        "_facts_of(part.iloc[:, j], people, known.pairs, _unit(person))",
+        "_facts_of(part.iloc[:, j], people, known.pairs[:0], _unit(person))",
     ),
     mutant(
         "lists a value that one person has",
@@ -107,8 +107,8 @@ MUTANTS: tuple[Mutant, ...] = (
         DRAFTED,
         f"{REVIEW}::test_every_entry_of_a_draft_is_marked[p]",
         DRAFT,
-        '("kind", "nullable", "categories", "other")',
-        '("kind", "nullable")',
+        '("kind", "nullable", "missing", "categories", "other")',
+        '("kind", "nullable", "missing")',
     ),
     mutant(
         "writes rare values into a draft's comments",

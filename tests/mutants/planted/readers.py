@@ -21,7 +21,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "lets a quotation mark that is left open swallow other persons' rows",
         "P27",
-        f"{ROWS}::test_both_ways_to_read_lines_give_the_same",
+        f"{ROWS}::test_both_ways_to_read_lines_give_the_same[commas]",
         LINES,
         'if table.num_rows + len(bad) != lines.count(b"\\n") + 1:',
         "if table.num_rows == 0:",
@@ -29,9 +29,9 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "puts nothing behind a block that an open quotation mark would swallow",
         "P27",
-        f"{ROWS}::test_both_ways_to_read_lines_give_the_same",
+        f"{ROWS}::test_both_ways_to_read_lines_give_the_same[commas]",
         LINES,
-        'behind = (",".join([_NOTHING] * len(layout.names)) + "\\n").encode()',
+        'behind = layout.separator.join([_NOTHING] * len(layout.names)) + b"\\n"',
         'behind = b""',
         ('lines.count(b"\\n") + 1:  # a row', 'lines.count(b"\\n"):  # a row'),
         ("return table.slice(0, table.num_rows - 1)", "return table"),
@@ -39,7 +39,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "loses the row that two blocks share",
         "P27",
-        f"{ROWS}::test_blocks_make_no_difference",
+        f"{ROWS}::test_blocks_make_no_difference[commas]",
         LINES,
         "pending = data[end:][: MAX_ROW + 1]",
         'pending = data[end:][: MAX_ROW + 1] if end else b""',
@@ -47,7 +47,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "reads a row in one way or another by where its block begins",
         "P27",
-        f"{ROWS}::test_both_ways_to_read_lines_give_the_same",
+        f"{ROWS}::test_both_ways_to_read_lines_give_the_same[commas]",
         LINES,
         "or lines.startswith(BOM) ",
         "",
@@ -74,8 +74,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P27",
         f"{ANSWERS}::test_no_row_of_csv_decides[Latin-1-0]",
         TABLES,
-        "_Strict(file, path) if faults.strict else file",
-        "_Strict(file, path)",
+        "        if faults.strict:\n            _ask_about_blanks(path, heading, form)\n            rows =",
+        "        if True:\n            rows =",
     ),
     mutant(
         "drops everybody's row in a block with a byte that is not UTF-8",

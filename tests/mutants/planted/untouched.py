@@ -216,7 +216,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "P11",
         f"{SOURCES}::test_recode[values0]",
         MAPPING,
-        'return table.get("") if key.lower() in MISSING_WORDS else default',
+        'return table.get("") if key.lower() in words else default',
         "return default",
     ),
     mutant(

@@ -1,0 +1,44 @@
+"""What a command that reads a table can be told of how its file is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cohortium.commands.output import say
+
+if TYPE_CHECKING:
+    from cohortium.faults import Faults
+    from cohortium.forms import Form
+
+TABLE = "CSV, Parquet or Excel file (.xlsx); CSV may be packed by gzip or zstd."
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        "--separator", help="What separates a CSV file's cells, such as ; or tab, where its first line leaves a choice."
+    ),
+]
+Sheet = Annotated[str | None, typer.Option("--sheet", help="The sheet of a workbook, where several hold something.")]
+
+
+def form_of(separator: str | None, sheet: str | None) -> Form:
+    """InputError E_FORM for what separates nothing."""
+    from cohortium.forms import Form
+
+    return Form(separator=separator, sheet=sheet)
+
+
+def say_form(data: Path, form: Form) -> None:
+    """Tell how a file was read, where it is not as most are."""
+    from cohortium.tables import seen
+
+    for line in seen(data, form):
+        say(f"{data.name}: {line}")
+
+
+def say_faults(faults: Faults) -> None:
+    """Tell what of a table was passed over: for its own people alone."""
+    for fault in faults.found:
+        say(f"{fault}. {fault.kind.fix}")
