@@ -32,11 +32,12 @@ import pandas as pd
 import tomli_w
 
 from cohortium import schema as schemas
-from cohortium.encoding import INVALID, MISSING_WORDS, category_key, indices, told_apart
+from cohortium.categories import category_key
+from cohortium.encoding import INVALID, MISSING_WORDS, indices, told_apart
 from cohortium.errors import SchemaError
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
-from cohortium.texts import for_terminal, trouble
+from cohortium.texts import for_terminal, trouble, trouble_of_value
 
 OTHER = "__OTHER__"
 FEW_CODES = 12  # whole numbers of so few values are codes
@@ -595,7 +596,7 @@ def _text_column(name: str, facts: _Facts) -> _Found:
 
 def _categorical(name: str, facts: _Facts, words: list[str], texts: tuple[str, ...]) -> _Found:
     """Categories as they come, and another one for values that are none of them."""
-    allowed = [w for w in words if not trouble(w) and len(w) <= LONG_TEXT]
+    allowed = [w for w in words if not trouble_of_value(w) and len(w) <= LONG_TEXT]
     if len(allowed) < len(words):
         texts = (*texts, f"values that a spreadsheet would run, that nobody sees, or that are long, become {OTHER}")
     other = OTHER if len(allowed) < facts.distinct else None

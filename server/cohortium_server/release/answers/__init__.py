@@ -19,7 +19,8 @@ from cohortium.conditions import Where, position, selected
 from cohortium.errors import ReleaseError
 from cohortium.merging import ordered_cells
 from cohortium.schema import Schema
-from cohortium.selection import Selection, everything
+from cohortium.selection import Selection
+from cohortium.spreading import on_scale
 from cohortium.study import Study
 from cohortium_server.generators import Generator, Tensors
 from cohortium_server.generators.counted import CountedGenerator
@@ -142,7 +143,7 @@ class Answers:
     def _mean(self, chosen: Mapping[int, Selection], j: int, level: float) -> Answer:
         """By linearisation: the sum of what values differ from the model's mean, over the count."""
         column = self.schema.columns[j]
-        selection = replace(chosen.get(j, everything(column)), missing=False)
+        selection = replace(chosen.get(j, Selection(on_scale(column))), missing=False)
         count = self._count({**chosen, j: selection})
         value, weights = numbers(column, selection), {k: s.weights(self.schema.columns[k]) for k, s in chosen.items()}
         part = selection.weights(column)
