@@ -23,7 +23,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial, reduce
+from decimal import Decimal
+from functools import cached_property, partial, reduce
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,14 @@ import tomli_w
 
 from cohortium import schema as schemas
 from cohortium.categories import category_key
+from cohortium.datestyles import finest, style, whole_pattern
 from cohortium.encoding import INVALID, MISSING_WORDS, indices, told_apart
 from cohortium.errors import SchemaError
+from cohortium.grids import holds
+from cohortium.identifiers import identifier
+from cohortium.lattices import Lattice, decades, lattice, needs, significant, spans, within
+from cohortium.moments import moments_of
+from cohortium.placeholders import may_stand, placeholder_day, placeholder_of, stand_apart
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
 from cohortium.texts import for_terminal, trouble, trouble_of_value
@@ -45,9 +52,12 @@ MANY_WORDS = 64  # text of more values is shortened to its most common ones, or 
 COMMON_WORDS = 30
 RARE = 10  # persons
 LONG_TEXT = 100
+FEW_DAYS = 5  # whole numbers that are dates must be more
 MAX_DISTINCT = 20_000  # distinct values counted per column
 MAX_PAIRS = 5_000_000  # persons' values counted per column: 8 bytes each
-MAX_DECIMALS = 6
+MAX_DECIMALS = 6  # of numbers about one or larger that floating point fills with digits
+FINEST = 22  # decimals that are counted
+LONGEST = 15  # significant digits that are
 LONG_NAME = 200
 READ_OF_TABLE = ("name", "columns")  # the file's name, and which columns it has and which of them are left out
 READ: dict[type[schemas._Column], tuple[str, ...]] = {  # off rows, what is not there as well as what is
@@ -56,6 +66,7 @@ READ: dict[type[schemas._Column], tuple[str, ...]] = {  # off rows, what is not 
     Continuous: ("kind", "nullable", "lower", "upper", "decimals", "bins", "points"),
     Datetime: ("kind", "nullable", "lower", "upper", "resolution"),
 }
+READ_WHERE_TOLD = ("spelling", "step", "endings", "digits", "special", "format")  # off rows too, where they are there
 MOSTLY = 0.95  # of the values must read as numbers or moments, for the column to be one of them
 _IDENTIFIERS = frozenset(
     {
@@ -88,9 +99,14 @@ _IDENTIFIERS = frozenset(
     | {"address", "street", "subject", "patient", "person", "customer", "client"}
 )
 _MOMENT = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?")
+_TOO_EARLY = np.datetime64("1800-01-01", "us")  # a whole number that says so is rather no date, but for the year 1
+_TOO_LARGE = "dropped: its numbers are too large to tell apart, like an identifier's"
+_ONE_SIDED = "fewer than {} {} are on either side of its middle"
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _LEADING_ZERO = re.compile(r"0[0-9]")
-_YEAR_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,14})\.0")  # a code as programs write it beside blanks
+_POINT_ZERO = re.compile(r"[-+]?[0-9]+\.0+")
+_PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 
 
 @dataclass(frozen=True)
@@ -190,9 +206,11 @@ class _Facts:
 
     Counted is each value of each person, once: who has a value in twelve rows has it once. Where nobody says whose a row is,
     each is somebody's.
-    unit: what is counted, in words. counts: of the first MAX_DISTINCT values; ``many`` if there were more. decimals: how
-    many need so many. lows, highs: numbers, the latter negative; first_years, last_years: those of moments.
-    timed: moments within a day. pairs: what is counted already, sorted.
+    unit: what is counted, in words. counts: of the first MAX_DISTINCT values; ``many`` if there were more. decimals, digits: how
+    many need so many, and significant ones. lows, highs: numbers, the latter negative, positives: those above zero;
+    first_years, last_years: those of moments. All but numbers and days that often stand for something else (``placeholders``).
+    infinite: numbers. floats: whether they came as floating point. timed: moments within a day. pairs: what is counted
+    already, sorted.
     """
 
     unit: str = "rows"
@@ -204,12 +222,15 @@ class _Facts:
     many: bool = False
     lowest: float = math.inf
     highest: float = -math.inf
-    decimals: tuple[int, ...] = (0,) * (MAX_DECIMALS + 1)
+    decimals: tuple[int, ...] = (0,) * (FINEST + 1)
+    digits: tuple[int, ...] = (0,) * (LONGEST + 1)
+    infinite: int = 0
+    floats: bool = False
     lows: _Ends = _Ends()
     highs: _Ends = _Ends()
+    positives: _Ends = _Ends()
     first_years: _Ends = _Ends()
     last_years: _Ends = _Ends()
-    year_first: bool = True
     timed: int = 0
     pairs: _Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
 
@@ -220,6 +241,17 @@ class _Facts:
     @property
     def nullable(self) -> bool:
         return self.blank
+
+    @cached_property
+    def numbered(self) -> dict[float, int]:
+        """How many have each finite number that was counted."""
+        words = list(self.counts)
+        read = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        found: Counter[float] = Counter()
+        for word, number in zip(words, (read + 0.0).tolist(), strict=True):
+            if math.isfinite(number):
+                found[number] += self.counts[word]
+        return dict(found)
 
     @property
     def shared(self) -> list[str]:
@@ -243,11 +275,14 @@ class _Facts:
             lowest=min(self.lowest, other.lowest),
             highest=max(self.highest, other.highest),
             decimals=tuple(a + b for a, b in zip(self.decimals, other.decimals, strict=True)),
+            digits=tuple(a + b for a, b in zip(self.digits, other.digits, strict=True)),
+            infinite=self.infinite + other.infinite,
+            floats=self.floats or other.floats,
+            positives=self.positives + other.positives,
             lows=self.lows + other.lows,
             highs=self.highs + other.highs,
             first_years=self.first_years + other.first_years,
             last_years=self.last_years + other.last_years,
-            year_first=self.year_first and other.year_first,
             timed=self.timed + other.timed,
             pairs=np.sort(np.append(self.pairs, other.pairs), kind="stable"),
         )
@@ -287,7 +322,7 @@ def _facts(
 def _people(values: pd.Series) -> _Hashes:
     """(rows,) a hash of whose each row is; rows that do not say it are all one person's."""
     numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
-    words = [*map(category_key, distinct), ""]
+    words = [*(identifier(value) or "" for value in distinct), ""]
     hashes: _Hashes = pd.util.hash_array(np.array(words, dtype=object), categorize=False)
     return hashes[numbers]
 
@@ -306,7 +341,8 @@ def _facts_of(values: pd.Series, people: _Hashes, counted: _Hashes, unit: str) -
     word, people, blank = word[new], people[new], bool((word < 0).any())
     of_word = np.bincount(word, minlength=len(words)).astype(np.int64)
     common, many = _merged(Counter({w: int(n) for w, n in zip(words, of_word, strict=True)}), Counter())
-    base = _Facts(unit=unit, blank=blank, valid=len(new), counts=common, many=many, pairs=pairs)
+    floats = values.dtype.kind == "f"
+    base = _Facts(unit=unit, blank=blank, valid=len(new), counts=common, many=many, floats=floats, pairs=pairs)
     return _with_moments(_with_numbers(base, words, word, people), words, word, people)
 
 
@@ -327,52 +363,57 @@ def _uncounted(
 def _with_numbers(facts: _Facts, words: list[str], word: npt.NDArray[np.int64], people: _Hashes) -> _Facts:
     read = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     of_row = read[word]
-    finite = np.isfinite(of_row)
+    infinite, finite = np.isinf(of_row), np.isfinite(of_row)
     if not finite.any():
-        return facts
-    numbers = of_row[finite]
-    needed = np.full(len(words), MAX_DECIMALS)
-    needed[np.isfinite(read)] = _decimals(read[np.isfinite(read)])
+        return replace(facts, numbers=int(infinite.sum()), infinite=int(infinite.sum()))
+    numbers, plain = of_row[finite], finite & ~may_stand(of_row)
+    needed = np.array([needs(x) if math.isfinite(x) else (0, 0) for x in read.tolist()], np.int64).reshape(-1, 2)
+    decimals, digits = np.minimum(needed[word[plain]], [FINEST, LONGEST]).T
+    above = plain & (of_row > 0)
     return replace(
         facts,
         numbers=int((~np.isnan(of_row)).sum()),
+        infinite=int(infinite.sum()),
         lowest=float(numbers.min()),
         highest=float(numbers.max()),
-        decimals=tuple(np.bincount(needed[word[finite]], minlength=MAX_DECIMALS + 1).tolist()),
-        lows=_Ends() + _Ends(numbers, people[finite]),
-        highs=_Ends() + _Ends(-numbers, people[finite]),
+        decimals=tuple(np.bincount(decimals, minlength=FINEST + 1).tolist()),
+        digits=tuple(np.bincount(digits, minlength=LONGEST + 1).tolist()),
+        lows=_Ends() + _Ends(of_row[plain], people[plain]),
+        highs=_Ends() + _Ends(-of_row[plain], people[plain]),
+        positives=_Ends() + _Ends(of_row[above], people[above]),
     )
-
-
-def _decimals(numbers: _Reals) -> npt.NDArray[np.int64]:
-    """(numbers,) the fewest decimals that tell each, at most MAX_DECIMALS."""
-    needed = np.full(len(numbers), MAX_DECIMALS)
-    for decimals in range(MAX_DECIMALS - 1, -1, -1):
-        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest there are
-            rounded = np.round(numbers, decimals)
-        needed[np.isclose(rounded, numbers, rtol=1e-12, atol=10.0 ** -(MAX_DECIMALS + 2))] = decimals
-    return needed
 
 
 def _with_moments(facts: _Facts, words: list[str], word: npt.NDArray[np.int64], people: _Hashes) -> _Facts:
-    like = [i for i, text in enumerate(words) if _MOMENT.fullmatch(text)]
-    texts = pd.Series([words[i] for i in like], dtype="str")
-    read = pd.to_datetime(texts, errors="coerce", utc=True, format="mixed").dt.tz_localize(None)
-    known = read.notna().to_numpy(bool)
+    read = _moments_in(words)
+    known = ~np.isnat(read)
     if not known.any():
         return facts
+    moments = read.astype("datetime64[s]").tolist()
+    apart = np.array([moment is not None and placeholder_of(moment) is None for moment in moments])
     years, timed = np.full(len(words), np.nan), np.zeros(len(words), bool)
-    years[np.array(like)[known]] = read[known].dt.year
-    timed[np.array(like)[known]] = read[known] != read[known].dt.normalize()
+    years[apart] = [moments[i].year for i in np.flatnonzero(apart)]
+    timed[apart] = read[apart] != read[apart].astype("datetime64[D]")
     there = ~np.isnan(years[word])
     return replace(
         facts,
-        moments=int(there.sum()),
+        moments=int(known[word].sum()),
         first_years=_Ends() + _Ends(years[word][there], people[there]),
         last_years=_Ends() + _Ends(-years[word][there], people[there]),
-        year_first=bool(texts.str.match(_YEAR_FIRST.pattern).all()),
         timed=int(timed[word].sum()),
     )
+
+
+def _moments_in(words: list[str]) -> npt.NDArray[np.datetime64]:
+    """(words,) the moments that words with a year, a month and a day are."""
+    found = np.full(len(words), np.datetime64("NaT", "us"))
+    patterns_of = [(whole_pattern(w) or "") if not _MOMENT.fullmatch(w) else "mixed" for w in words]
+    for pattern in sorted({*patterns_of} - {""}):
+        like = np.array([p == pattern for p in patterns_of])
+        texts = pd.Series([w for w, one in zip(words, like, strict=True) if one], dtype="str")
+        read = moments_of(texts, "" if pattern == "mixed" else pattern).to_numpy().astype("datetime64[us]")
+        found[like] = np.where(read < _TOO_EARLY, np.datetime64("NaT", "us"), read) if pattern != "mixed" else read
+    return found
 
 
 # Proposals
@@ -404,7 +445,8 @@ def _propose(name: str, facts: _Facts, target: bool) -> _Proposal:
         column, texts = None, (f"dropped: fewer than two of its values are shared by {RARE} {facts.unit}",)
     if column is None:
         return _Proposal(None, tuple(Note(name, text, dropped=True, seen=found.seen) for text in texts))
-    marked = replace(column, target=target, review=READ[type(column)])
+    told = tuple(name for name in READ_WHERE_TOLD if getattr(column, name, None))
+    marked = replace(column, target=target, review=(*READ[type(column)], *told))
     notes = [Note(name, text) for text in texts]
     return _Proposal(marked, (*notes, *([Note(name, "", seen=found.seen)] if found.seen else [])))
 
@@ -439,20 +481,50 @@ def _identifier(name: str, facts: _Facts) -> str:
 
 
 def _column(name: str, facts: _Facts) -> _Found:
+    if facts.moments >= MOSTLY * facts.valid and facts.distinct >= (FEW_DAYS if facts.numbers else 1):
+        return _moment_column(name, facts)
     if facts.numbers >= MOSTLY * facts.valid and not _are_names(facts):
         return _number_column(name, facts)
-    if facts.moments >= MOSTLY * facts.valid:
-        return _moment_column(name, facts)
-    if {w.lower() for w in facts.counts} == {"true", "false"}:
-        return _Found(Boolean(name=name, nullable=facts.nullable))
-    return _text_column(name, facts)
+    return _boolean_column(name, facts) or _text_column(name, facts)
+
+
+def _boolean_column(name: str, facts: _Facts) -> _Found | None:
+    """True and false as most write them; None for other words."""
+    words = {w.lower() for w in facts.counts}
+    pair = next((p for p in _PAIRS if words == {*p} or (p == _PAIRS[0] and words and words <= {*p})), None)
+    if pair is None or (pair != _PAIRS[0] and len({w.lower() for w in facts.shared}) < 2):
+        return None
+    common = facts.counts.most_common(1)[0][0]
+    style = str.upper if common.isupper() else str.title if common.istitle() else str.lower
+    spelling = (style(pair[0]), style(pair[1]))
+    return _Found(
+        Boolean(name=name, nullable=facts.nullable, spelling=None if spelling == ("False", "True") else spelling)
+    )
 
 
 def _are_names(facts: _Facts) -> bool:
-    """Whether numbers are but names: few and beside words, or with leading zeros like area codes."""
+    """Whether numbers are but names: few and beside words, with leading zeros like area codes, or one number in two spellings."""
     beside_words = facts.numbers < facts.valid and facts.distinct <= FEW_CODES
     single = facts.distinct == 1 and not _is_whole(facts)
-    return beside_words or single or any(_LEADING_ZERO.match(word) for word in facts.counts)
+    return beside_words or single or any(_LEADING_ZERO.match(word) for word in facts.counts) or _are_spelt(facts)
+
+
+def _are_spelt(facts: _Facts) -> bool:
+    """Whether the spelling tells more than the number: 401 beside 401.0, 1.1 beside 1.10; +1; or few that all end in .0."""
+    shared = [w for w in facts.shared if not w.startswith("-0")]
+    if facts.distinct > MANY_WORDS or not shared:
+        return False
+    numbers = [Decimal(w) for w in shared if _is_number(w)]
+    signed = any(w.startswith("+") for w in shared)
+    few = facts.distinct <= FEW_CODES and all(_FLOAT.fullmatch(w) for w in facts.counts)
+    return len(set(numbers)) < len(numbers) or signed or few
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 # Numbers
@@ -461,23 +533,84 @@ def _are_names(facts: _Facts) -> bool:
 def _number_column(name: str, facts: _Facts) -> _Found:
     if facts.distinct == 1 or _are_codes(facts):
         return _code_column(name, facts)
-    lowest, highest = facts.lows.last, facts.highs.last
-    if lowest is None or highest is None or lowest >= -highest:
-        return _Found(None, (f"dropped: fewer than {RARE} {facts.unit} are on either side of its middle",))
-    needed = _needed(facts)
-    grid = next((d for d in range(needed, -1, -1) if _is_grid(lowest, -highest, d)), None)
-    if grid is None:
-        return _Found(None, ("dropped: its numbers are too large to tell apart, like an identifier's",))
-    lower, upper = wide_bounds(lowest, -highest, grid)
-    nullable = facts.nullable or facts.numbers < facts.valid
-    column = Continuous(name=name, nullable=nullable, lower=lower, upper=upper, decimals=grid)
-    text = f"bounds are round numbers beyond what all but fewer than {RARE} {facts.unit} have"
-    return _with_points(column, facts, (text, *_unreadable(facts)))
+    found, (lowest, highest) = _standing_apart(facts)
+    if lowest is None or highest is None or lowest >= highest:
+        large = max(abs(facts.lowest), abs(facts.highest)) > 2.0**50
+        return _Found(None, (_TOO_LARGE if large else f"dropped: {_ONE_SIDED.format(RARE, facts.unit)}",))
+    column, texts = _numbers(name, facts, found, lowest, highest)
+    return _Found(None, texts) if column is None else _with_points(column, facts, (*texts, *_unreadable(facts)))
+
+
+def _numbers(
+    name: str, facts: _Facts, special: tuple[float, ...], lowest: float, highest: float
+) -> tuple[Continuous | None, tuple[str, ...]]:
+    """The column between two persons' numbers, and what there is to say of it."""
+    nullable = facts.nullable or facts.numbers < facts.valid or facts.infinite > 0
+    texts = [f"bounds are round numbers beyond what all but fewer than {RARE} {facts.unit} have"]
+    if special:
+        texts.append("special values stand for something else than a number, as far as can be told from where they lie")
+    needed, fewest = _needed(facts), facts.positives.last
+    digits = significant(dict(enumerate(facts.digits)), RARE)
+    zero = (0.0,) if facts.numbered.get(0.0, 0) >= RARE else ()
+    if fewest is not None and lowest >= 0 and spans(fewest, highest, digits, needed):
+        lower, upper = decades(fewest, highest)
+        texts.append(f"numbers over many powers of ten: {digits} significant digits are kept")
+        special = tuple(sorted({*special, *zero}))
+        return Continuous(
+            name=name, nullable=nullable, lower=lower, upper=upper, digits=digits, special=special
+        ), tuple(texts)
+    kept = min(needed, max(MAX_DECIMALS, MAX_DECIMALS - math.floor(math.log10(max(abs(lowest), abs(highest))))))
+    decimals = next((d for d in range(kept, -1, -1) if _is_grid(lowest, highest, d)), None)
+    if decimals is None:
+        return None, (_TOO_LARGE,)
+    if decimals < needed:
+        texts.append(f"digits beyond {decimals} decimals are rounded off")
+    column = Continuous(name=name, lower=0, upper=1, nullable=nullable, special=special)
+    shape = lattice({x: n for x, n in facts.numbered.items() if x not in special}, decimals, RARE)
+    return _on_lattice(column, shape, wide_bounds(lowest, highest, decimals), decimals, facts, texts)
+
+
+def _on_lattice(
+    column: Continuous, shape: Lattice, bounds: tuple[float, float], decimals: int, facts: _Facts, texts: list[str]
+) -> tuple[Continuous, tuple[str, ...]]:
+    """The column with its bounds, on the lattice that its numbers share, if any."""
+    lower, upper = bounds
+    if decimals == 0 and (facts.floats or _written_with_point(facts)):  # 12.0 is not written 12
+        decimals, shape = 1, shape if shape.step else Lattice(1.0)
+    if shape.step is None:
+        return replace(column, lower=lower, upper=upper, decimals=decimals), tuple(texts)
+    lower, upper = within(shape, lower, upper, decimals)
+    if not lower < upper:
+        return replace(column, lower=bounds[0], upper=bounds[1], decimals=decimals), tuple(texts)
+    if shape.name:
+        texts.append(f"they look like {shape.name}")
+    if shape.step != 1.0 or shape.endings:
+        texts.append("all but a few lie on the steps; others are moved to the nearest")
+    single = shape.endings if len(shape.endings) > 1 else ()
+    return replace(column, lower=lower, upper=upper, decimals=decimals, step=shape.step, endings=single), tuple(texts)
+
+
+def _written_with_point(facts: _Facts) -> bool:
+    """Whether nearly all whole numbers are written with a point."""
+    return sum(n for w, n in facts.counts.items() if _POINT_ZERO.fullmatch(w)) >= MOSTLY * sum(facts.counts.values())
+
+
+def _standing_apart(facts: _Facts) -> tuple[tuple[float, ...], tuple[float | None, float | None]]:
+    """Numbers that stand for something else, and the ends of the others."""
+    low, high = facts.lows.last, None if facts.highs.last is None else -facts.highs.last
+    if low is None or high is None or low > high:
+        shared = sorted(x for x, n in facts.numbered.items() if n >= RARE)
+        return (), ((shared[0], shared[-1]) if len(shared) > 1 else (None, None))
+    candidates = np.array(list(facts.numbered), np.float64)
+    may = {x: facts.numbered[x] for x in candidates[may_stand(candidates)].tolist() if facts.numbered[x] >= RARE}
+    apart = stand_apart(may, low, high, RARE)
+    others = [low, high, *(x for x in may if x not in apart)]
+    return apart, (min(others), max(others))
 
 
 def _needed(facts: _Facts) -> int:
     """Decimals that all but a few need."""
-    return next(d for d in range(MAX_DECIMALS + 1) if sum(facts.decimals[d + 1 :]) < RARE)
+    return next(d for d in range(FINEST + 1) if sum(facts.decimals[d + 1 :]) < RARE)
 
 
 def _is_grid(lowest: float, highest: float, decimals: int) -> bool:
@@ -502,7 +635,13 @@ def _is_whole(facts: _Facts) -> bool:
 
 
 def _are_codes(facts: _Facts) -> bool:
-    return _is_whole(facts) and facts.lowest >= 0 and facts.highest < 1000
+    """Few whole numbers that are not negative and below 1000, beside some that stand for something else."""
+    if not _is_whole(facts):
+        return False
+    plain = np.array([int(word) for word in facts.counts], np.float64)
+    apart, _ = _standing_apart(facts)
+    plain = plain[~np.isin(plain, apart)]
+    return bool(plain.size) and plain.min() >= 0 and plain.max() < 1000
 
 
 def wide_bounds(lowest: float, highest: float, decimals: int) -> tuple[float, float]:
@@ -527,8 +666,9 @@ def _with_points(column: Continuous, facts: _Facts, texts: tuple[str, ...]) -> _
     """The column with a cell for each value that many share, where its own are too wide to tell such a value."""
     few = facts.distinct <= FEW_CODES
     shared = _shared_numbers(facts, RARE if few else max(RARE, 0.1 * facts.valid))
-    points = {round(x, column.decimals) for x in shared if column.lower <= x <= column.upper}
+    points = {x if column.digits else round(x, column.decimals) for x in shared if column.lower <= x <= column.upper}
     points = {x for x in points if column.lower <= x <= column.upper and not _has_a_cell(column, x)}
+    points = {x for x in points if x not in column.special and holds(column.axis, x)}
     if not points:
         return _Found(column, texts)
     text = f"points are values that many {facts.unit} share; let stand only what the public knows"
@@ -543,15 +683,14 @@ def _shared_numbers(facts: _Facts, least: float) -> set[float]:
 
 
 def _has_a_cell(column: Continuous, value: float) -> bool:
-    index = round((value - column.lower) * 10**column.decimals)
+    index = int(column.index_of(np.array([value]))[0])
     cell = int(np.searchsorted(column.cuts, index, side="right")) - 1
-    return int(column.cuts[cell + 1] - column.cuts[cell]) == 1
+    return cell + 1 < len(column.cuts) and int(column.cuts[cell + 1] - column.cuts[cell]) == 1
 
 
 def _unreadable(facts: _Facts) -> list[str]:
-    if facts.numbers == facts.valid:
-        return []
-    return ["some cells are not numbers; they will count as missing"]
+    texts = [] if facts.numbers == facts.valid else ["some cells are not numbers; they will count as missing"]
+    return [*texts, *(["some numbers are infinite; they will count as missing"] if facts.infinite else [])]
 
 
 # Moments
@@ -561,19 +700,65 @@ def _moment_column(name: str, facts: _Facts) -> _Found:
     first, last = facts.first_years.last, facts.last_years.last
     if first is None or last is None:
         return _Found(None, (f"dropped: fewer than {RARE} {facts.unit} have a date that can be read",))
-    lower, upper = (min(max(int(year), 1), 9999) for year in wide_bounds(first, max(-last, first), 0))
+    written = style(facts.counts, RARE)
+    special, (low, high) = _special_days(facts, written.pattern, first, max(-last, first))
+    lower, upper = (min(max(int(year), 1), 9999) for year in wide_bounds(low, high, 0))
     days = facts.timed < RARE
+    resolution: schemas.Resolution = "day" if days else "second"
+    if not days and written.pattern:
+        resolution = finest(written.pattern)
     column = Datetime(
         name=name,
         nullable=facts.nullable or facts.moments < facts.valid,
         lower=datetime(lower, 1, 1),
         upper=datetime(upper, 12, 31) if days else datetime(upper, 12, 31, 23, 59, 59),
-        resolution="day" if days else "second",
+        resolution=resolution,
+        special=special,
+        format=written.pattern,
     )
-    texts = [f"bounds are round years beyond what all but fewer than {RARE} {facts.unit} have"]
-    if not facts.year_first:
-        texts.append("day and month may be mixed up: write dates as year-month-day")
-    return _Found(column, tuple(texts))
+    texts = [f"bounds are round years beyond what all but fewer than {RARE} {facts.unit} have", *written.notes]
+    if special:
+        texts.append("special days stand for something else than a day, as far as can be told")
+    return _Found(column, tuple(texts), _rare_days(facts))
+
+
+def _special_days(
+    facts: _Facts, pattern: str, first: float, last: float
+) -> tuple[tuple[datetime, ...], tuple[float, float]]:
+    """Days that stand for something else, and the first and last year of the others.
+
+    They lie outside the others' years, or more have one than any other day.
+    """
+    days, others = _placeholders(facts, pattern)
+    most = max(others.values(), default=0)
+    shared = {day: count for day, count in days.items() if count >= RARE}
+    special = sorted(day for day, count in shared.items() if not first <= day.year <= last or count > 3 * most)
+    years = [first, last, *(day.year for day in shared if day not in special)]
+    return tuple(special), (min(years), max(years))
+
+
+def _placeholders(facts: _Facts, pattern: str) -> tuple[Counter[datetime], Counter[str]]:
+    """How many have each placeholder day, and each other text."""
+    words = list(facts.counts)
+    read = moments_of(pd.Series(words, dtype="str"), pattern).to_numpy().astype("datetime64[s]").tolist()
+    days, others = Counter[datetime](), Counter[str]()
+    for word, moment in zip(words, read, strict=True):
+        if moment is not None and (day := placeholder_of(moment)):
+            days[day] += facts.counts[word]
+        else:
+            others[word] += facts.counts[word]
+    return days, others
+
+
+def _rare_days(facts: _Facts) -> str:
+    """Which placeholder days few have: for the institution's own screen."""
+    rare = sorted(w for w, count in facts.counts.items() if count < RARE and placeholder_day(w))
+    shown = ", ".join(rare[:5])
+    return (
+        f"fewer than {RARE} {facts.unit} have {shown}; declare them in special if they stand for something else"
+        if rare
+        else ""
+    )
 
 
 # Text
@@ -581,7 +766,7 @@ def _moment_column(name: str, facts: _Facts) -> _Found:
 
 def _text_column(name: str, facts: _Facts) -> _Found:
     """Values that are no single person's as categories, the most common ones where they are many; or nothing."""
-    if sum(len(w) > LONG_TEXT for w in facts.counts) > facts.distinct / 10:
+    if sum(n for w, n in facts.counts.items() if len(w) > LONG_TEXT) > facts.valid / 10:
         return _Found(None, ("dropped: free text",))
     if facts.many or facts.distinct > max(20, facts.valid / 2):
         return _Found(None, ("dropped: nearly every row has a value of its own, like an identifier's or free text",))

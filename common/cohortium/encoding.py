@@ -325,7 +325,9 @@ def _numbers(column: Continuous, index: IntArray, missing: npt.NDArray[np.bool_]
 @draw_index.register
 def _draw_moment(column: Datetime, cells: IntArray, rng: np.random.Generator, within: Ranges | None = None) -> IntArray:
     inside = np.minimum(cells, len(column.cuts) - 2)
-    return _or_points(column, cells, rng.integers(*stretches(column, inside, within, rng), endpoint=True))
+    index = rng.integers(*stretches(column, inside, within, rng), endpoint=True)
+    index = beside_points(column, index, column.cuts[inside], column.cuts[inside + 1] - 1)
+    return _or_points(column, cells, index)
 
 
 @values_at.register

@@ -100,7 +100,7 @@ class Even:
 
     @property
     def whole(self) -> bool:
-        return self.decimals == 0 and float(self.lower).is_integer() and (self.step or 1.0).is_integer()
+        return self.decimals == 0 and float(self.lower).is_integer() and float(self.step or 1).is_integer()
 
     @cached_property
     def _units(self) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ from cohortium import patterns
 
 _UNIT_FOLLOWS = int(pd.__version__.partition(".")[0]) >= 3  # before, every column is read in nanoseconds
 _ISO = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
-_PARTS = re.compile(r"\s*(\d{1,2})([-/. ])(\d{1,2})\2(\d{4}|\d{2})\b.*", re.DOTALL)
+_PARTS = re.compile(r"\s*(\d{1,2})([-/. ])(\d{1,2})\2(\d{4}|\d{2})(?:([T ])\d{1,2}:\d{2}(:\d{2})?)?\s*")
 _MONTHS = 12
 BoolArray = npt.NDArray[np.bool_]
 
@@ -115,10 +115,11 @@ def first_of(word: str) -> str | None:
 
 
 def pattern_of(word: str, first: str) -> str | None:
-    """The pattern of a date such as 13/05/2020, without a time of day; None for other texts."""
+    """The pattern of a date such as 13/05/2020, or 13/05/2020 10:30; None for other texts."""
     found = _PARTS.fullmatch(word)
-    if not found or word.strip() != f"{found[1]}{found[2]}{found[3]}{found[2]}{found[4]}":
+    if not found:
         return None
     year = "%Y" if len(found[4]) == 4 else "%y"
-    parts = ("%d", "%m") if first == "day" else ("%m", "%d")
-    return f"{parts[0]}{found[2]}{parts[1]}{found[2]}{year}"
+    parts = ("%d", "%m", year) if first == "day" else ("%m", "%d", year)
+    time = "" if found[5] is None else f"{found[5]}%H:%M" + ("" if found[6] is None else ":%S")
+    return found[2].join(parts) + time

@@ -365,9 +365,9 @@ def _beside_points(column: Continuous | Datetime) -> tuple[IntArray, IntArray]:
     """(bins,) first and last index of every bin that has no cell of its own; of a bin without such all that it has."""
     first, last = column.cuts[:-1], column.cuts[1:] - 1
     low, high = first.copy(), last.copy()
-    for point in _points(column):
+    for point in column.taken:
         low += low == point
-    for point in _points(column)[::-1]:
+    for point in column.taken[::-1]:
         high -= high == point
     some = low <= high
     return np.where(some, low, first), np.where(some, high, last)
@@ -391,7 +391,7 @@ def _fine_may(column: Column, classes: Classes) -> BoolArray:
     found = np.zeros((column.size, classes.count), bool)
     found[np.arange(column.size), classes.of(first)] = True
     if isinstance(column, Continuous | Datetime):
-        bins, points = len(column.cuts) - 1, _points(column)
+        bins, points = len(column.cuts) - 1, column.taken
         ends = np.append(classes.starts[1:], grid_of(column)) - 1
         found[:bins] = False
         for begin, end, label in zip(classes.starts, ends, classes.labels, strict=False):
@@ -399,10 +399,6 @@ def _fine_may(column: Column, classes: Classes) -> BoolArray:
             taken = np.searchsorted(points, high, side="right") - np.searchsorted(points, low)
             found[:bins, label] |= high - low + 1 > np.where(high < low, 0, taken)
     return found
-
-
-def _points(column: Continuous | Datetime) -> IntArray:
-    return np.sort(column.point_indices)
 
 
 def impossible(

@@ -10,8 +10,8 @@ Each column is a fixed number of cells; a value of any row falls into exactly on
     continuous    one cell per bin of a grid of numbers from lower to upper, per special ``point`` on it, and per ``special`` value
     datetime      bins of the grid lower, lower + 1 resolution, ..., upper, and one cell per ``special`` moment
 
-A ``special`` value (-999, 9999-12-31) stands for something else than a number or moment: it lies beyond the bounds, has a cell and, behind
-those of the grid, an index of its own, and ranges and means leave it out like a missing value.
+A ``special`` value (-999, 9999-12-31) stands for something else than a number or moment: within the bounds or beyond them, it has a cell
+and, behind those of the grid, an index of its own, and ranges and means leave it out like a missing value.
 
 What a draft read off rows is marked (``review``, draft.py) until a person has looked at it: the schema can be read and shown, but
 no study of it can be signed.
@@ -181,10 +181,8 @@ class Continuous(_Column):
             raise self.invalid(
                 "two points are the same value of its grid", "Declare more decimals, or remove one of them."
             )
-        if any(self.lower <= x <= self.upper for x in self.special) or len(set(self.special)) < len(self.special):
-            raise self.invalid(
-                "special values must be distinct and beyond the bounds", "Declare one within them in points."
-            )
+        if len({*self.points, *self.special}) < len(self.points) + len(self.special):
+            raise self.invalid("a special value is listed twice, or is one of the points", "Remove one of the two.")
         edges = self.edges
         if edges is not None and (
             list(edges) != sorted(set(edges)) or not self.lower < edges[0] <= edges[-1] <= self.upper
@@ -237,8 +235,22 @@ class Continuous(_Column):
         return self.axis.whole and all(float(x).is_integer() and abs(x) < 2**53 for x in self.special)
 
     @cached_property
+    def _shadows(self) -> npt.NDArray[np.int64]:
+        """(some,) indices of the grid at which a special value would stand."""
+        inside = [x for x in self.special if self.lower <= x <= self.upper and grids.holds(self.axis, x)]
+        return np.sort(self.axis.nearest(np.array(inside, np.float64)))
+
+    @cached_property
+    def taken(self) -> npt.NDArray[np.int64]:
+        """(some,) ascending indices of the grid that are never drawn in a bin: their values are points or special ones."""
+        return np.sort(np.append(self.point_indices[: len(self.points)], self._shadows))
+
+    @cached_property
     def cuts(self) -> npt.NDArray[np.int64]:
         """(bins + 1,) int64 grid indices: bin b holds the indices cuts[b] .. cuts[b + 1] - 1."""
+        return _without_empty(self._all_cuts(), self._shadows)
+
+    def _all_cuts(self) -> npt.NDArray[np.int64]:
         if self.edges is not None:
             inner = np.array(self.edges)
         elif self.bins is None:
@@ -284,6 +296,15 @@ class Continuous(_Column):
         if self.scale == "linear":
             return y
         return np.sinh(y) * self.softening + max(self.lower, 0.0)
+
+
+def _without_empty(cuts: npt.NDArray[np.int64], taken: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Cuts without those that would leave a bin nothing but special values: it becomes part of the next, or the last one of that before."""
+    for b in range(len(cuts) - 2, -1, -1) if len(taken) else ():
+        inside = np.searchsorted(taken, cuts[b + 1]) - np.searchsorted(taken, cuts[b])
+        if inside == cuts[b + 1] - cuts[b] and len(cuts) > 2:
+            cuts = np.delete(cuts, b + 1 if b + 2 < len(cuts) else b)
+    return cuts
 
 
 def fine_cuts(grid: int, zero: float | None) -> npt.NDArray[np.int64]:
@@ -337,19 +358,20 @@ class Datetime(_Column):
             raise self.invalid("bounds must be whole seconds", "State them without fractions.")
         if not self.lower < self.upper:
             raise self.invalid("lower must be before upper", "Declare the bounds the public knows.")
-        if any(self.lower <= moment <= self.last for moment in self.special) or len(set(self.special)) < len(
-            self.special
-        ):
-            raise self.invalid(
-                "special moments must be distinct and beyond the bounds", "Narrow the bounds, or remove it."
-            )
+        if len({self._ticks(moment) for moment in self.special}) < len(self.special):
+            raise self.invalid(f"two special moments are the same {self.resolution}", "Remove one of them.")
         if self.format and (what := patterns.trouble(self.format, self.resolution)):
             raise self.invalid(f"format {self.format!r} {what}", 'Write it as in format = "%d/%m/%Y" or "%Y%m%d".')
 
-    @property
-    def last(self) -> datetime:
-        """The last second of the last moment of the grid."""
-        return _later(self.lower, SECONDS[self.resolution] * self.grid - 1)
+    def _ticks(self, moment: datetime) -> int:
+        """The step of the grid that a moment is in, also beyond its ends."""
+        return int((moment - self.lower).total_seconds() // SECONDS[self.resolution])
+
+    @cached_property
+    def taken(self) -> npt.NDArray[np.int64]:
+        """(some,) ascending indices of the grid that are never drawn in a bin: their moments are special ones."""
+        ticks = sorted(self._ticks(moment) for moment in self.special)
+        return np.array([tick for tick in ticks if 0 <= tick < self.grid], np.int64)
 
     @cached_property
     def point_indices(self) -> npt.NDArray[np.int64]:
@@ -363,15 +385,11 @@ class Datetime(_Column):
     @cached_property
     def cuts(self) -> npt.NDArray[np.int64]:
         bins = min(self.bins or FINE_MOMENTS, self.grid)
-        return np.unique(np.linspace(0, self.grid, bins + 1).round().astype(np.int64))
+        return _without_empty(np.unique(np.linspace(0, self.grid, bins + 1).round().astype(np.int64)), self.taken)
 
     @property
     def values(self) -> int:
         return len(self.cuts) - 1 + len(self.special)
-
-
-def _later(moment: datetime, seconds: int) -> datetime:
-    return moment + timedelta(seconds=seconds) if seconds <= (datetime.max - moment).total_seconds() else datetime.max
 
 
 Column = Annotated[Categorical | Ordinal | Boolean | Continuous | Datetime, Field(discriminator="kind")]

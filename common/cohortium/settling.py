@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cohortium.errors import SchemaError
 from cohortium.rules import MISSING, BoolArray, IntArray, Linear, Lookup, Rule, cell_bounds
-from cohortium.schema import Column, Continuous, Schema
+from cohortium.schema import Column, Continuous, Datetime, Schema
 from cohortium.selection import Selection, everything
 from cohortium.spreading import Ranges, beside_points, grid_of, scale_of, spread
 
@@ -119,11 +119,14 @@ def _redrawn(schema: Schema, where: Places, index: IntArray, rng: np.random.Gene
 
 
 def _between(column: Column, first: IntArray, last: IntArray, rng: np.random.Generator) -> IntArray:
-    if not isinstance(column, Continuous):
+    if not isinstance(column, Continuous | Datetime):
         return rng.integers(first, last, endpoint=True)
-    drawn, special = rng.integers(first, last, endpoint=True), last >= column.grid
-    rows = np.flatnonzero(~special)
-    drawn[rows] = beside_points(column, spread(column, first[rows], last[rows], rng), first[rows], last[rows])
+    drawn, rows = last.copy(), np.flatnonzero(last < column.grid)  # others are special values
+    first, last = first[rows], last[rows]
+    plain = (
+        spread(column, first, last, rng) if isinstance(column, Continuous) else rng.integers(first, last, endpoint=True)
+    )
+    drawn[rows] = beside_points(column, plain, first, last)
     return drawn
 
 

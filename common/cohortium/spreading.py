@@ -107,7 +107,7 @@ def _parts_of_bins(column: Continuous | Datetime, ranges: Ranges) -> FloatArray:
 def pieces_within(column: Continuous | Datetime, ranges: Ranges) -> Pieces:
     """Where in the bins a value may first be put so that it ends up in the ranges."""
     ranges = overlap(ranges, on_scale(column))
-    bins, first, last = _cut(column.cuts, _before_moving(column, ranges) if isinstance(column, Continuous) else ranges)
+    bins, first, last = _cut(column.cuts, _before_moving(column, ranges))
     return Pieces(bins, first, last, _mass(column, first, last))
 
 
@@ -123,9 +123,9 @@ def _cut(cuts: IntArray, ranges: Ranges) -> tuple[IntArray, IntArray, IntArray]:
     return np.concatenate(bins), np.concatenate(firsts), np.concatenate(lasts)
 
 
-def _before_moving(column: Continuous, ranges: Ranges) -> Ranges:
+def _before_moving(column: Continuous | Datetime, ranges: Ranges) -> Ranges:
     """The indices that ``beside_points`` leaves in the ranges or moves into them."""
-    points = _points(column)
+    points = column.taken
     if not len(points):
         return ranges
     bins = np.searchsorted(column.cuts, points, side="right") - 1
@@ -133,12 +133,6 @@ def _before_moving(column: Continuous, ranges: Ranges) -> Ranges:
     inside = [(int(p), int(p)) for p, to in zip(points, moved, strict=True) if any(a <= to <= b for a, b in ranges)]
     others = rest(joined([(int(p), int(p)) for p in points]), column.grid)
     return joined([*overlap(ranges, others), *inside])
-
-
-def _points(column: Continuous) -> IntArray:
-    """Indices on the scale that have a cell of their own."""
-    points = np.sort(column.point_indices)
-    return points[points < column.grid]
 
 
 def _mass(column: Continuous | Datetime, first: IntArray, last: IntArray) -> FloatArray:
@@ -170,9 +164,9 @@ def spread(column: Continuous, first: IntArray, last: IntArray, rng: np.random.G
     return np.clip(_even(column).nearest(drawn), first, last)
 
 
-def beside_points(column: Continuous, index: IntArray, first: IntArray, last: IntArray) -> IntArray:
+def beside_points(column: Continuous | Datetime, index: IntArray, first: IntArray, last: IntArray) -> IntArray:
     """``index`` moved to the nearest grid value of its bin that has no cell of its own, if the bin has one."""
-    moved, points = index, _points(column)
+    moved, points = index, column.taken
     for point in points:
         moved = np.where(moved == point, point + 1, moved)
     moved = np.minimum(moved, last)

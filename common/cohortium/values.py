@@ -11,7 +11,12 @@ _TOLD_APART = frozenset({type(None), int, float, str})
 
 
 def told_apart(values: pd.Series) -> pd.Series:
-    """``values`` such that equal ones mean the same: among objects, pandas takes True for 1, and no lists."""
+    """``values`` such that equal ones mean the same: among objects, pandas takes True for 1, and no lists.
+
+    Numbers of single and half precision become those of double precision that are written the same.
+    """
+    if values.dtype in (np.float16, np.float32):
+        return pd.Series(shortest(values.to_numpy()), values.index)
     if values.dtype != object or set(map(type, values.to_numpy())) <= _TOLD_APART:
         return values
 
