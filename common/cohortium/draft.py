@@ -20,7 +20,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -40,6 +40,7 @@ from cohortium.errors import SchemaError
 from cohortium.grids import holds
 from cohortium.identifiers import identifier
 from cohortium.lattices import Lattice, decades, lattice, needs, significant, spans, within
+from cohortium.misfits import ALIKE, BEYOND, FIXES, INFINITE, found_in
 from cohortium.moments import moments_of
 from cohortium.placeholders import may_stand, placeholder_day, placeholder_of, stand_apart
 from cohortium.rules import broken_by
@@ -861,13 +862,17 @@ def _quoted(text: str) -> str:
 
 @dataclass(frozen=True)
 class Misfit:
-    """What does not fit in one column. Counts of private rows: for the institution's own screen."""
+    """What does not fit in one column. Counts of private rows: for the institution's own screen.
+
+    told: of each kind of ``misfits``, how many cells, and the first one's row, from 1.
+    """
 
     column: str
     missing: int = 0
     unreadable: int = 0
     undeclared: int = 0
     beyond: int = 0
+    told: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     fix: str = ""
 
     def __add__(self, other: Misfit) -> Misfit:
@@ -877,7 +882,18 @@ class Misfit:
             self.unreadable + other.unreadable,
             self.undeclared + other.undeclared,
             self.beyond + other.beyond,
+            {kind: _added(self.told.get(kind), other.told.get(kind)) for kind in (*self.told, *other.told)},
         )
+
+    def after(self, rows: int) -> Misfit:
+        """The same of rows that come after some others."""
+        return replace(self, told={kind: (count, first + rows) for kind, (count, first) in self.told.items()})
+
+
+def _added(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[int, int]:
+    """Cells together, and the first row."""
+    pairs = [pair for pair in (one, other) if pair is not None]
+    return sum(count for count, _ in pairs), pairs[0][1]
 
 
 @dataclass(frozen=True)
@@ -899,7 +915,7 @@ def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
 
 
 def _joined(a: Fit, b: Fit) -> Fit:
-    misfits = tuple(x + y for x, y in zip(a.misfits, b.misfits, strict=True))
+    misfits = tuple(x + y.after(a.rows) for x, y in zip(a.misfits, b.misfits, strict=True))
     breaking = tuple(x + y for x, y in zip(a.breaking, b.breaking, strict=True))
     return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking)
 
@@ -918,22 +934,18 @@ def _fit_of(schema: Schema, part: pd.DataFrame) -> Fit:
 def _misfit(column: schemas.Column, values: pd.Series, invalid: npt.NDArray[np.bool_]) -> Misfit:
     words = values.astype("string").str.strip().str.lower()
     empty = words.isin(MISSING_WORDS).to_numpy(bool) | values.isna().to_numpy(bool)
-    wrong = int((invalid & ~empty).sum())
+    found = found_in(column, values)
+    infinite = found.get(INFINITE, np.zeros(len(values), bool))
+    wrong = int((invalid & ~empty & ~infinite).sum())
     named = hasattr(column, "categories")
     return Misfit(
         column.name,
         missing=0 if column.nullable else int((invalid & empty).sum()),
         unreadable=0 if named else wrong,
         undeclared=wrong if named else 0,
-        beyond=_beyond(column, values),
+        beyond=int(found[BEYOND].sum()) if BEYOND in found else 0,
+        told={kind: (int(at.sum()), int(at.argmax()) + 1) for kind, at in found.items() if at.any() and kind != BEYOND},
     )
-
-
-def _beyond(column: schemas.Column, values: pd.Series) -> int:
-    if not isinstance(column, Continuous):
-        return 0
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return int(((numbers < column.lower) | (numbers > column.upper)).sum())
 
 
 def _fix(column: schemas.Column, found: Misfit) -> str:
@@ -942,6 +954,7 @@ def _fix(column: schemas.Column, found: Misfit) -> str:
         return "Set nullable = true to keep the rows with an empty cell."
     if found.unreadable:
         return f"Write the cells as {column.kind} values; as they are, they count as missing."
-    if found.undeclared:
+    if found.undeclared and ALIKE not in found.told:
         return 'Declare the categories, or other = "__OTHER__"; as they are, they count as missing.'
-    return "Widen the bounds; as they are, values beyond are clipped to them." if found.beyond else ""
+    kind = BEYOND if found.beyond else next((kind for kind in FIXES if kind in found.told), "")
+    return FIXES.get(kind, "")
