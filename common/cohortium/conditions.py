@@ -189,7 +189,9 @@ def _of_value(column: Column, value: Any) -> Selection:
         return _missing(column)
     if value in ("", MISSING) and not _is_value(column, value):
         return _missing(column)
-    found = _in_grid(column, *ends(column, value)) | _special(column, value)
+    found = _special(column, value)
+    if found.empty or isinstance(column, Datetime):  # a year may hold both
+        found |= _in_grid(column, *ends(column, value))
     if found.empty:
         raise _refused(column, f"{value!r} is not one of its values", _expected(column))
     return found

@@ -99,13 +99,17 @@ _IDENTIFIERS = frozenset(
     }
     | {"address", "street", "subject", "patient", "person", "customer", "client"}
 )
-_MOMENT = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?")
+_DAY = r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{2}([-.])\d{2}\3\d{2}|\d{1,2}/\d{1,2}/\d{2}"
+_MOMENT = re.compile(rf"({_DAY})([T ]\d{{1,2}}:\d{{2}}.*)?")  # 1.2.3 is a version, and no date
 _TOO_EARLY = np.datetime64("1800-01-01", "us")  # a whole number that says so is rather no date, but for the year 1
 _TOO_LARGE = "dropped: its numbers are too large to tell apart, like an identifier's"
+_RARE_SPECIAL = "fewer than {} {} have {}; declare them in special if they stand for something else"
 _ONE_SIDED = "fewer than {} {} are on either side of its middle"
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _LEADING_ZERO = re.compile(r"0[0-9]")
 _FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,14})\.0")  # a code as programs write it beside blanks
+_PLAIN = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
+_TIME = re.compile(r"([01][0-9]|2[0-3]):?[0-5][0-9](:?[0-5][0-9])?")
 _POINT_ZERO = re.compile(r"[-+]?[0-9]+\.0+")
 _PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 
@@ -210,8 +214,8 @@ class _Facts:
     unit: what is counted, in words. counts: of the first MAX_DISTINCT values; ``many`` if there were more. decimals, digits: how
     many need so many, and significant ones. lows, highs: numbers, the latter negative, positives: those above zero;
     first_years, last_years: those of moments. All but numbers and days that often stand for something else (``placeholders``).
-    infinite: numbers. floats: whether they came as floating point. timed: moments within a day. pairs: what is counted
-    already, sorted.
+    infinite: numbers. floats: whether they came as floating point. timed: moments that are within a day, an hour and a minute.
+    pairs: what is counted already, sorted.
     """
 
     unit: str = "rows"
@@ -232,7 +236,7 @@ class _Facts:
     positives: _Ends = _Ends()
     first_years: _Ends = _Ends()
     last_years: _Ends = _Ends()
-    timed: int = 0
+    timed: tuple[int, int, int] = (0, 0, 0)
     pairs: _Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
 
     @property
@@ -284,9 +288,13 @@ class _Facts:
             highs=self.highs + other.highs,
             first_years=self.first_years + other.first_years,
             last_years=self.last_years + other.last_years,
-            timed=self.timed + other.timed,
+            timed=_each(self.timed, other.timed),
             pairs=np.sort(np.append(self.pairs, other.pairs), kind="stable"),
         )
+
+
+def _each(one: tuple[int, int, int], other: tuple[int, int, int]) -> tuple[int, int, int]:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
 
 
 def _merged(counts: Counter[str], more: Counter[str]) -> tuple[Counter[str], bool]:
@@ -392,16 +400,16 @@ def _with_moments(facts: _Facts, words: list[str], word: npt.NDArray[np.int64], 
         return facts
     moments = read.astype("datetime64[s]").tolist()
     apart = np.array([moment is not None and placeholder_of(moment) is None for moment in moments])
-    years, timed = np.full(len(words), np.nan), np.zeros(len(words), bool)
+    years, after = np.full(len(words), np.nan), np.zeros(len(words), np.int64)
     years[apart] = [moments[i].year for i in np.flatnonzero(apart)]
-    timed[apart] = read[apart] != read[apart].astype("datetime64[D]")
+    after[apart] = (read[apart] - read[apart].astype("datetime64[D]")).astype("timedelta64[s]").astype(np.int64)
     there = ~np.isnan(years[word])
     return replace(
         facts,
         moments=int(known[word].sum()),
         first_years=_Ends() + _Ends(years[word][there], people[there]),
         last_years=_Ends() + _Ends(-years[word][there], people[there]),
-        timed=int(timed[word].sum()),
+        timed=(int((after > 0)[word].sum()), int((after % 3600 > 0)[word].sum()), int((after % 60 > 0)[word].sum())),
     )
 
 
@@ -518,7 +526,16 @@ def _are_spelt(facts: _Facts) -> bool:
     numbers = [Decimal(w) for w in shared if _is_number(w)]
     signed = any(w.startswith("+") for w in shared)
     few = facts.distinct <= FEW_CODES and all(_FLOAT.fullmatch(w) for w in facts.counts)
-    return len(set(numbers)) < len(numbers) or signed or few
+    return len(set(numbers)) < len(numbers) or signed or few or _are_ragged(shared)
+
+
+def _are_ragged(words: list[str]) -> bool:
+    """Whether some words end in noughts that others lack: 250.00 beside 401.9, as no program writes numbers."""
+    plain = [w for w in words if _PLAIN.fullmatch(w)]
+    decimals = {w: len(w.partition(".")[2]) for w in plain}
+    padded = [d for w, d in decimals.items() if d and w.endswith("0")]
+    told = {*decimals.values()}
+    return len(told) > 1 and (any(d > 1 for d in padded) or (bool(padded) and 0 in told))
 
 
 def _is_number(word: str) -> bool:
@@ -539,7 +556,9 @@ def _number_column(name: str, facts: _Facts) -> _Found:
         large = max(abs(facts.lowest), abs(facts.highest)) > 2.0**50
         return _Found(None, (_TOO_LARGE if large else f"dropped: {_ONE_SIDED.format(RARE, facts.unit)}",))
     column, texts = _numbers(name, facts, found, lowest, highest)
-    return _Found(None, texts) if column is None else _with_points(column, facts, (*texts, *_unreadable(facts)))
+    if column is None:
+        return _Found(None, texts)
+    return replace(_with_points(column, facts, (*texts, *_unreadable(facts))), seen=_rare_numbers(column, facts))
 
 
 def _numbers(
@@ -553,7 +572,7 @@ def _numbers(
     needed, fewest = _needed(facts), facts.positives.last
     digits = significant(dict(enumerate(facts.digits)), RARE)
     zero = (0.0,) if facts.numbered.get(0.0, 0) >= RARE else ()
-    if fewest is not None and lowest >= 0 and spans(fewest, highest, digits, needed):
+    if fewest is not None and lowest >= 0 and (spans(fewest, highest, digits, needed) or needed == FINEST):
         lower, upper = decades(fewest, highest)
         texts.append(f"numbers over many powers of ten: {digits} significant digits are kept")
         special = tuple(sorted({*special, *zero}))
@@ -564,6 +583,8 @@ def _numbers(
     decimals = next((d for d in range(kept, -1, -1) if _is_grid(lowest, highest, d)), None)
     if decimals is None:
         return None, (_TOO_LARGE,)
+    if highest - lowest < 10.0 ** (3 - FINEST):
+        return None, ("dropped: its numbers are too small to tell apart",)
     if decimals < needed:
         texts.append(f"digits beyond {decimals} decimals are rounded off")
     column = Continuous(name=name, lower=0, upper=1, nullable=nullable, special=special)
@@ -589,6 +610,13 @@ def _on_lattice(
         texts.append("all but a few lie on the steps; others are moved to the nearest")
     single = shape.endings if len(shape.endings) > 1 else ()
     return replace(column, lower=lower, upper=upper, decimals=decimals, step=shape.step, endings=single), tuple(texts)
+
+
+def _rare_numbers(column: Continuous, facts: _Facts) -> str:
+    """Which numbers beyond the bounds often stand for something else, and few have: for the institution's own screen."""
+    beyond = [x for x, n in facts.numbered.items() if n < RARE and not column.lower <= x <= column.upper]
+    shown = ", ".join(f"{x:.15g}" for x in sorted(np.array(beyond)[may_stand(np.array(beyond))].tolist())[:5])
+    return _RARE_SPECIAL.format(RARE, facts.unit, shown) if shown else ""
 
 
 def _written_with_point(facts: _Facts) -> bool:
@@ -704,15 +732,12 @@ def _moment_column(name: str, facts: _Facts) -> _Found:
     written = style(facts.counts, RARE)
     special, (low, high) = _special_days(facts, written.pattern, first, max(-last, first))
     lower, upper = (min(max(int(year), 1), 9999) for year in wide_bounds(low, high, 0))
-    days = facts.timed < RARE
-    resolution: schemas.Resolution = "day" if days else "second"
-    if not days and written.pattern:
-        resolution = finest(written.pattern)
+    resolution = _resolution(facts.timed, written.pattern)
     column = Datetime(
         name=name,
         nullable=facts.nullable or facts.moments < facts.valid,
         lower=datetime(lower, 1, 1),
-        upper=datetime(upper, 12, 31) if days else datetime(upper, 12, 31, 23, 59, 59),
+        upper=datetime(upper, 12, 31) if resolution == "day" else datetime(upper, 12, 31, 23, 59, 59),
         resolution=resolution,
         special=special,
         format=written.pattern,
@@ -721,6 +746,13 @@ def _moment_column(name: str, facts: _Facts) -> _Found:
     if special:
         texts.append("special days stand for something else than a day, as far as can be told")
     return _Found(column, tuple(texts), _rare_days(facts))
+
+
+def _resolution(timed: tuple[int, int, int], pattern: str) -> schemas.Resolution:
+    """The finest that all but a few need, as far as it is written."""
+    needed: list[schemas.Resolution] = ["day", "hour", "minute", "second"]
+    place = sum(count >= RARE for count in timed)
+    return needed[min(place, needed.index(finest(pattern)))] if pattern else needed[place]
 
 
 def _special_days(
@@ -755,11 +787,7 @@ def _rare_days(facts: _Facts) -> str:
     """Which placeholder days few have: for the institution's own screen."""
     rare = sorted(w for w, count in facts.counts.items() if count < RARE and placeholder_day(w))
     shown = ", ".join(rare[:5])
-    return (
-        f"fewer than {RARE} {facts.unit} have {shown}; declare them in special if they stand for something else"
-        if rare
-        else ""
-    )
+    return _RARE_SPECIAL.format(RARE, facts.unit, shown) if rare else ""
 
 
 # Text
@@ -771,6 +799,13 @@ def _text_column(name: str, facts: _Facts) -> _Found:
         return _Found(None, ("dropped: free text",))
     if facts.many or facts.distinct > max(20, facts.valid / 2):
         return _Found(None, ("dropped: nearly every row has a value of its own, like an identifier's or free text",))
+    if (
+        facts.distinct > MANY_WORDS
+        and sum(n for w, n in facts.counts.items() if _TIME.fullmatch(w)) >= MOSTLY * facts.valid
+    ):
+        return _Found(
+            None, ("dropped: times of day as text; write them as whole numbers, 930 for 09:30, or as minutes",)
+        )
     words = facts.shared if len(facts.shared) <= MANY_WORDS else facts.shared[:COMMON_WORDS]
     if sum(facts.counts[w] for w in words) < 0.6 * facts.valid:
         return _Found(None, ("dropped: most of its values are not common",), _seen(facts))

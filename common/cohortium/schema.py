@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 MAX_CELLS = 4096
 MAX_DECIMALS = 22  # powers of ten up to that one are floats
 SHOWN_MARKS = 3
+_SAME = 4.5e-16  # two floats next to each other, as readers of text may differ by one
 _LEAST, _MOST = 1e-290, 1e290  # bounds of numbers of so many significant digits
 FINE_CELLS = 1024  # of a column of numbers that does not say how many
 FINE_MOMENTS = 4000  # of a column of moments: ten years' days, as there is no zero around which to be finer
@@ -220,7 +221,7 @@ class Continuous(_Column):
         finite = np.isfinite(numbers)
         index = self.axis.nearest(np.clip(np.where(finite, numbers, self.lower), self.lower, self.upper))
         for k, special in enumerate(self.special):
-            index = np.where(np.isclose(numbers, special, rtol=1e-12, atol=0.0), self.grid + k, index)
+            index = np.where(np.isclose(numbers, special, rtol=_SAME, atol=0.0), self.grid + k, index)
         return np.where(finite, index, -1).astype(np.int64)
 
     def numbers_at(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
