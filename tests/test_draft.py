@@ -91,7 +91,7 @@ def test_kinds() -> None:
     assert (column.resolution, column.lower, column.upper) == ("day", datetime(2018, 1, 1), datetime(2023, 12, 31))
     column, _ = proposed(pd.to_datetime(["2020-01-05 10:30", "2021-07-01 11:00"] * 50))
     assert isinstance(column, Datetime)
-    assert column.resolution == "second"
+    assert column.resolution == "minute"
     column, notes = proposed(["13/02/2020", "01/02/2021"] * 50)
     assert isinstance(column, Datetime)
     assert column.format == "%d/%m/%Y" and "day first" in notes

@@ -99,7 +99,10 @@ _IDENTIFIERS = frozenset(
     }
     | {"address", "street", "subject", "patient", "person", "customer", "client"}
 )
-_DAY = r"\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{2}([-.])\d{2}\3\d{2}|\d{1,2}/\d{1,2}/\d{2}"
+_DAY = (
+    r"\d{4}(?P<a>[-/.])\d{1,2}(?P=a)\d{1,2}|\d{1,2}(?P<b>[-/.])\d{1,2}(?P=b)\d{4}"
+    r"|\d{2}(?P<c>[-.])\d{2}(?P=c)\d{2}|\d{1,2}/\d{1,2}/\d{2}"
+)
 _MOMENT = re.compile(rf"({_DAY})([T ]\d{{1,2}}:\d{{2}}.*)?")  # 1.2.3 is a version, and no date
 _TOO_EARLY = np.datetime64("1800-01-01", "us")  # a whole number that says so is rather no date, but for the year 1
 _TOO_LARGE = "dropped: its numbers are too large to tell apart, like an identifier's"
@@ -515,7 +518,8 @@ def _are_names(facts: _Facts) -> bool:
     """Whether numbers are but names: few and beside words, with leading zeros like area codes, or one number in two spellings."""
     beside_words = facts.numbers < facts.valid and facts.distinct <= FEW_CODES
     single = facts.distinct == 1 and not _is_whole(facts)
-    return beside_words or single or any(_LEADING_ZERO.match(word) for word in facts.counts) or _are_spelt(facts)
+    padded = sum(count for word, count in facts.counts.items() if _LEADING_ZERO.match(word))
+    return beside_words or single or padded >= max(1, min(RARE, facts.valid / 20)) or _are_spelt(facts)
 
 
 def _are_spelt(facts: _Facts) -> bool:
@@ -601,7 +605,7 @@ def _on_lattice(
         decimals, shape = 1, shape if shape.step else Lattice(1.0)
     if shape.step is None:
         return replace(column, lower=lower, upper=upper, decimals=decimals), tuple(texts)
-    lower, upper = within(shape, lower, upper, decimals)
+    lower, upper = shape.bounds or within(shape, lower, upper, decimals)
     if not lower < upper:
         return replace(column, lower=bounds[0], upper=bounds[1], decimals=decimals), tuple(texts)
     if shape.name:

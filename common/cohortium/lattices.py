@@ -28,11 +28,17 @@ _HOURS, _MONTHS = tuple(range(60)), tuple(range(1, 13))
 
 @dataclass(frozen=True)
 class Lattice:
-    """step and endings as in ``schema.Continuous``. name: of a known use of such numbers, in words."""
+    """step and endings as in ``schema.Continuous``. name: of a known use of such numbers, in words; bounds: that follow from it."""
 
     step: float | None = None
     endings: tuple[float, ...] = ()
     name: str = ""
+    bounds: tuple[float, float] | None = None
+
+    @property
+    def density(self) -> float:
+        """Values a unit."""
+        return math.inf if self.step is None else max(1, len(self.endings)) / self.step
 
 
 def needs(number: float) -> tuple[int, int]:
@@ -73,10 +79,10 @@ def lattice(counts: Mapping[float, int], decimals: int, least: int) -> Lattice:
     if len(seen.units) < 5 or seen.persons.sum() < 2 * least:
         return Lattice()
     step = next((s for s in _candidates(seen) if seen.most_on(s)[1]), 1)
-    if step > 1:
-        rest = seen.most_on(step)[0]
-        return Lattice(_number(step, decimals), () if rest == 0 else (_number(rest, decimals),))
-    return _clock(seen, decimals) or _calendar(seen, decimals) or _endings(seen, decimals) or Lattice()
+    rest = seen.most_on(step)[0] if step > 1 else 0
+    plain = Lattice(_number(step, decimals), (_number(rest, decimals),) if rest else ()) if step > 1 else Lattice()
+    known = _clock(seen, decimals) or _calendar(seen, decimals) or _endings(seen, decimals) or Lattice()
+    return known if 2 * known.density < plain.density else plain
 
 
 def _seen(counts: Mapping[float, int], decimals: int, least: int) -> _Seen:
@@ -113,7 +119,7 @@ def _clock(seen: _Seen, decimals: int) -> Lattice | None:
     many = int(good.sum()) >= 20 and len(np.unique(units[good] // 100)) >= 8
     if decimals or not many or not _fits(seen, good):
         return None
-    return Lattice(100.0, tuple(map(float, _HOURS)), "times of day (HHMM)")
+    return Lattice(100.0, tuple(map(float, _HOURS)), "times of day (HHMM)", (0.0, 2359.0))
 
 
 def _calendar(seen: _Seen, decimals: int) -> Lattice | None:
@@ -126,15 +132,20 @@ def _calendar(seen: _Seen, decimals: int) -> Lattice | None:
 
 
 def _endings(seen: _Seen, decimals: int) -> Lattice | None:
-    """Few endings that recur, each of no few persons: prices in .49 and .99."""
-    for turn in sorted({10**decimals, 10, 100, 1000} - {1}):
-        remainders, at = np.unique(seen.units % turn, return_inverse=True)
-        shared = np.bincount(at, seen.persons) >= seen.least
-        good, count = shared[at], int(shared.sum())
-        surplus = (int(good.sum()) - 2 * count) * math.log10(turn / max(count, 1))
-        if 1 < count <= min(MOST_ENDINGS, turn // 4) and _fits(seen, good) and surplus >= SURE + 2:
-            return Lattice(_number(turn, decimals), tuple(_number(int(r), decimals) for r in remainders[shared]))
-    return None
+    """Few endings that recur, each of no few persons: prices in .49 and .99. Of several turns that fit, that of the fewest values."""
+    turns = sorted({10**decimals, 10, 100, 1000} - {1})
+    fitting = [found for turn in turns if (found := _endings_of(seen, turn, decimals))]
+    return min(fitting, key=lambda found: found.density, default=None)
+
+
+def _endings_of(seen: _Seen, turn: int, decimals: int) -> Lattice | None:
+    remainders, at = np.unique(seen.units % turn, return_inverse=True)
+    shared = np.bincount(at, seen.persons) >= seen.least
+    good, count = shared[at], int(shared.sum())
+    surplus = (int(good.sum()) - 2 * count) * math.log10(turn / max(count, 1))
+    if not (1 < count <= min(MOST_ENDINGS, turn // 4) and _fits(seen, good) and surplus >= SURE + 2):
+        return None
+    return Lattice(_number(turn, decimals), tuple(_number(int(r), decimals) for r in remainders[shared]))
 
 
 def within(lattice: Lattice, lower: float, upper: float, decimals: int) -> tuple[float, float]:

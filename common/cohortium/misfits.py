@@ -18,6 +18,7 @@ from cohortium.moments import unclear
 from cohortium.schema import Categorical, Column, Continuous, Datetime, Ordinal
 from cohortium.values import numbers_of, told_apart
 
+_NOISE = 1e-13  # what sums in floating point leave
 BoolArray = npt.NDArray[np.bool_]
 INFINITE, BEYOND, ROUNDED = "infinite", "beyond the bounds", "between two values of its grid"
 ALIKE, UNCLEAR = "like a category but for how they are written", "dates of which the day may be the month"
@@ -45,7 +46,7 @@ def _in_numbers(column: Continuous, values: pd.Series) -> dict[str, BoolArray]:
     inside = plain & ~beyond
     kept = column.numbers_at(np.where(inside, index, 0))
     with np.errstate(invalid="ignore"):
-        off = np.abs(kept - numbers) > 1e-6 * column.fineness + 1e-11 * np.abs(numbers)
+        off = np.abs(kept - numbers) > _NOISE * column.fineness + 100 * _NOISE * np.abs(numbers)
     return {INFINITE: np.isinf(numbers), BEYOND: beyond, ROUNDED: inside & off}
 
 

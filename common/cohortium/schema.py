@@ -254,6 +254,8 @@ class Continuous(_Column):
     def _all_cuts(self) -> npt.NDArray[np.int64]:
         if self.edges is not None:
             inner = np.array(self.edges)
+        elif self.digits is not None and self.grid > (self.bins or FINE_CELLS):  # all powers of ten are alike
+            inner = np.logspace(math.log10(self.lower), math.log10(self.upper), (self.bins or FINE_CELLS) + 1)[1:-1]
         elif self.bins is None:
             return fine_cuts(self.grid, self._zero)
         elif self.grid <= self.bins:
@@ -266,18 +268,17 @@ class Continuous(_Column):
         if isinstance(self.axis, Even):
             index = np.ceil(self.axis.index(inner) - 1e-9).astype(np.int64)
         else:
-            index = np.array([grids.ends(self.axis, grids.decimal(x))[0] for x in inner], np.int64)
+            index = np.array([grids.ends(self.axis, grids.decimal(x))[0] for x in inner.tolist()], np.int64)
         return np.unique(np.concatenate([[0], np.clip(index, 0, self.grid), [self.grid]]))
 
     @property
-    def _zero(self) -> float | None:
-        """The index of zero on the grid's scale; None where all powers of ten are alike."""
+    def _zero(self) -> float:
+        """The index of zero, on a grid that has one or would have it further out."""
         match self.axis:
-            case Even():
+            case Endings() as axis:
+                return float(-axis.first)
+            case _:
                 return -self.lower * 10.0**self.decimals if self.step is None else -self.lower / self.step
-            case Endings():
-                return float(-self.axis.first)
-        return None
 
     @property
     def values(self) -> int:
@@ -308,17 +309,14 @@ def _without_empty(cuts: npt.NDArray[np.int64], taken: npt.NDArray[np.int64]) ->
     return cuts
 
 
-def fine_cuts(grid: int, zero: float | None) -> npt.NDArray[np.int64]:
+def fine_cuts(grid: int, zero: float) -> npt.NDArray[np.int64]:
     """(cells + 1,) int64: the indices of a grid in at most FINE_CELLS cells, cell b those from cuts[b] to cuts[b + 1] - 1.
 
     A quarter of the cells is spread evenly over the grid, the others evenly on asinh's scale in steps of the grid from
     index ``zero``, or from the end that is nearest to it: they are single values there, and in proportion to the distance further out.
-    Where there is no zero, all are spread evenly.
     """
     if grid <= FINE_CELLS:
         return np.arange(grid + 1, dtype=np.int64)
-    if zero is None:
-        return np.linspace(0, grid, FINE_CELLS + 1).round().astype(np.int64)
     zero = min(max(zero, 0.0), float(grid))
     low, high = np.arcsinh([-zero, grid - zero])
 
