@@ -195,6 +195,12 @@ def test_lattices_are_kept(tmp_path: Path, kind: str) -> None:
     assert same.mean() > (0.97 if column.grid <= 1024 else 0.3)
 
 
+def test_an_ending_of_few_persons_is_not_written_down(tmp_path: Path) -> None:
+    words = [f"{k}.{e}" for k, e in zip(RNG.integers(1, 80, ROWS), RNG.choice([49, 99], ROWS), strict=True)]
+    column, proposal = drafted(csv(tmp_path, [*words, "17.37", "17.37", "17.37"]))
+    assert column.endings == (0.49, 0.99) and "37" not in render(proposal)
+
+
 def test_no_lattice_is_seen_by_chance(tmp_path: Path) -> None:
     for k in range(20):
         rng = np.random.default_rng(k)
@@ -203,7 +209,7 @@ def test_no_lattice_is_seen_by_chance(tmp_path: Path) -> None:
             assert column is None or getattr(column, "step", None) is None
 
 
-@pytest.mark.parametrize("kind", [pa.float32(), pa.float16(), pa.float64()])
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float16(), pa.float64()], ids=str)
 def test_numbers_of_single_precision_have_their_decimals(tmp_path: Path, kind: Any) -> None:
     numbers = RNG.integers(-99, 99, ROWS) / (10 if kind == pa.float16() else 100)
     file = parquet(
