@@ -36,7 +36,14 @@ from cohortium.tables import read_parts, read_table
 from cohortium_client.source import Source, load_source
 
 RNG = np.random.default_rng(7)
+START = RNG.bit_generator.state
 ROWS = 600
+
+
+@pytest.fixture(autouse=True)
+def _begin_again() -> None:
+    """Every test draws the same, in whatever order they run."""
+    RNG.bit_generator.state = START
 
 
 def csv(path: Path, values: Sequence[Any]) -> Path:
@@ -196,9 +203,9 @@ def test_lattices_are_kept(tmp_path: Path, kind: str) -> None:
 
 
 def test_an_ending_of_few_persons_is_not_written_down(tmp_path: Path) -> None:
-    words = [f"{k}.{e}" for k, e in zip(RNG.integers(1, 80, ROWS), RNG.choice([49, 99], ROWS), strict=True)]
+    words = [f"{k}.{e}" for k, e in zip(RNG.integers(1, 80, ROWS), RNG.choice([49, 95, 99], ROWS), strict=True)]
     column, proposal = drafted(csv(tmp_path, [*words, "17.37", "17.37", "17.37"]))
-    assert column.endings == (0.49, 0.99) and "37" not in render(proposal)
+    assert column.endings == (0.49, 0.95, 0.99) and ".37" not in render(proposal)
 
 
 def test_no_lattice_is_seen_by_chance(tmp_path: Path) -> None:
@@ -373,7 +380,9 @@ def test_the_day_or_the_month_comes_first_as_the_column_says(tmp_path: Path, pat
 
 
 @pytest.mark.parametrize(
-    ("patterns", "note"), [(("%d/%m/%Y", "%m/%d/%Y"), "some the month"), (("%d/%m/%Y",), "be told")]
+    ("patterns", "note"),
+    [(("%d/%m/%Y", "%m/%d/%Y"), "some the month"), (("%d/%m/%Y",), "be told")],
+    ids=["both", "neither"],
 )
 def test_what_is_unclear_is_asked_in_draft_and_check(tmp_path: Path, patterns: tuple[str, ...], note: str) -> None:
     days = [date.fromisoformat(d) for d in DAYS]

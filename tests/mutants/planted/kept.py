@@ -190,7 +190,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "guesses that the month comes first",
         KEPT,
-        f"{TESTS}::test_what_is_unclear_is_asked_in_draft_and_check",
+        f"{TESTS}::test_what_is_unclear_is_asked_in_draft_and_check[neither]",
         STYLES,
         'for f in ("day", "month") if order[f] >= least), None)',
         'for f in ("day", "month") if order[f] >= least), "month")',
@@ -198,7 +198,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "does not ask in the check which comes first",
         KEPT,
-        f"{TESTS}::test_what_is_unclear_is_asked_in_draft_and_check",
+        f"{TESTS}::test_what_is_unclear_is_asked_in_draft_and_check[neither]",
         MISFITS,
         "return {} if column.format else {UNCLEAR: unclear(values)}",
         "return {}",
