@@ -77,24 +77,27 @@ def test_kinds() -> None:
     assert isinstance(proposed(["True", "false"] * 50)[0], Boolean)
     column, notes = proposed(["3.0", "1.0"] * 49 + ["", ""])
     assert isinstance(column, Categorical)
-    assert (column.categories, column.nullable) == ((1, 3), True)
+    assert (column.categories, column.nullable) == (("1.0", "3.0"), True)  # as they are written
     column, _ = proposed(["01", "02"] * 50)  # an area code is no number
     assert isinstance(column, Categorical)
     assert column.categories == ("01", "02")
     column, _ = proposed(["1.00", "2.00"] * 50)
     assert isinstance(column, Continuous)
     column, notes = proposed(["yes", "no"] * 50)
-    assert isinstance(column, Categorical)
-    assert column.categories == ("no", "yes")
+    assert isinstance(column, Boolean)
+    assert column.spelling == ("no", "yes")
     column, _ = proposed(["2020-01-05", "2021-07-01"] * 50)
     assert isinstance(column, Datetime)
     assert (column.resolution, column.lower, column.upper) == ("day", datetime(2018, 1, 1), datetime(2023, 12, 31))
     column, _ = proposed(pd.to_datetime(["2020-01-05 10:30", "2021-07-01 11:00"] * 50))
     assert isinstance(column, Datetime)
-    assert column.resolution == "second"
+    assert column.resolution == "minute"
     column, notes = proposed(["13/02/2020", "01/02/2021"] * 50)
     assert isinstance(column, Datetime)
-    assert "mixed up" in notes
+    assert column.format == "%d/%m/%Y" and "day first" in notes
+    column, notes = proposed(["03/02/2020", "01/02/2021"] * 50)
+    assert isinstance(column, Datetime)
+    assert column.format == "" and "cannot be told" in notes
 
 
 def test_numbers() -> None:

@@ -59,7 +59,16 @@ def runs(cell: str) -> bool:
     """Whether the cell begins like a formula in any normal form, after whatever a program may drop: told in another way."""
     forms = [cell, *(unicodedata.normalize(form, cell) for form in ("NFC", "NFD", "NFKC", "NFKD"))]
     dropped = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]*")
-    return any(dropped.sub("", text, count=1).startswith(SIGNS) for text in forms)
+    return any(dropped.sub("", text, count=1).startswith(SIGNS) for text in forms) and not nothing_to_run(cell)
+
+
+def nothing_to_run(cell: str) -> bool:
+    """Signs alone, and signed numbers."""
+    digits = cell[1:].replace(".", "", 1)
+    number = (
+        cell[:1] in "+-" and cell[1:2].isascii() and digits.isdigit() and digits.isascii() and cell[-1] in "0123456789"
+    )
+    return (0 < len(cell) <= 4 and set(cell) <= {"+", "-"}) or (number and cell[1] in "0123456789")
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=map(str, range(len(HOSTILE))))
@@ -68,12 +77,21 @@ def test_no_schema_has_such_a_name_or_category(name: str) -> None:
         lambda: Schema(columns=(Boolean(name=name),)),
         lambda: Schema(columns=(Boolean(name="x"),), person=name),
         lambda: Schema(columns=(Boolean(name="x"),), name=name),
-        lambda: Categorical(name="x", categories=("a", name)),
+        *([] if nothing_to_run(name) else [lambda: Categorical(name="x", categories=("a", name))]),
     ):
         with pytest.raises(SchemaError) as caught:
             made()
         assert caught.value.code == "E_SCHEMA_INVALID"
         assert not any(map(is_unseen, str(caught.value)))
+
+
+def test_results_and_grades_are_categories() -> None:
+    words = ("+", "-", "++", "+1", "-1", "-2.5")
+    assert Categorical(name="rh", categories=words).categories == words
+    assert [for_spreadsheet(word) for word in words] == list(words)
+    for word in ("+1+1", "-A1", "+cmd", "+-+-+", "--1", "+1.", "\uff0b"):
+        with pytest.raises(SchemaError):
+            Categorical(name="rh", categories=("a", word))
 
 
 @pytest.mark.parametrize("name", FINE)

@@ -42,9 +42,12 @@ import pandas as pd
 from pydantic import ConfigDict, Field, Strict
 
 from cohortium.absent import words_of
-from cohortium.encoding import INVALID, MISSING_WORDS, category_key, encode_column, read_moments, told_apart
+from cohortium.categories import category_key
+from cohortium.encoding import INVALID, MISSING_WORDS, encode_column, told_apart
 from cohortium.errors import SchemaError
+from cohortium.moments import read_moments
 from cohortium.schema import Column, Continuous, Datetime, Schema
+from cohortium.values import numbers_of
 from cohortium.written import Written, read_numbers, written
 
 # factor and offset, exact where the units are defined exactly
@@ -169,9 +172,11 @@ def _without_moments(values: pd.Series) -> pd.Series:
 
 
 def _converted(values: pd.Series, factor: float, offset: float) -> pd.Series:
-    numbers = pd.to_numeric(_without_moments(values), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    with np.errstate(over="ignore", invalid="ignore"):  # beyond all bounds is infinite, and clipped
-        return pd.Series(numbers * factor + offset, values.index)
+    numbers, largest = numbers_of(values), np.finfo(np.float64).max
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = numbers * factor + offset
+    beyond = np.isfinite(numbers) & np.isinf(converted)  # of all bounds, and clipped to them
+    return pd.Series(np.where(beyond, np.copysign(largest, converted), converted), values.index)
 
 
 def _moments(values: pd.Series, pattern: str) -> pd.Series:

@@ -7,6 +7,7 @@ r"""Typed cells to values that ``encoding`` reads: each by itself, and none rais
 | bytes                                         | as text, else their hexadecimal digits behind ``\x``        |
 | a whole decimal                               | a whole number, however long: it may be an identifier      |
 | another decimal                               | a number of floating point                                 |
+| single or half precision                      | the shortest decimal that it is: 0.1, not 0.10000000149    |
 | a moment or date of the years 1 to 9999       | the moment in UTC, fractions of a microsecond cut off      |
 | another one                                   | missing                                                    |
 | a time of day, a duration, a UUID             | its text                                                   |
@@ -28,6 +29,7 @@ import pyarrow.compute as pc
 
 from cohortium.faults import LONG_CELL, MOMENT, NUL, Kind
 from cohortium.lines import MAX_CELL, unreadable
+from cohortium.values import shortest
 
 _WHOLE_DIGITS = 80  # a whole number of more digits is out of every bound and nobody's identifier
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -105,8 +107,8 @@ def column(array: pa.Array, note: Note) -> pd.Series:
         return _spans(array)
     if pa.types.is_decimal(kind):
         return _objects(array, number)
-    if pa.types.is_float16(kind):
-        array = array.cast(pa.float32())
+    if pa.types.is_float16(kind) or pa.types.is_float32(kind):
+        return pd.Series(shortest(array.to_numpy(zero_copy_only=False)))
     values: pd.Series = array.to_pandas(integer_object_nulls=True)  # whole numbers stay whole beside missing ones
     return values
 

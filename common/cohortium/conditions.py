@@ -21,18 +21,22 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation
 from functools import reduce, singledispatch
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from cohortium.encoding import INVALID, category_key, encode_column, read_moments
+from cohortium.categories import reader
+from cohortium.encoding import INVALID, encode_column
 from cohortium.errors import ReleaseError
+from cohortium.grids import Digits, Endings, Even, decimal
+from cohortium.grids import ends as grid_ends
+from cohortium.moments import moments_of
 from cohortium.schema import SECONDS, Boolean, Categorical, Column, Continuous, Datetime, Ordinal, Schema
 from cohortium.selection import Selection, everything
-from cohortium.spreading import grid_of
+from cohortium.spreading import joined, scale_of
 
 Where = Mapping[str, Any] | Iterable[str]
 Inclusive = Literal["both", "left", "right", "neither"]
@@ -170,7 +174,7 @@ def _compared(column: Column, sign: str, value: str) -> Selection:
 def _in_range(column: Column, wanted: Between) -> Selection:
     if isinstance(column, Categorical | Boolean):
         raise _refused(column, "its values have no order", "Name the values that are wanted.")
-    first, last = 0, grid_of(column) - 1
+    first, last = 0, scale_of(column) - 1
     if wanted.lower is not None:
         begin, end = ends(column, wanted.lower)
         first = max(first, begin if wanted.inclusive in ("both", "left") else end + 1)
@@ -185,15 +189,32 @@ def _of_value(column: Column, value: Any) -> Selection:
         return _missing(column)
     if value in ("", MISSING) and not _is_value(column, value):
         return _missing(column)
-    found = _in_grid(column, *ends(column, value))
+    found = _special(column, value)
+    if found.empty or isinstance(column, Datetime):  # a year may hold both
+        found |= _in_grid(column, *ends(column, value))
     if found.empty:
         raise _refused(column, f"{value!r} is not one of its values", _expected(column))
     return found
 
 
 def _in_grid(column: Column, begin: int, end: int) -> Selection:
-    first, last = max(0, begin), min(grid_of(column) - 1, end)
+    first, last = max(0, begin), min(scale_of(column) - 1, end)
     return Selection(((first, last),) if first <= last else ())
+
+
+def _special(column: Column, value: Any) -> Selection:
+    """The values of their own that a value is, or a day, month or year holds."""
+    match column:
+        case Continuous():
+            number = _number(column, value)
+            found = [k for k, special in enumerate(column.special) if decimal(special) == number]
+        case Datetime():
+            begin, end = _seconds(column, value)
+            after = [int((special - column.lower).total_seconds()) for special in column.special]
+            found = [k for k, seconds in enumerate(after) if begin <= seconds < end]
+        case _:
+            return Selection(())
+    return Selection(joined([(column.grid + k, column.grid + k) for k in found]))
 
 
 def _missing(column: Column) -> Selection:
@@ -223,10 +244,9 @@ def ends(column: Any, value: Any) -> tuple[int, int]:
 @ends.register(Categorical)
 @ends.register(Ordinal)
 def _rank(column: Categorical | Ordinal, value: Any) -> tuple[int, int]:
-    ranks = {category_key(c): i for i, c in enumerate(column.categories)}
-    if (key := category_key(value)) not in ranks:
+    if (rank := reader(column.categories)(value)) is None:
         raise _refused(column, f"{value!r} is not one of its values", _expected(column))
-    return ranks[key], ranks[key]
+    return rank, rank
 
 
 @ends.register
@@ -239,14 +259,17 @@ def _truth(column: Boolean, value: Any) -> tuple[int, int]:
 
 @ends.register
 def _step(column: Continuous, value: Any) -> tuple[int, int]:
+    return grid_ends(column.axis, _number(column, value))
+
+
+def _number(column: Continuous, value: Any) -> Decimal:
     try:
         number = Decimal(str(value).strip())
     except InvalidOperation:
         number = Decimal("nan")
     if number.is_nan():
         raise _refused(column, f"{value!r} is not a number", _expected(column))
-    steps = (min(max(number, Decimal(-(2**60))), Decimal(2**60)) - Decimal(str(column.lower))).scaleb(column.decimals)
-    return int(steps.to_integral_value(ROUND_CEILING)), int(steps.to_integral_value(ROUND_FLOOR))
+    return number
 
 
 @ends.register
@@ -261,7 +284,7 @@ def _seconds(column: Datetime, value: Any) -> tuple[int, int]:
     text = value.isoformat() if type(value) is date else str(value).strip()
     try:
         whole = re.fullmatch(r"\d{4}(-\d\d){0,2}", text)
-        moment = np.datetime64(text) if whole else _moment(text)
+        moment = np.datetime64(text) if whole else _moment(text, column.format)
     except ValueError:
         moment = np.datetime64("NaT")
     if np.isnat(moment):
@@ -271,9 +294,9 @@ def _seconds(column: Datetime, value: Any) -> tuple[int, int]:
     return int(begin), int(end)
 
 
-def _moment(text: str) -> np.datetime64:
+def _moment(text: str, pattern: str) -> np.datetime64:
     """To the second in UTC, NaT where a text is none."""
-    read = read_moments(pd.Series([text if re.search(r"\d", text) else None], dtype="string"), "mixed")
+    read = moments_of(pd.Series([text], dtype="string"), pattern)
     moment: np.datetime64 = read.to_numpy()[0].astype("datetime64[s]")
     return moment
 
@@ -286,12 +309,27 @@ def _expected(column: Column) -> str:
     """The values of a column, in words."""
     match column:
         case Continuous():
-            step = f"{Decimal(1).scaleb(-column.decimals)}"
-            return f"Its values are numbers from {column.lower:.15g} to {column.upper:.15g} in steps of {step}{_RANGE}"
+            bounds = f"numbers from {column.lower:.15g} to {column.upper:.15g}"
+            return f"Its values are {bounds} {_steps(column)}{_specials(column)}{_RANGE}"
         case Datetime():
-            return f"Its values are moments from {column.lower} to {column.upper}, a {column.resolution} apart{_RANGE}"
+            bounds = f"moments from {column.lower} to {column.upper}, a {column.resolution} apart"
+            return f"Its values are {bounds}{_specials(column)}{_RANGE}"
         case Boolean():
             return "Its values are true and false."
     names = [str(c) for c in column.categories]
     more = f" and {len(names) - _LISTED} others" if len(names) > _LISTED else ""
     return f"Its values are {', '.join(names[:_LISTED])}{more}."
+
+
+def _steps(column: Continuous) -> str:
+    match column.axis:
+        case Digits(digits=digits):
+            return f"of {digits} significant digits"
+        case Endings(step=step, endings=endings):
+            return f"that end as {', '.join(f'{e:g}' for e in endings)} beyond a multiple of {step:.15g}"
+        case Even() as even:
+            return f"in steps of {even.exact_step}"
+
+
+def _specials(column: Continuous | Datetime) -> str:
+    return f", and {', '.join(map(str, column.special))}" if column.special else ""

@@ -23,7 +23,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import partial, reduce
+from decimal import Decimal
+from functools import cached_property, partial, reduce
 from typing import Any
 
 import numpy as np
@@ -32,13 +33,21 @@ import pandas as pd
 import tomli_w
 
 from cohortium import schema as schemas
-from cohortium.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS, are_missing, as_declared, declared, words_seen
+from cohortium.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS, are_missing, declared, words_seen
+from cohortium.categories import category_key
+from cohortium.datestyles import finest, style, whole_pattern
 from cohortium.disguises import LOOKED_AT, Disguises, may_part_thousands
-from cohortium.encoding import INVALID, MISSING_WORDS, category_key, indices, told_apart
+from cohortium.encoding import INVALID, MISSING_WORDS, indices, told_apart
 from cohortium.errors import SchemaError
+from cohortium.grids import holds
+from cohortium.identifiers import identifier
+from cohortium.lattices import Lattice, decades, lattice, needs, significant, spans, within
+from cohortium.misfits import ALIKE, BEYOND, FIXES, INFINITE, found_in
+from cohortium.moments import moments_of
+from cohortium.placeholders import may_stand, placeholder_day, placeholder_of, stand_apart
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
-from cohortium.texts import for_terminal, trouble
+from cohortium.texts import for_terminal, trouble, trouble_of_value
 from cohortium.written import looks_like_a_number, told_by
 
 OTHER = "__OTHER__"
@@ -47,9 +56,12 @@ MANY_WORDS = 64  # text of more values is shortened to its most common ones, or 
 COMMON_WORDS = 30
 RARE = 10  # persons
 LONG_TEXT = 100
+FEW_DAYS = 5  # whole numbers that are dates must be more
 MAX_DISTINCT = 20_000  # distinct values counted per column
 MAX_PAIRS = 5_000_000  # persons' values counted per column: 8 bytes each
-MAX_DECIMALS = 6
+MAX_DECIMALS = 6  # of numbers about one or larger that floating point fills with digits
+FINEST = 22  # decimals that are counted
+LONGEST = 15  # significant digits that are
 LONG_NAME = 200
 READ_OF_TABLE = ("name", "columns")  # the file's name, and which columns it has and which of them are left out
 READ: dict[type[schemas._Column], tuple[str, ...]] = {  # off rows, what is not there as well as what is
@@ -58,6 +70,7 @@ READ: dict[type[schemas._Column], tuple[str, ...]] = {  # off rows, what is not 
     Continuous: ("kind", "nullable", "missing", "lower", "upper", "decimals", "bins", "points", "format"),
     Datetime: ("kind", "nullable", "missing", "lower", "upper", "resolution"),
 }
+READ_WHERE_TOLD = ("spelling", "step", "endings", "digits", "special", "format")  # off rows too, where they are there
 MOSTLY = 0.95  # of the values must read as numbers or moments, for the column to be one of them
 _IDENTIFIERS = frozenset(
     {
@@ -89,11 +102,23 @@ _IDENTIFIERS = frozenset(
     }
     | {"address", "street", "subject", "patient", "person", "customer", "client"}
 )
-_MOMENT = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([T ]\d{1,2}:\d{2}.*)?")
+_DAY = (
+    r"\d{4}(?P<a>[-/.])\d{1,2}(?P=a)\d{1,2}|\d{1,2}(?P<b>[-/.])\d{1,2}(?P=b)\d{4}"
+    r"|\d{2}(?P<c>[-.])\d{2}(?P=c)\d{2}|\d{1,2}/\d{1,2}/\d{2}"
+)
+_MOMENT = re.compile(rf"({_DAY})([T ]\d{{1,2}}:\d{{2}}.*)?")  # 1.2.3 is a version, and no date
+_TOO_EARLY = np.datetime64("1800-01-01", "us")  # a whole number that says so is rather no date, but for the year 1
+_TOO_LARGE = "dropped: its numbers are too large to tell apart, like an identifier's"
+_RARE_SPECIAL = "fewer than {} {} have {}; declare them in special if they stand for something else"
+_ONE_SIDED = "fewer than {} {} are on either side of its middle"
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _BYTES = re.compile(r"\\x[0-9a-f]*")
 _LEADING_ZERO = re.compile(r"0[0-9]")
-_YEAR_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")
+_FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,14})\.0")  # a code as programs write it beside blanks
+_PLAIN = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
+_TIME = re.compile(r"([01][0-9]|2[0-3]):?[0-5][0-9](:?[0-5][0-9])?")
+_POINT_ZERO = re.compile(r"[-+]?[0-9]+\.0+")
+_PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 
 
 @dataclass(frozen=True)
@@ -198,10 +223,12 @@ class _Facts:
 
     Counted is each value of each person, once: who has a value in twelve rows has it once. Where nobody says whose a row is,
     each is somebody's.
-    unit: what is counted, in words. counts: of the first MAX_DISTINCT values; ``many`` if there were more. decimals: how
-    many need so many. lows, highs: numbers, the latter negative; first_years, last_years: those of moments.
+    unit: what is counted, in words. counts: of the first MAX_DISTINCT values; ``many`` if there were more. decimals, digits: how
+    many need so many, and significant ones. lows, highs: numbers, the latter negative, positives: those above zero;
+    first_years, last_years: those of moments. All but numbers and days that often stand for something else (``placeholders``).
+    infinite: numbers. floats: whether they came as floating point. timed: moments that are within a day, an hour and a minute.
     absent: words that may say that there is no value; those of ``MISSING_WORDS`` are not among ``counts``, the others are.
-    timed: moments within a day. pairs: what is counted already, sorted.
+    pairs: what is counted already, sorted.
     """
 
     unit: str = "rows"
@@ -214,13 +241,16 @@ class _Facts:
     absent: Counter[str] = field(default_factory=Counter)
     lowest: float = math.inf
     highest: float = -math.inf
-    decimals: tuple[int, ...] = (0,) * (MAX_DECIMALS + 1)
+    decimals: tuple[int, ...] = (0,) * (FINEST + 1)
+    digits: tuple[int, ...] = (0,) * (LONGEST + 1)
+    infinite: int = 0
+    floats: bool = False
     lows: _Ends = _Ends()
     highs: _Ends = _Ends()
+    positives: _Ends = _Ends()
     first_years: _Ends = _Ends()
     last_years: _Ends = _Ends()
-    year_first: bool = True
-    timed: int = 0
+    timed: tuple[int, int, int] = (0, 0, 0)
     pairs: _Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
 
     @property
@@ -236,6 +266,17 @@ class _Facts:
         taken = {word: count for word, count in self.absent.items() if word.lower() in words and word in self.counts}
         rest = Counter({word: count for word, count in self.counts.items() if word not in taken})
         return replace(self, counts=rest, valid=self.valid - sum(taken.values()), blank=self.blank or bool(taken))
+
+    @cached_property
+    def numbered(self) -> dict[float, int]:
+        """How many have each finite number that was counted."""
+        words = list(self.counts)
+        read = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        found: Counter[float] = Counter()
+        for word, number in zip(words, (read + 0.0).tolist(), strict=True):
+            if math.isfinite(number):
+                found[number] += self.counts[word]
+        return dict(found)
 
     @property
     def shared(self) -> list[str]:
@@ -260,14 +301,21 @@ class _Facts:
             lowest=min(self.lowest, other.lowest),
             highest=max(self.highest, other.highest),
             decimals=tuple(a + b for a, b in zip(self.decimals, other.decimals, strict=True)),
+            digits=tuple(a + b for a, b in zip(self.digits, other.digits, strict=True)),
+            infinite=self.infinite + other.infinite,
+            floats=self.floats or other.floats,
+            positives=self.positives + other.positives,
             lows=self.lows + other.lows,
             highs=self.highs + other.highs,
             first_years=self.first_years + other.first_years,
             last_years=self.last_years + other.last_years,
-            year_first=self.year_first and other.year_first,
-            timed=self.timed + other.timed,
+            timed=_each(self.timed, other.timed),
             pairs=np.sort(np.append(self.pairs, other.pairs), kind="stable"),
         )
+
+
+def _each(one: tuple[int, int, int], other: tuple[int, int, int]) -> tuple[int, int, int]:
+    return one[0] + other[0], one[1] + other[1], one[2] + other[2]
 
 
 def _merged(counts: Counter[str], more: Counter[str]) -> tuple[Counter[str], bool]:
@@ -310,7 +358,7 @@ def _facts(
 def _people(values: pd.Series) -> _Hashes:
     """(rows,) a hash of whose each row is; rows that do not say it are all one person's."""
     numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
-    words = [*map(category_key, distinct), ""]
+    words = [*(identifier(value) or "" for value in distinct), ""]
     hashes: _Hashes = pd.util.hash_array(np.array(words, dtype=object), categorize=False)
     return hashes[numbers]
 
@@ -332,8 +380,10 @@ def _facts_of(values: pd.Series, people: _Hashes, counted: _Hashes, unit: str) -
     absent = Counter({w: n for w, n in all_counts.items() if n and w.lower() in AMONG_NUMBERS | MISSING_WORDS})
     usual = {w: n for w, n in absent.items() if w.lower() in MISSING_WORDS}
     common, many = _merged(all_counts - Counter(usual), Counter())
-    valid, blank = len(new) - sum(usual.values()), blank or bool(usual)
-    base = _Facts(unit=unit, blank=blank, valid=valid, counts=common, many=many, absent=absent, pairs=pairs)
+    valid, blank, floats = len(new) - sum(usual.values()), blank or bool(usual), values.dtype.kind == "f"
+    base = _Facts(
+        unit=unit, blank=blank, valid=valid, counts=common, many=many, absent=absent, floats=floats, pairs=pairs
+    )
     return _with_moments(_with_numbers(base, words, word, people), words, word, people)
 
 
@@ -354,52 +404,57 @@ def _uncounted(
 def _with_numbers(facts: _Facts, words: list[str], word: npt.NDArray[np.int64], people: _Hashes) -> _Facts:
     read = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     of_row = read[word]
-    finite = np.isfinite(of_row)
+    infinite, finite = np.isinf(of_row), np.isfinite(of_row)
     if not finite.any():
-        return facts
-    numbers = of_row[finite]
-    needed = np.full(len(words), MAX_DECIMALS)
-    needed[np.isfinite(read)] = _decimals(read[np.isfinite(read)])
+        return replace(facts, numbers=int(infinite.sum()), infinite=int(infinite.sum()))
+    numbers, plain = of_row[finite], finite & ~may_stand(of_row)
+    needed = np.array([needs(x) if math.isfinite(x) else (0, 0) for x in read.tolist()], np.int64).reshape(-1, 2)
+    decimals, digits = np.minimum(needed[word[plain]], [FINEST, LONGEST]).T
+    above = plain & (of_row > 0)
     return replace(
         facts,
         numbers=int((~np.isnan(of_row)).sum()),
+        infinite=int(infinite.sum()),
         lowest=float(numbers.min()),
         highest=float(numbers.max()),
-        decimals=tuple(np.bincount(needed[word[finite]], minlength=MAX_DECIMALS + 1).tolist()),
-        lows=_Ends() + _Ends(numbers, people[finite]),
-        highs=_Ends() + _Ends(-numbers, people[finite]),
+        decimals=tuple(np.bincount(decimals, minlength=FINEST + 1).tolist()),
+        digits=tuple(np.bincount(digits, minlength=LONGEST + 1).tolist()),
+        lows=_Ends() + _Ends(of_row[plain], people[plain]),
+        highs=_Ends() + _Ends(-of_row[plain], people[plain]),
+        positives=_Ends() + _Ends(of_row[above], people[above]),
     )
-
-
-def _decimals(numbers: _Reals) -> npt.NDArray[np.int64]:
-    """(numbers,) the fewest decimals that tell each, at most MAX_DECIMALS."""
-    needed = np.full(len(numbers), MAX_DECIMALS)
-    for decimals in range(MAX_DECIMALS - 1, -1, -1):
-        with np.errstate(over="ignore", invalid="ignore"):  # numbers near the largest there are
-            rounded = np.round(numbers, decimals)
-        needed[np.isclose(rounded, numbers, rtol=1e-12, atol=10.0 ** -(MAX_DECIMALS + 2))] = decimals
-    return needed
 
 
 def _with_moments(facts: _Facts, words: list[str], word: npt.NDArray[np.int64], people: _Hashes) -> _Facts:
-    like = [i for i, text in enumerate(words) if _MOMENT.fullmatch(text)]
-    texts = pd.Series([words[i] for i in like], dtype="str")
-    read = pd.to_datetime(texts, errors="coerce", utc=True, format="mixed").dt.tz_localize(None)
-    known = read.notna().to_numpy(bool)
+    read = _moments_in(words)
+    known = ~np.isnat(read)
     if not known.any():
         return facts
-    years, timed = np.full(len(words), np.nan), np.zeros(len(words), bool)
-    years[np.array(like)[known]] = read[known].dt.year
-    timed[np.array(like)[known]] = read[known] != read[known].dt.normalize()
+    moments = read.astype("datetime64[s]").tolist()
+    apart = np.array([moment is not None and placeholder_of(moment) is None for moment in moments])
+    years, after = np.full(len(words), np.nan), np.zeros(len(words), np.int64)
+    years[apart] = [moments[i].year for i in np.flatnonzero(apart)]
+    after[apart] = (read[apart] - read[apart].astype("datetime64[D]")).astype("timedelta64[s]").astype(np.int64)
     there = ~np.isnan(years[word])
     return replace(
         facts,
-        moments=int(there.sum()),
+        moments=int(known[word].sum()),
         first_years=_Ends() + _Ends(years[word][there], people[there]),
         last_years=_Ends() + _Ends(-years[word][there], people[there]),
-        year_first=bool(texts.str.match(_YEAR_FIRST.pattern).all()),
-        timed=int(timed[word].sum()),
+        timed=(int((after > 0)[word].sum()), int((after % 3600 > 0)[word].sum()), int((after % 60 > 0)[word].sum())),
     )
+
+
+def _moments_in(words: list[str]) -> npt.NDArray[np.datetime64]:
+    """(words,) the moments that words with a year, a month and a day are."""
+    found = np.full(len(words), np.datetime64("NaT", "us"))
+    patterns_of = [(whole_pattern(w) or "") if not _MOMENT.fullmatch(w) else "mixed" for w in words]
+    for pattern in sorted({*patterns_of} - {""}):
+        like = np.array([p == pattern for p in patterns_of])
+        texts = pd.Series([w for w, one in zip(words, like, strict=True) if one], dtype="str")
+        read = moments_of(texts, "" if pattern == "mixed" else pattern).to_numpy().astype("datetime64[us]")
+        found[like] = np.where(read < _TOO_EARLY, np.datetime64("NaT", "us"), read) if pattern != "mixed" else read
+    return found
 
 
 # Proposals
@@ -461,7 +516,8 @@ def _propose(name: str, facts: _Facts, target: bool) -> _Proposal:
         column, texts = None, (f"dropped: fewer than two of its values are shared by {RARE} {facts.unit}",)
     if column is None:
         return _Proposal(None, tuple(Note(name, text, dropped=True, seen=found.seen) for text in texts))
-    marked = replace(column, target=target, review=READ[type(column)], missing=found.missing(facts))
+    told = tuple(name for name in READ_WHERE_TOLD if getattr(column, name, None))
+    marked = replace(column, target=target, review=(*READ[type(column)], *told), missing=found.missing(facts))
     notes = [Note(name, text) for text in texts] + _words_notes(marked, facts, found)
     return _Proposal(marked, (*notes, *([Note(name, "", seen=found.seen)] if found.seen else [])))
 
@@ -518,20 +574,60 @@ def _column(name: str, facts: _Facts) -> _Found:
         numbers, taken = texts, AMONG_TEXTS
     if not numbers.valid or not texts.valid:
         return _Found(None, ("dropped: every cell is empty, or says that it is",))
+    if numbers.moments >= MOSTLY * numbers.valid and numbers.distinct >= (FEW_DAYS if numbers.numbers else 1):
+        return replace(_moment_column(name, numbers), taken=taken)
     if numbers.numbers >= MOSTLY * numbers.valid and not _are_names(numbers):
         return replace(_number_column(name, numbers), taken=taken)
-    if numbers.moments >= MOSTLY * numbers.valid:
-        return replace(_moment_column(name, numbers), taken=taken)
-    if {w.lower() for w in texts.counts} == {"true", "false"}:
-        return _Found(Boolean(name=name, nullable=texts.nullable))
-    return _text_column(name, texts)
+    return _boolean_column(name, texts) or _text_column(name, texts)
+
+
+def _boolean_column(name: str, facts: _Facts) -> _Found | None:
+    """True and false as most write them; None for other words."""
+    words = {w.lower() for w in facts.counts}
+    pair = next((p for p in _PAIRS if words == {*p} or (p == _PAIRS[0] and words and words <= {*p})), None)
+    if pair is None or (pair != _PAIRS[0] and len({w.lower() for w in facts.shared}) < 2):
+        return None
+    common = facts.counts.most_common(1)[0][0]
+    style = str.upper if common.isupper() else str.title if common.istitle() else str.lower
+    spelling = (style(pair[0]), style(pair[1]))
+    return _Found(
+        Boolean(name=name, nullable=facts.nullable, spelling=None if spelling == ("False", "True") else spelling)
+    )
 
 
 def _are_names(facts: _Facts) -> bool:
-    """Whether numbers are but names: few and beside words, or with leading zeros like area codes."""
+    """Whether numbers are but names: few and beside words, with leading zeros like area codes, or one number in two spellings."""
     beside_words = facts.numbers < facts.valid and facts.distinct <= FEW_CODES
     single = facts.distinct == 1 and not _is_whole(facts)
-    return beside_words or single or any(_LEADING_ZERO.match(word) for word in facts.counts)
+    padded = sum(count for word, count in facts.counts.items() if _LEADING_ZERO.match(word))
+    return beside_words or single or padded >= max(1, min(RARE, facts.valid / 20)) or _are_spelt(facts)
+
+
+def _are_spelt(facts: _Facts) -> bool:
+    """Whether the spelling tells more than the number: 401 beside 401.0, 1.1 beside 1.10; +1; or few that all end in .0."""
+    shared = [w for w in facts.shared if not w.startswith("-0")]
+    if facts.distinct > MANY_WORDS or not shared:
+        return False
+    numbers = [Decimal(w) for w in shared if _is_number(w)]
+    signed = any(w.startswith("+") for w in shared)
+    few = facts.distinct <= FEW_CODES and all(_FLOAT.fullmatch(w) for w in facts.counts)
+    return len(set(numbers)) < len(numbers) or signed or few or _are_ragged(shared)
+
+
+def _are_ragged(words: list[str]) -> bool:
+    """Whether some words end in noughts that others lack: 250.00 beside 401.9, as no program writes numbers."""
+    plain = [w for w in words if _PLAIN.fullmatch(w)]
+    decimals = {w: len(w.partition(".")[2]) for w in plain}
+    padded = [d for w, d in decimals.items() if d and w.endswith("0")]
+    told = {*decimals.values()}
+    return len(told) > 1 and (any(d > 1 for d in padded) or (bool(padded) and 0 in told))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 # Numbers
@@ -540,25 +636,97 @@ def _are_names(facts: _Facts) -> bool:
 def _number_column(name: str, facts: _Facts) -> _Found:
     if facts.distinct == 1 or _are_codes(facts):
         return _code_column(name, facts)
-    lowest, highest = facts.lows.last, facts.highs.last
-    if lowest is None or highest is None or lowest >= -highest:
-        return _Found(None, (f"dropped: fewer than {RARE} {facts.unit} are on either side of its middle",))
-    needed = _needed(facts)
-    grid = next((d for d in range(needed, -1, -1) if _is_grid(lowest, -highest, d)), None)
-    if grid is None:
-        return _Found(None, ("dropped: its numbers are too large to tell apart, like an identifier's",))
-    lower, upper = wide_bounds(lowest, -highest, grid)
-    nullable = facts.nullable or facts.numbers < facts.valid
-    column = Continuous(name=name, nullable=nullable, lower=lower, upper=upper, decimals=grid)
-    text = f"bounds are round numbers beyond what all but fewer than {RARE} {facts.unit} have"
-    if may_part_thousands(facts.counts, grid):
-        text += '. Each point has three digits behind it: if it parts thousands, format = "1.234,5" says so'
-    return _with_points(column, facts, (text, *_unreadable(facts)))
+    found, (lowest, highest) = _standing_apart(facts)
+    if lowest is None or highest is None or lowest >= highest:
+        large = max(abs(facts.lowest), abs(facts.highest)) > 2.0**50
+        return _Found(None, (_TOO_LARGE if large else f"dropped: {_ONE_SIDED.format(RARE, facts.unit)}",))
+    column, texts = _numbers(name, facts, found, lowest, highest)
+    if column is None:
+        return _Found(None, texts)
+    return replace(_with_points(column, facts, (*texts, *_unreadable(facts))), seen=_rare_numbers(column, facts))
+
+
+def _numbers(
+    name: str, facts: _Facts, special: tuple[float, ...], lowest: float, highest: float
+) -> tuple[Continuous | None, tuple[str, ...]]:
+    """The column between two persons' numbers, and what there is to say of it."""
+    nullable = facts.nullable or facts.numbers < facts.valid or facts.infinite > 0
+    texts = [f"bounds are round numbers beyond what all but fewer than {RARE} {facts.unit} have"]
+    if special:
+        texts.append("special values stand for something else than a number, as far as can be told from where they lie")
+    needed, fewest = _needed(facts), facts.positives.last
+    digits = significant(dict(enumerate(facts.digits)), RARE)
+    zero = (0.0,) if facts.numbered.get(0.0, 0) >= RARE else ()
+    if fewest is not None and lowest >= 0 and (spans(fewest, highest, digits, needed) or needed == FINEST):
+        lower, upper = decades(fewest, highest)
+        texts.append(f"numbers over many powers of ten: {digits} significant digits are kept")
+        special = tuple(sorted({*special, *zero}))
+        return Continuous(
+            name=name, nullable=nullable, lower=lower, upper=upper, digits=digits, special=special
+        ), tuple(texts)
+    kept = min(needed, max(MAX_DECIMALS, MAX_DECIMALS - math.floor(math.log10(max(abs(lowest), abs(highest))))))
+    decimals = next((d for d in range(kept, -1, -1) if _is_grid(lowest, highest, d)), None)
+    if decimals is None:
+        return None, (_TOO_LARGE,)
+    if highest - lowest < 10.0 ** (3 - FINEST):
+        return None, ("dropped: its numbers are too small to tell apart",)
+    if decimals < needed:
+        texts.append(f"digits beyond {decimals} decimals are rounded off")
+    if may_part_thousands(facts.counts, decimals):
+        texts.append('each point has three digits behind it: if it parts thousands, format = "1.234,5" says so')
+    column = Continuous(name=name, lower=0, upper=1, nullable=nullable, special=special)
+    shape = lattice({x: n for x, n in facts.numbered.items() if x not in special}, decimals, RARE)
+    return _on_lattice(column, shape, wide_bounds(lowest, highest, decimals), decimals, facts, texts)
+
+
+def _on_lattice(
+    column: Continuous, shape: Lattice, bounds: tuple[float, float], decimals: int, facts: _Facts, texts: list[str]
+) -> tuple[Continuous, tuple[str, ...]]:
+    """The column with its bounds, on the lattice that its numbers share, if any."""
+    lower, upper = bounds
+    if decimals == 0 and (facts.floats or _written_with_point(facts)):  # 12.0 is not written 12
+        decimals, shape = 1, shape if shape.step else Lattice(1.0)
+    if shape.step is None:
+        return replace(column, lower=lower, upper=upper, decimals=decimals), tuple(texts)
+    lower, upper = shape.bounds or within(shape, lower, upper, decimals)
+    if not lower < upper:
+        return replace(column, lower=bounds[0], upper=bounds[1], decimals=decimals), tuple(texts)
+    if shape.name:
+        texts.append(f"they look like {shape.name}")
+    if shape.step != 1.0 or shape.endings:
+        texts.append("all but a few lie on the steps; others are moved to the nearest")
+    single = shape.endings if len(shape.endings) > 1 else ()
+    return replace(column, lower=lower, upper=upper, decimals=decimals, step=shape.step, endings=single), tuple(texts)
+
+
+def _rare_numbers(column: Continuous, facts: _Facts) -> str:
+    """Which numbers beyond the bounds often stand for something else, and few have: for the institution's own screen."""
+    beyond = [x for x, n in facts.numbered.items() if n < RARE and not column.lower <= x <= column.upper]
+    shown = ", ".join(f"{x:.15g}" for x in sorted(np.array(beyond)[may_stand(np.array(beyond))].tolist())[:5])
+    return _RARE_SPECIAL.format(RARE, facts.unit, shown) if shown else ""
+
+
+def _written_with_point(facts: _Facts) -> bool:
+    """Whether nearly all whole numbers are written with a point."""
+    return sum(n for w, n in facts.counts.items() if _POINT_ZERO.fullmatch(w)) >= MOSTLY * sum(facts.counts.values())
+
+
+def _standing_apart(facts: _Facts) -> tuple[tuple[float, ...], tuple[float | None, float | None]]:
+    """Numbers that stand for something else, and the ends of the others."""
+    low, high = facts.lows.last, None if facts.highs.last is None else -facts.highs.last
+    if low is None or high is None or low > high:
+        shared = sorted(x for x, n in facts.numbered.items() if n >= RARE)
+        return (), ((shared[0], shared[-1]) if len(shared) > 1 else (None, None))
+    candidates = np.array(list(facts.numbered), np.float64)
+    may = {x: facts.numbered[x] for x in candidates[may_stand(candidates)].tolist() if facts.numbered[x] >= RARE}
+    apart = stand_apart(may, low, high, RARE)
+    others = [low, high, *(x for x in may if x not in apart)]
+    return apart, (min(others), max(others))
 
 
 def _needed(facts: _Facts) -> int:
     """Decimals that all but a few need."""
-    return next(d for d in range(MAX_DECIMALS + 1) if sum(facts.decimals[d + 1 :]) < RARE)
+    return next(d for d in range(FINEST + 1) if sum(facts.decimals[d + 1 :]) < RARE)
 
 
 def _is_grid(lowest: float, highest: float, decimals: int) -> bool:
@@ -583,7 +751,13 @@ def _is_whole(facts: _Facts) -> bool:
 
 
 def _are_codes(facts: _Facts) -> bool:
-    return _is_whole(facts) and facts.lowest >= 0 and facts.highest < 1000
+    """Few whole numbers that are not negative and below 1000, beside some that stand for something else."""
+    if not _is_whole(facts):
+        return False
+    plain = np.array([int(word) for word in facts.counts], np.float64)
+    apart, _ = _standing_apart(facts)
+    plain = plain[~np.isin(plain, apart)]
+    return bool(plain.size) and plain.min() >= 0 and plain.max() < 1000
 
 
 def wide_bounds(lowest: float, highest: float, decimals: int) -> tuple[float, float]:
@@ -608,8 +782,9 @@ def _with_points(column: Continuous, facts: _Facts, texts: tuple[str, ...]) -> _
     """The column with a cell for each value that many share, where its own are too wide to tell such a value."""
     few = facts.distinct <= FEW_CODES
     shared = _shared_numbers(facts, RARE if few else max(RARE, 0.1 * facts.valid))
-    points = {round(x, column.decimals) for x in shared if column.lower <= x <= column.upper}
+    points = {x if column.digits else round(x, column.decimals) for x in shared if column.lower <= x <= column.upper}
     points = {x for x in points if column.lower <= x <= column.upper and not _has_a_cell(column, x)}
+    points = {x for x in points if x not in column.special and holds(column.axis, x)}
     if not points:
         return _Found(column, texts)
     text = f"points are values that many {facts.unit} share; let stand only what the public knows"
@@ -624,15 +799,14 @@ def _shared_numbers(facts: _Facts, least: float) -> set[float]:
 
 
 def _has_a_cell(column: Continuous, value: float) -> bool:
-    index = round((value - column.lower) * 10**column.decimals)
+    index = int(column.index_of(np.array([value]))[0])
     cell = int(np.searchsorted(column.cuts, index, side="right")) - 1
-    return int(column.cuts[cell + 1] - column.cuts[cell]) == 1
+    return cell + 1 < len(column.cuts) and int(column.cuts[cell + 1] - column.cuts[cell]) == 1
 
 
 def _unreadable(facts: _Facts) -> list[str]:
-    if facts.numbers == facts.valid:
-        return []
-    return ["some cells are not numbers; they will count as missing"]
+    texts = [] if facts.numbers == facts.valid else ["some cells are not numbers; they will count as missing"]
+    return [*texts, *(["some numbers are infinite; they will count as missing"] if facts.infinite else [])]
 
 
 # Moments
@@ -642,19 +816,65 @@ def _moment_column(name: str, facts: _Facts) -> _Found:
     first, last = facts.first_years.last, facts.last_years.last
     if first is None or last is None:
         return _Found(None, (f"dropped: fewer than {RARE} {facts.unit} have a date that can be read",))
-    lower, upper = (min(max(int(year), 1), 9999) for year in wide_bounds(first, max(-last, first), 0))
-    days = facts.timed < RARE
+    written = style(facts.counts, RARE)
+    special, (low, high) = _special_days(facts, written.pattern, first, max(-last, first))
+    lower, upper = (min(max(int(year), 1), 9999) for year in wide_bounds(low, high, 0))
+    resolution = _resolution(facts.timed, written.pattern)
     column = Datetime(
         name=name,
         nullable=facts.nullable or facts.moments < facts.valid,
         lower=datetime(lower, 1, 1),
-        upper=datetime(upper, 12, 31) if days else datetime(upper, 12, 31, 23, 59, 59),
-        resolution="day" if days else "second",
+        upper=datetime(upper, 12, 31) if resolution == "day" else datetime(upper, 12, 31, 23, 59, 59),
+        resolution=resolution,
+        special=special,
+        format=written.pattern,
     )
-    texts = [f"bounds are round years beyond what all but fewer than {RARE} {facts.unit} have"]
-    if not facts.year_first:
-        texts.append("day and month may be mixed up: write dates as year-month-day")
-    return _Found(column, tuple(texts))
+    texts = [f"bounds are round years beyond what all but fewer than {RARE} {facts.unit} have", *written.notes]
+    if special:
+        texts.append("special days stand for something else than a day, as far as can be told")
+    return _Found(column, tuple(texts), _rare_days(facts))
+
+
+def _resolution(timed: tuple[int, int, int], pattern: str) -> schemas.Resolution:
+    """The finest that all but a few need, as far as it is written."""
+    needed: list[schemas.Resolution] = ["day", "hour", "minute", "second"]
+    place = sum(count >= RARE for count in timed)
+    return needed[min(place, needed.index(finest(pattern)))] if pattern else needed[place]
+
+
+def _special_days(
+    facts: _Facts, pattern: str, first: float, last: float
+) -> tuple[tuple[datetime, ...], tuple[float, float]]:
+    """Days that stand for something else, and the first and last year of the others.
+
+    They lie outside the others' years, or more have one than any other day.
+    """
+    days, others = _placeholders(facts, pattern)
+    most = max(others.values(), default=0)
+    shared = {day: count for day, count in days.items() if count >= RARE}
+    special = sorted(day for day, count in shared.items() if not first <= day.year <= last or count > 3 * most)
+    years = [first, last, *(day.year for day in shared if day not in special)]
+    return tuple(special), (min(years), max(years))
+
+
+def _placeholders(facts: _Facts, pattern: str) -> tuple[Counter[datetime], Counter[str]]:
+    """How many have each placeholder day, and each other text."""
+    words = list(facts.counts)
+    read = moments_of(pd.Series(words, dtype="str"), pattern).to_numpy().astype("datetime64[s]").tolist()
+    days, others = Counter[datetime](), Counter[str]()
+    for word, moment in zip(words, read, strict=True):
+        if moment is not None and (day := placeholder_of(moment)):
+            days[day] += facts.counts[word]
+        else:
+            others[word] += facts.counts[word]
+    return days, others
+
+
+def _rare_days(facts: _Facts) -> str:
+    """Which placeholder days few have: for the institution's own screen."""
+    rare = sorted(w for w, count in facts.counts.items() if count < RARE and placeholder_day(w))
+    shown = ", ".join(rare[:5])
+    return _RARE_SPECIAL.format(RARE, facts.unit, shown) if rare else ""
 
 
 # Text
@@ -662,7 +882,7 @@ def _moment_column(name: str, facts: _Facts) -> _Found:
 
 def _text_column(name: str, facts: _Facts) -> _Found:
     """Values that are no single person's as categories, the most common ones where they are many; or nothing."""
-    if sum(len(w) > LONG_TEXT for w in facts.counts) > facts.distinct / 10:
+    if sum(n for w, n in facts.counts.items() if len(w) > LONG_TEXT) > facts.valid / 10:
         return _Found(None, ("dropped: free text",))
     numbers = sum(map(looks_like_a_number, facts.counts))
     if numbers > facts.distinct / 2 and facts.distinct > MANY_WORDS:
@@ -672,6 +892,13 @@ def _text_column(name: str, facts: _Facts) -> _Found:
         return _Found(None, (f"{text}; write all of them in one",), seen)
     if facts.many or facts.distinct > max(20, facts.valid / 2):
         return _Found(None, ("dropped: nearly every row has a value of its own, like an identifier's or free text",))
+    if (
+        facts.distinct > MANY_WORDS
+        and sum(n for w, n in facts.counts.items() if _TIME.fullmatch(w)) >= MOSTLY * facts.valid
+    ):
+        return _Found(
+            None, ("dropped: times of day as text; write them as whole numbers, 930 for 09:30, or as minutes",)
+        )
     words = facts.shared if len(facts.shared) <= MANY_WORDS else facts.shared[:COMMON_WORDS]
     if sum(facts.counts[w] for w in words) < 0.6 * facts.valid:
         return _Found(None, ("dropped: most of its values are not common",), _seen(facts))
@@ -683,7 +910,7 @@ def _text_column(name: str, facts: _Facts) -> _Found:
 
 def _categorical(name: str, facts: _Facts, words: list[str], texts: tuple[str, ...]) -> _Found:
     """Categories as they come, and another one for values that are none of them."""
-    allowed = [w for w in words if not trouble(w) and len(w) <= LONG_TEXT]
+    allowed = [w for w in words if not trouble_of_value(w) and len(w) <= LONG_TEXT]
     if len(allowed) < len(words):
         texts = (*texts, f"values that a spreadsheet would run, that nobody sees, or that are long, become {OTHER}")
     other = OTHER if len(allowed) < facts.distinct else None
@@ -766,6 +993,7 @@ class Misfit:
     """What does not fit in one column. Counts of private rows: for the institution's own screen.
 
     written: the format of numbers that the unreadable cells look written in.
+    told: of each kind of ``misfits``, how many cells, and the first one's row, from 1.
     """
 
     column: str
@@ -774,6 +1002,7 @@ class Misfit:
     undeclared: int = 0
     beyond: int = 0
     written: str = ""
+    told: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     fix: str = ""
 
     def __add__(self, other: Misfit) -> Misfit:
@@ -784,7 +1013,18 @@ class Misfit:
             self.undeclared + other.undeclared,
             self.beyond + other.beyond,
             self.written or other.written,
+            {kind: _added(self.told.get(kind), other.told.get(kind)) for kind in (*self.told, *other.told)},
         )
+
+    def after(self, rows: int) -> Misfit:
+        """The same of rows that come after some others."""
+        return replace(self, told={kind: (count, first + rows) for kind, (count, first) in self.told.items()})
+
+
+def _added(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[int, int]:
+    """Cells together, and the first row."""
+    pairs = [pair for pair in (one, other) if pair is not None]
+    return sum(count for count, _ in pairs), pairs[0][1]
 
 
 @dataclass(frozen=True)
@@ -810,7 +1050,7 @@ def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
 
 
 def _joined(a: Fit, b: Fit) -> Fit:
-    misfits = tuple(x + y for x, y in zip(a.misfits, b.misfits, strict=True))
+    misfits = tuple(x + y.after(a.rows) for x, y in zip(a.misfits, b.misfits, strict=True))
     breaking = tuple(x + y for x, y in zip(a.breaking, b.breaking, strict=True))
     words = {
         name: dict(Counter(a.words.get(name, {})) + Counter(b.words.get(name, {}))) for name in {**a.words, **b.words}
@@ -831,16 +1071,18 @@ def _fit_of(schema: Schema, part: pd.DataFrame) -> Fit:
 
 
 def _misfit(column: schemas.Column, values: pd.Series, invalid: npt.NDArray[np.bool_]) -> Misfit:
-    empty = are_missing(column, values)
-    wrong = int((invalid & ~empty).sum())
+    empty, found = are_missing(column, values), found_in(column, values)
+    infinite = found.get(INFINITE, np.zeros(len(values), bool))
+    wrong = int((invalid & ~empty & ~infinite).sum())
     named = hasattr(column, "categories")
     return Misfit(
         column.name,
         missing=0 if column.nullable else int((invalid & empty).sum()),
         unreadable=0 if named else wrong,
         undeclared=wrong if named else 0,
-        beyond=_beyond(column, values),
+        beyond=int(found[BEYOND].sum()) if BEYOND in found else 0,
         written=_look_written(values[invalid & ~empty]) if isinstance(column, Continuous) and wrong else "",
+        told={kind: (int(at.sum()), int(at.argmax()) + 1) for kind, at in found.items() if at.any() and kind != BEYOND},
     )
 
 
@@ -849,13 +1091,6 @@ def _look_written(values: pd.Series) -> str:
     texts = [text for text in values.dropna().unique()[:LOOKED_AT] if isinstance(text, str)]
     how = told_by(texts, MOSTLY) if texts else None
     return "" if how is None else how.text
-
-
-def _beyond(column: schemas.Column, values: pd.Series) -> int:
-    if not isinstance(column, Continuous):
-        return 0
-    numbers = pd.to_numeric(as_declared(column, values), errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    return int(((numbers < column.lower) | (numbers > column.upper)).sum())
 
 
 def _fix(column: schemas.Column, found: Misfit) -> str:
@@ -867,6 +1102,7 @@ def _fix(column: schemas.Column, found: Misfit) -> str:
         return f"They look like numbers in disguise: declare format = {text}, or {text} in an institution's mapping."
     if found.unreadable:
         return f"Write the cells as {column.kind} values; as they are, they count as missing."
-    if found.undeclared:
+    if found.undeclared and ALIKE not in found.told:
         return 'Declare the categories, or other = "__OTHER__"; as they are, they count as missing.'
-    return "Widen the bounds; as they are, values beyond are clipped to them." if found.beyond else ""
+    kind = BEYOND if found.beyond else next((kind for kind in FIXES if kind in found.told), "")
+    return FIXES.get(kind, "")

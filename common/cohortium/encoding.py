@@ -7,9 +7,9 @@ can only emit values the schema declares.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import singledispatch
 from types import MappingProxyType
 from typing import Any
@@ -19,21 +19,32 @@ import numpy.typing as npt
 import pandas as pd
 
 from cohortium.absent import as_declared, with_blanks, words_of
+from cohortium.categories import category_key, reader
 from cohortium.errors import SchemaError
+from cohortium.grids import decimal, places
 from cohortium.identifiers import Identifiers, identifiers_of, numbered
-from cohortium.schema import SECONDS, Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
+from cohortium.moments import as_written, moments_of
+from cohortium.schema import (
+    FALSE_WORDS,
+    SECONDS,
+    TRUE_WORDS,
+    Boolean,
+    Categorical,
+    Continuous,
+    Datetime,
+    Ordinal,
+    Schema,
+)
 from cohortium.spreading import Ranges, beside_points, spread, stretches
 from cohortium.values import MISSING_WORDS as MISSING_WORDS
+from cohortium.values import numbers_of
 from cohortium.values import told_apart as told_apart
 from cohortium.written import write_numbers, written
 
 IntArray = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.int16]
 HeldArray = npt.NDArray[np.integer[Any]]  # as small as the cells allow
-TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
-FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})
 INVALID = -1
-_UNIT_FOLLOWS = int(pd.__version__.partition(".")[0]) >= 3  # before, every column is read in nanoseconds
 
 
 @dataclass(frozen=True)
@@ -186,14 +197,6 @@ def check_columns(names: Iterable[str], schema: Schema) -> None:
             )
 
 
-def category_key(value: object) -> str:
-    """How a category is compared: trimmed text in normal form C; whole numbers without a decimal point."""
-    if isinstance(value, float | np.floating) and value.is_integer():
-        value = int(value)
-    text = unicodedata.normalize("NFC", str(value)).strip()
-    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
-
-
 def encode_column(column: Any, values: pd.Series) -> IntArray:
     """(rows,) int64 cells of one column, INVALID where a row has no valid value."""
     return cells_at(column, index_column(column, values))
@@ -233,13 +236,14 @@ def _by_distinct_value(values: pd.Series, cell_of: Callable[[object], int]) -> I
 @index_column.register(Categorical)
 @index_column.register(Ordinal)
 def _index_category(column: Categorical | Ordinal, values: pd.Series) -> IntArray:
-    index = {category_key(c): i for i, c in enumerate(column.categories)}
+    place = reader(column.categories)
     other, absent = getattr(column, "other", None), words_of(column)
+    rest = INVALID if other is None else place(other)
 
     def cell_of(value: object) -> int:
-        if (key := category_key(value)) in index:
-            return index[key]
-        return INVALID if other is None or key.lower() in absent else index[other]
+        if (found := place(value)) is not None:
+            return found
+        return INVALID if rest is None or category_key(value).lower() in absent else rest
 
     return _by_distinct_value(values, cell_of)
 
@@ -253,16 +257,12 @@ def _index_boolean(column: Boolean, values: pd.Series) -> IntArray:
 
 @index_column.register
 def _index_continuous(column: Continuous, values: pd.Series) -> IntArray:
-    values = as_declared(column, values)
-    if values.dtype.kind in "mM":  # moments are no numbers, whatever they are stored as
-        values = values.astype("string")
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    steps = (np.clip(numbers, column.lower, column.upper) - column.lower) * 10**column.decimals
-    return np.where(np.isnan(steps), INVALID, steps.round()).astype(np.int64)
+    return column.index_of(numbers_of(as_declared(column, values)))
 
 
-@cells_at.register
-def _cells_continuous(column: Continuous, index: IntArray) -> IntArray:
+@cells_at.register(Continuous)
+@cells_at.register(Datetime)
+def _cells_of_bins(column: Continuous | Datetime, index: IntArray) -> IntArray:
     cells = np.searchsorted(column.cuts, index, side="right") - 1
     for k, point in enumerate(column.point_indices):
         cells = np.where(index == point, len(column.cuts) - 1 + k, cells)
@@ -271,44 +271,18 @@ def _cells_continuous(column: Continuous, index: IntArray) -> IntArray:
 
 @index_column.register
 def _index_datetime(column: Datetime, values: pd.Series) -> IntArray:
-    values = with_blanks(column, values)
-    seconds = (_moments(values) - pd.Timestamp(column.lower)).dt.total_seconds().to_numpy(dtype=np.float64)
-    steps = np.clip(seconds, 0, None) // SECONDS[column.resolution]
-    return np.where(np.isnan(seconds), INVALID, np.minimum(steps, column.grid - 1)).astype(np.int64)
+    moments, step = moments_of(with_blanks(column, values), column.format), SECONDS[column.resolution]
+    seconds = _seconds_after(moments, column.lower)
+    steps = np.minimum(np.clip(seconds, 0, None) // step, column.grid - 1)
+    for k, special in enumerate(column.special):
+        steps = np.where(_seconds_after(moments, special) // step == 0, column.grid + k, steps)
+    return np.where(np.isnan(seconds), INVALID, steps).astype(np.int64)
 
 
-@cells_at.register
-def _cells_datetime(column: Datetime, index: IntArray) -> IntArray:
-    return np.where(index == INVALID, INVALID, np.searchsorted(column.cuts, index, side="right") - 1)
-
-
-def _moments(values: pd.Series) -> pd.Series:
-    """Moments in UTC, NaT where there is none. Fractions of a second are cut off; words without a digit ("now") are none."""
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return in_utc(pd.to_datetime(values, errors="coerce", utc=True))
-    words = values.astype("string").str.replace(r"(:\d\d)[.,]\d+", r"\1", regex=True)
-    return read_moments(words.where(words.str.contains(r"\d", na=False)), "mixed")
-
-
-def read_moments(words: pd.Series, pattern: str) -> pd.Series:
-    """(rows,) moments in UTC of texts of a ``pattern``, NaT where one is not of it.
-
-    pandas reads a column in the finest unit that any of its texts asks for, and in nanoseconds far years are lost: one row
-    could make missing what others say. Where it has come to that, every text is read by itself.
-    """
-    read = pd.to_datetime(words, errors="coerce", utc=True, format=pattern)
-    if read.dt.unit != "ns" or not _UNIT_FOLLOWS:
-        return in_utc(read)
-    each = {
-        w: pd.to_datetime(w, errors="coerce", utc=True, format=pattern).as_unit("us") for w in words.dropna().unique()
-    }
-    coarse = [each.get(word, pd.NaT) for word in words.astype(object)]
-    return in_utc(pd.Series(coarse, words.index, dtype="datetime64[us, UTC]"))
-
-
-def in_utc(moments: pd.Series) -> pd.Series:
-    naive: pd.Series = moments.dt.tz_localize(None).dt.as_unit("us")
-    return naive
+def _seconds_after(moments: pd.Series, start: datetime) -> npt.NDArray[np.float64]:
+    """(rows,) seconds from ``start`` on, NaN for a moment that is missing."""
+    apart = moments.to_numpy().astype("datetime64[us]") - np.datetime64(start, "us")
+    return np.where(np.isnat(apart), np.nan, apart.astype(np.int64) / 1e6)
 
 
 @values_at.register(Categorical)
@@ -321,6 +295,8 @@ def _category_values(column: Categorical | Ordinal, index: IntArray, missing: np
 
 @values_at.register
 def _boolean_values(column: Boolean, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
+    if column.spelling is not None:
+        return pd.Series(np.array(column.spelling, object)[index], dtype="str").mask(missing)
     truth = pd.Series(index == 1)
     return truth.astype("boolean").mask(missing) if column.nullable else truth
 
@@ -333,35 +309,47 @@ def _draw_number(
     inside = np.minimum(cells, bins - 1)
     index = spread(column, *stretches(column, inside, within, rng), rng)
     index = beside_points(column, index, column.cuts[inside], column.cuts[inside + 1] - 1)
-    return np.where(cells >= bins, column.point_indices[np.maximum(cells - bins, 0)], index) if column.points else index
+    return _or_points(column, cells, index)
+
+
+def _or_points(column: Continuous | Datetime, cells: IntArray, index: IntArray) -> IntArray:
+    """``index``, but where a cell is a single value's the index of that."""
+    bins, points = len(column.cuts) - 1, column.point_indices
+    return np.where(cells >= bins, points[np.maximum(cells - bins, 0)], index) if len(points) else index
 
 
 @values_at.register
 def _numbers(column: Continuous, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
+    numbers = column.numbers_at(index)
     if (how := written(column.format or "")) is not None:
-        decimals = column.decimals + (0 if float(column.lower).is_integer() else _extra_decimals(column))
-        texts = write_numbers(column.lower + index / 10**column.decimals, decimals, how)
-        return pd.Series(texts, dtype="str").mask(missing)
-    if column.decimals == 0 and float(column.lower).is_integer():
-        return _whole_numbers(index + int(column.lower), missing, column.nullable)
-    numbers = np.round(column.lower + index / 10**column.decimals, column.decimals + _extra_decimals(column))
+        return pd.Series(write_numbers(numbers, _decimals(column), how), dtype="str").mask(missing)
+    if column.whole:
+        return _whole_numbers(np.where(missing, 0, numbers).astype(np.int64), missing, column.nullable)
     return pd.Series(np.where(missing, np.nan, numbers))
 
 
-def _extra_decimals(column: Continuous) -> int:
-    """Decimals a bound has beyond the declared ones, so that rounding keeps the grid."""
-    return max(0, len(repr(float(column.lower)).partition(".")[2]) - column.decimals)
+def _decimals(column: Continuous) -> int | None:
+    """With how many decimals its numbers are written; None for as many as each needs."""
+    return None if column.digits is not None else max(column.decimals, places(decimal(column.lower)))
 
 
 @draw_index.register
 def _draw_moment(column: Datetime, cells: IntArray, rng: np.random.Generator, within: Ranges | None = None) -> IntArray:
-    return rng.integers(*stretches(column, cells, within, rng), endpoint=True)
+    inside = np.minimum(cells, len(column.cuts) - 2)
+    index = rng.integers(*stretches(column, inside, within, rng), endpoint=True)
+    index = beside_points(column, index, column.cuts[inside], column.cuts[inside + 1] - 1)
+    return _or_points(column, cells, index)
 
 
 @values_at.register
 def _moments_at(column: Datetime, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
-    moments = np.datetime64(column.lower, "s") + (index * SECONDS[column.resolution]).astype("timedelta64[s]")
-    return pd.Series(moments).mask(missing)
+    beyond = index >= column.grid
+    moments = np.datetime64(column.lower, "s") + (np.where(beyond, 0, index) * SECONDS[column.resolution]).astype(
+        "timedelta64[s]"
+    )
+    for k, special in enumerate(column.special):
+        moments = np.where(index == column.grid + k, np.datetime64(special, "s"), moments)
+    return as_written(moments, missing, column.format) if column.format else pd.Series(moments).mask(missing)
 
 
 def _whole_numbers(numbers: IntArray, missing: npt.NDArray[np.bool_], nullable: bool) -> pd.Series:

@@ -21,11 +21,11 @@ _BLOCK = 1 << 15
 
 
 def ordered_cells(column: Column) -> int:
-    """How many of the column's cells, its first, have an order: bins and ranks, not points, nor a missing value's."""
+    """How many of the column's cells, its first, have an order: bins and ranks, not points or special values, nor a missing value's."""
     match column:
-        case Continuous():
+        case Continuous() | Datetime():
             return len(column.cuts) - 1
-        case Datetime() | Ordinal():
+        case Ordinal():
             return column.values
         case _:
             return 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import reduce
 from itertools import pairwise
 from typing import Any
@@ -19,13 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.categories import reader
 from cohortium.conditions import position, selected, selection, selection_by_text
 from cohortium.constraints import Combinations, Constraint, Entry, Implies, Never, Order, Sum
-from cohortium.encoding import category_key
 from cohortium.errors import ReleaseError, SchemaError
+from cohortium.grids import Even, decimal, places
 from cohortium.schema import SECONDS, Column, Continuous, Datetime, Ordinal, Schema
 from cohortium.selection import Selection, everything
-from cohortium.spreading import grid_of
+from cohortium.spreading import grid_of, scale_of
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -74,18 +74,27 @@ class Lookup:
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """low <= sum of factors * indices <= high, wherever none of them is missing."""
+    """low <= sum of factors * indices <= high, wherever none of them is missing or a special value's.
+
+    scales: (columns,) how many indices of each are on its scale.
+    """
 
     columns: tuple[int, ...]
     factors: tuple[int, ...]
     low: int
     high: int
+    scales: tuple[int, ...]
+
+    def applies(self, values: IntArray) -> BoolArray:
+        """(rows,) whether the indices (rows, columns of the rule) are all on their scales."""
+        found: BoolArray = ((values != MISSING) & (values < np.array(self.scales))).all(axis=1)
+        return found
 
     def broken(self, index: IntArray) -> BoolArray:
         """As a ``Lookup``'s."""
         values = index[:, self.columns]
         total = values @ np.array(self.factors, np.int64)
-        broken: BoolArray = ((total < self.low) | (total > self.high)) & (values != MISSING).all(axis=1)
+        broken: BoolArray = ((total < self.low) | (total > self.high)) & self.applies(values)
         return broken
 
 
@@ -209,10 +218,10 @@ def _combined(schema: Schema, constraint: Combinations) -> Lookup:
 
 def _reader(column: Column) -> Callable[[Entry], Selection]:
     """What an entry of a combination selects; categories are looked up, as there may be thousands of them."""
-    ranks = {category_key(c): k for k, c in enumerate(getattr(column, "categories", ()))}
+    rank_of = reader(getattr(column, "categories", ()))
 
     def read(told: Entry) -> Selection:
-        if (rank := ranks.get(category_key(told))) is not None:
+        if (rank := rank_of(told)) is not None:
             return Selection(((rank, rank),))
         return selection_by_text(column, told) if isinstance(told, str) else selection(column, told)
 
@@ -256,7 +265,7 @@ def _ordered(schema: Schema, constraint: Order) -> tuple[Rule, ...]:
         raise _UnfitError("a column is named twice")
     rules = []
     for (i, a, x), (j, b, y) in pairwise(zip(columns, offsets, steps, strict=True)):
-        rules.append(Linear((i, j), (x, -y), -UNBOUNDED, b - a - int(constraint.strict)))
+        rules.append(Linear((i, j), (x, -y), -UNBOUNDED, b - a - int(constraint.strict), _scales(schema, (i, j))))
     return tuple(rules)
 
 
@@ -273,7 +282,11 @@ def _summed(schema: Schema, constraint: Sum) -> Linear:
         raise _UnfitError(
             "the total has no value for every sum of its parts: it needs their decimals, and a bound on their grid"
         )
-    return Linear(columns, (steps[0], *(-step for step in steps[1:])), apart, apart)
+    return Linear(columns, (steps[0], *(-step for step in steps[1:])), apart, apart, _scales(schema, columns))
+
+
+def _scales(schema: Schema, columns: Sequence[int]) -> tuple[int, ...]:
+    return tuple(scale_of(schema.columns[j]) for j in columns)
 
 
 def _in_units(columns: Sequence[Column]) -> tuple[list[int], list[int]]:
@@ -293,9 +306,12 @@ def _in_units(columns: Sequence[Column]) -> tuple[list[int], list[int]]:
 
 
 def _number_units(columns: Sequence[Continuous]) -> tuple[list[int], list[int]]:
-    lowers = [Decimal(repr(c.lower)).normalize() for c in columns]
-    digits = max(max(c.decimals, -int(x.as_tuple().exponent)) for c, x in zip(columns, lowers, strict=True))
-    offsets, steps = [int(x.scaleb(digits)) for x in lowers], [10 ** (digits - c.decimals) for c in columns]
+    grids = [c.axis for c in columns if isinstance(c.axis, Even)]
+    if len(grids) < len(columns):
+        raise _UnfitError("a column's values are not apart by one step each")
+    lowers, each = [decimal(grid.lower) for grid in grids], [grid.exact_step for grid in grids]
+    digits = max(places(x) for x in (*lowers, *each))
+    offsets, steps = [int(x.scaleb(digits)) for x in lowers], [int(x.scaleb(digits)) for x in each]
     reach = sum(abs(a) + step * c.grid for a, step, c in zip(offsets, steps, columns, strict=True))
     if reach > LARGEST:
         raise _UnfitError("the columns' bounds and decimals are too far apart")
@@ -323,14 +339,14 @@ class Reach:
         return found
 
     def ends(self) -> tuple[IntArray, IntArray, BoolArray]:
-        """(cells,) first and last index, the first beyond the last where there is none, and whether missing is in it."""
+        """(cells,) first and last index, the first beyond the last where there is none, and whether missing or a special value is in it."""
         first, last = cell_bounds(self.column)
         low, high = np.full(self.count, grid_of(self.column)), np.full(self.count, -1)
-        values = self.cells[: self.column.values]
-        np.minimum.at(low, values, first[: self.column.values])
-        np.maximum.at(high, values, last[: self.column.values])
+        scaled = (first != MISSING) & (last < scale_of(self.column))
+        np.minimum.at(low, self.cells[scaled], first[scaled])
+        np.maximum.at(high, self.cells[scaled], last[scaled])
         missing = np.zeros(self.count, bool)
-        missing[self.cells[self.column.values :]] = True
+        missing[self.cells[~scaled]] = True
         return low, high, missing
 
 
@@ -338,8 +354,7 @@ def cell_bounds(column: Column) -> tuple[IntArray, IntArray]:
     """(cells,) first and last grid index of every cell, MISSING of a missing value's."""
     if isinstance(column, Continuous | Datetime):
         first, last = _beside_points(column)
-        points = column.point_indices if isinstance(column, Continuous) else first[:0]
-        first, last = np.concatenate([first, points]), np.concatenate([last, points])
+        first, last = (np.concatenate([end, column.point_indices]) for end in (first, last))
     else:
         first = last = np.arange(column.values)
     rest = np.full(column.size - column.values, MISSING)
@@ -350,9 +365,9 @@ def _beside_points(column: Continuous | Datetime) -> tuple[IntArray, IntArray]:
     """(bins,) first and last index of every bin that has no cell of its own; of a bin without such all that it has."""
     first, last = column.cuts[:-1], column.cuts[1:] - 1
     low, high = first.copy(), last.copy()
-    for point in _points(column):
+    for point in column.taken:
         low += low == point
-    for point in _points(column)[::-1]:
+    for point in column.taken[::-1]:
         high -= high == point
     some = low <= high
     return np.where(some, low, first), np.where(some, high, last)
@@ -376,18 +391,14 @@ def _fine_may(column: Column, classes: Classes) -> BoolArray:
     found = np.zeros((column.size, classes.count), bool)
     found[np.arange(column.size), classes.of(first)] = True
     if isinstance(column, Continuous | Datetime):
-        bins, points = len(column.cuts) - 1, _points(column)
-        ends = np.append(classes.starts[1:], column.grid) - 1
+        bins, points = len(column.cuts) - 1, column.taken
+        ends = np.append(classes.starts[1:], grid_of(column)) - 1
         found[:bins] = False
         for begin, end, label in zip(classes.starts, ends, classes.labels, strict=False):
             low, high = np.maximum(first[:bins], begin), np.minimum(last[:bins], end)
             taken = np.searchsorted(points, high, side="right") - np.searchsorted(points, low)
             found[:bins, label] |= high - low + 1 > np.where(high < low, 0, taken)
     return found
-
-
-def _points(column: Continuous | Datetime) -> IntArray:
-    return np.sort(column.point_indices) if isinstance(column, Continuous) else np.empty(0, np.int64)
 
 
 def impossible(

@@ -7,8 +7,11 @@ Each column is a fixed number of cells; a value of any row falls into exactly on
     categorical   one cell per category; a value outside goes to ``other`` where declared, else it counts as missing
     ordinal       like categorical, and the categories have an order
     boolean       two cells
-    continuous    one cell per special ``point`` and per bin of the grid lower, lower + 10**-decimals, ..., upper
-    datetime      bins of the grid lower, lower + 1 resolution, ..., upper
+    continuous    one cell per bin of a grid of numbers from lower to upper, per special ``point`` on it, and per ``special`` value
+    datetime      bins of the grid lower, lower + 1 resolution, ..., upper, and one cell per ``special`` moment
+
+A ``special`` value (-999, 9999-12-31) stands for something else than a number or moment: within the bounds or beyond them, it has a cell
+and, behind those of the grid, an index of its own, and ranges and means leave it out like a missing value.
 
 What a draft read off rows is marked (``review``, draft.py) until a person has looked at it: the schema can be read and shown, but
 no study of it can be signed.
@@ -25,6 +28,7 @@ import re
 import unicodedata
 from dataclasses import MISSING, dataclass, fields, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -33,22 +37,29 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
+from cohortium import grids, patterns
 from cohortium.canonical import digest
 from cohortium.constraints import Constraint, to_block
 from cohortium.documents import MAX_TOML, parse_toml, read_within
 from cohortium.errors import InputError, SchemaError
-from cohortium.texts import has_unseen, starts_formula, trouble
+from cohortium.grids import Digits, Endings, Even
+from cohortium.texts import has_unseen, starts_formula, trouble, trouble_of_value
 from cohortium.written import written
 
 if TYPE_CHECKING:
     from cohortium.rules import Rules
 
 MAX_CELLS = 4096
+MAX_DECIMALS = 22  # powers of ten up to that one are floats
 SHOWN_MARKS = 3
+_SAME = 4.5e-16  # two floats next to each other, as readers of text may differ by one
+_LEAST, _MOST = 1e-290, 1e290  # bounds of numbers of so many significant digits
 FINE_CELLS = 1024  # of a column of numbers that does not say how many
 FINE_MOMENTS = 4000  # of a column of moments: ten years' days, as there is no zero around which to be finer
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Categories = tuple[Annotated[int, Strict()], ...] | tuple[Annotated[str, Strict()], ...]  # "01" is not 1
+TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
+FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})
 Resolution = Literal["second", "minute", "hour", "day"]
 SECONDS: dict[str, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
@@ -119,7 +130,18 @@ class Ordinal(_Column):
 
 @dataclass(frozen=True, kw_only=True)
 class Boolean(_Column):
+    """True and false. ``spelling``: how the release writes false and true, in this order; by default as the type does."""
+
     kind: Literal["boolean"] = "boolean"
+    spelling: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.spelling is None:
+            return
+        false, true = (word.strip().lower() for word in self.spelling)
+        if false not in FALSE_WORDS or true not in TRUE_WORDS:
+            words = f"{', '.join(sorted(FALSE_WORDS))} and {', '.join(sorted(TRUE_WORDS))}"
+            raise self.invalid("spelling is not a word for false and one for true", f"Words are {words}, in any case.")
 
     @property
     def values(self) -> int:
@@ -128,73 +150,154 @@ class Boolean(_Column):
 
 @dataclass(frozen=True, kw_only=True)
 class Continuous(_Column):
-    """Numbers on the grid ``lower + i * 10**-decimals`` up to ``upper``; values beyond are clipped to the bounds.
+    """Numbers on a grid from ``lower`` to ``upper``; values beyond are clipped to the bounds, but those in ``special``.
+
+    The grid is ``lower + i * 10**-decimals``, or ``lower + i * step``; with ``endings`` it is the numbers that are so much
+    more than a multiple of the step (prices in .49 and .99); with ``digits`` it is the numbers of so many significant digits,
+    for ranges over many powers of ten.
 
     Where nothing is said, a grid of at most FINE_CELLS values has one cell per value, and a larger one so many cells, narrow
     everywhere and narrowest around zero (``fine_cuts``): enough for any shape, and what a study's generator puts
     together follows from noised counts. Bounds may then be as wide as the public's ignorance.
     ``bins`` cells instead cut the grid evenly on the scale ``linear`` or ``asinh`` (for heavy tails), or ``edges`` names
-    the cuts; a grid of at most ``bins`` values has one cell per value. Each of ``points`` (a cap, a code for something
-    else) has a cell of its own. ``format`` says how the numbers are written, where that is not as 1234.5
-    (``written.py``): so they are read, and so they are released.
+    the cuts; a grid of at most ``bins`` values has one cell per value. Each of ``points`` (a cap) has a cell of its own.
+    ``format`` says how the numbers are written, where that is not as 1234.5 (``written.py``): so they are read, and so
+    they are released.
     """
 
     kind: Literal["continuous"] = "continuous"
     lower: float
     upper: float
-    decimals: Annotated[int, Field(ge=0, le=12)] = 0
+    decimals: Annotated[int, Field(ge=0, le=MAX_DECIMALS)] = 0
+    step: Annotated[float, Field(gt=0)] | None = None
+    endings: tuple[float, ...] = ()
+    digits: Annotated[int, Field(ge=1, le=12)] | None = None
     bins: Annotated[int, Field(ge=1, le=MAX_CELLS)] | None = None
     scale: Literal["linear", "asinh"] = "linear"
     edges: tuple[float, ...] | None = None
     points: tuple[float, ...] = ()
     format: str | None = None
+    special: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.format is not None:
             _check_format(self, self.format)
         if not (math.isfinite(self.lower) and math.isfinite(self.upper) and self.lower < self.upper):
             raise self.invalid("lower must be a finite number below upper", "Declare the bounds the public knows.")
-        if max(abs(self.lower), abs(self.upper)) > 2**50 / 10**self.decimals:  # beyond, floats miss grid values
-            raise self.invalid("the grid of bounds and decimals is too fine", "Declare fewer decimals.")
+        if self.digits is None and max(abs(self.lower), abs(self.upper)) > 2**50 / 10**self.decimals:
+            raise self.invalid("the grid of bounds and decimals is too fine", "Declare fewer decimals.")  # for floats
+        _check_grid(self)
         if any(not self.lower <= p <= self.upper for p in self.points) or len(set(self.points)) < len(self.points):
             raise self.invalid("points must be distinct and within the bounds", "Correct points.")
+        if len(set(self.point_indices.tolist())) < len(self.point_indices):
+            raise self.invalid(
+                "two points are the same value of its grid", "Declare more decimals, or remove one of them."
+            )
+        if len({*self.points, *self.special}) < len(self.points) + len(self.special):
+            raise self.invalid("a special value is listed twice, or is one of the points", "Remove one of the two.")
         edges = self.edges
         if edges is not None and (
             list(edges) != sorted(set(edges)) or not self.lower < edges[0] <= edges[-1] <= self.upper
         ):
             raise self.invalid("edges must ascend strictly between lower and upper", "Correct edges.")
 
+    @cached_property
+    def axis(self) -> Even | Endings | Digits:
+        """The grid of its values but the special ones."""
+        if self.digits is not None:
+            return Digits(self.lower, self.upper, self.digits)
+        if self.step is not None and self.endings:
+            return Endings(self.lower, self.upper, self.decimals, self.step, self.endings)
+        return Even(self.lower, self.upper, self.decimals, self.step)
+
     @property
     def grid(self) -> int:
-        """Number of representable values."""
-        return round((self.upper - self.lower) * 10.0**self.decimals) + 1
+        """Number of representable values but the special ones."""
+        return self.axis.count
+
+    @property
+    def fineness(self) -> float:
+        """The step of the grid, in units of its values; of a grid of digits of the smallest value."""
+        step = self.axis.exact_step if isinstance(self.axis, Even) else self.axis.exact(1) - self.axis.exact(0)
+        return float(step)
 
     @cached_property
     def point_indices(self) -> npt.NDArray[np.int64]:
-        return np.array([round((p - self.lower) * 10**self.decimals) for p in self.points], np.int64)
+        """Of the points, and behind the grid of the special values."""
+        points = self.axis.nearest(np.array(self.points, np.float64))
+        return np.append(points, self.grid + np.arange(len(self.special)))
+
+    def index_of(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """(rows,) the index of each number: a special value's own, else that of the nearest value; of one that is not finite, -1."""
+        finite = np.isfinite(numbers)
+        index = self.axis.nearest(np.clip(np.where(finite, numbers, self.lower), self.lower, self.upper))
+        for k, special in enumerate(self.special):
+            index = np.where(np.isclose(numbers, special, rtol=_SAME, atol=0.0), self.grid + k, index)
+        return np.where(finite, index, -1).astype(np.int64)
+
+    def numbers_at(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """(rows,) the numbers at some indices."""
+        beyond = index >= self.grid
+        numbers = self.axis.numbers(np.where(beyond, 0, index))
+        return np.where(beyond, np.array([*self.special, 0.0])[np.where(beyond, index - self.grid, -1)], numbers)
+
+    @property
+    def whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return self.axis.whole and all(float(x).is_integer() and abs(x) < 2**53 for x in self.special)
+
+    @cached_property
+    def _shadows(self) -> npt.NDArray[np.int64]:
+        """(some,) indices of the grid at which a special value would stand."""
+        inside = [x for x in self.special if self.lower <= x <= self.upper and grids.holds(self.axis, x)]
+        return np.sort(self.axis.nearest(np.array(inside, np.float64)))
+
+    @cached_property
+    def taken(self) -> npt.NDArray[np.int64]:
+        """(some,) ascending indices of the grid that are never drawn in a bin: their values are points or special ones."""
+        return np.sort(np.append(self.point_indices[: len(self.points)], self._shadows))
 
     @cached_property
     def cuts(self) -> npt.NDArray[np.int64]:
         """(bins + 1,) int64 grid indices: bin b holds the indices cuts[b] .. cuts[b + 1] - 1."""
+        return _without_empty(self._all_cuts(), self._shadows)
+
+    def _all_cuts(self) -> npt.NDArray[np.int64]:
         if self.edges is not None:
             inner = np.array(self.edges)
+        elif self.digits is not None and self.grid > (self.bins or FINE_CELLS):  # all powers of ten are alike
+            inner = np.logspace(math.log10(self.lower), math.log10(self.upper), (self.bins or FINE_CELLS) + 1)[1:-1]
         elif self.bins is None:
-            return fine_cuts(self.grid, -self.lower * 10.0**self.decimals)
+            return fine_cuts(self.grid, self._zero)
         elif self.grid <= self.bins:
             return np.arange(self.grid + 1, dtype=np.int64)
+        elif not isinstance(self.axis, Even):
+            return np.unique(np.linspace(0, self.grid, self.bins + 1).round().astype(np.int64))
         else:
             low, high = self.warp(np.array([self.lower, self.upper]))
             inner = self.unwarp(np.linspace(low, high, self.bins + 1)[1:-1])
-        index = np.ceil((inner - self.lower) * 10**self.decimals - 1e-9).astype(np.int64)
+        if isinstance(self.axis, Even):
+            index = np.ceil(self.axis.index(inner) - 1e-9).astype(np.int64)
+        else:
+            index = np.array([grids.ends(self.axis, grids.decimal(x))[0] for x in inner.tolist()], np.int64)
         return np.unique(np.concatenate([[0], np.clip(index, 0, self.grid), [self.grid]]))
 
     @property
+    def _zero(self) -> float:
+        """The index of zero, on a grid that has one or would have it further out."""
+        match self.axis:
+            case Endings() as axis:
+                return float(-axis.first)
+            case _:
+                return -self.lower * 10.0**self.decimals if self.step is None else -self.lower / self.step
+
+    @property
     def values(self) -> int:
-        return len(self.cuts) - 1 + len(self.points)
+        return len(self.cuts) - 1 + len(self.points) + len(self.special)
 
     @property
     def softening(self) -> float:
-        return max(10.0**-self.decimals, (self.upper - self.lower) / 1000)
+        return max(self.fineness, (self.upper - self.lower) / 1000)
 
     def warp(self, x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The scale on which bins are equally wide and values are spread inside a bin."""
@@ -206,6 +309,15 @@ class Continuous(_Column):
         if self.scale == "linear":
             return y
         return np.sinh(y) * self.softening + max(self.lower, 0.0)
+
+
+def _without_empty(cuts: npt.NDArray[np.int64], taken: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Cuts without those that would leave a bin nothing but special values: it becomes part of the next, or the last one of that before."""
+    for b in range(len(cuts) - 2, -1, -1) if len(taken) else ():
+        inside = np.searchsorted(taken, cuts[b + 1]) - np.searchsorted(taken, cuts[b])
+        if inside == cuts[b + 1] - cuts[b] and len(cuts) > 2:
+            cuts = np.delete(cuts, b + 1 if b + 2 < len(cuts) else b)
+    return cuts
 
 
 def fine_cuts(grid: int, zero: float) -> npt.NDArray[np.int64]:
@@ -236,7 +348,9 @@ def fine_cuts(grid: int, zero: float) -> npt.NDArray[np.int64]:
 class Datetime(_Column):
     """Moments on the grid ``lower + i * resolution``; UTC without a zone; values beyond are clipped to the bounds.
 
-    ``bins`` cells of equal length, at most one a moment; FINE_MOMENTS where it is not said.
+    ``bins`` cells of equal length, at most one a moment; FINE_MOMENTS where it is not said. Each of ``special`` (a placeholder such
+    as 9999-12-31 for "still here") has a cell of its own. ``format`` says how moments are written where they are text or
+    whole numbers, in the table and in the release, as in ``moments``.
     """
 
     kind: Literal["datetime"] = "datetime"
@@ -244,14 +358,35 @@ class Datetime(_Column):
     upper: datetime
     resolution: Resolution = "day"
     bins: Annotated[int, Field(ge=1, le=MAX_CELLS)] | None = None
+    special: tuple[datetime, ...] = ()
+    format: str = ""
 
     def __post_init__(self) -> None:
-        if self.lower.tzinfo or self.upper.tzinfo:
+        if any(moment.tzinfo for moment in (self.lower, self.upper, *self.special)):
             raise self.invalid("bounds must be without a time zone", "State them in UTC, without an offset.")
-        if self.lower.microsecond or self.upper.microsecond:
+        if any(moment.microsecond for moment in (self.lower, self.upper, *self.special)):
             raise self.invalid("bounds must be whole seconds", "State them without fractions.")
         if not self.lower < self.upper:
             raise self.invalid("lower must be before upper", "Declare the bounds the public knows.")
+        if len({self._ticks(moment) for moment in self.special}) < len(self.special):
+            raise self.invalid(f"two special moments are the same {self.resolution}", "Remove one of them.")
+        if self.format and (what := patterns.trouble(self.format, self.resolution)):
+            raise self.invalid(f"format {self.format!r} {what}", 'Write it as in format = "%d/%m/%Y" or "%Y%m%d".')
+
+    def _ticks(self, moment: datetime) -> int:
+        """The step of the grid that a moment is in, also beyond its ends."""
+        return int((moment - self.lower).total_seconds() // SECONDS[self.resolution])
+
+    @cached_property
+    def taken(self) -> npt.NDArray[np.int64]:
+        """(some,) ascending indices of the grid that are never drawn in a bin: their moments are special ones."""
+        ticks = sorted(self._ticks(moment) for moment in self.special)
+        return np.array([tick for tick in ticks if 0 <= tick < self.grid], np.int64)
+
+    @cached_property
+    def point_indices(self) -> npt.NDArray[np.int64]:
+        """Of the special moments, behind the grid."""
+        return self.grid + np.arange(len(self.special))
 
     @property
     def grid(self) -> int:
@@ -260,11 +395,11 @@ class Datetime(_Column):
     @cached_property
     def cuts(self) -> npt.NDArray[np.int64]:
         bins = min(self.bins or FINE_MOMENTS, self.grid)
-        return np.unique(np.linspace(0, self.grid, bins + 1).round().astype(np.int64))
+        return _without_empty(np.unique(np.linspace(0, self.grid, bins + 1).round().astype(np.int64)), self.taken)
 
     @property
     def values(self) -> int:
-        return len(self.cuts) - 1
+        return len(self.cuts) - 1 + len(self.special)
 
 
 Column = Annotated[Categorical | Ordinal | Boolean | Continuous | Datetime, Field(discriminator="kind")]
@@ -403,12 +538,56 @@ def _check_categories(column: _Column, categories: tuple[int, ...] | tuple[str, 
     if len(set(categories)) < len(categories):
         raise column.invalid("a category is listed twice", "Remove the duplicate.")
     for text in (c for c in categories if isinstance(c, str)):
-        if what := trouble(text):
+        if what := trouble_of_value(text):
             raise column.invalid(f"category {text!r} {what}", "Recode it, for example with a letter in front.")
         if unicodedata.normalize("NFC", text) != text or text != text.strip() or not text:
             raise column.invalid(
                 f"category {text!r} is empty, padded or not in normal form C", "Write it trimmed and normalised."
             )
+
+
+def _check_grid(column: Continuous) -> None:
+    """That bounds and points are on a grid that is told, so that no value but its own is ever put for one."""
+    told = column.digits is not None or column.step is not None
+    (_check_digits if column.digits is not None else _check_steps)(column)
+    for bound, at in ((column.lower, "lower"), (column.upper, "upper")):
+        if told and not _on_grid(column, bound):
+            raise column.invalid(f"{at} is not on its grid", "Move it to the next value of the grid.")
+    if any(not _on_grid(column, point) for point in column.points):
+        raise column.invalid("a point is not on its grid", "Correct it, or declare a finer grid.")
+
+
+def _check_digits(column: Continuous) -> None:
+    if column.step is not None or column.endings or column.decimals or column.scale != "linear" or column.lower <= 0:
+        what = "a grid of significant digits has a lower bound above zero, and no decimals, step, endings or scale"
+        raise column.invalid(what, "Remove those; declare zero and values below it in special.")
+    if not (column.lower >= _LEAST and column.upper <= _MOST):
+        raise column.invalid("its bounds are out of reach", f"Declare bounds from {_LEAST} to {_MOST}.")
+
+
+def _check_steps(column: Continuous) -> None:
+    if column.step is None:
+        if column.endings:
+            raise column.invalid("endings without a step", 'Say what they repeat by: step = 1.0 for prices in ".99".')
+        return
+    if column.endings and column.scale != "linear":
+        raise column.invalid("a grid of endings has no scale", "Remove the scale.")
+    if column.endings and list(column.endings) != sorted({e for e in column.endings if 0 <= e < column.step}):
+        raise column.invalid("endings must ascend from 0 to less than the step", "Correct endings.")
+    finest = (column.lower, column.step, *column.endings)
+    if max(grids.places(grids.decimal(x)) for x in finest) > column.decimals:
+        raise column.invalid("step, endings and lower have more decimals than it", "Declare as many decimals.")
+
+
+def _on_grid(column: Continuous, number: float) -> bool:
+    """Whether a number between the bounds is a value of a grid of steps, endings or digits."""
+    exact = grids.decimal(number)
+    if column.digits is not None:
+        return len(exact.as_tuple().digits) <= column.digits
+    step = Decimal(1).scaleb(-column.decimals) if column.step is None else grids.decimal(column.step)
+    if column.endings:
+        return any((exact - grids.decimal(ending)) % step == 0 for ending in column.endings)
+    return (exact - grids.decimal(column.lower)) % step == 0
 
 
 _COMMENT = re.compile(r"^[ \t]*#[ \t]*REVIEW\b", re.MULTILINE)
@@ -485,10 +664,13 @@ def to_document(schema: Schema) -> dict[str, Any]:
 def _block(column: _Column) -> dict[str, Any]:
     given = {f.name: getattr(column, f.name) for f in fields(column) if f.name not in ("name", "kind")}
     told = {k: v for k, v in given.items() if v != _DEFAULTS[type(column)].get(k, MISSING)}
-    plain = {
-        k: list(v) if isinstance(v, tuple) else v.isoformat() if isinstance(v, datetime) else v for k, v in told.items()
-    }
-    return {"name": column.name, "kind": getattr(column, "kind", ""), **plain}
+    return {"name": column.name, "kind": getattr(column, "kind", ""), **{k: _plain(v) for k, v in told.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 _DEFAULTS: dict[type[_Column], dict[str, Any]] = {

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from cohortium.errors import SchemaError
 from cohortium.rules import MISSING, BoolArray, IntArray, Linear, Lookup, Rule, cell_bounds
-from cohortium.schema import Column, Continuous, Schema
+from cohortium.schema import Column, Continuous, Datetime, Schema
 from cohortium.selection import Selection, everything
-from cohortium.spreading import Ranges, beside_points, grid_of, spread
+from cohortium.spreading import Ranges, beside_points, grid_of, scale_of, spread
 
 PLAIN = 3  # draws inside a row's cells before sums and orders are narrowed
 TRIES = 8  # draws in all
@@ -52,11 +52,11 @@ class Places:
         return Places(np.where(known, index, self.first), np.where(known, index, self.last))
 
     def freed(self, columns: Sequence[int], schema: Schema) -> Places:
-        """Values of some columns, other than missing ones, may be anywhere."""
+        """Values of some columns, other than missing ones, may be anywhere on their scales."""
         first, last = self.first.copy(), self.last.copy()
         for j in columns:
             rows = first[:, j] != MISSING
-            first[rows, j], last[rows, j] = 0, grid_of(schema.columns[j]) - 1
+            first[rows, j], last[rows, j] = 0, scale_of(schema.columns[j]) - 1
         return Places(first, last)
 
 
@@ -99,7 +99,7 @@ def _hopeless(schema: Schema, where: Places, index: IntArray) -> BoolArray:
         first, last = where.first[:, linear.columns], where.last[:, linear.columns]
         least, most = _reach(linear, first, last)
         outside = (least.sum(axis=1) > linear.high) | (most.sum(axis=1) < linear.low)
-        found |= outside & (first != MISSING).all(axis=1)
+        found |= outside & linear.applies(first)
     return found
 
 
@@ -119,9 +119,15 @@ def _redrawn(schema: Schema, where: Places, index: IntArray, rng: np.random.Gene
 
 
 def _between(column: Column, first: IntArray, last: IntArray, rng: np.random.Generator) -> IntArray:
-    if isinstance(column, Continuous):
-        return beside_points(column, spread(column, first, last, rng), first, last)
-    return rng.integers(first, last, endpoint=True)
+    if not isinstance(column, Continuous | Datetime):
+        return rng.integers(first, last, endpoint=True)
+    drawn, rows = last.copy(), np.flatnonzero(last < column.grid)  # others are special values
+    first, last = first[rows], last[rows]
+    plain = (
+        spread(column, first, last, rng) if isinstance(column, Continuous) else rng.integers(first, last, endpoint=True)
+    )
+    drawn[rows] = beside_points(column, plain, first, last)
+    return drawn
 
 
 def _narrowed_draw(schema: Schema, where: Places, index: IntArray, rng: np.random.Generator) -> IntArray:
@@ -150,7 +156,8 @@ def _stretches(schema: Schema, j: int) -> Ranges:
         for k, classes in zip(rule.columns, rule.classes, strict=True)
         for start in (classes.starts if k == j else ())
     }
-    cuts = [*sorted(starts | {0}), grid_of(schema.columns[j])]
+    scale, whole = scale_of(schema.columns[j]), grid_of(schema.columns[j])
+    cuts = [*sorted(starts | {0, scale} - {whole}), whole]
     return tuple((first, end - 1) for first, end in pairwise(cuts))
 
 
@@ -167,7 +174,7 @@ def _narrow(linears: Sequence[Linear], left: Places) -> None:
 def _narrow_by(rule: Linear, left: Places) -> bool:
     columns, factors = list(rule.columns), np.array(rule.factors, np.int64)
     first, last = left.first[:, columns], left.last[:, columns]
-    rows = np.flatnonzero((first != MISSING).all(axis=1) & (first <= last).all(axis=1))
+    rows = np.flatnonzero(rule.applies(first) & rule.applies(last) & (first <= last).all(axis=1))
     first, last, size = first[rows], last[rows], np.abs(factors)
     least, most = _reach(rule, first, last)
     upper = rule.high - (least.sum(axis=1, keepdims=True) - least)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.grids import Even
 from cohortium.schema import Column, Continuous, Datetime
 
 IntArray = npt.NDArray[np.int64]
@@ -45,9 +46,19 @@ def rest(ranges: Ranges, grid: int) -> Ranges:
     return tuple((first, last) for first, last in gaps if first <= last)
 
 
+def scale_of(column: Column) -> int:
+    """How many indices of a column are on its scale: all but the special values', which are behind them."""
+    return column.grid if isinstance(column, Continuous | Datetime) else column.values
+
+
 def grid_of(column: Column) -> int:
     """How many indices a column has."""
-    return column.grid if isinstance(column, Continuous | Datetime) else column.values
+    return column.grid + len(column.special) if isinstance(column, Continuous | Datetime) else column.values
+
+
+def on_scale(column: Column) -> Ranges:
+    """The indices that ranges and means are about."""
+    return ((0, scale_of(column) - 1),)
 
 
 @dataclass(frozen=True)
@@ -79,13 +90,9 @@ def parts_within(column: Any, ranges: Ranges) -> FloatArray:
     return parts
 
 
-@parts_within.register
-def _parts_of_moments(column: Datetime, ranges: Ranges) -> FloatArray:
-    return _parts_of_bins(column, ranges)
-
-
-@parts_within.register
-def _parts_of_numbers(column: Continuous, ranges: Ranges) -> FloatArray:
+@parts_within.register(Continuous)
+@parts_within.register(Datetime)
+def _parts_of_numbers(column: Continuous | Datetime, ranges: Ranges) -> FloatArray:
     points = [any(first <= point <= last for first, last in ranges) for point in column.point_indices]
     return np.concatenate([_parts_of_bins(column, ranges), np.array(points, np.float64)])
 
@@ -99,8 +106,8 @@ def _parts_of_bins(column: Continuous | Datetime, ranges: Ranges) -> FloatArray:
 
 def pieces_within(column: Continuous | Datetime, ranges: Ranges) -> Pieces:
     """Where in the bins a value may first be put so that it ends up in the ranges."""
-    found = _cut(column.cuts, _before_moving(column, ranges) if isinstance(column, Continuous) else ranges)
-    bins, first, last = found
+    ranges = overlap(ranges, on_scale(column))
+    bins, first, last = _cut(column.cuts, _before_moving(column, ranges))
     return Pieces(bins, first, last, _mass(column, first, last))
 
 
@@ -116,9 +123,9 @@ def _cut(cuts: IntArray, ranges: Ranges) -> tuple[IntArray, IntArray, IntArray]:
     return np.concatenate(bins), np.concatenate(firsts), np.concatenate(lasts)
 
 
-def _before_moving(column: Continuous, ranges: Ranges) -> Ranges:
+def _before_moving(column: Continuous | Datetime, ranges: Ranges) -> Ranges:
     """The indices that ``beside_points`` leaves in the ranges or moves into them."""
-    points = np.sort(column.point_indices)
+    points = column.taken
     if not len(points):
         return ranges
     bins = np.searchsorted(column.cuts, points, side="right") - 1
@@ -138,8 +145,14 @@ def _mass(column: Continuous | Datetime, first: IntArray, last: IntArray) -> Flo
 
 def _edges(column: Continuous, first: IntArray, last: IntArray) -> tuple[FloatArray, FloatArray]:
     """Half a step beyond the first and last indexs, on the column's scale."""
-    low, high = (column.warp(column.lower + edge / 10**column.decimals) for edge in (first - 0.5, last + 0.5))
+    low, high = (column.warp(_even(column).number(edge)) for edge in (first - 0.5, last + 0.5))
     return low, high
+
+
+def _even(column: Continuous) -> Even:
+    """The grid of a column with a scale, whose values are apart by one step."""
+    assert isinstance(column.axis, Even)  # noqa: S101 - as the schema sees to
+    return column.axis
 
 
 def spread(column: Continuous, first: IntArray, last: IntArray, rng: np.random.Generator) -> IntArray:
@@ -148,13 +161,12 @@ def spread(column: Continuous, first: IntArray, last: IntArray, rng: np.random.G
         return rng.integers(first, last, endpoint=True)
     low, high = _edges(column, first, last)
     drawn = column.unwarp(low + rng.random(len(first)) * (high - low))
-    index: IntArray = ((drawn - column.lower) * 10**column.decimals).round().astype(np.int64)
-    return np.clip(index, first, last)
+    return np.clip(_even(column).nearest(drawn), first, last)
 
 
-def beside_points(column: Continuous, index: IntArray, first: IntArray, last: IntArray) -> IntArray:
+def beside_points(column: Continuous | Datetime, index: IntArray, first: IntArray, last: IntArray) -> IntArray:
     """``index`` moved to the nearest grid value of its bin that has no cell of its own, if the bin has one."""
-    moved, points = index, np.sort(column.point_indices)
+    moved, points = index, column.taken
     for point in points:
         moved = np.where(moved == point, point + 1, moved)
     moved = np.minimum(moved, last)

@@ -14,8 +14,10 @@ import unicodedata
 from typing import Literal
 
 SIGNS = ("=", "+", "-", "@", "\u2212")  # the last: a minus sign, which some programs read as the hyphen
+_FORMULA = "would be run as a formula by a spreadsheet"
 _FORMS: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
 _AMOUNT = re.compile(r"[-+](?P<signs>[^\w\s]?)[0-9](?:[0-9.,' \u00a0\u2009\u202f\u2019]*[0-9])? ?%?")
+_SIGNED = re.compile(r"[-+]{1,4}|[-+][0-9]{1,15}(?:\.[0-9]{1,15})?", re.ASCII)  # a result, a grade: nothing to run
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls; direction, no width; half a letter; breaks of lines
 
 
@@ -29,8 +31,13 @@ def has_unseen(text: str) -> bool:
 
 
 def starts_formula(text: str) -> bool:
-    """Whether a spreadsheet may run the text: it begins with a formula's sign, in any normal form, after blanks and unseen letters."""
+    """Whether a spreadsheet may run the text: it begins with a formula's sign, in any normal form, after blanks and unseen letters.
+
+    Signs alone and signed numbers run nothing.
+    """
     if not text or (text[0].isascii() and text[0].isalnum()):  # nearly all of them
+        return False
+    if _SIGNED.fullmatch(text):
         return False
     return any(_bare(unicodedata.normalize(form, text)).startswith(SIGNS) for form in _FORMS)
 
@@ -46,7 +53,12 @@ def trouble(text: str) -> str:
         return "has control characters, or others that nobody sees"
     if not text.strip():
         return "has no letters that anybody sees"
-    return "would be run as a formula by a spreadsheet" if starts_formula(text) else ""
+    return _FORMULA if starts_formula(text) or text.startswith(SIGNS) else ""
+
+
+def trouble_of_value(text: str) -> str:
+    """The same of a category: one may be ``+``, ``--`` or ``+1``, which nothing runs."""
+    return "" if _SIGNED.fullmatch(text) else trouble(text)
 
 
 def for_spreadsheet(text: str) -> str:

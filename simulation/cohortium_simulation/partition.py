@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.encoding import category_key, index_column, told_apart
+from cohortium.categories import category_key
+from cohortium.encoding import index_column, told_apart
 from cohortium.errors import SchemaError, StudyError
 from cohortium.filenames import is_fit
 from cohortium.identifiers import identifiers_of

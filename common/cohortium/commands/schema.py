@@ -180,4 +180,7 @@ def _in_words(misfit: Misfit) -> str:
         "of undeclared categories": misfit.undeclared,
         "beyond the bounds": misfit.beyond,
     }
-    return ", ".join(f"{count} cells {what}" for what, count in counts.items() if count)
+    told = [f"{count} cells {what}" for what, count in counts.items() if count]
+    return ", ".join(
+        [*told, *(f"{count} cells {kind} (the first in row {row})" for kind, (count, row) in misfit.told.items())]
+    )

@@ -24,6 +24,7 @@ from planted import (
     doors,
     drafts,
     files,
+    kept,
     leaks,
     ledger,
     masking,
@@ -64,4 +65,5 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Simulations, and who sees what": simulations.MUTANTS,
     "Drafts, and names that others chose": drafts.MUTANTS,
     "Files as people have them": files.MUTANTS,
+    "Values as people have them": kept.MUTANTS,
 }

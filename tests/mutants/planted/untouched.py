@@ -256,8 +256,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P11",
         f"{KILLERS}::test_a_sum_is_not_broken_by_what_is_missing",
         RULES,
-        "& (values != MISSING).all(axis=1)",
-        "",
+        "((values != MISSING) & (values < np.array(self.scales))).all(axis=1)",
+        "(values < np.array(self.scales)).all(axis=1)",
     ),
     # What is remembered
     mutant(

@@ -21,7 +21,8 @@ from cohortium.conditions import Where, position, selected
 from cohortium.errors import ReleaseError
 from cohortium.merging import ordered_cells
 from cohortium.schema import Schema
-from cohortium.selection import Selection, everything
+from cohortium.selection import Selection
+from cohortium.spreading import on_scale
 from cohortium.study import Study
 from cohortium_server.generators import Generator, Tensors
 from cohortium_server.generators.counted import CountedGenerator
@@ -168,7 +169,7 @@ class Answers:
         is nearest. Where too few rows were released it is the model's instead.
         """
         column = self.schema.columns[j]
-        selection = replace(chosen.get(j, everything(column)), missing=False)
+        selection = replace(chosen.get(j, Selection(on_scale(column))), missing=False)
         count = self._count({**chosen, j: selection}, level)
         value, weights = numbers(column, selection), {k: s.weights(self.schema.columns[k]) for k, s in chosen.items()}
         part = selection.weights(column)

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cohortium.absent import as_declared
 from cohortium.errors import ReleaseError
+from cohortium.grids import Even
 from cohortium.schema import Column, Continuous, Ordinal
 from cohortium.selection import Selection, everything
-from cohortium.spreading import pieces_within
+from cohortium.spreading import Pieces, pieces_within
+from cohortium.values import numbers_of
 from cohortium_server.release.answers.products import FloatArray
 
 _POINTS = (np.arange(16) + 0.5) / 16  # of a piece, evenly on the column's scale
@@ -47,10 +50,11 @@ def all_numbers(column: Column) -> FloatArray:
 
 def own_mean(column: Column, values: pd.Series, selection: Selection) -> float | None:
     """The mean of those of a table's ``values`` of the column that are selected; None where there are none."""
-    known = pd.to_numeric(values, errors="coerce").dropna().to_numpy(np.float64)
+    known = numbers_of(as_declared(column, values))
+    known = known[~np.isnan(known)]
     match column:
         case Continuous():
-            index = np.rint((known - column.lower) * 10**column.decimals)
+            index = column.index_of(known).astype(np.float64)
         case _:
             index = np.searchsorted(all_numbers(column)[: column.values], known).astype(np.float64)
     chosen = np.zeros(len(known), bool)
@@ -62,22 +66,26 @@ def own_mean(column: Column, values: pd.Series, selection: Selection) -> float |
 def _of_bins(column: Continuous, selection: Selection) -> Values:
     bins = len(column.cuts) - 1
     pieces = pieces_within(column, selection.ranges)
-    low, high = (column.lower + end / 10**column.decimals for end in (pieces.first, pieces.last))
+    low, high = column.numbers_at(pieces.first), column.numbers_at(pieces.last)
     mass = np.bincount(pieces.bins, pieces.mass, bins)
-    sums = np.bincount(pieces.bins, pieces.mass * _mean_between(column, low, high), bins)
+    sums = np.bincount(pieces.bins, pieces.mass * _mean_between(column, pieces), bins)
     mean = sums / np.where(mass > 0, mass, 1)
     lowest, highest = np.full(bins, np.inf), np.full(bins, -np.inf)
     np.minimum.at(lowest, pieces.bins, low)
     np.maximum.at(highest, pieces.bins, high)
     reach = np.where(mass > 0, (highest - lowest) / 2, 0)
-    points = column.lower + column.point_indices / 10**column.decimals
+    points = column.numbers_at(column.point_indices)
     return _with_missing(column, np.append(mean, points), np.append(reach, np.zeros(len(points))))
 
 
-def _mean_between(column: Continuous, low: FloatArray, high: FloatArray) -> FloatArray:
+def _mean_between(column: Continuous, pieces: Pieces) -> FloatArray:
     """The mean of values spread evenly on the column's scale."""
-    if column.scale == "linear":
+    low, high = column.numbers_at(pieces.first), column.numbers_at(pieces.last)
+    if column.scale == "linear" and isinstance(column.axis, Even):
         return (low + high) / 2
+    if column.scale == "linear":  # evenly over the values, which are not
+        inner = pieces.first[:, None] + np.rint(_POINTS * (pieces.last - pieces.first)[:, None]).astype(np.int64)
+        return np.asarray(column.numbers_at(inner.ravel()).reshape(inner.shape).mean(1), np.float64)
     first, last = column.warp(low), column.warp(high)
     mean: FloatArray = column.unwarp(first[:, None] + _POINTS * (last - first)[:, None]).mean(1)
     return mean

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +63,7 @@ def cells_of(column: Column, shares: FloatArray, told: Sequence[Group]) -> Cells
 
 def _bins(column: Column) -> int:
     """Cells that are neither special points nor missing."""
-    return column.values - (len(column.points) if isinstance(column, Continuous) else 0)
+    return len(column.cuts) - 1 if isinstance(column, Continuous | Datetime) else column.values
 
 
 def _groups(column: Column, shares: FloatArray, bins: int) -> list[Group]:
@@ -105,7 +105,9 @@ def _ends(column: Column) -> list[tuple[str, str]]:
             values = [*_spans(column.cuts), *((k, k) for k in column.point_indices.tolist())]
             return [(_grid_number(column, a), _grid_number(column, b)) for a, b in values]
         case Datetime():
-            return [(_grid_moment(column, a), _grid_moment(column, b)) for a, b in _spans(column.cuts)]
+            special = [_moment(column, moment) for moment in column.special]
+            spans = [(_grid_moment(column, a), _grid_moment(column, b)) for a, b in _spans(column.cuts)]
+            return [*spans, *((moment, moment) for moment in special)]
 
 
 def _spans(cuts: IntArray) -> Iterator[tuple[int, int]]:
@@ -114,11 +116,15 @@ def _spans(cuts: IntArray) -> Iterator[tuple[int, int]]:
 
 
 def _grid_number(column: Continuous, index: int) -> str:
-    return signed(f"{round(column.lower + index / 10**column.decimals, 12):.15g}")
+    return signed(f"{float(column.numbers_at(np.array([index]))[0]):.15g}")
 
 
 def _grid_moment(column: Datetime, index: int) -> str:
-    moment, start = column.lower + timedelta(seconds=index * SECONDS[column.resolution]), column.lower
+    return _moment(column, column.lower + timedelta(seconds=index * SECONDS[column.resolution]))
+
+
+def _moment(column: Datetime, moment: datetime) -> str:
+    start = column.lower
     if column.resolution == "day" and not (start.hour or start.minute or start.second):
         return moment.date().isoformat()
     return moment.isoformat(" ", "seconds" if column.resolution == "second" or start.second else "minutes")
