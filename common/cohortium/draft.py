@@ -34,8 +34,10 @@ import tomli_w
 from cohortium import schema as schemas
 from cohortium.encoding import INVALID, MISSING_WORDS, category_key, indices, told_apart
 from cohortium.errors import SchemaError
+from cohortium.identifiers import identifiers_of
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
+from cohortium.tally import Heads, Tally, Watch
 from cohortium.texts import for_terminal, trouble
 
 OTHER = "__OTHER__"
@@ -111,6 +113,7 @@ class Draft:
 
     schema: Schema
     notes: tuple[Note, ...]
+    tally: Tally = field(default_factory=partial(Tally, 0))  # for the institution's own screen
 
     def notes_on(self, column: str) -> tuple[Note, ...]:
         return tuple(n for n in self.notes if n.column == column)
@@ -127,7 +130,8 @@ def draft(
     kept = [*targets, *([person] if person is not None else [])]
     if both := sorted({*kept} & {*drop}):
         raise SchemaError("E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one.")
-    facts = _facts(parts, person, kept, drop)
+    watch = Watch(person)
+    facts = _facts(watch.over(parts), person, kept, drop)
     proposals = [_propose(column, known, column in targets) for column, known in facts.items() if column != person]
     columns = tuple(p.column for p in proposals if p.column is not None)
     if not columns:
@@ -136,7 +140,8 @@ def draft(
     notes = tuple(note for p in proposals for note in p.notes)
     if person is not None and facts[person].nullable:
         notes += (Note(person, "rows without a person are left out of the table"),)
-    return Draft(Schema(name=_named(name), person=person, columns=columns, review=READ_OF_TABLE), notes)
+    proposed = Schema(name=_named(name), person=person, columns=columns, review=READ_OF_TABLE)
+    return Draft(proposed, notes, watch.tally)
 
 
 def _named(name: str) -> str:
@@ -696,37 +701,49 @@ class Misfit:
 
 @dataclass(frozen=True)
 class Fit:
-    """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them."""
+    """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them.
+
+    nobodys: rows that do not say whose they are. tally: whose the fitting rows are.
+    """
 
     rows: int
     left_out: int
     misfits: tuple[Misfit, ...]
     breaking: tuple[int, ...] = ()
+    nobodys: int = 0
+    tally: Tally | None = None
 
 
 def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
     """How many rows of the table fit the schema, and what is wrong with the others, column by column."""
     empty = Fit(0, 0, tuple(Misfit(name) for name in schema.names), (0,) * len(schema.constraints))
-    total = reduce(_joined, map(partial(_fit_of, schema), parts), empty)
+    heads = Heads()
+    total = reduce(_joined, map(partial(_fit_of, schema, heads), parts), empty)
     found = [replace(m, fix=_fix(schema.columns[j], m)) for j, m in enumerate(total.misfits)]
-    return replace(total, misfits=tuple(m for m in found if m.fix))
+    tally = Tally(total.rows, total.left_out, None if schema.person is None else heads.sizes)
+    return replace(total, misfits=tuple(m for m in found if m.fix), tally=tally)
 
 
 def _joined(a: Fit, b: Fit) -> Fit:
     misfits = tuple(x + y for x, y in zip(a.misfits, b.misfits, strict=True))
     breaking = tuple(x + y for x, y in zip(a.breaking, b.breaking, strict=True))
-    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking)
+    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking, a.nobodys + b.nobodys)
 
 
-def _fit_of(schema: Schema, part: pd.DataFrame) -> Fit:
+def _fit_of(schema: Schema, heads: Heads, part: pd.DataFrame) -> Fit:
     index, misfits = indices(part, schema), []
+    whose = None if schema.person is None else identifiers_of(part[schema.person])
     broken = [broken_by(rules, index) for rules in schema.rules.each]
-    out = reduce(np.logical_or, broken, np.zeros(len(part), bool))
+    nobodys = np.zeros(len(part), bool) if whose is None else ~whose.known
+    out = reduce(np.logical_or, broken, nobodys)
     for j, column in enumerate(schema.columns):
         invalid = index[:, j] == INVALID
         out |= invalid & (not column.nullable)
         misfits.append(_misfit(column, part[column.name], invalid))
-    return Fit(len(part), int(out.sum()), tuple(misfits), tuple(int(rows.sum()) for rows in broken))
+    if whose is not None:
+        heads.add(whose.at(~out))
+    breaking = tuple(int(rows.sum()) for rows in broken)
+    return Fit(len(part), int(out.sum()), tuple(misfits), breaking, int(nobodys.sum()))
 
 
 def _misfit(column: schemas.Column, values: pd.Series, invalid: npt.NDArray[np.bool_]) -> Misfit:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, say, tell
+from cohortium.commands.output import Json, guarded, print_json, say, say_here, tell
 from cohortium.errors import SchemaError
 from cohortium.faults import Faults
 
 if TYPE_CHECKING:
     from cohortium.draft import Draft, Fit, Misfit
     from cohortium.schema import Schema
+    from cohortium.tally import Tally
 
 schema = typer.Typer(no_args_is_help=True, help="Propose a table's schema, and check one.")
 
@@ -37,6 +39,11 @@ def draft(
         proposal = _draft(data, _listed(target), person, _listed(drop), drop_bad_rows)
         _write(out, proposal)
         _tell_draft(proposal, out, as_json)
+        _say_counted(proposal.tally)
+        if person is None and not as_json:
+            say(
+                "Each row counts as a person of its own: where persons have several, name the column that says whose (--person)."
+            )
 
 
 @schema.command()
@@ -71,6 +78,8 @@ def check(
                     "data": _fit_document(found, faults) if found else None,
                 }
             )
+            if found and found.tally:
+                _say_counted(found.tally)
             return
         tell(f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}.")
         for k, one in enumerate(declared.constraints):
@@ -141,7 +150,16 @@ def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
     from dataclasses import asdict
 
     misfits = [asdict(misfit) for misfit in found.misfits]
-    return {**asdict(found), "misfits": misfits, "unread": [fault.as_dict() for fault in faults.found]}
+    counts = {name: value for name, value in asdict(found).items() if name not in ("nobodys", "tally")}
+    return {**counts, "misfits": misfits, "unread": [fault.as_dict() for fault in faults.found]}
+
+
+def _say_counted(tally: Tally) -> None:
+    """How many rows a study would count: exact counts, which stay on the institution's own screen."""
+    from cohortium.tally import told
+
+    if lines := told(tally):
+        say_here(*lines)
 
 
 def _tell_fit(found: Fit, faults: Faults) -> None:
@@ -150,6 +168,10 @@ def _tell_fit(found: Fit, faults: Faults) -> None:
     tell(f"{found.rows - found.left_out} of {found.rows} rows fit, {found.left_out} would be left out.")
     for misfit in found.misfits:
         tell(f"{misfit.column!r}: {_in_words(misfit)}. {misfit.fix}")
+    if found.nobodys:
+        tell(f"{found.nobodys} rows do not say whose they are, and are left out.")
+    if found.tally:
+        _say_counted(replace(found.tally, rows=found.tally.fitting, left_out=0))  # as those left out are told already
     say("These counts are private: they stay on this screen.")
 
 
