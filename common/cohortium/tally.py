@@ -22,9 +22,7 @@ from cohortium.schema import Schema
 
 MOST = 0.95  # of the rows: the number of rows a person that this takes is told
 _HELD = 1 << 20  # identifiers held apart before they are put together
-HOW = (
-    "rows_per_person in the study's [privacy], or --rows-per-person of simulate, says how many; the noise grows with it"
-)
+HOW = "It is said in the study's [privacy], or by --rows-per-person of simulate."
 
 
 @dataclass(frozen=True)
