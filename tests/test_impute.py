@@ -358,6 +358,22 @@ def test_a_strange_cell_says_nothing_of_its_row() -> None:
     assert asked[0][:, :2].tolist() == [[False, True], [True, False]]
 
 
+def test_a_cell_that_cannot_be_read_is_there_all_the_same() -> None:
+    """Nothing reads a list, and it is no blank."""
+    filled = fill(pd.DataFrame({"sex": pd.Series([["f"], "f", None], dtype=object)}))
+    assert filled["sex"].tolist()[:2] == [["f"], "f"]
+    assert filled["sex"][2] in ("f", "m")
+    told = filled.attrs["imputed"]["sex"]
+    assert (told["filled"], told["undeclared"]) == (1, 1)
+
+
+def test_a_text_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
+    odd = pa.array([b"f", b"\xff\xfe", None], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"note": odd, "sex": ["f", "m", None]}), tmp_path / "own.parquet")
+    with pytest.raises(InputError, match="E_ENCODING: own.parquet: row 2, column 'note'"):
+        run(tmp_path / "own.parquet", tmp_path / "filled.parquet")
+
+
 # From format to format
 
 CSV = """note,sex,pid,age,weight,seen,smoker,grade,ward

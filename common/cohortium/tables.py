@@ -73,7 +73,10 @@ def read_parts(
 
 
 def read_stored(path: Path) -> pd.DataFrame:
-    """The whole table as it is stored, to be written again: Parquet in its own Arrow types, all else as ``read_table`` has it."""
+    """The whole table as it is stored, to be written again: Parquet in its own Arrow types, all else as ``read_table`` has it.
+
+    What cannot be read raises as for a strict reader.
+    """
     names = header(path)
     if not _is_parquet(path):
         return read_table(path)
@@ -83,6 +86,8 @@ def read_stored(path: Path) -> pd.DataFrame:
             table = _without_views(opened.read(names))
         except (pa.ArrowException, OSError):
             raise _not_parquet(path) from None
+    plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    _typed(table, plain, 1, Faults(path.name, strict=True))
     stored: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
     return stored
 

@@ -23,6 +23,7 @@ from planted import (
     documents,
     doors,
     drafts,
+    imputing,
     leaks,
     ledger,
     masking,
@@ -60,4 +61,5 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Files that had none": untouched.MUTANTS,
     "Simulations, and who sees what": simulations.MUTANTS,
     "Drafts, and names that others chose": drafts.MUTANTS,
+    "Tables of one's own: what is there, and what counts": imputing.MUTANTS,
 }
