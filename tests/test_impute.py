@@ -370,7 +370,7 @@ def test_a_cell_that_cannot_be_read_is_there_all_the_same() -> None:
 def test_a_text_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
     odd = pa.array([b"f", b"\xff\xfe", None], pa.binary()).view(pa.string())
     pq.write_table(pa.table({"note": odd, "sex": ["f", "m", None]}), tmp_path / "own.parquet")
-    with pytest.raises(InputError, match="E_ENCODING: own.parquet: row 2, column 'note'"):
+    with pytest.raises(InputError, match=r"E_ENCODING: own\.parquet: row 2, column 'note'"):
         run(tmp_path / "own.parquet", tmp_path / "filled.parquet")
 
 
