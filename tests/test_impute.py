@@ -24,7 +24,7 @@ from cohortium.errors import InputError, SchemaError
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
 from cohortium_server.release import Release
 from cohortium_server.release import owned as own_tables
-from cohortium_server.release.blanks import fill_in, imputed
+from cohortium_server.release.blanks import Account, fill_in, imputed
 from cohortium_server.release.owned import impute_file
 
 SCHEMA = Schema(
@@ -310,6 +310,63 @@ def test_moments_of_pandas_keep_unit_and_zone(zone: str | None, unit: str) -> No
     assert (filled[[0, 2]] == values[[0, 2]]).all()
 
 
+ARROW = [
+    *(
+        pa.int8(),
+        pa.int64(),
+        pa.uint64(),
+        pa.float32(),
+        pa.float64(),
+        pa.bool_(),
+        pa.string(),
+        pa.date32(),
+        pa.timestamp("us"),
+    ),
+    *(pa.timestamp("ns", "Asia/Tokyo"), pa.time64("us"), pa.duration("s"), pa.decimal128(5, 2), pa.binary(), pa.null()),
+]
+ANY = {
+    "int8": [1, None, 7],
+    "int64": [2**60, None, 20190131],
+    "uint64": [2**63, None, 1],
+    "float": [1.0, None, 99.5],
+    "double": [float("inf"), None, -0.0, 2.0, float("nan")],
+    "bool": [True, None, False],
+    "string": ["x", None, "", "NA", "f", "40", "2020-03-05", "true", "1.5", "=1"],
+    "date32[day]": [dt.date(2020, 1, 2), None, dt.date(1, 1, 1)],
+    "timestamp[us]": [dt.datetime(2020, 1, 2, 3), None, dt.datetime(9999, 1, 1)],
+    "timestamp[ns, tz=Asia/Tokyo]": [dt.datetime(2020, 1, 2, 3), None],
+    "time64[us]": [dt.time(1, 2), None],
+    "duration[s]": [dt.timedelta(1), None],
+    "decimal128(5, 2)": [Decimal("1.50"), None, Decimal("999.99")],
+    "binary": [b"f", None, b"\xff"],
+    "null": [None, None],
+}
+
+
+@settings(max_examples=150)
+@given(
+    name=st.sampled_from(NAMES),
+    kind=st.sampled_from(sorted(ANY)),
+    how=st.sampled_from(["Arrow", "pandas", "objects"]),
+    data=st.data(),
+)
+def test_whatever_a_column_holds_none_of_it_is_lost(name: str, kind: str, how: str, data: st.DataObject) -> None:
+    """Also where schema and table have nothing to do with one another: nothing is raised, and what is there stays."""
+    values = data.draw(st.lists(st.sampled_from(ANY[kind]), min_size=1, max_size=6))
+    array = pa.array(values, next(t for t in ARROW if str(t) == kind))
+    if how == "Arrow":
+        column = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([array])))
+    else:
+        column = array.to_pandas() if how == "pandas" else pd.Series(array.to_pylist(), dtype=object)
+    filled = fill(pd.DataFrame({name: column}))[name]
+    for was, now in zip(column, filled, strict=True):
+        if pd.isna(was) or (isinstance(was, str) and was in BLANK):
+            assert not pd.isna(now)
+        else:
+            plain_was = was.to_pytimedelta() if isinstance(was, pd.Timedelta) else was
+            assert now == was or str(now) == str(plain_was) or (isinstance(now, float) and float(was) == now)
+
+
 def test_whole_numbers_of_a_narrow_type_become_wider_where_they_have_to(tmp_path: Path) -> None:
     """And say so: the schema has decimals where the file has none."""
     pq.write_table(pa.table({"weight": pa.array([60, None, 61] * 20, pa.int8())}), tmp_path / "own.parquet")
@@ -342,6 +399,18 @@ def test_a_table_without_rows_is_one_afterwards() -> None:
     filled = fill(table)
     assert len(filled) == 0
     assert list(filled.columns)[:2] == ["note", "age"]
+
+
+def test_what_is_told_of_a_column() -> None:
+    table = pd.DataFrame({"age": ["40", "", "4o", "130", "old", "NA"], "sex": ["f", "m", "f", "m", "f", "m"]})
+    made = fill_in(Even(), SCHEMA, table, np.random.default_rng(0))  # type: ignore[arg-type]
+    assert made.columns[:2] == (Account("sex"), Account("age", filled=2, undeclared=2, beyond=1))
+    assert made.seen == {"age": ("4o", "old")}
+    assert made.told("keep") == [
+        '\'age\': cells that hold no value of the schema stay as they are: 2 ("4o", "old"); cells beyond the bounds stay as they are: 1'
+    ]
+    with pytest.raises(InputError, match=r"'age' has 3 such cells \(row 3, 4, 5 of the data\)"):
+        fill(table, undeclared="refuse")
 
 
 def test_a_strange_cell_says_nothing_of_its_row() -> None:

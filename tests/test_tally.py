@@ -50,6 +50,15 @@ def test_what_is_told_is_what_a_study_counts(ids: list[str], cut: int, most: int
     assert tally.counted(enough) >= 0.95 * tally.fitting > tally.counted(enough - 1) or enough == 0
 
 
+def test_a_table_of_few_persons() -> None:
+    """The fourth row does not say whose it is, and every third has no category."""
+    whole = table(["p", "p", "s", "", "q", "r", "p", "p", "q"])
+    found = fit([whole], SCHEMA)
+    assert (found.rows, found.left_out, found.nobodys) == (9, 4, 1)
+    assert found.tally == tally_of(encode(whole, SCHEMA), SCHEMA) == Tally(9, 4, {1: 1, 4: 1})
+    assert [found.tally.counted(m) for m in (1, 2, 9)] == [2, 3, 5]
+
+
 def test_a_draft_tells_of_all_rows() -> None:
     rows = pd.DataFrame({"id": ["a"] * 90 + [f"p{i}" for i in range(60)] + [""] * 3, "x": (["u", "v"] * 77)[:153]})
     tally = draft([rows[:70], rows[70:]], "t", person="id").tally

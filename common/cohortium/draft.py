@@ -735,7 +735,7 @@ def _fit_of(schema: Schema, heads: Heads, part: pd.DataFrame) -> Fit:
     whose = None if schema.person is None else identifiers_of(part[schema.person])
     broken = [broken_by(rules, index) for rules in schema.rules.each]
     nobodys = np.zeros(len(part), bool) if whose is None else ~whose.known
-    out = reduce(np.logical_or, broken, nobodys)
+    out = reduce(np.logical_or, broken, nobodys.copy())
     for j, column in enumerate(schema.columns):
         invalid = index[:, j] == INVALID
         out |= invalid & (not column.nullable)

@@ -241,6 +241,6 @@ def _seen(schema: Schema, table: pd.DataFrame, given: _Given) -> dict[str, tuple
     seen = {}
     for j, name in enumerate(schema.names):
         if given.strange[:, j].any():
-            values = table[name][given.strange[:, j]].astype(str).unique()
+            values = list(dict.fromkeys(str(v) for v in table[name][given.strange[:, j]]))
             seen[name] = (*values[:SHOWN], *(["..."] if len(values) > SHOWN else []))
     return seen

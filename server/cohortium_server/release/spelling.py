@@ -178,7 +178,7 @@ def _in_arrow(raw: pd.Series, where: BoolArray, cells: list[Any]) -> pd.Series:
         array = array.dictionary_decode()
     for kind in (array.type, *_wider(array.type)):
         try:
-            both = pa.concat_arrays([array.cast(kind), _arrow_of(cells, kind)])
+            both = pa.concat_arrays([_cast(array, kind), _arrow_of(cells, kind)])
         except (pa.ArrowException, ValueError, TypeError, OverflowError, InvalidOperation):
             continue
         places = np.arange(len(raw))
@@ -188,6 +188,14 @@ def _in_arrow(raw: pd.Series, where: BoolArray, cells: list[Any]) -> pd.Series:
             taken = taken.dictionary_encode().cast(stored)
         return pd.Series(pd.arrays.ArrowExtensionArray(taken), raw.index, name=raw.name)
     raise TypeError(f"nothing is as wide as text: {stored}")
+
+
+def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """What is there in a wider type; what becomes text is the text that Python has for it."""
+    if not is_text(kind) or is_text(array.type):
+        return array.cast(kind)
+    narrow = pa.types.is_floating(array.type) and not pa.types.is_float64(array.type)
+    return pa.array([None if v is None else str(np.float32(v) if narrow else v) for v in array.to_pylist()], kind)
 
 
 def _wider(kind: pa.DataType) -> tuple[pa.DataType, ...]:
@@ -240,7 +248,7 @@ def _in_pandas(raw: pd.Series, where: BoolArray, cells: list[Any]) -> pd.Series:
         result = result.cat.add_categories(new)
     try:
         put = _pandas_of(cells, raw)
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, InvalidOperation):
         result, put = _widened(result, cells)
     result.iloc[np.flatnonzero(where)] = put
     return result

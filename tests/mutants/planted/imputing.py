@@ -15,8 +15,9 @@ SIMULATION = "simulation/cohortium_simulation/cli.py"
 IMPUTE = "tests/test_impute.py"
 COUNTED = "tests/test_tally.py"
 KILLERS = "tests/mutants/test_untouched_killers.py"
-STAYS = f"{IMPUTE}::test_what_is_there_stays_and_all_that_is_blank_is_filled"
-PAIRS = f"{IMPUTE}::test_any_pair_of_formats_keeps_what_is_there"
+PAIRS = f"{IMPUTE}::test_any_pair_of_formats_keeps_what_is_there[csv-csv]"
+TOLD = f"{IMPUTE}::test_what_is_told_of_a_column"
+FEW = f"{COUNTED}::test_a_table_of_few_persons"
 
 THERE = "what is there stays"
 SPELT = "one spelling in a column"
@@ -26,7 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "overwrites values that the schema does not declare",
         THERE,
-        STAYS,
+        PAIRS,
         BLANKS,
         'wanted = ~given.known if undeclared == "blank" else ~given.known & ~given.strange',
         "wanted = ~given.known",
@@ -50,7 +51,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "drops the columns that the schema has not, the person's among them",
         THERE,
-        STAYS,
+        PAIRS,
         BLANKS,
         "{name: table[name] for name in table.columns}, []",
         "{name: table[name] for name in table.columns if name in schema.names}, []",
@@ -58,7 +59,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "says nothing of undeclared values",
         THERE,
-        STAYS,
+        TOLD,
         BLANKS,
         "int(given.strange[:, j].sum()),",
         "0,",
@@ -66,7 +67,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "refuses no undeclared values though it was told to",
         THERE,
-        f"{IMPUTE}::test_what_is_undeclared_is_filled_in_or_refused_where_that_is_wanted",
+        TOLD,
         BLANKS,
         "bad = given.strange | given.beyond",
         "bad = given.beyond",
@@ -98,7 +99,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "puts apostrophes in front of the owner's own texts",
         THERE,
-        f"{PAIRS}[csv-csv]",
+        PAIRS,
         OWNED,
         "own=True",
         "own=False",
@@ -139,7 +140,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "counts every row of a person",
         COUNTS,
-        f"{COUNTED}::test_what_is_told_is_what_a_study_counts",
+        FEW,
         TALLY,
         "sum(min(rows, rows_per_person) * persons for",
         "sum(rows * persons for",
@@ -155,7 +156,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "says that rows fit which do not say whose they are",
         COUNTS,
-        f"{COUNTED}::test_what_is_told_is_what_a_study_counts",
+        FEW,
         DRAFT,
         "nobodys = np.zeros(len(part), bool) if whose is None else ~whose.known",
         "nobodys = np.zeros(len(part), bool)",
