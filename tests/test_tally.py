@@ -143,6 +143,7 @@ def test_nothing_of_it_leaves(
     data: Path, schema: Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither in a file of the release or beside it, nor in a message, a log line or on standard output."""
+    caplog.set_level("INFO")
     monkeypatch.setattr(tallies, "told", lambda *_: ["canary-4711"])
     (tmp_path / "schema.toml").write_text(dumps_schema(schema), encoding="utf-8")
     arguments = ("simulate", "--data", data, "--schema", tmp_path / "schema.toml", "--institutions", 3, "--epsilon", 3,
@@ -156,6 +157,7 @@ def test_nothing_of_it_leaves(
     assert not [path for path in files if b"canary-4711" in path.read_bytes()]
     monkeypatch.setattr("cohortium.commands.output.logs.structured", lambda: True)
     logged = call(*arguments, "--out", tmp_path / "again")
+    assert "never written to a log" in caplog.text
     assert "canary-4711" not in logged.output + caplog.text
 
 
