@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -163,7 +164,8 @@ def test_killed_in_the_middle_and_resumed(clinics: Clinics, postgresql: Cluster,
     check(clinics)
     Shell(clinics, "coordinator", "resume", clinics.run_folder).ends(0)
     check_finished(clinics)
-    assert "rows" not in clinics.told and str(ROWS) not in clinics.told
+    assert "rows" not in clinics.told
+    assert str(ROWS) not in re.findall(r"\w+", clinics.told)  # a digest may hold anything
     for words in (
         ("verify", clinics.release),
         *(("ledger", "verify", "--ledger", clinics.folder(n) / "ledger.sqlite") for n in NAMES),

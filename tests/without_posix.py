@@ -71,6 +71,8 @@ def take_away() -> None:
         for name in names:
             if hasattr(module, name):
                 delattr(module, name)
+    os.supports_dir_fd.clear()  # Windows opens nothing relative to a folder that is open
+    importlib.reload(shutil)  # which chooses by that how it removes a tree
 
 
 class _ByteLocks:

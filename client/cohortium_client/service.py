@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from threading import Event, Lock
 from types import TracebackType
 from typing import Protocol, Self
@@ -25,6 +24,7 @@ import grpc
 
 from cohortium.errors import FederationError, WireError
 from cohortium.logs import about, without_text
+from cohortium.signals import heard
 from cohortium.wire import FAMILY, Refusal, encode_refusal
 from cohortium_client.gate import Gate, Limits, allowed_uid, claimed, is_served, listening, refused
 from cohortium_client.protocol.custodian_pb2 import Message
@@ -93,13 +93,8 @@ def serve(custodian: Answering, socket: Path, relay_uid: int | None = None, limi
 
 def run_until_stopped(service: Service, grace: float = GRACE) -> None:
     """Serve until SIGTERM or SIGINT; a second one ends the process at once. To be called by the main thread."""
-    asked: SimpleQueue[int] = SimpleQueue()  # unlike an Event it may be used where a signal interrupts it
-    before = {s: signal.signal(s, lambda number, _: asked.put(number)) for s in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        asked.get()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with heard(signal.SIGTERM, signal.SIGINT) as asked:
+        asked()
     service.stop(grace)
 
 

@@ -167,13 +167,16 @@ def test_no_row_count_and_no_metric_crosses(generator: Sweep | Autoregressive) -
                 asked, told = bytes(exchange.asked), bytes(exchange.told)
                 assert counts_in(parts(asked, told, exchange, width), counts) == []
                 for leak in leaks(told, counts[0]):
-                    assert counts_in(parts(asked, leak, exchange, width), counts) == [counts[0]]
+                    assert counts[0] in counts_in(parts(asked, leak, exchange, width), counts)
         headers = {b for e in crossed(running) for head, b in frames(bytes(e.told)) if head[3] == 1}
         assert len(headers) <= 2  # gRPC's own, before an answer and after it: whoever answers, and whatever it says
 
 
 def leaks(told: bytes, count: int) -> list[bytes]:
-    """The stream with a count planted: in a message's header, in a frame of gRPC's headers, as an integer."""
+    """The stream with a count planted: in a message's header, in a frame of gRPC's headers, as an integer.
+
+    The first moves what comes behind, noised numbers included, of which one may be like another count.
+    """
     trailer = f"x-rows: {count}".encode()
     return [
         told.replace(b'"type":"reply"', f'"rows":{count},"type":"reply"'.encode()),

@@ -10,7 +10,9 @@ METRICS = "client/cohortium_client/metrics.py"
 EXPOSITION = "common/cohortium/exposition.py"
 PREFLIGHT = "server/cohortium_server/preflight.py"
 PROBE = "common/cohortium/probe.py"
-FILENAMES, LOCKS, SYSTEM = (f"common/cohortium/{name}.py" for name in ("filenames", "locks", "system"))
+FILENAMES, LOCKS, SIGNALS, SYSTEM = (
+    f"common/cohortium/{name}.py" for name in ("filenames", "locks", "signals", "system")
+)
 TEST_NAMES, TEST_SYSTEM = "tests/test_filenames.py", "tests/test_system.py"
 TEST_LOGS, TEST_METRICS, TEST_CHECKS = "tests/test_logs.py", "tests/test_metrics.py", "tests/test_operations.py"
 
@@ -134,5 +136,14 @@ MUTANTS: tuple[Mutant, ...] = (
         FILENAMES,
         "known.setdefault(name.casefold(), name)",
         "known.setdefault(name, name)",
+    ),
+    mutant(
+        "misses a signal that another thread got",
+        "waits on a lock, as Python's queues and events do",
+        "tests/test_signals.py::test_a_signal_is_heard_while_threads_come_and_go[15]",
+        SIGNALS,
+        "lambda *_: None",
+        "lambda number, _: wakes.send(bytes([number]))",
+        ("signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)", "-1"),
     ),
 )
