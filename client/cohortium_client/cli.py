@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, epsilon_words, guarded, print_json, say, tell, tell_checks
+from cohortium.commands.output import Json, epsilon_words, guarded, print_json, say, say_here, tell, tell_checks
 from cohortium.commands.reading import Separator, Sheet
 from cohortium.system import require_serving
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url, found
@@ -70,17 +70,23 @@ def check(
 
 @institution.command()
 def preview(folder: Folder, study: StudyFile, as_json: Json = False) -> None:
-    """Show exactly what would leave this institution: numbers, bytes, bounds, noise, epsilon towards whom."""
+    """Show exactly what would leave this institution: numbers, bytes, bounds, noise, epsilon towards whom.
+
+    How many of its own rows and persons count is said on standard error, and leaves nowhere.
+    """
     with guarded(as_json):
         from cohortium.study import load_study
         from cohortium_client.institution import load_institution
+        from cohortium_client.preview import counted
         from cohortium_client.preview import preview as previewed
 
-        shown = previewed(load_institution(folder), load_study(study))
+        opened, agreed = load_institution(folder), load_study(study)
+        shown = previewed(opened, agreed)
         if as_json:
             print_json(shown)
         else:
             _print_preview(shown)
+        say_here(*counted(opened, agreed))
 
 
 def _print_preview(shown: dict[str, Any]) -> None:

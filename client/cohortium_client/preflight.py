@@ -8,13 +8,12 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-
 from cohortium.checks import Check, checked, failed, in_units, memory_left, room
 from cohortium.consent import read_signatures, unsigned
 from cohortium.errors import CohortiumError, InputError, StudyError
 from cohortium.faults import Faults
 from cohortium.study import Study, Trained, load_study
+from cohortium.tally import Tally, tally_of
 from cohortium_client.custodian import agreed_to, restored
 from cohortium_client.gate import is_served
 from cohortium_client.institution import Institution, load_institution
@@ -187,7 +186,15 @@ def _consents(study: Study, study_file: Path) -> str:
 
 def _table(institution: Institution, study: Study, faults: Faults) -> str:
     codes = load_source(institution.file.source, institution.folder, study.schema, faults)
-    persons = len(np.unique(codes.persons))
+    tally = tally_of(codes, study.schema)
     breaking = f", {codes.breaking} of them because they break a constraint" if study.schema.constraints else ""
-    found = f"{len(codes)} rows of {persons} persons fit the schema, {codes.left_out} rows do not{breaking}"
-    return f"{found} (stays on this screen)"
+    found = f"{len(codes)} rows of {tally.persons} persons fit the schema, {codes.left_out} rows do not{breaking}"
+    return f"{found}{_uncounted(tally, study)} (stays on this screen)"
+
+
+def _uncounted(tally: Tally, study: Study) -> str:
+    """How many fitting rows the study does not count, where it counts so many of a person at most."""
+    most = study.privacy.rows_per_person
+    if study.privacy.equal_weight == "persons" or tally.counted(most) == tally.fitting:
+        return ""
+    return f"; only {tally.counted(most)} of them count, as the study says rows_per_person = {most}"

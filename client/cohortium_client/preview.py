@@ -12,7 +12,9 @@ from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.study import Study
+from cohortium.tally import tally_of, told
 from cohortium_client.institution import Institution
+from cohortium_client.source import load_source
 
 
 def preview(institution: Institution, study: Study) -> dict[str, Any]:
@@ -20,6 +22,20 @@ def preview(institution: Institution, study: Study) -> dict[str, Any]:
     told = forecast(study)
     phases = [{**told["phases"][i], "bound": _bound(p)} for i, p in enumerate(plan(study).phases)]
     return {**told, "phases": phases, "beside": list(Cast.of(study).beside), "here": _here(institution, study)}
+
+
+def counted(institution: Institution, study: Study) -> list[str]:
+    """Lines for the institution's own screen: how many rows and persons of its table the study would count."""
+    try:
+        codes = load_source(institution.file.source, institution.folder, study.schema)
+    except CohortiumError as error:
+        return [f"How many rows count cannot be told, as the table cannot be read: {error}"]
+    p, tally = study.privacy, tally_of(codes, study.schema)
+    lines = told(tally, p.rows_per_person, p.equal_weight, "the study says")
+    return [
+        *(lines or [f"All {tally.rows} rows count, each as a person of its own."]),
+        "These counts are private: they stay on this screen.",
+    ]
 
 
 def _bound(phase: Phase) -> str:

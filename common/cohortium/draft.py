@@ -40,13 +40,14 @@ from cohortium.disguises import LOOKED_AT, Disguises, may_part_thousands
 from cohortium.encoding import INVALID, MISSING_WORDS, indices, told_apart
 from cohortium.errors import SchemaError
 from cohortium.grids import holds
-from cohortium.identifiers import identifier
+from cohortium.identifiers import identifier, identifiers_of
 from cohortium.lattices import Lattice, decades, lattice, needs, significant, spans, within
 from cohortium.misfits import ALIKE, BEYOND, FIXES, INFINITE, found_in
 from cohortium.moments import moments_of
 from cohortium.placeholders import may_stand, placeholder_day, placeholder_of, stand_apart
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
+from cohortium.tally import Heads, Tally, Watch
 from cohortium.texts import for_terminal, trouble, trouble_of_value
 from cohortium.written import looks_like_a_number, told_by
 
@@ -140,6 +141,7 @@ class Draft:
 
     schema: Schema
     notes: tuple[Note, ...]
+    tally: Tally = field(default_factory=partial(Tally, 0))  # for the institution's own screen
 
     def notes_on(self, column: str) -> tuple[Note, ...]:
         return tuple(n for n in self.notes if n.column == column)
@@ -156,8 +158,8 @@ def draft(
     kept = [*targets, *([person] if person is not None else [])]
     if both := sorted({*kept} & {*drop}):
         raise SchemaError("E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one.")
-    disguises = Disguises(MOSTLY)
-    facts, numbers = _facts(parts, person, kept, drop, disguises)
+    watch, disguises = Watch(person), Disguises(MOSTLY)
+    facts, numbers = _facts(watch.over(parts), person, kept, drop, disguises)
     proposals = [
         _undisguised(column, known, numbers.get(column), column in targets, disguises)
         for column, known in facts.items()
@@ -170,7 +172,8 @@ def draft(
     notes = tuple(note for p in proposals for note in p.notes)
     if person is not None and facts[person].nullable:
         notes += (Note(person, "rows without a person are left out of the table"),)
-    return Draft(Schema(name=_named(name), person=person, columns=columns, review=READ_OF_TABLE), notes)
+    proposed = Schema(name=_named(name), person=person, columns=columns, review=READ_OF_TABLE)
+    return Draft(proposed, notes, watch.tally)
 
 
 def _named(name: str) -> str:
@@ -1032,6 +1035,7 @@ class Fit:
     """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them.
 
     words: by column the words that count as missing there, and in how many cells.
+    nobodys: rows that do not say whose they are. tally: whose the fitting rows are.
     """
 
     rows: int
@@ -1039,14 +1043,18 @@ class Fit:
     misfits: tuple[Misfit, ...]
     breaking: tuple[int, ...] = ()
     words: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    nobodys: int = 0
+    tally: Tally | None = None
 
 
 def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
     """How many rows of the table fit the schema, and what is wrong with the others, column by column."""
     empty = Fit(0, 0, tuple(Misfit(name) for name in schema.names), (0,) * len(schema.constraints))
-    total = reduce(_joined, map(partial(_fit_of, schema), parts), empty)
+    heads = Heads()
+    total = reduce(_joined, map(partial(_fit_of, schema, heads), parts), empty)
     found = [replace(m, fix=_fix(schema.columns[j], m)) for j, m in enumerate(total.misfits)]
-    return replace(total, misfits=tuple(m for m in found if m.fix))
+    tally = Tally(total.rows, total.left_out, None if schema.person is None else heads.sizes)
+    return replace(total, misfits=tuple(m for m in found if m.fix), tally=tally)
 
 
 def _joined(a: Fit, b: Fit) -> Fit:
@@ -1055,19 +1063,24 @@ def _joined(a: Fit, b: Fit) -> Fit:
     words = {
         name: dict(Counter(a.words.get(name, {})) + Counter(b.words.get(name, {}))) for name in {**a.words, **b.words}
     }
-    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking, words)
+    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking, words, a.nobodys + b.nobodys)
 
 
-def _fit_of(schema: Schema, part: pd.DataFrame) -> Fit:
+def _fit_of(schema: Schema, heads: Heads, part: pd.DataFrame) -> Fit:
     index, misfits = indices(part, schema), []
+    whose = None if schema.person is None else identifiers_of(part[schema.person])
     broken = [broken_by(rules, index) for rules in schema.rules.each]
-    out = reduce(np.logical_or, broken, np.zeros(len(part), bool))
+    nobodys = np.zeros(len(part), bool) if whose is None else ~whose.known
+    out = reduce(np.logical_or, broken, nobodys.copy())
     for j, column in enumerate(schema.columns):
         invalid = index[:, j] == INVALID
         out |= invalid & (not column.nullable)
         misfits.append(_misfit(column, part[column.name], invalid))
+    if whose is not None:
+        heads.add(whose.at(~out))
+    breaking = tuple(int(rows.sum()) for rows in broken)
     words = {c.name: seen for c in schema.columns if (seen := words_seen(c, part[c.name]))}
-    return Fit(len(part), int(out.sum()), tuple(misfits), tuple(int(rows.sum()) for rows in broken), words)
+    return Fit(len(part), int(out.sum()), tuple(misfits), breaking, words, int(nobodys.sum()))
 
 
 def _misfit(column: schemas.Column, values: pd.Series, invalid: npt.NDArray[np.bool_]) -> Misfit:

@@ -37,6 +37,7 @@ CODES: dict[str, str] = {
     "E_LIMIT": "a cell, row or header is larger than allowed",
     "E_SCHEMA_DUP": "two columns have the same name",
     "E_SCHEMA_MISSING": "the table lacks a column of the schema",
+    "E_UNDECLARED": "the table has values that the schema does not declare, and was to have none",
     "E_SCHEMA_INVALID": "the schema contradicts itself or is malformed",
     "E_REVIEW": "the schema is a draft that was read off rows, and nobody has reviewed all of it",
     "E_PRIVACY_UNIT": "several rows per person are declared, but no person column",

@@ -94,6 +94,32 @@ def read_parts(
     return _csv_parts(path, form, wanted, faults)
 
 
+def read_stored(path: Path, form: Form = AS_IT_IS) -> pd.DataFrame:
+    """The whole table as it is stored, to be written again: Parquet in its own Arrow types, all else as ``read_table`` has it.
+
+    What cannot be read raises as for a strict reader.
+    """
+    names = header(path, form)
+    if not _is_parquet(path):
+        return read_table(path, form=form)
+    with _open(path) as file:
+        opened = _parquet_file(path, file)
+        try:
+            table = _without_views(opened.read(names))
+        except (pa.ArrowException, OSError):
+            raise _not_parquet(path) from None
+    plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
+    _typed(table, plain, 1, Faults(path.name, strict=True))
+    stored: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+    return stored
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Texts and bytes as arrays of their own: pandas chooses no rows of views."""
+    large = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    return table.cast(pa.schema([field.with_type(large.get(field.type, field.type)) for field in table.schema]))
+
+
 def look(path: Path, columns: Sequence[str], form: Form = AS_IT_IS) -> None:
     """Open the file and read no row of it: raises whatever ``read_parts`` says of a file as a whole."""
     _check_wanted(columns, header(path, form, columns), path)

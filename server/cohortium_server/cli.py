@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, tell
+from cohortium.commands.output import Json, guarded, print_json, say, say_here, tell
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of
 from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
@@ -99,27 +99,37 @@ def impute(
     release: Folder,
     data: Annotated[Path, typer.Option("--data", help=f"A table with blanks in columns of the schema: {TABLE}")],
     out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")],
+    undeclared: Annotated[
+        str,
+        typer.Option(
+            "--undeclared",
+            help="What becomes of cells that hold no value of the schema: keep lets them stand, blank fills them in, "
+            "refuse writes nothing.",
+        ),
+    ] = "keep",
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Draw the same values again.")] = None,
     separator: Separator = None,
     sheet: Sheet = None,
     as_json: Json = False,
 ) -> None:
-    """Fill the blanks of a table from a release: each row's from its other values. It costs no privacy."""
-    with guarded(as_json):
-        from cohortium.tables import header, read_table
-        from cohortium_server.release import load_release
-        from cohortium_server.release.tables import write_table
+    """Fill the blanks of a table from a release: each row's from its other values. It costs no privacy.
 
-        released = load_release(release)
-        form = form_of(separator, sheet)
-        there = [c for c in header(data, form) if c in released.schema.names]
-        table = released.impute(read_table(data, there, form=form), seed)
-        write_table(table, out)
-        told = {"rows": len(table), "columns": list(table.columns), "given": there, "file": str(out)}
+    What is there stays as it is, all columns in their order. What the schema does not declare is counted on this screen.
+    """
+    with guarded(as_json):
+        from cohortium_server.release import load_release
+        from cohortium_server.release.owned import impute_file
+
+        made = impute_file(load_release(release), data, out, undeclared, seed, form_of(separator, sheet))
+        table, given = made.table, [account.column for account in made.columns]
+        told = {"rows": len(table), "columns": list(table.columns), "given": given, "file": str(out)}
         if as_json:
-            print_json(told)
+            print_json({**told, "imputed": [asdict(account) for account in made.columns]})
         else:
-            tell(f"{len(table)} rows in {out}; given were {', '.join(there)}.")
+            tell(f"{len(table)} rows in {out}; given were {', '.join(given)}.")
+        if lines := made.told(undeclared):
+            say_here(*lines)
+            say("Values and counts shown here are private: they stay on this screen.")
 
 
 def verify(

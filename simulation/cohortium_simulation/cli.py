@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, console, guarded, print_json, progress, say, say_device, tell
+from cohortium.commands.output import Json, console, guarded, print_json, progress, say, say_device, say_here, tell
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults
 from cohortium.faults import Faults
 
@@ -200,6 +200,7 @@ def simulate(
         tables = _tables(
             data, form, agreed.schema, layout, seed, drop_bad_rows
         )  # only now: nothing of a study follows from rows
+        _say_counted(tables, agreed)
         if not as_json:
             say_device([agreed])
         release = run(agreed, tables, out, seed=seed, ledgers=ledgers, progress=progress(as_json))
@@ -264,6 +265,22 @@ def _tables(
     if empty := [name for name, part in tables.items() if part.empty]:
         say(f"without rows, and answering all the same: {', '.join(empty)}")
     return tables
+
+
+def _say_counted(tables: Mapping[str, DataFrame], study: Study) -> None:
+    """How many rows the study will count, and what would change it: on this screen, and nowhere else."""
+    from functools import reduce
+    from operator import add
+
+    from cohortium.encoding import encode
+    from cohortium.tally import tally_of, told
+
+    tallies = [
+        tally_of(encode(tables[name], study.schema), study.schema) for name in study.institution_names if name in tables
+    ]
+    p = study.privacy
+    if tallies and (lines := told(reduce(add, tallies), p.rows_per_person, p.equal_weight, "the study says")):
+        say_here(*lines)
 
 
 def _promised(study: Study) -> dict[str, Any]:

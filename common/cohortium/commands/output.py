@@ -92,6 +92,14 @@ def say(*lines: str, code: str | None = None) -> None:
         typer.echo("\n".join(map(for_terminal, lines)), err=True)
 
 
+def say_here(*lines: str) -> None:
+    """Lines that hold counts or values of somebody's rows: for the person at the screen, and never for a log."""
+    if logs.structured():
+        say("what was seen of the rows is shown on a screen, and never written to a log")
+    else:
+        say(*lines)
+
+
 def console(stderr: bool = False) -> Console:
     """A rich console for tables and paragraphs that takes no name in them for markup, and lets no letter through that a terminal obeys."""
     from rich.console import Console

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, say, tell
+from cohortium.commands.output import Json, guarded, print_json, say, say_here, tell
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults, say_form
 from cohortium.errors import SchemaError
 from cohortium.faults import Faults
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from cohortium.draft import Draft, Fit, Misfit
     from cohortium.forms import Form
     from cohortium.schema import Schema
+    from cohortium.tally import Tally
 
 schema = typer.Typer(no_args_is_help=True, help="Propose a table's schema, and check one.")
 
@@ -47,6 +49,11 @@ def draft(
             say_form(data, form)
             say_faults(faults)
         _tell_draft(proposal, out, as_json)
+        _say_counted(proposal.tally)
+        if person is None and not as_json:
+            say(
+                "Each row counts as a person of its own: where persons have several, name the column that says whose (--person)."
+            )
 
 
 @schema.command()
@@ -84,6 +91,8 @@ def check(
                     "data": _fit_document(found, faults) if found else None,
                 }
             )
+            if found and found.tally:
+                _say_counted(found.tally)
             return
         tell(f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}.")
         for k, one in enumerate(declared.constraints):
@@ -158,7 +167,16 @@ def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
     from dataclasses import asdict
 
     misfits = [asdict(misfit) for misfit in found.misfits]
-    return {**asdict(found), "misfits": misfits, "unread": [fault.as_dict() for fault in faults.found]}
+    counts = {name: value for name, value in asdict(found).items() if name not in ("nobodys", "tally")}
+    return {**counts, "misfits": misfits, "unread": [fault.as_dict() for fault in faults.found]}
+
+
+def _say_counted(tally: Tally) -> None:
+    """How many rows a study would count: exact counts, which stay on the institution's own screen."""
+    from cohortium.tally import told
+
+    if lines := told(tally):
+        say_here(*lines)
 
 
 def _tell_fit(found: Fit, faults: Faults) -> None:
@@ -170,6 +188,10 @@ def _tell_fit(found: Fit, faults: Faults) -> None:
         tell(f"{name!r}: taken for missing: {shown}. What is a value, declare as a category or take out of missing.")
     for misfit in found.misfits:
         tell(f"{misfit.column!r}: {_in_words(misfit)}. {misfit.fix}")
+    if found.nobodys:
+        tell(f"{found.nobodys} rows do not say whose they are, and are left out.")
+    if found.tally:
+        _say_counted(replace(found.tally, rows=found.tally.fitting, left_out=0))  # as those left out are told already
     say("These counts are private: they stay on this screen.")
 
 

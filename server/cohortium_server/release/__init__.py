@@ -37,7 +37,7 @@ from cohortium_server.generators import Generator, Measured, generator_class
 from cohortium_server.release.answers import Answer, Answers, Kind
 from cohortium_server.release.answers.stored import FILE as ANSWERS
 from cohortium_server.release.balance import Balance, balanced_table, read_balance
-from cohortium_server.release.blanks import imputed
+from cohortium_server.release.blanks import Undeclared, imputed
 from cohortium_server.release.carried import Carried, carried
 from cohortium_server.release.evidence import check_evidence, check_kind
 from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, kind_of, verify, write_manifest
@@ -152,14 +152,16 @@ class Release:
         """
         return self.answers.answer(where or {}, of, kind, level)
 
-    def impute(self, table: pd.DataFrame, seed: int | None = None) -> pd.DataFrame:
+    def impute(self, table: pd.DataFrame, seed: int | None = None, undeclared: Undeclared = "keep") -> pd.DataFrame:
         """``table`` with every blank filled in, each row's from what the model knows of rows with its other values.
 
-        table: some or all columns of the schema, in any order, and no others; columns that are not there are blank throughout. Values that are
-        there stay as they are. It costs nothing: the model was released. Raises SchemaError E_SCHEMA_MISSING for a
-        column that is not one of the schema's.
+        table: any columns in any order; those of the schema that are not there come last, filled throughout. Values that are
+        there stay as they are, with their dtype and spelling, and columns that the schema has not, the person's for one, stay.
+        undeclared: what becomes of a cell that holds no value of the schema: ``keep`` lets it stand, ``blank`` fills it in,
+        ``refuse`` raises InputError E_UNDECLARED. The result's ``attrs["imputed"]`` counts all of it by column. It costs
+        nothing: the model was released.
         """
-        return imputed(self.generator, self.schema, table, np.random.default_rng(seed))
+        return imputed(self.generator, self.schema, table, np.random.default_rng(seed), undeclared)
 
 
 def load_release(path: str | Path, not_private: bool = False) -> Release:

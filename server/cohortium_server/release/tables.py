@@ -18,8 +18,11 @@ from cohortium.errors import InputError, ReleaseError
 from cohortium.texts import for_spreadsheet
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV or Parquet file, by its suffix, whole or not at all. InputError for another suffix or no folder."""
+def write_table(table: pd.DataFrame, path: Path, *, own: bool = False) -> None:
+    """Write a CSV or Parquet file, by its suffix, whole or not at all. InputError for another suffix or no folder.
+
+    own: a table of whoever writes it, whose texts are not touched.
+    """
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(
             "E_INPUT_NOT_FOUND", path.name, "the file's name ends neither in .csv nor in .parquet", "Rename it."
@@ -32,7 +35,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         if path.suffix == ".parquet":
             table.to_parquet(partial, index=False)
         else:
-            safe_for_spreadsheets(table).to_csv(partial, index=False, lineterminator="\n")
+            (table if own else safe_for_spreadsheets(table)).to_csv(partial, index=False, lineterminator="\n")
         Path(partial).chmod(0o644)
         Path(partial).replace(path)
     finally:

@@ -24,6 +24,7 @@ from planted import (
     doors,
     drafts,
     files,
+    imputing,
     kept,
     leaks,
     ledger,
@@ -66,4 +67,5 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Drafts, and names that others chose": drafts.MUTANTS,
     "Files as people have them": files.MUTANTS,
     "Values as people have them": kept.MUTANTS,
+    "Tables of one's own: what is there, and what counts": imputing.MUTANTS,
 }

@@ -25,7 +25,6 @@ MAPPING = "client/cohortium_client/mapping.py"
 JOURNAL = "server/cohortium_server/journal.py"
 ORDERS = "server/cohortium_server/orders.py"
 ROWS = "server/cohortium_server/release/rows.py"
-BLANKS = "server/cohortium_server/release/blanks.py"
 NOISED = "server/cohortium_server/release/answers/noised.py"
 STORED = "server/cohortium_server/release/answers/stored.py"
 PARTITION = "simulation/cohortium_simulation/partition.py"
@@ -324,22 +323,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ROWS,
         "        if not weights[codes[:, j]].all():\n",
         "        if not weights.any():\n",
-    ),
-    mutant(
-        "overwrites what was there when it fills in blanks",
-        "A5",
-        f"{KILLERS}::test_what_is_there_stays_when_blanks_are_filled_in",
-        BLANKS,
-        "drawn[name] = drawn[name].where(~known[:, j], table[name])",
-        "drawn[name] = drawn[name].where(known[:, j], drawn[name])",
-    ),
-    mutant(
-        "fills a blank in with a blank",
-        "A5",
-        f"{KILLERS}::test_what_is_there_stays_when_blanks_are_filled_in",
-        BLANKS,
-        "return {j: np.append(np.ones(c.values), 0.0) for j, c in enumerate(schema.columns) if c.nullable}",
-        "return {j: np.append(np.ones(c.values), 1.0) for j, c in enumerate(schema.columns) if c.nullable}",
     ),
     mutant(
         "answers with intervals of half their width",
