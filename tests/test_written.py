@@ -138,9 +138,7 @@ def test_an_amount_below_zero_is_no_formula(text: str) -> None:
     assert for_spreadsheet(text) == text
 
 
-@pytest.mark.parametrize(
-    "text", ["-1+1", "-A1", "=1", "-5 EUR", "-", "--5", "-5|x", "@1", "-(1)", "-=1", "+-1", "-5%%"]
-)
+@pytest.mark.parametrize("text", ["-1+1", "-A1", "=1", "-5 EUR", "--5", "-5|x", "@1", "-(1)", "-=1", "+-1", "-5%%"])
 def test_what_may_be_a_formula_is_defused_as_ever(text: str) -> None:
     assert for_spreadsheet(text) == "'" + text
 
@@ -236,9 +234,9 @@ def test_points_that_may_part_thousands_are_pointed_out() -> None:
     rng = np.random.default_rng(0)
     words = [f"{x:,}".replace(",", ".") for x in rng.integers(100, 9999, 900)]
     proposal = draft([pd.DataFrame({"a": words})], "t")
-    assert 'format = "1.234,5"' in proposal.notes[0].text
+    assert 'format = "1.234,5"' in " ".join(n.text for n in proposal.notes)
     plain = draft([pd.DataFrame({"a": [f"{x:.3f}" for x in rng.uniform(0, 9, 900)]})], "t")
-    assert "1.234,5" not in plain.notes[0].text
+    assert "1.234,5" not in " ".join(n.text for n in plain.notes)
 
 
 def test_check_says_that_unreadable_cells_are_numbers_in_disguise(tmp_path: Path) -> None:
