@@ -159,9 +159,9 @@ def test_a_relays_key_is_not_everybodys(tmp_path: Path, mode: int, fits: bool) -
 
 
 def test_a_sum_is_not_broken_by_what_is_missing() -> None:
-    rule = Linear((0, 1, 2), (1, -1, -1), 0, 0)  # the first is the sum of the others
-    rows = np.array([[3, 1, 2], [4, 1, 2], [-1, 1, 2], [3, -1, 2]])
-    assert rule.broken(rows).tolist() == [False, True, False, False]
+    rule = Linear((0, 1, 2), (1, -1, -1), 0, 0, (9, 9, 9))  # the first is the sum of the others
+    rows = np.array([[3, 1, 2], [4, 1, 2], [-1, 1, 2], [3, -1, 2], [9, 1, 2]])  # the last: a special value
+    assert rule.broken(rows).tolist() == [False, True, False, False, False]
 
 
 # What is drawn and answered
