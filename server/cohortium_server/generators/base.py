@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cohortium.errors import ReleaseError
 from cohortium.merging import merged_sizes
-from cohortium.neural.device import one_thread
+from cohortium.neural.device import one_thread, one_thread_if_used
 from cohortium.neural.state import write_state
 from cohortium.plan import Phase, Plan, plan
 from cohortium.progress import Progress, Silent
@@ -115,7 +115,7 @@ class BaseGenerator(ABC):
     # The fitted generator
 
     def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> CodeArray:
-        with one_thread():
+        with one_thread_if_used():
             drawn = self.draw(rows, rng, self._cells.weights(allowed, self.sizes))
         return self._cells.spread(drawn, rng, allowed)
 
@@ -123,7 +123,7 @@ class BaseGenerator(ABC):
         self, codes: CodeArray, known: npt.NDArray[np.bool_], rng: np.random.Generator, allowed: Allowed
     ) -> CodeArray:
         weights = self._cells.weights(allowed, self.sizes)
-        with one_thread():
+        with one_thread_if_used():
             filled = self.fill(self._cells.merge(codes), known, rng, weights)
         return np.where(known, codes, self._cells.spread(filled, rng, allowed)).astype(np.int16)
 

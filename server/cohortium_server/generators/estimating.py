@@ -22,7 +22,7 @@ import numpy.typing as npt
 from cohortium.errors import StudyError
 from cohortium.progress import Progress, advancing
 from cohortium_server.generators.chordal import Chordal, Clique, Step, conditional, largest
-from cohortium_server.generators.loss import Table
+from cohortium_server.generators.shares import Table
 from cohortium_server.generators.thinning import best_length, thinned
 
 FloatArray = npt.NDArray[np.float64]
