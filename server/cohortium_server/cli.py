@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, tell
+from cohortium.commands.output import Json, guarded, print_json, progress, tell
 from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
 from cohortium_server.commands.running import release, resume, run, serve, status, stop
@@ -55,7 +55,8 @@ def sample(
         from cohortium_server.release import load_release
         from cohortium_server.release.tables import write_table
 
-        table = load_release(release).sample(rows, where, seed, balance)
+        shown = progress(as_json)
+        table = load_release(release, progress=shown).sample(rows, where, seed, balance)
         write_table(table, out)
         told = {"rows": len(table), "columns": list(table.columns), "file": str(out), **table.attrs}
         if as_json:
@@ -86,7 +87,7 @@ def query(
 
         from cohortium_server.release import Kind, load_release
 
-        answer = load_release(release).query(where, of, cast("Kind | None", kind), level)
+        answer = load_release(release, progress=progress(as_json)).query(where, of, cast("Kind | None", kind), level)
         if as_json:
             print_json(asdict(answer))
             return

@@ -100,7 +100,7 @@ class Generator(Protocol):
         ...
 
     @classmethod
-    def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
+    def from_tensors(cls, study: Study, tensors: Tensors, progress: Progress | None = None) -> Self:
         """A fitted generator from ``tensors``; raises ReleaseError where they are not this generator's."""
         ...
 

@@ -75,6 +75,11 @@ class BaseGenerator(ABC):
         return self._measured
 
     @property
+    def progress(self) -> Progress:
+        """Who is told where it is."""
+        return self._progress
+
+    @property
     def curves(self) -> tuple[Curve, ...]:
         return ()
 
@@ -137,8 +142,8 @@ class BaseGenerator(ABC):
         return merged_sizes(schema, bins) != schema.sizes
 
     @classmethod
-    def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
-        generator, rest = cls(study), dict(tensors)
+    def from_tensors(cls, study: Study, tensors: Tensors, progress: Progress | None = None) -> Self:
+        generator, rest = cls(study, progress=progress), dict(tensors)
         if not all(t.size and np.isfinite(t).all() for t in tensors.values()):
             raise _touched()
         try:

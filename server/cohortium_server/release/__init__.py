@@ -8,7 +8,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from dataclasses import replace as changed
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,13 @@ from cohortium.privacy.accounting import RELATION
 from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.ledger import home
 from cohortium.privacy.wording import Kind as RunKind
+from cohortium.progress import Progress, Silent
 from cohortium.receipt import Receipt
 from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 from cohortium.versions import version_of
 from cohortium_server.gate import Verdict, judge
-from cohortium_server.generators import Generator, Measured, generator_class
+from cohortium_server.generators import Generator, Measured, Tensors, generator_class
 from cohortium_server.release.answers import Answer, Answers, Kind
 from cohortium_server.release.answers.stored import FILE as ANSWERS
 from cohortium_server.release.balance import Balance, balanced_table, read_balance
@@ -53,6 +55,7 @@ class Release:
     path: Path
     study: Study
     manifest: Mapping[str, Any]
+    progress: Progress = field(default_factory=Silent, compare=False)
 
     @property
     def schema(self) -> Schema:
@@ -92,7 +95,8 @@ class Release:
             raise ReleaseError(
                 "E_RELEASE_TOUCHED", "model.safetensors", "it is not in safetensors format", "Get the release again."
             ) from None
-        return generator_class(self.study.generator.kind).from_tensors(self.study, tensors)
+        kind = generator_class(self.study.generator.kind)
+        return kind.from_tensors(self.study, tensors, self.progress)
 
     def sample(
         self, rows: int, where: Where | None = None, seed: int | None = None, balance: Balance | None = None
@@ -129,7 +133,7 @@ class Release:
             raise ReleaseError(
                 "E_RELEASE_TOUCHED", ANSWERS, "it is not in safetensors format", "Get the release again."
             ) from None
-        return Answers.read(self.schema, self.generator, tensors)
+        return Answers.read(self.schema, self.generator, tensors, self.progress)
 
     def query(
         self, where: Where | None = None, of: str | None = None, kind: Kind | None = None, level: float = 0.95
@@ -153,7 +157,7 @@ class Release:
         return imputed(self.generator, self.schema, table, np.random.default_rng(seed))
 
 
-def load_release(path: str | Path, not_private: bool = False) -> Release:
+def load_release(path: str | Path, not_private: bool = False, progress: Progress | None = None) -> Release:
     """The release in a folder, verified first: every file is what was signed.
 
     not_private: also one that was made without privacy; otherwise that is NotPrivateError E_NOT_PRIVATE.
@@ -166,12 +170,13 @@ def load_release(path: str | Path, not_private: bool = False) -> Release:
         check_evidence(folder, study)
     elif study.privacy.mode != "none":
         raise ReleaseError("E_RELEASE_TOUCHED", "study.toml", "it promises privacy", "Ask who made it.")
-    return Release(folder, study, manifest)
+    return Release(folder, study, manifest, progress or Silent())
 
 
-def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
+def write_release(outcome: Outcome, out: Path, seed: int | None = None, learn: bool = False) -> Path:
     """Draw, judge and write a release into the folder ``out``, whole or not at all.
 
+    learn: with what two more fits tell of the model's errors, so that whoever asks the release need not wait for it.
     Raises ReleaseError E_GATE if the gate refuses, E_RELEASE_EXISTS if ``out`` holds anything but an older release;
     NotPrivateError E_NOT_PRIVATE for what was made without privacy, which is no release (unprotected.py); SchemaError
     E_REVIEW for a study whose schema is a draft with marks left.
@@ -191,7 +196,7 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
         for name in ("synthetic.parquet", "synthetic.csv"):
             write_table(table, folder / name)
         write_model(folder, outcome)
-        save_file(answers.tensors(), folder / ANSWERS)
+        save_file(_answering(outcome, learn), folder / ANSWERS)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8", newline="\n")
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8", newline="\n")
         (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8", newline="\n")
@@ -206,6 +211,24 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
         failpoints.passed("manifest signed")
     failpoints.passed("release published")
     return out
+
+
+def _answering(outcome: Outcome, learn: bool) -> Tensors:
+    """What questions are answered from. Where the errors' law cannot be found the release, which was paid for, goes without."""
+    progress = getattr(outcome.generator, "progress", None) or Silent()
+    answers = changed(Answers.of(outcome.study, outcome.generator), progress=progress)
+    try:
+        return answers.tensors(learn)
+    except np.linalg.LinAlgError:
+        return answers.tensors()
+
+
+def require_no_release(out: Path, replace: bool = False) -> None:
+    """ReleaseError E_RELEASE_EXISTS if ``out`` holds a release, or, as ``require_free``, anything else."""
+    if not replace and (out / MANIFEST).is_file():
+        fix = "Choose another folder, or say --replace (in Python replace=True): the older release is then gone."
+        raise ReleaseError("E_RELEASE_EXISTS", out.name, "it holds a release already", fix)
+    require_free(out)
 
 
 def require_free(out: Path) -> None:
@@ -377,6 +400,7 @@ __all__ = [
     "load_release",
     "new_folder",
     "require_free",
+    "require_no_release",
     "verify",
     "write_model",
     "write_release",
