@@ -37,6 +37,7 @@ from cohortium.canonical import digest
 from cohortium.constraints import Constraint, to_block
 from cohortium.documents import MAX_TOML, parse_toml, read_within
 from cohortium.errors import InputError, SchemaError
+from cohortium.problems import first_problem
 from cohortium.texts import has_unseen, trouble
 
 if TYPE_CHECKING:
@@ -403,17 +404,10 @@ def schema_from_document(document: dict[str, Any], where: str = "schema") -> Sch
     try:
         return _ADAPTER.validate_python({**document, "person": person, "columns": rest, "constraints": constraints})
     except ValidationError as error:
-        place, what = first_problem(error)
+        place, what = first_problem(error, Schema)
         raise SchemaError(
             "E_SCHEMA_INVALID", f"{where}, {place}", what, "Correct the schema and check it again."
         ) from None
-
-
-def first_problem(error: ValidationError) -> tuple[str, str]:
-    """(place, problem) of the first validation failure, in words."""
-    problem = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "top level"
-    return place, problem["msg"][0].lower() + problem["msg"][1:]
 
 
 def read_toml(path: Path) -> dict[str, Any]:

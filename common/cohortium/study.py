@@ -20,10 +20,10 @@ from cohortium.canonical import digest
 from cohortium.errors import StudyError
 from cohortium.masking.cohort import SMALLEST, Cohort
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
+from cohortium.problems import first_problem
 from cohortium.schema import (
     MAX_CELLS,
     Schema,
-    first_problem,
     load_schema,
     read_toml,
     schema_from_document,
@@ -308,7 +308,7 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
     try:
         return _ADAPTER.validate_python({**head, **document, "schema": schema})
     except ValidationError as error:
-        place, what = first_problem(error)
+        place, what = first_problem(error, Study)
         private = place.startswith("privacy") or place.rpartition(".")[2] in _OF_PRIVACY
         code = "E_PLAN_PRIVACY" if private else "E_PLAN_INVALID"
         raise StudyError(code, f"{where}, {place}", what, "Correct the study.") from None
