@@ -109,7 +109,9 @@ def selection(column: Column, condition: Any) -> Selection:
         case Between():
             return _in_range(column, condition)
         case OtherThan():
-            return selection(column, condition.conditions).others(column)
+            return selection(column, list(condition.conditions)).others(column)
+        case (_, _) if isinstance(condition, tuple) and not isinstance(column, Categorical | Boolean):
+            raise _refused(column, "a pair may be a range or two values", "Write between(low, high), or a list [a, b].")
         case Mapping():
             raise _refused(column, "a mapping is no condition", "Write a value, a list, between() or other_than().")
         case Iterable() if not isinstance(condition, str | bytes):

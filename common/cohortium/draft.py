@@ -36,6 +36,7 @@ from cohortium.encoding import INVALID, MISSING_WORDS, category_key, indices, to
 from cohortium.errors import SchemaError
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
+from cohortium.shown import schema_page, schema_text
 from cohortium.texts import for_terminal, trouble
 
 OTHER = "__OTHER__"
@@ -111,6 +112,12 @@ class Draft:
 
     schema: Schema
     notes: tuple[Note, ...]
+
+    def __repr__(self) -> str:
+        return f"<Draft of {schema_text(self.schema).strip('<>')}>"
+
+    def _repr_html_(self) -> str:
+        return schema_page(self.schema)
 
     def notes_on(self, column: str) -> tuple[Note, ...]:
         return tuple(n for n in self.notes if n.column == column)

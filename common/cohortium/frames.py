@@ -38,9 +38,10 @@ Table: TypeAlias = Union[pd.DataFrame, ArrowStream, Interchange, Mapping[str, Se
 _TAKEN = "Pass a DataFrame, a path of a file, or a mapping of columns to values."
 
 
-def as_table(table: Table, where: str = "table") -> pd.DataFrame:
+def as_table(table: Table, where: str = "table", columns: Sequence[str] | None = None) -> pd.DataFrame:
     """``table`` as a pandas DataFrame, which is the same one where it is one.
 
+    columns: that are wanted; of a file no others are read.
     Raises InputError E_ARGUMENT for what is no table, SchemaError E_SCHEMA_INVALID for a column of lists or records or a
     column whose name is not a text, E_SCHEMA_DUP for two of one name, and what reading a file raises.
 
@@ -51,7 +52,7 @@ def as_table(table: Table, where: str = "table") -> pd.DataFrame:
     ...
     cohortium.errors.InputError: E_ARGUMENT: table: it is an int, not a table. Pass a DataFrame, a path of a file, or a mapping of columns to values.
     """
-    read = _read(table, where)
+    read = _read(table, where, columns)
     for name in read.columns:
         if not isinstance(name, str):
             what = f"it has a column whose name is {kind_of(name)}, not a text"
@@ -67,13 +68,13 @@ def is_table(value: object) -> bool:
     return isinstance(value, pd.DataFrame | str | os.PathLike) or _is_arrow(value) or hasattr(value, "__dataframe__")
 
 
-def _read(table: Any, where: str) -> pd.DataFrame:
+def _read(table: Any, where: str, columns: Sequence[str] | None) -> pd.DataFrame:
     if isinstance(table, pd.DataFrame):
         return table
     if isinstance(table, str | os.PathLike):
         from cohortium.tables import read_table
 
-        return read_table(Path(table))
+        return read_table(Path(table), columns)
     if _is_arrow(table):
         return _of_arrow(lambda: pa.table(table), where)
     if hasattr(table, "__dataframe__"):
@@ -87,7 +88,8 @@ def _read(table: Any, where: str) -> pd.DataFrame:
 
 def _is_arrow(value: object) -> bool:
     """A single column has the stream as well, and is no table."""
-    return hasattr(value, "__arrow_c_stream__") and not isinstance(value, pd.Series | pa.ChunkedArray | pa.Array)
+    single = hasattr(value, "dtype") or isinstance(value, pa.ChunkedArray | pa.Array)
+    return hasattr(value, "__arrow_c_stream__") and not single
 
 
 def _of_arrow(read: Any, where: str) -> pd.DataFrame:

@@ -38,6 +38,7 @@ from cohortium.constraints import Constraint, to_block
 from cohortium.documents import MAX_TOML, parse_toml, read_within
 from cohortium.errors import InputError, SchemaError
 from cohortium.problems import first_problem
+from cohortium.shown import schema_page, schema_text
 from cohortium.texts import has_unseen, trouble
 
 if TYPE_CHECKING:
@@ -294,6 +295,12 @@ class Schema:
 
             check_possible(self)
 
+    def __repr__(self) -> str:
+        return schema_text(self)
+
+    def _repr_html_(self) -> str:
+        return schema_page(self)
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns)
@@ -428,9 +435,9 @@ def _document(path: Path) -> tuple[dict[str, Any], str]:
         ) from None
 
 
-def load_schema(path: Path) -> Schema:
+def load_schema(path: Path | str) -> Schema:
     """The schema in a file. A comment that begins with REVIEW is a mark too: earlier drafts had no others."""
-    document, text = _document(path)
+    document, text = _document(path := Path(path))
     schema = schema_from_document(document, path.name)
     return replace(schema, review=(*schema.review, "comments")) if _COMMENT.search(text) else schema
 

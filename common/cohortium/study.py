@@ -29,6 +29,7 @@ from cohortium.schema import (
     schema_from_document,
     to_document,
 )
+from cohortium.shown import study_page, study_text
 from cohortium.texts import has_unseen
 
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
@@ -245,6 +246,12 @@ class Study:
             self.schema.index(target)
         self._check_trust()
 
+    def __repr__(self) -> str:
+        return study_text(self)
+
+    def _repr_html_(self) -> str:
+        return study_page(self)
+
     def _check_trust(self) -> None:
         if self.privacy.trust == "secure-sum":
             self.cohort.check_numbers()
@@ -376,8 +383,9 @@ def _told(section: Any) -> Any:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in section.items() if v not in (None, "", ())}
 
 
-def load_study(path: Path) -> Study:
+def load_study(path: Path | str) -> Study:
     """A study and the schema file it names, which lies beside it."""
+    path = Path(path)
     document = read_toml(path)
     schema = load_schema(path.parent / str(_head(document, path.name).get("schema", "schema.toml")))
     return study_from_document(document, schema, path.name)

@@ -15,9 +15,11 @@ from typing import Any
 import pandas as pd
 
 from cohortium import consent
+from cohortium.arguments import kind_of, refused
 from cohortium.encoding import Codes, check_columns, encode
 from cohortium.errors import FederationError, StudyError
 from cohortium.filenames import unfit
+from cohortium.frames import Table, as_table
 from cohortium.identifiers import identifiers_of
 from cohortium.keys import load_or_create_key
 from cohortium.privacy.ledger import Cap, Consent, Ledger, home
@@ -47,7 +49,7 @@ class Ledgers:
 
 def simulate(
     study: Study,
-    tables: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, Table],
     out: str | Path = "release",
     *,
     seed: int | None = None,
@@ -56,7 +58,7 @@ def simulate(
     learn: bool = False,
     replace: bool = False,
 ) -> Release:
-    """Run ``study`` on one table per institution and write the release into the folder ``out``.
+    """Run ``study`` on one table per institution, DataFrames of any library or paths, and write the release into the folder ``out``.
 
     Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and sampling; noise
     is never repeated. learn: keep in the release what questions about several columns are answered by, which takes two more
@@ -69,11 +71,28 @@ def simulate(
     A study without privacy (``Privacy(mode="none")``) has no institutions to ask and nothing to charge: its generator is
     fitted to the tables as they are, and every file in ``out`` says so (unprotected.py).
     """
+    _require_study(study)
     require_no_release(Path(out), replace)
+    read = as_tables(tables, study.schema)
     if study.privacy.mode == "none":
-        return _simulate_unprotected(study, tables, Path(out), seed, ledgers, progress)
-    outcome = run(study, tables, ledgers or Ledgers(), seed, progress)
+        return _simulate_unprotected(study, read, Path(out), seed, ledgers, progress)
+    outcome = run(study, read, ledgers or Ledgers(), seed, progress)
     return load_release(write_release(outcome, Path(out), seed, learn))
+
+
+def _require_study(study: object) -> None:
+    if not isinstance(study, Study):
+        fix = "Pass what cohortium.load_study gives, or fit a table with cohortium.fit."
+        raise refused("study", f"it is {kind_of(study)}, not a cohortium.Study", fix)
+
+
+def as_tables(tables: Mapping[str, Table], schema: Schema) -> dict[str, pd.DataFrame]:
+    """A DataFrame for each institution; of files the columns of the schema and no others are read."""
+    if not isinstance(tables, Mapping):
+        what = f"it is {kind_of(tables)}, not tables by institution"
+        raise refused("tables", what, 'Pass {"north": table, "south": another}.')
+    wanted = [*schema.names, *([schema.person] if schema.person else [])]
+    return {name: as_table(table, f"table of {name}", wanted) for name, table in tables.items()}
 
 
 def _simulate_unprotected(

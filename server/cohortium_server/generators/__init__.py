@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import StudyError
+from cohortium.nearest import offered
 from cohortium.progress import Progress
 from cohortium.queries import Query
 from cohortium.study import Study
@@ -105,6 +106,11 @@ class Generator(Protocol):
         ...
 
 
+def kinds() -> tuple[str, ...]:
+    """The installed kinds of generators."""
+    return tuple(sorted(e.name for e in entry_points(group="cohortium.generators")))
+
+
 def generator_class(kind: str) -> type[Generator]:
     """The installed generator of a kind; StudyError E_GENERATOR names the ones there are."""
     found = {e.name: e for e in entry_points(group="cohortium.generators")}
@@ -113,7 +119,7 @@ def generator_class(kind: str) -> type[Generator]:
             "E_GENERATOR",
             "generator.kind",
             f"no generator {kind!r} is installed",
-            f"Installed are {', '.join(sorted(found))}.",
+            offered(kind, sorted(found), "Installed are"),
         )
     loaded: type[Generator] = found[kind].load()
     return loaded

@@ -18,11 +18,13 @@ import numpy as np
 import pandas as pd
 
 from cohortium import failpoints
+from cohortium.arguments import whole
 from cohortium.canonical import canonical_json
 from cohortium.conditions import Where, selected
 from cohortium.consent import require_signable
 from cohortium.encoding import codes_at, table_at
 from cohortium.errors import ReleaseError
+from cohortium.frames import Table, as_table
 from cohortium.keys import load_or_create_key
 from cohortium.privacy.accounting import RELATION
 from cohortium.privacy.guarantee import guarantees
@@ -41,6 +43,7 @@ from cohortium_server.release.balance import Balance, balanced_table, read_balan
 from cohortium_server.release.blanks import imputed
 from cohortium_server.release.evidence import check_evidence, check_kind
 from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, kind_of, verify, write_manifest
+from cohortium_server.release.pages import Report, release_page
 from cohortium_server.release.rows import drawn_indices, drawn_table
 from cohortium_server.release.tables import read_released, write_table
 from cohortium_server.rounds import Answered, Outcome
@@ -107,11 +110,16 @@ class Release:
         these, or the texts of the command line (``cohortium.conditions``). balance: a column whose values, but for the
         missing one, get equal shares, or ``{"result": {"positive": 0.3, "negative": 0.7}}``; such a sample is not the
         population's, and its ``attrs["balance"]`` says so. seed: makes the draw repeatable; privacy does not depend on it.
-        Raises ReleaseError E_CONDITION.
+        Raises ReleaseError E_CONDITION, and InputError E_ARGUMENT for what is no number of rows or no seed.
+
+        >>> import cohortium
+        >>> release = cohortium.load_release("release")
+        >>> table = release.sample(10, {"result": "positive", "age": cohortium.between(40, 60)}, seed=7)
+        >>> len(table), set(table["result"]), bool(table["age"].between(40, 60).all())
+        (10, {'positive'}, True)
         """
-        if rows < 0:
-            raise ReleaseError("E_CONDITION", "rows", "it is negative", "Ask for 0 or more rows.")
-        rng, chosen = np.random.default_rng(seed), selected(self.schema, where or {})
+        rows, rng = whole("rows", rows), np.random.default_rng(None if seed is None else whole("seed", seed))
+        chosen = selected(self.schema, where or {})
         if balance is None:
             return drawn_table(self.generator, self.schema, rows, rng, chosen)
         balanced = read_balance(self.schema, balance, chosen)
@@ -144,17 +152,36 @@ class Release:
         all rows, or "mean" of the column's known values. At most three columns in all. It costs nothing: the
         noised tables were released. Rows are those that the study counts, of a person at most so many. Raises ReleaseError
         E_CONDITION, and E_ANSWER where there is no answer (docs/answers.md).
+
+        >>> import cohortium
+        >>> answer = cohortium.load_release("release").query({"result": "positive"})
+        >>> answer.low <= answer.estimate <= answer.high
+        True
         """
         return self.answers.answer(where or {}, of, kind, level)
 
-    def impute(self, table: pd.DataFrame, seed: int | None = None) -> pd.DataFrame:
+    def impute(self, table: Table, seed: int | None = None) -> pd.DataFrame:
         """``table`` with every blank filled in, each row's from what the model knows of rows with its other values.
 
-        table: some or all columns of the schema, in any order, and no others; columns that are not there are blank throughout. Values that are
+        table: a DataFrame of any library, a path, or columns by name: some or all columns of the schema, in any order,
+        and no others; columns that are not there are blank throughout. Values that are
         there stay as they are. It costs nothing: the model was released. Raises SchemaError E_SCHEMA_MISSING for a
         column that is not one of the schema's.
+
+        >>> import cohortium
+        >>> release = cohortium.load_release("release")
+        >>> release.impute({"age": [70, 20], "result": ["positive", None]}, seed=7)["result"].notna().all().item()
+        True
         """
-        return imputed(self.generator, self.schema, table, np.random.default_rng(seed))
+        rng = np.random.default_rng(None if seed is None else whole("seed", seed))
+        return imputed(self.generator, self.schema, as_table(table), rng)
+
+    def report(self) -> Report:
+        """The report on it: a notebook shows it, ``str`` of it is the path of its file, ``.show()`` opens a browser."""
+        return Report(self.path / f"{self.mark}report.html")
+
+    def _repr_html_(self) -> str:
+        return release_page(self)
 
 
 def load_release(path: str | Path, not_private: bool = False, progress: Progress | None = None) -> Release:
