@@ -28,8 +28,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from cohortium import swallowed
 from cohortium.encoding import INVALID, category_key, encode_column, read_moments
 from cohortium.errors import ReleaseError
+from cohortium.nearest import nearest, offered
 from cohortium.schema import SECONDS, Boolean, Categorical, Column, Continuous, Datetime, Ordinal, Schema
 from cohortium.selection import Selection, everything
 from cohortium.spreading import grid_of
@@ -98,7 +100,7 @@ def selected(schema: Schema, where: Where) -> dict[int, Selection]:
 def position(schema: Schema, name: str) -> int:
     """Of the column ``name``; ReleaseError E_CONDITION where there is none."""
     if name not in schema.names:
-        columns = f"Columns are {', '.join(schema.names)}."
+        columns = offered(name, schema.names, "Columns are")
         raise ReleaseError("E_CONDITION", "condition", f"there is no column {name!r}", columns)
     return schema.names.index(name)
 
@@ -151,6 +153,9 @@ def _taken_apart(schema: Schema, text: str) -> tuple[int, str, str]:
             return schema.names.index(name), found[1].replace("==", "="), found[2]
     if sign := re.search(_SIGN, text):
         position(schema, text[: sign.start()].strip())
+    if text.strip() in schema.names:
+        what = f"of column {text.strip()!r} nothing is said"
+        raise ReleaseError("E_CONDITION", "condition", what, swallowed.hint(text.strip()))
     raise ReleaseError(
         "E_CONDITION",
         "condition",
@@ -227,7 +232,9 @@ def ends(column: Any, value: Any) -> tuple[int, int]:
 def _rank(column: Categorical | Ordinal, value: Any) -> tuple[int, int]:
     ranks = {category_key(c): i for i, c in enumerate(column.categories)}
     if (key := category_key(value)) not in ranks:
-        raise _refused(column, f"{value!r} is not one of its values", _expected(column))
+        meant = nearest(key, ranks)
+        perhaps = f" Perhaps {meant} is meant." if meant else ""
+        raise _refused(column, f"{value!r} is not one of its values", _expected(column) + perhaps)
     return ranks[key], ranks[key]
 
 

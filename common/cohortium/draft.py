@@ -34,6 +34,7 @@ import tomli_w
 from cohortium import schema as schemas
 from cohortium.encoding import INVALID, MISSING_WORDS, category_key, indices, told_apart
 from cohortium.errors import SchemaError
+from cohortium.nearest import offered
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
 from cohortium.shown import schema_page, schema_text
@@ -160,7 +161,7 @@ def check_names(wanted: Iterable[str], names: Sequence[str]) -> None:
     for name in wanted:
         if name not in names:
             what = f"there is no column {name!r} in the table"
-            raise SchemaError("E_SCHEMA_MISSING", "draft", what, "Name a column as the table's header does.")
+            raise SchemaError("E_SCHEMA_MISSING", "draft", what, offered(name, names, "Columns are"))
 
 
 # What is known of a column

@@ -37,6 +37,7 @@ from cohortium.canonical import digest
 from cohortium.constraints import Constraint, to_block
 from cohortium.documents import MAX_TOML, parse_toml, read_within
 from cohortium.errors import InputError, SchemaError
+from cohortium.nearest import offered
 from cohortium.problems import first_problem
 from cohortium.shown import schema_page, schema_text
 from cohortium.texts import has_unseen, trouble
@@ -341,7 +342,7 @@ class Schema:
         """Position of the column ``name``; raises SchemaError E_SCHEMA_MISSING."""
         if name not in self.names:
             raise SchemaError(
-                "E_SCHEMA_MISSING", "schema", f"there is no column {name!r}", f"Columns are {', '.join(self.names)}."
+                "E_SCHEMA_MISSING", "schema", f"there is no column {name!r}", offered(name, self.names, "Columns are")
             )
         return self.names.index(name)
 
