@@ -32,6 +32,7 @@ import pandas as pd
 import tomli_w
 
 from cohortium import schema as schemas
+from cohortium.derived import Watch
 from cohortium.encoding import INVALID, MISSING_WORDS, category_key, indices, told_apart
 from cohortium.errors import SchemaError
 from cohortium.nearest import offered
@@ -135,13 +136,15 @@ def draft(
     kept = [*targets, *([person] if person is not None else [])]
     if both := sorted({*kept} & {*drop}):
         raise SchemaError("E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one.")
-    facts = _facts(parts, person, kept, drop)
+    watch = Watch([*drop, *([person] if person is not None else [])])
+    facts = _facts(watch.through(parts), person, kept, drop)
     proposals = [_propose(column, known, column in targets) for column, known in facts.items() if column != person]
     columns = tuple(p.column for p in proposals if p.column is not None)
     if not columns:
         fix = f"Add rows: what fewer than {RARE} {_unit(person)} have is not proposed. Or drop fewer columns."
         raise SchemaError("E_SCHEMA_INVALID", "draft", "no column is left", fix)
     notes = tuple(note for p in proposals for note in p.notes)
+    notes += tuple(Note(name, "", seen=seen) for name, seen in watch.told([c.name for c in columns], targets))
     if person is not None and facts[person].nullable:
         notes += (Note(person, "rows without a person are left out of the table"),)
     return Draft(Schema(name=_named(name), person=person, columns=columns, review=READ_OF_TABLE), notes)

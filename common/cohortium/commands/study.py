@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, console, guarded, print_json, tell
+from cohortium.commands.output import Json, console, guarded, print_json, progress_if_long, tell
+from cohortium.progress import listening
 
 study = typer.Typer(no_args_is_help=True, help="The agreed plan.")
 
@@ -22,7 +23,8 @@ def show(
         from cohortium.forecast import forecast
         from cohortium.study import load_study
 
-        shown = forecast(load_study(path))
+        with listening(progress_if_long(as_json)):
+            shown = forecast(load_study(path))
         if as_json:
             print_json(shown)
         else:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.progress import listener
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -24,8 +26,14 @@ def sobol(rows: int, columns: int, rng: np.random.Generator) -> Iterator[npt.NDA
 
     sequence = qmc.Sobol(columns, rng=rng)
     size = min(CHUNK, 2 ** max(0, rows - 1).bit_length())  # the sequence is balanced in powers of two
-    for start in range(0, rows, size):
-        yield sequence.random(size)[: rows - start]
+    progress = listener()
+    progress.start(rows, "drawing rows")
+    try:
+        for start in range(0, rows, size):
+            yield sequence.random(size)[: rows - start]
+            progress.advance(min(size, rows - start))
+    finally:  # who needs no more of them leaves it here
+        progress.done()
 
 
 def one_of(chances: Tensor, uniforms: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.progress import Progress, Silent, advancing
+from cohortium.progress import advancing, listener
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -72,9 +72,7 @@ class _Swaps:
         return change
 
 
-def levelled(
-    drawn: Drawn, crossed: Sequence[int], rng: np.random.Generator, progress: Progress | None = None
-) -> CodeArray:
+def levelled(drawn: Drawn, crossed: Sequence[int], rng: np.random.Generator) -> CodeArray:
     """(rows, columns) codes like those drawn, with tables closer to the model's and single columns as near as can be.
 
     crossed: columns that exchange nothing; within each of their cells the tables of two other columns are levelled too.
@@ -85,7 +83,7 @@ def levelled(
     for j in range(len(sizes)):
         codes[:, j] = _evened(j, drawn, rng)
     gap = _Gap(replace(drawn, codes=codes), crossed, rng)
-    parts, progress = max(1, LOOKS // len(sizes)), progress or Silent()
+    parts, progress = max(1, LOOKS // len(sizes)), listener()
     progress.start(PASSES * parts, "levelling rows")  # of few rows there are fewer parts
     for pairs in advancing(_pairs(drawn.owners, parts, rng), progress):
         for j in rng.permutation(moved):

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.neural.drawing import sobol
-from cohortium.progress import Progress
 from cohortium_server.generators.levelled import Drawn, levelled
 
 FloatArray = npt.NDArray[np.float64]
@@ -23,7 +22,6 @@ def draw(
     rng: np.random.Generator,
     allowed: Mapping[int, npt.NDArray[Any]],
     crossed: Sequence[int] = (),
-    progress: Progress | None = None,
 ) -> npt.NDArray[np.int16]:
     """(rows, columns) codes. Components are picked evenly, their columns by a Sobol sequence: less error than chance.
 
@@ -43,7 +41,7 @@ def draw(
             codes[part, j] = (steps <= points[:, j : j + 1] * steps[:, -1:]).sum(1).clip(max=sizes[j] - 1)
     chances = [np.diff(ladder, prepend=0.0) / np.maximum(ladder[:, -1:], 1e-300) for ladder in ladders]
     drawn = Drawn(codes, owner, weights, np.hstack(chances).astype(np.float32), sizes)
-    return rng.permutation(levelled(drawn, crossed, rng, progress))
+    return rng.permutation(levelled(drawn, crossed, rng))
 
 
 def component_chances(logits: npt.NDArray[np.float32], sizes: Sequence[int]) -> npt.NDArray[np.float32]:

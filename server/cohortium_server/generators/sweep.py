@@ -37,7 +37,7 @@ class Sweep(CountedGenerator):
         self._logits = fit(self.sizes, told, components, self._seed, best_device(), self._progress)
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> CodeArray:
-        return draw(self._logits, self.sizes, rows, rng, allowed, self._study.target_indices, self._progress)
+        return draw(self._logits, self.sizes, rows, rng, allowed, self._study.target_indices)
 
     def fill(
         self, codes: CodeArray, known: npt.NDArray[np.bool_], rng: np.random.Generator, weights: Weights
