@@ -112,7 +112,9 @@ _WORDS: dict[str, Callable[[Mapping[str, Any], object], str]] = {
     **dict.fromkeys(("string_type", "string_sub_type", "string_unicode"), _said(_TEXT)),
     **dict.fromkeys(("bool_type", "bool_parsing"), _said(_TRUTH)),
     **dict.fromkeys(("tuple_type", "list_type", "set_type", "iterable_type"), _said(_LIST)),
-    **dict.fromkeys(("dataclass_type", "model_type", "dict_type", "dataclass_exact_type"), _said(_SECTION)),
+    **dict.fromkeys(
+        ("dataclass_type", "model_type", "model_attributes_type", "dict_type", "dataclass_exact_type"), _said(_SECTION)
+    ),
     **dict.fromkeys(
         ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"), _said(_DATE)
     ),

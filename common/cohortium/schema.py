@@ -153,7 +153,7 @@ class Continuous(_Column):
             raise self.invalid("points must be distinct and within the bounds", "Correct points.")
         edges = self.edges
         if edges is not None and (
-            list(edges) != sorted(set(edges)) or not self.lower < edges[0] <= edges[-1] <= self.upper
+            not edges or list(edges) != sorted(set(edges)) or not self.lower < edges[0] <= edges[-1] <= self.upper
         ):
             raise self.invalid("edges must ascend strictly between lower and upper", "Correct edges.")
 
