@@ -163,6 +163,11 @@ def test_what_is_no_table_is_one_readable_line(wrong: Any) -> None:
     assert_readable(told.value)
 
 
+def test_the_name_of_a_column_is_a_text() -> None:
+    with pytest.raises(SchemaError, match="a column whose name is an int"):
+        as_table(pd.DataFrame({0: [1]}))
+
+
 def assert_readable(error: CohortiumError) -> None:
     """One line, of the tree, with a next step."""
     assert "\n" not in str(error) and len(str(error)) < 300

@@ -35,6 +35,7 @@ from planted import (
     training,
     unprotected,
     untouched,
+    using,
 )
 
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
@@ -58,6 +59,7 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "The coordinator and the release": coordinator.MUTANTS,
     "Studies without privacy": unprotected.MUTANTS,
     "Files that had none": untouched.MUTANTS,
+    "Commands and Python": using.MUTANTS,
     "Simulations, and who sees what": simulations.MUTANTS,
     "Drafts, and names that others chose": drafts.MUTANTS,
 }
