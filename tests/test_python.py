@@ -124,13 +124,15 @@ def arrow() -> pa.Table:
             "age": pa.array([31, None, 56], pa.int16()),
             "sex": pa.array(["f", "m", None], pa.string_view()),
             "dose": pa.array([0.5, 1.25, None]),
+            "ward": pa.DictionaryArray.from_arrays(pa.array([1, 0, 1]), pa.array(["a", "b"], pa.string_view())),
         }
     )
 
 
 def plain(table: pa.Table) -> pa.Table:
     """Without the newest types, which the older protocol has no word for."""
-    return table.set_column(1, "sex", table.column("sex").cast(pa.string()))
+    texts = table.set_column(1, "sex", table.column("sex").cast(pa.string()))
+    return texts.set_column(3, "ward", pa.array(["b", "a", "b"]).dictionary_encode())
 
 
 @pytest.mark.parametrize("given", [Streamed(arrow()), Interchanged(plain(arrow())), arrow()])

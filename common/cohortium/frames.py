@@ -109,9 +109,18 @@ def _values(table: pa.Table, name: str, where: str) -> pd.Series:
     if pa.types.is_nested(kind):
         what = f"column {name!r} holds lists or records"
         raise SchemaError("E_SCHEMA_INVALID", where, what, "Flatten it into columns of single values.")
+    if pa.types.is_dictionary(cells.type):
+        cells = pa.chunked_array([_decoded(chunk) for chunk in cells.chunks], kind)
     whole = cells.combine_chunks()
     faults = Faults(where, strict=True)  # a cell that cannot be read is told with its place, as in a file of one's own
     return column(whole, lambda kind, place: faults.note(kind, place + 1, name))
+
+
+def _decoded(chunk: pa.DictionaryArray) -> pa.Array:
+    """The values of a categorical column. Arrow takes nothing out of views, which Polars keeps its texts in."""
+    kind = chunk.dictionary.type
+    texts = chunk.dictionary.cast(pa.large_string()) if pa.types.is_string_view(kind) else chunk.dictionary
+    return texts.take(chunk.indices).cast(kind)
 
 
 def _of_columns(table: Mapping[Any, Any], where: str) -> pd.DataFrame:
