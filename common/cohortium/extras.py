@@ -17,7 +17,8 @@ def how_to_install(extra: str, by: str = "cohortium") -> str:
 def _source(extra: str, by: str) -> str:
     """What pip is given: a checkout's folder, the file it was installed from, or the name."""
     try:
-        told = json.loads(distribution(by).read_text("direct_url.json") or "{}")
+        metadata = distribution(by).read_text  # of an installation, in UTF-8 always
+        told = json.loads(metadata("direct_url.json") or "{}")
     except (PackageNotFoundError, ValueError):
         told = {}
     url, checkout = str(told.get("url", "")), told.get("dir_info")
