@@ -7,6 +7,7 @@ import doctest
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -319,3 +320,58 @@ def test_a_report_is_its_file_and_its_page(release: Release) -> None:
 
 def test_a_module_is_what_python_says_it_is() -> None:
     assert isinstance(cohortium, ModuleType) and "draft_schema" in (cohortium.__doc__ or "")
+
+
+ODD = [
+    3,
+    -1.5,
+    True,
+    None,
+    "x",
+    b"x",
+    [],
+    [3],
+    {},
+    {"x": 1},
+    {3: 4},
+    (1, 2),
+    object(),
+    float("nan"),
+    pd.DataFrame({"a": [1]}),
+]
+
+
+def attempts(release: Release, odd: Any) -> list[Callable[[], object]]:
+    """Every argument of what is exposed, once each."""
+    column = {"a": [1, 2] * 50}
+    return [
+        lambda: release.sample(odd),
+        lambda: release.sample(2, odd),
+        lambda: release.sample(2, {"age": odd}),
+        lambda: release.sample(2, {"result": odd}),
+        lambda: release.sample(2, seed=odd),
+        lambda: release.sample(2, balance=odd),
+        lambda: release.query(odd),
+        lambda: release.query({"result": "positive"}, of=odd),
+        lambda: release.query({"result": "positive"}, kind=odd),
+        lambda: release.query({"result": "positive"}, level=odd),
+        lambda: release.impute(odd),
+        lambda: cohortium.load_release(odd),
+        lambda: cohortium.load_study(odd),
+        lambda: cohortium.load_schema(odd),
+        lambda: cohortium.draft_schema(odd),
+        lambda: cohortium.draft_schema(column, targets=odd),
+        lambda: cohortium.draft_schema(column, person=odd),
+        lambda: cohortium.draft_schema(column, drop=odd),
+    ]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
+def test_whatever_is_given_is_taken_or_refused_in_one_line(odd: Any, release: Release) -> None:
+    told = []
+    for attempt in attempts(release, odd):
+        try:
+            attempt()
+        except CohortiumError as error:
+            told.append(str(error))
+    assert told and not any("\n" in text for text in told)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from cohortium.errors import InputError
@@ -15,7 +17,7 @@ def refused(name: str, what: str, fix: str) -> InputError:
     return InputError("E_ARGUMENT", name, what, fix)
 
 
-def kind_of(value: object) -> str:
+def described(value: object) -> str:
     """What something is, as its author would call it."""
     if value is None:
         return "None"
@@ -36,7 +38,7 @@ def whole(name: str, value: Any, least: int = 0) -> int:
     """
     fix = f"Pass a whole number of {least} or more."
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise refused(name, f"it is {kind_of(value)}, not a whole number", fix)
+        raise refused(name, f"it is {described(value)}, not a whole number", fix)
     if value < least:
         raise refused(name, f"it is below {least}", fix)
     return int(value)
@@ -46,7 +48,7 @@ def number(name: str, value: Any) -> float:
     """``value`` as a finite number."""
     fix = f"Pass a number, such as {name}=1.0."
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise refused(name, f"it is {kind_of(value)}, not a number", fix)
+        raise refused(name, f"it is {described(value)}, not a number", fix)
     if not math.isfinite(value):
         raise refused(name, "it is not finite", fix)
     return float(value)
@@ -56,9 +58,16 @@ def one_of(name: str, value: Any, there: Iterable[str]) -> str:
     """``value`` where it is one of the texts that there are."""
     known = sorted(there)
     if value not in known:
-        said = repr(value) if isinstance(value, str) else kind_of(value)
+        said = repr(value) if isinstance(value, str) else described(value)
         raise refused(name, f"there is no {said}", offered(value, known))
     return str(value)
+
+
+def path(name: str, value: Any) -> Path:
+    """``value`` as the path of a file or folder."""
+    if not isinstance(value, str | os.PathLike):
+        raise refused(name, f"it is {described(value)}, not a path", f'Pass {name}="name".')
+    return Path(value)
 
 
 def names(name: str, value: Any) -> tuple[str, ...]:
@@ -73,4 +82,4 @@ def names(name: str, value: Any) -> tuple[str, ...]:
         found = tuple(value)
         if all(isinstance(one, str) for one in found):
             return found
-    raise refused(name, f"it is {kind_of(value)}, not a name or a list of names", f'Pass {name}=["a", "b"].')
+    raise refused(name, f"it is {described(value)}, not a name or a list of names", f'Pass {name}=["a", "b"].')

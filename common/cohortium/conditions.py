@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from cohortium import swallowed
+from cohortium.arguments import described
 from cohortium.encoding import INVALID, category_key, encode_column, read_moments
 from cohortium.errors import ReleaseError
 from cohortium.nearest import nearest, offered
@@ -90,7 +91,8 @@ def selected(schema: Schema, where: Where) -> dict[int, Selection]:
         chosen = {position(schema, name): wanted for name, wanted in where.items()}
         found = {j: selection(schema.columns[j], wanted) for j, wanted in chosen.items()}
     else:
-        found = _selected_by_texts(schema, [where] if isinstance(where, str) else list(where))
+        texts = [where] if isinstance(where, str) else list(where) if isinstance(where, Iterable) else [where]
+        found = _selected_by_texts(schema, [_text(one) for one in texts])
     for j, one in found.items():
         if one.empty:
             raise _refused(schema.columns[j], "no value is left", "Widen the condition.")
@@ -99,6 +101,9 @@ def selected(schema: Schema, where: Where) -> dict[int, Selection]:
 
 def position(schema: Schema, name: str) -> int:
     """Of the column ``name``; ReleaseError E_CONDITION where there is none."""
+    if not isinstance(name, str):
+        what = f"a column is named by a text, and this is {described(name)}"
+        raise ReleaseError("E_CONDITION", "condition", what, offered("", schema.names, "Columns are"))
     if name not in schema.names:
         columns = offered(name, schema.names, "Columns are")
         raise ReleaseError("E_CONDITION", "condition", f"there is no column {name!r}", columns)
@@ -131,6 +136,13 @@ def selection_by_text(column: Column, text: str) -> Selection:
             if all(end is None or _is_value(column, end) for end in (low, high)):
                 return selection(column, Between(low, high))
     return selection(column, text)
+
+
+def _text(condition: object) -> str:
+    if not isinstance(condition, str):
+        what = f"it is {described(condition)}, not a text such as 'age=40..60'"
+        raise ReleaseError("E_CONDITION", "condition", what, 'Write texts, or a mapping: {"age": between(40, 60)}.')
+    return condition
 
 
 def _selected_by_texts(schema: Schema, texts: Sequence[str]) -> dict[int, Selection]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from cohortium.arguments import names
+from cohortium.arguments import described, names, refused
 from cohortium.draft import Draft, check_names, draft
 from cohortium.frames import Table, as_table, parts_of
 
@@ -34,8 +34,10 @@ def draft_schema(
     >>> proposal.schema.reviewed()
     <Schema 'table': 2 columns>
     """
+    if person is not None and not isinstance(person, str):
+        raise refused("person", f"it is {described(person)}, not the name of a column", 'Pass person="patient_id".')
     read = as_table(table)
     wanted, left = names("targets", targets), names("drop", drop)
-    check_names([*wanted, *([] if person is None else names("person", person)), *left], list(read.columns))
+    check_names([*wanted, *([] if person is None else [person]), *left], list(read.columns))
     called = name or (Path(table).stem if isinstance(table, str | os.PathLike) else "table")
     return draft(parts_of(read), called, wanted, person, left)

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias, Union
 import pandas as pd
 import pyarrow as pa
 
-from cohortium.arguments import kind_of, refused
+from cohortium.arguments import described, refused
 from cohortium.cells import column
 from cohortium.errors import SchemaError
 from cohortium.faults import Faults
@@ -55,7 +55,7 @@ def as_table(table: Table, where: str = "table", columns: Sequence[str] | None =
     read = _read(table, where, columns)
     for name in read.columns:
         if not isinstance(name, str):
-            what = f"it has a column whose name is {kind_of(name)}, not a text"
+            what = f"it has a column whose name is {described(name)}, not a text"
             raise SchemaError("E_SCHEMA_INVALID", where, what, "Rename it: table.rename(columns=str).")
     if len(set(read.columns)) < len(read.columns):
         twice, _ = Counter(read.columns).most_common(1)[0]
@@ -83,7 +83,7 @@ def _read(table: Any, where: str, columns: Sequence[str] | None) -> pd.DataFrame
         return _of_arrow(lambda: interchange.from_dataframe(table), where)
     if isinstance(table, Mapping):
         return _of_columns(table, where)
-    raise refused(where, f"it is {kind_of(table)}, not a table", _TAKEN)
+    raise refused(where, f"it is {described(table)}, not a table", _TAKEN)
 
 
 def _is_arrow(value: object) -> bool:
@@ -126,7 +126,7 @@ def _decoded(chunk: pa.DictionaryArray) -> pa.Array:
 def _of_columns(table: Mapping[Any, Any], where: str) -> pd.DataFrame:
     for name, values in table.items():
         if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
-            what = f"column {name!r} is {kind_of(values)}, not a list of values"
+            what = f"column {name!r} is {described(values)}, not a list of values"
             raise refused(where, what, "Pass lists or arrays of one length: {'age': [31, 42]}.")
     if len(lengths := {len(values) for values in table.values()}) > 1:
         raise refused(where, f"its columns have {min(lengths)} to {max(lengths)} values", "Give each as many.")

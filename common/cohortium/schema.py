@@ -33,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
+from cohortium.arguments import path as as_path
 from cohortium.canonical import digest
 from cohortium.constraints import Constraint, to_block
 from cohortium.documents import MAX_TOML, parse_toml, read_within
@@ -438,7 +439,7 @@ def _document(path: Path) -> tuple[dict[str, Any], str]:
 
 def load_schema(path: Path | str) -> Schema:
     """The schema in a file. A comment that begins with REVIEW is a mark too: earlier drafts had no others."""
-    document, text = _document(path := Path(path))
+    document, text = _document(path := as_path("path", path))
     schema = schema_from_document(document, path.name)
     return replace(schema, review=(*schema.review, "comments")) if _COMMENT.search(text) else schema
 

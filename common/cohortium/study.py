@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import tomli_w
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
+from cohortium.arguments import path as as_path
 from cohortium.canonical import digest
 from cohortium.errors import StudyError
 from cohortium.masking.cohort import SMALLEST, Cohort
@@ -385,7 +386,7 @@ def _told(section: Any) -> Any:
 
 def load_study(path: Path | str) -> Study:
     """A study and the schema file it names, which lies beside it."""
-    path = Path(path)
+    path = as_path("path", path)
     document = read_toml(path)
     schema = load_schema(path.parent / str(_head(document, path.name).get("schema", "schema.toml")))
     return study_from_document(document, schema, path.name)

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from cohortium import consent
-from cohortium.arguments import kind_of, refused
+from cohortium.arguments import described, refused
+from cohortium.arguments import path as as_path
 from cohortium.encoding import Codes, check_columns, encode
 from cohortium.errors import FederationError, StudyError
 from cohortium.filenames import unfit
@@ -72,24 +73,25 @@ def simulate(
     fitted to the tables as they are, and every file in ``out`` says so (unprotected.py).
     """
     _require_study(study)
-    require_no_release(Path(out), replace)
+    out = as_path("out", out)
+    require_no_release(out, replace)
     read = as_tables(tables, study.schema)
     if study.privacy.mode == "none":
-        return _simulate_unprotected(study, read, Path(out), seed, ledgers, progress)
+        return _simulate_unprotected(study, read, out, seed, ledgers, progress)
     outcome = run(study, read, ledgers or Ledgers(), seed, progress)
-    return load_release(write_release(outcome, Path(out), seed, learn))
+    return load_release(write_release(outcome, out, seed, learn))
 
 
 def _require_study(study: object) -> None:
     if not isinstance(study, Study):
         fix = "Pass what cohortium.load_study gives, or fit a table with cohortium.fit."
-        raise refused("study", f"it is {kind_of(study)}, not a cohortium.Study", fix)
+        raise refused("study", f"it is {described(study)}, not a cohortium.Study", fix)
 
 
 def as_tables(tables: Mapping[str, Table], schema: Schema) -> dict[str, pd.DataFrame]:
     """A DataFrame for each institution; of files the columns of the schema and no others are read."""
     if not isinstance(tables, Mapping):
-        what = f"it is {kind_of(tables)}, not tables by institution"
+        what = f"it is {described(tables)}, not tables by institution"
         raise refused("tables", what, 'Pass {"north": table, "south": another}.')
     wanted = [*schema.names, *([schema.person] if schema.person else [])]
     return {name: as_table(table, f"table of {name}", wanted) for name, table in tables.items()}

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, Union
 import numpy as np
 import pandas as pd
 
-from cohortium.arguments import kind_of, names, number, one_of, refused, whole
+from cohortium.arguments import described, names, number, one_of, path, refused, whole
 from cohortium.draft import Draft
 from cohortium.errors import SchemaError
 from cohortium.frames import Table, as_table, is_table
@@ -74,7 +74,7 @@ def fit(
     ...
     cohortium.errors.ReleaseError: E_RELEASE_EXISTS: fitted: it holds a release already. Choose another folder, or say ...
     """
-    require_no_release(Path(out), replace)
+    require_no_release(path("out", out), replace)
     public = _schema(schema)
     asked = _generator(generator, targets, trained)
     privacy = {
@@ -102,7 +102,7 @@ def _schema(schema: SchemaLike | None) -> Schema:
             return _reviewed(schema)
         case str() | os.PathLike():
             return _reviewed(load_schema(Path(schema)))
-    raise refused("schema", f"it is {kind_of(schema)}, not a schema", fix)
+    raise refused("schema", f"it is {described(schema)}, not a schema", fix)
 
 
 def _reviewed(schema: Schema) -> Schema:

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from cohortium import failpoints
-from cohortium.arguments import whole
+from cohortium.arguments import described, number, refused, whole
+from cohortium.arguments import path as as_path
 from cohortium.canonical import canonical_json
 from cohortium.conditions import Where, selected
 from cohortium.consent import require_signable
@@ -119,7 +120,7 @@ class Release:
         (10, {'positive'}, True)
         """
         rows, rng = whole("rows", rows), np.random.default_rng(None if seed is None else whole("seed", seed))
-        chosen = selected(self.schema, where or {})
+        chosen = selected(self.schema, {} if where is None else where)
         if balance is None:
             return drawn_table(self.generator, self.schema, rows, rng, chosen)
         balanced = read_balance(self.schema, balance, chosen)
@@ -158,7 +159,9 @@ class Release:
         >>> answer.low <= answer.estimate <= answer.high
         True
         """
-        return self.answers.answer(where or {}, of, kind, level)
+        if kind is not None and not isinstance(kind, str):
+            raise refused("kind", f"it is {described(kind)}, not a text", "Pass count, share or mean.")
+        return self.answers.answer({} if where is None else where, of, kind, number("level", level))
 
     def impute(self, table: Table, seed: int | None = None) -> pd.DataFrame:
         """``table`` with every blank filled in, each row's from what the model knows of rows with its other values.
@@ -189,7 +192,7 @@ def load_release(path: str | Path, not_private: bool = False, progress: Progress
 
     not_private: also one that was made without privacy; otherwise that is NotPrivateError E_NOT_PRIVATE.
     """
-    folder = Path(path)
+    folder = as_path("path", path)
     manifest = verify(folder, not_private=not_private)
     study = load_study(folder / "study.toml")
     if manifest["format"] != UNPROTECTED:

@@ -39,7 +39,7 @@ MUTANTS: tuple[Mutant, ...] = (
         KEPT,
         f"{PYTHON}::test_a_second_fit_never_replaces_a_release_unasked",
         EXPERIMENT,
-        "    require_no_release(Path(out), replace)\n",
+        "    require_no_release(out, replace)\n",
         "",
     ),
     mutant(
