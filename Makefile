@@ -103,6 +103,7 @@ crash: $(VENV)/.tested
 
 bench: $(VENV)/.tested
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/commands.py
 	$(BIN)/python benchmarks/masking.py
 	$(BIN)/python benchmarks/round_trip.py
 	$(BIN)/python benchmarks/custodian.py

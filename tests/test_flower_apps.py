@@ -207,8 +207,8 @@ def test_a_folder_is_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     job.finish("outcome")  # type: ignore[arg-type]
     folder_job({"federation": str(folder), "out": str(tmp_path / "out"), "seed": ""}).finish("other")  # type: ignore[arg-type]
     assert written == [
-        ("outcome", {"out": folder / "release", "seed": 7}),
-        ("other", {"out": tmp_path / "out", "seed": None}),
+        ("outcome", {"out": folder / "release", "seed": 7, "learn": True}),
+        ("other", {"out": tmp_path / "out", "seed": None, "learn": True}),
     ]
 
 

@@ -462,7 +462,7 @@ def test_it_never_takes_the_place_of_a_release(
 
 def test_it_takes_the_place_of_an_older_one_of_its_kind(reference: Path, bare: Study, tables: Tables) -> None:
     before = load_release(reference, not_private=True).manifest["run"]
-    assert simulate(quick(bare), tables, reference, seed=2).manifest["run"] != before
+    assert simulate(quick(bare), tables, reference, seed=2, replace=True).manifest["run"] != before
 
 
 def test_nothing_is_charged(made: Path) -> None:

@@ -29,9 +29,8 @@ from cohortium.study import Study, Sweep
 from cohortium_server.generators import Sum, generator_class
 from cohortium_server.generators.choosing import gain, misfits, more, tree
 from cohortium_server.generators.chordal import Chordal, Step, conditional, drawing_order, largest, model_cells, shape
-from cohortium_server.generators.loss import single_columns
-from cohortium_server.generators.mixture import Table
 from cohortium_server.generators.pgm import Pgm, estimated
+from cohortium_server.generators.shares import Table, single_columns
 
 fitting = pytest.mark.skipif(find_spec("mbi") is None, reason="the extra pgm is not installed")
 SIZES = (2, 3, 2, 4, 3)

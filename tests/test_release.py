@@ -142,7 +142,7 @@ def test_an_older_release_is_replaced_and_nothing_is_left_beside(
     release: Release, study: Study, tables: Tables
 ) -> None:
     before = release.manifest["run"]
-    simulate(study, tables, release.path)
+    simulate(study, tables, release.path, replace=True)
     assert verify(release.path)["run"] != before
     assert [p.name for p in release.path.parent.iterdir() if p.name.startswith(".")] == []
 

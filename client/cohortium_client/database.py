@@ -24,6 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from cohortium.cells import Unreadable, text_or_why_not
 from cohortium.errors import InputError, SchemaError, SecretError
+from cohortium.extras import how_to_install
 from cohortium.faults import ENCODING, Faults
 from cohortium.system import others_may
 
@@ -231,7 +232,7 @@ def _no_driver(url: URL) -> InputError:
     kind = url.drivername.partition("+")[0]
     fix = f"Install SQLAlchemy's driver for {kind}, or correct the address."
     if kind in ("postgresql", "postgres"):
-        fix = "Run pip install 'cohortium[postgresql]', and begin the address with postgresql://."
+        fix = f"{how_to_install('postgresql')}; then begin the address with postgresql://."
     return _source_error("source.url", f"no driver for {kind} databases is installed", fix)
 
 

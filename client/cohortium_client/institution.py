@@ -28,7 +28,8 @@ from cohortium.files import write_whole
 from cohortium.keys import load_key, load_or_create_key
 from cohortium.membership import Public
 from cohortium.privacy.ledger import Ledger, witness_of
-from cohortium.schema import first_problem, read_toml
+from cohortium.problems import first_problem
+from cohortium.schema import read_toml
 from cohortium.study import Name, Study
 from cohortium_client.agreements import Agreements
 from cohortium_client.custodian import Custodian, Holding, Identity
@@ -142,7 +143,7 @@ def _file(document: dict[str, Any]) -> InstitutionFile:
     try:
         return TypeAdapter(InstitutionFile).validate_python(document)
     except ValidationError as error:
-        place, what = first_problem(error)
+        place, what = first_problem(error, InstitutionFile)
         raise InputError("E_INSTITUTION", f"{FILE}, {place}", what, "Correct the file.") from None
 
 

@@ -24,7 +24,8 @@ from cohortium.errors import PolicyError
 from cohortium.plan import charged_in_all, met_in_all
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
 from cohortium.privacy.ledger import Cap, Caps
-from cohortium.schema import first_problem, read_toml
+from cohortium.problems import first_problem
+from cohortium.schema import read_toml
 from cohortium.study import Study
 
 Epsilon = Annotated[float, Strict(), Field(gt=0)]
@@ -112,7 +113,7 @@ def policy_of(document: dict[str, Any], where: str) -> Policy:
     try:
         policy = TypeAdapter(Policy).validate_python(document)
     except ValidationError as error:
-        place, what = first_problem(error)
+        place, what = first_problem(error, Policy)
         raise PolicyError("E_POLICY", f"{where}, {place}", what, "Correct the file.") from None
     if policy.epsilon_per_population is None:
         raise PolicyError(

@@ -177,10 +177,13 @@ def _budget(institution: Institution, study: Study) -> str:
 
 
 def _consents(study: Study, study_file: Path) -> str:
-    if absent := unsigned(study, read_signatures(study_file, study)):
-        raise StudyError(
-            "E_PLAN_UNTRUSTED", "signatures", f"{', '.join(absent)} has not signed yet", "Send the study to them."
-        )
+    signatures = read_signatures(study_file, study)
+    absent = unsigned(study, signatures)
+    if wrong := [name for name in absent if name in signatures]:
+        what = f"what lies there of {', '.join(wrong)} is not a signature of this study"
+        raise StudyError("E_PLAN_UNTRUSTED", "signatures", what, "Let them sign the study as it is now.")
+    if absent:  # nothing is wrong before all have signed: it is looked at in order to sign
+        return f"{len(signatures)} of {len(study.institutions)} have signed; a run waits for {', '.join(absent)}"
     return f"all {len(study.institutions)} institutions have signed"
 
 

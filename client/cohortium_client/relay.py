@@ -24,7 +24,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from cohortium.address import Address, AddressField
 from cohortium.errors import InputError, SecretError
-from cohortium.schema import first_problem, read_toml
+from cohortium.problems import first_problem
+from cohortium.schema import read_toml
 from cohortium.study import Name
 from cohortium.system import others_may
 
@@ -115,7 +116,7 @@ def read_relay(folder: Path) -> Relay:
     try:
         return Relay(folder, TypeAdapter(RelayFile).validate_python(read_toml(folder / FILE)))
     except ValidationError as error:
-        place, what = first_problem(error)
+        place, what = first_problem(error, RelayFile)
         raise InputError("E_INSTITUTION", f"{FILE}, {place}", what, "Correct the file.") from None
 
 

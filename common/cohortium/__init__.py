@@ -1,57 +1,75 @@
 """Cohortium: institutions train one differentially private generator together and release one synthetic data set.
 
-import cohortium
-release = cohortium.load_release("release/")
-table = release.sample(1000, where={"result": "positive", "age": cohortium.between(40, 60)}, seed=7)  # a DataFrame
-even = release.sample(1000, balance="result")                                # as many of every result
+    import cohortium
+
+    draft = cohortium.draft_schema(table, targets="result")            # read draft.notes; what the public knows is yours to say
+    release = cohortium.fit(table, draft.schema.reviewed(), epsilon=1)  # a DataFrame of any library, a path, or tables by institution
+    rows = release.sample(1000, {"age": cohortium.between(40, 60)})    # a DataFrame, exactly 1000 rows
+    answer = release.query({"result": "positive"})                     # a count of the real table, with its interval
+    filled = release.impute(table)                                     # blanks filled in from the model
+    release.report()                                                   # the page for everybody
+
+Nothing is loaded before it is used: ``import cohortium`` takes no longer than Python itself.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-if TYPE_CHECKING:
-    from cohortium.conditions import Between, OtherThan
+_HERE = {
+    "Draft": "cohortium.draft",
+    "Schema": "cohortium.schema",
+    "Study": "cohortium.study",
+    "CohortiumError": "cohortium.errors",
+    "between": "cohortium.asking",
+    "draft_schema": "cohortium.drafting",
+    "load_schema": "cohortium.schema",
+    "load_study": "cohortium.study",
+    "other_than": "cohortium.asking",
+}
+"""What common code provides, and where."""
+_ELSEWHERE = frozenset({"Answer", "Ledgers", "Release", "fit", "load_release", "simulate"})
+"""What other parts of the product provide, as entry points: common code imports neither side."""
 
-
-def _api(name: str) -> Any:
-    """A function that another part of the product provides: common code imports neither side."""
-    (entry,) = entry_points(group="cohortium.api", name=name)
-    return entry.load()
-
-
-def load_release(path: str | Path, not_private: bool = False) -> Any:
-    """The verified release in a folder: ``.sample(rows, where=..., seed=...)``, ``.synthetic``, ``.schema``, ``.study``.
-
-    not_private: also one that was made without privacy, for research; otherwise it is refused with E_NOT_PRIVATE.
-    """
-    return _api("load_release")(path, not_private)
-
-
-def simulate(*args: Any, **kwargs: Any) -> Any:
-    """Run a whole federation in this process: ``simulate(study, tables) -> Release``; tables are DataFrames by institution."""
-    return _api("simulate")(*args, **kwargs)
-
-
-def between(
-    lower: Any = None, upper: Any = None, inclusive: Literal["both", "left", "right", "neither"] = "both"
-) -> Between:
-    """A condition: a value from ``lower`` to ``upper``, numbers, moments or ordered categories; None is no end.
-
-    inclusive: which ends belong to it, "both", "left", "right" or "neither".
-    """
-    from cohortium import conditions
-
-    return conditions.Between(lower, upper, inclusive)
+__all__ = [
+    "Answer",
+    "CohortiumError",
+    "Draft",
+    "Ledgers",
+    "Release",
+    "Schema",
+    "Study",
+    "between",
+    "draft_schema",
+    "fit",
+    "load_release",
+    "load_schema",
+    "load_study",
+    "other_than",
+    "simulate",
+]
 
 
-def other_than(*values: Any) -> OtherThan:
-    """A condition: none of these values or ranges. A missing value is another one, unless None is named too."""
-    from cohortium import conditions
+def __getattr__(name: str) -> Any:
+    """A public name, loaded when it is first asked for (PEP 562)."""
+    if name == "__version__":
+        from cohortium.versions import version_of
 
-    return conditions.OtherThan(values)
+        found: Any = version_of("cohortium")
+    elif name in _HERE:
+        from importlib import import_module
+
+        found = getattr(import_module(_HERE[name]), name)
+    elif name in _ELSEWHERE:
+        from importlib.metadata import entry_points
+
+        (entry,) = entry_points(group="cohortium.api", name=name)
+        found = entry.load()
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
 
 
-__all__ = ["between", "load_release", "other_than", "simulate"]
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -28,12 +28,15 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from cohortium.categories import reader
+from cohortium import swallowed
+from cohortium.arguments import described
+from cohortium.categories import category_key, reader
 from cohortium.encoding import INVALID, encode_column
 from cohortium.errors import ReleaseError
 from cohortium.grids import Digits, Endings, Even, decimal
 from cohortium.grids import ends as grid_ends
 from cohortium.moments import moments_of
+from cohortium.nearest import nearest, offered
 from cohortium.schema import SECONDS, Boolean, Categorical, Column, Continuous, Datetime, Ordinal, Schema
 from cohortium.selection import Selection, everything
 from cohortium.spreading import joined, scale_of
@@ -92,7 +95,8 @@ def selected(schema: Schema, where: Where) -> dict[int, Selection]:
         chosen = {position(schema, name): wanted for name, wanted in where.items()}
         found = {j: selection(schema.columns[j], wanted) for j, wanted in chosen.items()}
     else:
-        found = _selected_by_texts(schema, [where] if isinstance(where, str) else list(where))
+        texts = [where] if isinstance(where, str) else list(where) if isinstance(where, Iterable) else [where]
+        found = _selected_by_texts(schema, [_text(one) for one in texts])
     for j, one in found.items():
         if one.empty:
             raise _refused(schema.columns[j], "no value is left", "Widen the condition.")
@@ -101,8 +105,11 @@ def selected(schema: Schema, where: Where) -> dict[int, Selection]:
 
 def position(schema: Schema, name: str) -> int:
     """Of the column ``name``; ReleaseError E_CONDITION where there is none."""
+    if not isinstance(name, str):
+        what = f"a column is named by a text, and this is {described(name)}"
+        raise ReleaseError("E_CONDITION", "condition", what, offered("", schema.names, "Columns are"))
     if name not in schema.names:
-        columns = f"Columns are {', '.join(schema.names)}."
+        columns = offered(name, schema.names, "Columns are")
         raise ReleaseError("E_CONDITION", "condition", f"there is no column {name!r}", columns)
     return schema.names.index(name)
 
@@ -113,7 +120,9 @@ def selection(column: Column, condition: Any) -> Selection:
         case Between():
             return _in_range(column, condition)
         case OtherThan():
-            return selection(column, condition.conditions).others(column)
+            return selection(column, list(condition.conditions)).others(column)
+        case (_, _) if isinstance(condition, tuple) and not isinstance(column, Categorical | Boolean):
+            raise _refused(column, "a pair may be a range or two values", "Write between(low, high), or a list [a, b].")
         case Mapping():
             raise _refused(column, "a mapping is no condition", "Write a value, a list, between() or other_than().")
         case Iterable() if not isinstance(condition, str | bytes):
@@ -131,6 +140,13 @@ def selection_by_text(column: Column, text: str) -> Selection:
             if all(end is None or _is_value(column, end) for end in (low, high)):
                 return selection(column, Between(low, high))
     return selection(column, text)
+
+
+def _text(condition: object) -> str:
+    if not isinstance(condition, str):
+        what = f"it is {described(condition)}, not a text such as 'age=40..60'"
+        raise ReleaseError("E_CONDITION", "condition", what, 'Write texts, or a mapping: {"age": between(40, 60)}.')
+    return condition
 
 
 def _selected_by_texts(schema: Schema, texts: Sequence[str]) -> dict[int, Selection]:
@@ -153,6 +169,9 @@ def _taken_apart(schema: Schema, text: str) -> tuple[int, str, str]:
             return schema.names.index(name), found[1].replace("==", "="), found[2]
     if sign := re.search(_SIGN, text):
         position(schema, text[: sign.start()].strip())
+    if text.strip() in schema.names:
+        what = f"of column {text.strip()!r} nothing is said"
+        raise ReleaseError("E_CONDITION", "condition", what, swallowed.hint(text.strip()))
     raise ReleaseError(
         "E_CONDITION",
         "condition",
@@ -245,7 +264,9 @@ def ends(column: Any, value: Any) -> tuple[int, int]:
 @ends.register(Ordinal)
 def _rank(column: Categorical | Ordinal, value: Any) -> tuple[int, int]:
     if (rank := reader(column.categories)(value)) is None:
-        raise _refused(column, f"{value!r} is not one of its values", _expected(column))
+        meant = nearest(category_key(value), map(category_key, column.categories))
+        perhaps = f" Perhaps {meant} is meant." if meant else ""
+        raise _refused(column, f"{value!r} is not one of its values", _expected(column) + perhaps)
     return rank, rank
 
 

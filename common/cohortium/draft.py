@@ -36,6 +36,7 @@ from cohortium import schema as schemas
 from cohortium.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS, are_missing, declared, words_seen
 from cohortium.categories import category_key
 from cohortium.datestyles import finest, style, whole_pattern
+from cohortium.derived import Watch as Following
 from cohortium.disguises import LOOKED_AT, Disguises, may_part_thousands
 from cohortium.encoding import INVALID, MISSING_WORDS, indices, told_apart
 from cohortium.errors import SchemaError
@@ -44,9 +45,11 @@ from cohortium.identifiers import identifier, identifiers_of
 from cohortium.lattices import Lattice, decades, lattice, needs, significant, spans, within
 from cohortium.misfits import ALIKE, BEYOND, FIXES, INFINITE, found_in
 from cohortium.moments import moments_of
+from cohortium.nearest import offered
 from cohortium.placeholders import may_stand, placeholder_day, placeholder_of, stand_apart
 from cohortium.rules import broken_by
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema
+from cohortium.shown import schema_page, schema_text
 from cohortium.tally import Heads, Tally, Watch
 from cohortium.texts import for_terminal, trouble, trouble_of_value
 from cohortium.written import looks_like_a_number, told_by
@@ -143,6 +146,12 @@ class Draft:
     notes: tuple[Note, ...]
     tally: Tally = field(default_factory=partial(Tally, 0))  # for the institution's own screen
 
+    def __repr__(self) -> str:
+        return f"<Draft of {schema_text(self.schema).strip('<>')}>"
+
+    def _repr_html_(self) -> str:
+        return schema_page(self.schema)
+
     def notes_on(self, column: str) -> tuple[Note, ...]:
         return tuple(n for n in self.notes if n.column == column)
 
@@ -159,7 +168,8 @@ def draft(
     if both := sorted({*kept} & {*drop}):
         raise SchemaError("E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one.")
     watch, disguises = Watch(person), Disguises(MOSTLY)
-    facts, numbers = _facts(watch.over(parts), person, kept, drop, disguises)
+    following = Following([*drop, *([person] if person is not None else [])])
+    facts, numbers = _facts(following.through(watch.over(parts)), person, kept, drop, disguises)
     proposals = [
         _undisguised(column, known, numbers.get(column), column in targets, disguises)
         for column, known in facts.items()
@@ -170,6 +180,7 @@ def draft(
         fix = f"Add rows: what fewer than {RARE} {_unit(person)} have is not proposed. Or drop fewer columns."
         raise SchemaError("E_SCHEMA_INVALID", "draft", "no column is left", fix)
     notes = tuple(note for p in proposals for note in p.notes)
+    notes += tuple(Note(name, "", seen=seen) for name, seen in following.told([c.name for c in columns], targets))
     if person is not None and facts[person].nullable:
         notes += (Note(person, "rows without a person are left out of the table"),)
     proposed = Schema(name=_named(name), person=person, columns=columns, review=READ_OF_TABLE)
@@ -190,7 +201,7 @@ def check_names(wanted: Iterable[str], names: Sequence[str]) -> None:
     for name in wanted:
         if name not in names:
             what = f"there is no column {name!r} in the table"
-            raise SchemaError("E_SCHEMA_MISSING", "draft", what, "Name a column as the table's header does.")
+            raise SchemaError("E_SCHEMA_MISSING", "draft", what, offered(name, names, "Columns are"))
 
 
 # What is known of a column

@@ -26,6 +26,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 CODES: dict[str, str] = {
+    "E_ARGUMENT": "an argument is of a type or value that is not taken here",
     "E_INPUT_NOT_FOUND": "the file does not exist or cannot be opened",
     "E_SOURCE": "the source is not described rightly, or the database refused the query or broke it off",
     "E_MAPPING": "the mapping does not fit the schema, or contradicts itself",

@@ -1,30 +1,30 @@
-"""Packages that only some need: how whoever lacks them gets them, from wherever this program was installed."""
+"""How to install what only some need, as this installation was installed: from a checkout, a wheel or an index."""
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, requires
-
-from packaging.requirements import Requirement
-
-
-def how_to_install(extra: str) -> str:
-    """A sentence with the command that works from a checkout, too: it names the packages, and not the extra."""
-    return f"Run python -m pip install {' '.join(repr(name) for name in _packages(extra))}, with the Python that runs this."
+import json
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 
-def _packages(extra: str) -> list[str]:
+def how_to_install(extra: str, by: str = "cohortium") -> str:
+    """A command that a shell takes as it stands; PEP 610 says where an installation came from."""
+    return f'Run: "{sys.executable}" -m pip install {_source(extra, by)}'
+
+
+def _source(extra: str, by: str) -> str:
+    """What pip is given: a checkout's folder, the file it was installed from, or the name."""
     try:
-        declared = [Requirement(text) for text in requires("cohortium") or ()]
-    except PackageNotFoundError:  # run from its sources, never installed
-        declared = []
-    found = [r for r in declared if r.marker is not None and not r.marker.evaluate({"extra": ""})]
-    asked = [
-        f"{r.name}{_bracketed(r.extras)}{r.specifier}"
-        for r in found
-        if r.marker and r.marker.evaluate({"extra": extra})
-    ]
-    return asked or [f"cohortium[{extra}]"]
-
-
-def _bracketed(extras: set[str]) -> str:
-    return f"[{','.join(sorted(extras))}]" if extras else ""
+        metadata = distribution(by).read_text  # of an installation, in UTF-8 always
+        told = json.loads(metadata("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        told = {}
+    url, checkout = str(told.get("url", "")), told.get("dir_info")
+    if not url:
+        return f'"{by}[{extra}]"'
+    if checkout is None or not url.startswith("file:"):
+        return f'"{by}[{extra}] @ {url}"'
+    folder = url2pathname(urlsplit(url).path)  # which takes %20 for a blank itself
+    return f'{"--editable " if checkout.get("editable") else ""}"{folder}[{extra}]"'

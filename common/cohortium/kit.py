@@ -29,7 +29,7 @@ from cohortium.address import Address, AddressField
 from cohortium.documents import parse_toml
 from cohortium.errors import InputError, MembershipError
 from cohortium.membership import Sha256, sha256
-from cohortium.schema import first_problem
+from cohortium.problems import first_problem
 from cohortium.study import Name
 
 FORMAT = "cohortium-kit-1"
@@ -188,7 +188,7 @@ def _head(content: bytes, where: str) -> _Head:
     try:
         return TypeAdapter(_Head).validate_python(parse_toml(content))
     except ValidationError as error:
-        place, what = first_problem(error)
+        place, what = first_problem(error, _Head)
         raise _refused(f"{where}, {HEAD}, {place}", what) from None
     except ValueError:
         raise _refused(f"{where}, {HEAD}", "it is not TOML") from None

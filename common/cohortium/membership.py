@@ -22,7 +22,7 @@ from cohortium.canonical import canonical_json, digest
 from cohortium.documents import load_json
 from cohortium.errors import InputError, MembershipError
 from cohortium.keys import public_text, signed_by
-from cohortium.schema import first_problem
+from cohortium.problems import first_problem
 from cohortium.study import Name
 
 MAX_FILE = 4096
@@ -122,7 +122,7 @@ def load_application(path: Path) -> Application:
     try:
         found = application.validate_python(_document(path))
     except ValidationError as error:
-        place, what = first_problem(error)
+        place, what = first_problem(error, Application)
         raise _refused(f"{path.name}, {place}", what) from None
     if not signed_by(found.key, found.signature, _DOMAIN + _signed_part(found)):
         raise _refused(path.name, "its signature is not that of its key")

@@ -38,11 +38,15 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium import grids, patterns
+from cohortium.arguments import path as as_path
 from cohortium.canonical import digest
 from cohortium.constraints import Constraint, to_block
 from cohortium.documents import MAX_TOML, parse_toml, read_within
 from cohortium.errors import InputError, SchemaError
 from cohortium.grids import Digits, Endings, Even
+from cohortium.nearest import offered
+from cohortium.problems import first_problem
+from cohortium.shown import schema_page, schema_text
 from cohortium.texts import has_unseen, starts_formula, trouble, trouble_of_value
 from cohortium.written import written
 
@@ -197,7 +201,7 @@ class Continuous(_Column):
             raise self.invalid("a special value is listed twice, or is one of the points", "Remove one of the two.")
         edges = self.edges
         if edges is not None and (
-            list(edges) != sorted(set(edges)) or not self.lower < edges[0] <= edges[-1] <= self.upper
+            not edges or list(edges) != sorted(set(edges)) or not self.lower < edges[0] <= edges[-1] <= self.upper
         ):
             raise self.invalid("edges must ascend strictly between lower and upper", "Correct edges.")
 
@@ -439,6 +443,12 @@ class Schema:
 
             check_possible(self)
 
+    def __repr__(self) -> str:
+        return schema_text(self)
+
+    def _repr_html_(self) -> str:
+        return schema_page(self)
+
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns)
@@ -479,7 +489,7 @@ class Schema:
         """Position of the column ``name``; raises SchemaError E_SCHEMA_MISSING."""
         if name not in self.names:
             raise SchemaError(
-                "E_SCHEMA_MISSING", "schema", f"there is no column {name!r}", f"Columns are {', '.join(self.names)}."
+                "E_SCHEMA_MISSING", "schema", f"there is no column {name!r}", offered(name, self.names, "Columns are")
             )
         return self.names.index(name)
 
@@ -614,17 +624,10 @@ def schema_from_document(document: dict[str, Any], where: str = "schema") -> Sch
     try:
         return _ADAPTER.validate_python({**document, "person": person, "columns": rest, "constraints": constraints})
     except ValidationError as error:
-        place, what = first_problem(error)
+        place, what = first_problem(error, Schema)
         raise SchemaError(
             "E_SCHEMA_INVALID", f"{where}, {place}", what, "Correct the schema and check it again."
         ) from None
-
-
-def first_problem(error: ValidationError) -> tuple[str, str]:
-    """(place, problem) of the first validation failure, in words."""
-    problem = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in problem["loc"]) or "top level"
-    return place, problem["msg"][0].lower() + problem["msg"][1:]
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -645,9 +648,9 @@ def _document(path: Path) -> tuple[dict[str, Any], str]:
         ) from None
 
 
-def load_schema(path: Path) -> Schema:
+def load_schema(path: Path | str) -> Schema:
     """The schema in a file. A comment that begins with REVIEW is a mark too: earlier drafts had no others."""
-    document, text = _document(path)
+    document, text = _document(path := as_path("path", path))
     schema = schema_from_document(document, path.name)
     return replace(schema, review=(*schema.review, "comments")) if _COMMENT.search(text) else schema
 

@@ -16,19 +16,21 @@ from typing import Annotated, Any, ClassVar, Literal
 import tomli_w
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
+from cohortium.arguments import path as as_path
 from cohortium.canonical import digest
 from cohortium.errors import StudyError
 from cohortium.masking.cohort import SMALLEST, Cohort
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
+from cohortium.problems import first_problem
 from cohortium.schema import (
     MAX_CELLS,
     Schema,
-    first_problem,
     load_schema,
     read_toml,
     schema_from_document,
     to_document,
 )
+from cohortium.shown import study_page, study_text
 from cohortium.texts import has_unseen
 
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
@@ -245,6 +247,12 @@ class Study:
             self.schema.index(target)
         self._check_trust()
 
+    def __repr__(self) -> str:
+        return study_text(self)
+
+    def _repr_html_(self) -> str:
+        return study_page(self)
+
     def _check_trust(self) -> None:
         if self.privacy.trust == "secure-sum":
             self.cohort.check_numbers()
@@ -308,7 +316,7 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
     try:
         return _ADAPTER.validate_python({**head, **document, "schema": schema})
     except ValidationError as error:
-        place, what = first_problem(error)
+        place, what = first_problem(error, Study)
         private = place.startswith("privacy") or place.rpartition(".")[2] in _OF_PRIVACY
         code = "E_PLAN_PRIVACY" if private else "E_PLAN_INVALID"
         raise StudyError(code, f"{where}, {place}", what, "Correct the study.") from None
@@ -376,8 +384,9 @@ def _told(section: Any) -> Any:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in section.items() if v not in (None, "", ())}
 
 
-def load_study(path: Path) -> Study:
+def load_study(path: Path | str) -> Study:
     """A study and the schema file it names, which lies beside it."""
+    path = as_path("path", path)
     document = read_toml(path)
     schema = load_schema(path.parent / str(_head(document, path.name).get("schema", "schema.toml")))
     return study_from_document(document, schema, path.name)

@@ -48,6 +48,7 @@ from cohortium.errors import InputError, SchemaError
 from cohortium.faults import Faults
 from cohortium.forms import Form, ambiguous, in_words, looks_blank_separated, said_by, separator_of
 from cohortium.lines import BOM, Layout, Readable, cells_of, csv_parts
+from cohortium.nearest import offered
 from cohortium.packed import Unpacked
 
 BLOCK = 8 << 20
@@ -172,7 +173,8 @@ def _check_wanted(wanted: Sequence[str], names: Sequence[str], path: Path) -> No
     for name in wanted:
         if name not in known:
             what = f"column {name!r} of the schema is missing"
-            raise SchemaError("E_SCHEMA_MISSING", path.name, what, "Add it, or map another column to it.")
+            fix = f"Add it, or map another column to it. {offered(name, names, 'Columns are')}"
+            raise SchemaError("E_SCHEMA_MISSING", path.name, what, fix)
 
 
 def _is_parquet(path: Path) -> bool:

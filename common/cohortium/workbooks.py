@@ -168,7 +168,7 @@ def _openpyxl() -> Any:
         import defusedxml  # noqa: F401  (openpyxl reads with it where it is there)
         from openpyxl import load_workbook
     except ImportError:
-        fix = f"{how_to_install('excel')} Or save the table as CSV."
+        fix = f"Save the table as CSV; or, to read workbooks: {how_to_install('excel')}"
         raise InputError("E_FORM", "workbook", "a package that reads Excel's files is missing", fix) from None
     return load_workbook
 

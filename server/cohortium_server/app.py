@@ -220,7 +220,7 @@ def folder_job(config: Mapping[str, Any]) -> Job:
     journal = _journal(folder, resume, seed)
     out = _out(folder, config, journal.settings)
     require_free(out)
-    finish = partial(write_release, out=out, seed=journal.settings.get("seed", seed))
+    finish = partial(write_release, out=out, seed=journal.settings.get("seed", seed), learn=True)
     members = nodes_of(folder, journal.study)
     return Job(journal.study, journal.consents, journal, finish, members=members)
 

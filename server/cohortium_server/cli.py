@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, say, say_here, tell
+from cohortium.commands.output import Json, guarded, print_json, progress_if_long, say, say_here, tell
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of
+from cohortium.progress import listening
 from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
 from cohortium_server.commands.running import release, resume, run, serve, status, stop
@@ -56,7 +57,9 @@ def sample(
         from cohortium_server.release import load_release
         from cohortium_server.release.tables import write_table
 
-        table = load_release(release).sample(rows, where, seed, balance)
+        shown = progress_if_long(as_json)
+        with listening(shown):
+            table = load_release(release, progress=shown).sample(rows, where, seed, balance)
         write_table(table, out)
         told = {"rows": len(table), "columns": list(table.columns), "file": str(out), **table.attrs}
         if as_json:
@@ -87,7 +90,10 @@ def query(
 
         from cohortium_server.release import Kind, load_release
 
-        answer = load_release(release).query(where, of, cast("Kind | None", kind), level)
+        shown = progress_if_long(as_json)
+        with listening(shown):
+            opened = load_release(release, progress=shown)
+        answer = opened.query(where, of, cast("Kind | None", kind), level)
         if as_json:
             print_json(asdict(answer))
             return
@@ -148,7 +154,8 @@ def verify(
         manifest = check(release, key)
         study = load_study(release / "study.toml")
         check_kind(manifest, study)
-        check_evidence(release, study)
+        with listening(progress_if_long(as_json)):
+            check_evidence(release, study)
         kind = kind_of(manifest)
         if as_json:
             print_json({"verified": True, "kind": kind, "release": str(release), "manifest": manifest})

@@ -22,7 +22,8 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.address import LARGEST_PORT, Address, AddressField
 from cohortium.errors import MembershipError
-from cohortium.schema import first_problem, read_toml
+from cohortium.problems import first_problem
+from cohortium.schema import read_toml
 from cohortium.study import Name
 
 FILE = "federation.toml"
@@ -175,7 +176,7 @@ def read_federation(path: Path, folder: Path) -> Federation:
     try:
         file = TypeAdapter(FederationFile).validate_python(document)
     except ValidationError as error:
-        place, what = first_problem(error)
+        place, what = first_problem(error, FederationFile)
         raise _wrong(f"{path.name}, {place}", what, "Correct the file.") from None
     federation = Federation(folder, file)
     _check_names(federation)

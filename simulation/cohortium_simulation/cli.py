@@ -47,6 +47,7 @@ BESIDE_A_STUDY = frozenset(
         "separator",
         "sheet",
         "as_json",
+        "replace",
     }
 )
 """The only options that a study file does not say."""
@@ -165,15 +166,18 @@ def simulate(
     ] = False,
     separator: Separator = None,
     sheet: Sheet = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the release that is in --out.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run a whole federation on one table: split it, let institutions answer, release one synthetic table."""
     with guarded(as_json):
         from cohortium.study import load_study
+        from cohortium_server.release import require_no_release
         from cohortium_simulation.experiment import as_study
         from cohortium_simulation.experiment import simulate as run
         from cohortium_simulation.layout import laid_out
 
+        require_no_release(out, replace)
         given = {name for name in ctx.params if _is_said(ctx, name)}
         if study is not None:
             _require_unsaid(given - BESIDE_A_STUDY)
@@ -203,7 +207,8 @@ def simulate(
         _say_counted(tables, agreed)
         if not as_json:
             say_device([agreed])
-        release = run(agreed, tables, out, seed=seed, ledgers=ledgers, progress=progress(as_json))
+        shown = progress(as_json)
+        release = run(agreed, tables, out, seed=seed, ledgers=ledgers, progress=shown, learn=True, replace=replace)
         _tell(release, as_json)
 
 

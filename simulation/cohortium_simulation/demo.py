@@ -55,7 +55,9 @@ def run_demo(
     )
     _fresh(out)
     ledgers = Ledgers(out / "ledgers", "children-tested-2020", Cap(CAP, DELTA))
-    release = simulate(study, tables, out / "release", seed=seed, ledgers=ledgers, progress=progress)
+    release = simulate(
+        study, tables, out / "release", seed=seed, ledgers=ledgers, progress=progress, learn=True, replace=True
+    )
     return {
         "release": str(release.path),
         "report": str(release.path / "report.html"),

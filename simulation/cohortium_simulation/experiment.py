@@ -6,7 +6,8 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from typing import Any
 import pandas as pd
 
 from cohortium import consent
+from cohortium.arguments import described, refused
+from cohortium.arguments import path as as_path
 from cohortium.encoding import Codes, check_columns, encode
 from cohortium.errors import FederationError, StudyError
 from cohortium.filenames import unfit
+from cohortium.frames import Table, as_table
 from cohortium.identifiers import identifiers_of
 from cohortium.keys import load_or_create_key
 from cohortium.privacy.ledger import Cap, Consent, Ledger, home
@@ -27,7 +31,7 @@ from cohortium_client.custodian import Custodian, Holding, Identity, agreed_to
 from cohortium_client.policy import Policy
 from cohortium_client.sessions import Sessions
 from cohortium_server.journal import BriefJournal
-from cohortium_server.release import Release, load_release, write_release
+from cohortium_server.release import Release, load_release, require_no_release, write_release
 from cohortium_server.rounds import Outcome
 
 
@@ -46,26 +50,51 @@ class Ledgers:
 
 def simulate(
     study: Study,
-    tables: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, Table],
     out: str | Path = "release",
     *,
     seed: int | None = None,
     ledgers: Ledgers | None = None,
     progress: Progress | None = None,
+    learn: bool = False,
+    replace: bool = False,
 ) -> Release:
-    """Run ``study`` on one table per institution and write the release into the folder ``out``.
+    """Run ``study`` on one table per institution, DataFrames of any library or paths, and write the release into the folder ``out``.
 
     Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and sampling; noise
-    is never repeated. Raises what the study, an institution or the gate has to say; SchemaError E_REVIEW where the study's
+    is never repeated. learn: keep in the release what questions about several columns are answered by, which takes two more
+    fits' time; else it is learnt when first asked for. replace: a release that is in ``out`` already, which is
+    otherwise refused with E_RELEASE_EXISTS before anything is charged.
+
+    Raises what the study, an institution or the gate has to say; SchemaError E_REVIEW where the study's
     schema is a draft (``draft.draft``) with marks left: ``study.schema.reviewed()`` has none.
 
     A study without privacy (``Privacy(mode="none")``) has no institutions to ask and nothing to charge: its generator is
     fitted to the tables as they are, and every file in ``out`` says so (unprotected.py).
     """
+    _require_study(study)
+    out = as_path("out", out)
+    require_no_release(out, replace)
+    read = as_tables(tables, study.schema)
     if study.privacy.mode == "none":
-        return _simulate_unprotected(study, tables, Path(out), seed, ledgers, progress)
-    outcome = run(study, tables, ledgers or Ledgers(), seed, progress)
-    return load_release(write_release(outcome, Path(out), seed))
+        return _simulate_unprotected(study, read, out, seed, ledgers, progress)
+    outcome = run(study, read, ledgers or Ledgers(), seed, progress)
+    return load_release(write_release(outcome, out, seed, learn))
+
+
+def _require_study(study: object) -> None:
+    if not isinstance(study, Study):
+        fix = "Pass what cohortium.load_study gives, or fit a table with cohortium.fit."
+        raise refused("study", f"it is {described(study)}, not a cohortium.Study", fix)
+
+
+def as_tables(tables: Mapping[str, Table], schema: Schema) -> dict[str, pd.DataFrame]:
+    """A DataFrame for each institution; of files the columns of the schema and no others are read."""
+    if not isinstance(tables, Mapping):
+        what = f"it is {described(tables)}, not tables by institution"
+        raise refused("tables", what, 'Pass {"north": table, "south": another}.')
+    wanted = [*schema.names, *([schema.person] if schema.person else [])]
+    return {name: as_table(table, f"table of {name}", wanted) for name, table in tables.items()}
 
 
 def _simulate_unprotected(
@@ -152,7 +181,7 @@ class Simulated:
         """Its custodian for a study that was signed, over a table that is there already."""
         policy = Policy(repeatable=True)
         if self.cap is not None:
-            policy = replace(policy, epsilon_per_population=self.cap.epsilon, delta=self.cap.delta)
+            policy = changed(policy, epsilon_per_population=self.cap.epsilon, delta=self.cap.delta)
         holding = Holding(self.population, lambda _: codes, self.ledger, self.sessions)
         return Custodian(self.identity, {study.digest: study}, holding, policy)
 
@@ -163,8 +192,8 @@ def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[
     It says that they are simulated, so what they sign is no federation's.
     """
     keys = {identity.name: identity.public for identity in identities}
-    known = tuple(replace(i, key=keys[i.name]) for i in study.institutions)
-    signed = as_written(replace(study, institutions=known, simulated=True))
+    known = tuple(changed(i, key=keys[i.name]) for i in study.institutions)
+    signed = as_written(changed(study, institutions=known, simulated=True))
     return signed, {i.name: consent.sign(signed, i.name, i.key) for i in identities}
 
 

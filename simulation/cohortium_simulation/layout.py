@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cohortium.errors import StudyError
+from cohortium.nearest import nearest
 from cohortium.schema import Schema
 from cohortium_simulation.partition import Tables, by_column, declared_categories, iid, numbered, skewed, valid_name
 
@@ -74,17 +75,20 @@ def laid_out(
         return Layout(number or 1, None, skew)
     institutions = read_declared(declared) or declared_categories(schema, by)
     if institutions is None:
-        raise undeclared(by)
+        raise undeclared(by, schema)
     return Layout(institutions, by)
 
 
-def undeclared(column: str) -> StudyError:
+def undeclared(column: str, schema: Schema) -> StudyError:
     """Nothing of what the column holds is said: its values are persons'."""
+    meant = None if column in schema.names else nearest(column, schema.names)
+    perhaps = f" Perhaps {meant} is meant." if meant else ""
     return StudyError(
         "E_PLAN_INVALID",
         f"--by {column}",
         "nobody has declared its institutions, and they are never read off the rows, because a study is public",
-        "Declare each with --institution NAME=VALUE, or the column's categories in the schema, or pass --study.",
+        "Declare each with --institution NAME=VALUE, or the column's categories in the schema, or pass --study."
+        + perhaps,
     )
 
 

@@ -21,6 +21,7 @@ from cohortium.encoding import index_column, told_apart
 from cohortium.errors import SchemaError, StudyError
 from cohortium.filenames import is_fit
 from cohortium.identifiers import identifiers_of
+from cohortium.nearest import offered
 from cohortium.schema import Boolean, Categorical, Ordinal, Schema
 
 MAX_NAME = 80
@@ -153,7 +154,12 @@ def _words(values: pd.Series) -> npt.NDArray[np.object_]:
 
 def _check(table: pd.DataFrame, column: str) -> None:
     if column not in table.columns:
-        raise SchemaError("E_SCHEMA_MISSING", "table", f"there is no column {column!r} to split by", "Name another.")
+        raise SchemaError(
+            "E_SCHEMA_MISSING",
+            "table",
+            f"there is no column {column!r} to split by",
+            offered(column, map(str, table.columns), "Columns are"),
+        )
 
 
 def numbered(institutions: int | Sequence[str]) -> tuple[str, ...]:

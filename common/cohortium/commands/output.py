@@ -15,7 +15,7 @@ import typer
 
 from cohortium import logs
 from cohortium.errors import CohortiumError, InputError
-from cohortium.progress import Progress, Silent
+from cohortium.progress import Late, Progress, Silent
 from cohortium.texts import for_terminal, is_unseen
 
 if TYPE_CHECKING:
@@ -194,3 +194,8 @@ def progress(as_json: bool = False) -> Progress:
     if as_json:
         return Silent()
     return Bar() if sys.stderr.isatty() else Lines()
+
+
+def progress_if_long(as_json: bool = False) -> Progress:
+    """The same from the third second on, for commands that are mostly done by then."""
+    return Silent() if as_json else Late(progress)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, console, guarded, print_json, tell
+from cohortium.commands.output import Json, console, guarded, print_json, progress_if_long, tell
+from cohortium.progress import listening
 
 MAX_ROWS = 50_000_000  # of a release: study.MAX_ROWS, which takes long to import
 
@@ -33,7 +34,8 @@ def show(
         from cohortium.forecast import forecast
         from cohortium.study import load_study
 
-        shown = forecast(load_study(path), expect_rows)
+        with listening(progress_if_long(as_json)):
+            shown = forecast(load_study(path), expect_rows)
         if as_json:
             print_json(shown)
         else:

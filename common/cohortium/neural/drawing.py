@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-Tensor = torch.Tensor
+from cohortium.progress import listener
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 CHUNK = 1 << 15  # points
 LEAST = -1e300  # the logarithm of a weight that is as good as none
 
@@ -22,8 +26,14 @@ def sobol(rows: int, columns: int, rng: np.random.Generator) -> Iterator[npt.NDA
 
     sequence = qmc.Sobol(columns, rng=rng)
     size = min(CHUNK, 2 ** max(0, rows - 1).bit_length())  # the sequence is balanced in powers of two
-    for start in range(0, rows, size):
-        yield sequence.random(size)[: rows - start]
+    progress = listener()
+    progress.start(rows, "drawing rows")
+    try:
+        for start in range(0, rows, size):
+            yield sequence.random(size)[: rows - start]
+            progress.advance(min(size, rows - start))
+    finally:  # who needs no more of them leaves it here
+        progress.done()
 
 
 def one_of(chances: Tensor, uniforms: Tensor) -> Tensor:
@@ -32,11 +42,22 @@ def one_of(chances: Tensor, uniforms: Tensor) -> Tensor:
     chances: or (places,), the same for all rows. Never an impossible place where another is possible, though rounding may
     step past the end of the ladder.
     """
+    import torch  # which takes a second to load; most of this is used without it
+
     ladder = chances.cumsum(-1).double()
     steps = uniforms * ladder[..., -1]
     drawn = torch.searchsorted(ladder, steps if chances.ndim == 1 else steps[:, None], right=True).flatten()
     last = chances.shape[-1] - 1 - (chances > 0).flip(-1).int().argmax(-1)
     return torch.minimum(drawn, last)
+
+
+def one_of_each(chances: npt.NDArray[np.floating], uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """``one_of`` without torch, for (rows, places) chances."""
+    ladder = chances.cumsum(-1, dtype=np.float64)
+    drawn = (ladder <= (uniforms * ladder[:, -1])[:, None]).sum(-1)
+    last = chances.shape[-1] - 1 - (chances > 0)[:, ::-1].argmax(-1)
+    places: npt.NDArray[np.int64] = np.minimum(drawn, last).astype(np.int64)
+    return places
 
 
 def resampled(log_weights: npt.NDArray[np.float64], rows: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:

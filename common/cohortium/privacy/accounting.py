@@ -28,6 +28,7 @@ from functools import lru_cache
 from typing import Any
 
 from cohortium.errors import AccountingError, StudyError
+from cohortium.progress import listener
 
 RESERVE = 1e-3  # part of delta kept for the noise sampler's own error (noise.SLACK per draw; plan.py checks it)
 MIN_DELTA, MAX_DELTA = 1e-12, 1e-4
@@ -37,6 +38,7 @@ INTERVAL = 1e-3  # coarsest grid of privacy losses; a coarser one only makes the
 ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)  # whole orders have an exact formula under sampling
 RELATION = "add or remove one person"
 FALSE_POSITIVES = 0.01  # of the attacker whose success is told
+TRIED = 20  # noises that are tried, about, before the smallest is found
 LEAST_LOSS, LARGEST_LOSS = 1e-6, 20.0  # epsilons between which a test's limit is looked for; outside it hardly moves
 
 
@@ -313,18 +315,23 @@ def calibrate(events_at: Callable[[float], Events], epsilon: float, delta: float
         )
 
     def affordable(multiplier: float) -> bool:
+        told.advance()
         try:
             return cost(events_at(multiplier), delta).epsilon <= epsilon
         except ValueError:  # the noise is too fine for the grid
             return False
 
+    told = listener()
+    told.start(TRIED, "finding the noise")
     # from 1 outwards: far from the answer the accountants are slow, and it is never far
     low, high = 1.0, 1.0
     while low > 0.05 and affordable(low):
         low /= 2
     while high < 1e5 and not affordable(high):
         high *= 2
-    return _smallest(affordable, low, high, precision=1e-3)
+    found = _smallest(affordable, low, high, precision=1e-3)
+    told.done()
+    return found
 
 
 def _smallest(holds: Callable[[float], bool], low: float, high: float, precision: float = 1e-9) -> float:

@@ -56,6 +56,7 @@ def run(
         typer.Option("--runs", help="Where the run is remembered; by default runs beside the study. Not with --at."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Repeats fit and sample, never the noise.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the release that is in --out.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run a signed study over a federation, or over the custodians of this machine, and release what comes of it."""
@@ -66,12 +67,12 @@ def run(
         from cohortium.consent import read_signatures, require_all
         from cohortium.study import load_study
         from cohortium_server.journal import FolderJournal
-        from cohortium_server.release import require_free
+        from cohortium_server.release import require_no_release
 
         agreed = load_study(study)
         signatures = read_signatures(study, agreed)
         require_all(agreed, signatures)
-        require_free(out)
+        require_no_release(out, replace)
         settings: dict[str, Any] = {"out": str(out.absolute()), "seed": seed}
         if at is None:
             settings["connect"] = [str(s.absolute()) for s in connect or []]
@@ -187,7 +188,7 @@ def _finish(journal: FolderJournal, as_json: bool) -> None:
 def _released(outcome: Outcome, out: Path, journal: FolderJournal, as_json: bool) -> None:
     from cohortium_server.release import write_release
 
-    _tell(write_release(outcome, out, journal.settings["seed"]), journal, as_json)
+    _tell(write_release(outcome, out, journal.settings["seed"], learn=True), journal, as_json)
 
 
 def _tell(folder: Path, journal: FolderJournal, as_json: bool) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import StudyError
+from cohortium.nearest import offered
 from cohortium.progress import Progress
 from cohortium.queries import Query
 from cohortium.study import Study
@@ -100,9 +101,14 @@ class Generator(Protocol):
         ...
 
     @classmethod
-    def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
+    def from_tensors(cls, study: Study, tensors: Tensors, progress: Progress | None = None) -> Self:
         """A fitted generator from ``tensors``; raises ReleaseError where they are not this generator's."""
         ...
+
+
+def kinds() -> tuple[str, ...]:
+    """The installed kinds of generators."""
+    return tuple(sorted(e.name for e in entry_points(group="cohortium.generators")))
 
 
 def generator_class(kind: str) -> type[Generator]:
@@ -113,7 +119,7 @@ def generator_class(kind: str) -> type[Generator]:
             "E_GENERATOR",
             "generator.kind",
             f"no generator {kind!r} is installed",
-            f"Installed are {', '.join(sorted(found))}.",
+            offered(kind, sorted(found), "Installed are"),
         )
     loaded: type[Generator] = found[kind].load()
     return loaded

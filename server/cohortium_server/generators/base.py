@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cohortium.errors import ReleaseError
 from cohortium.merging import merged_sizes
-from cohortium.neural.device import one_thread
+from cohortium.neural.device import one_thread, one_thread_if_used
 from cohortium.neural.state import write_state
 from cohortium.plan import Phase, Plan, plan
 from cohortium.progress import Progress, Silent
@@ -75,6 +75,11 @@ class BaseGenerator(ABC):
         return self._measured
 
     @property
+    def progress(self) -> Progress:
+        """Who is told where it is."""
+        return self._progress
+
+    @property
     def curves(self) -> tuple[Curve, ...]:
         return ()
 
@@ -115,7 +120,7 @@ class BaseGenerator(ABC):
     # The fitted generator
 
     def sample(self, rows: int, rng: np.random.Generator, allowed: Allowed) -> CodeArray:
-        with one_thread():
+        with one_thread_if_used():
             drawn = self.draw(rows, rng, self._cells.weights(allowed, self.sizes))
         return self._cells.spread(drawn, rng, allowed)
 
@@ -123,7 +128,7 @@ class BaseGenerator(ABC):
         self, codes: CodeArray, known: npt.NDArray[np.bool_], rng: np.random.Generator, allowed: Allowed
     ) -> CodeArray:
         weights = self._cells.weights(allowed, self.sizes)
-        with one_thread():
+        with one_thread_if_used():
             filled = self.fill(self._cells.merge(codes), known, rng, weights)
         return np.where(known, codes, self._cells.spread(filled, rng, allowed)).astype(np.int16)
 
@@ -137,8 +142,8 @@ class BaseGenerator(ABC):
         return merged_sizes(schema, bins) != schema.sizes
 
     @classmethod
-    def from_tensors(cls, study: Study, tensors: Tensors) -> Self:
-        generator, rest = cls(study), dict(tensors)
+    def from_tensors(cls, study: Study, tensors: Tensors, progress: Progress | None = None) -> Self:
+        generator, rest = cls(study, progress=progress), dict(tensors)
         if not all(t.size and np.isfinite(t).all() for t in tensors.values()):
             raise _touched()
         try:

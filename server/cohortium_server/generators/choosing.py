@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium_server.generators.chordal import Chordal, Clique, drawing_order, largest, model_cells
-from cohortium_server.generators.loss import Table
+from cohortium_server.generators.shares import Table
 
 FloatArray = npt.NDArray[np.float64]
 LOOKED = 1 << 17  # rows drawn from a model to see its tables

@@ -12,6 +12,7 @@ from typing import Self
 
 from cohortium.neural.device import one_thread
 from cohortium.plan import Phase
+from cohortium.progress import Progress, Silent
 from cohortium_server.generators import Measured, Sum
 from cohortium_server.generators.base import BaseGenerator
 
@@ -23,10 +24,10 @@ class CountedGenerator(BaseGenerator):
         if phase.name != "columns":
             self._fit_measured()
 
-    def refitted(self, tables: Sequence[Measured], seed: int | None) -> Self:
+    def refitted(self, tables: Sequence[Measured], seed: int | None, progress: Progress | None = None) -> Self:
         """The same kind over the same cells, fitted to other ``tables``: of the columns and cells of its own."""
         twin = copy(self)
-        twin._seed, twin._measured = seed, tuple(tables)
+        twin._seed, twin._measured, twin._progress = seed, tuple(tables), progress or Silent()
         with one_thread():
             twin._fit_measured()
         return twin

@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import StudyError
+from cohortium.extras import how_to_install
 from cohortium.progress import Progress, advancing
 from cohortium_server.generators.chordal import Chordal, Clique, Step, conditional, largest
-from cohortium_server.generators.loss import Table
+from cohortium_server.generators.shares import Table
 from cohortium_server.generators.thinning import best_length, thinned
 
 FloatArray = npt.NDArray[np.float64]
@@ -41,7 +42,7 @@ COMPILED = {
 def check_installed() -> None:
     """StudyError E_GENERATOR where the extra is missing: before anything is asked of anybody."""
     if find_spec("mbi") is None:
-        raise StudyError("E_GENERATOR", "generator.kind", "pgm is fitted with mbi", "Run: pip install 'cohortium[pgm]'")
+        raise StudyError("E_GENERATOR", "generator.kind", "pgm is fitted with mbi", how_to_install("pgm"))
 
 
 @cache

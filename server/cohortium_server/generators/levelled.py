@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.progress import advancing, listener
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 CodeArray = npt.NDArray[np.int16]
@@ -81,10 +83,13 @@ def levelled(drawn: Drawn, crossed: Sequence[int], rng: np.random.Generator) -> 
     for j in range(len(sizes)):
         codes[:, j] = _evened(j, drawn, rng)
     gap = _Gap(replace(drawn, codes=codes), crossed, rng)
-    for pairs in _pairs(drawn.owners, max(1, LOOKS // len(sizes)), rng):
+    parts, progress = max(1, LOOKS // len(sizes)), listener()
+    progress.start(PASSES * parts, "levelling rows")  # of few rows there are fewer parts
+    for pairs in advancing(_pairs(drawn.owners, parts, rng), progress):
         for j in rng.permutation(moved):
             swaps = gap.narrowed(j, codes, pairs[:, _likely(j, codes, pairs, drawn, rng)], rng)
             codes[swaps.rows[0], j], codes[swaps.rows[1], j] = swaps.new, swaps.old
+    progress.done()
     return codes
 
 

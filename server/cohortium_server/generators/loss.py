@@ -7,45 +7,18 @@ tables. Where there are more than one step can look at, it looks at some, in tur
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-FloatArray = npt.NDArray[np.float64]
+from cohortium_server.generators.shares import Table
+
 WIDTH = 128  # cells of neighbouring columns that make a side of a block, about
 CELLS = 1 << 16  # that a step looks at, of each kind of table
 AGAIN = 4  # times as many in a look that has to be the same each time
-
-
-@dataclass(frozen=True)
-class Table:
-    """A noised table as proportions. columns: ascending positions, one to three; sigma: noise of a cell.
-
-    crossed: of three columns, the one within whose cells the other two are told as a pair.
-    """
-
-    columns: tuple[int, ...]
-    shares: FloatArray
-    sigma: float
-    crossed: int | None = None
-
-
-def single_columns(sizes: Sequence[int], tables: Sequence[Table]) -> list[Table]:
-    """Every column's proportions, averaged by precision over all tables it is in."""
-    alone = []
-    for j, size in enumerate(sizes):
-        total, precision = np.zeros(size), 0.0
-        for table in (t for t in tables if j in t.columns):
-            others = tuple(a for a, k in enumerate(table.columns) if k != j)
-            weight = size / (table.sigma**2 * table.shares.size)
-            total, precision = total + weight * table.shares.sum(axis=others), precision + weight
-        alone.append(Table((j,), total / precision, 1 / math.sqrt(precision)))
-    return alone
 
 
 @dataclass(frozen=True)

@@ -1,108 +1,18 @@
-"""A mixture of product distributions over the columns' cells: fitting to noised tables, and drawing from it.
-
-Component b gives every column its own distribution P[b, column]; the model's table of columns i and j is the mean over
-b of P[b, i] ⊗ P[b, j], so all pair tables together are one small matrix product and a gradient step is cheap.
-"""
+"""A mixture of product distributions over the columns' cells: drawing from it. It is fitted by ``fitting``, with torch; this needs none."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from cohortium.neural.device import one_thread
 from cohortium.neural.drawing import sobol
-from cohortium.progress import Progress, advancing
 from cohortium_server.generators.levelled import Drawn, levelled
-from cohortium_server.generators.loss import Loss, Table, single_columns, softmax
-from cohortium_server.generators.thinning import best_length, thinned
 
 FloatArray = npt.NDArray[np.float64]
-RATE, RISE = 0.2, 20  # learning rate, and steps in which it is reached; a fit has no fewer
-FEWEST = 10  # components of a member
-SPREAD = 0.5  # of the random start around the single columns' distributions
-MOST = 800  # steps
-FEW = 3  # members, for which no length is chosen
-LOOK = 10  # steps between looks at the held-out tables
-
-
-def fit(
-    sizes: Sequence[int], tables: Sequence[Table], components: int, seed: int | None, device: str, progress: Progress
-) -> npt.NDArray[np.float32]:
-    """(about components, cells) float32 logits whose tables are close to the truth behind the noised ones.
-
-    Squared error weighted by the noise's precision; Adam from the noised single columns. Under much noise the components
-    are several mixtures, each fitted by itself: what they make of the noise differs and cancels out in their mean
-    (``members``). A long fit would fit noise, so its length is chosen first, from what is noised already (``thinning``);
-    where noise is so little that a few members suffice, the longest was best wherever it was tried.
-    """
-    rng = np.random.default_rng(seed)
-    shape = members(sizes, tables, components)
-    progress.start(2 * MOST, "fitting")
-
-    def descent(told: Sequence[Table]) -> Iterator[torch.Tensor]:
-        return advancing(_descent(sizes, told, shape, rng, device), progress)
-
-    steps = MOST
-    if shape[0] > FEW:
-        one, other = thinned(tables, rng)
-        held_out = Loss(sizes, other, device, rng)
-        steps = best_length(descent(one), lambda p: held_out.same(p.detach().flatten(0, 1)).item(), LOOK, RISE)
-    fitted = next(itertools.islice(descent(tables), steps, None))
-    progress.done()
-    return fitted.detach().flatten(0, 1).cpu().numpy()
-
-
-def members(sizes: Sequence[int], tables: Sequence[Table], components: int) -> tuple[int, int]:
-    """(members, components of each): one large mixture under little noise, many small ones under much.
-
-    The strength of what the pairs tell beyond their single columns is sum((pair - product)² / σ² - 1), about 0 where
-    that is noise alone. A member has 2.3 sqrt(strength / cells) components. The form and the 2.3 were found on Adult, Bank
-    and Covid at epsilon 1 to 10 and then held on Heart and SDNist (docs/generators.md).
-    """
-    singles = [alone / alone.sum() for alone in _singles(sizes, tables)]
-    strength = 0.0
-    for table in (t for t in tables if len(t.columns) == 2):
-        i, j = table.columns
-        beyond = table.shares - np.outer(singles[i], singles[j])
-        strength += float((beyond**2).sum()) / table.sigma**2 - beyond.size
-    each = min(components, max(FEWEST, round(2.3 * math.sqrt(max(0.0, strength) / sum(sizes)))))
-    return max(1, round(components / each)), each
-
-
-def _descent(
-    sizes: Sequence[int], tables: Sequence[Table], shape: tuple[int, int], rng: np.random.Generator, device: str
-) -> Iterator[torch.Tensor]:
-    """The (members, components, cells) logits after 0, 1, ... MOST steps; the same tensor each time."""
-    loss = Loss(sizes, tables, device, rng)
-    generator = torch.Generator().manual_seed(rng.integers(2**62).item())
-    start = torch.tensor(np.log(np.concatenate(_singles(sizes, tables))), dtype=torch.float32)
-    spread = SPREAD * torch.randn(*shape, len(start), generator=generator)
-    logits = (start + spread).to(device).requires_grad_()
-    optimiser = torch.optim.Adam([logits], lr=RATE)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, _rate)
-    for _ in range(MOST):
-        yield logits
-        optimiser.zero_grad()
-        loss(logits).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-    yield logits
-
-
-def _rate(step: int) -> float:
-    """Of the largest learning rate: it rises first, for fits that are over soon, and falls along a cosine."""
-    return min(1.0, (step + 1) / RISE) * 0.5 * (1 + math.cos(math.pi * step / MOST))
-
-
-def _singles(sizes: Sequence[int], tables: Sequence[Table]) -> list[FloatArray]:
-    """(cells,) proportions of every column, none below half its noise."""
-    return [np.maximum(alone.shares, max(1e-4, 0.5 * alone.sigma)) for alone in single_columns(sizes, tables)]
+Floats = TypeVar("Floats", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
 
 def draw(
@@ -136,9 +46,8 @@ def draw(
 
 def component_chances(logits: npt.NDArray[np.float32], sizes: Sequence[int]) -> npt.NDArray[np.float32]:
     """(components, cells) every component's distributions."""
-    with one_thread():  # asked for beside drawing too, in processes that were forked
-        p: npt.NDArray[np.float32] = softmax(torch.tensor(logits), sizes).numpy()
-    return p
+    blocks = np.split(logits, np.cumsum(sizes)[:-1], axis=1)
+    return np.hstack([_softmax(block) for block in blocks]).astype(np.float32)
 
 
 def _conditioned(
@@ -147,11 +56,17 @@ def _conditioned(
     """Per column the (components, cells) running chances of its allowed cells, and the components' weights."""
     ladders, log_weight = [], np.zeros(len(logits))
     for j, block in enumerate(np.split(logits.astype(np.float64), np.cumsum(sizes)[:-1], axis=1)):
-        chances = np.exp(block - block.max(axis=1, keepdims=True))
-        chances /= chances.sum(axis=1, keepdims=True)
+        chances = _softmax(block)
         if j in allowed:
             chances = chances * allowed[j]
             log_weight += np.log(np.maximum(chances.sum(axis=1), 1e-300))
         ladders.append(chances.cumsum(axis=1))
     weights = np.exp(log_weight - log_weight.max())
     return ladders, weights / weights.sum()
+
+
+def _softmax(logits: Floats) -> Floats:
+    """(components, cells) each component's distribution over one column's cells."""
+    chances: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chances /= chances.sum(axis=1, keepdims=True)
+    return chances

@@ -18,7 +18,7 @@ from cohortium_server.generators.choosing import misfits, more, starting, tree
 from cohortium_server.generators.chordal import Chordal, Clique, Step, drawing_order, shape
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.generators.estimating import Estimation, Impossible, check_installed
-from cohortium_server.generators.loss import Table, single_columns
+from cohortium_server.generators.shares import Table, single_columns
 from cohortium_server.generators.tables import as_shares
 
 CodeArray = npt.NDArray[np.int16]

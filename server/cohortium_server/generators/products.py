@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
-from cohortium.neural.drawing import one_of
+from cohortium.neural.drawing import one_of_each
 
 FloatArray = npt.NDArray[np.float64]
 Weights = Mapping[int, npt.NDArray[Any]]
@@ -63,5 +62,4 @@ def _completed(
 
 def drawn(chances: npt.NDArray[np.floating], uniforms: FloatArray) -> npt.NDArray[np.int64]:
     """(rows,) a place of each row in proportion to (rows, places) chances; one of positive chance if there is any."""
-    chosen: npt.NDArray[np.int64] = one_of(torch.tensor(chances, dtype=torch.float64), torch.tensor(uniforms)).numpy()
-    return chosen
+    return one_of_each(chances.astype(np.float64), uniforms)

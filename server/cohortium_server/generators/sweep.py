@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.neural.device import best_device
 from cohortium.progress import Progress
 from cohortium.study import Study
 from cohortium.study import Sweep as SweepPlan
 from cohortium_server.generators import Measured, Tensors
 from cohortium_server.generators.cells import Weights
 from cohortium_server.generators.counted import CountedGenerator
-from cohortium_server.generators.mixture import component_chances, draw, fit
+from cohortium_server.generators.mixture import component_chances, draw
 from cohortium_server.generators.products import completed
 from cohortium_server.generators.tables import as_shares, without_impossible
 
@@ -29,6 +28,9 @@ class Sweep(CountedGenerator):
         self._logits = np.zeros((1, sum(self.sizes)), np.float32)
 
     def fit(self, tables: Sequence[Measured]) -> None:
+        from cohortium.neural.device import best_device
+        from cohortium_server.generators.fitting import fit  # needs torch, as drawing does not
+
         study, chosen = self._study, self._study.generator
         told = as_shares(without_impossible(study.schema, tables), self.rows, study.target_indices)
         components = chosen.components if isinstance(chosen, SweepPlan) else 0

@@ -13,7 +13,7 @@ from cohortium.queries.marginals import Marginals
 from cohortium.rules import impossible
 from cohortium.schema import Schema
 from cohortium_server.generators import Measured, Sum
-from cohortium_server.generators.loss import Table
+from cohortium_server.generators.shares import Table
 
 IntArray = npt.NDArray[np.int64]
 

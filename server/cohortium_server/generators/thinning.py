@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cohortium_server.generators.loss import Table
+from cohortium_server.generators.shares import Table
 
 Place = TypeVar("Place")
 THIN = 0.5

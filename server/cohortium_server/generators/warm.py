@@ -12,7 +12,8 @@ from cohortium.neural.device import best_device
 from cohortium.neural.network import Network, gradient
 from cohortium.progress import Progress
 from cohortium_server.generators import Measured
-from cohortium_server.generators.mixture import draw, fit
+from cohortium_server.generators.fitting import fit
+from cohortium_server.generators.mixture import draw
 from cohortium_server.generators.optimisers import Adam, Optimiser
 from cohortium_server.generators.tables import as_shares
 

@@ -8,7 +8,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from dataclasses import replace as changed
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,26 @@ import numpy.typing as npt
 import pandas as pd
 
 from cohortium import failpoints
+from cohortium.arguments import described, number, refused, whole
+from cohortium.arguments import path as as_path
 from cohortium.canonical import canonical_json
 from cohortium.conditions import Where, selected
 from cohortium.consent import require_signable
 from cohortium.encoding import codes_at, table_at
 from cohortium.errors import ReleaseError
+from cohortium.frames import Table, as_table
 from cohortium.keys import load_or_create_key
 from cohortium.privacy.accounting import RELATION
 from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.ledger import home
 from cohortium.privacy.wording import Kind as RunKind
+from cohortium.progress import Progress, Silent
 from cohortium.receipt import Receipt
 from cohortium.schema import Schema
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
 from cohortium.versions import version_of
 from cohortium_server.gate import Verdict, judge
-from cohortium_server.generators import Generator, Measured, generator_class
+from cohortium_server.generators import Generator, Measured, Tensors, generator_class
 from cohortium_server.release.answers import Answer, Answers, Kind
 from cohortium_server.release.answers.stored import FILE as ANSWERS
 from cohortium_server.release.balance import Balance, balanced_table, read_balance
@@ -42,6 +47,7 @@ from cohortium_server.release.carried import Carried, carried
 from cohortium_server.release.evidence import check_evidence, check_kind
 from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, kind_of, verify, write_manifest
 from cohortium_server.release.page.evidence import Evidence
+from cohortium_server.release.pages import Report, release_page
 from cohortium_server.release.rows import drawn_indices, drawn_table
 from cohortium_server.release.tables import read_released, write_table
 from cohortium_server.rounds import Answered, Outcome
@@ -56,6 +62,7 @@ class Release:
     path: Path
     study: Study
     manifest: Mapping[str, Any]
+    progress: Progress = field(default_factory=Silent, compare=False)
 
     @property
     def schema(self) -> Schema:
@@ -101,7 +108,8 @@ class Release:
             raise ReleaseError(
                 "E_RELEASE_TOUCHED", "model.safetensors", "it is not in safetensors format", "Get the release again."
             ) from None
-        return generator_class(self.study.generator.kind).from_tensors(self.study, tensors)
+        kind = generator_class(self.study.generator.kind)
+        return kind.from_tensors(self.study, tensors, self.progress)
 
     def sample(
         self, rows: int, where: Where | None = None, seed: int | None = None, balance: Balance | None = None
@@ -112,11 +120,16 @@ class Release:
         these, or the texts of the command line (``cohortium.conditions``). balance: a column whose values, but for the
         missing one, get equal shares, or ``{"result": {"positive": 0.3, "negative": 0.7}}``; such a sample is not the
         population's, and its ``attrs["balance"]`` says so. seed: makes the draw repeatable; privacy does not depend on it.
-        Raises ReleaseError E_CONDITION.
+        Raises ReleaseError E_CONDITION, and InputError E_ARGUMENT for what is no number of rows or no seed.
+
+        >>> import cohortium
+        >>> release = cohortium.load_release("release")
+        >>> table = release.sample(10, {"result": "positive", "age": cohortium.between(40, 60)}, seed=7)
+        >>> len(table), set(table["result"]), bool(table["age"].between(40, 60).all())
+        (10, {'positive'}, True)
         """
-        if rows < 0:
-            raise ReleaseError("E_CONDITION", "rows", "it is negative", "Ask for 0 or more rows.")
-        rng, chosen = np.random.default_rng(seed), selected(self.schema, where or {})
+        rows, rng = whole("rows", rows), np.random.default_rng(None if seed is None else whole("seed", seed))
+        chosen = selected(self.schema, {} if where is None else where)
         if balance is None:
             return drawn_table(self.generator, self.schema, rows, rng, chosen)
         balanced = read_balance(self.schema, balance, chosen)
@@ -138,7 +151,7 @@ class Release:
             raise ReleaseError(
                 "E_RELEASE_TOUCHED", ANSWERS, "it is not in safetensors format", "Get the release again."
             ) from None
-        return Answers.read(self.schema, self.generator, tensors, lambda: self.synthetic)
+        return Answers.read(self.schema, self.generator, tensors, lambda: self.synthetic, self.progress)
 
     def query(
         self, where: Where | None = None, of: str | None = None, kind: Kind | None = None, level: float = 0.95
@@ -149,27 +162,48 @@ class Release:
         all rows, or "mean" of the column's known values. At most three columns in all. It costs nothing: the
         noised tables were released. Rows are those that the study counts, of a person at most so many. Raises ReleaseError
         E_CONDITION, and E_ANSWER where there is no answer (docs/answers.md).
-        """
-        return self.answers.answer(where or {}, of, kind, level)
 
-    def impute(self, table: pd.DataFrame, seed: int | None = None, undeclared: Undeclared = "keep") -> pd.DataFrame:
+
+        >>> import cohortium
+        >>> answer = cohortium.load_release("release").query({"result": "positive"})
+        >>> answer.low <= answer.estimate <= answer.high
+        True
+        """
+        if kind is not None and not isinstance(kind, str):
+            raise refused("kind", f"it is {described(kind)}, not a text", "Pass count, share or mean.")
+        return self.answers.answer({} if where is None else where, of, kind, number("level", level))
+
+    def impute(self, table: Table, seed: int | None = None, undeclared: Undeclared = "keep") -> pd.DataFrame:
         """``table`` with every blank filled in, each row's from what the model knows of rows with its other values.
 
-        table: any columns in any order; those of the schema that are not there come last, filled throughout. Values that are
-        there stay as they are, with their dtype and spelling, and columns that the schema has not, the person's for one, stay.
-        undeclared: what becomes of a cell that holds no value of the schema: ``keep`` lets it stand, ``blank`` fills it in,
-        ``refuse`` raises InputError E_UNDECLARED. The result's ``attrs["imputed"]`` counts all of it by column. It costs
-        nothing: the model was released.
+        table: a DataFrame of any library, a path, or columns by name: any columns in any order; those of the schema that are
+        not there come last, filled throughout. Values that are there stay as they are, with their dtype and spelling, and
+        columns that the schema has not, the person's for one, stay. undeclared: what becomes of a cell that holds no value
+        of the schema: ``keep`` lets it stand, ``blank`` fills it in, ``refuse`` raises InputError E_UNDECLARED. The result's
+        ``attrs["imputed"]`` counts all of it by column. It costs nothing: the model was released.
+
+        >>> import cohortium
+        >>> release = cohortium.load_release("release")
+        >>> release.impute({"age": [70, 20], "result": ["positive", None]}, seed=7)["result"].notna().all().item()
+        True
         """
-        return imputed(self.generator, self.schema, table, np.random.default_rng(seed), undeclared)
+        rng = np.random.default_rng(None if seed is None else whole("seed", seed))
+        return imputed(self.generator, self.schema, as_table(table), rng, undeclared)
+
+    def report(self) -> Report:
+        """The report on it: a notebook shows it, ``str`` of it is the path of its file, ``.show()`` opens a browser."""
+        return Report(self.path / f"{self.mark}report.html")
+
+    def _repr_html_(self) -> str:
+        return release_page(self)
 
 
-def load_release(path: str | Path, not_private: bool = False) -> Release:
+def load_release(path: str | Path, not_private: bool = False, progress: Progress | None = None) -> Release:
     """The release in a folder, verified first: every file is what was signed.
 
     not_private: also one that was made without privacy; otherwise that is NotPrivateError E_NOT_PRIVATE.
     """
-    folder = Path(path)
+    folder = as_path("path", path)
     manifest = verify(folder, not_private=not_private)
     study = load_study(folder / "study.toml")
     if manifest["format"] != UNPROTECTED:
@@ -177,12 +211,13 @@ def load_release(path: str | Path, not_private: bool = False) -> Release:
         check_evidence(folder, study)
     elif study.privacy.mode != "none":
         raise ReleaseError("E_RELEASE_TOUCHED", "study.toml", "it promises privacy", "Ask who made it.")
-    return Release(folder, study, manifest)
+    return Release(folder, study, manifest, progress or Silent())
 
 
-def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
+def write_release(outcome: Outcome, out: Path, seed: int | None = None, learn: bool = False) -> Path:
     """Draw, judge and write a release into the folder ``out``, whole or not at all.
 
+    learn: with what two more fits tell of the model's errors, so that whoever asks the release need not wait for it.
     Raises ReleaseError E_GATE if the gate refuses, E_RELEASE_EXISTS if ``out`` holds anything but an older release;
     NotPrivateError E_NOT_PRIVATE for what was made without privacy, which is no release (unprotected.py); SchemaError
     E_REVIEW for a study whose schema is a draft with marks left.
@@ -204,7 +239,7 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
         for name in ("synthetic.parquet", "synthetic.csv"):
             write_table(table, folder / name)
         write_model(folder, outcome)
-        save_file(answers.tensors(), folder / ANSWERS)
+        save_file(_answering(outcome, learn), folder / ANSWERS)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8", newline="\n")
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8", newline="\n")
         (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8", newline="\n")
@@ -219,6 +254,24 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
         failpoints.passed("manifest signed")
     failpoints.passed("release published")
     return out
+
+
+def _answering(outcome: Outcome, learn: bool) -> Tensors:
+    """What questions are answered from. Where the errors' law cannot be found the release, which was paid for, goes without."""
+    progress = getattr(outcome.generator, "progress", None) or Silent()
+    answers = changed(Answers.of(outcome.study, outcome.generator), progress=progress)
+    try:
+        return answers.tensors(learn)
+    except np.linalg.LinAlgError:
+        return answers.tensors()
+
+
+def require_no_release(out: Path, replace: bool = False) -> None:
+    """ReleaseError E_RELEASE_EXISTS if ``out`` holds a release, or, as ``require_free``, anything else."""
+    if not replace and (out / MANIFEST).is_file():
+        fix = "Choose another folder, or say --replace (in Python replace=True): the older release is then gone."
+        raise ReleaseError("E_RELEASE_EXISTS", out.name, "it holds a release already", fix)
+    require_free(out)
 
 
 def require_free(out: Path) -> None:
@@ -398,6 +451,7 @@ __all__ = [
     "load_release",
     "new_folder",
     "require_free",
+    "require_no_release",
     "verify",
     "write_model",
     "write_release",

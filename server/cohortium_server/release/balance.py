@@ -99,7 +99,7 @@ def _asked(schema: Schema, balance: Balance) -> tuple[int, Sequence[Share] | Non
     """The column, and the shares that are asked for by name."""
     if isinstance(balance, str):
         return _asked_by_text(schema, balance)
-    if len(balance) != 1:
+    if not isinstance(balance, Mapping) or len(balance) != 1:
         raise ReleaseError("E_CONDITION", "balance", "it is not of one column", "Balance one column, and use where.")
     ((name, parts),) = balance.items()
     column = schema.columns[position(schema, name)]

@@ -39,6 +39,7 @@ from planted import (
     training,
     unprotected,
     untouched,
+    using,
 )
 
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
@@ -63,6 +64,7 @@ ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "What a release says of itself": told.MUTANTS,
     "Studies without privacy": unprotected.MUTANTS,
     "Files that had none": untouched.MUTANTS,
+    "Commands and Python": using.MUTANTS,
     "Simulations, and who sees what": simulations.MUTANTS,
     "Drafts, and names that others chose": drafts.MUTANTS,
     "Files as people have them": files.MUTANTS,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from statistics import NormalDist
@@ -20,13 +20,14 @@ import pandas as pd
 from cohortium.conditions import Where, position, selected
 from cohortium.errors import ReleaseError
 from cohortium.merging import ordered_cells
+from cohortium.progress import Progress, Silent, advancing
 from cohortium.schema import Schema
 from cohortium.selection import Selection
 from cohortium.spreading import on_scale
 from cohortium.study import Study
 from cohortium_server.generators import Generator, Tensors
 from cohortium_server.generators.counted import CountedGenerator
-from cohortium_server.release.answers import questions, stored
+from cohortium_server.release.answers import laws, questions, stored
 from cohortium_server.release.answers.bounds import BELIEVED
 from cohortium_server.release.answers.errors import SCALES, Law, Model, learnt
 from cohortium_server.release.answers.noised import Noised
@@ -97,6 +98,7 @@ class Answers:
     """What a release knows. alone: answer by the noised tables only, at once, without learning the model's errors.
 
     released: gives its synthetic table, which means then agree with as far as the noised tables let them.
+    known: the laws of these errors, where the release tells them.
     """
 
     schema: Schema
@@ -104,6 +106,8 @@ class Answers:
     noised: Noised
     alone: bool = False
     released: Table | None = None
+    known: laws.Learnt | None = None
+    progress: Progress = field(default_factory=Silent, compare=False)
 
     @classmethod
     def of(cls, study: Study, generator: Generator, alone: bool = False, released: Table | None = None) -> Answers:
@@ -111,11 +115,20 @@ class Answers:
         return cls(study.schema, generator, Noised(study.schema.sizes, generator.measured), alone, released)
 
     @classmethod
-    def read(cls, schema: Schema, generator: Generator, tensors: Tensors, released: Table | None = None) -> Answers:
-        return cls(schema, generator, stored.read(schema.sizes, tensors), released=released)
+    def read(
+        cls,
+        schema: Schema,
+        generator: Generator,
+        tensors: Tensors,
+        released: Table | None = None,
+        progress: Progress | None = None,
+    ) -> Answers:
+        noised, known = stored.read(schema.sizes, tensors)
+        return cls(schema, generator, noised, released=released, known=known, progress=progress or Silent())
 
-    def tensors(self) -> Tensors:
-        return stored.tensors(self.noised)
+    def tensors(self, learn: bool = False) -> Tensors:
+        """learn: with the laws of the model's errors, which take two fits' time."""
+        return {**stored.tensors(self.noised), **(laws.tensors(self.errors) if learn else {})}
 
     @cached_property
     def errors(self) -> tuple[Mapping[str, Law], FloatArray]:
@@ -124,11 +137,16 @@ class Answers:
         Its chance follows from the noised counts, so that a question has one answer.
         """
         generator, columns = self.generator, self.schema.columns
+        if self.known is not None and not self.alone:
+            return self.known
         if self.alone or not isinstance(generator, CountedGenerator):
             return {}, (SCALES == 1).astype(np.float64)
         counts = np.concatenate([t.counts.ravel() for t in self.noised.tables]).astype(np.float32)
         rng = np.random.default_rng(list(sha256(counts.tobytes()).digest()))
-        rehearsals = [rehearsed(generator, self.noised, int(s)) for s in rng.integers(2**32, size=REHEARSALS)]
+        seeds = rng.integers(2**32, size=REHEARSALS).tolist()
+        self.progress.start(REHEARSALS, "learning how far answers are off")
+        rehearsals = [rehearsed(generator, self.noised, s, self.progress) for s in advancing(seeds, self.progress)]
+        self.progress.done()
         values = [self.model.folded(j, all_numbers(c)) if has_numbers(c) else None for j, c in enumerate(columns)]
         return learnt(self.model, self.noised, rehearsals, questions.drawn(self.schema, self.noised, values, rng))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.progress import Progress
 from cohortium_server.generators import Generator, Measured
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release.answers.noised import Noised
@@ -43,12 +44,14 @@ def units(generator: Generator, sizes: tuple[int, ...], seed: int | None) -> Uni
     return Rows(rows, sizes)
 
 
-def rehearsed(generator: CountedGenerator, noised: Noised, seed: int) -> Rehearsal:
+def rehearsed(generator: CountedGenerator, noised: Noised, seed: int, progress: Progress | None = None) -> Rehearsal:
     """A rehearsal of a kind that is fitted to counts and nothing else; others would have to be trained again."""
     rng, sizes = np.random.default_rng(seed), noised.sizes
     drawn = _people(units(generator, sizes, seed), noised.rows, rng)
     tables = [_counted(table, drawn, sizes, rng) for table in noised.tables]
-    return Rehearsal(Rows(drawn, sizes), Noised(sizes, tables), units(generator.refitted(tables, seed), sizes, seed))
+    return Rehearsal(
+        Rows(drawn, sizes), Noised(sizes, tables), units(generator.refitted(tables, seed, progress), sizes, seed)
+    )
 
 
 def _people(model: Units, rows: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:

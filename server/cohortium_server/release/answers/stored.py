@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cohortium.errors import ReleaseError
 from cohortium_server.generators import Measured, Tensors
+from cohortium_server.release.answers import laws
 from cohortium_server.release.answers.noised import Noised
 
 FILE = "answers.safetensors"
@@ -33,12 +34,12 @@ def tensors(noised: Noised) -> Tensors:
     }
 
 
-def read(sizes: tuple[int, ...], told: Tensors) -> Noised:
-    """What ``tensors`` was given; ReleaseError E_RELEASE_TOUCHED where it is of no such release."""
+def read(sizes: tuple[int, ...], told: Tensors) -> tuple[Noised, laws.Learnt | None]:
+    """What ``tensors`` was given, and the laws of errors that stand beside it; ReleaseError E_RELEASE_TOUCHED where it is of no such release."""
     try:
         if not all(np.isfinite(t).all() for t in told.values()):
             raise ValueError("numbers")
-        return Noised(sizes, tuple(_tables(sizes, told)))
+        return Noised(sizes, tuple(_tables(sizes, told))), laws.read(told)
     except (KeyError, ValueError, IndexError):
         raise ReleaseError(
             "E_RELEASE_TOUCHED", FILE, "it does not hold this study's tables", "Get the release again."

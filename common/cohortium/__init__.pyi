@@ -1,0 +1,18 @@
+from cohortium.asking import between as between
+from cohortium.asking import other_than as other_than
+from cohortium.draft import Draft as Draft
+from cohortium.drafting import draft_schema as draft_schema
+from cohortium.errors import CohortiumError as CohortiumError
+from cohortium.schema import Schema as Schema
+from cohortium.schema import load_schema as load_schema
+from cohortium.study import Study as Study
+from cohortium.study import load_study as load_study
+from cohortium_server.release import Answer as Answer
+from cohortium_server.release import Release as Release
+from cohortium_server.release import load_release as load_release
+from cohortium_simulation.experiment import Ledgers as Ledgers
+from cohortium_simulation.experiment import simulate as simulate
+from cohortium_simulation.fitting import fit as fit
+
+__version__: str
+__all__: list[str]

@@ -1,0 +1,32 @@
+"""A name that is not there: what there is, and which of it was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+SHOWN = 12
+ALIKE = 0.6  # of 1, by difflib's measure
+
+
+def nearest(name: object, there: Iterable[object]) -> str | None:
+    """The one of ``there`` that is spelt most like ``name``, whatever the case; None where none is.
+
+    >>> nearest("Resullt", ["age", "result"])
+    'result'
+    """
+    by_letters = {str(one).casefold(): str(one) for one in there}
+    found = get_close_matches(str(name).casefold(), by_letters, n=1, cutoff=ALIKE)
+    return by_letters[found[0]] if found else None
+
+
+def offered(name: object, there: Iterable[object], what: str = "There are") -> str:
+    """A sentence for whoever named what is not there; nothing of more names than fit.
+
+    >>> offered("agee", ["age", "sex"], "Columns are")
+    'Columns are age, sex; perhaps age is meant.'
+    """
+    names = [str(one) for one in there]
+    more = f" and {len(names) - SHOWN} others" if len(names) > SHOWN else ""
+    meant = nearest(name, names)
+    return f"{what} {', '.join(names[:SHOWN])}{more}{f'; perhaps {meant} is meant' if meant else ''}."

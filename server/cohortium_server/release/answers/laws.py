@@ -1,0 +1,52 @@
+"""The laws of a model's errors as tensors: learnt once by whoever writes a release, so that nobody who asks it waits for them.
+
+They follow from the noised counts alone (errors.py), so a release tells them as it tells the counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from cohortium_server.generators import Tensors
+from cohortium_server.release.answers.errors import SCALES, Law
+from cohortium_server.release.answers.products import FloatArray
+
+Learnt = tuple[Mapping[str, Law], FloatArray]
+_PREFIX, _TAILS = "law/", "law-tails"
+
+
+def tensors(learnt: Learnt) -> Tensors:
+    """Of every law each of its numbers; nothing where no law was learnt, or one is not finite."""
+    laws, tails = learnt
+    told = {
+        f"{_PREFIX}{name}/{f.name}": np.atleast_1d(np.asarray(getattr(law, f.name), np.float64))
+        for name, law in laws.items()
+        for f in fields(law)
+    }
+    whole = all(np.isfinite(t).all() for t in (*told.values(), tails))
+    return {**told, _TAILS: np.asarray(tails, np.float64)} if told and whole else {}
+
+
+def read(told: Tensors) -> Learnt | None:
+    """What ``tensors`` was given; None where there is none. ValueError or KeyError where it is not one's."""
+    if _TAILS not in told:
+        return None
+    names = sorted({key.removeprefix(_PREFIX).rpartition("/")[0] for key in told if key.startswith(_PREFIX)})
+    tails = told[_TAILS]
+    if tails.shape != SCALES.shape or not (tails >= 0).all() or not tails.sum() > 0:
+        raise ValueError("tails")
+    return {name: _law(told, name) for name in names}, tails
+
+
+def _law(told: Tensors, name: str) -> Law:
+    parts = {f.name: told[f"{_PREFIX}{name}/{f.name}"] for f in fields(Law)}
+    features = parts["slopes"].shape
+    shapes = {"centre": features, "scale": features, "overlap": (1,), "growth": (2,), "doubt": (2, 2), "middle": (2,)}
+    if len(features) != 1 or any(parts[k].shape != shape for k, shape in shapes.items()):
+        raise ValueError("law")
+    middle: Any = tuple(parts["middle"].tolist())
+    return Law(**{**parts, "overlap": float(parts["overlap"][0]), "middle": middle})

@@ -1,0 +1,60 @@
+"""What a notebook shows of a release and of its report."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cohortium.privacy.wording import kind_words
+from cohortium.shown import page
+
+if TYPE_CHECKING:
+    from cohortium_server.release import Release
+
+
+@dataclass(frozen=True, repr=False)
+class Report(os.PathLike[str]):
+    """The report of a release: one HTML file that runs no script and loads nothing."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        return f"<Report {str(self.path)!r}>"
+
+    @property
+    def html(self) -> str:
+        """The whole page."""
+        return self.path.read_text(encoding="utf-8")
+
+    def show(self) -> None:
+        """Open it in the browser of this machine."""
+        import webbrowser
+
+        webbrowser.open(self.path.absolute().as_uri())
+
+    def _repr_html_(self) -> str:
+        return f"<iframe sandbox width='100%' height='700' style='border:0' srcdoc='{escape(self.html, quote=True)}'></iframe>"
+
+
+def release_page(release: Release) -> str:
+    """What it is, what it cost, and which columns it has."""
+    m = release.manifest
+    cost = m.get("guarantee")
+    lines = [
+        kind_words(release.kind),
+        f"NOT PRIVATE. {m['warning']}"
+        if cost is None
+        else f"epsilon {cost['epsilon']:.4f} at delta {cost['delta']:g} per person",
+        f"{m['rows']} synthetic rows by {m['generator']} from {', '.join(m['institutions'])}",
+    ]
+    columns = release.schema.columns
+    return page(f"Release {release.path}", lines, ("column", "kind"), [(c.name, c.kind) for c in columns])
