@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.encoding import category_key, told_apart
+from cohortium.categories import category_key
+from cohortium.values import told_apart
 
 MOST = 256  # values of a column that is looked at
 OFTEN = 10  # rows that a value of the one has on average, or nothing is told of what it goes with

@@ -65,12 +65,12 @@ def filled(column: Column, raw: pd.Series, given: IntArray, index: IntArray, whe
 def _cells(column: Column, raw: pd.Series, index: IntArray) -> list[Any]:
     """The values at grid ``index``: as the schema writes them where the column holds text, and else as what they are."""
     if isinstance(column, Boolean):
-        return (index == 1).tolist()
-    written = isinstance(column, Continuous | Datetime) and bool(column.format) and not are_texts(raw)
-    if written and not (
-        isinstance(column, Datetime) and is_numeric_dtype(raw.dtype)
-    ):  # 20200131 is a number, and written so
-        column = replace(column, format=type(column).format)
+        return [bool(i) for i in index]
+    if isinstance(column, Continuous) and column.format and not are_texts(raw):
+        column = replace(column, format=Continuous.format)
+    whole = is_numeric_dtype(raw.dtype)  # 20200131 is a number, and written so
+    if isinstance(column, Datetime) and column.format and not (are_texts(raw) or whole):
+        column = replace(column, format=Datetime.format)
     return list(values_at(column, index, np.zeros(len(index), bool)).astype(object))
 
 
