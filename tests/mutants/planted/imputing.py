@@ -77,8 +77,8 @@ MUTANTS: tuple[Mutant, ...] = (
         THERE,
         f"{IMPUTE}::test_a_cell_that_cannot_be_read_is_there_all_the_same",
         BLANKS,
-        "return empty & ~unread",
-        "return empty",
+        "return are_missing(column, values) & ~unread",
+        "return are_missing(column, values)",
     ),
     mutant(
         "puts a value that the dtype cannot hold into it by cutting it off",
@@ -117,8 +117,8 @@ MUTANTS: tuple[Mutant, ...] = (
         SPELT,
         f"{IMPUTE}::test_a_truth_is_spelt_as_the_others_of_its_column[texts0-true|false]",
         SPELLING,
-        "return [words[bool(v)] for v in cells]",
-        "return [str(bool(v)) for v in cells]",
+        "return [words[v] for v in cells]",
+        "return [str(v) for v in cells]",
     ),
     mutant(
         "writes days the year first, whatever the column has",

@@ -200,7 +200,7 @@ MUTANTS: tuple[Mutant, ...] = (
         KEPT,
         f"{TESTS}::test_what_is_unclear_is_asked_in_draft_and_check[neither]",
         MISFITS,
-        "return {} if column.format else {UNCLEAR: unclear(values)}",
+        "return {} if column.format else {UNCLEAR: unclear(with_blanks(column, values))}",
         "return {}",
     ),
     mutant(

@@ -127,8 +127,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P10, a draft",
         f"{DERIVED}::test_a_draft_says_so_on_the_screen_and_writes_none_of_it_down",
         DRAFT,
-        'Note(name, "", seen=seen) for name, seen in watch',
-        "Note(name, seen) for name, seen in watch",
+        'Note(name, "", seen=seen) for name, seen in following',
+        "Note(name, seen) for name, seen in following",
     ),
     mutant(
         "answers by other laws than were learnt",
