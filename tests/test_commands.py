@@ -346,3 +346,23 @@ def test_a_check_before_anybody_has_signed_finds_no_fault(tmp_path: Path) -> Non
     write_signature(tmp_path / "study.toml", agreed, agreed.institution_names[0], "00" * 64)
     forged = {c.name.rpartition(": ")[2]: c for c in preflight(folder, tmp_path / "study.toml")}["consent"]
     assert not forged.passed and "is not a signature of this study" in forged.found
+
+
+def test_laws_are_read_as_they_were_kept() -> None:
+    from cohortium_server.release.answers import laws
+    from cohortium_server.release.answers.errors import SCALES, Law
+
+    law = Law(
+        np.arange(3.0),
+        np.arange(1.0, 4.0),
+        np.array([0.5, -1.0, 2.0]),
+        0.3,
+        np.array([0.7, 0.1]),
+        np.eye(2),
+        (1.5, 2.5),
+    )
+    found = laws.read(laws.tensors(({"2": law, "3 apart": law}, np.full(len(SCALES), 1 / len(SCALES)))))
+    assert found is not None and found[0].keys() == {"2", "3 apart"}
+    for part, value in vars(law).items():
+        np.testing.assert_array_equal(value, getattr(found[0]["3 apart"], part))
+    assert laws.tensors(({}, found[1])) == {}  # of a kind that is not rehearsed

@@ -169,15 +169,10 @@ def _taken_apart(schema: Schema, text: str) -> tuple[int, str, str]:
             return schema.names.index(name), found[1].replace("==", "="), found[2]
     if sign := re.search(_SIGN, text):
         position(schema, text[: sign.start()].strip())
-    if text.strip() in schema.names:
-        what = f"of column {text.strip()!r} nothing is said"
-        raise ReleaseError("E_CONDITION", "condition", what, swallowed.hint(text.strip()))
-    raise ReleaseError(
-        "E_CONDITION",
-        "condition",
-        "it has no column and sign",
-        "Write column=value, column!=value or column=low..high.",
-    )
+    what, fix = "it has no column and sign", "Write column=value, column!=value or column=low..high."
+    if (name := text.strip()) in schema.names:
+        what, fix = f"{what}, but the column {name!r} alone", f"{fix} {swallowed.hint(name)}"
+    raise ReleaseError("E_CONDITION", "condition", what, fix)
 
 
 def _compared(column: Column, sign: str, value: str) -> Selection:

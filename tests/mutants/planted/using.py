@@ -133,7 +133,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "answers by other laws than were learnt",
         "an interval holds",
-        f"{COMMANDS}::test_the_laws_that_are_kept_are_those_that_would_be_learnt_again",
+        f"{COMMANDS}::test_laws_are_read_as_they_were_kept",
         LAWS,
         'return Law(**{**parts, "overlap": float(parts["overlap"][0]), "middle": middle})',
         'return Law(**{**parts, "overlap": float(parts["overlap"][0]) / 2, "middle": middle})',
