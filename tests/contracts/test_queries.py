@@ -971,7 +971,7 @@ def test_a_state_that_is_not_finite_is_refused(query: Trained | Marginals, bad: 
 
 @pytest.mark.parametrize("name", ["gradients, merged", "counts, merged"])
 @pytest.mark.parametrize("bad", [-1.0, 0.5, 3.0, HUGE, -HUGE, 2.0**63, 2.0**31, -(2.0**63)])
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_merged_cells_that_there_are_not_are_refused(name: str, bad: float) -> None:
     query = TOLD[name]
     tensors = tensors_of(query)

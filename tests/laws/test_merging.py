@@ -137,7 +137,7 @@ def test_a_list_keeps_as_many_as_it_may(counts: list[float], most: int) -> None:
     assert set(merged.tolist()) == set(range(min(most, len(counts))))
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @given(
     place=st.integers(0, 8),
     bad=st.floats(-(2.0**120), 2.0**120, width=32).filter(lambda v: not (v == int(v) and 0 <= v <= 4))

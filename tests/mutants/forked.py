@@ -25,7 +25,7 @@ import pytest
 from mutant import PACKAGES, ROOT
 from threadpoolctl import threadpool_limits
 
-LONGEST = 120.0  # seconds the tests of a task may take
+LONGEST = 120.0  # seconds that each test of a task may take, on the average
 LAST_WORDS = 5.0  # seconds before that, it writes down where it is
 DEEP = 8  # calls that are told of it
 TASKS = 2  # that run at the same time
@@ -48,6 +48,10 @@ class Task:
     tests: tuple[str, ...]
     tree: Path
     tries: int = 2  # a process that ended without a result, or took too long, judged nothing: it is begun once more
+
+    @property
+    def longest(self) -> float:
+        return LONGEST * len(self.tests)
 
 
 @dataclass
@@ -102,7 +106,7 @@ def run_all(tasks: Iterable[Task], scratch: Path) -> Iterator[tuple[Task, Result
             running[_begun(task, place)] = task, place, time.monotonic()
         if not running:
             return
-        for pid in [p for p in running if _ended(p, running[p][2])]:
+        for pid in [p for p in running if _ended(p, running[p][2] + running[p][0].longest)]:
             task, place, _ = running.pop(pid)
             results = {test: _read(place, number) for number, test in enumerate(task.tests)}
             if task.tries > 1 and any(result.lost for result in results.values()):
@@ -112,8 +116,8 @@ def run_all(tasks: Iterable[Task], scratch: Path) -> Iterator[tuple[Task, Result
         time.sleep(0.01)
 
 
-def _ended(pid: int, began: float) -> bool:
-    if time.monotonic() - began > LONGEST:
+def _ended(pid: int, until: float) -> bool:
+    if time.monotonic() > until:
         os.killpg(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         return True
@@ -135,7 +139,7 @@ def _last_error(place: Path) -> str:
         return f"it did not run ({errors[0].strip()})"
     where = re.findall(r'File "([^"]+)", line (\d+)', told)
     lines = [f"{Path(file).name}:{line}" for file, line in where[:DEEP]]
-    return f"it took over {LONGEST:g} s, in {' < '.join(lines)}" if lines else "its process ended without a result"
+    return f"it took too long, and was in {' < '.join(lines)}" if lines else "its process ended without a result"
 
 
 def _begun(task: Task, place: Path) -> int:
@@ -156,7 +160,7 @@ def _run(task: Task, place: Path) -> None:
     silent = os.open(place / "output", os.O_CREAT | os.O_WRONLY, 0o600)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    faulthandler.dump_traceback_later(LONGEST - LAST_WORDS, file=silent)
+    faulthandler.dump_traceback_later(task.longest - LAST_WORDS, file=silent)
     _use(task.tree)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "timeout=0", "--rootdir", str(ROOT), "-c", "pyproject.toml"]
     pytest.main([*options, "--basetemp", str(place / "tmp"), *task.tests], plugins=[_Watched(task, place)])
