@@ -30,6 +30,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cohortium.encoding import encode
 from cohortium.errors import CohortiumError, InputError, SchemaError, SecretError
+from cohortium.extras import how_to_install
 from cohortium.faults import Faults
 from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Ordinal, Schema, schema_from_document
 from cohortium_client import database
@@ -801,7 +802,7 @@ def test_a_missing_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "psycopg", None)
     error = refusal(Source(url="postgresql://reader@db/clinic", query="SELECT 1"), tmp_path)
     assert error.code == "E_SOURCE"
-    assert "pip install 'cohortium[postgresql]'" in error.fix
+    assert how_to_install("postgresql") in error.fix and "[postgresql]" in error.fix
 
 
 @pytest.mark.parametrize("url", ["postgres://reader@db/x", "nosuch://db/x", "postgresql+nosuch://db/x"])

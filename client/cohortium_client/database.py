@@ -232,7 +232,7 @@ def _no_driver(url: URL) -> InputError:
     kind = url.drivername.partition("+")[0]
     fix = f"Install SQLAlchemy's driver for {kind}, or correct the address."
     if kind in ("postgresql", "postgres"):
-        fix = f"{how_to_install('postgresql')}; then begin the address with postgresql://."
+        fix = f"Begin the address with postgresql://, and install the driver. {how_to_install('postgresql')}"
     return _source_error("source.url", f"no driver for {kind} databases is installed", fix)
 
 

@@ -15,14 +15,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _BLANKS = " \u00a0\u2009\u202f"  # plain, and three that do not break
 _QUOTES = "'\u2019"
@@ -144,6 +148,8 @@ def written(text: str) -> Written | None:
 
 def read_numbers(values: pd.Series, how: Written) -> pd.Series:
     """(rows,) float64 of a column, NaN where a cell is no number; texts are read as they are written, once each."""
+    import pandas as pd  # whoever reads a schema alone, as the relay does, may do without
+
     if values.dtype.kind in "iufb" or isinstance(values.dtype, pd.CategoricalDtype):
         return pd.to_numeric(values, errors="coerce")
     places, distinct = pd.factorize(values, use_na_sentinel=True)
@@ -234,8 +240,7 @@ def _as_seen(found: Collection[re.Match[str]], group: str) -> str:
 
 
 def _commonest(texts: Iterable[str]) -> str:
-    counts = pd.Series(list(texts), dtype=object).value_counts()
-    return str(counts.index[0])
+    return Counter(texts).most_common(1)[0][0]
 
 
 def looks_like_a_number(text: str) -> bool:
