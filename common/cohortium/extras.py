@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+from cohortium.documents import parse_json
 
 
 def how_to_install(extra: str, by: str = "cohortium") -> str:
@@ -18,7 +19,7 @@ def _source(extra: str, by: str) -> str:
     """What pip is given: a checkout's folder, the file it was installed from, or the name."""
     try:
         metadata = distribution(by).read_text  # of an installation, in UTF-8 always
-        told = json.loads(metadata("direct_url.json") or "{}")
+        told = parse_json((metadata("direct_url.json") or "{}").encode())
     except (PackageNotFoundError, ValueError):
         told = {}
     url, checkout = str(told.get("url", "")), told.get("dir_info")

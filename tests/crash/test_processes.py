@@ -188,6 +188,7 @@ def test_a_ledger_lost_with_its_witness_is_told_by_the_receipts(begin: Begin) ->
     running = begin(study(SWEEP))
     for part in stopped(running).parent.glob("ledger.sqlite*"):
         part.unlink()
+    shutil.rmtree(running.release)
     running.agree(study(SWEEP, name="another"))
     running.serve_all()
     ends(running.go_on(), 16, "refused by north (E_LEDGER_ROLLED_BACK)")
@@ -259,6 +260,7 @@ def test_a_clock_set_back_prolongs_nothing(begin: Begin) -> None:
     running = begin(study(SWEEP))
     running.serve("north", Mischief(years=1))
     running.finish()
+    shutil.rmtree(running.release)
     running.custodians["north"].kill()
     running.agree(study(SWEEP, name="another", expires=date.today() + timedelta(days=30)))
     for years in (0, -10):

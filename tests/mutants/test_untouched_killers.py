@@ -216,6 +216,6 @@ def test_a_noised_count_is_as_uncertain_as_its_noise() -> None:
 @pytest.mark.parametrize("sigma", [0.0, -1.0])
 def test_stored_noise_is_positive(sigma: float) -> None:
     kept = stored.tensors(Noised((2, 2), (Measured((0, 1), np.ones((2, 2)), 3.0, (None, None)),)))
-    assert len(stored.read((2, 2), kept).tables) == 1
+    assert len(stored.read((2, 2), kept)[0].tables) == 1
     with pytest.raises(ReleaseError, match="E_RELEASE_TOUCHED"):
         stored.read((2, 2), kept | {"sigma": np.array([sigma])})
