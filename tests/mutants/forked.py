@@ -37,6 +37,9 @@ HEAVY = (
     "dp_accounting.rdp", "mpmath", "jinja2", "opacus.grad_sample", "pydantic.dataclasses", "pydantic.type_adapter",
     "sqlite3", "tomllib",
 )  # fmt: skip
+OPTIONS = (
+    "-x", "-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-o", "timeout=0", "-c", "pyproject.toml",
+)  # fmt: skip
 NEVER = (*PACKAGES, "grpc", "flwr")  # gRPC does not survive a fork, and Flower brings it along
 
 
@@ -160,10 +163,11 @@ def _run(task: Task, place: Path) -> None:
     silent = os.open(place / "output", os.O_CREAT | os.O_WRONLY, 0o600)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
-    faulthandler.dump_traceback_later(task.longest - LAST_WORDS, file=silent)
     _use(task.tree)
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-o", "timeout=0", "--rootdir", str(ROOT), "-c", "pyproject.toml"]
-    pytest.main([*options, "--basetemp", str(place / "tmp"), *task.tests], plugins=[_Watched(task, place)])
+    pytest.main(
+        [*OPTIONS, "--rootdir", str(ROOT), "--basetemp", str(place / "tmp"), *task.tests],
+        plugins=[_Watched(task, place)],
+    )
 
 
 def _use(tree: Path) -> None:
@@ -209,6 +213,9 @@ class _Watched:
         return True
 
     def _protocol(self, number: int, item: pytest.Item) -> None:
+        """In the last fork: the thread that watches over the time would not come along into another."""
+        told = os.open(self._place / "output", os.O_WRONLY | os.O_APPEND)
+        faulthandler.dump_traceback_later(LONGEST - LAST_WORDS, file=told)
         self._result = Result()
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         self._result.problem = self._result.problem or _foreign(self._task.tree)
