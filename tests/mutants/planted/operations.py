@@ -140,7 +140,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "misses a signal that another thread got",
         "waits on a lock, as Python's queues and events do",
-        "tests/test_signals.py::test_a_signal_is_heard_while_threads_come_and_go[15]",
+        "tests/test_signals.py::test_a_signal_is_heard_that_another_thread_got[15]",
         SIGNALS,
         "lambda *_: None",
         "lambda number, _: wakes.send(bytes([number]))",
