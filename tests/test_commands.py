@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from cohortium_simulation.experiment import simulate
 
 LOADED = """
 import sys
+import tempfile
 sys.argv = ["cohortium", *{arguments!r}]
 from cohortium.cli import main
 try:
@@ -335,16 +337,23 @@ def test_a_draw_and_the_search_for_noise_tell_whoever_listens(release: Release) 
 # A check before anybody has signed
 
 
-def test_a_check_before_anybody_has_signed_finds_no_fault(tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(dumps_study(STUDY))
-    (tmp_path / "schema.toml").write_text(dumps_schema(SCHEMA))
-    folder = institution(tmp_path / "north", HEAD + b"".join(GOOD))
-    found = {c.name.rpartition(": ")[2]: c for c in preflight(folder, tmp_path / "study.toml")}
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's; pytest's own may be too long."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_a_check_before_anybody_has_signed_finds_no_fault(short: Path) -> None:
+    (short / "study.toml").write_text(dumps_study(STUDY))
+    (short / "schema.toml").write_text(dumps_schema(SCHEMA))
+    folder = institution(short / "north", HEAD + b"".join(GOOD))
+    found = {c.name.rpartition(": ")[2]: c for c in preflight(folder, short / "study.toml")}
     assert [c for c in found.values() if not c.passed] == []
     assert "a run waits for" in found["consent"].found and "0 of" in found["consent"].found
-    agreed = load_study(tmp_path / "study.toml")
-    write_signature(tmp_path / "study.toml", agreed, agreed.institution_names[0], "00" * 64)
-    forged = {c.name.rpartition(": ")[2]: c for c in preflight(folder, tmp_path / "study.toml")}["consent"]
+    agreed = load_study(short / "study.toml")
+    write_signature(short / "study.toml", agreed, agreed.institution_names[0], "00" * 64)
+    forged = {c.name.rpartition(": ")[2]: c for c in preflight(folder, short / "study.toml")}["consent"]
     assert not forged.passed and "is not a signature of this study" in forged.found
 
 
