@@ -22,6 +22,7 @@ import cohortium
 from cohortium import consent
 from cohortium.draft import OTHER, RARE, draft, render
 from cohortium.errors import SchemaError
+from cohortium.placeholders import NUMBERS
 from cohortium.privacy.ledger import Ledger
 from cohortium.schema import load_schema, schema_from_document, to_document
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
@@ -307,7 +308,10 @@ def test_no_bound_of_a_draft_is_the_extreme(numbers: list[int], decimals: int) -
     block = drafted(table, None).get("x")
     if block is None or block["kind"] != "continuous":
         return
-    tenth = sorted(values)
+    rare = {
+        x for x in NUMBERS.tolist() if values.count(x) < RARE
+    }  # often stand for something else: not asked for bounds
+    tenth = sorted(x for x in values if x not in rare | {*block.get("special", ())})
     assert block["lower"] < tenth[RARE - 1] or block["lower"] == 0 <= tenth[RARE - 1]
     assert block["upper"] > tenth[-RARE] or block["upper"] == 0 >= tenth[-RARE]
 

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cohortium.conditions import selected
+from cohortium.constraints import Order
 from cohortium.draft import Draft, Misfit, draft, fit, render
-from cohortium.encoding import decode, encode
+from cohortium.encoding import codes_at, decode, draw_indices, encode
 from cohortium.errors import SchemaError
 from cohortium.moments import first_of, pattern_of
 from cohortium.patterns import trouble, written
@@ -32,6 +33,7 @@ from cohortium.schema import (
     schema_from_document,
     to_document,
 )
+from cohortium.settling import places, settled
 from cohortium.tables import read_parts, read_table
 from cohortium_client.source import Source, load_source
 
@@ -450,3 +452,20 @@ def test_conditions_on_days_as_they_are_written() -> None:
     assert selected(schema, {"x": "9999-12-31"})[0].ranges == ((731, 731),)
     assert selected(schema, ["x>=2020-12-30"])[0].ranges == ((729, 730),)
     assert selected(schema, ["x!=2020"])[0].ranges == ((0, 364), (731, 731))
+
+
+def test_an_order_is_not_broken_by_a_placeholder() -> None:
+    still_here = datetime(9999, 12, 31)
+    days = [
+        Datetime(name=name, lower=datetime(2019, 1, 1), upper=datetime(2020, 12, 31), special=special)
+        for name, special in (("came", (datetime(1900, 1, 1),)), ("left", (still_here,)))
+    ]
+    schema = Schema(columns=tuple(days), constraints=(Order(columns=("came", "left")),))
+    came = ["2019-05-01", "2020-05-01", "1900-01-01", "2020-05-01"]
+    table = pd.DataFrame({"came": came, "left": ["9999-12-31", "2019-05-01", "2019-01-01", "2020-05-01"]})
+    assert (encode(table, schema).left_out, len(encode(table, schema))) == (1, 3)
+    rng, last = np.random.default_rng(0), days[1].values - 1
+    codes = np.column_stack([rng.integers(0, days[0].values, 300), rng.choice([0, 400, last], 300)]).astype(np.int16)
+    index, good = settled(schema, places(schema, codes), draw_indices(codes, schema, rng), rng)
+    assert good[codes[:, 1] == last].all() and good[codes[:, 0] == days[0].values - 1].all()
+    assert (codes_at(index, schema)[good] == codes[good]).all()

@@ -47,7 +47,7 @@ def stand_apart(numbers: Mapping[float, int], low: float, high: float, least: in
 
     def apart(x: float) -> bool:
         if x < 0 <= low:
-            return high >= -3 * x or -x >= wide / 2 > 0 or len(str(int(-x))) > 1
+            return high >= -3 * x or x <= -10
         return max(low - x, x - high) >= max(wide / 2, 1e-300)
 
     return tuple(sorted(x for x, count in numbers.items() if count >= least and apart(x)))
