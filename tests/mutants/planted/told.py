@@ -45,8 +45,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "answers",
         f"{OF_ANSWERS}::test_a_mean_in_wide_bounds_is_told_as_narrowly_as_counts_that_cannot_be_negative_let_it",
         ANSWERS,
-        "away, level) if by_itself else None",
-        "away, level) if False else None",
+        "        by_itself = set(chosen) <= {j}\n",
+        "        by_itself = False\n",
     ),
     mutant(
         "tells the released rows' mean although the noised tables contradict it",
