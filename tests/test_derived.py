@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import call, call_json
 
-from cohortium.derived import MOST, Watch
+from cohortium.derived import MOST, Following
 from cohortium.draft import draft, render
 from cohortium.frames import parts_of
 
@@ -32,7 +32,7 @@ def heart(rows: int = 400) -> pd.DataFrame:
 def told(
     table: pd.DataFrame, rows: int = 1 << 16, out: tuple[str, ...] = (), targets: tuple[str, ...] = ()
 ) -> dict[str, str]:
-    watch = Watch(out)
+    watch = Following(out)
     assert sum(map(len, watch.through(parts_of(table, rows)))) == len(table)
     return dict(watch.told([str(name) for name in table.columns], targets))
 

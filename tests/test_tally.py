@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from typer.testing import CliRunner
 from cohortium import tally as tallies
 from cohortium.cli import build
 from cohortium.coins import SecureCoins
-from cohortium.draft import draft, fit
+from cohortium.commands.reading import say_faults
+from cohortium.commands.schema import _tell_draft
+from cohortium.draft import Draft, Note, draft, fit
 from cohortium.encoding import encode, encode_parts
 from cohortium.persons import at_most
 from cohortium.schema import Categorical, Schema
@@ -159,6 +162,37 @@ def test_nothing_of_it_leaves(
     logged = call(*arguments, "--out", tmp_path / "again")
     assert "never written to a log" in caplog.text
     assert "canary-4711" not in logged.output + caplog.text
+
+
+def test_what_was_passed_over_is_for_the_screen_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a row was left out is somebody's row: no line of a log says it."""
+    caplog.set_level("INFO")
+    found = type("Found", (str,), {"kind": SimpleNamespace(fix="Mend it.")})
+    faults = SimpleNamespace(found=[found("canary-4711")])
+    say_faults(faults)  # type: ignore[arg-type]
+    assert "canary-4711. Mend it." in capsys.readouterr().err
+    monkeypatch.setattr("cohortium.commands.output.logs.structured", lambda: True)
+    say_faults(faults)  # type: ignore[arg-type]
+    assert "never written to a log" in caplog.text
+    assert "canary-4711" not in caplog.text + capsys.readouterr().err
+
+
+def test_what_a_draft_saw_is_for_the_screen_too(
+    schema: Schema,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    caplog.set_level("INFO")
+    drafted = Draft(schema, (Note("age", "bounds", seen="canary-4711"), Note("age", "kept")))
+    _tell_draft(drafted, Path("schema.toml"), as_json=False)
+    assert "bounds. canary-4711" in capsys.readouterr().err
+    monkeypatch.setattr("cohortium.commands.output.logs.structured", lambda: True)
+    _tell_draft(drafted, Path("schema.toml"), as_json=False)
+    assert "kept" in caplog.text
+    assert "canary-4711" not in caplog.text + capsys.readouterr().err
 
 
 def test_preview_tells_of_the_institutions_own_table(data: Path, study: Study, tmp_path: Path) -> None:

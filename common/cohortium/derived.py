@@ -22,7 +22,7 @@ FIRST = 1024  # rows in which most pairs contradict themselves
 Codes = npt.NDArray[np.int64]
 
 
-class Watch:
+class Following:
     """Looks at the parts of a table as they pass. out: columns that are not looked at, such as the person's."""
 
     def __init__(self, out: Collection[str] = ()) -> None:

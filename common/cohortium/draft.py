@@ -36,7 +36,7 @@ from cohortium import schema as schemas
 from cohortium.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS, are_missing, declared, words_seen
 from cohortium.categories import category_key
 from cohortium.datestyles import finest, style, whole_pattern
-from cohortium.derived import Watch as Following
+from cohortium.derived import Following
 from cohortium.disguises import LOOKED_AT, Disguises, may_part_thousands
 from cohortium.encoding import INVALID, MISSING_WORDS, indices, told_apart
 from cohortium.errors import SchemaError

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import say
+from cohortium.commands.output import say, say_here
 
 if TYPE_CHECKING:
     from cohortium.faults import Faults
@@ -40,5 +40,5 @@ def say_form(data: Path, form: Form) -> None:
 
 def say_faults(faults: Faults) -> None:
     """Tell what of a table was passed over: for its own people alone."""
-    for fault in faults.found:
-        say(f"{fault}. {fault.kind.fix}")
+    if faults.found:
+        say_here(*(f"{fault}. {fault.kind.fix}" for fault in faults.found))

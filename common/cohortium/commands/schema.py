@@ -146,7 +146,8 @@ def _tell_draft(proposal: Draft, out: Path, as_json: bool) -> None:
         print_json({"schema": str(out), "columns": columns, "review": [asdict(note) for note in proposal.notes]})
         return
     for note in proposal.notes:
-        say(f"{note.column!r}: {'. '.join(filter(None, (note.text, note.seen)))}")
+        speak = say_here if note.seen else say
+        speak(f"{note.column!r}: {'. '.join(filter(None, (note.text, note.seen)))}")
     if any(note.seen for note in proposal.notes):
         say("Values shown here are private: they stay on this screen.")
     say(
