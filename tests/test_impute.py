@@ -349,6 +349,18 @@ ANY = {
 }
 
 
+def test_what_is_not_a_number_is_missing_in_every_dtype() -> None:
+    """Arrow tells it from a null, and pandas takes it for a value there."""
+    for kind in ["double[pyarrow]", "float[pyarrow]", "float64", "Float64", object]:
+        raw = pd.Series(np.array([np.nan, 40.0]), dtype="float64")
+        column = pd.Series(pd.arrays.ArrowExtensionArray(pa.array(raw.to_numpy(), pa.float64())))
+        column = column.astype(kind) if "pyarrow" in str(kind) else raw.astype(kind)
+        table = pd.DataFrame({"age": column, "sex": column[:1]}).iloc[:1]
+        made = fill_in(Even(), SCHEMA, table, np.random.default_rng(0))  # type: ignore[arg-type]
+        assert [a.filled for a in made.columns] == [1, 1], kind
+        assert not made.table[["age", "sex"]].isna().any(axis=None)
+
+
 @settings(max_examples=150)
 @given(
     name=st.sampled_from(NAMES),

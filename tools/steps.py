@@ -83,6 +83,7 @@ def main() -> int:
     parser.add_argument("--make", default="make", help="the command that makes a target")
     parser.add_argument("--what", default="", help="keep a row of it, called so (tools/tried.py)")
     chosen = parser.parse_args()
+    began = time.monotonic()
     try:
         done = run_all(chosen.targets, shlex.split(chosen.make), _say)
     except KeyboardInterrupt:
@@ -90,13 +91,13 @@ def main() -> int:
     for line in report(done):
         _say(line)
     if chosen.what:
-        _keep(chosen.what, done)
+        _keep(chosen.what, done, time.monotonic() - began)
     return 1 if any(step.code for step in done) else 0
 
 
-def _keep(what: str, done: Sequence[Step]) -> None:
+def _keep(what: str, done: Sequence[Step], seconds: float) -> None:
     result = "failed" if any(step.code for step in done) else "passed"
-    told = ["--what", what, "--result", result, "--seconds", f"{sum(step.seconds for step in done):.0f}"]
+    told = ["--what", what, "--result", result, "--seconds", f"{seconds:.0f}"]
     subprocess.run([sys.executable, str(Path(__file__).with_name("tried.py")), "record", *told], check=False)
 
 

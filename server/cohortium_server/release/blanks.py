@@ -32,7 +32,7 @@ from cohortium.schema import SECONDS, Column, Continuous, Datetime, Schema
 from cohortium.values import numbers_of
 from cohortium_server.generators import Generator
 from cohortium_server.release.kept import completed
-from cohortium_server.release.spelling import are_texts, as_arrow, filled
+from cohortium_server.release.spelling import are_absent, are_texts, as_arrow, filled
 
 Undeclared = Literal["keep", "blank", "refuse"]
 IntArray = npt.NDArray[np.int64]
@@ -207,7 +207,7 @@ def readable(values: pd.Series) -> pd.Series:
 
 def _is_blank(column: Column, raw: pd.Series, values: pd.Series) -> BoolArray:
     """(rows,) where a cell is empty or a word for that. What cannot be read is there all the same."""
-    unread: BoolArray = (values.isna() & raw.notna()).to_numpy(bool)
+    unread = values.isna().to_numpy(bool) & ~are_absent(raw)
     return are_missing(column, values) & ~unread
 
 

@@ -92,6 +92,12 @@ def _says_nothing(raw: pd.Series) -> bool:
     return (is_object_dtype(raw.dtype) or raw.dtype.kind == "f") and bool(raw.isna().all())
 
 
+def are_absent(values: pd.Series) -> BoolArray:
+    """(rows,) where a cell has no value. In a column of an Arrow dtype pandas takes what is not a number for one."""
+    absent = as_arrow(values).is_null(nan_is_null=True) if isinstance(values.dtype, pd.ArrowDtype) else values.isna()
+    return np.asarray(absent, bool)
+
+
 def as_arrow(values: pd.Series) -> pa.Array:
     """A column of an Arrow dtype as one array."""
     array = pa.array(values.array)
