@@ -12,6 +12,7 @@ from cohortium.errors import InputError
 from cohortium.files import write_whole
 from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
+from cohortium.flower.internals import require_allowed
 from cohortium.supervision import supervise
 from cohortium_client.relay import Relay
 
@@ -27,14 +28,15 @@ def serve_relay(relay: Relay) -> None:
     from cohortium_client.flower.node import beat_faster, run_node
 
     prepare(relay.home, LOOK_EVERY, names.NODE, names.NODE_APP, names.CLIENTAPP)
+    require_allowed(names.INSTITUTION)
     import cohortium_client.app  # noqa: F401
 
     beat_faster()
-    port, secret = _free_port(), secrets.token_hex(32)
+    port, secret, check = _free_port(), secrets.token_hex(32), f"cohortium institution check {relay.folder}"
     supervise(
         [
-            process(NODE, partial(run_node, relay, port, _kept(relay.home, secret))),
-            process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home)),
+            process(NODE, partial(run_node, relay, port, _kept(relay.home, secret)), check),
+            process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home), check),
         ]
     )
 

@@ -119,7 +119,7 @@ def status(run: RunFolder, as_json: Json = False) -> None:
         for fall in told["falls"]:
             say(f"its process ended at {fall['at'][:19]}Z: {fall['code']} {fall['what']}")
         if told["error"]:
-            say(" ".join(f"{told['error'][k]}" for k in ("code", "where", "what", "fix")))
+            say("{code}: {where}: {what}. {fix}".format_map(told["error"]))
 
 
 def stop(run: RunFolder, as_json: Json = False) -> None:

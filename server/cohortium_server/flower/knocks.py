@@ -36,7 +36,10 @@ class Knocks(logging.Filter):
         text = str(record.msg)
         if KNOCKED not in text:
             return True
-        line = self._line(*text.split(KNOCKED, 1))
+        beginning, _, rest = text.partition(KNOCKED)
+        if ONLY_ASKED in beginning:  # by institution check, or by a node that wants to know why it is kept out
+            return False
+        line = self._line(rest)
         now = self.clock()
         self.told = {who: at for who, at in self.told.items() if now < at + WHILE}
         if line in self.told or len(self.told) >= MOST:
@@ -46,15 +49,13 @@ class Knocks(logging.Filter):
         record.exc_info = None
         return True
 
-    def _line(self, beginning: str, rest: str) -> str:
+    def _line(self, rest: str) -> str:
         """rest: the key as Python writes bytes, and why it was refused."""
         key = _key(rest)
         name = self._names().get(key)
         if name is None:
             shown = hashlib.sha256(key).hexdigest()[:16]
             return f"a node knocks whose key (SHA-256 {shown}…) is no member's; cohortium coordinator admit lets one in"
-        if ONLY_ASKED in beginning:
-            return f"the node of {name} has asked whether it is known"
         return f"the node of {name} knocks; it is let in when it is registered, and the one before it is missed"
 
     def _names(self) -> dict[bytes, str]:

@@ -12,6 +12,7 @@ from cohortium.errors import FederationError
 from cohortium.files import write_whole
 from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
+from cohortium.flower.internals import require_allowed
 from cohortium.supervision import supervise
 from cohortium.system import of_the_system
 from cohortium_server.federation import Federation
@@ -30,12 +31,13 @@ def take(federation: Federation) -> None:
     _only_here(federation.state)
     use_home(federation.state)
     require_ready(federation)
+    prepare(federation.state / "flower", LOOK_EVERY, names.LINK, names.LINK_APP, names.SERVERAPP)
+    require_allowed(names.COORDINATOR)
 
 
 def serve_federation(federation: Federation) -> None:
     """Serve what was taken until SIGTERM or SIGINT."""
     (federation.state / BEGUN).touch()
-    prepare(federation.state / "flower", LOOK_EVERY, names.LINK, names.LINK_APP, names.SERVERAPP)
     works = {LINK: _link, EXECUTOR: _executor, KEEPER: _keeper}
     check = f"cohortium coordinator check {federation.folder}"
     children = [process(name, partial(work, federation), check) for name, work in works.items()]
