@@ -69,7 +69,7 @@ def test_an_end_belongs_to_the_order_it_ended(tmp_path: Path) -> None:
     assert ended.raised() is None
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b"[" * 100_000, b"{}", b'{"number":[],"wanted":1}'])
 def test_a_damaged_order_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "order.json").write_bytes(content)
     with pytest.raises(FederationError, match="E_RUN"):
@@ -420,6 +420,12 @@ def test_a_damaged_list_of_falls_is_one_runs_trouble_and_said_once(
         keeper.look()
     assert link.started == 0
     assert [r.levelname for r in caplog.records if "E_RUN" in r.getMessage()] == ["ERROR"]
+    (run / orders.END).write_text("{}")
+    with pytest.raises(FederationError, match="E_RUN"):
+        orders.ended(run)
+    orders.give(run, "go")  # as resume does
+    keeper.look()
+    assert link.started == 1
 
 
 def test_members_are_registered_and_who_is_one_no_more_is_removed(keeper: Keeper, link: Link, tmp_path: Path) -> None:

@@ -184,3 +184,13 @@ def test_a_fork_has_a_name_and_the_code_it_ended_with(tmp_path: Path) -> None:
     assert (tmp_path / "name").read_text() == "carrier\n"
     for work, code in ((lambda: sys.exit(7), 7), (lambda: sys.exit("text"), 1), (lambda: 1 / 0, 1)):
         assert os.waitstatus_to_exitcode(os.waitpid(forked(work, "ends"), 0)[1]) == code
+
+
+def test_a_fork_ends_though_nobody_hears_its_last_words() -> None:
+    from cohortium.supervision import forked
+
+    heard, said = os.pipe()
+    os.close(heard)
+    pid = forked(lambda: 1 / 0, "unheard", words=said)
+    os.close(said)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

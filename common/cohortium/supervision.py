@@ -11,6 +11,7 @@ an error that says how. A child that was well once is tried again for ever, and 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -243,11 +244,15 @@ def forked(
         said = without_text(error)
         _log.error("failed: %s", said)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        if words is not None:
-            os.write(words, said.encode()[:_WORDS])
+        for last in (sys.stdout.flush, sys.stderr.flush, lambda: _say(words, said)):
+            with contextlib.suppress(OSError, ValueError):  # nobody hears it; the process must not outlive its work
+                last()
         os._exit(code)
+
+
+def _say(words: int | None, said: str) -> None:
+    if words is not None:
+        os.write(words, said.encode()[:_WORDS])
 
 
 def ends_with_its_parent(parent: int | None = None) -> None:

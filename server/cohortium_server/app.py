@@ -8,6 +8,7 @@ the same few lines.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from flwr.serverapp import Grid, ServerApp
 from cohortium.consent import Signatures, read_signatures, require_all
 from cohortium.errors import CohortiumError, FederationError, StudyError
 from cohortium.flower.names import MODULE
-from cohortium.logs import without_text
+from cohortium.logs import about, without_text
 from cohortium.progress import Progress
 from cohortium.study import Study, load_study
 from cohortium.system import is_about_files, of_the_system
@@ -35,6 +36,7 @@ from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
 PATIENCE = 120.0
+_log = logging.getLogger("cohortium.run")
 LOOK_EVERY = 1.0  # seconds between two looks at who is there
 LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
 _BETWEEN = (MODULE, "httpx", "httpcore")  # whose errors say that the link is gone, or has given the run up
@@ -227,6 +229,9 @@ def _fallen(run: Path, error: Exception) -> None:
     place = without_text(error)
     told = FederationError("E_RUN", run.name, f"its process has failed: {place}", "See the coordinator's log.")
     orders.fell(run, told, "" if from_outside else place)
+    end = orders.ended(run)
+    failed = (end and end.raised()) or told
+    _log.error("%s", failed, extra=about(code=failed.code, run=run.name))
 
 
 def folder_job(config: Mapping[str, Any]) -> Job:

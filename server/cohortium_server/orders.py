@@ -50,13 +50,19 @@ class End:
 def order(run: Path) -> Order | None:
     """What is wanted of the run in a folder; None where nobody has ordered anything."""
     document = _read(run / ORDER)
-    return None if document is None else Order(str(document["wanted"]), int(document["number"]))
+    try:
+        return None if document is None else Order(str(document["wanted"]), int(document["number"]))
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(run / ORDER) from None
 
 
 def give(run: Path, wanted: str) -> Order:
     """Order a run to ``go`` on, or to ``stop``."""
     before = order(run)
     number = (before.number if before else 0) + (wanted == "go")
+    if wanted == "go":  # what was before is another order's, whatever became of its files
+        for name in (END, FALLS):
+            (run / name).unlink(missing_ok=True)
     write_whole(run / ORDER, canonical_json(asdict(Order(wanted, number))))
     return Order(wanted, number)
 
@@ -64,9 +70,12 @@ def give(run: Path, wanted: str) -> Order:
 def ended(run: Path) -> End | None:
     """How the last order ended; None while it has not."""
     document, last = _read(run / END), order(run)
-    if document is None or last is None or document["number"] != last.number:
-        return None
-    return End(**document)
+    try:
+        if document is None or last is None or document["number"] != last.number:
+            return None
+        return End(**document)
+    except (KeyError, TypeError):
+        raise _damaged(run / END) from None
 
 
 def end(run: Path, error: CohortiumError | None) -> None:
