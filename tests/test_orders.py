@@ -428,6 +428,19 @@ def test_a_damaged_list_of_falls_is_one_runs_trouble_and_said_once(
     assert link.started == 1
 
 
+def test_a_link_that_does_not_answer_is_told_once_when_it_has_had_time_to_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    trouble = keeping.Trouble(clock=lambda: now)
+    while now < 3 * keeping.STARTING:
+        trouble.tell(FederationError("E_LINK", "coordinator", "it does not answer", "Start it."))
+        assert len(caplog.records) == (now >= keeping.STARTING)
+        now += 1.0
+    trouble.tell(FederationError("E_FEDERATION", "fed", "it is wrong", "Mend it."))
+    assert len(caplog.records) == 2
+
+
 def test_members_are_registered_and_who_is_one_no_more_is_removed(keeper: Keeper, link: Link, tmp_path: Path) -> None:
     application = apply("f", "00" * 32, "north", key_of("north"), NODE, None)
     keeper.look()

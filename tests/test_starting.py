@@ -24,10 +24,11 @@ from cohortium import checks, logs
 from cohortium.cli import build
 from cohortium.errors import CohortiumError, FederationError, InputError, LedgerError, MembershipError, SecretError
 from cohortium.flower import names
+from cohortium.supervision import Child
 from cohortium_client.flower import knocking
 from cohortium_client.flower.knocking import Knocking
 from cohortium_client.flower.relay import require_alone
-from cohortium_client.gate import LONGEST_SOCKET, claimed, require_short
+from cohortium_client.gate import LONGEST_SOCKET, claimed, listening, require_short
 from cohortium_client.institution import load_institution
 from cohortium_client.metrics import require_watchable
 from cohortium_client.preflight import require_ready as require_institution
@@ -239,6 +240,23 @@ def test_an_institution_that_is_served_already(short: Path) -> None:
     with claimed(opened.socket.absolute()):
         told = cli("institution", "serve", short, "--without-relay")
         assert "another custodian" in one_line(told, FederationError, "E_SOCKET")
+
+
+@pytest.mark.usefixtures("nothing_starts")
+def test_the_coordinator_hears_of_a_relay_when_its_custodian_serves(
+    short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Child] = []
+    monkeypatch.setattr("cohortium.supervision.supervise", lambda children: started.extend(children))
+    told = cli("institution", "serve", short)
+    assert told.exit_code == 0, told.output
+    custodian, carrier = started
+    assert (custodian.name, carrier.name) == ("custodian", "relay")
+    assert custodian.after()
+    assert not carrier.after()
+    with listening(load_institution(short).socket.absolute(), 0o600):
+        assert carrier.after()
+    assert not carrier.after()
 
 
 @pytest.mark.usefixtures("nothing_starts")

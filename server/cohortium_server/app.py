@@ -210,7 +210,9 @@ def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
             orders.end(run, error)
         raise
     except Exception as error:
-        if alone and orders.order(run) is not None:
+        if (
+            alone and (order := orders.order(run)) is not None and order.wanted == "go"
+        ):  # who was stopped has not fallen
             _fallen(run, error)
         raise
     if orders.order(run) is not None:

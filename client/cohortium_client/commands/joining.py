@@ -12,7 +12,6 @@ from cohortium.commands.reading import Separator, Sheet
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url
 
 if TYPE_CHECKING:
-    from cohortium_client.institution import Institution
     from cohortium_client.joining import Joined
 
 
@@ -39,7 +38,7 @@ def join(
     """Join a federation: keys are made here and stay here. SITE is made as by init where there is none."""
     with guarded(as_json):
         from cohortium.kit import load_kit
-        from cohortium_client.commands.founding import found
+        from cohortium_client.commands.founding import found, warn_of_length
         from cohortium_client.institution import FILE, load_institution
         from cohortium_client.joining import join as joined
         from cohortium_client.relay import relay_folder
@@ -51,23 +50,12 @@ def join(
                 say(f"{folder} is an institution's folder already: its source and policy stay as they are")
         else:
             opened = found(folder, received.institution, data, url, query, population, cap, delta, separator, sheet)
-        _warn_of_length(opened)
+        warn_of_length(opened)
         made = joined(received, opened, relay or relay_folder(folder), rotate_node_key, rotate_identity_key)
         if as_json:
             print_json(_document(made))
         else:
             _tell(made, rotate_identity_key)
-
-
-def _warn_of_length(institution: Institution) -> None:
-    """A socket whose path is too long is no reason not to join, and is better known now than when it is served."""
-    from cohortium.errors import FederationError
-    from cohortium_client.gate import require_short
-
-    try:
-        require_short(institution.socket.absolute())
-    except FederationError as error:
-        say(f"serve will refuse this: {error}")
 
 
 def _document(made: Joined) -> dict[str, str]:

@@ -22,11 +22,8 @@ from cohortium.probe import ask
 from cohortium_client.flower.standing import refusal, require_member
 from cohortium_client.relay import Relay
 
-FIRST, LONGEST, SLOWER = (
-    1.0,
-    30.0,
-    1.5,
-)  # seconds between two knocks: the first, the longest, and by how much each is longer
+FIRST, LONGEST = 1.0, 30.0  # seconds between two knocks
+SLOWER = 1.5  # by how much each pause is longer than the one before
 _log = logging.getLogger("cohortium.node")
 
 

@@ -26,6 +26,7 @@ from cohortium_server.members import load_members
 from cohortium_server.presence import BEGUN
 
 EVERY = 1.0  # seconds
+STARTING = 60.0  # seconds that the link may take until it answers
 LONGEST = 60.0  # seconds between two starts of a run
 _log = logging.getLogger("cohortium.keeper")
 
@@ -137,18 +138,30 @@ def _gone(run: Path) -> FederationError:
 
 def keep(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = lambda online: None) -> None:
     """Look every second until told to stop. ``seen`` hears who is online, when that has changed."""
-    keeper, known, told = Keeper(federation), None, ""
+    keeper, known, trouble = Keeper(federation), None, Trouble()
     while True:
         try:
             keeper.look()
             if keeper.online != known:
                 seen(keeper.online)
                 known = dict(keeper.online)
-            told = ""
+            trouble = Trouble()
         except (CohortiumError, OSError) as error:
-            found = of_the_system(error) if isinstance(error, OSError) else error
-            if str(found) != told:  # once, and not at every look
-                starting = found.code == "E_LINK"
-                _log.log(logging.DEBUG if starting else logging.ERROR, "%s", found, extra=about(code=found.code))
-            told = str(found)
+            trouble.tell(of_the_system(error) if isinstance(error, OSError) else error)
         time.sleep(EVERY)
+
+
+@dataclass
+class Trouble:
+    """What keeps the keeper from looking: said once, and not at every look. A link that does not answer may be starting."""
+
+    clock: Callable[[], float] = time.monotonic
+    told: str = ""
+    since: float | None = None
+
+    def tell(self, error: CohortiumError) -> None:
+        self.since = self.clock() if self.since is None else self.since
+        starting = error.code == "E_LINK" and self.clock() < self.since + STARTING
+        if str(error) != self.told and not starting:
+            self.told = str(error)
+            _log.error("%s", error, extra=about(code=error.code))
