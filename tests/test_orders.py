@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count, pairwise
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -27,11 +30,13 @@ from cohortium.plan import plan
 from cohortium.privacy.ledger import Ledger
 from cohortium.privacy.ledger import home as ledger_home
 from cohortium.supervision import forked
+from cohortium_server import app as coordinator_side
 from cohortium_server import orders, presence
+from cohortium_server.commands import running
 from cohortium_server.federation import load_federation
 from cohortium_server.flower import keeper as keeping
 from cohortium_server.flower.control import Node
-from cohortium_server.flower.keeper import MOST_STARTS, Keeper
+from cohortium_server.flower.keeper import Keeper
 from cohortium_server.flower.roster import nodes_of, pem
 from cohortium_server.journal import FolderJournal
 from cohortium_server.presence import home_of, use_home
@@ -64,7 +69,7 @@ def test_an_end_belongs_to_the_order_it_ended(tmp_path: Path) -> None:
     assert ended.raised() is None
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b"[" * 100_000, b"{}", b'{"number":[],"wanted":1}'])
 def test_a_damaged_order_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "order.json").write_bytes(content)
     with pytest.raises(FederationError, match="E_RUN"):
@@ -133,7 +138,7 @@ def keeper(tmp_path: Path) -> Keeper:
     (tmp_path / "federation.toml").write_text(FEDERATION)
     for name in ("members", "revoked", "runs"):
         (tmp_path / name).mkdir()
-    return Keeper(load_federation(tmp_path))
+    return Keeper(load_federation(tmp_path), clock=count(0, 1000).__next__)  # whatever is waited for has come
 
 
 def begun(keeper: Keeper) -> Path:
@@ -200,7 +205,7 @@ def test_a_run_that_lives_is_not_started_again_where_flower_has_given_it_up(keep
     keeper.look()
     held = FolderJournal(run)
     link.runs.clear()  # Flower missed its heartbeats
-    for _ in range(2 * MOST_STARTS):
+    for _ in range(2 * orders.MOST_FALLS):
         keeper.look()
     assert link.started == 1
     assert orders.ended(run) is None
@@ -230,22 +235,210 @@ def test_who_looks_for_a_moment_keeps_nobody_out(tmp_path: Path) -> None:
 def test_who_serves_waits_for_what_was_killed_to_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dying = presence.hold(tmp_path)
     assert dying is not None
-    Timer(1.0, os.close, [dying]).start()  # as the forks of one that was killed
+    (tmp_path / presence.LOCK).write_text("0")  # nobody's number: as the forks of one that was killed
+    Timer(1.0, os.close, [dying]).start()
     assert presence.hold(tmp_path) is not None
+    (tmp_path / presence.LOCK).write_text("0")
     monkeypatch.setattr(presence, "LAST_BREATH", 0.0)
     assert presence.hold(tmp_path) is None
+
+
+def test_who_lives_and_serves_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "LAST_BREATH", 1e9)
+    assert presence.hold(tmp_path) is not None
+    assert presence.hold(tmp_path) is None
+    assert presence.holder(tmp_path) == f"process {os.getpid()}"
+
+
+# Processes that fall
 
 
 def test_what_dies_at_once_each_time_is_given_up(keeper: Keeper, link: Link) -> None:
     run = begun(keeper)
     orders.give(run, "go")
-    for _ in range(2 * MOST_STARTS):
+    for _ in range(5 * orders.MOST_FALLS):
         keeper.look()
         link.runs.clear()  # Flower says that it has failed
-    assert link.started == MOST_STARTS
+    assert link.started == orders.MOST_FALLS
     end = orders.ended(run)
     assert end is not None
-    assert isinstance(end.raised(), FederationError)
+    assert (error := end.raised()) is not None
+    assert error.code == "E_PROCESS"
+    assert "was killed, or ended without a word" in str(error)
+
+
+def test_each_start_after_the_second_comes_later_than_the_one_before(keeper: Keeper, link: Link) -> None:
+    run, now, starts = begun(keeper), 0.0, list[float]()
+    keeper.clock = lambda: now
+    orders.give(run, "go")
+    while now < 200:
+        before = link.started
+        keeper.look()
+        link.runs.clear()
+        starts += [now] * (link.started - before)
+        now += 1.0
+    pauses = [b - a for a, b in pairwise(starts)]
+    assert pauses[0] == 1.0, "a process that was killed comes back at once"
+    assert pauses == sorted(pauses)
+    assert len(starts) <= 10
+    (run / "0000.sum").touch()  # a round is complete: what comes now is the first again
+    keeper.look()
+    link.runs.clear()
+    keeper.look()
+    assert link.started >= len(starts) + 2
+
+
+def falling(run: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study's process comes as far as ``error``."""
+
+    class Finishing:
+        def finish(self, outcome: object) -> None:
+            raise error
+
+    monkeypatch.setattr(coordinator_side, "folder_job", lambda config: Finishing())
+    monkeypatch.setattr(coordinator_side, "run_federation", lambda grid, job: None)
+    config = {"federation": str(run.parent.parent.absolute()), "resume": run.name}
+    with pytest.raises(type(error)):
+        coordinator_side.run_folder(None, config)  # type: ignore[arg-type] # nobody is asked
+
+
+def test_the_third_equal_end_of_a_studys_process_ends_its_run_which_can_be_resumed(
+    keeper: Keeper, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(keeper)
+    orders.give(run, "go")
+    for number in range(3):
+        assert orders.ended(run) is None
+        keeper.look()  # sees that it is to be started again,
+        keeper.look()  # and does when it is due
+        assert link.started == number + 1
+        falling(run, ValueError("SECRET-CANARY"), monkeypatch)
+        link.runs.clear()
+    for _ in range(5):
+        keeper.look()
+    assert link.started == 3
+    end = orders.ended(run)
+    assert end is not None
+    assert (error := end.raised()) is not None
+    assert error.code == "E_PROCESS"
+    assert "ended 3 times" in error.what
+    assert "ValueError at" in error.what
+    assert "test_orders.py" in error.what, "the place"
+    assert f"cohortium coordinator resume {run}" in error.fix
+    assert "SECRET-CANARY" not in (run / orders.FALLS).read_text() + (run / orders.END).read_text()
+    orders.give(run, "go")  # as resume does
+    assert orders.ended(run) is None
+    assert orders.falls(run) == []
+    keeper.look()
+    assert link.started == 4, "an order of its own"
+
+
+def test_ends_that_differ_or_have_a_round_between_them_are_tried_again(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(keeper)
+    orders.give(run, "go")
+    for error in (ValueError("a"), ValueError("a"), KeyError("b"), ValueError("a"), ValueError("a")):
+        falling(run, error, monkeypatch)
+    assert orders.ended(run) is None
+    (run / "0000.sum").touch()
+    assert orders.falls(run) == []
+    falling(run, ValueError("a"), monkeypatch)
+    assert orders.ended(run) is None
+    assert len(orders.falls(run)) == 1
+
+
+def test_kills_are_borne_longer_than_errors(tmp_path: Path) -> None:
+    orders.give(tmp_path, "go")
+    error = FederationError("E_RUN", "run", "it was killed", "Look.")
+    for _ in range(orders.MOST_FALLS - 1):
+        orders.fell(tmp_path, error)
+    assert orders.ended(tmp_path) is None
+    orders.fell(tmp_path, error)
+    assert orders.ended(tmp_path) is not None
+
+
+def test_what_the_link_says_of_a_run_it_has_given_up_is_no_fault_of_the_run(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(keeper)
+    orders.give(run, "go")
+    for _ in range(orders.SAME + 1):
+        falling(run, httpx.ReadError("gone"), monkeypatch)
+    assert orders.ended(run) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_refuses_ends_the_run_at_once(keeper: Keeper, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begun(keeper)
+    orders.give(run, "go")
+    falling(run, OSError(number, os.strerror(number), "/nowhere/release"), monkeypatch)
+    end = orders.ended(run)
+    assert end is not None
+    assert (error := end.raised()) is not None
+    assert (error.code, error.where) == ("E_IO", "release")
+
+
+def test_a_run_that_is_stopped_has_not_fallen(tmp_path: Path) -> None:
+    orders.give(tmp_path, "go")
+    orders.give(tmp_path, "stop")
+    orders.fell(tmp_path, FederationError("E_RUN", "run", "it was killed", "Look."), "cause")
+    assert orders.falls(tmp_path) == []
+
+
+def test_who_waits_for_a_run_and_who_looks_at_it_hear_of_its_falls(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = begun(keeper)
+    orders.give(run, "go")
+    falling(run, ValueError("SECRET-CANARY"), monkeypatch)
+    told = cli("coordinator", "status", run, "--json")
+    status = json.loads(told.output)
+    assert status["state"] == "being started again"
+    assert [f["code"] for f in status["falls"]] == ["E_RUN"]
+    assert "ValueError at" in cli("coordinator", "status", run).output
+    assert running._say_falls(run, 0, False) == 1
+    assert running._say_falls(run, 1, False) == 1
+    said = capsys.readouterr().err
+    assert said.count("ValueError at") == 1
+    assert "SECRET-CANARY" not in said
+    for _ in range(2):
+        falling(run, ValueError("SECRET-CANARY"), monkeypatch)
+    assert json.loads(cli("coordinator", "status", run, "--json").output)["state"] == "failed"
+    told = cli("coordinator", "status", run)
+    assert "E_PROCESS" in told.output
+    assert "resume" in told.output
+
+
+def test_a_damaged_list_of_falls_is_one_runs_trouble_and_said_once(
+    keeper: Keeper, link: Link, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = begun(keeper)
+    orders.give(run, "go")
+    (run / orders.FALLS).write_text('{"falls": [{}]}')
+    for _ in range(5):
+        keeper.look()
+    assert link.started == 0
+    assert [r.levelname for r in caplog.records if "E_RUN" in r.getMessage()] == ["ERROR"]
+    (run / orders.END).write_text("{}")
+    with pytest.raises(FederationError, match="E_RUN"):
+        orders.ended(run)
+    orders.give(run, "go")  # as resume does
+    keeper.look()
+    assert link.started == 1
+
+
+def test_a_link_that_does_not_answer_is_told_once_when_it_has_had_time_to_start(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = 0.0
+    trouble = keeping.Trouble(clock=lambda: now)
+    while now < 3 * keeping.STARTING:
+        trouble.tell(FederationError("E_LINK", "coordinator", "it does not answer", "Start it."))
+        assert len(caplog.records) == (now >= keeping.STARTING)
+        now += 1.0
+    trouble.tell(FederationError("E_FEDERATION", "fed", "it is wrong", "Mend it."))
+    assert len(caplog.records) == 2
 
 
 def test_members_are_registered_and_who_is_one_no_more_is_removed(keeper: Keeper, link: Link, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ PATIENCE = 60.0
 SUPERVISOR = """
 import os, signal, sys, time
 from pathlib import Path
+from cohortium.errors import CohortiumError
 from cohortium.supervision import Child, supervise
 
 folder = Path(sys.argv[1])
@@ -31,8 +32,34 @@ def failing():
     raise ValueError("SECRET-CANARY")
 
 command = [sys.executable, "-c", "import os, sys, time, pathlib; (pathlib.Path(sys.argv[1]) / f'command.{os.getpid()}').touch(); time.sleep(600)", str(folder)]
-children = [Child("sleeper", sleeper), Child("command", command)] + ([Child("failing", failing)] if "failing" in sys.argv else [])
-supervise(children, lambda counts: (folder / "counts").write_text(repr(counts)))
+def refusing():
+    from cohortium.errors import PolicyError
+    (folder / f"refused.{os.getpid()}").touch()
+    raise PolicyError("E_POLICY", "here", "it is forbidden", "Allow it.")
+
+def later():
+    (folder / f"later.{os.getpid()}").touch()
+    time.sleep(600)
+
+children = [Child("sleeper", sleeper), Child("command", command)]
+if "failing" in sys.argv:
+    children.append(Child("failing", failing, check="cohortium institution check X"))
+if "refusing" in sys.argv:
+    children.append(Child("refusing", refusing))
+if "unable" in sys.argv:
+    code = "import os, sys, pathlib; (pathlib.Path(sys.argv[1]) / f'unable.{os.getpid()}').touch(); sys.exit(17)"
+    children.append(Child("unable", [sys.executable, "-c", code, str(folder)]))
+if "after" in sys.argv:
+    children.append(Child("later", later, after=lambda: (folder / "go").exists()))
+if "settled" in sys.argv:
+    from cohortium import supervision
+    supervision.SETTLED = -1.0
+from cohortium import logs
+logs.set_up("supervisor")
+try:
+    supervise(children, lambda counts: (folder / "counts").write_text(repr(counts)))
+except CohortiumError as error:
+    sys.exit(str(error))
 print("ended")
 """
 
@@ -63,7 +90,8 @@ def supervised(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]
     def start(*words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), *words]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        until(lambda: pids(tmp_path, "fork") and pids(tmp_path, "command"))
+        process = started[-1]
+        until(lambda: (pids(tmp_path, "fork") and pids(tmp_path, "command")) or process.poll() is not None)
         return started[-1]
 
     yield start
@@ -95,15 +123,57 @@ def test_a_supervisor_that_is_killed_leaves_nobody(
     until(lambda: not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")])))
 
 
-def test_a_child_that_fails_at_once_is_tried_ever_more_rarely_and_its_text_stays_untold(
+def test_a_child_that_never_gets_well_is_given_up_after_three_equal_ends_and_its_text_stays_untold(
     supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     process = supervised("failing")
-    until(lambda: len(pids(tmp_path, "failed")) == 3)
-    time.sleep(0.5)
-    assert len(pids(tmp_path, "failed")) <= 4
+    told = "".join(process.communicate(timeout=PATIENCE))
+    assert process.returncode not in (0, None)
+    assert len(pids(tmp_path, "failed")) == 3
+    assert "E_PROCESS: failing: it has ended 3 times in the same way: ValueError at" in told
+    assert "Say cohortium institution check X." in told
+    assert "SECRET-CANARY" not in told.replace('raise ValueError("SECRET-CANARY")', "")
+    assert not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")]))
+
+
+def test_a_child_that_was_well_once_is_tried_again_and_each_end_is_told(
+    supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = supervised("failing", "settled")
+    until(lambda: len(pids(tmp_path, "failed")) == 4)
     process.terminate()
-    assert "SECRET-CANARY" not in "".join(process.communicate(timeout=PATIENCE))
+    told = process.communicate(timeout=PATIENCE)[1]
+    assert len([line for line in told.splitlines() if "failing has ended (ValueError at" in line]) >= 3
+
+
+@pytest.mark.parametrize(("word", "file", "code"), [("refusing", "refused", 20), ("unable", "unable", 17)])
+def test_a_child_that_refuses_when_it_is_first_started_ends_all_with_its_code(
+    supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path, word: str, file: str, code: int
+) -> None:
+    process = supervised(word)
+    told = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == code
+    assert len(pids(tmp_path, file)) == 1
+    assert told.count("E_POLICY: here") == (word == "refusing")
+    assert not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")]))
+
+
+def test_a_child_may_have_to_wait_for_another(supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    supervised("after")
+    time.sleep(0.3)
+    assert pids(tmp_path, "later") == []
+    (tmp_path / "go").touch()
+    until(lambda: pids(tmp_path, "later"))
+
+
+def test_ends_are_told_apart() -> None:
+    from cohortium.supervision import End
+
+    assert str(End(-9)) == "killed by SIGKILL"
+    assert str(End(1, "ValueError at a.py:1")) == "ValueError at a.py:1, exit code 1"
+    assert [End(c).from_outside for c in (-9, -15, -11, 1, 0)] == [True, True, False, False, False]
+    assert [End(c).refused for c in (-9, 0, 1, 2, 10, 24)] == [False, False, False, False, True, True]
+    assert "signal" in str(End(-63))
 
 
 def test_a_fork_has_a_name_and_the_code_it_ended_with(tmp_path: Path) -> None:
@@ -114,3 +184,13 @@ def test_a_fork_has_a_name_and_the_code_it_ended_with(tmp_path: Path) -> None:
     assert (tmp_path / "name").read_text() == "carrier\n"
     for work, code in ((lambda: sys.exit(7), 7), (lambda: sys.exit("text"), 1), (lambda: 1 / 0, 1)):
         assert os.waitstatus_to_exitcode(os.waitpid(forked(work, "ends"), 0)[1]) == code
+
+
+def test_a_fork_ends_though_nobody_hears_its_last_words() -> None:
+    from cohortium.supervision import forked
+
+    heard, said = os.pipe()
+    os.close(heard)
+    pid = forked(lambda: 1 / 0, "unheard", words=said)
+    os.close(said)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

@@ -10,7 +10,18 @@ import typer
 from cohortium.commands.output import Json, epsilon_words, guarded, print_json, say, say_here, tell, tell_checks
 from cohortium.commands.reading import Separator, Sheet
 from cohortium.system import require_serving
-from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url, found
+from cohortium_client.commands.founding import (
+    CAP,
+    DELTA,
+    Cap,
+    Data,
+    Delta,
+    PopulationName,
+    Query,
+    Url,
+    found,
+    warn_of_length,
+)
 from cohortium_client.commands.joining import join
 from cohortium_client.commands.serving import Folder, relay, serve
 
@@ -40,6 +51,7 @@ def init(
     """Make an institution's folder: institution.toml, policy.toml and a key that never leaves it."""
     with guarded(as_json):
         made = found(folder, name, data, url, query, population, cap, delta, separator, sheet)
+        warn_of_length(made)
         if as_json:
             print_json({"institution": name, "folder": str(folder), "key": made.identity.public})
             return

@@ -29,6 +29,7 @@ from cohortium.errors import FederationError
 _CHUNK = 1 << 18
 _WAITING = 1024  # connections the kernel keeps until the gate looks at them
 _LONGEST_PATH = 107  # bytes, of any Unix socket on Linux
+LONGEST_SOCKET = _LONGEST_PATH - len("..d/grpc")  # bytes of a custodian's: in a private folder beside it is another one
 _NOBODY = 65534  # what the kernel calls a user of another user namespace, whoever it is
 
 
@@ -214,6 +215,20 @@ def allowed_uid(relay_uid: int | None) -> int:
     return os.geteuid() if relay_uid is None else relay_uid
 
 
+def require_short(path: Path) -> None:
+    """FederationError E_SOCKET for a path that is longer than the system takes."""
+    if (length := len(os.fsencode(path))) > LONGEST_SOCKET:
+        what = f"its path has {length} bytes, and a socket's may have {LONGEST_SOCKET} here"
+        fix = 'Say a shorter one in institution.toml, such as socket = "/run/cohortium/NAME.sock", and in relay.toml.'
+        raise refused(path.name, what, fix)
+
+
+def require_place(path: Path) -> None:
+    """FederationError E_SOCKET unless a custodian could serve at ``path`` now; nothing is left there."""
+    with claimed(path), listening(path, 0o600):
+        pass
+
+
 @contextmanager
 def claimed(path: Path) -> Iterator[Path]:
     """The private folder beside the socket ``path``, held by one custodian at a time; else FederationError E_SOCKET.
@@ -221,8 +236,7 @@ def claimed(path: Path) -> Iterator[Path]:
     The lock ends with the process, however that ends.
     """
     folder = path.parent / f".{path.name}.d"
-    if len(os.fsencode(folder / "grpc")) > _LONGEST_PATH:
-        raise refused(path, "the path is too long for a socket", "Choose a shorter one.")
+    require_short(path)
     try:
         with suppress(FileExistsError):
             folder.mkdir(0o700)

@@ -17,6 +17,7 @@ from threading import Event, Lock
 from prometheus_client import Metric
 
 from cohortium.address import Address, parse_address
+from cohortium.checks import writes
 from cohortium.errors import CODES, CohortiumError, InputError, WireError
 from cohortium.exposition import counter, gauge, is_loopback, served, written
 from cohortium.privacy.ledger import Ledger
@@ -150,6 +151,15 @@ def watched(
             stack.enter_context(written(taken, file))
         stack.callback(serving.clear)  # before the file is written for the last time
         yield counting
+
+
+def require_watchable(address: Address | None = None, file: Path | None = None) -> None:
+    """InputError E_METRICS unless metrics could be served at the address now, E_IO unless the file could be written."""
+    if address is not None:
+        with served(list, address):
+            pass
+    if file is not None:
+        writes(file.absolute().parent)
 
 
 def _signs(serving: bool) -> list[Metric]:

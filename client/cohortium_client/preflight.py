@@ -8,20 +8,20 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cohortium.checks import Check, checked, failed, in_units, memory_left, room
+from cohortium.checks import Check, checked, failed, in_units, memory_left, noted, room, writes
 from cohortium.consent import read_signatures, unsigned
 from cohortium.errors import CohortiumError, InputError, StudyError
 from cohortium.faults import Faults
+from cohortium.privacy.ledger import require_free
 from cohortium.study import Study, Trained, load_study
 from cohortium.tally import Tally, tally_of
 from cohortium_client.custodian import agreed_to, restored
-from cohortium_client.gate import is_served
+from cohortium_client.gate import is_served, require_place, require_short
 from cohortium_client.institution import Institution, load_institution
 from cohortium_client.relay import has_joined, relay_folder
 from cohortium_client.relay_preflight import relay_preflight
 from cohortium_client.source import load_source
 
-LONGEST_SOCKET = 90  # bytes of its path; the system allows 107, and a private folder beside it needs some
 CLOCK_SLACK = timedelta(minutes=5)
 
 
@@ -53,6 +53,23 @@ def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
         yield checked("memory", _memory)
     if any(isinstance(study.generator, Trained) for _, study in studies):
         yield checked("device", _device)
+
+
+def require_ready(institution: Institution) -> None:
+    """The same before a custodian is served, as far as it concerns its own start: raises what fails, as a check says it.
+
+    What is no reason not to serve is said in the log: little room, a clock that is behind.
+    """
+    _rights(institution)
+    require_free(institution.ledger_file)  # who serves twice is told that, and not what follows from it
+    for folder in dict.fromkeys((institution.ledger_file.parent, institution.witness.parent)):
+        writes(folder)
+    require_place(institution.socket.absolute())
+    institution.look()
+    with institution.ledger() as ledger:
+        ledger.writable()
+    noted(lambda: room(institution.ledger_file.parent))
+    noted(lambda: _clock(institution))
 
 
 def _joined(institution: Institution) -> Iterator[Check]:
@@ -96,10 +113,7 @@ def _rights(institution: Institution) -> str:
 
 def _relay(institution: Institution) -> str:
     path = institution.socket.absolute()
-    if len(os.fsencode(path)) > LONGEST_SOCKET:
-        raise InputError(
-            "E_INSTITUTION", "institution.toml, socket", "its path is too long", f"At most {LONGEST_SOCKET} bytes."
-        )
+    require_short(path)
     uid = os.getuid() if institution.file.relay_uid is None else institution.file.relay_uid
     return f"user {_user(uid)} may ask at {path.name}, {'a custodian is serving there' if is_served(path) else 'nobody serves there now'}"
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cohortium.checks import Check, checked, lasting
+from cohortium.checks import Check, checked, lasting, noted, valid, writes
 from cohortium.errors import InputError, MembershipError
 from cohortium.membership import load_application, node_text
 from cohortium.probe import Answered, ask, load_certificate
-from cohortium_client.gate import is_served
+from cohortium_client.gate import is_served, require_short
 from cohortium_client.relay import FILE, Relay, load_node_key, load_relay
 
 if TYPE_CHECKING:  # a relay's machine may have nothing to read tables with
@@ -39,6 +39,22 @@ def relay_preflight(folder: Path, institution: Institution | None = None) -> Ite
     yield checked("root certificate", lambda: lasting(load_certificate(relay.root), relay.root.name, ROOT))
     yield checked("Flower", _flower)
     yield from _coordinator(relay)
+
+
+def require_ready(relay: Relay, institution: Institution | None = None) -> None:
+    """The same before a relay is served, as far as it concerns its own start: raises what fails, as a check says it.
+
+    Whether the coordinator answers is not asked: that may change, and is waited for.
+    """
+    _folder(relay, institution)
+    load_node_key(relay.key)
+    if relay.application.exists():
+        _key(relay, None)
+    require_short(relay.socket)
+    _socket(relay, institution)
+    valid(load_certificate(relay.root), relay.root.name, ROOT)
+    writes(relay.home if relay.home.is_dir() else relay.folder)
+    noted(lambda: lasting(load_certificate(relay.root), relay.root.name, ROOT))
 
 
 def _flower() -> str:
@@ -103,6 +119,7 @@ def _socket(relay: Relay, institution: Institution | None) -> str:
     if institution is not None and relay.socket.resolve() != institution.socket.resolve():
         what = f"it leads to {relay.socket}, and the custodian's is {institution.socket.absolute()}"
         raise InputError("E_INSTITUTION", f"{FILE}, socket", what, "Correct the one that is wrong.")
+    require_short(relay.socket)
     return f"{relay.socket}, {'a custodian is serving there' if is_served(relay.socket) else 'nobody serves there now'}"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,9 +14,12 @@ from pathlib import Path
 from cryptography import x509
 
 from cohortium.errors import CohortiumError, InputError, MembershipError
+from cohortium.logs import about
 
 SOON = timedelta(days=30)  # before a certificate expires, which takes people on both sides to renew
+_log = logging.getLogger("cohortium.checks")
 ROOM = 1 << 30  # bytes that a disk should have left: four of the largest answers
+_PROBE = 1 << 16  # bytes
 _MEMORY, _LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
@@ -44,16 +49,31 @@ def failed(name: str, error: CohortiumError) -> Check:
     return Check(name, False, f"{error.code}: {error.where}: {error.what}", error.fix)
 
 
-def lasting(certificate: x509.Certificate, where: str, fix: str) -> str:
-    """Until when a certificate is valid; MembershipError E_CERTIFICATE if that is not now, or not for long."""
+def noted(look: Callable[[], object]) -> None:
+    """Look at what is no reason not to serve: what is wrong with it is said in one line of the log."""
+    try:
+        look()
+    except CohortiumError as error:
+        _log.warning("%s", error, extra=about(code=error.code))
+
+
+def valid(certificate: x509.Certificate, where: str, fix: str) -> str:
+    """Until when a certificate is valid; MembershipError E_CERTIFICATE if that is not now."""
     now, until = datetime.now(UTC), certificate.not_valid_after_utc
     if now < certificate.not_valid_before_utc:
         begins = f"it is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         raise MembershipError("E_CERTIFICATE", where, begins, "Set this machine's clock.")
-    if now >= until - SOON:
-        ends = f"it {'expired' if now >= until else 'expires'} on {until:%Y-%m-%d}"
-        raise MembershipError("E_CERTIFICATE", where, ends, fix)
+    if now >= until:
+        raise MembershipError("E_CERTIFICATE", where, f"it expired on {until:%Y-%m-%d}", fix)
     return f"valid until {until:%Y-%m-%d}"
+
+
+def lasting(certificate: x509.Certificate, where: str, fix: str) -> str:
+    """As ``valid``; MembershipError E_CERTIFICATE also for one that is not valid for long."""
+    told, until = valid(certificate, where, fix), certificate.not_valid_after_utc
+    if datetime.now(UTC) >= until - SOON:
+        raise MembershipError("E_CERTIFICATE", where, f"it expires on {until:%Y-%m-%d}", fix)
+    return told
 
 
 def room(folder: Path) -> str:
@@ -69,6 +89,20 @@ def writable(folder: Path) -> str:
     there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         raise InputError("E_IO", folder.name, "it cannot be written", "Run as its owner, or let its owner be who runs.")
+    return "can be written"
+
+
+def writes(folder: Path) -> str:
+    """InputError E_IO unless a file can be written into a folder now: its disk may be full, or mounted to be read."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        what = f"nothing can be written there: {error.strerror or 'the system refused it'}"
+        fix = "Free its disk, mount it for writing, or let its owner be who runs."
+        raise InputError("E_IO", folder.name, what, fix) from None
     return "can be written"
 
 

@@ -91,6 +91,7 @@ CODES: dict[str, str] = {
     "E_FLOWER": "this version of Flower has other internals than the one this was built on",
     "E_METRICS": "metrics cannot be served at this address",
     "E_SYSTEM": "this system lacks what serving a federation needs",
+    "E_PROCESS": "a process that serves or runs a study has ended the same way again and again",
     "E_GENERATOR": "no generator of this kind is installed",
 }
 

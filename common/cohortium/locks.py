@@ -33,6 +33,40 @@ def hold(path: Path, patience: float = _MOMENT) -> int | None:
     return lock
 
 
+def hold_serving(path: Path, last_breath: float) -> int | None:
+    """As ``hold``, for a process that serves: its number is in the file meanwhile, and it is refused at once by one that lives.
+
+    last_breath: seconds that the forks of one that was killed get to be gone.
+    """
+    lock = hold(path)
+    if lock is None and not _lives(_number(path)):
+        lock = hold(path, last_breath)
+    if lock is not None:
+        os.truncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+    return lock
+
+
+def holder(path: Path) -> str:
+    """Who serves, in words: the number of its process, where that is known. In another container it may be nobody's."""
+    number = _number(path)
+    return "another process" if number is None else f"process {number}"
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def _lives(process: int | None) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def is_held(path: Path) -> bool:
     """Whether somebody holds the lock on a file."""
     try:

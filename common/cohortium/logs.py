@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import traceback
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from cohortium.errors import CODES, CohortiumError
-from cohortium.flower.names import EVERY_SECOND, MODULE, Api
+from cohortium.flower.names import EVERY_SECOND, MODULE, RECONNECTED, RETRYING, Api
 
 VARIABLE = "COHORTIUM_LOG"
 FIELDS = ("code", "study", "run", "round", "attempt")
@@ -34,6 +35,7 @@ TALKATIVE = (
     "uvicorn.access",
     "uvicorn.error",
 )  # these add ways out of their own, whenever they like
+_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(-----END [A-Z0-9 ]+-----|$)", re.DOTALL)  # PEM, of whatever
 _ROUTINE = (Api.FLEET, Api.RUNTIME, Api.HEALTH)  # asked every few seconds; what is refused there is told
 _FOUR_HUNDRED = 400
 _log = logging.getLogger(f"{OURS}.process")
@@ -145,14 +147,28 @@ def _not_added(handler: logging.Handler) -> None:
 
 
 def _is_told(record: logging.LogRecord) -> bool:
-    """All but empty lines, and Flower's successful routine requests, of which there is one every few seconds."""
+    """All but empty lines, Flower's successful routine requests, of which there is one every few seconds, and all but the
+    first of its attempts to reach who is not there.
+    """
     arguments = record.args
-    if not record.msg or (record.name == MODULE and record.msg in EVERY_SECOND):
+    if not record.msg or (record.name == MODULE and (record.msg in EVERY_SECOND or _is_another_attempt(record))):
         return False
     if record.name != "uvicorn.access" or not isinstance(arguments, tuple) or len(arguments) < 5:
         return record.levelno >= logging.INFO
     path, status = str(arguments[2]), arguments[4]
     return not (path.startswith(_ROUTINE) and isinstance(status, int) and status < _FOUR_HUNDRED)
+
+
+_attempting = False  # since Flower last reached whom it wanted; a process has one that it wants
+
+
+def _is_another_attempt(record: logging.LogRecord) -> bool:
+    """Whether this is told of an attempt after the first; what is told at once is passed on as it is."""
+    global _attempting
+    before = _attempting
+    if record.msg in (RETRYING, RECONNECTED):
+        _attempting = record.msg == RETRYING
+    return before and record.msg == RETRYING
 
 
 def _warned(
@@ -197,7 +213,7 @@ class _Lines(logging.Formatter):
             message = _without_texts(record).getMessage()
         except (TypeError, ValueError, KeyError):
             message = f"a malformed message at {record.filename}:{record.lineno}"
-        return " ".join(message.split())[:LONGEST]
+        return " ".join(_KEY.sub("(a key)", message).split())[:LONGEST]
 
 
 def _without_texts(record: logging.LogRecord) -> logging.LogRecord:

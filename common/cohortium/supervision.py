@@ -1,12 +1,17 @@
-"""Keeping processes alive: each is started again when it ends, and all end together.
+"""Keeping processes alive: each is started again when it ends, ever more rarely if it ends soon, and all end together.
 
 A child is a function, run in a fork of this process, so that what was imported before is there at once and a child that
 died is back in milliseconds; or a command, run anew. The one that supervises must have no threads when it forks. Should
 it be killed itself, the kernel kills its children too: all can bear that, and what is started in its place finds nobody.
+
+What cannot be mended by starting it again is not: a child that refuses when it is started first, by the exit code of an
+error of ours, ends its supervisor with that code; one that dies the same way three times before it ever was well, with
+an error that says how. A child that was well once is tried again for ever, and its third equal end is told as an error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -17,37 +22,83 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cohortium.errors import CohortiumError, FederationError
+from cohortium.logs import about, without_text
+
 SETTLED = 30.0  # seconds after which a child counts as well, and its next end as its first
-LONGEST = 10.0  # seconds between two attempts to start one
+LONGEST = 60.0  # seconds between two attempts to start one
 PATIENCE = 10.0  # seconds that children get to end before they are killed
+SAME = 3  # equal ends in a row that are no accident
 _POLL = 0.1
+_WORDS = 1000  # bytes of what a fork says of its end
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _ENDS = (signal.SIGTERM, signal.SIGINT)
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger("cohortium.supervision")
 
 
 @dataclass(frozen=True)
+class End:
+    """How a process ended: with an exit code, or by a signal, whose number is negative here; and by which error, as a fork says."""
+
+    code: int
+    error: str = ""
+
+    def __str__(self) -> str:
+        how = f"exit code {self.code}" if self.code >= 0 else f"killed by {_signal_name(-self.code)}"
+        return f"{self.error}, {how}" if self.error else how
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether somebody else ended it, which says nothing of what it does; the system does so when memory runs out."""
+        return -self.code in _FROM_OUTSIDE
+
+    @property
+    def refused(self) -> bool:
+        """Whether it refused, with an error of ours that it has told."""
+        return self.code in {kind.exit_code for kind in CohortiumError.__subclasses__()}
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals
+        return f"signal {number}"
+
+
+@dataclass(frozen=True)
 class Child:
-    """What is kept alive: a function to be run in a fork, or a command."""
+    """What is kept alive: a function to be run in a fork, or a command.
+
+    after: it is started first when this is true. check: the command that looks at what it needs, for whoever reads of its end.
+    """
 
     name: str
     work: Callable[[], object] | Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     patience: float = PATIENCE
+    after: Callable[[], bool] = lambda: True
+    check: str = ""
 
 
 @dataclass
 class _Living:
     child: Child
     pid: int = 0
+    words: int = -1
     since: float = 0.0
     failures: int = 0
     restarts: int = -1
     due: float = 0.0
+    well: bool = False
+    ends: list[End] = field(default_factory=list)
 
 
 def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], object] = lambda counts: None) -> None:
-    """Run all children until SIGTERM or SIGINT, then end them. ``told`` hears how often each was started again."""
+    """Run all children until SIGTERM or SIGINT, then end them. ``told`` hears how often each was started again.
+
+    SystemExit with the code of a child that refused; FederationError E_PROCESS for one that never got well.
+    """
     stopping: list[int] = []
     before = {s: signal.signal(s, lambda number, _: stopping.append(number)) for s in _ENDS}
     living = [_Living(child) for child in children]
@@ -70,22 +121,73 @@ def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], obj
 def _tended(one: _Living) -> bool:
     """Look after a child; whether it was started."""
     now = time.monotonic()
-    if one.pid and has_ended(one.pid):
-        one.failures = 1 if now - one.since > SETTLED else one.failures + 1
-        one.pid, one.due = 0, now + min(0.25 * 2.0**one.failures, LONGEST)
-        _log.warning("%s has ended and is started again", one.child.name)
-    if one.pid or now < one.due:
+    if one.pid:
+        one.well = one.well or now - one.since > SETTLED
+        code = ended_with(one.pid)
+        if code is None:
+            return False
+        _ended(one, End(code, _heard(one)), now)
+    if now < one.due or not (one.restarts >= 0 or one.child.after()):
         return False
-    one.pid, one.since, one.restarts = _started(one.child), now, one.restarts + 1
+    one.pid, one.words = _started(one.child)
+    one.since, one.restarts = now, one.restarts + 1
     return True
+
+
+def _ended(one: _Living, end: End, now: float) -> None:
+    """Take note of an end, and say when it is started again; raises where that would mend nothing."""
+    settled = now - one.since > SETTLED
+    one.failures = 1 if settled else one.failures + 1
+    one.ends = [end] if settled else [*one.ends, end][-SAME:]
+    one.pid, pause = 0, min(0.25 * 2.0**one.failures, LONGEST)
+    one.due = now + pause
+    if end.refused and one.restarts == 0 and not one.well:
+        raise SystemExit(end.code)  # it has said why
+    if one.ends == [end] * SAME and not end.from_outside:
+        error = _always(one.child, end)
+        if not one.well:
+            raise error
+        _log.error("%s", error, extra=about(code=error.code))
+    _log.warning("%s has ended (%s) and is started again in %g s", one.child.name, end, pause)
+
+
+def _always(child: Child, end: End) -> FederationError:
+    fix = f"Say {child.check}." if child.check else "See its lines before this one."
+    return FederationError("E_PROCESS", child.name, f"it has ended {SAME} times in the same way: {end}", fix)
 
 
 def has_ended(pid: int) -> bool:
     """Whether a child of this process has ended, of which nothing is left then."""
+    return ended_with(pid) is not None
+
+
+def ended_with(pid: int) -> int | None:
+    """The exit code of a child of this process, or minus the signal that ended it; None as long as it lives.
+
+    Of one that somebody else has waited for nobody knows more than that it is gone: 0.
+    """
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
+        ended, status = os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        return True
+        return 0
+    return os.waitstatus_to_exitcode(status) if ended == pid else None
+
+
+def _heard(one: _Living) -> str:
+    """What a fork has said of its end; a command says nothing here."""
+    if one.words < 0:
+        return ""
+    said, one.words = _read_and_closed(one.words), -1
+    return said
+
+
+def _read_and_closed(words: int) -> str:
+    try:
+        return os.read(words, _WORDS).decode(errors="replace")
+    except BlockingIOError:  # a fork of the fork still has the other end, and nothing was said
+        return ""
+    finally:
+        os.close(words)
 
 
 def _await_end(one: _Living) -> None:
@@ -94,20 +196,29 @@ def _await_end(one: _Living) -> None:
         if time.monotonic() > until:
             os.kill(one.pid, signal.SIGKILL)
         time.sleep(_POLL)
+    _heard(one)
 
 
-def _started(child: Child) -> int:
+def _started(child: Child) -> tuple[int, int]:
+    """Its number, and where its last words are to be read, or -1."""
     work = child.work
     if not callable(work):
         environment = {**os.environ, **child.environment}
-        return subprocess.Popen(work, env=environment, preexec_fn=ends_with_its_parent).pid
-    return forked(work, child.name, child.environment)
+        return subprocess.Popen(work, env=environment, preexec_fn=ends_with_its_parent).pid, -1
+    heard, said = os.pipe()
+    os.set_blocking(heard, False)
+    try:
+        return forked(work, child.name, child.environment, said), heard
+    finally:
+        os.close(said)
 
 
-def forked(work: Callable[[], object], name: str, environment: Mapping[str, str] | None = None) -> int:
+def forked(
+    work: Callable[[], object], name: str, environment: Mapping[str, str] | None = None, words: int | None = None
+) -> int:
     """Run ``work`` in a fork that ends with it, or with this process; it is called ``name`` where processes are listed.
 
-    Returns its number.
+    words: where it writes by which error it ended. Returns its number.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -115,7 +226,7 @@ def forked(work: Callable[[], object], name: str, environment: Mapping[str, str]
     pid = os.fork()
     if pid:
         return pid
-    code = 1
+    code, said = 1, ""
     try:
         for number in (*_ENDS, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
@@ -126,12 +237,22 @@ def forked(work: Callable[[], object], name: str, environment: Mapping[str, str]
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
+    except CohortiumError as error:
+        code, said = error.exit_code, f"{error.code} at {error.where}"
+        _log.error("%s", error, extra=about(code=error.code))
     except BaseException as error:  # noqa: BLE001 - the process ends here, and its text may hold anything
-        _log.error("failed: %s", type(error).__name__)
+        said = without_text(error)
+        _log.error("failed: %s", said)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for last in (sys.stdout.flush, sys.stderr.flush, lambda: _say(words, said)):
+            with contextlib.suppress(OSError, ValueError):  # nobody hears it; the process must not outlive its work
+                last()
         os._exit(code)
+
+
+def _say(words: int | None, said: str) -> None:
+    if words is not None:
+        os.write(words, said.encode()[:_WORDS])
 
 
 def ends_with_its_parent(parent: int | None = None) -> None:

@@ -5,11 +5,13 @@ docs/platforms.md says what follows for whoever uses it.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
+from pathlib import Path
 
-from cohortium.errors import InputError
+from cohortium.errors import CohortiumError, InputError
 
 POSIX = hasattr(os, "geteuid")
 """Files have an owner and a mode, folders can be opened and made durable, a file can be replaced while somebody reads it."""
@@ -35,3 +37,23 @@ def require_serving(what: str) -> None:
             "serving a federation is for Linux: this system has no forks, or no sockets that tell who connects",
             "Use a Linux host, a container (deploy/), or WSL 2 on Windows; simulations and releases work here.",
         )
+
+
+def of_the_system(error: OSError) -> CohortiumError:
+    """A full disk, a folder without rights: the system's own words, which hold no data."""
+    where = Path(error.filename).name if isinstance(error.filename, str) else "file"
+    what = error.strerror or "the system refused it"
+    return InputError("E_IO", where, what, "Check the path, its rights and the free space; nothing partial was left.")
+
+
+def is_about_files(error: BaseException) -> bool:
+    """Whether the system refused something about files or disks, which a person has to mend, and not a connection."""
+    if not isinstance(error, OSError) or isinstance(error, (ConnectionError, TimeoutError)):
+        return False
+    return error.filename is not None or error.errno in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EIO,
+        errno.EFBIG,
+    )

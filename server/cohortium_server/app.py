@@ -8,6 +8,7 @@ the same few lines.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +22,12 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from cohortium.consent import Signatures, read_signatures, require_all
-from cohortium.errors import CohortiumError, StudyError
+from cohortium.errors import CohortiumError, FederationError, StudyError
+from cohortium.flower.names import MODULE
+from cohortium.logs import about, without_text
 from cohortium.progress import Progress
 from cohortium.study import Study, load_study
+from cohortium.system import is_about_files, of_the_system
 from cohortium_server import orders
 from cohortium_server.flower.roster import nodes_of
 from cohortium_server.journal import FolderJournal, Journal
@@ -32,8 +36,10 @@ from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
 PATIENCE = 120.0
+_log = logging.getLogger("cohortium.run")
 LOOK_EVERY = 1.0  # seconds between two looks at who is there
 LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
+_BETWEEN = (MODULE, "httpx", "httpcore")  # whose errors say that the link is gone, or has given the run up
 AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again, and twice as long each time after
 
 
@@ -203,8 +209,31 @@ def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
         if alone and orders.order(run) is not None:
             orders.end(run, error)
         raise
+    except Exception as error:
+        if (
+            alone and (order := orders.order(run)) is not None and order.wanted == "go"
+        ):  # who was stopped has not fallen
+            _fallen(run, error)
+        raise
     if orders.order(run) is not None:
         orders.end(run, None)
+
+
+def _fallen(run: Path, error: Exception) -> None:
+    """Write down by what the run's process ends: what a person has to mend ends the order, all else may be tried again.
+
+    No text of an exception that is not ours goes into it.
+    """
+    if isinstance(error, OSError) and is_about_files(error):
+        orders.end(run, of_the_system(error))
+        return
+    from_outside = type(error).__module__.partition(".")[0] in _BETWEEN
+    place = without_text(error)
+    told = FederationError("E_RUN", run.name, f"its process has failed: {place}", "See the coordinator's log.")
+    orders.fell(run, told, "" if from_outside else place)
+    end = orders.ended(run)
+    failed = (end and end.raised()) or told
+    _log.error("%s", failed, extra=about(code=failed.code, run=run.name))
 
 
 def folder_job(config: Mapping[str, Any]) -> Job:

@@ -163,8 +163,11 @@ def check_server(federation: Federation, now: datetime) -> datetime:
         certificate.verify_directly_issued_by(root)
     except (ValueError, TypeError, InvalidSignature):
         raise _refused(where, "ca/root.crt has not signed it", RENEW) from None
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    if not set(names_of(federation.address.host)) <= set(names):
+    try:
+        names = set(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except (x509.ExtensionNotFound, ValueError):
+        names = set()
+    if not set(names_of(federation.address.host)) <= names:
         raise _refused(where, "it is not for the host of federation.toml, address", RENEW)
     for of, path in ((root, "ca/root.crt"), (certificate, where)):
         _check_dates(of, path, now)

@@ -158,6 +158,11 @@ class Federation:
         return self.folder / "state"
 
     @property
+    def link_database(self) -> Path:
+        """What Flower's SuperLink remembers."""
+        return self.state / "superlink.db"
+
+    @property
     def runs(self) -> Path:
         """A folder for each run (journal.py)."""
         return self.folder / "runs"

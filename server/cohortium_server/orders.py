@@ -1,4 +1,4 @@
-"""What is wanted of a run, and how it ended: two small files in its folder, by which its parts agree.
+"""What is wanted of a run, how it ended, and how often its process did before: small files in its folder, by which its parts agree.
 
 Whoever says ``cohortium coordinator run`` only writes an order. The keeper of a federation sees to it that what is ordered
 runs, again if its process died; the process that runs it writes how it ended. So each may be killed at any time.
@@ -7,6 +7,7 @@ runs, again if its process died; the process that runs it writes how it ended. S
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from cohortium.errors import CohortiumError, FederationError
 from cohortium.files import write_whole
 from cohortium_server.journal import LOCK
 
-ORDER, END = "order.json", "ended.json"
+ORDER, END, FALLS = "order.json", "ended.json", "falls.json"
+SAME = 3  # falls of one cause in a row that are no accident
+MOST_FALLS = 10  # without a round completed between them: what ends at once each time is not mended by another start
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,19 @@ class End:
 def order(run: Path) -> Order | None:
     """What is wanted of the run in a folder; None where nobody has ordered anything."""
     document = _read(run / ORDER)
-    return None if document is None else Order(str(document["wanted"]), int(document["number"]))
+    try:
+        return None if document is None else Order(str(document["wanted"]), int(document["number"]))
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(run / ORDER) from None
 
 
 def give(run: Path, wanted: str) -> Order:
     """Order a run to ``go`` on, or to ``stop``."""
     before = order(run)
     number = (before.number if before else 0) + (wanted == "go")
+    if wanted == "go":  # what was before is another order's, whatever became of its files
+        for name in (END, FALLS):
+            (run / name).unlink(missing_ok=True)
     write_whole(run / ORDER, canonical_json(asdict(Order(wanted, number))))
     return Order(wanted, number)
 
@@ -61,9 +70,12 @@ def give(run: Path, wanted: str) -> Order:
 def ended(run: Path) -> End | None:
     """How the last order ended; None while it has not."""
     document, last = _read(run / END), order(run)
-    if document is None or last is None or document["number"] != last.number:
-        return None
-    return End(**document)
+    try:
+        if document is None or last is None or document["number"] != last.number:
+            return None
+        return End(**document)
+    except (KeyError, TypeError):
+        raise _damaged(run / END) from None
 
 
 def end(run: Path, error: CohortiumError | None) -> None:
@@ -77,6 +89,76 @@ def stopped(run: str, number: int) -> End:
     """The end of an order that another one has taken the place of."""
     error = FederationError("E_RUN", run, "somebody has stopped it", "Resume it.")
     return End(number, _document(error))
+
+
+# What ends a process before the order ends
+
+
+@dataclass(frozen=True)
+class Fall:
+    """How the process of an order ended before the order did.
+
+    number: the order's. rounds: that were complete. at: when, in UTC. error: as people are told it. cause: what it has in
+    common with another fall of the same kind; empty where somebody else ended the process, which says nothing of the run.
+    """
+
+    number: int
+    rounds: int
+    at: str
+    cause: str
+    error: dict[str, str]
+
+    def __str__(self) -> str:
+        return " ".join(self.error[k] for k in ("code", "where", "what"))
+
+
+def falls(run: Path) -> list[Fall]:
+    """Those of the last order since the last round that was completed, in order."""
+    last = order(run)
+    return [f for f in _falls(run) if last is not None and (f.number, f.rounds) == (last.number, rounds_done(run))]
+
+
+def last_fall(run: Path) -> Fall | None:
+    """Whatever order it was of."""
+    return next(iter(_falls(run)[-1:]), None)
+
+
+def _falls(run: Path) -> list[Fall]:
+    document = _read(run / FALLS)
+    try:
+        return [] if document is None else [Fall(**f) for f in document["falls"]]
+    except (KeyError, TypeError):
+        raise _damaged(run / FALLS) from None
+
+
+def fell(run: Path, error: CohortiumError, cause: str = "") -> None:
+    """Write down that the run's process fell. The third fall of one cause in a row, and the tenth of any, ends the order.
+
+    In a row: without a round completed between them. What was stopped has not fallen.
+    """
+    last = order(run)
+    if last is None or last.wanted != "go" or ended(run) is not None:
+        return
+    before, at = falls(run), datetime.now(UTC).isoformat()
+    known = [*before, Fall(last.number, rounds_done(run), at, cause, _document(error))]
+    write_whole(run / FALLS, canonical_json({"falls": [asdict(f) for f in known[-MOST_FALLS:]]}))
+    same = [f.cause for f in known[-SAME:]] == [cause] * SAME
+    if (cause and same) or len(known) >= MOST_FALLS:
+        end(run, _given_up(run, known))
+
+
+def _given_up(run: Path, known: list[Fall]) -> FederationError:
+    """The error of a run that is not started again; it names the code and the place of its last fall."""
+    last = known[-1].error
+    what = (
+        f"its process has ended {len(known)} times since its last round; the last time {last['code']}: {last['what']}"
+    )
+    fix = f"{last['fix']} Then resume it: cohortium coordinator resume {run}; nothing is asked or charged again."
+    return FederationError("E_PROCESS", last["where"], what, fix)
+
+
+def rounds_done(run: Path) -> int:
+    return len(list(run.glob("*.sum")))
 
 
 def _document(error: CohortiumError) -> dict[str, str]:
@@ -96,5 +178,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise FederationError("E_RUN", path.name, "it is not what was written", "Resume the run, or begin a new one.")
+        raise _damaged(path)
     return document
+
+
+def _damaged(path: Path) -> FederationError:
+    return FederationError("E_RUN", path.name, "it is not what was written", "Resume the run, or begin a new one.")

@@ -6,10 +6,11 @@ import ctypes
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cohortium.address import Address
-from cohortium.checks import Check, checked, failed, lasting, room, writable
+from cohortium.checks import Check, checked, failed, lasting, noted, room, valid, writable, writes
 from cohortium.errors import CohortiumError, FederationError, MembershipError, SecretError
 from cohortium.exposition import is_loopback
 from cohortium.flower.names import COORDINATOR, Api, Call
@@ -17,11 +18,13 @@ from cohortium.keys import read_secret
 from cohortium.probe import ask
 from cohortium_server import authority
 from cohortium_server.federation import ANYWHERE, FILE, LOOPBACK, Federation, load_federation
-from cohortium_server.members import standings
+from cohortium_server.members import load_members, standings
 from cohortium_server.presence import home_of, is_serving
 
 OK, NOT_FOUND = 200, 404
 BEHIND_THE_DOOR = (Api.HEALTH, Call.LIST_RUNS, Call.ACQUIRE_TASK, "/")
+NEW_KITS = "Provision another folder, with new kits."
+_SQLITE = b"SQLite format 3\0"  # how its files begin
 ANEW = "Delete it and say: cohortium provision federation.toml --out FED."
 _PATIENCE = 2.0  # seconds, on this machine
 _TIME_ERROR, _TIMEX = 5, 256  # adjtimex(2): the clock is not synchronised; bytes that its structure has at most
@@ -48,6 +51,38 @@ def preflight(folder: Path) -> Iterator[Check]:
     yield from _served(federation) if is_serving(federation.state) else _to_be_served(federation)
 
 
+def require_ready(federation: Federation) -> None:
+    """The same before it is served, as far as it concerns its own start: raises what fails, as a check says it.
+
+    To be called by who holds the federation's state. What is no reason not to serve is said in the log.
+    """
+    _rights(federation)
+    _secrets(federation)
+    valid(authority.load_certificate(federation.root_certificate), "ca/root.crt", NEW_KITS)
+    authority.check_server(federation, datetime.now(UTC))
+    load_members(federation)
+    for folder in (federation.state, federation.runs):
+        writes(folder)
+    writable(home_of(federation.state))
+    _link_database(federation)
+    for address in _doors(federation).values():
+        _free(address)
+    for look in (_root, _server, lambda of: room(of.folder)):
+        noted(partial(look, federation))
+
+
+def _link_database(federation: Federation) -> None:
+    """FederationError E_LINK unless it is SQLite's, or not there yet; nothing of it is read or written."""
+    path = federation.link_database
+    fix = "Look at the disk; what runs need lies in runs, so that this file may be moved away: it is made anew."
+    try:
+        beginning = path.open("r+b").read(len(_SQLITE)) if path.exists() else b""
+    except OSError as error:
+        raise FederationError("E_LINK", path.name, f"it cannot be opened: {error.strerror}", fix) from None
+    if beginning not in (b"", _SQLITE):
+        raise FederationError("E_LINK", path.name, "it is no database", fix)
+
+
 def _rights(federation: Federation) -> str:
     if federation.folder.stat().st_mode & 0o022:
         what = "others may write into the folder"
@@ -70,7 +105,7 @@ def _secrets(federation: Federation) -> str:
 
 def _root(federation: Federation) -> str:
     path = federation.root_certificate
-    return lasting(authority.load_certificate(path), "ca/root.crt", "Provision another folder, with new kits.")
+    return lasting(authority.load_certificate(path), "ca/root.crt", NEW_KITS)
 
 
 def _server(federation: Federation) -> str:

@@ -15,7 +15,12 @@ LAST_BREATH = 5.0  # seconds that what served before, and was killed, gets to be
 
 def hold(state: Path) -> int | None:
     """What whoever serves holds; None if somebody else does."""
-    return locks.hold(state / LOCK, LAST_BREATH)
+    return locks.hold_serving(state / LOCK, LAST_BREATH)
+
+
+def holder(state: Path) -> str:
+    """Which process serves, for whoever is refused."""
+    return locks.holder(state / LOCK)
 
 
 def is_serving(state: Path) -> bool:

@@ -17,6 +17,18 @@ from deploying import DEPLOY, IMAGES, ROOT, locked
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from cohortium.errors import (
+    FederationError,
+    InputError,
+    LedgerError,
+    MembershipError,
+    PolicyError,
+    SchemaError,
+    SecretError,
+    StudyError,
+    WireError,
+)
+
 SYSTEMD, MONITORING, COMPOSE = (DEPLOY / n for n in ("systemd", "monitoring", "compose"))
 LOCKS = ("build", "relay", "cpu", "cuda")
 UNITS = ("cohortium-coordinator.service", "cohortium-custodian@.service", "cohortium-relay@.service")
@@ -301,6 +313,20 @@ def test_a_service_can_do_no_more_than_it_needs(name: str) -> None:
     assert {"MemoryMax", "TasksMax", "RestartSec"} <= set(own)
     assert own["User"][0].startswith("cohortium-")
     assert own["ExecStart"][0].startswith("/opt/cohortium/bin/cohortium ")
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_service_that_a_person_has_to_mend_is_not_tried_for_ever(name: str) -> None:
+    """What may come back by itself is: tables and disks, ledgers, ports and whoever is at the other end."""
+    own = unit(name)
+    comes_back = {InputError.exit_code, LedgerError.exit_code, FederationError.exit_code}
+    at_start = {
+        2,
+        *(k.exit_code for k in (SchemaError, StudyError, WireError, SecretError, PolicyError, MembershipError)),
+    }
+    assert {int(code) for code in own["RestartPreventExitStatus"][0].split()} == at_start
+    assert not comes_back & at_start
+    assert int(own["RestartSec"][0]) >= 20
 
 
 def test_the_three_services_have_three_users() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cohortium.commands.output import say
 from cohortium.commands.reading import TABLE
 
 if TYPE_CHECKING:
@@ -43,3 +44,14 @@ def found(
     source = {k: v for k, v in where.items() if v is not None}
     policy = {"epsilon_per_population": cap, "delta": delta, "minimum_institutions": 1, "require_approval": False}
     return init_institution(folder, name, source, population or name, policy)
+
+
+def warn_of_length(institution: Institution) -> None:
+    """A socket whose path is too long is no reason not to make it, and is better known now than when it is served."""
+    from cohortium.errors import FederationError
+    from cohortium_client.gate import require_short
+
+    try:
+        require_short(institution.socket.absolute())
+    except FederationError as error:
+        say(f"serve will refuse this: {error}")

@@ -38,7 +38,7 @@ def join(
     """Join a federation: keys are made here and stay here. SITE is made as by init where there is none."""
     with guarded(as_json):
         from cohortium.kit import load_kit
-        from cohortium_client.commands.founding import found
+        from cohortium_client.commands.founding import found, warn_of_length
         from cohortium_client.institution import FILE, load_institution
         from cohortium_client.joining import join as joined
         from cohortium_client.relay import relay_folder
@@ -50,6 +50,7 @@ def join(
                 say(f"{folder} is an institution's folder already: its source and policy stay as they are")
         else:
             opened = found(folder, received.institution, data, url, query, population, cap, delta, separator, sheet)
+        warn_of_length(opened)
         made = joined(received, opened, relay or relay_folder(folder), rotate_node_key, rotate_identity_key)
         if as_json:
             print_json(_document(made))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +47,7 @@ def serve(
     with guarded():
         require_serving("institution serve")
         logs.choose(log)
-        from cohortium_client.relay import has_joined, load_relay, relay_folder
+        from cohortium_client.relay import has_joined, relay_folder
 
         relay = relay_folder(folder)
         alone = without_relay or not has_joined(relay)
@@ -54,22 +55,33 @@ def serve(
         watching = _watching(metrics, metrics_anywhere, metrics_file)
         if alone:
             _serve_custodian(folder, **watching)
-            return
-        from cohortium.supervision import Child, supervise
-        from cohortium_client.institution import load_institution
+        else:
+            _serve_both(folder, relay, watching)
 
-        load_institution(
-            folder
-        ).look()  # what is wrong is told now, and not by children that are started again and again
-        load_relay(relay)
-        own = [sys.executable, "-m", "cohortium"]
-        custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]
-        supervise(
-            [
-                Child("custodian", custodian, patience=STOPPING),
-                Child("relay", [*own, "institution", "relay", str(relay)]),
-            ]
-        )
+
+def _serve_both(folder: Path, relay: Path, watching: dict[str, Any]) -> None:
+    """What is wrong is told now, before anybody is started; the coordinator hears of the relay when the custodian serves."""
+    from cohortium.supervision import Child, supervise
+    from cohortium_client.gate import is_served
+    from cohortium_client.institution import load_institution
+    from cohortium_client.metrics import require_watchable
+    from cohortium_client.preflight import require_ready
+    from cohortium_client.relay import load_relay
+    from cohortium_client.relay_preflight import require_ready as require_relay_ready
+
+    opened = load_institution(folder)
+    require_ready(opened)
+    require_relay_ready(load_relay(relay), opened)
+    require_watchable(**watching)
+    own, check = [sys.executable, "-m", "cohortium"], f"cohortium institution check {folder}"
+    custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]
+    carrier, serves = [*own, "institution", "relay", str(relay)], partial(is_served, opened.socket.absolute())
+    supervise(
+        [
+            Child("custodian", custodian, patience=STOPPING, check=check),
+            Child("relay", carrier, after=serves, check=check),
+        ]
+    )
 
 
 def relay(folder: RelayPath, log: LogStyle = None) -> None:
@@ -78,10 +90,13 @@ def relay(folder: RelayPath, log: LogStyle = None) -> None:
         require_serving("institution relay")
         logs.choose(log)
         logs.set_up("relay", quoting=True)
-        from cohortium_client.flower.relay import serve_relay
+        from cohortium_client.flower.relay import require_alone, serve_relay
         from cohortium_client.relay import load_relay
+        from cohortium_client.relay_preflight import require_ready
 
         opened = load_relay(folder)
+        require_ready(opened)
+        require_alone(opened)
         say(f"relay of {opened.institution!r} between {opened.address} and {opened.socket}")
         serve_relay(opened)
         say("stopped")
@@ -104,11 +119,12 @@ def _said(watching: dict[str, Any]) -> list[str]:
 def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -> None:
     from cohortium_client.institution import load_institution
     from cohortium_client.metrics import watched
+    from cohortium_client.preflight import require_ready
     from cohortium_client.service import run_until_stopped
     from cohortium_client.service import serve as served
 
     opened = load_institution(folder)
-    opened.look()
+    require_ready(opened)
     with opened.ledger().hold() as ledger:
         for study in opened.agreements.values():  # what takes its time is done before anybody waits for it
             opened.policy.caps(study)

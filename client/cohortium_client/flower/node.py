@@ -16,7 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from cohortium.flower.internals import private
-from cohortium.flower.names import BEAT, NODE, NODE_BEAT, NODE_COMMAND, NODE_LOOP, PROCESS, TASK_BEAT, NodeOption
+from cohortium.flower.names import BEAT, FLEET, NODE, NODE_BEAT, NODE_COMMAND, NODE_LOOP, PROCESS, TASK_BEAT, NodeOption
+from cohortium_client.flower.knocking import Knocking
 from cohortium_client.flower.living import is_answering
 from cohortium_client.flower.replies import Replies
 from cohortium_client.relay import Relay
@@ -68,6 +69,9 @@ def beat_faster() -> None:
 
 def run_node(relay: Relay, port: int, secret: Path) -> None:
     """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds."""
+    fleet = private(FLEET).FleetHttpClient
+    knocking = Knocking(relay, fleet.ActivateNode)
+    fleet.ActivateNode = lambda client, request: knocking(client, request)
     loop = private(NODE_LOOP)
     loop.time, replies = SimpleNamespace(sleep=Pace(partial(is_answering, relay.home))), Replies()
     loop._pull_and_store_message = replies.taking(loop._pull_and_store_message)

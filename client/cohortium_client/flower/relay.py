@@ -7,33 +7,49 @@ import socket
 from functools import partial
 from pathlib import Path
 
+from cohortium import locks
+from cohortium.errors import InputError
 from cohortium.files import write_whole
 from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
+from cohortium.flower.internals import require_allowed
 from cohortium.supervision import supervise
 from cohortium_client.relay import Relay
 
 NODE, LAUNCHER = "node", "launcher"
+LOCK = "serving.lock"
+LAST_BREATH = 5.0  # seconds that what served before, and was killed, gets to be gone
 LOOK_EVERY = 0.2  # seconds; the node is a process of this machine, and keeps its tasks in memory
 
 
 def serve_relay(relay: Relay) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT. To be called by who alone does."""
     from cohortium_client.flower.launcher import run_launcher
     from cohortium_client.flower.node import beat_faster, run_node
 
-    relay.home.mkdir(mode=0o700, exist_ok=True)
     prepare(relay.home, LOOK_EVERY, names.NODE, names.NODE_APP, names.CLIENTAPP)
+    require_allowed(names.INSTITUTION)
     import cohortium_client.app  # noqa: F401
 
     beat_faster()
-    port, secret = _free_port(), secrets.token_hex(32)
+    port, secret, check = _free_port(), secrets.token_hex(32), f"cohortium institution check {relay.folder}"
     supervise(
         [
-            process(NODE, partial(run_node, relay, port, _kept(relay.home, secret))),
-            process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home)),
+            process(NODE, partial(run_node, relay, port, _kept(relay.home, secret)), check),
+            process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home), check),
         ]
     )
+
+
+def require_alone(relay: Relay) -> None:
+    """Be the one process that serves the relay, until it ends; InputError E_INSTITUTION if another one does.
+
+    Two nodes of one key would take each other's messages.
+    """
+    relay.home.mkdir(mode=0o700, exist_ok=True)
+    if locks.hold_serving(relay.home / LOCK, LAST_BREATH) is None:
+        what = f"{locks.holder(relay.home / LOCK)} serves this relay already"
+        raise InputError("E_INSTITUTION", relay.folder.name, what, "Let that one serve, or stop it first.")
 
 
 def _kept(home: Path, secret: str) -> Path:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import httpx
 
-from cohortium.errors import FederationError, MembershipError
+from cohortium.errors import CohortiumError, FederationError, MembershipError
 from cohortium.flower.internals import private
 from cohortium.flower.names import CLOCKS, FLEET, FLEET_WORDS, INTERCEPTORS, KEYS, SIGNING, Api
 from cohortium_client.relay import Relay, load_node_key
@@ -26,16 +26,20 @@ def require_member(relay: Relay) -> None:
 
     FederationError E_LINK if it does not answer as Flower does.
     """
-    status = _asked(relay)
+    if (status := _asked(relay)) != HTTPStatus.BAD_REQUEST:
+        raise refusal(relay, status)
+
+
+def refusal(relay: Relay, status: int) -> CohortiumError:
+    """What it means that the coordinator answers a node with this status."""
     if status == HTTPStatus.PRECONDITION_FAILED:
         fix = "Send RELAY/application.json to the coordinator, and read out its fingerprint when you are called."
-        raise MembershipError("E_MEMBER", relay.institution, "the coordinator has not admitted this relay's key", fix)
+        return MembershipError("E_MEMBER", relay.institution, "the coordinator has not admitted this relay's key", fix)
     if status == HTTPStatus.UNAUTHORIZED:
         fix = "Set this machine's clock; it must be right to a few seconds."
-        raise MembershipError("E_MEMBER", relay.institution, "the coordinator does not believe its signature", fix)
-    if status != HTTPStatus.BAD_REQUEST:
-        fix = f"Check what stands before the coordinator: it must pass on {Api.FLEET}."
-        raise FederationError("E_LINK", str(relay.address), f"it answers a node with HTTP {status}", fix)
+        return MembershipError("E_MEMBER", relay.institution, "the coordinator does not believe its signature", fix)
+    fix = f"Check what stands before the coordinator: it must pass on {Api.FLEET}."
+    return FederationError("E_LINK", str(relay.address), f"it answers a node with HTTP {status}", fix)
 
 
 def _asked(relay: Relay) -> int:

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from cohortium import logs
-from cohortium.errors import CohortiumError, InputError
+from cohortium.errors import CohortiumError
 from cohortium.progress import Late, Progress, Silent
+from cohortium.system import of_the_system
 from cohortium.texts import for_terminal, is_unseen
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def guarded(as_json: bool = False) -> Iterator[None]:
     except CohortiumError as error:
         _tell(error, as_json)
     except OSError as error:
-        _tell(_of_the_system(error), as_json)
+        _tell(of_the_system(error), as_json)
 
 
 def _tell(error: CohortiumError, as_json: bool) -> NoReturn:
@@ -50,13 +50,6 @@ def _tell(error: CohortiumError, as_json: bool) -> NoReturn:
     else:
         say(" ".join(str(error).split()), code=error.code)
     raise typer.Exit(error.exit_code) from None
-
-
-def _of_the_system(error: OSError) -> CohortiumError:
-    """A full disk, a folder without rights: the system's own words, which hold no data."""
-    where = Path(error.filename).name if isinstance(error.filename, str) else "file"
-    what = error.strerror or "the system refused it"
-    return InputError("E_IO", where, what, "Check the path, its rights and the free space; nothing partial was left.")
 
 
 def print_json(value: Any) -> None:

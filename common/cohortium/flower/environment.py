@@ -30,6 +30,6 @@ def prepare(home: Path, look_every: float, *parts: Part) -> None:
         private(part)
 
 
-def process(name: str, work: Callable[[], object]) -> Child:
-    """A fork that does ``work``; it holds no data, so that its log may pass on what Flower says."""
-    return Child(name, logs.named(name, work, quoting=True))
+def process(name: str, work: Callable[[], object], check: str = "") -> Child:
+    """A fork that does ``work``; it holds no data, so that its log may pass on what Flower says. check: as ``Child`` has it."""
+    return Child(name, logs.named(name, work, quoting=True), check=check)

@@ -7,6 +7,7 @@ for its imports. A fork has all imports, is told the token in memory, and can ru
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import time
@@ -16,9 +17,10 @@ from typing import Any
 
 from cohortium.flower.internals import private
 from cohortium.flower.names import EXITS, LAUNCHES, SUPEREXEC, Task
-from cohortium.supervision import PATIENCE, forked, has_ended
+from cohortium.supervision import PATIENCE, End, ended_with, forked
 
 TASK_NAME = "task"
+_log = logging.getLogger("cohortium.executor")
 
 
 class Forks:
@@ -53,7 +55,15 @@ class Forks:
         self._run(spec)
 
     def reconcile(self) -> None:
-        self._pids = {pid for pid in self._pids if not has_ended(pid)}
+        self._bury()
+
+    def _bury(self, told: bool = True) -> None:
+        """Forget who has ended. told: whether it is said of one that was killed; it had no time to say so itself."""
+        ends = {pid: ended_with(pid) for pid in self._pids}
+        self._pids = {pid for pid, code in ends.items() if code is None}
+        for code in ends.values():
+            if told and code is not None and code < 0:
+                _log.warning("a %s has ended: %s", self._kind, End(code))
 
     def close(self) -> None:
         """End all tasks.
@@ -65,7 +75,7 @@ class Forks:
                 os.kill(pid, signal.SIGKILL)
         until = time.monotonic() + PATIENCE
         while self._pids and time.monotonic() < until:
-            self.reconcile()
+            self._bury(told=False)
             time.sleep(0.05)
 
 

@@ -200,6 +200,12 @@ class NodeOption(StrEnum):
 
 
 PROCESS: Final = "process"  # the isolation in which Flower starts no process of its own
+KNOCKED: Final = (
+    "Attempted to register SuperNode with public key: "  # how the link's log begins to tell of a node it refused
+)
+ONLY_ASKED: Final = "[ApiError:2003]"  # in the same line, of a node that only asked whether it is known
+RETRYING: Final = "Connection attempt failed, retrying in %.2f seconds"  # said at every attempt
+RECONNECTED: Final = "Connection successful after %.2f seconds and %s tries."
 EVERY_SECOND: Final = (
     "ControlServicer.ListNodes",
     "ControlServicer.ListRuns",

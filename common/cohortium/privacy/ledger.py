@@ -619,8 +619,23 @@ def hold_alone(path: Path) -> int:
     except OSError:
         raise unavailable(path) from None
     if lock is None:
-        raise unavailable(path)
+        raise taken(path)
     return lock
+
+
+def require_free(path: Path) -> None:
+    """LedgerError where another process holds the ledger alone."""
+    try:
+        held = locks.is_held(path.with_name(path.name + ".lock"))
+    except OSError:
+        raise unavailable(path) from None
+    if held:
+        raise taken(path)
+
+
+def taken(path: Path) -> LedgerError:
+    what, fix = "another process holds it", "Stop that one, the custodian that serves it: a ledger has one."
+    return LedgerError("E_LEDGER_UNAVAILABLE", path.name, what, fix)
 
 
 def witness_of(path: Path) -> Path:

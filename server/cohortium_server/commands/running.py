@@ -34,11 +34,12 @@ def serve(federation: Fed, log: LogStyle = None) -> None:
     with guarded():
         require_serving("coordinator serve")
         from cohortium_server.federation import load_federation
-        from cohortium_server.flower.serving import serve_federation
+        from cohortium_server.flower.serving import serve_federation, take
 
         logs.choose(log)
         logs.set_up("coordinator", quoting=True)
         opened = load_federation(federation)
+        take(opened)
         say(f"federation {opened.name!r}: institutions connect to {opened.address}, here {opened.listen}")
         serve_federation(opened)
         say("stopped")
@@ -115,8 +116,10 @@ def status(run: RunFolder, as_json: Json = False) -> None:
             print_json(told)
             return
         tell(f"run {told['run']}: {told['done']} of {told['rounds']} rounds, {told['state']}")
+        for fall in told["falls"]:
+            say(f"its process ended at {fall['at'][:19]}Z: {fall['code']} {fall['what']}")
         if told["error"]:
-            say(" ".join(f"{told['error'][k]}" for k in ("code", "where", "what", "fix")))
+            say("{code}: {where}: {what}. {fix}".format_map(told["error"]))
 
 
 def stop(run: RunFolder, as_json: Json = False) -> None:
@@ -234,13 +237,14 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
     from cohortium.plan import plan
     from cohortium_server import orders
 
-    shown, since, done = progress(as_json), time.monotonic(), 0
+    shown, since, done, fallen = progress(as_json), time.monotonic(), 0, 0
     shown.start(plan(journal.study).rounds, "rounds")
     while (end := orders.ended(journal.folder)) is None:
         last = orders.order(journal.folder)
         if last is None or (last.wanted, last.number) != ("go", number):
             end = orders.stopped(journal.folder.name, number)
             break
+        fallen = _say_falls(journal.folder, fallen, as_json)
         before, done = done, journal.rounds_done
         shown.advance(done - before)
         if since and time.monotonic() > since + SOON:
@@ -252,13 +256,32 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
     return end
 
 
+def _say_falls(run: Path, known: int, as_json: bool) -> int:
+    """Tell that the run's process has ended, and is started again; how often it has since a round was complete."""
+    from cohortium_server import orders
+
+    found = orders.falls(run)
+    if not as_json:
+        for fall in found[known:]:
+            say(f"{fall}; it is started again. What was answered is kept")
+    return len(found)
+
+
 def _status(journal: FolderJournal) -> dict[str, Any]:
     from cohortium.plan import plan
     from cohortium_server import orders
 
     end = orders.ended(journal.folder)
     error = end.error if end else None
-    states = {"released": journal.is_released, "failed": error is not None, "running": orders.is_held(journal.folder)}
+    fallen = [] if end else orders.falls(journal.folder)
+    states = {
+        "released": journal.is_released,
+        "failed": error is not None,
+        "running": orders.is_held(journal.folder),
+        "being started again": bool(fallen)
+        and (last := orders.order(journal.folder)) is not None
+        and last.wanted == "go",
+    }
     return {
         "run": journal.run,
         "study": journal.study.digest,
@@ -267,4 +290,5 @@ def _status(journal: FolderJournal) -> dict[str, Any]:
         "released": states["released"],
         "state": next((state for state, so in states.items() if so), "not running"),
         "error": error,
+        "falls": [{"at": f.at, **f.error} for f in fallen],
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import logging
 import ssl
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -20,8 +21,9 @@ from typing import Any
 import uvicorn
 
 from cohortium.flower.internals import private
-from cohortium.flower.names import LINK, LINK_COMMAND, PROCESS, Api, LinkOption
+from cohortium.flower.names import LINK, LINK_COMMAND, MODULE, PROCESS, Api, LinkOption
 from cohortium_server.federation import Federation
+from cohortium_server.flower.knocks import Knocks
 
 HEADER = b"x-cohortium-control"
 
@@ -66,6 +68,7 @@ def of_this_machine(secret: str) -> Callable[[Scope], bool]:
 
 def run_link(federation: Federation) -> None:
     """Serve both doors until told to stop."""
+    logging.getLogger(MODULE).addFilter(Knocks(federation))
     command = private(LINK)
     command.uvicorn = SimpleNamespace(run=lambda app, log_config=None, **_: serve_doors(app, federation, log_config))
     sys.argv = [LINK_COMMAND, *_arguments(federation)]
@@ -80,7 +83,7 @@ def _arguments(federation: Federation) -> list[str]:
         LinkOption.NODES_SIGN,
         *(LinkOption.ISOLATION, PROCESS),
         *(LinkOption.SECRET, str(federation.executor_secret)),
-        *(LinkOption.DATABASE, str(federation.state / "superlink.db")),
+        *(LinkOption.DATABASE, str(federation.link_database)),
         LinkOption.NO_INSTALLING,
         *(LinkOption.HOST, federation.control.host),
         *(LinkOption.PORT, str(federation.control.port)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,30 +12,42 @@ from cohortium.errors import FederationError
 from cohortium.files import write_whole
 from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
+from cohortium.flower.internals import require_allowed
 from cohortium.supervision import supervise
+from cohortium.system import of_the_system
 from cohortium_server.federation import Federation
-from cohortium_server.presence import BEGUN, ONLINE, RESTARTS, hold, use_home
+from cohortium_server.preflight import require_ready
+from cohortium_server.presence import BEGUN, ONLINE, RESTARTS, hold, holder, use_home
 
+_log = logging.getLogger("cohortium.supervision")
 LINK, EXECUTOR, KEEPER = "link", "executor", "keeper"
 LOOK_EVERY = 0.5  # seconds; every question is written into the link's database
 
 
-def serve_federation(federation: Federation) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def take(federation: Federation) -> None:
+    """Be the one process that serves it, until this one ends; raises what is in its way, before anything is started."""
     for folder in (federation.state, federation.runs):
         folder.mkdir(mode=0o700, exist_ok=True)
     _only_here(federation.state)
     use_home(federation.state)
-    (federation.state / BEGUN).touch()
+    require_ready(federation)
     prepare(federation.state / "flower", LOOK_EVERY, names.LINK, names.LINK_APP, names.SERVERAPP)
+    require_allowed(names.COORDINATOR)
+
+
+def serve_federation(federation: Federation) -> None:
+    """Serve what was taken until SIGTERM or SIGINT."""
+    (federation.state / BEGUN).touch()
     works = {LINK: _link, EXECUTOR: _executor, KEEPER: _keeper}
-    supervise([process(name, partial(work, federation)) for name, work in works.items()], partial(_told, federation))
+    check = f"cohortium coordinator check {federation.folder}"
+    children = [process(name, partial(work, federation), check) for name, work in works.items()]
+    supervise(children, partial(_told, federation))
 
 
 def _only_here(state: Path) -> None:
     """Held until the process ends, and by its forks: one coordinator serves a federation."""
     if hold(state) is None:
-        what, fix = "another process serves it", "Let that one serve, or stop it first."
+        what, fix = f"{holder(state)} serves it already", "Let that one serve, or stop it first."
         raise FederationError("E_FEDERATION", state.parent.name, what, fix)
 
 
@@ -63,4 +76,7 @@ def _seen(federation: Federation, online: Mapping[str, bool]) -> None:
 
 
 def _told(federation: Federation, counts: Mapping[str, int]) -> None:
-    write_whole(federation.state / RESTARTS, canonical_json(dict(counts)))
+    try:
+        write_whole(federation.state / RESTARTS, canonical_json(dict(counts)))
+    except OSError as error:  # it is only for who watches; a full disk must not end what goes on
+        _log.warning("%s", of_the_system(error))

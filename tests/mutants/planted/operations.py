@@ -13,6 +13,13 @@ PROBE = "common/cohortium/probe.py"
 FILENAMES, LOCKS, SIGNALS, SYSTEM = (
     f"common/cohortium/{name}.py" for name in ("filenames", "locks", "signals", "system")
 )
+SUPERVISION, KNOCKS = "common/cohortium/supervision.py", "server/cohortium_server/flower/knocks.py"
+ORDERS, APP, KNOCKING = (
+    "server/cohortium_server/orders.py",
+    "server/cohortium_server/app.py",
+    "client/cohortium_client/flower/knocking.py",
+)
+TEST_START, TEST_ORDERS = "tests/test_starting.py", "tests/test_orders.py"
 TEST_NAMES, TEST_SYSTEM = "tests/test_filenames.py", "tests/test_system.py"
 TEST_LOGS, TEST_METRICS, TEST_CHECKS = "tests/test_logs.py", "tests/test_metrics.py", "tests/test_operations.py"
 
@@ -145,5 +152,69 @@ MUTANTS: tuple[Mutant, ...] = (
         "lambda *_: None",
         "lambda number, _: wakes.send(bytes([number]))",
         ("signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)", "-1"),
+    ),
+    mutant(
+        "writes the text of an exception into the folder of the run that fell by it",
+        "P36",
+        f"{TEST_ORDERS}::test_the_third_equal_end_of_a_studys_process_ends_its_run_which_can_be_resumed",
+        APP,
+        "place = without_text(error)",
+        'place = without_text(error) + f": {error}"',
+    ),
+    mutant(
+        "lets a library write a key into a log",
+        "P36",
+        f"{TEST_START}::test_no_line_holds_a_key_whoever_writes_it",
+        LOGS,
+        '_KEY.sub("(a key)", message)',
+        "message",
+    ),
+    mutant(
+        "tells of a node at every knock",
+        "one line, and strangers fill no log",
+        f"{TEST_START}::test_a_node_that_knocks_again_and_again_is_one_line_at_info",
+        KNOCKS,
+        "if line in self.told or len(self.told) >= MOST:",
+        "if len(self.told) >= MOST:",
+    ),
+    mutant(
+        "starts a study's process again for ever, however it falls",
+        "three equal ends are no accident",
+        f"{TEST_ORDERS}::test_the_third_equal_end_of_a_studys_process_ends_its_run_which_can_be_resumed",
+        ORDERS,
+        "if (cause and same) or len(known) >= MOST_FALLS:",
+        "if len(known) >= MOST_FALLS:",
+    ),
+    mutant(
+        "gives up a run whose process is killed three times",
+        "kill -9 at any time is borne",
+        f"{TEST_ORDERS}::test_kills_are_borne_longer_than_errors",
+        ORDERS,
+        "if (cause and same) or len(known) >= MOST_FALLS:",
+        "if same or len(known) >= MOST_FALLS:",
+    ),
+    mutant(
+        "starts a child again for ever that refuses",
+        "a refusal is told once, and ends who serves",
+        "tests/test_supervision.py::test_a_child_that_refuses_when_it_is_first_started_ends_all_with_its_code[unable-unable-17]",
+        SUPERVISION,
+        "if end.refused and one.restarts == 0 and not one.well:",
+        "if end.refused and one.restarts == 7 and not one.well:",
+    ),
+    mutant(
+        "serves a federation whose certificate has expired",
+        "what serves looks first",
+        f"{TEST_START}::test_an_expired_certificate_is_refused_and_one_that_expires_soon_is_said",
+        PREFLIGHT,
+        "    authority.check_server(federation, datetime.now(UTC))\n    load_members",
+        "    load_members",
+    ),
+    mutant(
+        "says at every knock why a node is kept out",
+        "one line for each reason",
+        f"{TEST_START}::test_a_node_waits_for_a_coordinator_that_is_not_there_with_one_line",
+        KNOCKING,
+        "if str(now) != str(why):",
+        "if now is not why:",
     ),
 )

@@ -1,0 +1,78 @@
+"""Asking the coordinator to let the node in, until it does: ever more rarely, and with one line for each reason why it does not.
+
+Flower's node ends when it is not let in, and would be started again only to ask again. Nothing that may keep it out is this
+side's to mend by that: the coordinator is not reached, shows a certificate that is not to be trusted, has not admitted the
+key, or still counts the node that was here before. So it is waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import httpx
+
+from cohortium.errors import CohortiumError, FederationError, MembershipError
+from cohortium.logs import about
+from cohortium.probe import ask
+from cohortium_client.flower.standing import refusal, require_member
+from cohortium_client.relay import Relay
+
+FIRST, LONGEST = 1.0, 30.0  # seconds between two knocks
+SLOWER = 1.5  # by how much each pause is longer than the one before
+_log = logging.getLogger("cohortium.node")
+
+
+@dataclass
+class Knocking:
+    """Stands in front of ``knock`` (Flower's FleetHttpClient.ActivateNode) and says it until it is heard."""
+
+    relay: Relay
+    knock: Callable[[Any, Any], Any]
+    sleep: Callable[[float], None] = time.sleep
+
+    def __call__(self, client: Any, request: Any) -> Any:
+        if not request.heartbeat_interval:  # it is only asked whether the node is known (standing.py)
+            return self.knock(client, request)
+        pause, why = FIRST, None
+        while True:
+            try:
+                answer = self.knock(client, request)
+                break
+            except httpx.HTTPStatusError as error:
+                now = self._refused(error.response.status_code, why)
+            except httpx.TransportError as error:
+                now = self._unreached(error)
+            if str(now) != str(why):
+                _log.warning("%s This is waited for.", now, extra=about(code=now.code))
+            why = now
+            self.sleep(pause)
+            pause = min(pause * SLOWER, LONGEST)
+        if why is not None:
+            _log.info("the coordinator has let the node in")
+        return answer
+
+    def _refused(self, status: int, before: CohortiumError | None) -> CohortiumError:
+        """Why; before: what it was at the last knock. Whether the key is admitted is asked once, for that is a knock, too."""
+        if status != HTTPStatus.PRECONDITION_FAILED:
+            return refusal(self.relay, status)
+        if before is not None and before.code == "E_MEMBER":
+            return before
+        try:
+            require_member(self.relay)
+        except CohortiumError as error:
+            return error
+        what, fix = "the coordinator still counts the node that was here before as online", "It soon misses that one."
+        return MembershipError("E_MEMBER", self.relay.institution, what, fix)
+
+    def _unreached(self, error: Exception) -> CohortiumError:
+        try:
+            ask(self.relay.address, "/", self.relay.root)
+        except CohortiumError as why:
+            return why
+        what = f"it does not answer as it should ({type(error).__name__})"
+        return FederationError("E_LINK", str(self.relay.address), what, "Ask the coordinator whether it serves.")

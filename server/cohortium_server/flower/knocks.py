@@ -1,0 +1,75 @@
+"""What the coordinator's log says of nodes that knock and are not let in: one line each, with a name instead of a key.
+
+Flower writes an error with the whole public key at every knock. It is no error: a node that was started again knocks until
+the one before it is missed, and one that nobody has admitted until somebody does. Strangers may knock with as many keys as
+they like; what is told of them is bounded.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cohortium.errors import CohortiumError
+from cohortium.flower.names import KNOCKED, ONLY_ASKED
+from cohortium_server.federation import Federation
+from cohortium_server.flower.roster import pem
+from cohortium_server.members import load_members
+
+WHILE = 600.0  # seconds in which a node is told once
+MOST = 20  # nodes that are told in that time
+
+
+@dataclass
+class Knocks(logging.Filter):
+    """A filter of Flower's logger: of a record about a node that was refused it makes a line, or nothing if it was told."""
+
+    federation: Federation
+    clock: Callable[[], float] = time.monotonic
+    told: dict[str, float] = field(default_factory=dict)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = str(record.msg)
+        if KNOCKED not in text:
+            return True
+        beginning, _, rest = text.partition(KNOCKED)
+        if ONLY_ASKED in beginning:  # by institution check, or by a node that wants to know why it is kept out
+            return False
+        line = self._line(rest)
+        now = self.clock()
+        self.told = {who: at for who, at in self.told.items() if now < at + WHILE}
+        if line in self.told or len(self.told) >= MOST:
+            return False
+        self.told[line] = now
+        record.msg, record.args, record.levelno, record.levelname = line, (), logging.INFO, "INFO"
+        record.exc_info = None
+        return True
+
+    def _line(self, rest: str) -> str:
+        """rest: the key as Python writes bytes, and why it was refused."""
+        key = _key(rest)
+        name = self._names().get(key)
+        if name is None:
+            shown = hashlib.sha256(key).hexdigest()[:16]
+            return f"a node knocks whose key (SHA-256 {shown}…) is no member's; cohortium coordinator admit lets one in"
+        return f"the node of {name} knocks; it is let in when it is registered, and the one before it is missed"
+
+    def _names(self) -> dict[bytes, str]:
+        try:
+            return {pem(one.node): name for name, one in load_members(self.federation).items()}
+        except (CohortiumError, OSError):  # the keeper says so
+            return {}
+
+
+def _key(rest: str) -> bytes:
+    """The bytes at the beginning of a text; none where there are none."""
+    literal = rest[: rest.find(rest[1:2], 2) + 1]
+    try:
+        key = ast.literal_eval(literal)
+    except (ValueError, SyntaxError):
+        return b""
+    return key if isinstance(key, bytes) else b""
