@@ -46,8 +46,15 @@ class _Living:
     due: float = 0.0
 
 
-def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], object] = lambda counts: None) -> None:
-    """Run all children until SIGTERM or SIGINT, then end them. ``told`` hears how often each was started again."""
+def supervise(
+    children: Sequence[Child],
+    told: Callable[[Mapping[str, int]], object] = lambda counts: None,
+    in_turn: bool = False,
+) -> None:
+    """Run all children until SIGTERM or SIGINT, then end them. ``told`` hears how often each was started again.
+
+    in_turn: each is ended before the one that was started before it, which it may still need to finish what it does.
+    """
     stopping: list[int] = []
     before = {s: signal.signal(s, lambda number, _: stopping.append(number)) for s in _ENDS}
     living = [_Living(child) for child in children]
@@ -58,11 +65,12 @@ def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], obj
                 told({one.child.name: max(one.restarts, 0) for one in living})
             time.sleep(_POLL)
     finally:
-        alive = [one for one in living if one.pid]
-        for one in alive:
-            os.kill(one.pid, signal.SIGTERM)
-        for one in alive:
-            _await_end(one)
+        alive = [one for one in reversed(living) if one.pid]
+        for group in ([one] for one in alive) if in_turn else [alive]:
+            for one in group:
+                os.kill(one.pid, signal.SIGTERM)
+            for one in group:
+                _await_end(one)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -100,7 +108,7 @@ def _started(child: Child) -> int:
     work = child.work
     if not callable(work):
         environment = {**os.environ, **child.environment}
-        return subprocess.Popen(work, env=environment, preexec_fn=ends_with_its_parent).pid
+        return subprocess.Popen(work, env=environment, preexec_fn=ends_with_its_parent, process_group=0).pid
     return forked(work, child.name, child.environment)
 
 
@@ -119,6 +127,7 @@ def forked(work: Callable[[], object], name: str, environment: Mapping[str, str]
     try:
         for number in (*_ENDS, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
+        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the one that supervises, which ends the others in their order
         ends_with_its_parent(parent)
         _prctl(_PR_SET_NAME, name.encode()[:15])
         os.environ.update(environment or {})

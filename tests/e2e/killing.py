@@ -71,10 +71,11 @@ def people(seed: int, rows: int = 400) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def federation() -> Iterator[Deployed]:
+def federation(serve: bool = True) -> Iterator[Deployed]:
     """Three institutions, served."""
     with deployed(SCHEMA, {name: people(seed) for seed, name in enumerate(NAMES)}, cap=1000.0) as made:
-        made.serve()
+        if serve:
+            made.serve()
         yield made
 
 

@@ -56,6 +56,7 @@ def serve(
             _serve_custodian(folder, **watching)
             return
         from cohortium.supervision import Child, supervise
+        from cohortium_client.flower.leaving import FINISHING
         from cohortium_client.institution import load_institution
 
         load_institution(
@@ -64,11 +65,10 @@ def serve(
         load_relay(relay)
         own = [sys.executable, "-m", "cohortium"]
         custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]
+        carrying = [*own, "institution", "relay", str(relay)]
         supervise(
-            [
-                Child("custodian", custodian, patience=STOPPING),
-                Child("relay", [*own, "institution", "relay", str(relay)]),
-            ]
+            [Child("custodian", custodian, patience=STOPPING), Child("relay", carrying, patience=FINISHING + 30)],
+            in_turn=True,  # the relay still needs the custodian for the answer that it sends
         )
 
 

@@ -17,8 +17,10 @@ from types import SimpleNamespace
 
 from cohortium.flower.internals import private
 from cohortium.flower.names import BEAT, NODE, NODE_BEAT, NODE_COMMAND, NODE_LOOP, PROCESS, TASK_BEAT, NodeOption
+from cohortium_client.flower.leaving import Leaving
 from cohortium_client.flower.living import is_answering
 from cohortium_client.flower.replies import Replies
+from cohortium_client.flower.sent import sent_whole
 from cohortium_client.relay import Relay
 
 NODE_BEATS = 10  # seconds, the least that Flower allows: a node that died is missed, and may be back, after two of them
@@ -69,9 +71,9 @@ def beat_faster() -> None:
 def run_node(relay: Relay, port: int, secret: Path) -> None:
     """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds."""
     loop = private(NODE_LOOP)
-    loop.time, replies = SimpleNamespace(sleep=Pace(partial(is_answering, relay.home))), Replies()
-    loop._pull_and_store_message = replies.taking(loop._pull_and_store_message)
-    loop._push_messages = replies.sending(loop._push_messages)
+    loop.time, replies, leaving = SimpleNamespace(sleep=Pace(partial(is_answering, relay.home))), Replies(), Leaving()
+    loop._pull_and_store_message = leaving.taking(replies.taking(loop._pull_and_store_message))
+    loop._push_messages = leaving.sending(sent_whole(replies.sending(loop._push_messages)))
     sys.argv = [NODE_COMMAND, *_arguments(relay, port, secret)]
     private(NODE).flower_supernode()
 

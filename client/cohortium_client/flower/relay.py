@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import secrets
 import socket
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from cohortium.files import write_whole
 from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
-from cohortium.supervision import supervise
+from cohortium.supervision import PATIENCE, supervise
+from cohortium_client.flower.leaving import FINISHING
 from cohortium_client.relay import Relay
 
 NODE, LAUNCHER = "node", "launcher"
@@ -18,7 +20,7 @@ LOOK_EVERY = 0.2  # seconds; the node is a process of this machine, and keeps it
 
 
 def serve_relay(relay: Relay) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; the answer that is being made then is sent first, within ``FINISHING`` seconds."""
     from cohortium_client.flower.launcher import run_launcher
     from cohortium_client.flower.node import beat_faster, run_node
 
@@ -28,12 +30,9 @@ def serve_relay(relay: Relay) -> None:
 
     beat_faster()
     port, secret = _free_port(), secrets.token_hex(32)
-    supervise(
-        [
-            process(NODE, partial(run_node, relay, port, _kept(relay.home, secret))),
-            process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home)),
-        ]
-    )
+    launcher = process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home))
+    node = process(NODE, partial(run_node, relay, port, _kept(relay.home, secret)))
+    supervise([launcher, replace(node, patience=FINISHING + PATIENCE)], in_turn=True)
 
 
 def _kept(home: Path, secret: str) -> Path:
