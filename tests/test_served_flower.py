@@ -19,6 +19,7 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from cohortium.errors import WireError
 from cohortium.flower import names
+from cohortium.flower.doors import Door
 from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private
 from cohortium.flower.names import Api, Call, Part, Task
@@ -29,7 +30,7 @@ from cohortium_client.flower.node import ABANDONED, ANSWERING, BUSY, IDLE, LIVEL
 from cohortium_client.flower.replies import Replies
 from cohortium_server import app as coordinator_side
 from cohortium_server.app import FIELD, RECORD, FlowerTransport
-from cohortium_server.flower.link import HEADER, Door, of_the_fleet, of_this_machine
+from cohortium_server.flower.link import HEADER, of_the_fleet, of_this_machine
 from cohortium_simulation import engine
 
 SECRET = "ab" * 32

@@ -20,6 +20,7 @@ from cohortium.documents import load_json
 
 FILE = "doing.json"
 EVERY = 1.0  # seconds between two writings of how far a piece of work has come
+ROUNDS = "rounds"  # the piece of work that holds all others until the release
 BEGINNING, BETWEEN, RELEASING = "beginning", "fitting what has come so far", "making the release"
 
 
@@ -59,7 +60,7 @@ class Diary:
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = folder / FILE, clock
-        self._open: list[tuple[int, str, int]] = []  # total, what, how much is done; the rounds come first
+        self._open: list[tuple[int, str, int]] = []  # total, what, how much is done
         self._waiting: dict[str, bool] = {}
         self._over = False
         self._written = Doing()
@@ -73,12 +74,12 @@ class Diary:
     def advance(self, by: int = 1) -> None:
         total, what, done = self._open.pop()
         self._open.append((total, what, done + by))
-        if len(self._open) == 1 or self._clock() >= self._at + EVERY:
+        if what == ROUNDS or self._clock() >= self._at + EVERY:
             self._write()
 
     def done(self) -> None:
-        self._open.pop()
-        self._over = self._over or not self._open
+        _, what, _ = self._open.pop()
+        self._over = self._over or what == ROUNDS
         self._write()
 
     def waits(self, waiting: Mapping[str, bool]) -> None:
@@ -93,15 +94,10 @@ class Diary:
             self._path.unlink(missing_ok=True)
 
     def _now(self) -> Doing:
-        rounds, finished = (self._open[0][0], self._open[0][2]) if self._open and not self._over else (0, 0)
-        now = Doing(round=min(finished + 1, rounds), rounds=rounds, waiting=self._waiting)
-        inner = self._open if self._over else self._open[1:]
-        if inner:
-            total, what, done = inner[-1]
-            return replace(now, what=what, done=done, total=total)
-        if self._over:
-            return replace(now, what=RELEASING)
-        return replace(now, what=BETWEEN if self._open else BEGINNING)
+        now = Doing(what=RELEASING if self._over else BEGINNING, waiting=self._waiting)
+        for piece in self._open:
+            now = _within(now, *piece)
+        return now
 
     def _write(self) -> None:
         now, self._at = self._now(), self._clock()
@@ -109,8 +105,16 @@ class Diary:
         self._written = replace(now, since=self._written.since if goes_on else self._at)
         aside = self._path.with_suffix(".new")
         with suppress(OSError):  # a run goes on without it
+            aside.touch(0o600)
             aside.write_bytes(canonical_json(asdict(self._written)))
             aside.replace(self._path)
+
+
+def _within(now: Doing, total: int, what: str, done: int) -> Doing:
+    """A piece of work is under way."""
+    if what == ROUNDS:
+        return replace(now, what=BETWEEN, round=min(done + 1, total), rounds=total)
+    return replace(now, what=what, done=done, total=total)
 
 
 def _of(one: Doing) -> tuple[object, ...]:

@@ -55,7 +55,7 @@ FLEET = _part("supernode.fleet_http_client", "FleetHttpClient.from_server_addres
 FLEET_WORDS = _part("proto.fleet_pb2", "ActivateNodeRequest")
 SIGNING = _part("supernode.node_auth_http_interceptor", "NodeAuthHttpInterceptor")
 KEYS = _part("supercore.primitives.asymmetric", "public_key_to_bytes")
-NODE_APP = _part("supernode.main")
+NODE_APP = _part("supernode.main", "create_app")
 INSTITUTION = (
     *BOTH,
     *(NODE, NODE_APP, NODE_LOOP, NODE_STATE, OBJECTS, PUSHING, TREES, CLIENTAPP, BEAT, NODE_BEAT, TASK_BEAT),
