@@ -232,7 +232,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize(("seconds", "never_got_it", "at_work"), [(29, 1, 1), (35, 2, 1), (65, 3, 1), (95, 3, 2)])
+@pytest.mark.parametrize(
+    ("seconds", "never_got_it", "at_work"), [(29, 1, 1), (35, 2, 1), (65, 3, 1), (95, 3, 2), (205, 4, 2)]
+)
 def test_who_is_at_work_is_asked_again_later_than_who_never_got_the_question(
     seconds: float, never_got_it: int, at_work: int
 ) -> None:

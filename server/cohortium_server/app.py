@@ -181,7 +181,7 @@ class _Exchange:
             return False
         if node not in self._at_work and any(map(self._to.is_taken, waiting)):
             self._at_work.add(node)
-            self._again[node] = now + 2 * AGAIN_AFTER
+            self._again[node], self._times[node] = now + 2 * AGAIN_AFTER, self._times[node] + 2
             return False
         return True
 
