@@ -89,7 +89,7 @@ class FlowerTransport:
         if self.members is None:
             return {number: _Node("") for number in self.grid.get_node_ids()}
         there = [node for node in self.grid.get_nodes() if node.public_key in self.members]
-        return {n.node_id: _Node(self.members[n.public_key], n.last_activated_at) for n in there}
+        return {n.node_id: _Node(self.members.get(n.public_key, ""), n.last_activated_at) for n in there}
 
     def is_taken(self, number: str) -> bool:
         return isinstance(self.grid, Post) and self.grid.is_taken(number)
