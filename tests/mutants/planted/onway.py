@@ -50,7 +50,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "ends a node between Sending and Sent",
         "F2",
-        f"{ON_THE_WAY}::test_a_node_that_is_told_to_stop_sends_its_answer_first[Signals.SIGTERM]",
+        f"{ON_THE_WAY}::test_a_node_that_is_told_to_stop_sends_its_answer_first[SIGTERM]",
         LEAVING,
         "if not self._busy or self._told is not None:",
         "if True:",
