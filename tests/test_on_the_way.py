@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +22,9 @@ from test_served_flower import Grid, lies
 from cohortium.flower import names
 from cohortium.flower.internals import private
 from cohortium.flower.names import Api
+from cohortium.supervision import PATIENCE
 from cohortium_client.commands import serving
-from cohortium_client.flower.leaving import Leaving
+from cohortium_client.flower.leaving import FINISHING, Leaving
 from cohortium_client.flower.node import behind_a_door
 from cohortium_client.flower.sent import ANY_SESSION, sent_whole
 from cohortium_server import app as coordinator_side
@@ -365,6 +368,22 @@ def test_what_an_institution_needs_to_send_its_answer_ends_after_it(
     ((children, how),) = heard
     assert [child.name for child in children] == ["custodian", "relay"]
     assert how == {"in_turn": True}
+
+
+GRACE = {
+    "deploy/systemd/cohortium-relay@.service": r"TimeoutStopSec=(\d+)",
+    "deploy/kubernetes/institution-apart/relay.yaml": r"terminationGracePeriodSeconds: (\d+)",
+    "deploy/kubernetes/institution/statefulset.yaml": r"terminationGracePeriodSeconds: (\d+)",
+    "deploy/compose/institution.yaml": r"stop_grace_period: 2(m)",  # the relay's; the custodian has five
+}
+
+
+@pytest.mark.parametrize("file", GRACE)
+def test_whoever_keeps_a_relay_leaves_it_the_time_to_send_its_answer(file: str) -> None:
+    root = Path(__file__).parents[1]
+    found = re.search(GRACE[file], (root / file).read_text(encoding="utf-8"))
+    assert found is not None
+    assert (120 if found[1] == "m" else int(found[1])) > FINISHING + 2 * PATIENCE
 
 
 # A line that is cut
