@@ -29,6 +29,7 @@ class Leaving:
         self._flowers: dict[int, Any] = {}  # its own handlers, which end the node
         self._busy = False
         self._told: int | None = None
+        self._again: Timer | None = None
 
     def taking(self, take: Callable[..., Any]) -> Callable[..., Any]:
         """``take`` (of Flower's, _pull_and_store_message), which begins the work; where it comes to nothing, it ends it."""
@@ -71,10 +72,12 @@ class Leaving:
             return
         self._told = number
         _log.info("told to stop: the answer that is being made is sent first, within %.0f seconds", self._patience)
-        again = Timer(self._patience, os.kill, (os.getpid(), number))
-        again.daemon = True
-        again.start()
+        self._again = Timer(self._patience, os.kill, (os.getpid(), number))
+        self._again.daemon = True
+        self._again.start()
 
     def _leave(self, number: int) -> None:
         """As Flower does, which tells the coordinator. This does not return."""
+        if self._again is not None:
+            self._again.cancel()
         self._flowers[number](number, None)
