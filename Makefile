@@ -5,13 +5,14 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types imports unit unit-laws unit-others e2e kills pgm mutants numerics wheel test-newest test-oldest constraints crash bench stubs clean
+.PHONY: help demo test check lint types imports unit unit-laws unit-others e2e kills stops pgm mutants numerics wheel test-newest test-oldest constraints crash bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
 	@echo "make test    lint, types, import rules, all tests and the mutants (what CI runs)"
 	@echo "make e2e     real federations: processes, TLS, keys, kill -9, a network that fails (part of make test)"
 	@echo "make kills   every process of a federation killed in the middle of a study, $(TIMES) times each (at night)"
+	@echo "make stops   institutions stopped and killed while their answer is on the way, and lines that are cut (at night)"
 	@echo "make pgm     installs the extra pgm (some 400 MB) and runs its tests, which make test skips without it"
 	@echo "make mutants plants privacy bugs, each of which one named test must find"
 	@echo "make numerics  the numeric laws under other kernels and numbers of threads (some 10 minutes)"
@@ -75,6 +76,10 @@ TIMES ?= 20
 kills: $(VENV)/.tested
 	$(BIN)/python tests/e2e/starting.py
 	$(BIN)/python tests/e2e/kills.py --times $(TIMES)
+
+# At night: what it costs a study that an institution is stopped while it answers; a table, and stops.json.
+stops: $(VENV)/.tested
+	$(BIN)/python tests/e2e/stops.py
 
 pgm: $(VENV)/.tested
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[pgm]"

@@ -19,6 +19,7 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 
 from cohortium.errors import WireError
 from cohortium.flower import names
+from cohortium.flower.doors import Door
 from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private
 from cohortium.flower.names import Api, Call, Part, Task
@@ -29,7 +30,7 @@ from cohortium_client.flower.node import ABANDONED, ANSWERING, BUSY, IDLE, LIVEL
 from cohortium_client.flower.replies import Replies
 from cohortium_server import app as coordinator_side
 from cohortium_server.app import FIELD, RECORD, FlowerTransport
-from cohortium_server.flower.link import HEADER, Door, of_the_fleet, of_this_machine
+from cohortium_server.flower.link import HEADER, of_the_fleet, of_this_machine
 from cohortium_simulation import engine
 
 SECRET = "ab" * 32
@@ -259,6 +260,7 @@ class Grid:
 
     does: dict[int, list[bytes | str | None]]
     keys: dict[int, bytes] = field(default_factory=dict)
+    lives: dict[int, str] = field(default_factory=dict)
     absent: set[int] = field(default_factory=set)
     pushed: list[int] = field(default_factory=list)
     waiting: dict[str, Message] = field(default_factory=dict)
@@ -268,7 +270,10 @@ class Grid:
         return [n for n in self.does if n not in self.absent]
 
     def get_nodes(self) -> list[Any]:
-        return [SimpleNamespace(node_id=n, public_key=self.keys[n]) for n in self.get_node_ids()]
+        return [
+            SimpleNamespace(node_id=n, public_key=self.keys[n], last_activated_at=self.lives.get(n, ""))
+            for n in self.get_node_ids()
+        ]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         numbers = []
@@ -357,5 +362,5 @@ def test_who_never_answers_is_waited_for_until_the_round_ends() -> None:
 
 def test_only_members_are_asked() -> None:
     grid = Grid({7: [b"seven"], 8: [b"eight"]}, keys={7: b"member", 8: b"stranger"})
-    assert told(grid, patience=60.0, nodes=1, members=frozenset({b"member"})) == [b"seven"]
+    assert told(grid, patience=60.0, nodes=1, members={b"member": "north"}) == [b"seven"]
     assert grid.pushed == [7]

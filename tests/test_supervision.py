@@ -116,6 +116,31 @@ def test_told_to_stop_all_end(supervised: Callable[..., subprocess.Popen[str]], 
     assert not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")]))
 
 
+def test_each_ends_before_what_it_needs(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys, time
+from pathlib import Path
+from cohortium.supervision import Child, supervise
+
+def ends(name, seconds):
+    def end(*_):
+        time.sleep(seconds)
+        with Path(sys.argv[1], "ended").open("a") as file:
+            file.write(name + " ")
+        os._exit(0)
+    signal.signal(signal.SIGTERM, end)
+    Path(sys.argv[1], f"{name}-{os.getpgid(0) == os.getpid()}").touch()
+    time.sleep(600)
+
+supervise([Child("first", lambda: ends("first", 0.0)), Child("second", lambda: ends("second", 0.3))], in_turn=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    until(lambda: (tmp_path / "first-True").exists() and (tmp_path / "second-True").exists())
+    process.send_signal(signal.SIGINT)
+    process.wait(PATIENCE)
+    assert (tmp_path / "ended").read_text().split() == ["second", "first"]
+
+
 def test_a_supervisor_that_is_killed_leaves_nobody(
     supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

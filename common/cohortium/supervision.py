@@ -94,9 +94,14 @@ class _Living:
     ends: list[End] = field(default_factory=list)
 
 
-def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], object] = lambda counts: None) -> None:
+def supervise(
+    children: Sequence[Child],
+    told: Callable[[Mapping[str, int]], object] = lambda counts: None,
+    in_turn: bool = False,
+) -> None:
     """Run all children until SIGTERM or SIGINT, then end them. ``told`` hears how often each was started again.
 
+    in_turn: each is ended before the one that was started before it, which it may still need to finish what it does.
     SystemExit with the code of a child that refused; FederationError E_PROCESS for one that never got well.
     """
     stopping: list[int] = []
@@ -109,11 +114,12 @@ def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], obj
                 told({one.child.name: max(one.restarts, 0) for one in living})
             time.sleep(_POLL)
     finally:
-        alive = [one for one in living if one.pid]
-        for one in alive:
-            os.kill(one.pid, signal.SIGTERM)
-        for one in alive:
-            _await_end(one)
+        alive = [one for one in reversed(living) if one.pid]
+        for group in ([one] for one in alive) if in_turn else [alive]:
+            for one in group:
+                os.kill(one.pid, signal.SIGTERM)
+            for one in group:
+                _await_end(one)
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -204,7 +210,7 @@ def _started(child: Child) -> tuple[int, int]:
     work = child.work
     if not callable(work):
         environment = {**os.environ, **child.environment}
-        return subprocess.Popen(work, env=environment, preexec_fn=ends_with_its_parent).pid, -1
+        return subprocess.Popen(work, env=environment, preexec_fn=ends_with_its_parent, process_group=0).pid, -1
     heard, said = os.pipe()
     os.set_blocking(heard, False)
     try:
@@ -230,6 +236,7 @@ def forked(
     try:
         for number in (*_ENDS, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
+        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the one that supervises, which ends the others in their order
         ends_with_its_parent(parent)
         _prctl(_PR_SET_NAME, name.encode()[:15])
         os.environ.update(environment or {})

@@ -11,12 +11,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
@@ -25,10 +25,11 @@ from cohortium.consent import Signatures, read_signatures, require_all
 from cohortium.errors import CohortiumError, FederationError, StudyError
 from cohortium.flower.names import MODULE
 from cohortium.logs import about, without_text
-from cohortium.progress import Progress
+from cohortium.progress import Progress, listening
 from cohortium.study import Study, load_study
 from cohortium.system import is_about_files, of_the_system
 from cohortium_server import orders
+from cohortium_server.doing import Diary
 from cohortium_server.flower.roster import nodes_of
 from cohortium_server.journal import FolderJournal, Journal
 from cohortium_server.release import require_free, write_release
@@ -41,6 +42,24 @@ LOOK_EVERY = 1.0  # seconds between two looks at who is there
 LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
 _BETWEEN = (MODULE, "httpx", "httpcore")  # whose errors say that the link is gone, or has given the run up
 AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again, and twice as long each time after
+AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again: twice, then twice as long each time
+COMING = 60.0  # seconds that an answer may be on its way until it is asked for again
+Waiting = Mapping[str, bool]
+"""Whom a question waits for, by name, and whether each is there."""
+
+
+@runtime_checkable
+class Post(Protocol):
+    """A grid that knows what is on its way: in it half an answer is none."""
+
+    @property
+    def arriving(self) -> Collection[str]:
+        """The numbers of the messages that are being answered."""
+        ...
+
+    def is_taken(self, number: str) -> bool:
+        """Whether a message has reached its node."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,29 +68,50 @@ class FlowerTransport:
 
     An institution that is asked again sends the same bytes and charges nothing, so a node that dies and comes back costs
     time alone. Flower tells when a node is lost, but not a message: its link counts one as delivered before it has arrived.
-    An answer that is an error or holds no bytes counts as none.
+    An answer that is an error or holds no bytes counts as none, and so does half an answer.
 
     nodes: how many there should be. patience: seconds to wait for one that is absent or lost; then the round goes on without
-    it and names the missing. members: the public keys, in PEM, of the nodes that are asked, where others may be there too.
+    it and names the missing. members: the institutions that are asked, by their nodes' public keys, in PEM, where others may
+    be there too. waits: hears whom a question waits for, whenever that changes.
     """
 
     grid: Grid
     nodes: int
     patience: float = PATIENCE
-    members: frozenset[bytes] | None = None
+    members: Mapping[bytes, str] | None = None
+    waits: Callable[[Waiting], object] = lambda waiting: None
 
     def exchange(self, request: bytes, timeout: float) -> Iterator[bytes]:
         exchange = _Exchange(self, request, timeout)
-        while not exchange.over:
-            exchange.ask()
-            yield from exchange.hear()
-            time.sleep(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
+        try:
+            while not exchange.over:
+                exchange.ask()
+                yield from exchange.hear()
+                time.sleep(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
+        finally:
+            self.waits({})
 
-    def present(self) -> set[int]:
-        """The nodes that are there now."""
+    def present(self) -> dict[int, _Node]:
+        """The nodes that are there now, by their numbers."""
         if self.members is None:
-            return set(self.grid.get_node_ids())
-        return {node.node_id for node in self.grid.get_nodes() if node.public_key in self.members}
+            return {number: _Node("") for number in self.grid.get_node_ids()}
+        there = [node for node in self.grid.get_nodes() if node.public_key in self.members]
+        return {n.node_id: _Node(self.members.get(n.public_key, ""), n.last_activated_at) for n in there}
+
+    def is_taken(self, number: str) -> bool:
+        return isinstance(self.grid, Post) and self.grid.is_taken(number)
+
+    @property
+    def arriving(self) -> Collection[str]:
+        return self.grid.arriving if isinstance(self.grid, Post) else ()
+
+
+@dataclass(frozen=True)
+class _Node:
+    """An institution's node. life: since when it is there; one that was started again has forgotten what it was asked."""
+
+    name: str
+    life: str = ""
 
 
 class _Exchange:
@@ -84,8 +124,12 @@ class _Exchange:
         self._asked: dict[str, int] = {}  # nodes, by the message that each has yet to answer
         self._answered: set[int] = set()
         self._lost: dict[int, float] = {}  # when each was lost first
+        self._lives: dict[int, str] = {}  # of each, when it was asked last
         self._times: Counter[int] = Counter()  # how often each was asked
+        self._at_work: set[int] = set()  # who had the question when it was looked after it first
         self._again: dict[int, float] = {}  # when each that is silent is asked again
+        self._coming: dict[str, float] = {}  # until when the answer to a message may come in
+        self._names: dict[int, str] = {}
         self._next: float | None = None  # when it is to be looked again who is there
 
     @property
@@ -112,15 +156,64 @@ class _Exchange:
         if self._next is not None and now < self._next:
             return
         self._next = now + LOOK_EVERY
-        waiting = {node for node in self._asked.values() if now < self._again[node]}
-        nodes = [n for n in self._to.present() - self._answered - waiting if self._awaited(n)]
+        there = self._to.present()
+        self._names.update({number: node.name for number, node in there.items()})
+        self._miss(there.keys(), now)
+        nodes = [n for n in there.keys() - self._answered if self._awaited(n) and self._is_due(n, there[n].life, now)]
         messages = [Message(self._content, node, MESSAGE_TYPE, ttl=max(self._end - now, 1.0)) for node in nodes]
         if messages:
             numbers = self._to.grid.push_messages(messages)
             self._asked.update((number, node) for number, node in zip(numbers, nodes, strict=False) if number)
             for node in nodes:
-                pause = AGAIN_AFTER * 2.0 ** self._times[node] if self._to.patience else float("inf")
-                self._times[node], self._again[node] = self._times[node] + 1, now + pause
+                self._sent(node, there[node].life, now)
+        self._tell({node.name for node in there.values()})
+
+    def _open(self, node: int) -> list[str]:
+        """The messages that it has yet to answer."""
+        return [number for number, other in self._asked.items() if other == node]
+
+    def _is_due(self, node: int, life: str, now: float) -> bool:
+        """Whether a node that is there is to be asked now, for the first time or again.
+
+        One that lives on and has the question is at work on it; it is asked again later, should its answer have been lost.
+        """
+        waiting = self._open(node)
+        if not waiting:
+            return True
+        if not self._to.patience:
+            return False
+        if life != self._lives[node]:
+            return True
+        if now < max([self._again[node], *(self._coming[n] for n in waiting if n in self._coming)]):
+            return False
+        if node not in self._at_work and any(map(self._to.is_taken, waiting)):
+            self._at_work.add(node)
+            self._again[node], self._times[node] = now + 2 * AGAIN_AFTER, self._times[node] + 2
+            return False
+        return True
+
+    def _sent(self, node: int, life: str, now: float) -> None:
+        self._again[node] = now + AGAIN_AFTER * 2.0 ** max(0, self._times[node] - 1)
+        self._times[node] += 1
+        self._lives[node] = life
+
+    def _miss(self, there: Collection[int], now: float) -> None:
+        """Who is gone with half an answer sent will not send the rest: of that the link says nothing."""
+        arriving = self._to.arriving
+        self._coming = {number: self._coming.get(number, now + COMING) for number in arriving}
+        for number in set(arriving) & self._asked.keys():
+            if self._asked[number] not in there:
+                self._lose(self._asked.pop(number))
+
+    def _lose(self, node: int) -> None:
+        if node not in self._asked.values():
+            self._lost.setdefault(node, time.monotonic())
+
+    def _tell(self, there: set[str]) -> None:
+        """Say whom this waits for, where they have names."""
+        answered = {self._names[node] for node in self._answered}
+        members = (self._to.members or {}).values()
+        self._to.waits({name: name in there for name in members if name not in answered})
 
     def hear(self) -> Iterator[bytes]:
         """What has come since."""
@@ -129,8 +222,8 @@ class _Exchange:
             if told is not None:
                 self._heard(node)
                 yield told
-            elif node is not None and node not in self._asked.values():
-                self._lost.setdefault(node, time.monotonic())
+            elif node is not None:
+                self._lose(node)
 
     def _heard(self, node: int | None) -> None:
         if node is not None:
@@ -150,8 +243,8 @@ def _told(answer: Any) -> bytes | None:
 class Job:
     """A study that all have signed, to be run, and what is done with its outcome.
 
-    members: the public keys of the nodes of its institutions; None where all nodes are. simulated: the nodes' custodians
-    are of this process.
+    members: its institutions by the public keys of their nodes; None where all nodes are. simulated: the nodes' custodians
+    are of this process. diary: where it is written what goes on.
     """
 
     study: Study
@@ -161,8 +254,9 @@ class Job:
     progress: Progress | None = None
     timeout: float = ROUND_TIMEOUT
     patience: float = PATIENCE
-    members: frozenset[bytes] | None = None
+    members: Mapping[bytes, str] | None = None
     simulated: bool = False
+    diary: Diary | None = None
 
 
 _jobs: dict[str, Job] = {}
@@ -192,10 +286,10 @@ def main(grid: Grid, context: Context) -> None:
 
 def run_federation(grid: Grid, job: Job) -> Outcome:
     """Every round of the job's study over the grid's nodes."""
-    transport = FlowerTransport(grid, len(job.study.institutions), job.patience, job.members)
-    return run_study(
-        job.study, job.consents, transport, job.journal, job.progress, job.timeout, simulated=job.simulated
-    )
+    waits = {} if job.diary is None else {"waits": job.diary.waits}
+    transport = FlowerTransport(grid, len(job.study.institutions), job.patience, job.members, **waits)
+    progress = job.progress or job.diary
+    return run_study(job.study, job.consents, transport, job.journal, progress, job.timeout, simulated=job.simulated)
 
 
 def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
@@ -204,7 +298,8 @@ def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
     alone = not orders.is_held(run)
     try:
         job = folder_job(config)
-        job.finish(run_federation(grid, job))
+        with _written(job.diary):
+            job.finish(run_federation(grid, job))
     except CohortiumError as error:
         if alone and orders.order(run) is not None:
             orders.end(run, error)
@@ -234,6 +329,14 @@ def _fallen(run: Path, error: Exception) -> None:
     end = orders.ended(run)
     failed = (end and end.raised()) or told
     _log.error("%s", failed, extra=about(code=failed.code, run=run.name))
+@contextmanager
+def _written(diary: Diary | None) -> Iterator[None]:
+    """Inside, the diary hears of the coordinator's own work as well; afterwards it is closed."""
+    if diary is None:
+        yield
+        return
+    with listening(diary), closing(diary):
+        yield
 
 
 def folder_job(config: Mapping[str, Any]) -> Job:
@@ -251,7 +354,8 @@ def folder_job(config: Mapping[str, Any]) -> Job:
     require_free(out)
     finish = partial(write_release, out=out, seed=journal.settings.get("seed", seed), learn=True)
     members = nodes_of(folder, journal.study)
-    return Job(journal.study, journal.consents, journal, finish, members=members)
+    diary = Diary(journal.folder)
+    return Job(journal.study, journal.consents, journal, finish, members=members, diary=diary)
 
 
 def _out(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:

@@ -25,6 +25,7 @@ from cohortium.progress import Progress, Silent
 from cohortium.receipt import Receipt
 from cohortium.study import Study
 from cohortium_server.asking import Asking, Round, all_there, gather
+from cohortium_server.doing import ROUNDS
 from cohortium_server.generators import Generator, Sum, generator_class
 from cohortium_server.journal import Heard, Journal, Receipts, Void
 from cohortium_server.masks import MaskedRounds
@@ -93,7 +94,7 @@ def run_study(
     require_signable(study)
     agreed, progress = plan(study), progress or Silent()
     generator: Generator = generator_class(study.generator.kind)(study, journal.seed, progress)
-    progress.start(agreed.rounds, "rounds")
+    progress.start(agreed.rounds, ROUNDS)
     asking = Asking(study, journal.run, consents, transport, timeout, Receipts(home() / "receipts"))
     masks, answered = MaskedRounds(asking), list[Answered]()
     while (query := generator.ask()) is not None:

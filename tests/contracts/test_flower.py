@@ -71,7 +71,11 @@ FIELDS = {
     "control_pb2.StopRunRequest": {"run_id"},
     "control_pb2.ListNodesResponse": {"nodes_info"},
     "control_pb2.ListRunsResponse": {"run_dict"},
-    "node_pb2.NodeInfo": {"node_id", "public_key", "status"},
+    "node_pb2.NodeInfo": {"node_id", "public_key", "status", "last_activated_at"},
+    "message_pb2.ObjectTree": {"object_id", "children"},
+    "message_pb2.PullObjectRequest": {"node", "run_id", "object_id"},
+    "message_pb2.PullObjectResponse": {"object_found", "object_available", "object_content"},
+    "runtime_pb2.PullAppMessagesResponse": {"messages_list", "message_object_trees"},
     "run_pb2.Run": {"status", "override_config"},
     "run_pb2.RunStatus": {"status"},
     "task_pb2.Task": {"type"},
@@ -194,6 +198,22 @@ def test_a_node_reads_answers_in_a_way_that_we_stand_in_front_of() -> None:
     send = private(names.NODE_LOOP)._push_messages
     (how,) = set(names.ANSWERS_READ_BY) & set(send.__code__.co_names)
     assert hasattr(private(names.NODE_STATE).InMemoryNodeState, how)
+
+
+def test_a_node_sends_answers_by_what_we_stand_in_front_of() -> None:
+    taken = inspect.signature(private(names.NODE_LOOP)._push_messages).parameters
+    assert {"send", "push_object", "state", "object_store"} <= set(taken)
+    assert list(inspect.signature(private(names.NODE_APP).create_app).parameters)[:2] == [
+        "state_factory",
+        "superexec_auth_secret",
+    ]
+
+
+def test_a_grid_speaks_over_the_client_that_it_is_given() -> None:
+    grid = private(names.GRID).HttpGrid("127.0.0.1:1", insecure=True, token="x")
+    grid._client = client = object()
+    assert grid._runtime_client is client
+    assert "pull_objects" in private(names.GRID).HttpGrid.pull_messages.__code__.co_names
 
 
 def test_the_executor_is_what_flower_expects() -> None:

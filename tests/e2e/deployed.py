@@ -46,11 +46,11 @@ def can_be_others() -> bool:
     """Whether processes of other users can be started here."""
     if os.getuid() != 0 or shutil.which("setpriv") is None:
         return False
-    probe = [*_as(FIRST_UID), sys.executable, "-c", "import cohortium, pandas, flwr"]
+    probe = [*as_user(FIRST_UID), sys.executable, "-c", "import cohortium, pandas, flwr"]
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
-def _as(uid: int | None) -> list[str]:
+def as_user(uid: int | None) -> list[str]:
     """What a command is begun with to be run by a user."""
     return [] if uid is None else ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
 
@@ -175,7 +175,7 @@ class Deployed:
 
     def say(self, *words: object, uid: int | None = None, expect: int = 0) -> str:
         """Run a command to its end; what it printed."""
-        command = [*_as(uid), *COHORTIUM, *map(str, words)]
+        command = [*as_user(uid), *COHORTIUM, *map(str, words)]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, cwd=self.folder, env={**os.environ, **self.home}
         )
@@ -183,7 +183,7 @@ class Deployed:
         return done.stdout + done.stderr
 
     def _served(self, name: str, uid: int | None, *words: object) -> Served:
-        command = [*_as(uid), *COHORTIUM, *map(str, words)]
+        command = [*as_user(uid), *COHORTIUM, *map(str, words)]
         environment = {**self.home, "COHORTIUM_LOG": "json"}
         if name == "coordinator":
             environment["COHORTIUM_HOME"] = str(self.fed / "state" / "home")

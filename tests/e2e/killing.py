@@ -71,10 +71,11 @@ def people(seed: int, rows: int = 400) -> pd.DataFrame:
 
 
 @contextlib.contextmanager
-def federation() -> Iterator[Deployed]:
+def federation(serve: bool = True) -> Iterator[Deployed]:
     """Three institutions, served."""
     with deployed(SCHEMA, {name: people(seed) for seed, name in enumerate(NAMES)}, cap=1000.0) as made:
-        made.serve()
+        if serve:
+            made.serve()
         yield made
 
 
@@ -94,10 +95,10 @@ def signed(made: Deployed, study: str) -> Path:
     return path
 
 
-def begin(made: Deployed, serial: int, rounds: int) -> tuple[Served, Path]:
+def begin(made: Deployed, serial: int, rounds: int, text: str = STUDY) -> tuple[Served, Path]:
     """Have a study run; who ordered it, and the run's folder."""
     before = set(made.fed.glob("runs/*"))
-    study = signed(made, STUDY.format(serial=serial, rounds=rounds))
+    study = signed(made, text.format(serial=serial, rounds=rounds))
     ordered = made.order(study, made.folder / "out" / f"release-{serial}")
     until(lambda: any((p / "order.json").exists() for p in set(made.fed.glob("runs/*")) - before), "the run begins")
     (run,) = (p for p in set(made.fed.glob("runs/*")) - before if (p / "order.json").exists())

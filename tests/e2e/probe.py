@@ -1,4 +1,4 @@
-"""One request over TLS: probe.py ROOT HOST PORT [PATH [SECRET]]; its status as JSON, or "refused"."""
+"""One request over TLS: probe.py ROOT HOST PORT [PATH [SECRET]]; its status as JSON, or "refused". ROOT -: without TLS."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ def main() -> object:
     if not rest:
         return "open"
     path, *secret = rest
-    context = ssl.create_default_context(cafile=root)
-    connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=20)
+    if root == "-":
+        connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    else:
+        context = ssl.create_default_context(cafile=root)
+        connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=20)
     headers = {"content-type": MEDIA_TYPE, "accept": MEDIA_TYPE}
     if secret:
         headers["x-cohortium-control"] = secret[0]

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from deployed import Deployed, ancestors, deployed, processes, until
+from deployed import FIRST_UID, Served, ancestors, as_user, deployed, processes, until
 from killing import NAMES, SCHEMA, asked, begin, check, complete, people
 from network import HERE, elsewhere
 
@@ -37,13 +37,14 @@ CLOSED = (
     f"{Api.FLEET}..%2f{ROUND[1:]}",
     Call.LIST_RUNS.replace(Api.CONTROL, Api.CONTROL.upper()),
 )
+OTHERS = ("/docs", "/openapi.json", "/", Call.LIST_RUNS, Call.PULL_MESSAGES)  # at a node's own port
 FLEET = (Call.PULL_MESSAGES, Call.ACTIVATE_NODE, Call.REGISTER_NODE)
 
 
-def listening(made: Deployed) -> set[int]:
-    """The TCP ports at which processes of the coordinator listen, wherever."""
+def listening(served: Served) -> set[int]:
+    """The TCP ports at which its processes listen, wherever."""
     found = subprocess.run(["ss", "-Hltnp"], check=True, capture_output=True, text=True).stdout.splitlines()
-    ours = {pid for pid, _, _ in processes() if made.coordinator.pid in {pid, *ancestors(pid)}}
+    ours = {pid for pid, _, _ in processes() if served.pid in {pid, *ancestors(pid)}}
     return {int(line.split()[3].rpartition(":")[2]) for line in found if any(f"pid={pid}," in line for pid in ours)}
 
 
@@ -54,7 +55,7 @@ def test_another_machine_sees_the_fleet_alone_and_a_study_outlives_the_network()
         far.command[:] = [*there.inside, *far.command]
         made.serve()
         federation = load_federation(made.fed)
-        ports = listening(made)
+        ports = listening(made.coordinator)
         assert {federation.listen.port, federation.control.port} <= ports
 
         root, public = str(federation.root_certificate), federation.listen.port
@@ -69,6 +70,11 @@ def test_another_machine_sees_the_fleet_alone_and_a_study_outlives_the_network()
         assert told([*here, CLOSED[0]]) == 404
         assert told([*here, CLOSED[0], "0" * 64]) == 404
         assert told([*here, CLOSED[0], federation.control_secret.read_text().strip()]) == 200
+
+        (port,) = listening(made.relays[NAMES[1]])
+        stranger = [*as_user(FIRST_UID + 99 if made.others else None), sys.executable, str(PROBE), "-", "127.0.0.1"]
+        for path in (Call.ACQUIRE_TASK, Call.PULL_APP_MESSAGES, *OTHERS):
+            assert told([*stranger, str(port), path]) == (404 if path in OTHERS else 401), path
 
         there.slow("2mbit")
         ordered, run = begin(made, 1, 3)

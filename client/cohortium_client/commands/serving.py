@@ -62,6 +62,7 @@ def serve(
 def _serve_both(folder: Path, relay: Path, watching: dict[str, Any]) -> None:
     """What is wrong is told now, before anybody is started; the coordinator hears of the relay when the custodian serves."""
     from cohortium.supervision import Child, supervise
+    from cohortium_client.flower.leaving import FINISHING
     from cohortium_client.gate import is_served
     from cohortium_client.institution import load_institution
     from cohortium_client.metrics import require_watchable
@@ -79,8 +80,9 @@ def _serve_both(folder: Path, relay: Path, watching: dict[str, Any]) -> None:
     supervise(
         [
             Child("custodian", custodian, patience=STOPPING, check=check),
-            Child("relay", carrier, after=serves, check=check),
-        ]
+            Child("relay", carrier, patience=FINISHING + 30, after=serves, check=check),
+        ],
+        in_turn=True,  # the relay still needs the custodian for the answer that it sends
     )
 
 

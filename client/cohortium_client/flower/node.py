@@ -15,11 +15,26 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+from cohortium.flower.doors import App, Door, Scope
 from cohortium.flower.internals import private
-from cohortium.flower.names import BEAT, FLEET, NODE, NODE_BEAT, NODE_COMMAND, NODE_LOOP, PROCESS, TASK_BEAT, NodeOption
+from cohortium.flower.names import (
+    BEAT,
+    FLEET,
+    NODE,
+    NODE_APP,
+    NODE_BEAT,
+    NODE_COMMAND,
+    NODE_LOOP,
+    PROCESS,
+    TASK_BEAT,
+    Api,
+    NodeOption,
+)
 from cohortium_client.flower.knocking import Knocking
+from cohortium_client.flower.leaving import Leaving
 from cohortium_client.flower.living import is_answering
 from cohortium_client.flower.replies import Replies
+from cohortium_client.flower.sent import sent_whole
 from cohortium_client.relay import Relay
 
 NODE_BEATS = 10  # seconds, the least that Flower allows: a node that died is missed, and may be back, after two of them
@@ -73,11 +88,26 @@ def run_node(relay: Relay, port: int, secret: Path) -> None:
     knocking = Knocking(relay, fleet.ActivateNode)
     fleet.ActivateNode = lambda client, request: knocking(client, request)
     loop = private(NODE_LOOP)
-    loop.time, replies = SimpleNamespace(sleep=Pace(partial(is_answering, relay.home))), Replies()
-    loop._pull_and_store_message = replies.taking(loop._pull_and_store_message)
-    loop._push_messages = replies.sending(loop._push_messages)
+    loop.time, replies, leaving = SimpleNamespace(sleep=Pace(partial(is_answering, relay.home))), Replies(), Leaving()
+    loop._pull_and_store_message = leaving.taking(replies.taking(loop._pull_and_store_message))
+    loop._push_messages = leaving.sending(sent_whole(replies.sending(loop._push_messages)))
+    app = private(NODE_APP)
+    app.create_app = behind_a_door(app.create_app)
     sys.argv = [NODE_COMMAND, *_arguments(relay, port, secret)]
     private(NODE).flower_supernode()
+
+
+def behind_a_door(create: Callable[..., App]) -> Callable[..., App]:
+    """What serves the node's port on this machine, which other users reach as well.
+
+    They are told whether it lives. Every call of the Runtime API wants a secret, and nothing else is there.
+    """
+    return lambda *args, **options: Door(create(*args, **options), of_a_launcher)
+
+
+def of_a_launcher(scope: Scope) -> bool:
+    path = str(scope["path"])
+    return path.startswith(Api.RUNTIME) or path == Api.HEALTH
 
 
 def _arguments(relay: Relay, port: int, secret: Path) -> list[str]:

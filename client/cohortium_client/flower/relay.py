@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from cohortium.files import write_whole
 from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
 from cohortium.flower.internals import require_allowed
-from cohortium.supervision import supervise
+from cohortium.supervision import PATIENCE, supervise
+from cohortium_client.flower.leaving import FINISHING
 from cohortium_client.relay import Relay
 
 NODE, LAUNCHER = "node", "launcher"
@@ -23,7 +25,7 @@ LOOK_EVERY = 0.2  # seconds; the node is a process of this machine, and keeps it
 
 
 def serve_relay(relay: Relay) -> None:
-    """Serve until SIGTERM or SIGINT. To be called by who alone does."""
+    """Serve until SIGTERM or SIGINT, by who alone does; the answer that is being made then is sent first, within ``FINISHING`` seconds."""
     from cohortium_client.flower.launcher import run_launcher
     from cohortium_client.flower.node import beat_faster, run_node
 
@@ -33,12 +35,9 @@ def serve_relay(relay: Relay) -> None:
 
     beat_faster()
     port, secret, check = _free_port(), secrets.token_hex(32), f"cohortium institution check {relay.folder}"
-    supervise(
-        [
-            process(NODE, partial(run_node, relay, port, _kept(relay.home, secret)), check),
-            process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home), check),
-        ]
-    )
+    launcher = process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home), check)
+    node = process(NODE, partial(run_node, relay, port, _kept(relay.home, secret)), check)
+    supervise([launcher, replace(node, patience=FINISHING + PATIENCE)], in_turn=True)
 
 
 def require_alone(relay: Relay) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -30,6 +33,7 @@ LogStyle = Annotated[
     logs.Style | None,
     typer.Option("--log", help="How it writes its log; by default what COHORTIUM_LOG says, or text (docs/logs.md)."),
 ]
+WORTH_A_LINE = 5.0  # seconds that something goes on before a log has a line about it
 _log = logging.getLogger("cohortium.commands")
 
 
@@ -137,9 +141,10 @@ def tell_checks(checks: Iterable[Check], as_json: bool) -> None:
 class Lines:
     """A line at the start and at each quarter, of the outermost piece of work: for logs."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._open: list[tuple[int, str]] = []
         self._at = 0
+        self._clock, self._noted, self._due = clock, "", math.inf
 
     def start(self, total: int, what: str) -> None:
         self._open.append((max(total, 1), what))
@@ -157,6 +162,14 @@ class Lines:
     def done(self) -> None:
         self._open.pop()
 
+    def note(self, text: str, since: float, share: str = "") -> None:
+        """A line for what goes on and has gone on for a while; once, until something else does."""
+        if text != self._noted:
+            self._noted, self._due = text, self._clock() + WORTH_A_LINE
+        if text and self._clock() >= self._due:
+            self._due = math.inf
+            say(f"{text}, since {datetime.fromtimestamp(since):%H:%M:%S}")
+
 
 class Bar:
     """Bars on a terminal, one below the other where work starts within work."""
@@ -166,6 +179,7 @@ class Bar:
 
         self._bars = RichProgress(console=console(stderr=True), transient=True)
         self._open: list[TaskID] = []
+        self._note: TaskID | None = None
 
     def start(self, total: int, what: str) -> None:
         from rich.markup import escape  # a bar's words are markup, whatever the console says
@@ -179,13 +193,36 @@ class Bar:
     def done(self) -> None:
         self._bars.remove_task(self._open.pop())
         if not self._open:
+            self.note("", 0.0)
             self._bars.stop()
 
+    def note(self, text: str, since: float, share: str = "") -> None:
+        """A line below the bars that says what goes on, and for how long it has."""
+        from rich.markup import escape
 
-def progress(as_json: bool = False) -> Progress:
+        if not text:
+            if self._note is not None:
+                self._bars.remove_task(self._note)
+                self._note = None
+            return
+        told = escape(for_terminal(f"{text}, {share or f'{max(0, time.time() - since):.0f} s'}"))
+        if self._note is None:
+            self._note = self._bars.add_task(told, total=None)
+        else:
+            self._bars.update(self._note, description=told)
+
+
+class Unseen(Silent):
+    """Notes nothing either."""
+
+    def note(self, text: str, since: float, share: str = "") -> None:
+        pass
+
+
+def progress(as_json: bool = False) -> Bar | Lines | Unseen:
     """A bar where stderr is a terminal, lines elsewhere, nothing beside JSON."""
     if as_json:
-        return Silent()
+        return Unseen()
     return Bar() if sys.stderr.isatty() else Lines()
 
 

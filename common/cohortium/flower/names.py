@@ -44,6 +44,8 @@ NODE_LOOP = _part("supernode.start_client_internal", "time", "_pull_and_store_me
 NODE_STATE = _part("supernode.nodestate.in_memory_nodestate", "InMemoryNodeState")
 OBJECTS = _part("supercore.object_store.in_memory_object_store", "InMemoryObjectStore.delete")
 ANSWERS_READ_BY: Final = ("get_messages_legacy", "get_messages")  # in a node's state: until 1.42, and from 1.43 on
+PUSHING = _part("supercore.inflatable.inflatable_utils", "ObjectPushError")
+TREES = _part("supercore.inflatable.inflatable_object", "iterate_object_tree")
 CLIENTAPP = _part("supernode.runtime.run_clientapp", "run_clientapp", "install_from_fab", "get_load_client_app_fn")
 BEAT = _part("supercore.heartbeat", "HEARTBEAT_DEFAULT_INTERVAL")
 NODE_BEAT = _part("supernode.fleet_http_connection", "HEARTBEAT_DEFAULT_INTERVAL")
@@ -53,10 +55,10 @@ FLEET = _part("supernode.fleet_http_client", "FleetHttpClient.from_server_addres
 FLEET_WORDS = _part("proto.fleet_pb2", "ActivateNodeRequest")
 SIGNING = _part("supernode.node_auth_http_interceptor", "NodeAuthHttpInterceptor")
 KEYS = _part("supercore.primitives.asymmetric", "public_key_to_bytes")
-NODE_APP = _part("supernode.main")
+NODE_APP = _part("supernode.main", "create_app")
 INSTITUTION = (
     *BOTH,
-    *(NODE, NODE_APP, NODE_LOOP, NODE_STATE, OBJECTS, CLIENTAPP, BEAT, NODE_BEAT, TASK_BEAT),
+    *(NODE, NODE_APP, NODE_LOOP, NODE_STATE, OBJECTS, PUSHING, TREES, CLIENTAPP, BEAT, NODE_BEAT, TASK_BEAT),
     *(CLOCKS, FLEET, FLEET_WORDS, SIGNING, KEYS),
 )
 
@@ -89,7 +91,18 @@ CONTROL_WORDS = _part(
 RUNS = _part("common.serde", "fab_to_proto", "user_config_to_proto")
 BUNDLES = _part("cli.build", "build_fab_from_disk")
 FAB = _part("supercore.fab", "Fab")
-COORDINATOR = (*BOTH, LINK, LINK_APP, SERVERAPP, TLS, CONTROL, CONTROL_WORDS, RUNS, BUNDLES, FAB)
+GRID = _part(
+    "superlink.grid.http_grid",
+    "HttpGrid._runtime_client",  # what it has in ``_client``, connected
+    "HttpGrid.pull_messages",
+    "RuntimeHttpClient.PullMessages",
+    "RuntimeHttpClient.PullObject",
+)
+OBJECT_WORDS = _part("proto.message_pb2", "PullObjectRequest", "PullObjectResponse")
+COORDINATOR = (
+    *(*BOTH, LINK, LINK_APP, SERVERAPP, TLS, CONTROL, CONTROL_WORDS, RUNS, BUNDLES, FAB),
+    *(GRID, OBJECT_WORDS, TREES),
+)
 
 # The engine that needs no processes
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +13,13 @@ import typer
 
 from cohortium import logs
 from cohortium.commands.output import Json, LogStyle, guarded, print_json, progress, say, tell
+from cohortium.progress import listening
 from cohortium.system import require_serving
 from cohortium_server.commands.membership import Fed
 
 if TYPE_CHECKING:
     from cohortium.errors import FederationError
+    from cohortium_server.doing import Doing
     from cohortium_server.journal import FolderJournal
     from cohortium_server.orders import End
     from cohortium_server.rounds import Outcome
@@ -118,6 +122,8 @@ def status(run: RunFolder, as_json: Json = False) -> None:
         tell(f"run {told['run']}: {told['done']} of {told['rounds']} rounds, {told['state']}")
         for fall in told["falls"]:
             say(f"its process ended at {fall['at'][:19]}Z: {fall['code']} {fall['what']}")
+        if (now := _doing(run)) is not None:
+            tell(f"{now.words}, since {datetime.fromtimestamp(now.since):%H:%M:%S}")
         if told["error"]:
             say("{code}: {where}: {what}. {fix}".format_map(told["error"]))
 
@@ -160,8 +166,10 @@ def release(
         with closing(FolderJournal(run)) as journal:
             if "at" in journal.settings:
                 use_home(Path(journal.settings["at"]) / "state")
-            outcome = run_study(journal.study, journal.consents, Nobody(), journal, progress(as_json))
-            _released(outcome, out, journal, as_json)
+            shown = progress(as_json)
+            with listening(shown):
+                outcome = run_study(journal.study, journal.consents, Nobody(), journal, shown)
+                _released(outcome, out, journal, as_json)
 
 
 def _of_no_federation(journal: FolderJournal) -> FederationError:
@@ -179,13 +187,15 @@ def _finish(journal: FolderJournal, as_json: bool) -> None:
     settings: dict[str, Any] = journal.settings
     if not as_json:
         say(f"run {journal.run} in {journal.folder}")
-    try:
-        sockets = [Path(s) for s in settings["connect"]]
-        outcome = engine("in-process")(journal.study, journal.consents, sockets, journal, progress(as_json))
-    except CohortiumError:
-        _say_resume(journal, as_json)
-        raise
-    _released(outcome, Path(settings["out"]), journal, as_json)
+    shown = progress(as_json)
+    with listening(shown):
+        try:
+            sockets = [Path(s) for s in settings["connect"]]
+            outcome = engine("in-process")(journal.study, journal.consents, sockets, journal, shown)
+        except CohortiumError:
+            _say_resume(journal, as_json)
+            raise
+        _released(outcome, Path(settings["out"]), journal, as_json)
 
 
 def _released(outcome: Outcome, out: Path, journal: FolderJournal, as_json: bool) -> None:
@@ -247,6 +257,8 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
         fallen = _say_falls(journal.folder, fallen, as_json)
         before, done = done, journal.rounds_done
         shown.advance(done - before)
+        now = _doing(journal.folder)
+        shown.note(*("", 0.0) if now is None else (now.words, now.since, now.share))
         if since and time.monotonic() > since + SOON:
             since = 0.0
             if not orders.is_held(journal.folder) and not as_json:
@@ -265,6 +277,12 @@ def _say_falls(run: Path, known: int, as_json: bool) -> int:
         for fall in found[known:]:
             say(f"{fall}; it is started again. What was answered is kept")
     return len(found)
+def _doing(run: Path) -> Doing | None:
+    """What a run is doing; None where no process runs it."""
+    from cohortium_server import orders
+    from cohortium_server.doing import doing
+
+    return doing(run) if orders.is_held(run) else None
 
 
 def _status(journal: FolderJournal) -> dict[str, Any]:
@@ -291,4 +309,5 @@ def _status(journal: FolderJournal) -> dict[str, Any]:
         "state": next((state for state, so in states.items() if so), "not running"),
         "error": error,
         "falls": [{"at": f.at, **f.error} for f in fallen],
+        "doing": None if (now := _doing(journal.folder)) is None else asdict(now),
     }

@@ -11,6 +11,7 @@ from cohortium.flower.executor import run_forking
 from cohortium.flower.internals import private
 from cohortium.flower.names import SERVERAPP, TLS, Task
 from cohortium_server.federation import Federation
+from cohortium_server.flower.whole import WholeAnswers
 
 Program = Callable[[Any, Any], object]
 """What is run with a grid and a context: a Flower ServerApp, or a function like one."""
@@ -31,7 +32,7 @@ def _only(program: Program) -> Any:
     """Flower's module of tasks, which runs ``program`` whatever a bundle names."""
 
     def run(grid: Any, context: Any, **_: object) -> Any:
-        program(grid, context)
+        program(WholeAnswers(grid), context)
         return context
 
     tasks = private(SERVERAPP)

@@ -13,39 +13,19 @@ import hmac
 import logging
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import uvicorn
 
+from cohortium.flower.doors import App, Door, Scope
 from cohortium.flower.internals import private
 from cohortium.flower.names import LINK, LINK_COMMAND, MODULE, PROCESS, Api, LinkOption
 from cohortium_server.federation import Federation
 from cohortium_server.flower.knocks import Knocks
 
 HEADER = b"x-cohortium-control"
-
-Scope = MutableMapping[str, Any]
-App = Callable[[Scope, Any, Callable[[dict[str, Any]], Awaitable[None]]], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Door:
-    """An ASGI application that passes on what ``admits`` lets through, and knows nothing of the rest (404)."""
-
-    app: App
-    admits: Callable[[Scope], bool]
-
-    async def __call__(self, scope: Scope, receive: Any, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
-        if scope["type"] == "lifespan" or (scope["type"] == "http" and self.admits(scope)):
-            await self.app(scope, receive, send)
-        elif scope["type"] == "http":
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-            await send({"type": "http.response.body", "body": b""})
-        else:
-            await send({"type": "websocket.close", "code": 1008})
 
 
 def of_the_fleet(scope: Scope) -> bool:

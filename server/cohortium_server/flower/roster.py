@@ -17,8 +17,8 @@ def pem(node: str) -> bytes:
     return load_ssh_public_key(node.encode()).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def nodes_of(folder: Path, study: Study) -> frozenset[bytes] | None:
-    """The public keys of the nodes of the study's institutions, None where the folder is not a federation's with members.
+def nodes_of(folder: Path, study: Study) -> dict[bytes, str] | None:
+    """The study's institutions by the public keys of their nodes, None where the folder is not a federation's with members.
 
     MembershipError E_MEMBER names an institution that is no member, or is one by another key.
     """
@@ -31,4 +31,4 @@ def nodes_of(folder: Path, study: Study) -> frozenset[bytes] | None:
             what = "it is no member" if member is None else "it is a member by another key than the study's"
             fix = "Admit it (cohortium coordinator admit), or have the study name its key, then resume."
             raise MembershipError("E_MEMBER", one.name, what, fix)
-    return frozenset(pem(members[name].node) for name in study.institution_names)
+    return {pem(members[name].node): name for name in study.institution_names}

@@ -85,8 +85,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "T3",
         f"{SERVED}::test_only_members_are_asked",
         APP,
-        "if node.public_key in self.members}",
-        "}",
+        "if node.public_key in self.members]",
+        "]",
     ),
     mutant(
         "asks a member that has another key than the study names",

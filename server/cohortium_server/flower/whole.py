@@ -1,0 +1,118 @@
+"""Answers that are there as a whole: what a study's process is handed of its institutions' messages.
+
+Flower's link tells of an answer as soon as its sender has announced it, and a grid that is told of one waits for the rest of
+it, up to three minutes if the sender has gone, while nobody else is heard or asked. Here an announced answer is put aside
+until its last object has come; every look takes what there is and waits for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cohortium.flower.internals import private
+from cohortium.flower.names import OBJECT_WORDS, TREES
+
+
+@dataclass
+class _Coming:
+    """An answer that was announced. missing: the objects that have not come yet. lost: whether one never will."""
+
+    message: Any
+    tree: Any
+    missing: list[str]
+    contents: dict[str, bytes] = field(default_factory=dict)
+    lost: bool = False
+
+    @property
+    def asked(self) -> str:
+        """The number of the message that it answers."""
+        return str(self.message.metadata.reply_to_message_id)
+
+
+class WholeAnswers:
+    """A grid of Flower's that hands over whole answers alone, and never waits for one. What else it does is the grid's own."""
+
+    def __init__(self, grid: Any) -> None:
+        self._grid = grid
+        self._client = _Client(grid._runtime_client, self._object)
+        self._words = private(OBJECT_WORDS)
+        grid._client = self._client  # the grid's own pull_messages goes on, over what is whole
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._grid, name)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Any]:
+        """What has come in answer to these messages, and has not been handed over before."""
+        asked = set(message_ids)
+        self._client.forget_but(asked)
+        return list(self._grid.pull_messages(sorted(asked - self.arriving)))  # of those the link knows no more
+
+    @property
+    def arriving(self) -> frozenset[str]:
+        """The messages whose answers were announced and are not there yet."""
+        return frozenset(one.asked for one in self._client.coming.values())
+
+    def is_taken(self, number: str) -> bool:
+        """Whether the node has got a message; if not, it waits for the node at the link, or was lost on the way."""
+        return not self._object(number).object_found  # the link throws away what its receiver has confirmed
+
+    def _object(self, number: str) -> Any:
+        grid = self._grid
+        request = self._words.PullObjectRequest(node=grid.node, run_id=grid.run.run_id, object_id=number)
+        return self._client.pull(request)
+
+
+class _Client:
+    """Stands before the client that a grid speaks to the link with."""
+
+    def __init__(self, client: Any, look: Any) -> None:
+        self._client, self._look = client, look
+        self._trees = private(TREES)
+        self._found: dict[str, bytes] = {}  # of what is being handed over
+        self.coming: dict[str, _Coming] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    @property
+    def pull(self) -> Any:
+        return self._client.PullObject
+
+    def forget_but(self, asked: set[str]) -> None:
+        """Nobody waits for other answers any more."""
+        self.coming = {number: one for number, one in self.coming.items() if one.asked in asked}
+
+    def PullMessages(self, request: Any) -> Any:  # noqa: N802 - as Flower calls it
+        """What the link has, and what it has announced before, as far as it is whole now."""
+        told = self._client.PullMessages(request)
+        for message, tree in zip(told.messages_list, told.message_object_trees, strict=True):
+            objects = [part.object_id for part in self._trees.iterate_object_tree(tree)]
+            self.coming[message.metadata.message_id] = _Coming(message, tree, list(dict.fromkeys(objects)))
+        whole = [one for one in self.coming.values() if self._is_settled(one)]
+        self._found = {}
+        for one in whole:
+            del self.coming[one.message.metadata.message_id]
+            self._found.update({} if one.lost else one.contents)
+        messages, trees = [one.message for one in whole], [one.tree for one in whole]
+        return type(told)(messages_list=messages, message_object_trees=trees)
+
+    def PullObject(self, request: Any) -> Any:  # noqa: N802
+        """An object that was pulled already, while it was seen to whether its answer is whole; any other from the link."""
+        content = self._found.get(request.object_id)
+        if content is None:
+            return self.pull(request)
+        return private(OBJECT_WORDS).PullObjectResponse(
+            object_found=True, object_available=True, object_content=content
+        )
+
+    def _is_settled(self, one: _Coming) -> bool:
+        """Whether all of an answer has come, or will never come; looks no further than to what is missing first."""
+        while one.missing:
+            found = self._look(one.missing[-1])
+            if not found.object_available:
+                one.lost = not found.object_found
+                return one.lost
+            one.contents[one.missing.pop()] = found.object_content
+        return True
