@@ -135,7 +135,7 @@ def test_a_relay_that_is_ready(relay: Relay) -> None:
     found = relay.checked_over({ACTIVATE: 400})
     assert failing(found) == {}
     names = ["relay's folder", "relay's key", "relay's user", "relay's socket", "root certificate", "Flower"]
-    assert [c.name for c in found] == [*names, "coordinator", "clocks", "membership"]
+    assert [c.name for c in found] == [*names, "proxy", "coordinator", "clocks", "membership"]
     told = {c.name: c.found for c in found}
     assert relay.joined.application.fingerprint in told["relay's key"]
     assert "5 s ahead or 305 s behind" in told["clocks"]

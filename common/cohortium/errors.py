@@ -85,6 +85,7 @@ CODES: dict[str, str] = {
     "E_NOT_PRIVATE": "the study or release has no privacy protection at all",
     "E_FEDERATION": "the coordinator's folder or its federation.toml is wrong",
     "E_KIT": "the join kit was touched, is none, or is another federation's",
+    "E_PROXY": "the proxy on the way to the coordinator is not described rightly, or does not let through",
     "E_LINK": "the coordinator's server cannot be reached, or does not believe who asks",
     "E_MEMBER": "the institution is not, or cannot be, a member of this federation by these keys",
     "E_CERTIFICATE": "a certificate has expired, is another's, or cannot be made",

@@ -61,7 +61,7 @@ def serve(
         load_institution(
             folder
         ).look()  # what is wrong is told now, and not by children that are started again and again
-        load_relay(relay)
+        load_relay(relay).proxy()
         own = [sys.executable, "-m", "cohortium"]
         custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]
         supervise(
@@ -82,7 +82,9 @@ def relay(folder: RelayPath, log: LogStyle = None) -> None:
         from cohortium_client.relay import load_relay
 
         opened = load_relay(folder)
-        say(f"relay of {opened.institution!r} between {opened.address} and {opened.socket}")
+        proxy = opened.proxy()
+        through = "" if proxy is None else f" through the proxy {proxy} ({proxy.said})"
+        say(f"relay of {opened.institution!r} between {opened.address}{through} and {opened.socket}")
         serve_relay(opened)
         say("stopped")
 

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 
 from cohortium.flower.internals import private
 from cohortium.flower.names import BEAT, NODE, NODE_BEAT, NODE_COMMAND, NODE_LOOP, PROCESS, TASK_BEAT, NodeOption
+from cohortium.proxies import Proxy, use_only
 from cohortium_client.flower.living import is_answering
 from cohortium_client.flower.replies import Replies
 from cohortium_client.relay import Relay
@@ -66,8 +67,12 @@ def beat_faster() -> None:
         private(part).HEARTBEAT_DEFAULT_INTERVAL = seconds
 
 
-def run_node(relay: Relay, port: int, secret: Path) -> None:
-    """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds."""
+def run_node(relay: Relay, port: int, secret: Path, proxy: Proxy | None = None) -> None:
+    """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds.
+
+    proxy: on the way to the coordinator, to whom alone the node speaks by itself.
+    """
+    use_only(proxy)
     loop = private(NODE_LOOP)
     loop.time, replies = SimpleNamespace(sleep=Pace(partial(is_answering, relay.home))), Replies()
     loop._pull_and_store_message = replies.taking(loop._pull_and_store_message)

@@ -23,6 +23,7 @@ def serve_relay(relay: Relay) -> None:
     from cohortium_client.flower.node import beat_faster, run_node
 
     relay.home.mkdir(mode=0o700, exist_ok=True)
+    proxy = relay.proxy()  # of the environment as it is now
     prepare(relay.home, LOOK_EVERY, names.NODE, names.NODE_APP, names.CLIENTAPP)
     import cohortium_client.app  # noqa: F401
 
@@ -30,7 +31,7 @@ def serve_relay(relay: Relay) -> None:
     port, secret = _free_port(), secrets.token_hex(32)
     supervise(
         [
-            process(NODE, partial(run_node, relay, port, _kept(relay.home, secret))),
+            process(NODE, partial(run_node, relay, port, _kept(relay.home, secret), proxy)),
             process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home)),
         ]
     )
