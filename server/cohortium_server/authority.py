@@ -30,7 +30,9 @@ BRING_BACK = "The CA's key was taken off this machine: put it back for a moment,
 RENEW = "Run: cohortium provision federation.toml --out FED --renew."
 
 
-_OVER_IPV6 = x509.IPAddress(ip_address(LOOPBACK_6))  # this machine, for CAs that are newer than version 0.1.0
+_OVER_IPV6 = x509.IPAddress(
+    ip_address(LOOPBACK_6)
+)  # this machine; CAs that were made before this was so do not know it
 
 
 def new_private_key() -> ec.EllipticCurvePrivateKey:
