@@ -29,6 +29,7 @@ CODES: dict[str, str] = {
     "E_ARGUMENT": "an argument is of a type or value that is not taken here",
     "E_INPUT_NOT_FOUND": "the file does not exist or cannot be opened",
     "E_SOURCE": "the source is not described rightly, or the database refused the query or broke it off",
+    "E_DATABASE": "the database does not answer, or does not admit the account",
     "E_MAPPING": "the mapping does not fit the schema, or contradicts itself",
     "E_IO": "the system refused to read or write a file",
     "E_EMPTY": "the file has no bytes, not even a header",
