@@ -10,7 +10,18 @@ import typer
 from cohortium.commands.output import Json, epsilon_words, guarded, print_json, say, say_here, tell, tell_checks
 from cohortium.commands.reading import Separator, Sheet
 from cohortium.system import require_serving
-from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url, found
+from cohortium_client.commands.founding import (
+    CAP,
+    DELTA,
+    Cap,
+    Data,
+    Delta,
+    PasswordFile,
+    PopulationName,
+    Query,
+    Url,
+    found,
+)
 from cohortium_client.commands.joining import join
 from cohortium_client.commands.serving import Folder, relay, serve
 
@@ -32,6 +43,7 @@ def init(
     sheet: Sheet = None,
     url: Url = None,
     query: Query = None,
+    password_file: PasswordFile = None,
     population: PopulationName = None,
     cap: Cap = CAP,
     delta: Delta = DELTA,
@@ -39,7 +51,7 @@ def init(
 ) -> None:
     """Make an institution's folder: institution.toml, policy.toml and a key that never leaves it."""
     with guarded(as_json):
-        made = found(folder, name, data, url, query, population, cap, delta, separator, sheet)
+        made = found(folder, name, data, url, query, population, cap, delta, separator, sheet, password_file)
         if as_json:
             print_json({"institution": name, "folder": str(folder), "key": made.identity.public})
             return
