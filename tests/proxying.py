@@ -47,17 +47,26 @@ class Connecting:
             method, target, _ = first.split(" ")
             self.asked.append(target)
             status = 405 if method != "CONNECT" else self._judged(headers)
-            caller.sendall(f"HTTP/1.1 {status} So\r\n\r\n".encode())
-            if status == 200:
-                host, _, port = target.rpartition(":")
-                with socket.create_connection((host.strip("[]"), int(port)), 10) as there:
-                    _spliced(caller, there)
+            there = _reached(target) if status == 200 else None
+            if there is None:
+                caller.sendall(f"HTTP/1.1 {503 if status == 200 else status} Nobody\r\n\r\n".encode())
+                return
+            with there:
+                caller.sendall(b"HTTP/1.1 200 So\r\n\r\n")
+                _spliced(caller, there)
 
     def _judged(self, headers: list[str]) -> int:
         shown = base64.b64encode(self.credentials.encode()).decode()
         if self.credentials and f"Proxy-Authorization: Basic {shown}" not in headers:
             return 407
         return self.status
+
+
+def _reached(target: str) -> socket.socket | None:
+    host, _, port = target.rpartition(":")
+    with contextlib.suppress(OSError):
+        return socket.create_connection((host.strip("[]"), int(port)), 10)
+    return None
 
 
 def _spliced(one: socket.socket, other: socket.socket) -> None:

@@ -96,6 +96,11 @@ def test_what_listening_at_an_address_reaches(host: str, families: list[str] | N
         assert reached(port) == families if families is not None else "127.0.0.1" in reached(port)
 
 
+def test_it_listens_at_the_address_that_is_said_and_at_no_other() -> None:
+    with listened("127.0.0.1") as port:
+        assert not _open("127.0.0.2", port)
+
+
 def test_without_ipv6_everywhere_is_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, *without_ipv6)
     with listened("::") as port:

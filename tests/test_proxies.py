@@ -267,7 +267,7 @@ def test_relay_toml_counts_before_institution_toml(relay: Relay) -> None:
 @pytest.mark.parametrize(
     ("status", "what"),
     [(403, "does not allow connections to localhost:"), (407, "wants a name and password"),
-     (502, "does not reach localhost:"), (405, "HTTP 405")],
+     (502, "reaches nobody at localhost:"), (405, "HTTP 405")],
 )  # fmt: skip
 def test_a_proxy_that_does_not_let_through_is_blamed_and_not_the_coordinator(
     relay: Relay, status: int, what: str
@@ -306,6 +306,15 @@ def chatting() -> Iterator[int]:
 
         Thread(target=chat, daemon=True).start()
         yield int(listener.getsockname()[1])
+
+
+def test_a_proxy_that_reaches_nobody_asks_for_the_coordinator_first(relay: Relay) -> None:
+    with connecting() as proxy:
+        path = relay.folder / "relay.toml"
+        path.write_text(f'proxy = "{proxy.url}"\n{path.read_text()}')
+        (failed,) = [line for line in relay.checked() if not line.passed]
+    assert (failed.name, "reaches nobody at localhost:1: HTTP 503" in failed.found) == ("proxy", True)
+    assert failed.fix.startswith("Ask the coordinator whether it serves now")
 
 
 def test_something_that_is_no_proxy(relay: Relay, chatting: int) -> None:
@@ -347,8 +356,8 @@ def test_who_joins_with_a_relay_elsewhere_takes_the_setting_along(relay: Relay, 
     )
     kit = load_kit(relay.fed.kits / "north.zip")
     made = join(kit, load_institution(site), tmp_path / "elsewhere")
-    assert str(load_relay(tmp_path / "elsewhere").proxy()) == "http://p:1"
     assert made.relay.folder.joinpath("relay.toml").stat().st_mode & 0o077 == 0
+    assert str(load_relay(tmp_path / "elsewhere").proxy()) == "http://p:1"
 
 
 def test_what_is_set_is_gone_again() -> None:

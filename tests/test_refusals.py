@@ -25,8 +25,12 @@ from typer.testing import CliRunner
 
 from cohortium.cli import build
 from cohortium.errors import CODES, InputError, MembershipError, StudyError
-from cohortium.schema import Boolean, Schema
+from cohortium.kit import load_kit
+from cohortium.membership import load_application
+from cohortium.probe import load_certificate
+from cohortium.schema import Boolean, Schema, load_schema
 from cohortium.study import Study, study_from_document
+from cohortium.tables import read_table
 from cohortium_client.institution import load_institution
 from cohortium_client.refusals import not_reached, place_of, refused
 from cohortium_client.source import Source, load_source
@@ -437,3 +441,39 @@ def test_an_address_that_is_none_says_why(address: str, what: str, tmp_path: Pat
 
     with pytest.raises(MembershipError, match=re.escape(f"federation.address: {what}")):
         provision(written(tmp_path, address=address), tmp_path / "fed")
+
+
+# A file that is there is not called absent
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "schema.toml": lambda path: load_schema(path),
+    "kit.zip": lambda path: load_kit(path),
+    "application.json": lambda path: load_application(path),
+    "table.csv": lambda path: read_table(path),
+    "root.crt": lambda path: load_certificate(path),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_file_that_may_not_be_read_is_not_called_absent(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_text("x")
+
+    def refuse(self: Path, *_: object, **__: object) -> Any:  # root may read everything
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=f"E_INPUT_NOT_FOUND: {name}: this user may not read it"):
+        READERS[name](tmp_path / name)
+
+
+@pytest.mark.parametrize("name", [n for n in READERS if n != "root.crt"])
+def test_a_folder_and_nothing_are_told_apart(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no such file"):
+        READERS[name](tmp_path / name)
+    (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match="it is a folder"):
+        READERS[name](tmp_path / name)

@@ -16,6 +16,7 @@ from cryptography import x509
 
 from cohortium.address import Address
 from cohortium.errors import CohortiumError, FederationError, MembershipError
+from cohortium.files import unread
 from cohortium.proxies import Proxy, reason, tunnel
 
 PATIENCE = 5.0  # seconds
@@ -77,9 +78,11 @@ def answers_at(address: Address, path: str, root: Path) -> bool:
 
 
 def load_certificate(path: Path) -> x509.Certificate:
-    """MembershipError E_CERTIFICATE if there is none."""
+    """MembershipError E_CERTIFICATE if there is none, InputError E_INPUT_NOT_FOUND if this user may not read it."""
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
+    except PermissionError as error:
+        raise unread(path, error) from None
     except (OSError, ValueError):
         what, fix = "there is no certificate in PEM", "Put it back from a backup."
         raise MembershipError("E_CERTIFICATE", path.name, what, fix) from None

@@ -214,7 +214,7 @@ def tunnel(address: Address, patience: float, proxy: Proxy) -> socket.socket:
         raise _does_not_lead(proxy, f"it does not answer as a proxy does: {reason(error)}") from None
     if not 200 <= status < 300:
         connection.close()
-        raise _does_not_lead(proxy, _refusal(status, address, proxy))
+        raise _does_not_lead(proxy, *_refusal(status, address, proxy))
     return connection
 
 
@@ -234,25 +234,30 @@ def _answered(connection: socket.socket) -> int:
     return response.status
 
 
-def _refusal(status: int, address: Address, proxy: Proxy) -> str:
+def _refusal(status: int, address: Address, proxy: Proxy) -> tuple[str, str]:
+    """What its answer means, and the next step."""
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        given = "does not take the name and password it is given" if proxy.credentials else "wants a name and password"
         return (
-            "it does not take the name and password it is given"
-            if proxy.credentials
-            else "it wants a name and password"
+            f"it {given}",
+            f'Write them as "http://name:password@{Address(proxy.host, proxy.port)}", into a file of mode 0600.',
         )
     if status == HTTPStatus.FORBIDDEN:
-        return f"it does not allow connections to {address}"
+        return f"it does not allow connections to {address}", "Let whoever runs the proxy allow them."
     if status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT):
-        return f"it does not reach {address}: HTTP {status}"
-    return f"it does not connect to {address}: HTTP {status}"
+        fix = "Ask the coordinator whether it serves now; if it does, whoever runs the proxy why that does not lead there."
+        return f"it reaches nobody at {address}: HTTP {status}", fix
+    return f"it does not connect to {address}: HTTP {status}", _elsewhere(proxy)
 
 
-def _does_not_lead(proxy: Proxy, what: str) -> FederationError:
-    fix = (
+def _does_not_lead(proxy: Proxy, what: str, fix: str = "") -> FederationError:
+    return FederationError("E_PROXY", str(proxy), what, fix or _elsewhere(proxy))
+
+
+def _elsewhere(proxy: Proxy) -> str:
+    return (
         f'Ask whoever runs the proxy, or correct what names it: {proxy.said}. Where none is needed, say proxy = "none".'
     )
-    return FederationError("E_PROXY", str(proxy), what, fix)
 
 
 def reason(error: Exception) -> str:
