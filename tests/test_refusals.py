@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from threading import Thread
