@@ -53,10 +53,16 @@ Statuses = dict[str, int]
 
 
 @contextmanager
-def answering(federation: Federation, statuses: Statuses, ahead: float = 0.0, host: str = "127.0.0.1") -> Iterator[int]:
+def answering(
+    federation: Federation,
+    statuses: Statuses,
+    ahead: float = 0.0,
+    host: str = "127.0.0.1",
+    at: socket.socket | None = None,
+) -> Iterator[int]:
     """A server with the federation's certificate that answers each path so, 404 where nothing is said; its port.
 
-    ahead: seconds by which its clock is.
+    ahead: seconds by which its clock is. at: where it is to listen, if that is bound already.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,6 +84,10 @@ def answering(federation: Federation, statuses: Statuses, ahead: float = 0.0, ho
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(federation.server_certificate, federation.server_key)
     with ThreadingHTTPServer((host, 0), Handler) as server:
+        if at is not None:
+            at.listen()
+            server.socket.close()
+            server.socket = at
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -135,7 +145,7 @@ def test_a_relay_that_is_ready(relay: Relay) -> None:
     found = relay.checked_over({ACTIVATE: 400})
     assert failing(found) == {}
     names = ["relay's folder", "relay's key", "relay's user", "relay's socket", "root certificate", "Flower"]
-    assert [c.name for c in found] == [*names, "coordinator", "clocks", "membership"]
+    assert [c.name for c in found] == [*names, "proxy", "coordinator", "clocks", "membership"]
     told = {c.name: c.found for c in found}
     assert relay.joined.application.fingerprint in told["relay's key"]
     assert "5 s ahead or 305 s behind" in told["clocks"]

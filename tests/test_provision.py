@@ -135,7 +135,7 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 
 def test_defaults_of_a_federation(fed: Federation) -> None:
-    assert (str(fed.listen), str(fed.control), fed.metrics) == ("0.0.0.0:8443", "127.0.0.1:8444", None)
+    assert (str(fed.listen), str(fed.control), fed.metrics) == ("[::]:8443", "127.0.0.1:8444", None)
     assert (fed.name, fed.days, fed.institution_names) == ("clinics", 397, ("north", "south"))
 
 

@@ -16,6 +16,7 @@ from cohortium_client.commands.founding import (
     Cap,
     Data,
     Delta,
+    PasswordFile,
     PopulationName,
     Query,
     Url,
@@ -43,6 +44,7 @@ def init(
     sheet: Sheet = None,
     url: Url = None,
     query: Query = None,
+    password_file: PasswordFile = None,
     population: PopulationName = None,
     cap: Cap = CAP,
     delta: Delta = DELTA,
@@ -50,7 +52,7 @@ def init(
 ) -> None:
     """Make an institution's folder: institution.toml, policy.toml and a key that never leaves it."""
     with guarded(as_json):
-        made = found(folder, name, data, url, query, population, cap, delta, separator, sheet)
+        made = found(folder, name, data, url, query, population, cap, delta, separator, sheet, password_file)
         warn_of_length(made)
         if as_json:
             print_json({"institution": name, "folder": str(folder), "key": made.identity.public})

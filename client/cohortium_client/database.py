@@ -3,7 +3,7 @@
 SQLAlchemy speaks to any database it has a driver for. PostgreSQL and SQLite are opened read-only, so that the database
 itself refuses a query that writes; whatever the database, nothing is ever committed. Rows come through a cursor at
 the database's side, ``ROWS`` at a time. Database errors quote values and statements, so none of their texts is passed
-on: what is told is looked up by the error's public number.
+on: what is told is looked up by the error's public number (refusals.py).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from cohortium.errors import InputError, SchemaError, SecretError
 from cohortium.extras import how_to_install
 from cohortium.faults import ENCODING, Faults
 from cohortium.system import others_may
+from cohortium_client.refusals import not_reached, refused
 
 ROWS = 10_000
 MAX_PASSWORD = 4096
@@ -43,20 +44,6 @@ _FIRST = {"postgresql": ("SET LOCAL DateStyle = 'ISO'", "SET LOCAL TimeZone = 'U
 _SELECT = re.compile(r"(\s|--[^\n]*(\n|$)|/\*.*?\*/|\()*(select|with)\b", re.IGNORECASE | re.DOTALL)
 _SECRET_KEY = re.compile(r"passw|pwd|secret|token", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"(passw(or)?d|pwd)\s*=", re.IGNORECASE)
-_SQLITE_KINDS = ("no such table", "no such column", "syntax error")
-_REASONS = {
-    "42P01": "there is no such table",
-    "no such table": "there is no such table",
-    "42703": "there is no such column",
-    "no such column": "there is no such column",
-    "42601": "it is not one well-formed statement",
-    "syntax error": "it is not one well-formed statement",
-    "42501": "this account may not read what it asks for",
-    "25006": "it would write, and sources are read only",
-    "SQLITE_READONLY": "it would write, and sources are read only",
-    "SQLITE_NOTADB": "the file is not an SQLite database",
-    "SQLITE_BUSY": "another program keeps the database locked",
-}
 
 
 def database_url(text: str) -> URL:
@@ -108,17 +95,17 @@ def query_parts(
     """The columns ``wanted`` of the query's rows in parts of at most ROWS rows, at least one; cells are objects.
 
     faults: takes note of texts that cannot be read, which are missing. A relative SQLite file lies in ``folder``.
-    Raises InputError E_INPUT_NOT_FOUND where the database is not reached,
-    E_SOURCE where it refuses the query or breaks it off, and SchemaError E_SCHEMA_MISSING or E_SCHEMA_DUP.
+    Raises InputError E_DATABASE where the database is not reached, E_INPUT_NOT_FOUND where it is a
+    file that is not there, E_SOURCE where it refuses the query or breaks it off, and SchemaError E_SCHEMA_MISSING or E_SCHEMA_DUP.
     """
     engine = _engine(_address(url, folder, password))
     try:
         with _transaction(engine) as connection:
             result = _executed(connection, query)
             places = _places(list(result.keys()), wanted)
-            rows, first, faults = _fetched(result), 1, faults or Faults("source.query")
+            rows, first, faults = _fetched(url, result), 1, faults or Faults("source.query")
             yield _part(rows, places, first, faults)
-            while rows := _fetched(result):
+            while rows := _fetched(url, result):
                 first += ROWS
                 yield _part(rows, places, first, faults)
     finally:
@@ -242,8 +229,8 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
     backend = engine.dialect.name
     try:
         connection = engine.connect()
-    except (SQLAlchemyError, ValueError, TypeError):
-        raise _not_reached() from None
+    except (SQLAlchemyError, ValueError, TypeError) as error:
+        raise not_reached(engine.url, error) from None
     with connection:
         try:
             if backend == "postgresql":
@@ -251,7 +238,7 @@ def _transaction(engine: Engine) -> Iterator[Connection]:
             for statement in _FIRST.get(backend, ()):
                 connection.exec_driver_sql(statement)
         except SQLAlchemyError as error:
-            raise _refused(error, "the database does not start reading") from None
+            raise refused(engine.url, error, "the database does not start reading") from None
         yield connection  # leaving ``with`` rolls back: nothing here ever commits
 
 
@@ -261,17 +248,17 @@ def _executed(connection: Connection, query: str) -> CursorResult[Any]:
     try:
         result = connection.exec_driver_sql(query.strip().rstrip(";"), execution_options=options)
     except (SQLAlchemyError, ValueError) as error:
-        raise _refused(error, "the database refused it") from None
+        raise refused(connection.engine.url, error, "the database refused it") from None
     if not result.returns_rows:
         raise _source_error("source.query", "it gives no table", "Write one SELECT that gives the study's columns.")
     return result
 
 
-def _fetched(result: CursorResult[Any]) -> Sequence[Sequence[Any]]:
+def _fetched(url: URL, result: CursorResult[Any]) -> Sequence[Sequence[Any]]:
     try:
         return result.fetchmany(ROWS)
     except (SQLAlchemyError, ValueError) as error:
-        raise _refused(error, "the database broke it off after it had begun") from None
+        raise refused(url, error, "the database broke it off after it had begun") from None
 
 
 # Errors
@@ -281,22 +268,5 @@ def _source_error(where: str, what: str, fix: str) -> InputError:
     return InputError("E_SOURCE", where, what, fix)
 
 
-def _not_reached() -> InputError:
-    what = "the database is not reached, or does not admit this account"
-    fix = "Check that it runs, and host, port, database and account in url, and password_file; its own log says more."
-    return InputError("E_INPUT_NOT_FOUND", "source.url", what, fix)
-
-
 def _bad_secret(what: str, fix: str) -> SecretError:
     return SecretError("E_SECRET", "source.password_file", what, fix)
-
-
-def _refused(error: Exception, what: str) -> InputError:
-    """Never the error's text: it quotes values."""
-    cause: Any = getattr(error, "orig", None)
-    number = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
-    if number == "SQLITE_ERROR":
-        number = next((kind for kind in _SQLITE_KINDS if kind in str(cause)), None)
-    reason = _REASONS.get(str(number))
-    fix = "Run the query with the database's own program, under the same account; it says what it objects to."
-    return _source_error("source.query", f"{what}: {reason}" if reason else what, fix)

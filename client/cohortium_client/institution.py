@@ -2,6 +2,7 @@
 
 name = "emergency"
 relay_uid = 1001                 # who may ask the custodian, beside itself: the user that runs the relay
+proxy = "http://proxy:3128"      # on the relay's way to the coordinator; by default the environment's, or "none"
 
 [source]
 path = "table.parquet"           # or a database (docs/sources.md)
@@ -29,6 +30,7 @@ from cohortium.keys import load_key, load_or_create_key
 from cohortium.membership import Public
 from cohortium.privacy.ledger import Ledger, witness_of
 from cohortium.problems import first_problem
+from cohortium.proxies import check_setting
 from cohortium.schema import read_toml
 from cohortium.study import Name, Study
 from cohortium_client.agreements import Agreements
@@ -70,7 +72,11 @@ class InstitutionFile:
     witness: str | None = None
     socket: str = "custodian.sock"
     relay_uid: Annotated[int, Strict(), Field(ge=0)] | None = None
+    proxy: str | None = None
     restorers: Annotated[tuple[Public, ...], AfterValidator(_several)] = ()
+
+    def __post_init__(self) -> None:
+        check_setting(self.proxy, f"{FILE}, proxy")
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from cohortium.keys import private_pem
 from cohortium.kit import Kit
 from cohortium.membership import Application, apply, dumps, load_succession, new_node_key, node_text, succeed
 from cohortium_client.institution import KEY, Institution, load_institution
-from cohortium_client.relay import FILE, Relay, RelayFile, load_node_key, read_relay
+from cohortium_client.relay import FILE, Relay, RelayFile, load_node_key, read_relay, relay_folder
 
 SUCCESSION = "succession.json"
-PUBLIC = 0o644
+PUBLIC, SECRET = 0o644, 0o600
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ def join(
     application = _application(kit, institution, load_node_key(relay.key))
     write_whole(relay.application, dumps(application), PUBLIC)
     if not (folder / FILE).exists():
-        content = {**asdict(relay.file), "address": str(relay.address)}
-        write_whole(folder / FILE, tomli_w.dumps(content).encode(), PUBLIC)
+        _write_file(relay)
     return Joined(relay, application)
 
 
@@ -62,6 +61,7 @@ def _relay(kit: Kit, institution: Institution, folder: Path) -> Relay:
         institution=kit.institution,
         address=kit.address,
         socket=_socket(institution, folder),
+        proxy=None if folder.absolute() == relay_folder(institution.folder.absolute()) else institution.file.proxy,
     )
     relay = read_relay(folder) if (folder / FILE).exists() else Relay(folder, file)
     another = relay.root.exists() and relay.root.read_bytes() != kit.root
@@ -69,6 +69,12 @@ def _relay(kit: Kit, institution: Institution, folder: Path) -> Relay:
         what = "the relay's folder belongs to another federation or institution"
         raise MembershipError("E_KIT", folder.name, what, "Name another folder with --relay.")
     return relay
+
+
+def _write_file(relay: Relay) -> None:
+    """A proxy's address may hold a password."""
+    content = {k: v for k, v in asdict(relay.file).items() if v is not None} | {"address": str(relay.address)}
+    write_whole(relay.folder / FILE, tomli_w.dumps(content).encode(), PUBLIC if relay.file.proxy is None else SECRET)
 
 
 def _socket(institution: Institution, folder: Path) -> str:

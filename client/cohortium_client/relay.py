@@ -4,6 +4,7 @@ relay.toml         federation = "covid-clinics"
                    institution = "emergency"
                    address = "coordinator.example.org:8443"
                    socket = "../custodian.sock"    # the custodian's; relative to this file, or absolute
+                   proxy = "http://proxy.example.org:3128"   # by default institution.toml's, or the environment's; or "none"
 root.crt           the CA's certificate: whom the relay speaks to
 node.key           its own key: who the coordinator knows it is
 application.json   what the coordinator admits; public
@@ -25,11 +26,12 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from cohortium.address import Address, AddressField
 from cohortium.errors import InputError, SecretError
 from cohortium.problems import first_problem
+from cohortium.proxies import Proxy, check_setting, read_setting, way_to
 from cohortium.schema import read_toml
 from cohortium.study import Name
 from cohortium.system import others_may
 
-FILE = "relay.toml"
+FILE, SITE_FILE = "relay.toml", "institution.toml"
 _JOIN = "Join the federation: cohortium institution join KIT.zip SITE."
 _ROTATE = "Make a new one: cohortium institution join KIT.zip SITE --rotate-node-key."
 
@@ -43,6 +45,10 @@ class RelayFile:
     institution: Name
     address: AddressField
     socket: Annotated[str, Field(min_length=1)]
+    proxy: str | None = None
+
+    def __post_init__(self) -> None:
+        check_setting(self.proxy, f"{FILE}, proxy")
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,17 @@ class Relay:
     def socket(self) -> Path:
         """The custodian's, as an absolute path."""
         return (self.folder / self.file.socket).absolute()
+
+    def proxy(self) -> Proxy | None:
+        """On the way to the coordinator; InputError E_PROXY, or SecretError E_SECRET for one that shows a password to others.
+
+        What relay.toml does not say, the institution's own file does, where the relay lies within its folder.
+        """
+        said, setting = self.folder / FILE, self.file.proxy
+        if setting is None and self.folder.absolute() == relay_folder(self.folder.absolute().parent):
+            said = self.folder.absolute().parent / SITE_FILE
+            setting = read_setting(said)
+        return way_to(self.address, setting, said)
 
     @property
     def root(self) -> Path:

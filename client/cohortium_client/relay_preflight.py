@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cohortium.checks import Check, checked, lasting, noted, valid, writes
-from cohortium.errors import InputError, MembershipError
+from cohortium.errors import CohortiumError, InputError, MembershipError
 from cohortium.membership import load_application, node_text
 from cohortium.probe import Answered, ask, load_certificate
 from cohortium_client.gate import is_served, require_short
@@ -127,6 +127,10 @@ def _socket(relay: Relay, institution: Institution | None) -> str:
 
 
 def _coordinator(relay: Relay) -> Iterator[Check]:
+    proxy = checked("proxy", lambda: _proxy(relay))
+    yield proxy
+    if not proxy.passed:
+        return
     answered: list[Answered] = []
     first = checked("coordinator", lambda: _reached(relay, answered))
     yield first
@@ -136,8 +140,21 @@ def _coordinator(relay: Relay) -> Iterator[Check]:
     yield checked("membership", lambda: _membership(relay))
 
 
+def _proxy(relay: Relay) -> str:
+    """Which one there is, and whether it leads to the coordinator. What the coordinator answers is looked at afterwards."""
+    proxy = relay.proxy()
+    if proxy is None:
+        return "none on the way to the coordinator"
+    try:
+        ask(relay.address, "/", relay.root, proxy=proxy)
+    except CohortiumError as error:
+        if error.code == "E_PROXY":
+            raise
+    return f"{proxy} ({proxy.said}) passes on to {relay.address}"
+
+
 def _reached(relay: Relay, answered: list[Answered]) -> str:
-    answered.append(ask(relay.address, "/", relay.root))
+    answered.append(ask(relay.address, "/", relay.root, proxy=relay.proxy()))
     return f"{relay.address} answers over TLS; its certificate is valid until {answered[0].expires:%Y-%m-%d}"
 
 

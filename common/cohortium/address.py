@@ -8,7 +8,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated
 
 from pydantic import BeforeValidator
-from pydantic_core import PydanticCustomError
+
+from cohortium.problems import in_words
 
 _WRITTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+):([0-9]{1,5})", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
@@ -58,7 +59,7 @@ def _validated(value: object) -> Address:
     try:
         return parse_address(value) if isinstance(value, str) else _as_it_is(value)
     except ValueError as error:
-        raise PydanticCustomError("address", "{what}", {"what": str(error)}) from None
+        raise in_words(str(error)) from None
 
 
 def _as_it_is(value: object) -> Address:

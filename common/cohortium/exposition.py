@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from cohortium.address import Address
 from cohortium.errors import InputError
 from cohortium.files import write_whole
+from cohortium.listening import host_of
 from cohortium.logs import without_text
 
 EVERY = 15.0  # seconds between two writings of a file
@@ -53,7 +54,7 @@ def is_loopback(address: Address) -> bool:
 def served(taken: Taken, address: Address) -> Iterator[None]:
     """Answer ``GET /metrics`` at the address meanwhile; InputError E_METRICS if nobody can listen there."""
     try:
-        server, thread = start_http_server(address.port, address.host, _registry(taken))
+        server, thread = start_http_server(address.port, host_of(address), _registry(taken))
     except OSError as error:
         what = error.strerror or "the system refused it"
         raise InputError("E_METRICS", str(address), what, "Choose another address for the metrics.") from None

@@ -8,7 +8,21 @@ import tempfile
 from pathlib import Path
 
 from cohortium import failpoints
+from cohortium.errors import InputError
 from cohortium.system import POSIX
+
+
+def unread(path: Path, error: OSError) -> InputError:
+    """A file that cannot be read, E_INPUT_NOT_FOUND, and why: one that is there is not said to be absent."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        what, fix = "there is no such file to read", "Check the path."
+    elif isinstance(error, IsADirectoryError):
+        what, fix = "it is a folder", "Name a file."
+    elif isinstance(error, PermissionError):
+        what, fix = "this user may not read it", "Check its rights and its folder's, and as which user this was said."
+    else:
+        what, fix = f"it cannot be read: {error.strerror or type(error).__name__}", "Check the disk."
+    return InputError("E_INPUT_NOT_FOUND", path.name, what, fix)
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -26,8 +26,9 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cohortium.address import Address, AddressField
-from cohortium.documents import parse_toml
-from cohortium.errors import InputError, MembershipError
+from cohortium.documents import parse_toml, read_within
+from cohortium.errors import MembershipError
+from cohortium.files import unread
 from cohortium.membership import Sha256, sha256
 from cohortium.problems import first_problem
 from cohortium.study import Name
@@ -134,11 +135,13 @@ The coordinator is reached at {kit.address}. study.toml lists who was invited wh
 
 def load_kit(path: Path) -> Kit:
     """The kit in a zip file; MembershipError E_KIT says what is wrong with it."""
-    if not path.is_file():
-        raise InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file to read", "Check the path.")
-    if path.stat().st_size > MAX_KIT:
-        raise _refused(path.name, "it is larger than any kit")
-    return unpack(path.read_bytes(), path.name)
+    try:
+        content = read_within(path, MAX_KIT)
+    except OSError as error:
+        raise unread(path, error) from None
+    except ValueError:
+        raise _refused(path.name, "it is larger than any kit") from None
+    return unpack(content, path.name)
 
 
 def unpack(packed: bytes, where: str = "kit") -> Kit:

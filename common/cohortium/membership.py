@@ -20,7 +20,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from cohortium.canonical import canonical_json, digest
 from cohortium.documents import load_json
-from cohortium.errors import InputError, MembershipError
+from cohortium.errors import MembershipError
+from cohortium.files import unread
 from cohortium.keys import public_text, signed_by
 from cohortium.problems import first_problem
 from cohortium.study import Name
@@ -151,8 +152,8 @@ def _is_about(succession: Succession, institution: str, key: str) -> bool:
 def _document(path: Path) -> Any:
     try:
         return load_json(path, MAX_FILE)
-    except OSError:
-        raise InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file to read", "Check the path.") from None
+    except OSError as error:
+        raise unread(path, error) from None
     except ValueError:
         return None
 

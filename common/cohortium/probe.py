@@ -16,6 +16,8 @@ from cryptography import x509
 
 from cohortium.address import Address
 from cohortium.errors import CohortiumError, FederationError, MembershipError
+from cohortium.files import unread
+from cohortium.proxies import Proxy, reason, tunnel
 
 PATIENCE = 5.0  # seconds
 
@@ -31,24 +33,40 @@ class Answered:
     ahead: float | None
 
 
-def ask(address: Address, path: str, root: Path, name: str = "", patience: float = PATIENCE) -> Answered:
+def ask(
+    address: Address,
+    path: str,
+    root: Path,
+    name: str = "",
+    patience: float = PATIENCE,
+    proxy: Proxy | None = None,
+) -> Answered:
     """What ``GET path`` is answered with there, by whoever ``root`` vouches for to be ``name``, by default the host.
 
-    MembershipError E_CERTIFICATE if the certificate is not to be trusted, FederationError E_LINK if nobody answers so.
+    MembershipError E_CERTIFICATE if the certificate is not to be trusted, FederationError E_LINK if nobody answers so, and
+    E_PROXY if the proxy, where one is on the way, does not lead there.
     """
     connection = http.client.HTTPConnection(address.host, address.port)
     try:
-        plain = socket.create_connection((address.host, address.port), patience)
-        with plain, _trusting(root).wrap_socket(plain, server_hostname=name or address.host) as connection.sock:
+        with (
+            _connected(address, patience, proxy) as plain,
+            _trusting(root).wrap_socket(plain, server_hostname=name or address.host) as connection.sock,
+        ):
             asked, expires = time.time(), _expiry(connection.sock)
             connection.request("GET", path)
             response = connection.getresponse()
             middle = (asked + time.time()) / 2
             return Answered(response.status, expires, _ahead(middle, response.getheader("Date")))
     except ssl.SSLCertVerificationError as error:
-        raise _untrusted(address, error.verify_message) from None
+        raise _untrusted(address, error.verify_message, proxy) from None
     except (OSError, http.client.HTTPException) as error:
         raise _unreachable(address, error) from None
+
+
+def _connected(address: Address, patience: float, proxy: Proxy | None) -> socket.socket:
+    if proxy is None:
+        return socket.create_connection((address.host, address.port), patience)
+    return tunnel(address, patience, proxy)
 
 
 def answers_at(address: Address, path: str, root: Path) -> bool:
@@ -60,9 +78,11 @@ def answers_at(address: Address, path: str, root: Path) -> bool:
 
 
 def load_certificate(path: Path) -> x509.Certificate:
-    """MembershipError E_CERTIFICATE if there is none."""
+    """MembershipError E_CERTIFICATE if there is none, InputError E_INPUT_NOT_FOUND if this user may not read it."""
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
+    except PermissionError as error:
+        raise unread(path, error) from None
     except (OSError, ValueError):
         what, fix = "there is no certificate in PEM", "Put it back from a backup."
         raise MembershipError("E_CERTIFICATE", path.name, what, fix) from None
@@ -89,13 +109,14 @@ def _ahead(at: float, date: str | None) -> float | None:
     return None if theirs is None else at - theirs.replace(tzinfo=theirs.tzinfo or UTC).timestamp() - 0.5
 
 
-def _untrusted(address: Address, why: str) -> MembershipError:
+def _untrusted(address: Address, why: str, proxy: Proxy | None) -> MembershipError:
     what = f"its certificate is not to be trusted: {why}"
+    if proxy is not None:
+        what += f", through the proxy {proxy}, which must pass TLS on unopened"
     fix = "Check this machine's clock; then ask the coordinator whether the certificate was renewed, and by which CA."
     return MembershipError("E_CERTIFICATE", str(address), what, fix)
 
 
 def _unreachable(address: Address, error: Exception) -> FederationError:
-    why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     fix = "Check the address, the name server and the firewalls; the coordinator may not be serving now."
-    return FederationError("E_LINK", str(address), f"nobody answers over TLS: {why}", fix)
+    return FederationError("E_LINK", str(address), f"nobody answers over TLS: {reason(error)}", fix)

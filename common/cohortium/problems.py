@@ -7,10 +7,12 @@ from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
 
 from cohortium.nearest import offered
 
 _SHOWN = 12
+OWN_WORDS = "own"  # the kind of a failure whose words were found where it was noticed
 
 
 def first_problem(error: ValidationError, of: object = None) -> tuple[str, str]:
@@ -24,6 +26,11 @@ def first_problem(error: ValidationError, of: object = None) -> tuple[str, str]:
         return place, _unknown(problem["loc"], of)
     words = _WORDS.get(kind)
     return place, words(context, problem["input"]) if words else _UNFIT
+
+
+def in_words(what: str) -> PydanticCustomError:
+    """What a validator of our own raises: ``first_problem`` tells it as it is."""
+    return PydanticCustomError(OWN_WORDS, "{what}", {"what": what})
 
 
 _UNFIT = "it is not what belongs here"
@@ -121,4 +128,5 @@ _WORDS: dict[str, Callable[[Mapping[str, Any], object], str]] = {
     **dict.fromkeys(("datetime_type", "datetime_parsing", "datetime_from_date_parsing"), _said(_MOMENT)),
     "path_type": _said("it is not a path"),
     "is_instance_of": _said("it is not a {class}"),
+    OWN_WORDS: _said("{what}"),
 }

@@ -42,7 +42,8 @@ from cohortium.arguments import path as as_path
 from cohortium.canonical import digest
 from cohortium.constraints import Constraint, to_block
 from cohortium.documents import MAX_TOML, parse_toml, read_within
-from cohortium.errors import InputError, SchemaError
+from cohortium.errors import SchemaError
+from cohortium.files import unread
 from cohortium.grids import Digits, Endings, Even
 from cohortium.nearest import offered
 from cohortium.problems import first_problem
@@ -640,8 +641,8 @@ def _document(path: Path) -> tuple[dict[str, Any], str]:
     try:
         content = read_within(path, MAX_TOML)
         return parse_toml(content), content.decode("utf-8-sig")
-    except OSError:
-        raise InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file to read", "Check the path.") from None
+    except OSError as error:
+        raise unread(path, error) from None
     except ValueError as error:
         raise SchemaError(
             "E_SCHEMA_INVALID", path.name, f"it is not TOML: {error}", "Correct the line named."

@@ -7,21 +7,22 @@ agreed to a digest has agreed to every number that will leave it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, time
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
-from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.arguments import path as as_path
 from cohortium.canonical import digest
 from cohortium.errors import StudyError
 from cohortium.masking.cohort import SMALLEST, Cohort
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
-from cohortium.problems import first_problem
+from cohortium.problems import first_problem, in_words
 from cohortium.schema import (
     MAX_CELLS,
     Schema,
@@ -33,6 +34,8 @@ from cohortium.schema import (
 from cohortium.shown import study_page, study_text
 from cohortium.texts import has_unseen
 
+_A_TIME = "it says a time, and a study expires at the end of a day (UTC): write the day alone, such as 2026-01-31"
+_WITH_TIME = re.compile(r"[0-9]:[0-9]")
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
 MAX_ROWS = 50_000_000
@@ -192,6 +195,15 @@ class Institution:
     key: Annotated[str, Field(pattern=r"^(ed25519:[0-9a-f]{64})?$")] = ""
 
 
+def _day(value: object) -> object:
+    """A day, and no moment of it: a study is answered until that day has ended (UTC)."""
+    if isinstance(value, datetime | time) or (isinstance(value, str) and _WITH_TIME.search(value)):
+        raise in_words(_A_TIME)
+    if isinstance(value, int | float):
+        raise in_words("it is not a date such as 2026-01-31")
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """simulated: its institutions are made up by whoever runs it. Only what makes them up sets it, before they sign, so that
@@ -206,13 +218,15 @@ class Study:
     institutions: Annotated[tuple[Institution, ...], Field(min_length=1, max_length=1000)]
     release: Release = field(default_factory=Release)
     purpose: str = ""
-    expires: date | None = None
+    expires: Annotated[date | None, BeforeValidator(_day)] = None
     serial: Annotated[int, Strict(), Field(ge=1)] = 1
     simulated: Annotated[bool, Strict()] = False
 
     def __post_init__(self) -> None:
         if any(map(has_unseen, self.purpose.split("\n"))):
             raise StudyError("E_PLAN_INVALID", "study.purpose", "it has characters that nobody sees", "Write it anew.")
+        if isinstance(self.expires, datetime):
+            raise StudyError("E_PLAN_INVALID", "study.expires", _A_TIME, "Correct the study.")
         names = self.institution_names
         if len(set(names)) < len(names):
             raise StudyError("E_PLAN_INVALID", "study", "two institutions have the same name", "Give each its own.")

@@ -46,6 +46,7 @@ from cohortium import workbooks
 from cohortium.cells import column, is_bytes
 from cohortium.errors import InputError, SchemaError
 from cohortium.faults import Faults
+from cohortium.files import unread
 from cohortium.forms import Form, ambiguous, in_words, looks_blank_separated, said_by, separator_of
 from cohortium.lines import BOM, Layout, Readable, cells_of, csv_parts
 from cohortium.nearest import offered
@@ -190,8 +191,7 @@ def _open(path: Path) -> IO[bytes]:
     try:
         file = path.open("rb")
     except OSError as error:
-        what = "there is no such file" if isinstance(error, FileNotFoundError) else "it cannot be opened as a file"
-        raise InputError("E_INPUT_NOT_FOUND", path.name, what, "Check the path and its permissions.") from None
+        raise unread(path, error) from None
     if not file.read(1):
         file.close()
         raise _empty(path)

@@ -8,7 +8,7 @@ OpenSSL and Go read constraints of IP addresses; BoringSSL does not, and refuses
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from cryptography import x509
@@ -20,13 +20,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cohortium.address import Address
 from cohortium.errors import MembershipError, SecretError
 from cohortium.keys import read_secret
+from cohortium.listening import LOOPBACK, LOOPBACK_6
 from cohortium.probe import load_certificate as load_certificate
-from cohortium_server.federation import LOOPBACK, Federation
+from cohortium_server.federation import Federation
 
 ROOT_DAYS = 3650
 CLOCK_SLACK = timedelta(hours=1)  # an institution's clock may be so much behind
 BRING_BACK = "The CA's key was taken off this machine: put it back for a moment, or name it with --ca FILE."
 RENEW = "Run: cohortium provision federation.toml --out FED --renew."
+
+
+_OVER_IPV6 = x509.IPAddress(
+    ip_address(LOOPBACK_6)
+)  # this machine; CAs that were made before this was so do not know it
 
 
 def new_private_key() -> ec.EllipticCurvePrivateKey:
@@ -55,7 +61,7 @@ def root_certificate(name: str, host: str, key: ec.EllipticCurvePrivateKey, now:
         _begun(subject, subject, key.public_key(), now, now + timedelta(days=ROOT_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.NameConstraints([_within(n) for n in names_of(host)], None), critical=True)
+        .add_extension(x509.NameConstraints([_within(n) for n in names_of(host, True)], None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA384())
     )
@@ -80,7 +86,7 @@ def server_certificate(
         raise _refused("ca/root.crt", f"it expired on {until:%Y-%m-%d}", "Provision another folder, with new kits.")
     return (
         _begun(_subject(name_of(root), "Cohortium coordinator"), root.subject, public, now, until)
-        .add_extension(x509.SubjectAlternativeName(names_of(host)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names_of(host, _may_sign(root, _OVER_IPV6))), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -125,10 +131,10 @@ def _usage(signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def names_of(host: str) -> list[x509.GeneralName]:
-    """What a coordinator at ``host`` is called: there and on its own machine."""
+def names_of(host: str, over_ipv6: bool = False) -> list[x509.GeneralName]:
+    """What a coordinator at ``host`` is called: there and on its own machine, by IPv6 too where its CA knows of that."""
     names = [_general(Address(h, 1)) for h in (host.lower(), "localhost", LOOPBACK)]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys([*names, *[_OVER_IPV6] * over_ipv6]))
 
 
 def _general(address: Address) -> x509.GeneralName:
@@ -146,8 +152,12 @@ def name_of(root: x509.Certificate) -> str:
 
 
 def may_sign_for(root: x509.Certificate, host: str) -> bool:
+    return all(_may_sign(root, name) for name in names_of(host))
+
+
+def _may_sign(root: x509.Certificate, name: x509.GeneralName) -> bool:
     permitted = root.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
-    return all(_within(name) in permitted for name in names_of(host))
+    return _within(name) in permitted
 
 
 def check_server(federation: Federation, now: datetime) -> datetime:
@@ -169,6 +179,9 @@ def check_server(federation: Federation, now: datetime) -> datetime:
         names = set()
     if not set(names_of(federation.address.host)) <= names:
         raise _refused(where, "it is not for the host of federation.toml, address", RENEW)
+    if _general(federation.control) not in names:
+        fix = f"Choose {LOOPBACK} there; a server's certificate that is older may only have to be renewed (--renew)."
+        raise _refused(where, "it is not for the host of federation.toml, control", fix)
     for of, path in ((root, "ca/root.crt"), (certificate, where)):
         _check_dates(of, path, now)
     return certificate.not_valid_after_utc

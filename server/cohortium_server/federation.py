@@ -3,7 +3,7 @@
 [federation]
 name = "covid-clinics"
 address = "coordinator.example.org:8443"   # where institutions reach it
-listen = "0.0.0.0:8443"                    # by default 0.0.0.0 and the address' port; behind a proxy 127.0.0.1:8443
+listen = "[::]:8443"                       # by default everywhere, at the address' port; behind a proxy 127.0.0.1:8443
 control = "127.0.0.1:8444"                 # for this machine alone; by default 127.0.0.1 and the port after listen's
 metrics = "127.0.0.1:9464"                 # without it no metrics are served
 days = 397                                 # how long the server's certificate is valid
@@ -22,13 +22,13 @@ from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.address import LARGEST_PORT, Address, AddressField
 from cohortium.errors import MembershipError
+from cohortium.exposition import is_loopback
+from cohortium.listening import LOOPBACK, everywhere
 from cohortium.problems import first_problem
 from cohortium.schema import read_toml
 from cohortium.study import Name
 
 FILE = "federation.toml"
-ANYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104
-ON_THIS_MACHINE = (LOOPBACK, "localhost")
 DAYS = 397
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)
 FederationName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$")]
@@ -83,8 +83,8 @@ class Federation:
 
     @property
     def listen(self) -> Address:
-        """Where it listens for them."""
-        return self.file.federation.listen or Address(ANYWHERE, self.address.port)
+        """Where it listens for them: by default everywhere, in the address' family, or in both."""
+        return self.file.federation.listen or everywhere(self.address)
 
     @property
     def control(self) -> Address:
@@ -198,7 +198,7 @@ def _check_names(federation: Federation) -> None:
 def _check_addresses(federation: Federation) -> None:
     if federation.address.ip is not None and federation.address.ip.is_unspecified:
         raise _wrong(f"{FILE}, address", "nobody can be reached there", "Say the host that institutions connect to.")
-    if federation.control.host not in ON_THIS_MACHINE:
+    if not is_loopback(federation.control):
         raise _wrong(f"{FILE}, control", "others could reach it", f"Choose {LOOPBACK} and a port.")
     doors = [a for a in (federation.listen, federation.control, federation.metrics) if a is not None]
     if federation.control.port > LARGEST_PORT:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from cohortium.address import Address
@@ -15,9 +17,10 @@ from cohortium.errors import CohortiumError, FederationError, MembershipError, S
 from cohortium.exposition import is_loopback
 from cohortium.flower.names import COORDINATOR, Api, Call
 from cohortium.keys import read_secret
+from cohortium.listening import LOOPBACK, bound, from_here
 from cohortium.probe import ask
 from cohortium_server import authority
-from cohortium_server.federation import ANYWHERE, FILE, LOOPBACK, Federation, load_federation
+from cohortium_server.federation import FILE, Federation, load_federation
 from cohortium_server.members import load_members, standings
 from cohortium_server.presence import home_of, is_serving
 
@@ -154,16 +157,12 @@ def _doors(federation: Federation) -> dict[str, Address]:
 
 
 def _free(address: Address) -> str:
-    kind = socket.AF_INET6 if address.ip is not None and address.ip.version == 6 else socket.AF_INET
-    with socket.socket(kind, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address.host, address.port))
-        except OSError as error:
-            what = f"it cannot be listened at: {error.strerror}"
-            raise FederationError(
-                "E_LINK", str(address), what, f"Stop what uses it, or choose another in {FILE}."
-            ) from None
+    try:
+        for probe in bound(address):
+            probe.close()
+    except OSError as error:
+        what, fix = f"it cannot be listened at: {error.strerror}", f"Stop what uses it, or choose another in {FILE}."
+        raise FederationError("E_LINK", str(address), what, fix) from None
     return f"{address} is free; nobody serves now"
 
 
@@ -189,17 +188,14 @@ def _link(federation: Federation) -> str:
 
 def _outer(federation: Federation) -> str:
     """What institutions reach knows nothing but their own requests."""
-    at, root = _from_here(federation.listen), federation.root_certificate
-    for path in BEHIND_THE_DOOR:
+    places, root = from_here(federation.listen, _PATIENCE), federation.root_certificate
+    for at, path in product(places, BEHIND_THE_DOOR):
         status = ask(at, path, root, LOOPBACK, _PATIENCE).status
         if status != NOT_FOUND:
             fix = "Let nobody reach it; stop the coordinator, and see what listens there."
             raise FederationError("E_LINK", str(at), f"it answers {path} with HTTP {status}, not 404", fix)
-    return f"answers at {federation.listen}, and nothing but {Api.FLEET}"
-
-
-def _from_here(address: Address) -> Address:
-    return Address(LOOPBACK, address.port) if address.host in (ANYWHERE, "::") else address
+    tried = f" (tried at {' and '.join(map(str, places))})" if places != [federation.listen] else ""
+    return f"answers at {federation.listen}{tried}, and nothing but {Api.FLEET}"
 
 
 def _only_here(address: Address) -> str:
@@ -210,9 +206,8 @@ def _only_here(address: Address) -> str:
         except OSError:
             continue
         fix = "Look for a proxy or a port forwarding that leads there, and remove it."
-        raise FederationError(
-            "E_LINK", f"{host}:{address.port}", "others can reach what is for this machine alone", fix
-        )
+        what = "others can reach what is for this machine alone"
+        raise FederationError("E_LINK", str(Address(host, address.port)), what, fix)
     return f"{address} is reached from this machine alone"
 
 
@@ -223,22 +218,23 @@ def _hosts() -> list[str]:
 
 def _named() -> list[str]:
     try:
-        return [str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)]
+        return [str(found[4][0]) for found in socket.getaddrinfo(socket.gethostname(), None)]
     except OSError:
         return []
 
 
 def _way_out() -> list[str]:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # RFC 5737: nobody's; nothing is sent
-        except OSError:  # there is no network
-            return []
-        return [str(probe.getsockname()[0])]
+    found = []
+    for family, nobodys in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):  # RFC 5737, RFC 3849
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:  # there may be no such network
+            probe.connect((nobodys, 9))  # nothing is sent
+            found.append(str(probe.getsockname()[0]))
+    return found
 
 
 def _metrics(address: Address) -> str:
-    with socket.create_connection((_from_here(address).host, address.port), _PATIENCE):
+    (at, *_) = from_here(address, _PATIENCE)
+    with socket.create_connection((at.host, at.port), _PATIENCE):
         return f"served at {address}" + ("" if is_loopback(address) else ", where other machines may read them")
 
 

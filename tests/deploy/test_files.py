@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,16 @@ def test_the_custodians_service_has_no_network_and_the_relays_no_table() -> None
     assert relay["BindReadOnlyPaths"] == ["/run/cohortium/%i"]
     assert int(relay["RestartSec"][0]) >= 20
     assert "--without-relay" in custodian["ExecStart"][0]
+
+
+def test_a_custodian_with_a_database_reaches_its_address_and_a_name_server_alone() -> None:
+    """The name of the database's host is looked up, at an address that the drop-in allows as well."""
+    text = re.sub(r"(?m)^#.*$", "", (SYSTEMD / "database.conf").read_text())
+    assert re.findall(r"(?m)^IPAddressDeny=(.*)$", text) == ["any"]
+    allowed = [ip_network(a) for line in re.findall(r"(?m)^IPAddressAllow=(.*)$", text) for a in line.split()]
+    assert [a.num_addresses for a in allowed] == [1, 1]
+    assert any(ip_address("127.0.0.53") in a for a in allowed), "systemd-resolved's"
+    assert "PrivateNetwork=no" in text
 
 
 @pytest.fixture

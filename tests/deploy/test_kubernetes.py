@@ -183,3 +183,34 @@ def test_a_gpu_is_given_to_the_custodian_alone() -> None:
     assert found["custodian"]["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert found["custodian"]["image"].endswith("-cuda")
     assert "nvidia.com/gpu" not in found["relay"]["resources"]["limits"]
+
+
+def test_a_custodian_with_a_database_reaches_that_and_the_dns_and_nobody_else() -> None:
+    """The name of the database's host is looked up, for which the policy of a Pod without network has no room."""
+    files = FOLDER / "components/database"
+    (policy,) = yaml.safe_load_all((files / "networkpolicy.yaml").read_text())
+    assert policy["spec"]["podSelector"]["matchLabels"] == {"cohortium/holds": "data"}
+    assert policy["spec"]["policyTypes"] == ["Egress"]
+    database, names = policy["spec"]["egress"]
+    assert [p["port"] for p in database["ports"]] == [5432]
+    assert [to["ipBlock"]["cidr"] for to in database["to"]] == ["192.0.2.10/32"]
+    assert {(p["protocol"], p["port"]) for p in names["ports"]} == {("UDP", 53), ("TCP", 53)}
+    assert names["to"][0]["podSelector"]["matchLabels"] == {"k8s-app": "kube-dns"}
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_the_database_is_added_by_an_overlay(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "k")
+    overlay = tmp_path / "k/overlays/institution-apart/kustomization.yaml"
+    overlay.write_text(overlay.read_text().replace("  - ../../components/metrics\n", "  - ../../components/database\n"))
+    done = subprocess.run(["kubectl", "kustomize", overlay.parent], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    named = {p["metadata"]["name"] for p in of_kind(list(yaml.safe_load_all(done.stdout)), "NetworkPolicy")}
+    assert "cohortium-database" in named
+
+
+def test_where_a_cluster_has_ipv6_everybody_is_served_over_it() -> None:
+    (service,) = of_kind(built("coordinator"), "Service")
+    assert service["spec"]["ipFamilyPolicy"] == "PreferDualStack"
+    kept = [p for p in FOLDER.rglob("*") if p.is_file() and "0.0.0.0" in p.read_text()]  # noqa: S104
+    assert kept == []

@@ -23,6 +23,10 @@ from deploying import FEDERATION, NAME, Coordinator, free_port
 from cohortium.flower.names import SIGNATURE, Api, Call
 from cohortium_server.provisioning import provision
 
+HAS_IPV6 = (
+    Path("/proc/net/if_inet6").exists()
+    and "00000000000000000000000000000001 " in Path("/proc/net/if_inet6").read_text()
+)
 FILES = Path(__file__).parents[2] / "deploy" / "proxy"
 STARTING = 30.0  # seconds
 STARTED, PULLED = (call.removeprefix("/v1") for call in (Call.START_RUN, Call.PULL_MESSAGES))
@@ -82,10 +86,12 @@ class Proxy:
             finally:
                 child.terminate()
 
-    def connect(self, name: str = NAME, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLSocket:
+    def connect(
+        self, name: str = NAME, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, here: str = "127.0.0.1"
+    ) -> ssl.SSLSocket:
         context = ssl.create_default_context(cafile=str(self.federation / "ca" / "root.crt"))
         context.maximum_version = newest
-        return context.wrap_socket(socket.create_connection(("127.0.0.1", self.port), STARTING), server_hostname=name)
+        return context.wrap_socket(socket.create_connection((here, self.port), STARTING), server_hostname=name)
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str]]:
         """The status, and what the stand-in tells if it was asked."""
@@ -107,8 +113,9 @@ def substituted(file: str, federation: Path, port: int, behind: int) -> str:
         ("/etc/cohortium/root.crt", str(federation / "ca" / "root.crt")),
         ("/etc/cohortium", str(federation)),
         ("listen 443", f"listen 127.0.0.1:{port}"),
+        ("listen [::]:443", f"listen [::1]:{port}" if HAS_IPV6 else f"listen 127.0.0.2:{port}"),
         (f"{NAME}:443 {{", f"{NAME}:{port} {{"),
-        ("admin off", "admin off\n\tdefault_bind 127.0.0.1"),
+        ("admin off", f"admin off\n\tdefault_bind 127.0.0.1{' [::1]' if HAS_IPV6 else ''}"),
     ):
         text = text.replace(old, new)
     assert str(port) in text
@@ -239,6 +246,15 @@ def test_tls_is_passed_through_to_the_coordinator_itself(passing: Proxy) -> None
         assert coordinator.seen == [Call.PUSH_OBJECT]
     with passing.running(), pytest.raises((ssl.SSLError, ConnectionError)):
         passing.connect()
+
+
+@pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6, not even loopback")
+@pytest.mark.parametrize("file", ["fleet.conf", "passthrough.conf", "Caddyfile"])
+def test_it_is_reached_over_ipv6_too(file: str, tmp_path: Path) -> None:
+    proxy = made("caddy" if file == "Caddyfile" else "nginx", file, tmp_path)
+    with proxy.running(), Coordinator(proxy.federation, proxy.behind):
+        for here in ("127.0.0.1", "::1"):
+            proxy.connect(here=here).close()
 
 
 @pytest.mark.parametrize("file", ["fleet.conf", "passthrough.conf", "Caddyfile"])

@@ -1,6 +1,7 @@
 """From nothing to a verified release: a coordinator and four institutions, each with processes of its own, one on PostgreSQL.
 
-TLS, node authentication, secure sum. What the release is worth is compared with the same study in one process.
+TLS, node authentication, secure sum. Every process finds variables of a proxy that leads nowhere in its environment, and one relay
+has a proxy of its own on the way to the coordinator. What the release is worth is compared with the same study in one process.
 """
 
 # ruff: noqa: F401 (a fixture is imported by name)
@@ -17,6 +18,7 @@ import pandas as pd
 import pytest
 from deployed import Deployed, deployed
 from postgres import OWNER, PASSWORDS, Cluster, password_file, postgresql
+from proxying import Connecting, connecting, nowhere
 from sqlalchemy import create_engine
 
 from cohortium.privacy.ledger import Charge, Ledger
@@ -74,26 +76,45 @@ def in_database(cluster: Cluster, rows: pd.DataFrame) -> list[str]:
 
 @pytest.mark.timeout(900)
 def test_from_nothing_to_a_verified_release(
-    database: Cluster | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    database: Cluster | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name, value in nowhere().items():
+        monkeypatch.setenv(name, value)
     tables = parts()
     last = list(tables)[-1]
     places = tables if database is None else {**tables, last: in_database(database, tables[last])}
-    with deployed((DATA / "schema.toml").read_text(), places) as federation:
+    with (
+        connecting("relay:the-proxys-word") as proxy,
+        deployed((DATA / "schema.toml").read_text(), places) as federation,
+    ):
+        through(federation, next(iter(tables)), proxy)
         if database is not None:
             let_in(federation, database, last)
         federation.say("institution", "check", federation.site(last), uid=federation.owner(last))
         federation.serve()
+        assert set(proxy.asked) == {f"{federation.host}:{federation.port}"}
         study = federation.agree(STUDY)
         told = federation.run(study, federation.folder / "out" / "release")
         with federation.timed("verify"):
             said = federation.say("verify", told["release"])
             assert "what was signed" in said and "Federation: every institution's own custodian" in said
+        assert not [p for p in federation.folder.glob("*.log") if "proxys-word" in p.read_text()]
         release = load_release(Path(told["release"]))
         check_budget(federation, release.manifest["guarantee"]["epsilon"])
         check_quality(federation, tables, release, tmp_path)
         with capsys.disabled():
             show(federation)
+
+
+def through(federation: Deployed, name: str, proxy: Connecting) -> None:
+    """Give a relay its way to the coordinator, and have the check find that."""
+    file = federation.relay(name) / "relay.toml"
+    file.write_text(f'proxy = "{proxy.url}"\n{file.read_text()}')
+    file.chmod(0o600)
+    assert f"http://127.0.0.1:{proxy.port}" in federation.say("institution", "check", file.parent, expect=1)
 
 
 def let_in(federation: Deployed, cluster: Cluster, name: str) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 Data = Annotated[str | None, typer.Option("--data", help=TABLE)]
 Url = Annotated[str | None, typer.Option("--url", help="Or a database, without a password.")]
 Query = Annotated[str | None, typer.Option("--query", help="The one SELECT that is read from it.")]
+PasswordFile = Annotated[
+    str | None, typer.Option("--password-file", help="Where its password lies: one line, in a file of mode 0600.")
+]
 PopulationName = Annotated[
     str | None, typer.Option("--population", help="Whose privacy is spent; by default the institution's name.")
 ]
@@ -35,12 +38,18 @@ def found(
     delta: float,
     separator: str | None = None,
     sheet: str | None = None,
+    password_file: str | None = None,
 ) -> Institution:
-    """Make the institution's folder; raises as ``init_institution`` does."""
+    """Make the institution's folder; raises as ``init_institution`` and ``read_password`` do."""
     from cohortium_client.institution import init_institution
 
+    if password_file is not None:
+        from cohortium_client.database import read_password
+
+        read_password(Path(password_file))
+        password_file = str(Path(password_file).absolute())
     where = {"path": None if data is None else str(Path(data).absolute()), "url": url, "query": query}
-    where |= {"separator": separator, "sheet": sheet}
+    where |= {"separator": separator, "sheet": sheet, "password_file": password_file}
     source = {k: v for k, v in where.items() if v is not None}
     policy = {"epsilon_per_population": cap, "delta": delta, "minimum_institutions": 1, "require_approval": False}
     return init_institution(folder, name, source, population or name, policy)

@@ -9,7 +9,7 @@ import typer
 
 from cohortium.commands.output import Json, guarded, print_json, say, tell
 from cohortium.commands.reading import Separator, Sheet
-from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PopulationName, Query, Url
+from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PasswordFile, PopulationName, Query, Url
 
 if TYPE_CHECKING:
     from cohortium_client.joining import Joined
@@ -26,6 +26,7 @@ def join(
     sheet: Sheet = None,
     url: Url = None,
     query: Query = None,
+    password_file: PasswordFile = None,
     population: PopulationName = None,
     cap: Cap = CAP,
     delta: Delta = DELTA,
@@ -46,10 +47,11 @@ def join(
         received = load_kit(kit)
         if (folder / FILE).exists():
             opened = load_institution(folder)
-            if data or url:
+            if data or url or password_file:
                 say(f"{folder} is an institution's folder already: its source and policy stay as they are")
         else:
-            opened = found(folder, received.institution, data, url, query, population, cap, delta, separator, sheet)
+            said = (data, url, query, population, cap, delta, separator, sheet, password_file)
+            opened = found(folder, received.institution, *said)
         warn_of_length(opened)
         made = joined(received, opened, relay or relay_folder(folder), rotate_node_key, rotate_identity_key)
         if as_json:

@@ -72,7 +72,9 @@ def _serve_both(folder: Path, relay: Path, watching: dict[str, Any]) -> None:
 
     opened = load_institution(folder)
     require_ready(opened)
-    require_relay_ready(load_relay(relay), opened)
+    carrying = load_relay(relay)
+    carrying.proxy()
+    require_relay_ready(carrying, opened)
     require_watchable(**watching)
     own, check = [sys.executable, "-m", "cohortium"], f"cohortium institution check {folder}"
     custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]
@@ -99,7 +101,9 @@ def relay(folder: RelayPath, log: LogStyle = None) -> None:
         opened = load_relay(folder)
         require_ready(opened)
         require_alone(opened)
-        say(f"relay of {opened.institution!r} between {opened.address} and {opened.socket}")
+        proxy = opened.proxy()
+        through = "" if proxy is None else f" through the proxy {proxy} ({proxy.said})"
+        say(f"relay of {opened.institution!r} between {opened.address}{through} and {opened.socket}")
         serve_relay(opened)
         say("stopped")
 

@@ -30,6 +30,7 @@ from cohortium.flower.names import (
     Api,
     NodeOption,
 )
+from cohortium.proxies import Proxy, use_only
 from cohortium_client.flower.knocking import Knocking
 from cohortium_client.flower.leaving import Leaving
 from cohortium_client.flower.living import is_answering
@@ -82,8 +83,12 @@ def beat_faster() -> None:
         private(part).HEARTBEAT_DEFAULT_INTERVAL = seconds
 
 
-def run_node(relay: Relay, port: int, secret: Path) -> None:
-    """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds."""
+def run_node(relay: Relay, port: int, secret: Path, proxy: Proxy | None = None) -> None:
+    """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds.
+
+    proxy: on the way to the coordinator, to whom alone the node speaks by itself.
+    """
+    use_only(proxy)
     fleet = private(FLEET).FleetHttpClient
     knocking = Knocking(relay, fleet.ActivateNode)
     fleet.ActivateNode = lambda client, request: knocking(client, request)

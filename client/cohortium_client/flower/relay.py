@@ -29,6 +29,7 @@ def serve_relay(relay: Relay) -> None:
     from cohortium_client.flower.launcher import run_launcher
     from cohortium_client.flower.node import beat_faster, run_node
 
+    proxy = relay.proxy()  # of the environment as it is now
     prepare(relay.home, LOOK_EVERY, names.NODE, names.NODE_APP, names.CLIENTAPP)
     require_allowed(names.INSTITUTION)
     import cohortium_client.app  # noqa: F401
@@ -36,7 +37,7 @@ def serve_relay(relay: Relay) -> None:
     beat_faster()
     port, secret, check = _free_port(), secrets.token_hex(32), f"cohortium institution check {relay.folder}"
     launcher = process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home), check)
-    node = process(NODE, partial(run_node, relay, port, _kept(relay.home, secret)), check)
+    node = process(NODE, partial(run_node, relay, port, _kept(relay.home, secret), proxy), check)
     supervise([launcher, replace(node, patience=FINISHING + PATIENCE)], in_turn=True)
 
 

@@ -9,6 +9,7 @@ import httpx
 from cohortium.errors import CohortiumError, FederationError, MembershipError
 from cohortium.flower.internals import private
 from cohortium.flower.names import CLOCKS, FLEET, FLEET_WORDS, INTERCEPTORS, KEYS, SIGNING, Api
+from cohortium.proxies import using_only
 from cohortium_client.relay import Relay, load_node_key
 
 NO_TIME = 0.0  # seconds, for which Flower makes no node active; but before it says so it looks for the node
@@ -54,7 +55,10 @@ def _asked(relay: Relay) -> int:
     shown = keys.public_key_to_bytes(key.public_key())
     request = words.ActivateNodeRequest(public_key=shown, heartbeat_interval=NO_TIME)
     try:
-        with client.from_server_address(str(relay.address), False, str(relay.root), interceptors=interceptors) as link:
+        with (
+            using_only(relay.proxy()),
+            client.from_server_address(str(relay.address), False, str(relay.root), interceptors=interceptors) as link,
+        ):
             link.ActivateNode(request)
         return int(HTTPStatus.OK)
     except httpx.HTTPStatusError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from cohortium import logs
 from cohortium.flower.internals import private
 from cohortium.flower.names import QUIET, SUPEREXEC, Part, Variable
+from cohortium.proxies import use_only
 from cohortium.supervision import Child
 
 
@@ -24,7 +25,11 @@ def environment(home: Path, look_every: float) -> dict[str, str]:
 
 
 def prepare(home: Path, look_every: float, *parts: Part) -> None:
-    """Let this process be the one that Flower's are forked from: set its environment, then import what they need."""
+    """Let this process be the one that Flower's are forked from: set its environment, then import what they need.
+
+    They speak to one another over loopback, for which no proxy is asked, whatever the environment said.
+    """
+    use_only(None)
     os.environ.update(environment(home, look_every))
     for part in (*parts, SUPEREXEC):
         private(part)

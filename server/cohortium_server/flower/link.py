@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import socket
 import ssl
 import sys
 from collections.abc import Callable
@@ -22,6 +23,7 @@ import uvicorn
 from cohortium.flower.doors import App, Door, Scope
 from cohortium.flower.internals import private
 from cohortium.flower.names import LINK, LINK_COMMAND, MODULE, PROCESS, Api, LinkOption
+from cohortium.listening import bound
 from cohortium_server.federation import Federation
 from cohortium_server.flower.knocks import Knocks
 
@@ -73,22 +75,18 @@ def _arguments(federation: Federation) -> list[str]:
 def serve_doors(app: App, federation: Federation, log_config: dict[str, Any] | None) -> None:
     """Both doors in one loop, which share the application and its state."""
     secret = federation.control_secret.read_text(encoding="ascii").strip()
-    outer = _server(Door(app, of_the_fleet), federation, federation.listen, log_config, "off")
-    inner = _server(Door(app, of_this_machine(secret)), federation, federation.control, log_config, "on")
+    outer = _server(Door(app, of_the_fleet), federation, log_config, "off")
+    inner = _server(Door(app, of_this_machine(secret)), federation, log_config, "on")
 
-    async def both() -> None:
-        await asyncio.gather(inner.serve(), outer.serve())
+    async def both(within: list[socket.socket], without: list[socket.socket]) -> None:
+        await asyncio.gather(inner.serve(within), outer.serve(without))
 
-    asyncio.run(both())
+    asyncio.run(both(bound(federation.control), bound(federation.listen)))
 
 
-def _server(
-    door: Door, federation: Federation, at: Any, log_config: dict[str, Any] | None, lifespan: Any
-) -> uvicorn.Server:
+def _server(door: Door, federation: Federation, log_config: dict[str, Any] | None, lifespan: Any) -> uvicorn.Server:
     config = uvicorn.Config(
         door,
-        host=at.host,
-        port=at.port,
         lifespan=lifespan,
         log_config=log_config,
         access_log=False,

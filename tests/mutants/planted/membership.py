@@ -130,7 +130,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "T8",
         f"{PROVISION}::test_a_stolen_ca_key_opens_no_other_connection",
         AUTHORITY,
-        "[_within(n) for n in names_of(host)], None)",
+        "[_within(n) for n in names_of(host, True)], None)",
         'None, [x509.DNSName("never.invalid")])',
     ),
     mutant(
