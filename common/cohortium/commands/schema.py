@@ -15,7 +15,7 @@ from cohortium.errors import SchemaError
 from cohortium.faults import Faults
 
 if TYPE_CHECKING:
-    from cohortium.draft import Draft, Fit, Misfit
+    from cohortium.draft import Draft, Fit
     from cohortium.forms import Form
     from cohortium.schema import Schema
     from cohortium.tally import Tally
@@ -168,7 +168,7 @@ def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
     from dataclasses import asdict
 
     misfits = [asdict(misfit) for misfit in found.misfits]
-    counts = {name: value for name, value in asdict(found).items() if name not in ("nobodys", "tally")}
+    counts = {name: value for name, value in asdict(found).items() if name not in ("nobodys", "tally", "absent")}
     return {**counts, "misfits": misfits, "unread": [fault.as_dict() for fault in faults.found]}
 
 
@@ -188,22 +188,9 @@ def _tell_fit(found: Fit, faults: Faults) -> None:
         shown = ", ".join(f"{json.dumps(word, ensure_ascii=False)} ({count} cells)" for word, count in words.items())
         tell(f"{name!r}: taken for missing: {shown}. What is a value, declare as a category or take out of missing.")
     for misfit in found.misfits:
-        tell(f"{misfit.column!r}: {_in_words(misfit)}. {misfit.fix}")
+        tell(f"{misfit.column!r}: {misfit}. {misfit.fix}")
     if found.nobodys:
         tell(f"{found.nobodys} rows do not say whose they are, and are left out.")
     if found.tally:
         _say_counted(replace(found.tally, rows=found.tally.fitting, left_out=0))  # as those left out are told already
     say("These counts are private: they stay on this screen.")
-
-
-def _in_words(misfit: Misfit) -> str:
-    counts = {
-        "empty": misfit.missing,
-        "not readable": misfit.unreadable,
-        "of undeclared categories": misfit.undeclared,
-        "beyond the bounds": misfit.beyond,
-    }
-    told = [f"{count} cells {what}" for what, count in counts.items() if count]
-    return ", ".join(
-        [*told, *(f"{count} cells {kind} (the first in row {row})" for kind, (count, row) in misfit.told.items())]
-    )
