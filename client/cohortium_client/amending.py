@@ -7,14 +7,17 @@ whose file is not there to show that it had not. What is spent is no matter of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from cohortium.errors import LedgerError
 from cohortium.expiry import has_expired
 from cohortium.privacy.amendment import Amendment
-from cohortium.privacy.ledger import Consent, Entry
+from cohortium.privacy.ledger import Consent, Ledger
+from cohortium.study import Study
 from cohortium_client.answerable import agreed_to
+from cohortium_client.identity import Identity
 from cohortium_client.institution import Institution
 
 
@@ -28,29 +31,28 @@ class Amended:
 
 
 def amend_clock(institution: Institution, today: date) -> Amended:
+    """As ``amend``, of an institution's own ledger and studies, signed with its key."""
+    with institution.ledger() as ledger:
+        return amend(ledger, institution.identity, institution.agreements, today)
+
+
+def amend(ledger: Ledger, identity: Identity, studies: Mapping[str, Study], today: date) -> Amended:
     """Let no entry ahead of the clock say what time it is any more; ``today`` is the day that somebody vouches for, in UTC.
 
-    Raises LedgerError E_CLOCK where no entry is ahead, or the clock shows another day; as ``Ledger`` where it cannot be used.
+    studies: by digest, what shows of a study that it had not expired. Raises LedgerError E_CLOCK where no entry is ahead, or
+    the clock shows another day; as ``Ledger`` where it cannot be used.
     """
     now = datetime.now(UTC)
     if now.date() != today:
         what = f"this machine's clock says {now:%Y-%m-%d} (UTC), and you say {today}"
         raise LedgerError("E_CLOCK", "clock", what, "Set the machine's clock, or name the day that it is in UTC.")
-    with institution.ledger() as ledger:
-        wrong, head, latest = ledger.ahead_of(now), ledger.head(), ledger.latest
-        if not wrong or latest is None:
-            what = "no entry of the ledger is ahead of this machine's clock"
-            raise LedgerError("E_CLOCK", institution.ledger_file.name, what, "Nothing needs to be amended.")
-        signed = {e.record.study for e in ledger.entries() if isinstance(e.record, Consent)}
-        kept = {d for d, study in institution.agreements.items() if d in signed and not has_expired(study, latest)}
-        signing = {
-            d for d in signed - kept if d not in institution.agreements or agreed_to(ledger, institution.agreements[d])
-        }
-        numbers = tuple(e.number for e in wrong)
-        amendment = Amendment(head, numbers, today.isoformat(), tuple(sorted(kept)))
-        ledger.amended(amendment.signed(institution.identity.key))
-        return Amended(numbers, max(wrong, key=_moment).at, tuple(sorted(signing)))
-
-
-def _moment(entry: Entry) -> str:
-    return entry.at
+    wrong, head, latest = ledger.ahead_of(now), ledger.head(), ledger.latest
+    if not wrong or latest is None:
+        what = "no entry of the ledger is ahead of this machine's clock"
+        raise LedgerError("E_CLOCK", ledger.path.name, what, "Nothing needs to be amended.")
+    signed = {e.record.study for e in ledger.entries() if isinstance(e.record, Consent)}
+    kept = {d for d, study in studies.items() if d in signed and not has_expired(study, latest)}
+    ended = {d for d in signed - kept if d not in studies or agreed_to(ledger, studies[d])}
+    numbers = tuple(e.number for e in wrong)
+    ledger.amended(Amendment(head, numbers, today.isoformat(), tuple(sorted(kept))).signed(identity.key))
+    return Amended(numbers, max(e.at for e in wrong), tuple(sorted(ended)))

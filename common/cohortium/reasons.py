@@ -19,11 +19,15 @@ HERE = "(stays on this screen)"
 
 @dataclass(frozen=True)
 class Reason:
-    """where: a column, a constraint or the rows. what: how much of it does not fit. fix: what would change it."""
+    """where: a column, a constraint or the person. what: how much of it does not fit. fix: what would change it.
+
+    column: its name, where it is one.
+    """
 
     where: str
     what: str
     fix: str
+    column: str | None = None
 
 
 def counted(found: Fit) -> str:
@@ -43,7 +47,7 @@ def reasons(found: Fit, schema: Schema) -> list[Reason]:
                 name, ("", "Look at where the column comes from; as it is, the study learns nothing of it.")
             )
             told[name] = (f"no row has a value of it{f': {seen}' if seen else ''}", fix)
-    columns = [Reason(f"column {name!r}", *told[name]) for name in schema.names if name in told]
+    columns = [Reason(f"column {name!r}", *told[name], column=name) for name in schema.names if name in told]
     broken = [
         Reason(f"constraint {k}", f"{rows} rows break it", "Correct the rows, or the schema: they are left out.")
         for k, rows in enumerate(found.breaking, 1)
