@@ -1,8 +1,8 @@
 """How the table's rows fit the studies that are answered, told while the custodian serves: on its owner's terminal alone.
 
 A custodian answers from the rows that fit, however few, and nothing that leaves says how many. Its log may be collected by
-machines that may not see its table, so where standard error is no terminal one sentence is said, the same whatever the rows
-hold, and no row is read for it. Nobody waits: the rows are read beside the serving, part by part, each schema once.
+machines that may not see its table, so where standard error is no terminal no row is read for it, and the line that says who
+serves says where to look instead, the same whatever the rows hold. Nobody waits: the rows are read beside the serving, part by part, each schema once.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from threading import Event, Thread
 
 from cohortium import logs
-from cohortium.commands.output import say, say_here
+from cohortium.commands.output import say_here
 from cohortium.errors import CohortiumError
 from cohortium.study import Study
 from cohortium_client.institution import Institution
 from cohortium_client.source import read_parts
 
-ELSEWHERE = "how many rows fit the studies is told on a terminal alone: cohortium institution check {}"
+ELSEWHERE = "how many rows fit is told on a terminal alone: cohortium institution check {}"
 
 
 def on_a_terminal() -> bool:
@@ -30,11 +30,7 @@ def on_a_terminal() -> bool:
 @contextmanager
 def rows_told(institution: Institution, studies: Sequence[Study]) -> Iterator[None]:
     """Tell it while what is in the ``with`` block goes on; afterwards nothing reads the table any more."""
-    if not studies:
-        yield
-        return
-    if not on_a_terminal():
-        say(ELSEWHERE.format(institution.folder))
+    if not (studies and on_a_terminal()):
         yield
         return
     ended = Event()

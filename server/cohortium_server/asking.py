@@ -22,7 +22,11 @@ from cohortium_server.transport import Transport
 
 _log = logging.getLogger("cohortium.rounds")
 _ANEW = "This run cannot be resumed: have the study signed by all with a higher serial{}, and begin a new one."
-NEVER_AGAIN = {"E_EXPIRED": _ANEW.format(" and a later expires"), "E_RESTORED": _ANEW.format("")}
+NEVER_AGAIN = {
+    "E_EXPIRED": _ANEW.format(" and a later expires"),
+    "E_RESTORED": _ANEW.format(""),
+    "E_ANSWERED": "It answers a study once: resume the run that it answered, or have a higher serial signed by all.",
+}
 """Of the codes by which an institution refuses those that no waiting mends, with what does."""
 
 

@@ -107,7 +107,7 @@ def _said(watching: dict[str, Any]) -> list[str]:
 def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -> None:
     from cohortium_client.institution import load_institution
     from cohortium_client.metrics import watched
-    from cohortium_client.rows_told import rows_told
+    from cohortium_client.rows_told import ELSEWHERE, on_a_terminal, rows_told
     from cohortium_client.service import run_until_stopped
     from cohortium_client.service import serve as served
 
@@ -121,6 +121,7 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
         with watched(opened, opened.custodian(ledger), address, file) as custodian:
             service = served(custodian, opened.socket, opened.file.relay_uid)
             told = f"{len(opened.agreements)} studies signed, {len(answered)} of them are answered"
+            told += "" if on_a_terminal() else f"; {ELSEWHERE.format(folder)}"
             say(f"custodian of {opened.identity.name!r} at {opened.socket}; {told}")
             with rows_told(opened, answered):
                 run_until_stopped(service)

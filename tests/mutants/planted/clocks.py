@@ -119,8 +119,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "told",
         f"{TRUTH}::test_a_run_that_no_waiting_mends_does_not_say_that_it_can_be_resumed",
         ASKING,
-        'NEVER_AGAIN = {"E_EXPIRED":',
-        'NEVER_AGAIN = {"E_NEVER":',
+        '    "E_EXPIRED": _ANEW',
+        '    "E_NEVER": _ANEW',
     ),
     mutant(
         "answers a study twice that may be answered once, where the budget has room",
