@@ -26,7 +26,6 @@ from cohortium_client.source import load_and_look
 if TYPE_CHECKING:
     from cohortium.draft import Fit
 
-_ENDS = ("E_EXPIRED", "E_RESTORED")  # nothing is wrong with a study that was answered before
 LONGEST_SOCKET = 90  # bytes of its path; the system allows 107, and a private folder beside it needs some
 
 
@@ -129,15 +128,14 @@ def _ledger(institution: Institution) -> str | Warned:
         count = ledger.verify()
         ledger.writable()
         cap, population = institution.policy.epsilon_per_population, institution.file.population.name
-        spent = ledger.spent(population, institution.policy.delta).epsilon
+        spent, presumed = ledger.spent(population, institution.policy.delta).epsilon, ledger.presumed is not None
     told = (
         f"{count} entries, chain intact; of {population!r} epsilon {spent:.3f} of {cap:g} is spent "
         f"at delta {institution.policy.delta:g}"
     )
     if cap is not None and not spent < cap:
-        return Warned(
-            f"{told}: nothing more can be answered", "Decide on a higher epsilon_per_population in policy.toml."
-        )
+        where = " at a larger delta: the ledger was restored (docs/backup.md)" if presumed else ""
+        return Warned(f"{told}: nothing more can be answered", f"Decide on a higher epsilon_per_population{where}.")
     return told
 
 
@@ -184,9 +182,7 @@ def _over(institution: Institution, study: Study) -> str | None:
         try:
             require_open(study, institution.identity, institution.policy, ledger)
         except StudyError as error:
-            return (
-                f"over: it was answered in run {answers.run}; since then {error.what}" if error.code in _ENDS else None
-            )
+            return f"over: it was answered in run {answers.run}; {error.what}" if error.code == "E_EXPIRED" else None
     return None
 
 

@@ -96,7 +96,7 @@ def test_a_hair_below_what_a_run_costs_nothing_is_begun(
 def test_a_hair_above_it_is_answered(tmp_path: Path, mode: str, cap: str) -> None:
     with ExitStack() as stack:
         federation = capped(MODES[mode], tmp_path, stack, CAPS[cap](MODES[mode], ABOVE))
-        assert runs(federation, 2) == ["", "E_ANSWERED"]
+        assert runs(federation, 2) == ["", "E_BUDGET"]
 
 
 @pytest.mark.parametrize("mode", MODES)
