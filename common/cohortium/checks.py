@@ -37,6 +37,11 @@ class Check:
         return "FAIL" if not self.passed else "warn" if self.warning else "ok  "
 
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: whether it is a warning is said of warnings alone."""
+        return {k: v for k, v in vars(self).items() if v or k != "warning"}
+
+
 @dataclass(frozen=True)
 class Warned:
     """What was found where it is a warning, and the next step."""

@@ -143,5 +143,5 @@ def all_there(study: Study, request: wire.Request, heard: set[str], refused: dic
         "E_MISSING_INSTITUTION",
         f"round {request.round}",
         f"no answer from {silent}",
-        "Start it, then resume the run: what was answered is charged and kept.",
+        "Start it, or see what keeps it away (cohortium institution check there), then resume: what was answered is kept.",
     )

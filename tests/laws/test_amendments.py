@@ -103,6 +103,13 @@ def took(step: tuple[str, str, int], ledger: Ledger, model: Model, number: int) 
                     assert error.code == "E_CLOCK"
 
 
+def said_again(ledger: Ledger, place: str) -> bytes | None:
+    try:
+        return ledger.sent(place)
+    except WireError:
+        return None
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, max_size=14))
 def test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back(
@@ -122,7 +129,7 @@ def test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back(
             for place, sent in model.messages.items():
                 run = place.partition("/")[0]
                 again = Charge("people", "", run, 0, 0, "bb" * 32, "", (), 1e-6)
-                assert ledger.sent(place) == sent
+                assert place in {c.place for c in ledger.charges()} and said_again(ledger, place) == sent
                 with pytest.raises(WireError, match="E_REPLAY"):
                     ledger.answered(again)
             for at in (0, 100, 101, 500, 1001):

@@ -136,7 +136,7 @@ def tell_checks(checks: Iterable[Check], as_json: bool) -> None:
             tell(f"{line.word} {line.name}: {line.found}. {line.fix}".rstrip())
     ready = all(c.passed for c in found)
     if as_json:
-        print_json({"ready": ready, "checks": [vars(c) for c in found]})
+        print_json({"ready": ready, "checks": [c.as_dict() for c in found]})
     if not ready:
         raise typer.Exit(1)
 

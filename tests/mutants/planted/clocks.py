@@ -85,10 +85,10 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "amends a clock whatever day it is said to be",
         "5.1",
-        f"{TRUTH}::test_a_clock_is_amended_only_by_who_knows_what_day_it_is",
-        AMENDING,
-        "    if now.date() != today:\n",
-        "    if now.date() != today and today.year < 1900:\n",
+        f"{LAWS}::test_an_amendment_is_signed_for_one_chain_and_day",
+        AMENDMENT,
+        "self.head == head and at[:10] == self.today and bool",
+        "self.head == head and bool",
     ),
     mutant(
         "lets a version that knows no amendments open a ledger with one",
