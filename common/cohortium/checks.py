@@ -36,7 +36,6 @@ class Check:
         """As a line begins."""
         return "FAIL" if not self.passed else "warn" if self.warning else "ok  "
 
-
     def as_dict(self) -> dict[str, object]:
         """For JSON: whether it is a warning is said of warnings alone."""
         return {k: v for k, v in vars(self).items() if v or k != "warning"}
