@@ -393,6 +393,17 @@ def test_a_run_that_no_waiting_mends_does_not_say_that_it_can_be_resumed(site: S
         run_study(study, {"north": ""}, Refusing("E_APPROVAL"), BriefJournal())
 
 
+def test_a_study_that_was_signed_once_is_not_called_unsigned(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    old, new = site.sign(site.visits()), site.sign(site.visits(serial=2))
+    with site.institution.ledger() as ledger:
+        withdraw(new.digest, ledger)
+    for study, told in ((old, "a newer study of its name was signed here"), (new, "its study was withdrawn here")):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert site.ask(study) == refusal("E_PLAN_UNTRUSTED")
+        assert told in caplog.text
+
+
 # A clock that was wrong
 
 

@@ -109,6 +109,15 @@ def agreed_to(ledger: Ledger, study: Study) -> bool:
     return not ledger.is_closed(study.digest) and said(ledger, study) == "signed"
 
 
+def not_agreed(word: Said) -> StudyError:
+    """Why a study is not answered that is not signed here, or no longer."""
+    what, fix = {
+        "withdrawn": ("its study was withdrawn here", "Sign it again."),
+        "replaced": ("a newer study of its name was signed here", "Run the newer one."),
+    }.get(word, ("this institution has not agreed to its study", "Sign it."))
+    return StudyError("E_PLAN_UNTRUSTED", "request", what, fix)
+
+
 def require_newest(study: Study, ledger: Ledger) -> None:
     """StudyError E_PLAN_UNTRUSTED if another study of this name was signed that has no lower serial."""
     for entry in ledger.entries():

@@ -41,7 +41,7 @@ from cohortium.plan import Phase, bare_in_all, charged, charged_in_all, plan, ri
 from cohortium.privacy.ledger import Approval, Caps, Charge, Entry, Ledger
 from cohortium.receipt import sign_receipt
 from cohortium.study import Study
-from cohortium_client.answerable import agreed_to, require_open, restored
+from cohortium_client.answerable import agreed_to, not_agreed, require_open, restored, said
 from cohortium_client.identity import Identity
 from cohortium_client.masked import Answered, Masking
 from cohortium_client.policy import Policy
@@ -204,7 +204,7 @@ class Custodian:
         if self._ledger.is_closed(request.study):
             raise restored(request.study)
         if study is None or not agreed_to(self._ledger, study):
-            raise StudyError("E_PLAN_UNTRUSTED", "request", "this institution has not agreed to its study", "Sign it.")
+            raise not_agreed("unsigned" if study is None else said(self._ledger, study))
         require_open(study, self.identity, self._policy, self._ledger)
         self._check_consents(study, request)
         self._check_receipts(request)
