@@ -444,7 +444,7 @@ def test_bad_input_26_a_study_is_answered_until_it_expires(
     today = replace(SWEEP, expires=datetime.now(UTC).date())
     answer(make(today).answer(request(today)), today)
     past = replace(SWEEP, name="past", expires=date(2001, 1, 1))
-    assert make(past).answer(request(past, run=OTHER_RUN)) == refusal("E_PLAN_UNTRUSTED")
+    assert make(past).answer(request(past, run=OTHER_RUN)) == refusal("E_EXPIRED")
 
     class Later(datetime):
         @classmethod
@@ -459,14 +459,14 @@ def test_bad_input_26_a_study_is_answered_until_it_expires(
     )  # the clock was set back: the ledger has seen later days
     late = replace(SWEEP, name="late", expires=date(2999, 1, 1))
     behind = make(soon, late)
-    assert behind.answer(request(soon, run="12" * 16)) == refusal("E_PLAN_UNTRUSTED")
+    assert behind.answer(request(soon, run="12" * 16)) == refusal("E_EXPIRED")
     answer(behind.answer(request(late, run="34" * 16)), late)
 
 
 def test_an_expired_study_is_not_answered_once_the_clock_has_gone_forward(
     make: Make, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cohortium_client import custodian as custodian_module
+    from cohortium_client import answerable
 
     study = replace(TRAINING, expires=date(2998, 12, 31))
     behind = make(study)
@@ -479,9 +479,9 @@ def test_an_expired_study_is_not_answered_once_the_clock_has_gone_forward(
 
     before = still(ledger)
     with monkeypatch.context() as patch:
-        patch.setattr(custodian_module, "datetime", Later)
+        patch.setattr(answerable, "datetime", Later)
         for changes in ({}, {"round": 1, "state": STATE}):
-            assert behind.answer(request(study, **changes)) == refusal("E_PLAN_UNTRUSTED")
+            assert behind.answer(request(study, **changes)) == refusal("E_EXPIRED")
     assert still(ledger) == before
     answer(behind.answer(request(study, round=1, state=STATE)), study, 1)  # it was a wrong clock, and is right again
 
@@ -727,7 +727,7 @@ def test_bad_input_42_an_exhausted_cap_is_a_refusal_and_changes_nothing(make: Ma
     first = behind.answer(request(SWEEP))
     answer(first, SWEEP)
     before = still(ledger)
-    assert behind.answer(request(SWEEP, run=OTHER_RUN)) == refusal("E_BUDGET")
+    assert behind.answer(request(SWEEP, run=OTHER_RUN)) == refusal("E_ANSWERED")
     assert still(ledger) == before
     assert behind.answer(request(SWEEP)) == first
     with pytest.raises(BudgetError, match="E_BUDGET"):
@@ -746,7 +746,7 @@ def test_a_study_is_answered_once_unless_the_policy_lets_it_be_repeated(make: Ma
     first = behind.answer(request(SWEEP))
     answer(first, SWEEP)
     before = still(ledger)
-    assert behind.answer(request(SWEEP, run=OTHER_RUN)) == refusal("E_BUDGET")
+    assert behind.answer(request(SWEEP, run=OTHER_RUN)) == refusal("E_ANSWERED")
     assert still(ledger) == before
     assert behind.answer(request(SWEEP)) == first
     repeats = custodian(ledger, Table(), SWEEP, policy=replace(generous, repeatable=True))
@@ -757,7 +757,7 @@ def test_a_study_of_many_rounds_that_is_not_repeatable_is_answered_to_its_end(ma
     behind = make(TRAINING, policy=Policy(epsilon_per_population=100.0))
     for round_, state in enumerate((b"", STATE, STATE, STATE)):
         answer(behind.answer(request(TRAINING, round=round_, state=state)), TRAINING, round_)
-    assert behind.answer(request(TRAINING, run=OTHER_RUN)) == refusal("E_BUDGET")
+    assert behind.answer(request(TRAINING, run=OTHER_RUN)) == refusal("E_ANSWERED")
     assert ledger.spent(POPULATION, 1e-6).epsilon == plan(TRAINING).cost.epsilon
 
 

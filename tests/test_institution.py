@@ -159,7 +159,7 @@ def test_a_folder_is_answered_from_by_what_its_files_say(tmp_path: Path) -> None
     told = answer(behind.answer(asked(study, signatures)), study)
     assert told.receipt.is_of(institution.identity.public)
     assert public_text(behind.identity.key) == institution.identity.public
-    assert behind.answer(asked(study, signatures, "cd" * 16)) == refusal("E_BUDGET")  # it is not repeatable
+    assert behind.answer(asked(study, signatures, "cd" * 16)) == refusal("E_ANSWERED")  # it is not repeatable
     with Ledger(tmp_path / "north" / "ledger.sqlite") as ledger:
         assert ledger.populations() == ["patients"]
 

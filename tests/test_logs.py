@@ -97,12 +97,12 @@ def test_an_answer_and_a_refusal_are_a_line_each_with_their_place(
         agree(ledger, STUDY)
         behind = custodian(ledger, codes, STUDY, policy=Policy(epsilon_per_population=3.0))
         behind.answer(request(STUDY))
-        assert behind.answer(request(STUDY, run="cd" * 16)) == refusal("E_BUDGET")
+        assert behind.answer(request(STUDY, run="cd" * 16)) == refusal("E_ANSWERED")
         assert behind.answer(b"no message\n") == refusal("E_WIRE")
     answered, refused, malformed = objects(stream)
     place = {"study": STUDY.digest, "round": 0, "attempt": 0}
     assert answered.items() >= {**place, "run": "ab" * 16, "level": "info"}.items() and "code" not in answered
-    assert refused.items() >= {**place, "run": "cd" * 16, "level": "warning", "code": "E_BUDGET"}.items()
+    assert refused.items() >= {**place, "run": "cd" * 16, "level": "warning", "code": "E_ANSWERED"}.items()
     assert malformed["code"] == "E_WIRE" and "run" not in malformed
 
 

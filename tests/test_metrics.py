@@ -108,13 +108,13 @@ def test_answers_and_refusals_are_counted_by_what_was_sent(tmp_path: Path) -> No
         behind = Counting(custodian(ledger, codes, STUDY, policy=Policy(epsilon_per_population=3.0)))
         assert isinstance(wire.decode_bundle(behind.answer(request(STUDY))), list)
         behind.answer(request(STUDY))  # the same again is an answer, too
-        assert behind.answer(request(STUDY, run="cd" * 16)) == refusal("E_BUDGET")
+        assert behind.answer(request(STUDY, run="cd" * 16)) == refusal("E_ANSWERED")
         behind.answer(wire.encode_bundle([request(STUDY), request(STUDY, round=7), b"none"]))
         assert behind.answer(b"") == refusal("E_WIRE")
     told = page(behind.metrics())
     assert value(told, "cohortium_custodian_answers_total") == 3
     refusals = {code: value(told, "cohortium_custodian_refusals_total", code=code) for code in CODES}
-    assert {k: v for k, v in refusals.items() if v} == {"E_BUDGET": 1, "E_ROUND_ORDER": 1, "E_WIRE": 2}
+    assert {k: v for k, v in refusals.items() if v} == {"E_ANSWERED": 1, "E_ROUND_ORDER": 1, "E_WIRE": 2}
     assert set(refusals.values()) == {0, 1, 2}
 
 

@@ -16,7 +16,8 @@ from cohortium.files import write_whole
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Approval, Consent, Ledger, Withdrawal
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
-from cohortium_client.custodian import Identity, restored
+from cohortium_client.answerable import require_paid_for, standing
+from cohortium_client.identity import Identity
 from cohortium_client.policy import Policy
 
 STUDY, SCHEMA = "study.toml", "schema.toml"
@@ -80,36 +81,27 @@ class Agreements(Mapping[str, Study]):
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def agree(study: Study, identity: Identity, policy: Policy, ledger: Ledger, agreements: Agreements) -> str:
-    """Sign a study: the policy is asked, the study kept and the consent recorded. The signature.
+def agree(
+    study: Study,
+    identity: Identity,
+    policy: Policy,
+    ledger: Ledger,
+    agreements: Agreements,
+    population: str | None = None,
+) -> str:
+    """Sign a study: what the custodian asks is asked, the study kept and the consent recorded. The signature.
 
-    Raises PolicyError, or StudyError E_PLAN_UNTRUSTED if the study names another key for the institution, or a study
-    of this name and a higher serial, or of the same serial and another content, was signed before, or E_RESTORED if this
-    one was signed before the ledger was restored; the plan's own errors where it has none.
+    population: whose budget is looked at; None where it is no concern yet. Raises as ``standing`` does, BudgetError E_BUDGET
+    if the population cannot pay for it, and the plan's own errors where it has none.
     """
-    consent.require_signable(study)
-    if ledger.is_closed(study.digest):
-        raise restored(study.digest)
-    consent.require_key(study, identity.name, identity.public)
-    policy.check(study)
+    standing(study, identity, policy, ledger)
     plan(study)
-    _check_serial(study, ledger)
+    if population is not None:
+        require_paid_for(study, population, policy, ledger)
     agreements.keep(study)
     failpoints.passed("study kept")
     ledger.record(Consent(study.digest, study.name, study.serial))
     return consent.sign(study, identity.name, identity.key)
-
-
-def _check_serial(study: Study, ledger: Ledger) -> None:
-    for entry in ledger.entries():
-        match entry.record:
-            case Consent(digest, study.name, serial) if serial >= study.serial and digest != study.digest:
-                raise StudyError(
-                    "E_PLAN_UNTRUSTED",
-                    f"study {study.name!r}",
-                    f"serial {serial} of it was signed before, this one is serial {study.serial}",
-                    "Give a changed study a higher serial.",
-                )
 
 
 def withdraw(digest: str, ledger: Ledger) -> None:

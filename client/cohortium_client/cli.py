@@ -115,7 +115,7 @@ def _print_preview(shown: dict[str, Any]) -> None:
         f"• Here: of {here['population']!r} epsilon {epsilon_words(here['spent'], 3)} of {here['cap']:g} is spent at delta {here['delta']:g}; "
         f"after this study it would be {epsilon_words(here['spent_afterwards'], 3)}."
     )
-    tell(f"• Would be refused: {here['refused']}" if here["refused"] else "• The policy allows it.")
+    tell(f"• Would be refused: {here['refused']}" if here["refused"] else f"• The policy allows it: {here['budget']}.")
 
 
 @institution.command()
@@ -171,7 +171,8 @@ def sign(
 
         opened, agreed = _opened(institution), load_study(study)
         with opened.ledger() as ledger:
-            signature = agree(agreed, opened.identity, opened.policy, ledger, opened.agreements)
+            population = opened.file.population.name
+            signature = agree(agreed, opened.identity, opened.policy, ledger, opened.agreements, population)
         path = write_signature(study, agreed, opened.identity.name, signature)
         absent = unsigned(agreed, read_signatures(study, agreed))
         if as_json:

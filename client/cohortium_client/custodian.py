@@ -17,7 +17,6 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
@@ -39,9 +38,10 @@ from cohortium.logs import about, in_short, without_text
 from cohortium.masking.statements import Statement
 from cohortium.noise import Noised
 from cohortium.plan import Phase, bare_in_all, charged, charged_in_all, plan, ring
-from cohortium.privacy.ledger import Approval, Caps, Charge, Consent, Entry, Ledger, Withdrawal
+from cohortium.privacy.ledger import Approval, Caps, Charge, Entry, Ledger
 from cohortium.receipt import sign_receipt
 from cohortium.study import Study
+from cohortium_client.answerable import agreed_to, not_agreed, require_open, restored, said
 from cohortium_client.identity import Identity
 from cohortium_client.masked import Answered, Masking
 from cohortium_client.policy import Policy
@@ -204,30 +204,19 @@ class Custodian:
         if self._ledger.is_closed(request.study):
             raise restored(request.study)
         if study is None or not agreed_to(self._ledger, study):
-            raise StudyError("E_PLAN_UNTRUSTED", "request", "this institution has not agreed to its study", "Sign it.")
-        consent.require_signable(study)
+            raise not_agreed("unsigned" if study is None else said(self._ledger, study))
+        require_open(study, self.identity, self._policy, self._ledger)
         self._check_consents(study, request)
-        self._check_expiry(study)
-        self._policy.check(study)
         self._check_receipts(request)
         self._check_approval(request)
         return study
 
     def _check_consents(self, study: Study, request: wire.Request) -> None:
-        """The study names our own key for us, and all have signed it; what was verified once need not be again."""
-        consent.require_key(study, self.identity.name, self.identity.public)
+        """All have signed the study; what was verified once need not be again."""
         seen = (study.digest, tuple(sorted(request.consents.items())))
         if seen != self._verified:
             consent.require_all(study, request.consents)
             self._verified = seen
-
-    def _check_expiry(self, study: Study) -> None:
-        """The latest moment known counts, so that a clock set back prolongs nothing."""
-        now = max([datetime.now(UTC).isoformat(), *(e.at for e in self._ledger.entries())])
-        if study.expires is not None and now[:10] > study.expires.isoformat():
-            raise StudyError(
-                "E_PLAN_UNTRUSTED", "request", f"the study was agreed until {study.expires}", "Agree to a new one."
-            )
 
     def _check_receipts(self, request: wire.Request) -> None:
         """Every head we ever signed must be in our ledger."""
@@ -328,27 +317,3 @@ def attempts_at(study: Study) -> int:
     A lost message is sent again byte by byte, so nobody else needs a second answer, which would have other noise.
     """
     return MAX_ATTEMPTS if study.privacy.dropouts else 1
-
-
-def restored(study: str) -> StudyError:
-    """Why a study is answered no more that was agreed to before the ledger was restored."""
-    return StudyError(
-        "E_RESTORED",
-        f"study {study[:16]}",
-        "it was agreed to before the ledger was restored, and may have been answered",
-        "Give it a higher serial, and let everybody sign it anew.",
-    )
-
-
-def agreed_to(ledger: Ledger, study: Study) -> bool:
-    """Whether the last study of this name and the highest serial that the ledger consents to is this one, still."""
-    if ledger.is_closed(study.digest):
-        return False
-    agreed, highest = "", 0
-    for entry in ledger.entries():
-        match entry.record:
-            case Consent(digest, study.name, serial) if serial >= highest:
-                agreed, highest = digest, serial
-            case Withdrawal(digest) if digest == agreed:
-                agreed = ""
-    return agreed == study.digest

@@ -22,7 +22,7 @@ from cohortium.errors import CODES, CohortiumError, InputError, WireError
 from cohortium.exposition import counter, gauge, is_loopback, served, written
 from cohortium.privacy.ledger import Ledger
 from cohortium.wire import decode_bundle, refused
-from cohortium_client.custodian import agreed_to
+from cohortium_client.answerable import agreed_to, refusal
 from cohortium_client.institution import Institution
 from cohortium_client.service import Answering
 
@@ -96,12 +96,14 @@ class Account:
             self._ledger = self._institution.ledger()
         head = self._ledger.head()
         if head != self._known[0]:
-            self._known = head, [self._studies(self._ledger), *self._spent(self._ledger)]
-        return self._known[1]
+            self._known = head, self._spent(self._ledger)
+        return [self._studies(self._ledger), *self._known[1]]  # a study expires while nothing is written
 
     def _studies(self, ledger: Ledger) -> Metric:
-        signed = sum(agreed_to(ledger, study) for study in self._institution.agreements.values())
-        return gauge("cohortium_custodian_studies_signed", "Studies that the custodian answers.", [((), signed)])
+        of = self._institution
+        signed = [study for study in of.agreements.values() if agreed_to(ledger, study)]
+        answered = sum(refusal(study, of.identity, of.policy, ledger) is None for study in signed)
+        return gauge("cohortium_custodian_studies_signed", "Studies that the custodian answers.", [((), answered)])
 
     def _spent(self, ledger: Ledger) -> list[Metric]:
         policy, own = self._institution.policy, self._institution.file.population.name

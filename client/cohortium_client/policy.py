@@ -87,16 +87,18 @@ class Policy:
     def caps(self, study: Study) -> Caps:
         """What answers to ``study`` must stay within: unless it is repeatable, what its plan costs here, once."""
         require_privacy(study)  # there is no cap on what is not noised
-        population = None if self.epsilon_per_population is None else Cap(self.epsilon_per_population, self.delta)
-        bare = None if self.epsilon_if_all_collude is None else Cap(self.epsilon_if_all_collude, self.delta)
+        of_all = self.epsilon_per_population
+        population = None if of_all is None else Cap(of_all, self.delta, "epsilon_per_population")
+        collude = self.epsilon_if_all_collude
+        bare = None if collude is None else Cap(collude, self.delta, "epsilon_if_all_collude")
         return Caps(population, self._study_cap(study), bare)
 
     def _study_cap(self, study: Study) -> Cap | None:
         if not self.repeatable:
             own = cost(charged_in_all(study), study.privacy.delta).epsilon
-            return Cap(own, study.privacy.delta)
+            return Cap(own, study.privacy.delta, "repeatable", once=True)
         delta = min(study.privacy.delta, self.delta)
-        return None if self.epsilon_per_study is None else Cap(self.epsilon_per_study, delta)
+        return None if self.epsilon_per_study is None else Cap(self.epsilon_per_study, delta, "epsilon_per_study")
 
 
 def _if(broken: bool, what: str) -> str:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cohortium.checks import Check, checked, failed, in_units, memory_left, noted, room, writes
+from cohortium.checks import Check, Warned, checked, failed, in_units, memory_left, noted, room, writes
 from cohortium.consent import read_signatures, unsigned
-from cohortium.errors import CohortiumError, InputError, StudyError
+from cohortium.encoding import Codes
+from cohortium.errors import CohortiumError, InputError, MaskingError, SchemaError, StudyError
 from cohortium.faults import Faults
 from cohortium.privacy.ledger import require_free
+from cohortium.reasons import HERE, counted, reasons
 from cohortium.study import Study, Trained, load_study
 from cohortium.tally import Tally, tally_of
-from cohortium_client.custodian import agreed_to, restored
+from cohortium_client.answerable import answers_to, require_clock, require_open, require_paid_for, said, standing
 from cohortium_client.gate import is_served, require_place, require_short
 from cohortium_client.institution import Institution, load_institution
 from cohortium_client.relay import has_joined, relay_folder
 from cohortium_client.relay_preflight import relay_preflight
-from cohortium_client.source import load_source
+from cohortium_client.source import load_and_look
 
-CLOCK_SLACK = timedelta(minutes=5)
+if TYPE_CHECKING:
+    from cohortium.draft import Fit
+
 
 
 def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
@@ -46,8 +50,13 @@ def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
     yield checked("disk", lambda: room(institution.ledger_file.parent))
     yield checked("clock", lambda: _clock(institution))
     yield from _joined(institution)
-    studies = _studies(institution, study_file)
-    for name, study in studies:
+    studies = []
+    for name, study in _studies(institution, study_file):
+        over = None if study_file else _over(institution, study)
+        if over is not None:
+            yield Check(name, True, over)
+            continue
+        studies.append((name, study))
         yield from _about(institution, name, study, study_file)
     if studies:
         yield checked("memory", _memory)
@@ -128,16 +137,20 @@ def _user(uid: int) -> str:
         return f"{uid} (without a name on this machine)"
 
 
-def _ledger(institution: Institution) -> str:
+def _ledger(institution: Institution) -> str | Warned:
     with institution.ledger() as ledger:
         count = ledger.verify()
         ledger.writable()
         cap, population = institution.policy.epsilon_per_population, institution.file.population.name
-        spent = ledger.spent(population, institution.policy.delta).epsilon
-    return (
+        spent, presumed = ledger.spent(population, institution.policy.delta).epsilon, ledger.presumed is not None
+    told = (
         f"{count} entries, chain intact; of {population!r} epsilon {spent:.3f} of {cap:g} is spent "
         f"at delta {institution.policy.delta:g}"
     )
+    if cap is not None and not spent < cap:
+        where = " at a larger delta: the ledger was restored (docs/backup.md)" if presumed else ""
+        return Warned(f"{told}: nothing more can be answered", f"Decide on a higher epsilon_per_population{where}.")
+    return told
 
 
 def _sessions(institution: Institution) -> str:
@@ -145,18 +158,16 @@ def _sessions(institution: Institution) -> str:
     if not institution.sessions_file.exists() and not institution.sessions_witness.exists():
         return "no run of masked sums yet"
     with closing(institution.sessions()) as sessions:
-        return f"{sessions.open_runs()} of at most {sessions.most} runs of masked sums are open"
+        told = f"{sessions.open_runs()} of at most {sessions.most} runs of masked sums are open"
+        if sessions.open_runs() >= sessions.most:
+            fix = "Let runs end; one that nobody asks about for 30 days is forgotten."
+            raise MaskingError("E_OPEN_RUNS", "sessions", f"{told}, and no other can begin", fix)
+        return told
 
 
 def _clock(institution: Institution) -> str:
-    now = datetime.now(UTC)
     with institution.ledger() as ledger:
-        last = max((e.at for e in ledger.entries()), default="")
-    if last and datetime.fromisoformat(last) > now + CLOCK_SLACK:
-        raise InputError(
-            "E_INSTITUTION", "clock", f"it is behind the ledger's last entry of {last}", "Set the machine's clock."
-        )
-    return f"{now.isoformat(timespec='seconds')}"
+        return require_clock(ledger).isoformat(timespec="seconds")
 
 
 def _studies(institution: Institution, study_file: Path | None) -> list[tuple[str, Study]]:
@@ -169,44 +180,90 @@ def _about(institution: Institution, name: str, study: Study, study_file: Path |
     yield checked(f"{name}: budget", lambda: _budget(institution, study))
     if study_file is not None:
         yield checked(f"{name}: consent", lambda: _consents(study, study_file))
-    faults = Faults("source")
-    yield checked(f"{name}: table", lambda: _table(institution, study, faults))
-    for fault in faults.found:
-        yield Check(f"{name}: {fault.kind.name}", False, f"{fault} (stays on this screen)", fault.kind.fix)
+    yield from _rows(institution, name, study)
 
 
-def _policy(institution: Institution, study: Study) -> str:
-    institution.policy.check(study)
+def _over(institution: Institution, study: Study) -> str | None:
+    """Why a signed study is history, and nothing more is to be looked at; None where it is not, and must be answerable."""
     with institution.ledger() as ledger:
-        if ledger.is_closed(study.digest):
-            raise restored(study.digest)
-        agreed = agreed_to(ledger, study)
-    return "allowed, " + ("and signed here" if agreed else "not signed here yet")
+        word = said(ledger, study)
+        if word in ("withdrawn", "replaced"):
+            by = "" if word == "withdrawn" else " by a newer one"
+            return f"over: it was {word} here{by}, and is answered no more"
+        answers = answers_to(study, institution.file.population.name, ledger)
+        if answers is None or not answers.complete:
+            return None
+        try:
+            require_open(study, institution.identity, institution.policy, ledger)
+        except StudyError as error:
+            return f"over: it was answered in run {answers.run}; {error.what}" if error.code == "E_EXPIRED" else None
+    return None
+
+
+def _policy(institution: Institution, study: Study) -> str | Warned:
+    """What the custodian asks, asked now."""
+    with institution.ledger() as ledger:
+        word = standing(study, institution.identity, institution.policy, ledger)
+    approve = (
+        "; a person lets each run go ahead: cohortium institution approve"
+        if institution.policy.require_approval
+        else ""
+    )
+    if word == "withdrawn":
+        return Warned(f"allowed, and withdrawn here{approve}", "Sign it again, if it is to be answered again.")
+    return f"allowed, and {'signed here' if word == 'signed' else 'not signed here yet'}{approve}"
 
 
 def _budget(institution: Institution, study: Study) -> str:
     with institution.ledger() as ledger:
-        institution.custodian(ledger).afford(study)
-    return "the whole study can be paid for"
+        return require_paid_for(study, institution.file.population.name, institution.policy, ledger)
 
 
-def _consents(study: Study, study_file: Path) -> str:
+def _consents(study: Study, study_file: Path) -> str | Warned:
     signatures = read_signatures(study_file, study)
     absent = unsigned(study, signatures)
     if wrong := [name for name in absent if name in signatures]:
         what = f"what lies there of {', '.join(wrong)} is not a signature of this study"
         raise StudyError("E_PLAN_UNTRUSTED", "signatures", what, "Let them sign the study as it is now.")
     if absent:  # nothing is wrong before all have signed: it is looked at in order to sign
-        return f"{len(signatures)} of {len(study.institutions)} have signed; a run waits for {', '.join(absent)}"
+        told = f"{len(signatures)} of {len(study.institutions)} have signed"
+        return Warned(
+            f"{told}; a run waits for {', '.join(absent)}", "Let them sign, and put their signatures beside it."
+        )
     return f"all {len(study.institutions)} institutions have signed"
 
 
-def _table(institution: Institution, study: Study, faults: Faults) -> str:
-    codes = load_source(institution.file.source, institution.folder, study.schema, faults)
+def _rows(institution: Institution, name: str, study: Study) -> Iterator[Check]:
+    """How the table's rows fit. That decides nothing: whatever is answered is the same function of the rows that do."""
+    faults = Faults("source")
+    seen: list[Fit] = []
+    yield checked(f"{name}: table", lambda: _table(institution, study, faults, seen))
+    for fault in faults.found:
+        yield Check(f"{name}: {fault.kind.name}", False, f"{fault} {HERE}", fault.kind.fix)
+    for found in seen:
+        for reason in reasons(found, study.schema):
+            yield Check(f"{name}: {reason.where}", True, f"{reason.what} {HERE}", reason.fix, warning=True)
+
+
+def _table(institution: Institution, study: Study, faults: Faults, seen: list[Fit]) -> str | Warned:
+    codes, found = load_and_look(institution.file.source, institution.folder, study.schema, faults)
+    seen.append(found)
+    if not len(codes):
+        fix = "Nothing of this table is in what is answered. The lines below say what does not fit."
+        raise SchemaError(
+            "E_MISFIT", "table", f"{counted(found)} {HERE}", fix if found.rows else "Is it the right table?"
+        )
+    told = _fitting(codes, study)
+    if codes.left_out:
+        return Warned(told, "The lines below say what does not fit; the others are answered from.")
+    return told
+
+
+def _fitting(codes: Codes, study: Study) -> str:
     tally = tally_of(codes, study.schema)
     breaking = f", {codes.breaking} of them because they break a constraint" if study.schema.constraints else ""
     found = f"{len(codes)} rows of {tally.persons} persons fit the schema, {codes.left_out} rows do not{breaking}"
-    return f"{found}{_uncounted(tally, study)} (stays on this screen)"
+    return f"{found}{_uncounted(tally, study)} {HERE}"
 
 
 def _uncounted(tally: Tally, study: Study) -> str:

@@ -6,15 +6,18 @@ from typing import Any
 
 from cohortium.errors import CohortiumError
 from cohortium.forecast import forecast
-from cohortium.plan import Phase, charged_in_all, plan
+from cohortium.plan import Phase, plan
+from cohortium.privacy.ledger import Ledger
 from cohortium.privacy.wording import Cast
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
+from cohortium.reasons import in_lines
 from cohortium.study import Study
 from cohortium.tally import tally_of, told
+from cohortium_client.answerable import answers_to, require_paid_for, standing, still_to_pay
 from cohortium_client.institution import Institution
-from cohortium_client.source import load_source
+from cohortium_client.source import load_and_look
 
 
 def preview(institution: Institution, study: Study) -> dict[str, Any]:
@@ -27,12 +30,13 @@ def preview(institution: Institution, study: Study) -> dict[str, Any]:
 def counted(institution: Institution, study: Study) -> list[str]:
     """Lines for the institution's own screen: how many rows and persons of its table the study would count."""
     try:
-        codes = load_source(institution.file.source, institution.folder, study.schema)
+        codes, found = load_and_look(institution.file.source, institution.folder, study.schema)
     except CohortiumError as error:
         return [f"How many rows count cannot be told, as the table cannot be read: {error}"]
     p, tally = study.privacy, tally_of(codes, study.schema)
     lines = told(tally, p.rows_per_person, p.equal_weight, "the study says")
     return [
+        *in_lines(found, study.schema),
         *(lines or [f"All {tally.rows} rows count, each as a person of its own."]),
         "These counts are private: they stay on this screen.",
     ]
@@ -58,8 +62,9 @@ def _here(institution: Institution, study: Study) -> dict[str, Any]:
     """The verdict of the policy, and the budget before and after."""
     delta, population = institution.policy.delta, institution.file.population.name
     with institution.ledger() as ledger:
-        before, after = (ledger.spent(population, delta, more).bound for more in ((), charged_in_all(study)))
-        refused = _refusal(institution, study)
+        more, _ = still_to_pay(study, answers_to(study, population, ledger), institution.policy)
+        before, after = (ledger.spent(population, delta, events).bound for events in ((), more))
+        refused, budget = _refusal(institution, study, ledger)
     return {
         "institution": institution.identity.name,
         "population": population,
@@ -68,15 +73,14 @@ def _here(institution: Institution, study: Study) -> dict[str, Any]:
         "spent": before,
         "spent_afterwards": after,
         "refused": refused,
+        "budget": budget,
     }
 
 
-def _refusal(institution: Institution, study: Study) -> str | None:
-    """Why the study would not be answered, or None."""
+def _refusal(institution: Institution, study: Study, ledger: Ledger) -> tuple[str | None, str | None]:
+    """Why the study would not be answered, or None; and what the budget says where it would be."""
     try:
-        institution.policy.check(study)
-        with institution.ledger() as ledger:
-            institution.custodian(ledger).afford(study)
+        standing(study, institution.identity, institution.policy, ledger)
+        return None, require_paid_for(study, institution.file.population.name, institution.policy, ledger)
     except CohortiumError as error:
-        return str(error)
-    return None
+        return str(error), None

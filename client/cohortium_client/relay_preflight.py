@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cohortium.checks import Check, checked, lasting, noted, valid, writes
+from cohortium.checks import Check, Warned, checked, lasting, noted, valid, writes
 from cohortium.errors import CohortiumError, InputError, MembershipError
 from cohortium.membership import load_application, node_text
 from cohortium.probe import Answered, ask, load_certificate
@@ -158,18 +158,22 @@ def _reached(relay: Relay, answered: list[Answered]) -> str:
     return f"{relay.address} answers over TLS; its certificate is valid until {answered[0].expires:%Y-%m-%d}"
 
 
-def _clocks(ahead: float | None) -> str:
+def _clocks(ahead: float | None) -> str | Warned:
     """Flower believes a node's signature only if its time is about the coordinator's."""
     from cohortium_client.flower.standing import ahead_and_behind
 
     most, least = ahead_and_behind()
     if ahead is None:
-        return "the coordinator does not say what time it is"
+        return Warned("the coordinator does not say what time it is", f"Compare the clocks: {_limits(most, least)}.")
     told = f"this machine's is {abs(ahead):.0f} s {'ahead of' if ahead >= 0 else 'behind'} the coordinator's"
-    limits = f"Flower refuses a node that is {most:.0f} s ahead or {least:.0f} s behind"
+    limits = _limits(most, least)
     if not -SLACK <= ahead < most - 1:  # it is known to within a second
         raise MembershipError("E_MEMBER", "clock", f"{told}; {limits}", "Let both machines keep time by NTP.")
     return f"{told}; {limits}"
+
+
+def _limits(most: float, least: float) -> str:
+    return f"Flower refuses a node that is {most:.0f} s ahead or {least:.0f} s behind"
 
 
 def _membership(relay: Relay) -> str:

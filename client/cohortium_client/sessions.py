@@ -169,8 +169,11 @@ class Sessions:
 
         One that was answered is not opened again: the ledger knows of it (``Masking``).
         """
-        last = ((now or datetime.now(UTC)) - KEPT_FOR).isoformat(timespec="seconds")
+        today = now or datetime.now(UTC)
+        last, at = (moment.isoformat(timespec="seconds") for moment in (today - KEPT_FOR, today))
         with self._usable():
+            # what a clock that ran ahead has written would count as open until then
+            self._db.execute("UPDATE used SET at = ? WHERE at > ?", (at, at))
             old = [run for (run,) in self._db.execute("SELECT run FROM used WHERE at < ?", (last,)).fetchall()]
             if old:
                 with self._transaction():

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pandas as pd
 from pydantic import ConfigDict
@@ -37,6 +37,9 @@ from cohortium.tables import read_parts as read_file
 from cohortium_client.database import check_query, database_url, query_parts, read_password
 from cohortium_client.database import look as look_at_database
 from cohortium_client.mapping import ColumnMapping, Mapping, apply_mapping, check_mapping, check_rules, origin
+
+if TYPE_CHECKING:
+    from cohortium.draft import Fit
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
 
@@ -104,6 +107,15 @@ def _given(block: Any) -> dict[str, Any]:
 def load_source(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> Codes:
     """The source's table as codes; relative paths are relative to ``folder``. faults: as in ``read_parts``."""
     return encode_parts(read_parts(source, folder, schema, faults), schema)
+
+
+def load_and_look(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> tuple[Codes, Fit]:
+    """The same, and why rows do not fit: for the institution's own screen. The table is read once."""
+    from cohortium.draft import Fitting
+
+    fitting = Fitting(schema)
+    codes = encode_parts(fitting.over(read_parts(source, folder, schema, faults)), schema)
+    return codes, fitting.found
 
 
 def read_parts(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> Iterator[pd.DataFrame]:

@@ -25,18 +25,42 @@ _MEMORY, _LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at. fix: the next step, where it failed."""
+    """One thing that was looked at. fix: the next step, where it failed, or where it is a warning.
+
+    warning: it passed, and what was found means that less will come of a study than might, or nothing for now.
+    """
 
     name: str
     passed: bool
     found: str
     fix: str = ""
+    warning: bool = False
+
+    @property
+    def word(self) -> str:
+        """As a line begins."""
+        return "FAIL" if not self.passed else "warn" if self.warning else "ok  "
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON: whether it is a warning is said of warnings alone."""
+        return {k: v for k, v in vars(self).items() if v or k != "warning"}
 
 
-def checked(name: str, look: Callable[[], str]) -> Check:
+@dataclass(frozen=True)
+class Warned:
+    """What was found where it is a warning, and the next step."""
+
+    found: str
+    fix: str
+
+
+def checked(name: str, look: Callable[[], str | Warned]) -> Check:
     """What ``look`` found, or how it failed."""
     try:
-        return Check(name, True, look())
+        found = look()
+        return (
+            Check(name, True, found.found, found.fix, True) if isinstance(found, Warned) else Check(name, True, found)
+        )
     except CohortiumError as error:
         return failed(name, error)
     except OSError as error:

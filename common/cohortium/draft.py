@@ -20,7 +20,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -1019,6 +1019,18 @@ class Misfit:
     told: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     fix: str = ""
 
+    def __str__(self) -> str:
+        """What does not fit, in words."""
+        counts = {
+            "empty": self.missing,
+            "not readable": self.unreadable,
+            "of undeclared categories": self.undeclared,
+            "beyond the bounds": self.beyond,
+        }
+        told = [f"{count} cells {what}" for what, count in counts.items() if count]
+        kinds = (f"{count} cells {kind} (the first in row {row})" for kind, (count, row) in self.told.items())
+        return ", ".join([*told, *kinds])
+
     def __add__(self, other: Misfit) -> Misfit:
         return Misfit(
             self.column,
@@ -1046,7 +1058,7 @@ class Fit:
     """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them.
 
     words: by column the words that count as missing there, and in how many cells.
-    nobodys: rows that do not say whose they are. tally: whose the fitting rows are.
+    nobodys: rows that do not say whose they are. tally: whose the fitting rows are. absent: by column the rows without a value.
     """
 
     rows: int
@@ -1056,16 +1068,43 @@ class Fit:
     words: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     nobodys: int = 0
     tally: Tally | None = None
+    absent: tuple[int, ...] = ()
+
+    @property
+    def none_fits(self) -> bool:
+        """Whether the table says nothing at all, in a study of this schema."""
+        return self.left_out == self.rows
+
+
+class Fitting:
+    """Sees how rows fit a schema while a table's parts go by; holds counts alone."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema, self._heads = schema, Heads()
+        nothing = tuple(Misfit(name) for name in schema.names), (0,) * len(schema.constraints)
+        self._total = Fit(0, 0, *nothing, absent=(0,) * len(schema.columns))
+
+    def over(self, parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        """The same parts; each is looked at when the next one is asked for."""
+        for part in parts:
+            yield part
+            self._total = _joined(self._total, _fit_of(self._schema, self._heads, part))
+
+    @property
+    def found(self) -> Fit:
+        """How the rows that went by fit, and what is wrong with the others, column by column."""
+        total, schema = self._total, self._schema
+        found = [replace(m, fix=_fix(schema.columns[j], m)) for j, m in enumerate(total.misfits)]
+        tally = Tally(total.rows, total.left_out, None if schema.person is None else self._heads.sizes)
+        return replace(total, misfits=tuple(m for m in found if m.fix), tally=tally)
 
 
 def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
     """How many rows of the table fit the schema, and what is wrong with the others, column by column."""
-    empty = Fit(0, 0, tuple(Misfit(name) for name in schema.names), (0,) * len(schema.constraints))
-    heads = Heads()
-    total = reduce(_joined, map(partial(_fit_of, schema, heads), parts), empty)
-    found = [replace(m, fix=_fix(schema.columns[j], m)) for j, m in enumerate(total.misfits)]
-    tally = Tally(total.rows, total.left_out, None if schema.person is None else heads.sizes)
-    return replace(total, misfits=tuple(m for m in found if m.fix), tally=tally)
+    fitting = Fitting(schema)
+    for _ in fitting.over(parts):
+        pass
+    return fitting.found
 
 
 def _joined(a: Fit, b: Fit) -> Fit:
@@ -1074,7 +1113,9 @@ def _joined(a: Fit, b: Fit) -> Fit:
     words = {
         name: dict(Counter(a.words.get(name, {})) + Counter(b.words.get(name, {}))) for name in {**a.words, **b.words}
     }
-    return Fit(a.rows + b.rows, a.left_out + b.left_out, misfits, breaking, words, a.nobodys + b.nobodys)
+    absent = tuple(x + y for x, y in zip(a.absent, b.absent, strict=True))
+    left_out, nobodys = a.left_out + b.left_out, a.nobodys + b.nobodys
+    return Fit(a.rows + b.rows, left_out, misfits, breaking, words, nobodys, absent=absent)
 
 
 def _fit_of(schema: Schema, heads: Heads, part: pd.DataFrame) -> Fit:
@@ -1091,7 +1132,8 @@ def _fit_of(schema: Schema, heads: Heads, part: pd.DataFrame) -> Fit:
         heads.add(whose.at(~out))
     breaking = tuple(int(rows.sum()) for rows in broken)
     words = {c.name: seen for c in schema.columns if (seen := words_seen(c, part[c.name]))}
-    return Fit(len(part), int(out.sum()), tuple(misfits), breaking, words, int(nobodys.sum()))
+    absent = tuple(int(n) for n in (index == INVALID).sum(axis=0))
+    return Fit(len(part), int(out.sum()), tuple(misfits), breaking, words, int(nobodys.sum()), absent=absent)
 
 
 def _misfit(column: schemas.Column, values: pd.Series, invalid: npt.NDArray[np.bool_]) -> Misfit:

@@ -21,6 +21,13 @@ from cohortium_server.journal import Receipts
 from cohortium_server.transport import Transport
 
 _log = logging.getLogger("cohortium.rounds")
+_ANEW = "This run cannot be resumed: have the study signed by all with a higher serial{}, and begin a new one."
+NEVER_AGAIN = {
+    "E_EXPIRED": _ANEW.format(" and a later expires"),
+    "E_RESTORED": _ANEW.format(""),
+    "E_ANSWERED": "It answers a study once: resume the run that it answered, or have a higher serial signed by all.",
+}
+"""Of the codes by which an institution refuses those that no waiting mends, with what does."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,8 @@ def all_there(study: Study, request: wire.Request, heard: set[str], refused: dic
     silent = ", ".join(name for name in missing if name not in refused)
     if told or "" in refused:
         names = ", ".join(told) or f"the node of {silent.replace(', ', ' or ')} ({refused['']})"
+        if (code := next((c for c in refused.values() if c in NEVER_AGAIN), None)) is not None:
+            raise FederationError(code, f"round {request.round}", f"refused by {names}", NEVER_AGAIN[code])
         raise FederationError(
             "E_INSTITUTION_REFUSED",
             f"round {request.round}",
@@ -134,5 +143,5 @@ def all_there(study: Study, request: wire.Request, heard: set[str], refused: dic
         "E_MISSING_INSTITUTION",
         f"round {request.round}",
         f"no answer from {silent}",
-        "Start it, then resume the run: what was answered is charged and kept.",
+        "Start it, or see what keeps it away (cohortium institution check there), then resume: what was answered is kept.",
     )

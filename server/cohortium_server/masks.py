@@ -30,7 +30,7 @@ from cohortium.masking.statements import (
 from cohortium.masking.total import Masked, MaskedSum
 from cohortium.plan import ring
 from cohortium.receipt import Receipt
-from cohortium_server.asking import Asking, Round, all_there, gather, note
+from cohortium_server.asking import NEVER_AGAIN, Asking, Round, all_there, gather, note
 from cohortium_server.journal import NOTHING, Begun, Heard, Journal
 
 MAX_ATTEMPTS = 3
@@ -193,12 +193,15 @@ class MaskedRounds:
         confirmed = double.read_confirmations(self._answers(under), under.said("confirm"))
         reveals, problem = Said(), ""
         for _ in range(TRIES):
-            reveals |= self._asked(this, begun.attempt, "reveal", begun.board)[0]
+            told, refused = self._asked(this, begun.attempt, "reveal", begun.board)
+            reveals |= told
             failpoints.passed("shares revealed")
             try:
                 values = double.unmask(self._kept_total(under, confirmed), confirmed, reveals.values()).values
             except MaskingError as error:
                 problem = error.what
+                if not NEVER_AGAIN.keys().isdisjoint(refused.values()):
+                    all_there(this.study, self._request(this, "reveal", begun.attempt), set(reveals), refused)
             else:
                 return Heard(this.number, begun.attempt, values, begun.receipts, begun.void)
         raise FederationError(

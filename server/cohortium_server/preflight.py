@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 
 from cohortium.address import Address
-from cohortium.checks import Check, checked, failed, lasting, noted, room, valid, writable, writes
+from cohortium.checks import Check, Warned, checked, failed, lasting, noted, room, valid, writable, writes
 from cohortium.errors import CohortiumError, FederationError, MembershipError, SecretError
 from cohortium.exposition import is_loopback
 from cohortium.flower.names import COORDINATOR, Api, Call
@@ -119,22 +119,33 @@ def _server(federation: Federation) -> str:
     return f"for {federation.address.host}, signed by the CA, {until}"
 
 
-def _members(federation: Federation) -> str:
+def _members(federation: Federation) -> str | Warned:
     found = standings(federation)
     members = [s for s in found if s.state == "member"]
     invited = [s.institution for s in found if s.state == "invited"]
     there = [s.institution for s in members if s.online]
-    told = f"{len(members)} admitted"
+    told, away = f"{len(members)} admitted", list[str]()
     if is_serving(federation.state):
         told += f", {len(there)} of them online" + (f" ({', '.join(there)})" if there else "")
-    return told + (f"; not yet: {', '.join(invited)}" if invited else "")
+        away = [s.institution for s in members if not s.online]
+    told += f"; not yet: {', '.join(invited)}" if invited else ""
+    if away or invited:
+        fix = (
+            "A study of theirs waits for them: admit who has applied, let who is away say cohortium institution check."
+        )
+        return Warned(told + (f"; away: {', '.join(away)}" if away else ""), fix)
+    return told
 
 
-def _clock() -> str:
+def _clock() -> str | Warned:
     """There is nobody here to compare with; the kernel knows whether anybody sets its clock."""
     state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX))
-    kept = {_TIME_ERROR: "; nothing keeps it right, run NTP", -1: ""}.get(state, ", kept right by NTP")
-    return f"{datetime.now(UTC).isoformat(timespec='seconds')}{kept}"
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    if state == _TIME_ERROR:
+        return Warned(
+            f"{now}; nothing keeps it right", "Run NTP: Flower refuses nodes whose clocks are seconds ahead of it."
+        )
+    return now if state == -1 else f"{now}, kept right by NTP"
 
 
 def _flower() -> str:
@@ -238,10 +249,12 @@ def _metrics(address: Address) -> str:
         return f"served at {address}" + ("" if is_loopback(address) else ", where other machines may read them")
 
 
-def _address(federation: Federation) -> str:
+def _address(federation: Federation) -> str | Warned:
     """Where institutions come from may be reached from there alone; but who answers it must be us."""
     try:
         ask(federation.address, "/", federation.root_certificate, patience=_PATIENCE)
     except FederationError:
-        return f"{federation.address} is not reached from here; let an institution say cohortium institution check"
+        return Warned(
+            f"{federation.address} is not reached from here", "Let an institution say cohortium institution check."
+        )
     return f"{federation.address} leads here"

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cohortium import failpoints, wire
 from cohortium.consent import Signatures, require_signable
+from cohortium.expiry import require_unexpired
 from cohortium.logs import about
 from cohortium.plan import Plan, plan, with_attempts
 from cohortium.privacy.accounting import Events
@@ -111,7 +112,11 @@ def run_study(
 
 
 def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal) -> Heard:
-    """Ask a round of everybody. A round that was asked before is asked at the same state."""
+    """Ask a round of everybody. A round that was asked before is asked at the same state.
+
+    StudyError E_EXPIRED where every institution would refuse.
+    """
+    require_unexpired(this.study)
     state = journal.state(this.number)
     if state is None:
         state = this.query.state

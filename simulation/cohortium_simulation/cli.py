@@ -262,6 +262,7 @@ def _tables(
     faults = Faults(data.name, strict=not drop_bad_rows)
     table = pd.concat(read_parts(data, layout.columns(schema), form=form, faults=faults), ignore_index=True)
     say_faults(faults)
+    _say_fitting(table, schema)
     tables = layout.split(table, schema, np.random.default_rng(seed))
     if left := len(table) - sum(map(len, tables.values())):
         say(
@@ -270,6 +271,21 @@ def _tables(
     if empty := [name for name, part in tables.items() if part.empty]:
         say(f"without rows, and answering all the same: {', '.join(empty)}")
     return tables
+
+
+def _say_fitting(table: DataFrame, schema: Schema) -> None:
+    """What of the table does not fit; SchemaError E_MISFIT, before anything is charged, where all of it does not."""
+    from cohortium.draft import fit
+    from cohortium.errors import SchemaError
+    from cohortium.reasons import counted, in_lines
+
+    found = fit([table], schema)
+    if misfits := in_lines(found, schema):
+        say_here(*misfits)
+    if found.rows and found.none_fits:
+        raise SchemaError(
+            "E_MISFIT", "table", counted(found), "The lines above say what does not fit. Nothing was charged."
+        )
 
 
 def _say_counted(tables: Mapping[str, DataFrame], study: Study) -> None:
@@ -283,6 +299,9 @@ def _say_counted(tables: Mapping[str, DataFrame], study: Study) -> None:
     tallies = [
         tally_of(encode(tables[name], study.schema), study.schema) for name in study.institution_names if name in tables
     ]
+    for name, one in zip((n for n in study.institution_names if n in tables), tallies, strict=True):
+        if one.rows and not one.fitting:
+            say_here(f"{name!r}: none of its {one.rows} rows fits the schema; it answers from none.")
     p = study.privacy
     if tallies and (lines := told(reduce(add, tallies), p.rows_per_person, p.equal_weight, "the study says")):
         say_here(*lines)

@@ -242,8 +242,8 @@ def test_a_clock_ten_years_ahead_refuses_what_has_expired(begin: Begin) -> None:
     running = begin(study(SWEEP, expires=date.today() + timedelta(days=30)))
     running.serve("north", Mischief(years=10))
     running.serve("south")
-    ends(running.go_on(), 16, "refused by north (E_PLAN_UNTRUSTED)")
-    assert "the study was agreed until" in running.custodians["north"].output
+    ends(running.go_on(), 16, "refused by north (E_EXPIRED)")
+    assert "it was agreed until" in running.custodians["north"].output
     assert charges(running) == 0
     check(running)
 
@@ -265,7 +265,7 @@ def test_a_clock_set_back_prolongs_nothing(begin: Begin) -> None:
     running.agree(study(SWEEP, name="another", expires=date.today() + timedelta(days=30)))
     for years in (0, -10):
         running.serve("north", Mischief(years=years))
-        ends(running.go_on(), 16, "refused by north (E_PLAN_UNTRUSTED)")
+        ends(running.go_on(), 16, "refused by north (E_EXPIRED)")
         running.custodians["north"].kill()
     assert charges(running) == 1
 

@@ -15,6 +15,9 @@ from cohortium.system import require_serving
 
 if TYPE_CHECKING:
     from cohortium.address import Address
+    from cohortium.privacy.ledger import Ledger
+    from cohortium.study import Study
+    from cohortium_client.institution import Institution
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The institution's folder.")]
 RelayPath = Annotated[
@@ -126,6 +129,7 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
     from cohortium_client.institution import load_institution
     from cohortium_client.metrics import watched
     from cohortium_client.preflight import require_ready
+    from cohortium_client.rows_told import ELSEWHERE, on_a_terminal, rows_told
     from cohortium_client.service import run_until_stopped
     from cohortium_client.service import serve as served
 
@@ -135,8 +139,34 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
         for study in opened.agreements.values():  # what takes its time is done before anybody waits for it
             opened.policy.caps(study)
         say_device(opened.agreements.values())
+        answered = _answered(opened, ledger)
         with watched(opened, opened.custodian(ledger), address, file) as custodian:
             service = served(custodian, opened.socket, opened.file.relay_uid)
-            say(f"custodian of {opened.identity.name!r} at {opened.socket}; {len(opened.agreements)} studies signed")
-            run_until_stopped(service)
+            told = f"{len(opened.agreements)} studies signed, {len(answered)} of them are answered"
+            told += "" if on_a_terminal() else f"; {ELSEWHERE.format(folder)}"
+            say(f"custodian of {opened.identity.name!r} at {opened.socket}; {told}")
+            with rows_told(opened, answered):
+                run_until_stopped(service)
     say("stopped")
+
+
+def _answered(opened: Institution, ledger: Ledger) -> list[Study]:
+    """The signed studies that are answered; of the others it is said why not, as far as anybody might still expect it."""
+    from cohortium.errors import LedgerError
+    from cohortium_client.answerable import answers_to, refusal, require_clock, said
+
+    try:
+        require_clock(ledger)
+    except LedgerError as error:
+        say(str(error), code=error.code)
+    answered = []
+    for study in opened.agreements.values():
+        if said(ledger, study) != "signed":
+            continue
+        why = refusal(study, opened.identity, opened.policy, ledger)
+        done = answers_to(study, opened.file.population.name, ledger)
+        if why is None:
+            answered.append(study)
+        elif done is None or not done.complete:
+            say(f"study {study.name!r}, serial {study.serial} is not answered: {why}", code=why.code)
+    return answered

@@ -125,15 +125,15 @@ def epsilon_words(epsilon: float | None, digits: int = 4) -> str:
 
 
 def tell_checks(checks: Iterable[Check], as_json: bool) -> None:
-    """A line for each as it is made, or all as one object; exit code 1 if one failed."""
+    """A line for each as it is made, or all as one object; exit code 1 if one failed. A warning is no failure."""
     found: list[Check] = []
     for line in checks:
         found.append(line)
         if not as_json:
-            tell(f"{'ok  ' if line.passed else 'FAIL'} {line.name}: {line.found}. {line.fix}".rstrip())
+            tell(f"{line.word} {line.name}: {line.found}. {line.fix}".rstrip())
     ready = all(c.passed for c in found)
     if as_json:
-        print_json({"ready": ready, "checks": [vars(c) for c in found]})
+        print_json({"ready": ready, "checks": [c.as_dict() for c in found]})
     if not ready:
         raise typer.Exit(1)
 

@@ -15,7 +15,7 @@ from cohortium.errors import SchemaError
 from cohortium.faults import Faults
 
 if TYPE_CHECKING:
-    from cohortium.draft import Draft, Fit, Misfit
+    from cohortium.draft import Draft, Fit
     from cohortium.forms import Form
     from cohortium.schema import Schema
     from cohortium.tally import Tally
@@ -80,9 +80,11 @@ def check(
         form = form_of(separator, sheet)
         found = _fit(data, form, declared, faults) if data else None
         cells = dict(zip(declared.names, declared.sizes, strict=True))
+        nothing = _none_fits(found)
         if as_json:
             print_json(
                 {
+                    **({} if nothing is None else {"error": nothing.as_dict()}),
                     "schema": declared.name,
                     "digest": declared.digest,
                     "review": list(declared.marks),
@@ -93,6 +95,8 @@ def check(
             )
             if found and found.tally:
                 _say_counted(found.tally)
+            if nothing is not None:
+                raise typer.Exit(nothing.exit_code)
             return
         tell(f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}.")
         for k, one in enumerate(declared.constraints):
@@ -101,7 +105,18 @@ def check(
         if data:
             say_form(data, form)
         if found:
-            _tell_fit(found, faults)
+            _tell_fit(found, declared, faults)
+        if nothing is not None:
+            raise nothing
+
+
+def _none_fits(found: Fit | None) -> SchemaError | None:
+    """SchemaError E_MISFIT where a table was looked at and no row of it fits, or there is none."""
+    if found is None or not found.none_fits:
+        return None
+    from cohortium.reasons import counted
+
+    return SchemaError("E_MISFIT", "table", counted(found), "See what does not fit; is it the right table?")
 
 
 def _listed(options: list[str] | None) -> list[str]:
@@ -168,7 +183,7 @@ def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
     from dataclasses import asdict
 
     misfits = [asdict(misfit) for misfit in found.misfits]
-    counts = {name: value for name, value in asdict(found).items() if name not in ("nobodys", "tally")}
+    counts = {name: value for name, value in asdict(found).items() if name not in ("nobodys", "tally", "absent")}
     return {**counts, "misfits": misfits, "unread": [fault.as_dict() for fault in faults.found]}
 
 
@@ -180,30 +195,20 @@ def _say_counted(tally: Tally) -> None:
         say_here(*lines)
 
 
-def _tell_fit(found: Fit, faults: Faults) -> None:
+def _tell_fit(found: Fit, declared: Schema, faults: Faults) -> None:
+    from cohortium.reasons import reasons
+
     for fault in faults.found:
         tell(f"{fault}. {fault.kind.fix}")
     tell(f"{found.rows - found.left_out} of {found.rows} rows fit, {found.left_out} would be left out.")
     for name, words in found.words.items():
         shown = ", ".join(f"{json.dumps(word, ensure_ascii=False)} ({count} cells)" for word, count in words.items())
         tell(f"{name!r}: taken for missing: {shown}. What is a value, declare as a category or take out of missing.")
-    for misfit in found.misfits:
-        tell(f"{misfit.column!r}: {_in_words(misfit)}. {misfit.fix}")
+    for reason in reasons(found, declared):
+        if reason.column is not None:
+            tell(f"{reason.column!r}: {reason.what}. {reason.fix}")
     if found.nobodys:
         tell(f"{found.nobodys} rows do not say whose they are, and are left out.")
     if found.tally:
         _say_counted(replace(found.tally, rows=found.tally.fitting, left_out=0))  # as those left out are told already
     say("These counts are private: they stay on this screen.")
-
-
-def _in_words(misfit: Misfit) -> str:
-    counts = {
-        "empty": misfit.missing,
-        "not readable": misfit.unreadable,
-        "of undeclared categories": misfit.undeclared,
-        "beyond the bounds": misfit.beyond,
-    }
-    told = [f"{count} cells {what}" for what, count in counts.items() if count]
-    return ", ".join(
-        [*told, *(f"{count} cells {kind} (the first in row {row})" for kind, (count, row) in misfit.told.items())]
-    )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, console, guarded, print_json, progress_if_long, tell
+from cohortium.commands.output import Json, console, guarded, print_json, progress_if_long, say, tell
 from cohortium.progress import listening
+
+if TYPE_CHECKING:
+    from cohortium.study import Study
 
 MAX_ROWS = 50_000_000  # of a release: study.MAX_ROWS, which takes long to import
 
@@ -35,11 +38,13 @@ def show(
         from cohortium.study import load_study
 
         with listening(progress_if_long(as_json)):
-            shown = forecast(load_study(path), expect_rows)
+            agreed = load_study(path)
+            shown = forecast(agreed, expect_rows)
         if as_json:
             print_json(shown)
         else:
             print_forecast(shown)
+        _say_expired(agreed)
 
 
 @study.command()
@@ -62,6 +67,18 @@ def verify(
             print_json({"study": agreed.digest, "serial": agreed.serial, "signed": signed})
         else:
             tell(f"All have signed study {agreed.name!r}, serial {agreed.serial}, digest {agreed.digest}.")
+        _say_expired(agreed)
+
+
+def _say_expired(agreed: Study) -> None:
+    """What a study would ask, and who has signed it, is true of one that has expired; that nobody answers it, too."""
+    from cohortium.errors import StudyError
+    from cohortium.expiry import require_unexpired
+
+    try:
+        require_unexpired(agreed)
+    except StudyError as error:
+        say(f"NOBODY ANSWERS IT: {error}")
 
 
 def _print_signed(keys: dict[str, str], signed: dict[str, bool]) -> None:

@@ -9,7 +9,8 @@ Every entry carries the hash of the entry before it and a charge the hash of its
 middle is found. What a chain cannot show is an end that was cut off, or a whole file that an older copy replaced: the
 newest head is also written to a second file, the *witness*, and travels with every answer, so that a ledger whose
 chain lacks a head once seen is refused (E_LEDGER_ROLLED_BACK). An older copy goes on only where two persons have signed
-what it is then presumed to have spent: a Restoration, which is an entry of the chain like all others.
+what it is then presumed to have spent: a Restoration, which is an entry of the chain like all others. So is an Amendment,
+which says that the moments of some entries were wrong, and takes nothing back.
 
 The spend belongs to the population, not to the run: a new study on the same people goes on where the last one stopped.
 """
@@ -23,7 +24,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
@@ -32,13 +33,16 @@ from typing import Any
 from cohortium import failpoints, locks
 from cohortium.canonical import canonical_json, digest
 from cohortium.documents import parse_json
-from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
+from cohortium.errors import BudgetError, LedgerError, PolicyError, StudyError, WireError
 from cohortium.files import open_to_overwrite, overwrite
 from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged, within
+from cohortium.privacy.amendment import Amendment, amendment_of
 from cohortium.privacy.restoration import Presumption, Restoration, cost_after, restoration_of
 
 FORMAT = 2
 RESTORED = 3  # the same with a restoration in it: a version that knows none refuses it, and calls it no broken chain
+AMENDED = 4  # the same with an amendment in it
+FORMATS = (FORMAT, RESTORED, AMENDED)
 GENESIS = "0" * 64
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entry (
@@ -102,8 +106,10 @@ class Approval:
     run: str
 
 
-Record = Charge | Consent | Withdrawal | Approval | Restoration
-_KINDS: dict[str, type[Record]] = {c.__name__.lower(): c for c in (Charge, Consent, Withdrawal, Approval, Restoration)}
+Record = Charge | Consent | Withdrawal | Approval | Restoration | Amendment
+_KINDS: dict[str, type[Record]] = {
+    c.__name__.lower(): c for c in (Charge, Consent, Withdrawal, Approval, Restoration, Amendment)
+}
 
 
 @dataclass(frozen=True)
@@ -117,10 +123,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Cap:
-    """The most that may ever be spent: epsilon at delta."""
+    """The most that may ever be spent: epsilon at delta. rule: of the policy, whose cap it is.
+
+    once: it is what a study's whole plan costs; whoever would pass it asks for answers a second time.
+    """
 
     epsilon: float
     delta: float
+    rule: str = field(default="", compare=False)
+    once: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -197,11 +208,11 @@ class Ledger:
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version == 0 and tables == 0:
             self._db.execute(f"PRAGMA user_version = {FORMAT}")
-        elif version not in (FORMAT, RESTORED):
+        elif version not in FORMATS:
             raise LedgerError(
                 "E_VERSION",
                 self.path.name,
-                f"it is written in format {version}, this version of cohortium reads formats {FORMAT} and {RESTORED}",
+                f"it is written in format {version}, this version of cohortium reads formats {FORMAT} to {FORMATS[-1]}",
                 "Open it with the version that wrote it.",
             )
 
@@ -301,11 +312,15 @@ class Ledger:
         return bytes(row[0][0])
 
     def afford(self, population: str, study: str, events: Events, caps: Caps, bare: Events = ()) -> None:
-        """A dry run: BudgetError E_BUDGET if charging ``events``, or ``bare``, would pass a cap. Nothing is written."""
-        if caps.population is not None:
-            self._check_cap(f"population {population!r}", (population, None), events, caps.population)
+        """A dry run: BudgetError E_BUDGET if charging ``events``, or ``bare``, would pass a cap. Nothing is written.
+
+        PolicyError E_ANSWERED where they are of a study that may be answered once, and was. That is told first: no other
+        cap's size would help.
+        """
         if caps.study is not None:
             self._check_cap(f"study {study[:16]}", (population, study), events, caps.study)
+        if caps.population is not None:
+            self._check_cap(f"population {population!r}", (population, None), events, caps.population)
         if caps.bare is not None:
             where = f"population {population!r}, if all others collude"
             self._check_cap(where, (population, BARE), bare or events, caps.bare)
@@ -318,13 +333,15 @@ class Ledger:
             return
         total = self._cost(account, after, cap.delta).epsilon
         if not total <= cap.epsilon:  # a cap that is no number allows nothing
+            if cap.once and before:
+                raise answered_once(where)
             spent = self._cost(account, before, cap.delta).epsilon
             raise BudgetError(
                 "E_BUDGET",
                 where,
                 f"epsilon would come to {total:.3f} at delta {cap.delta:g}, over the cap of {cap.epsilon:g}; "
                 f"{spent:.3f} is spent and {max(0.0, cap.epsilon - spent):.3f} remains",
-                "Ask for a smaller epsilon, or decide on a higher cap"
+                f"Ask for a smaller epsilon, or decide on a higher cap{f' ({cap.rule} in policy.toml)' if cap.rule else ''}"
                 + ("." if self.presumed is None else " at a larger delta: the ledger was restored (docs/backup.md)."),
             )
         self._affordable[account, cap] = after
@@ -349,10 +366,31 @@ class Ledger:
                 "Make a new request.",
             )
         with self._transaction() as db:
-            db.execute(f"PRAGMA user_version = {RESTORED}")
+            self._mark_format(db, RESTORED)
             entry = self._add(db, restoration)
         self._added(entry)
         return entry
+
+    def amended(self, amendment: Amendment) -> Entry:
+        """Go on knowing that some moments were wrong; LedgerError E_CLOCK if it is not about this chain and this day."""
+        with self._transaction() as db:
+            self._refresh()
+            entry = self._add(db, amendment)
+            if not self._known.goes_on_with(entry):
+                raise LedgerError(
+                    "E_CLOCK",
+                    self.path.name,
+                    "the amendment is about another chain or day, or somebody wrote at the same time",
+                    "Say it again.",
+                )
+            self._mark_format(db, AMENDED)
+        self._added(entry)
+        return entry
+
+    def _mark_format(self, db: sqlite3.Connection, wanted: int) -> None:
+        """Let versions that do not know what is in it refuse it."""
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        db.execute(f"PRAGMA user_version = {max(version, wanted)}")
 
     def writable(self) -> None:
         """LedgerError E_LEDGER_UNAVAILABLE unless an entry could be added now; none is."""
@@ -427,7 +465,7 @@ class Ledger:
             entry = Entry(number, record, at, before, chain)
             sound = number == expected and before == previous and chain == _hash(number, record, at, before)
             sound = sound and attempt == (record.place if isinstance(record, Charge) else None)
-            sound = sound and not (isinstance(record, Restoration) and not record.continues(previous))
+            sound = sound and self._known.goes_on_with(entry)
         except (ValueError, TypeError, KeyError, AttributeError, StudyError):
             sound = False
         if not sound:
@@ -498,6 +536,22 @@ class Ledger:
         self._refresh()
         return study in self._known.closed
 
+    def has_ended(self, study: str) -> bool:
+        """Whether it was agreed to before an amendment, and had expired by the moments that were amended, or may have."""
+        self._refresh()
+        return study in self._known.ended
+
+    @property
+    def latest(self) -> datetime | None:
+        """The latest moment of an entry, but for those that were wrong; None where there is none."""
+        self._refresh()
+        return None if not self._known.latest else datetime.fromisoformat(self._known.latest)
+
+    def ahead_of(self, at: datetime) -> tuple[Entry, ...]:
+        """The entries of a moment after ``at``, but for those that are known to be wrong."""
+        moment = at.astimezone(UTC).isoformat(timespec="seconds")
+        return tuple(e for e in self.entries() if e.at > moment and e.number not in self._known.amended)
+
     def events(self, population: str, study: str | None = None) -> Events:
         """All events of a population's charges since the last restoration, of one study, of all, or of all ``BARE``."""
         self._refresh()
@@ -549,6 +603,9 @@ class _Known:
         self.presumed: Presumption | None = None
         self.consented: set[str] = set()
         self.closed: set[str] = set()
+        self.ended: set[str] = set()
+        self.amended: set[int] = set()
+        self.latest = ""
 
     @property
     def head(self) -> str:
@@ -557,6 +614,9 @@ class _Known:
     def add(self, entry: Entry) -> None:
         self.entries.append(entry)
         self.heads.add(entry.hash)
+        self.latest = max(self.latest, entry.at)
+        if isinstance(entry.record, Amendment):
+            self._amended(entry.record)
         if isinstance(entry.record, Consent):
             self.consented.add(entry.record.study)
         if isinstance(entry.record, Restoration):
@@ -575,6 +635,21 @@ class _Known:
         self.heads |= set(restoration.request.lost)
         self.closed |= self.consented | set(restoration.request.studies)
 
+    def _amended(self, amendment: Amendment) -> None:
+        """What time it is no longer follows from some entries. Nothing else changes; least of all what is spent."""
+        self.amended |= set(amendment.entries)
+        self.ended |= self.consented - set(amendment.kept)
+        self.latest = max(e.at for e in self.entries if e.number not in self.amended)
+
+    def goes_on_with(self, entry: Entry) -> bool:
+        """Whether what persons have signed is about this chain."""
+        match entry.record:
+            case Restoration() as record:
+                return record.continues(self.head)
+            case Amendment() as record:
+                return record.continues(self.head, entry.at, [e.at for e in self.entries])
+        return True
+
     def _count(self, account: Account, events: Events) -> None:
         counted = self.events.setdefault(account, Counter())
         for e in events:
@@ -592,12 +667,25 @@ def _record(kind: str, content: dict[str, Any]) -> Record:
             content[name] = tuple(Gaussian(**e) for e in content[name])
     if kind == "restoration":
         return restoration_of(content)
+    if kind == "amendment":
+        return amendment_of(content)
     return _KINDS[kind](**content)
 
 
 def _hash(number: int, record: Record, at: str, previous: str) -> str:
     content = {"kind": _kind(record), "content": asdict(record)}
     return digest({"format": FORMAT, "number": number, "at": at, "previous": previous, **content})
+
+
+def answered_once(where: str) -> PolicyError:
+    """Why a study is not answered a second time; no lack of budget."""
+    return PolicyError(
+        "E_ANSWERED",
+        where,
+        "it has been answered here, and the policy lets a study be answered once",
+        "Resume the run that it answered, or agree on a higher serial; repeatable = true in policy.toml lets it be answered "
+        "again, at its cost again.",
+    )
 
 
 def unavailable(path: Path) -> LedgerError:

@@ -18,7 +18,7 @@ from cohortium.system import require_serving
 from cohortium_server.commands.membership import Fed
 
 if TYPE_CHECKING:
-    from cohortium.errors import FederationError
+    from cohortium.errors import CohortiumError, FederationError
     from cohortium_server.doing import Doing
     from cohortium_server.journal import FolderJournal
     from cohortium_server.orders import End
@@ -70,6 +70,7 @@ def run(
     with guarded(as_json):
         require_serving("coordinator run")
         from cohortium.consent import read_signatures, require_all
+        from cohortium.expiry import require_unexpired
         from cohortium.study import load_study
         from cohortium_server.journal import FolderJournal
         from cohortium_server.release import require_no_release
@@ -77,6 +78,7 @@ def run(
         agreed = load_study(study)
         signatures = read_signatures(study, agreed)
         require_all(agreed, signatures)
+        require_unexpired(agreed)
         require_no_release(out, replace)
         settings: dict[str, Any] = {"out": str(out.absolute()), "seed": seed}
         if at is None:
@@ -101,6 +103,7 @@ def resume(run: RunFolder, connect: Connect = None, as_json: Json = False) -> No
         from cohortium_server.journal import FolderJournal
 
         journal = FolderJournal(run, alone=False)
+        _require_time_left(journal)
         if "at" in journal.settings:
             _ordered(journal, as_json)
             return
@@ -172,6 +175,15 @@ def release(
                 _released(outcome, out, journal, as_json)
 
 
+def _require_time_left(journal: FolderJournal) -> None:
+    """StudyError E_EXPIRED unless somebody can still be asked, or nobody has to be."""
+    from cohortium.expiry import require_unexpired
+    from cohortium.plan import plan
+
+    if journal.rounds_done < plan(journal.study).rounds:
+        require_unexpired(journal.study)
+
+
 def _of_no_federation(journal: FolderJournal) -> FederationError:
     from cohortium.errors import FederationError
 
@@ -192,8 +204,8 @@ def _finish(journal: FolderJournal, as_json: bool) -> None:
         try:
             sockets = [Path(s) for s in settings["connect"]]
             outcome = engine("in-process")(journal.study, journal.consents, sockets, journal, shown)
-        except CohortiumError:
-            _say_resume(journal, as_json)
+        except CohortiumError as error:
+            _say_resume(journal, error, as_json)
             raise
         _released(outcome, Path(settings["out"]), journal, as_json)
 
@@ -216,8 +228,10 @@ def _tell(folder: Path, journal: FolderJournal, as_json: bool) -> None:
     tell(f"Cost: epsilon {cost['epsilon']:.4f} at delta {cost['delta']:g} per person.")
 
 
-def _say_resume(journal: FolderJournal, as_json: bool) -> None:
-    if not as_json:
+def _say_resume(journal: FolderJournal, error: CohortiumError, as_json: bool) -> None:
+    from cohortium_server.asking import NEVER_AGAIN
+
+    if not as_json and error.code not in NEVER_AGAIN:
         say(f"go on with: cohortium coordinator resume {journal.folder}")
 
 
@@ -237,7 +251,7 @@ def _ordered(journal: FolderJournal, as_json: bool) -> None:
         say("", f"the run goes on; look with: cohortium coordinator status {journal.folder}, end it with stop")
         raise typer.Exit(130) from None
     if (error := end.raised()) is not None:
-        _say_resume(journal, as_json)
+        _say_resume(journal, error, as_json)
         raise error
     _tell(Path(journal.settings["out"]), journal, as_json)
 

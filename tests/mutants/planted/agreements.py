@@ -7,6 +7,7 @@ from mutant import Mutant, mutant
 CONSENT = "common/cohortium/consent.py"
 CUSTODIAN = "client/cohortium_client/custodian.py"
 AGREEMENTS = "client/cohortium_client/agreements.py"
+ANSWERABLE = "client/cohortium_client/answerable.py"
 POLICY = "client/cohortium_client/policy.py"
 CUSTODY = "tests/test_custodian.py"
 REQUIRE = "            consent.require_all(study, request.consents)\n"
@@ -49,8 +50,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "answers a study that names another key for it",
         "T3",
         f"{CUSTODY}::test_bad_input_26_a_study_that_names_another_key_for_us",
-        CUSTODIAN,
-        "        consent.require_key(study, self.identity.name, self.identity.public)\n",
+        ANSWERABLE,
+        "    consent.require_key(study, identity.name, identity.public)\n",
         "",
     ),
     mutant(
@@ -65,15 +66,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "answers a study after its consent was withdrawn",
         "T9",
         f"{CUSTODY}::test_a_withdrawn_study_is_not_answered_not_even_again",
-        CUSTODIAN,
-        'case Withdrawal(digest) if digest == agreed:\n                agreed = ""',
-        "case Withdrawal(digest) if digest == agreed:\n                pass",
+        ANSWERABLE,
+        'agreed, withdrawn = "", digest',
+        "withdrawn = digest",
     ),
     mutant(
         "goes back to a study of a lower serial",
         "6, rotation",
         f"{CUSTODY}::test_a_study_replaced_by_a_higher_serial_is_not_answered",
-        CUSTODIAN,
+        ANSWERABLE,
         "case Consent(digest, study.name, serial) if serial >= highest:",
         "case Consent(digest, study.name, serial):",
     ),
@@ -81,33 +82,33 @@ MUTANTS: tuple[Mutant, ...] = (
         "signs a study of a lower serial",
         "6, rotation",
         "tests/test_agreements.py::test_a_lower_serial_is_not_signed",
-        AGREEMENTS,
-        "    _check_serial(study, ledger)\n",
-        "",
+        ANSWERABLE,
+        "        require_newest(study, ledger)\n",
+        "        pass\n",
     ),
     mutant(
-        "signs without asking the policy",
+        "signs without asking what the custodian will ask",
         "T11",
         "tests/test_agreements.py::test_what_the_policy_forbids_is_not_signed",
         AGREEMENTS,
-        "    policy.check(study)\n",
+        "    standing(study, identity, policy, ledger)\n",
         "",
     ),
-    mutant("answers an expired study", "T5", EXPIRED, CUSTODIAN, "        self._check_expiry(study)\n", ""),
+    mutant("answers an expired study", "T5", EXPIRED, ANSWERABLE, "    _require_time_left(study, ledger)\n", ""),
     mutant(
         "lets a clock that is set back prolong a study",
         "5.1",
         EXPIRED,
-        CUSTODIAN,
-        "now = max([datetime.now(UTC).isoformat(), *(e.at for e in self._ledger.entries())])",
-        "now = datetime.now(UTC).isoformat()",
+        ANSWERABLE,
+        "latest = max(now, ledger.latest or now)",
+        "latest = now",
     ),
     mutant(
         "answers without asking the policy",
         "F2",
         f"{CUSTODY}::test_a_policy_tightened_after_signing_is_the_one_that_counts[epsilon_per_study]",
-        CUSTODIAN,
-        "        self._policy.check(study)\n",
+        ANSWERABLE,
+        "    policy.check(study)\n",
         "",
     ),
     mutant(

@@ -10,7 +10,7 @@ PLAN = "common/cohortium/plan.py"
 GUARANTEE = "common/cohortium/privacy/guarantee.py"
 POLICY = "client/cohortium_client/policy.py"
 CUSTODIAN = "client/cohortium_client/custodian.py"
-AGREEMENTS = "client/cohortium_client/agreements.py"
+ANSWERABLE = "client/cohortium_client/answerable.py"
 ROUNDS = "server/cohortium_server/rounds.py"
 RELEASE = "server/cohortium_server/release/__init__.py"
 MANIFEST = "server/cohortium_server/release/manifest.py"
@@ -58,7 +58,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "agrees to a study without privacy where no policy forbids it",
         WHAT,
         f"{TESTS}::test_no_institution_agrees_to_it[asleep1]",
-        AGREEMENTS,
+        ANSWERABLE,
         "    consent.require_signable(study)\n",
         "",
     ),
@@ -66,8 +66,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "answers a study without privacy where signatures and policy let it pass",
         WHAT,
         f"{TESTS}::test_no_custodian_answers_it[asleep4]",
-        CUSTODIAN,
-        "        consent.require_signable(study)\n",
+        ANSWERABLE,
+        "    consent.require_signable(study)\n",
         "",
     ),
     mutant(

@@ -1,0 +1,46 @@
+"""``cohortium ledger amend-clock``: a moment in an institution's ledger was wrong."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from cohortium.commands.output import Json, guarded, print_json, say
+from cohortium_client.commands.restoring import Site
+
+
+def amend_clock(
+    site: Site,
+    today: Annotated[
+        datetime,
+        typer.Option(
+            "--today", formats=["%Y-%m-%d"], help="What day it is, in UTC, by another clock than the machine's."
+        ),
+    ],
+    as_json: Json = False,
+) -> None:
+    """Record that the machine's clock once ran ahead: entries ahead of it no longer say what time it is.
+
+    Nothing that was spent comes back, and no study that had expired by those entries is answered again.
+    """
+    with guarded(as_json):
+        from dataclasses import asdict
+
+        from cohortium_client.amending import amend_clock as amended
+        from cohortium_client.institution import load_institution
+
+        opened = load_institution(site)
+        done = amended(opened, today.date())
+        if as_json:
+            print_json({"ledger": str(opened.ledger_file), **asdict(done)})
+            return
+        say(
+            f"{opened.ledger_file}: the moments of {len(done.entries)} entries, the latest {done.latest}, were wrong; signed "
+            f"by {opened.identity.name!r}. What is spent stays spent."
+        )
+        for digest in done.ended:
+            say(f"study {digest[:16]}… had expired by them, or nothing shows that it had not: it is answered no more.")
+        if done.ended:
+            say("Who wants one of these gives it a higher serial and a later expires, and everybody signs it anew.")

@@ -1,0 +1,157 @@
+"""Clocks that are set back, or were wrong once, by which somebody would gain; and checks that are green all the same."""
+
+from __future__ import annotations
+
+from mutant import Mutant, mutant
+
+LEDGER = "common/cohortium/privacy/ledger.py"
+AMENDMENT = "common/cohortium/privacy/amendment.py"
+AMENDING = "client/cohortium_client/amending.py"
+ANSWERABLE = "client/cohortium_client/answerable.py"
+EXPIRY = "common/cohortium/expiry.py"
+ROUNDS = "server/cohortium_server/rounds.py"
+ASKING = "server/cohortium_server/asking.py"
+PREFLIGHT = "client/cohortium_client/preflight.py"
+ROWS_TOLD = "client/cohortium_client/rows_told.py"
+LAWS = "tests/laws/test_amendments.py"
+TRUTH = "tests/test_truth.py"
+
+MUTANTS: tuple[Mutant, ...] = (
+    mutant(
+        "gives back what was spent at a moment that was wrong",
+        "5.1",
+        f"{LAWS}::test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back",
+        LEDGER,
+        "        self.amended |= set(amendment.entries)\n",
+        "        self.amended |= set(amendment.entries)\n        self.events.clear()\n",
+    ),
+    mutant(
+        "lets an attempt be made again that was answered at a moment that was wrong",
+        "5.1",
+        f"{LAWS}::test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back",
+        LEDGER,
+        "        self.amended |= set(amendment.entries)\n",
+        "        self.amended |= set(amendment.entries)\n"
+        "        self.attempts = {k: e for k, e in self.attempts.items() if e.number not in self.amended}\n",
+    ),
+    mutant(
+        "opens a study again that had expired, once the clock is amended",
+        "5.1",
+        f"{LAWS}::test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back",
+        LEDGER,
+        "        self.ended |= self.consented - set(amendment.kept)\n",
+        "",
+    ),
+    mutant(
+        "takes an expired study for one that was kept when a clock is amended",
+        "5.1",
+        f"{TRUTH}::test_a_clock_that_is_set_back_and_amended_opens_no_expired_study",
+        AMENDING,
+        "if d in signed and not has_expired(study, latest)}",
+        "if d in signed and not has_expired(study, now)}",
+    ),
+    mutant(
+        "keeps a study whose file was put aside while a clock was amended",
+        "5.1",
+        f"{TRUTH}::test_a_study_that_was_put_aside_meanwhile_has_ended_all_the_same",
+        AMENDING,
+        "    kept = {d for d,",
+        "    kept = {d for d in signed if d not in studies} | {d for d,",
+    ),
+    mutant(
+        "amends moments that nobody has signed to be wrong",
+        "T9",
+        f"{LAWS}::test_an_amendment_is_signed_for_one_chain_and_day",
+        AMENDMENT,
+        "return right and signed_by(self.key, self.signature, _statement(self))",
+        "return right",
+    ),
+    mutant(
+        "takes an amendment of another chain",
+        "T9",
+        f"{LAWS}::test_an_amendment_is_signed_for_one_chain_and_day",
+        AMENDMENT,
+        "right = self.head == head and at[:10]",
+        "right = at[:10]",
+    ),
+    mutant(
+        "amends moments that lie behind the clock",
+        "5.1",
+        f"{LAWS}::test_an_amendment_is_signed_for_one_chain_and_day",
+        AMENDMENT,
+        "moments[n - 1] > at for n",
+        "bool(moments[n - 1]) for n",
+    ),
+    mutant(
+        "amends a clock whatever day it is said to be",
+        "5.1",
+        f"{LAWS}::test_an_amendment_is_signed_for_one_chain_and_day",
+        AMENDMENT,
+        "self.head == head and at[:10] == self.today and bool",
+        "self.head == head and bool",
+    ),
+    mutant(
+        "lets a version that knows no amendments open a ledger with one",
+        "5.1",
+        f"{LAWS}::test_a_version_that_knows_no_amendments_refuses_the_file",
+        LEDGER,
+        "            self._mark_format(db, AMENDED)\n",
+        "",
+    ),
+    mutant(
+        "counts days by the zone of whoever asks",
+        "5.1",
+        f"{LAWS}::test_a_day_ends_when_it_ends_in_utc",
+        EXPIRY,
+        "moment.astimezone(UTC).date() > study.expires",
+        "moment.date() > study.expires",
+    ),
+    mutant(
+        "orders the rounds of a study that has expired",
+        "F2",
+        f"{TRUTH}::test_an_expired_study_is_refused_at_every_step",
+        ROUNDS,
+        "    require_unexpired(this.study)\n",
+        "",
+    ),
+    mutant(
+        "says of a run that it can be resumed which never can",
+        "told",
+        f"{TRUTH}::test_a_run_that_no_waiting_mends_does_not_say_that_it_can_be_resumed",
+        ASKING,
+        '    "E_EXPIRED": _ANEW',
+        '    "E_NEVER": _ANEW',
+    ),
+    mutant(
+        "answers a study twice that may be answered once, where the budget has room",
+        "P8",
+        f"{TRUTH}::test_once_per_study_is_no_lack_of_budget",
+        LEDGER,
+        "            if cap.once and before:\n                raise answered_once(where)\n",
+        "            if cap.once and before:\n                return\n",
+    ),
+    mutant(
+        "checks a table green of which no row fits",
+        "told",
+        f"{TRUTH}::test_a_table_of_which_no_row_fits_is_a_failure_that_names_the_column",
+        PREFLIGHT,
+        "    if not len(codes):\n",
+        "    if not len(codes) and not found.rows:\n",
+    ),
+    mutant(
+        "writes into a log how many rows fit",
+        "A4",
+        f"{TRUTH}::test_serving_tells_no_log_how_rows_fit",
+        ROWS_TOLD,
+        "return not logs.structured() and sys.stderr.isatty()",
+        "return sys.stderr.isatty()",
+    ),
+    mutant(
+        "tells how many rows fit where standard error is no terminal",
+        "A4",
+        f"{TRUTH}::test_serving_tells_no_log_how_rows_fit",
+        ROWS_TOLD,
+        "return not logs.structured() and sys.stderr.isatty()",
+        "return not logs.structured()",
+    ),
+)
