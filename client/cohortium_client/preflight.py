@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cohortium.checks import Check, checked, failed, in_units, memory_left, room
+from cohortium.checks import Check, checked, failed, in_units, memory_left, room, taken
 from cohortium.consent import read_signatures, unsigned
 from cohortium.errors import CohortiumError, InputError, StudyError
 from cohortium.faults import Faults
@@ -22,6 +22,7 @@ from cohortium_client.relay_preflight import relay_preflight
 from cohortium_client.source import load_source
 
 LONGEST_SOCKET = 90  # bytes of its path; the system allows 107, and a private folder beside it needs some
+WORTH_IT = 1 << 20  # bytes
 CLOCK_SLACK = timedelta(minutes=5)
 
 
@@ -44,6 +45,7 @@ def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
     yield checked("ledger", lambda: _ledger(institution))
     yield checked("sessions", lambda: _sessions(institution))
     yield checked("disk", lambda: room(institution.ledger_file.parent))
+    yield checked("files", lambda: _files(institution))
     yield checked("clock", lambda: _clock(institution))
     yield from _joined(institution)
     studies = _studies(institution, study_file)
@@ -132,6 +134,16 @@ def _sessions(institution: Institution) -> str:
         return "no run of masked sums yet"
     with closing(institution.sessions()) as sessions:
         return f"{sessions.open_runs()} of at most {sessions.most} runs of masked sums are open"
+
+
+def _files(institution: Institution) -> str:
+    """What takes how much. It follows from what was signed and answered, and from no row."""
+    with institution.ledger() as ledger:
+        runs, size, free = len(ledger.kept()), taken(ledger.path), ledger.free_bytes()
+    others = {"sessions": institution.sessions_file, "studies": institution.agreements.folder}
+    told = ", ".join(f"{name} {in_units(taken(path))}" for name, path in others.items())
+    less = f" ({in_units(free)} less after cohortium ledger compact)" if free > WORTH_IT else ""
+    return f"ledger {in_units(size)}{less}, with the answers of {runs} runs that may ask for them again; {told}"
 
 
 def _clock(institution: Institution) -> str:

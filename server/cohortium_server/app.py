@@ -32,6 +32,7 @@ from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
 PATIENCE = 120.0
+TELLING = 60.0  # seconds that a message which needs no answer is on its way at most
 LOOK_EVERY = 1.0  # seconds between two looks at who is there
 LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
 AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again, and twice as long each time after
@@ -60,6 +61,14 @@ class FlowerTransport:
             exchange.ask()
             yield from exchange.hear()
             time.sleep(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
+
+    def tell(self, request: bytes) -> None:
+        """Over a network nothing is waited for; in one process the nodes end with it, so that they are."""
+        if not self.patience:
+            list(self.exchange(request, TELLING))
+            return
+        content = RecordDict({RECORD: ConfigRecord({FIELD: request})})
+        self.grid.push_messages([Message(content, node, MESSAGE_TYPE, ttl=TELLING) for node in self.present()])
 
     def present(self) -> set[int]:
         """The nodes that are there now."""

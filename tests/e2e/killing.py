@@ -105,7 +105,8 @@ def begin(made: Deployed, serial: int, rounds: int) -> tuple[Served, Path]:
 
 
 def asked(run: Path, number: int) -> bool:
-    return (run / f"{number:04}.asked").exists()
+    """What it was asked at lies there until it is complete."""
+    return (run / f"{number:04}.asked").exists() or complete(run, number)
 
 
 def complete(run: Path, number: int) -> bool:

@@ -14,6 +14,7 @@ from cohortium.system import require_serving
 
 if TYPE_CHECKING:
     from cohortium.address import Address
+    from cohortium_client.custodian import Custodian
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The institution's folder.")]
 RelayPath = Annotated[
@@ -113,8 +114,20 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
         for study in opened.agreements.values():  # what takes its time is done before anybody waits for it
             opened.policy.caps(study)
         say_device(opened.agreements.values())
-        with watched(opened, opened.custodian(ledger), address, file) as custodian:
+        answering = opened.custodian(ledger)
+        with watched(opened, answering, address, file) as custodian:
+            _tidy(answering)
             service = served(custodian, opened.socket, opened.file.relay_uid)
             say(f"custodian of {opened.identity.name!r} at {opened.socket}; {len(opened.agreements)} studies signed")
             run_until_stopped(service)
     say("stopped")
+
+
+def _tidy(custodian: Custodian) -> None:
+    """What is over needs no room. Where it cannot be dropped now it can be later, and nothing waits for it."""
+    from cohortium.errors import LedgerError
+
+    try:
+        custodian.tidy()
+    except LedgerError as error:
+        say(str(error), code=error.code)

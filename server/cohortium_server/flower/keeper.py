@@ -22,6 +22,7 @@ from cohortium_server.flower.control import Control, control
 from cohortium_server.flower.roster import pem
 from cohortium_server.members import load_members
 from cohortium_server.presence import BEGUN
+from cohortium_server.tidying import Tidying
 
 EVERY = 1.0  # seconds
 MOST_STARTS = 10  # of one order: what dies at once each time is not mended by another start
@@ -39,6 +40,10 @@ class Keeper:
     online: dict[str, bool] = field(default_factory=dict)
     alive: set[str] = field(default_factory=set)
     starts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    tidying: Tidying = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tidying = Tidying(self.federation)
 
     def look(self) -> None:
         """Look once, and do what is to be done. FederationError E_LINK while the link does not answer."""
@@ -51,6 +56,7 @@ class Keeper:
                     self._run(link, run.parent, numbers.get(run.parent.name, []))
                 except FederationError as error:  # a damaged order is one run's trouble
                     _log.error("%s", error, extra=about(code=error.code, run=run.parent.name))
+        self.tidying.look(busy=bool(numbers or self.alive))
 
     def _members(self, link: Control) -> None:
         wanted = {pem(one.node): name for name, one in load_members(self.federation).items()}

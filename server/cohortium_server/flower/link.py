@@ -22,6 +22,7 @@ import uvicorn
 from cohortium.flower.internals import private
 from cohortium.flower.names import LINK, LINK_COMMAND, PROCESS, Api, LinkOption
 from cohortium_server.federation import Federation
+from cohortium_server.tidying import make_shrinkable
 
 HEADER = b"x-cohortium-control"
 
@@ -66,6 +67,7 @@ def of_this_machine(secret: str) -> Callable[[Scope], bool]:
 
 def run_link(federation: Federation) -> None:
     """Serve both doors until told to stop."""
+    make_shrinkable(federation.link_database)
     command = private(LINK)
     command.uvicorn = SimpleNamespace(run=lambda app, log_config=None, **_: serve_doors(app, federation, log_config))
     sys.argv = [LINK_COMMAND, *_arguments(federation)]
@@ -80,7 +82,7 @@ def _arguments(federation: Federation) -> list[str]:
         LinkOption.NODES_SIGN,
         *(LinkOption.ISOLATION, PROCESS),
         *(LinkOption.SECRET, str(federation.executor_secret)),
-        *(LinkOption.DATABASE, str(federation.state / "superlink.db")),
+        *(LinkOption.DATABASE, str(federation.link_database)),
         LinkOption.NO_INSTALLING,
         *(LinkOption.HOST, federation.control.host),
         *(LinkOption.PORT, str(federation.control.port)),
