@@ -8,6 +8,8 @@ that processes share count in parts, as Linux gives it) and the disk that each f
 compacted. Growth of memory is from the studies around the tenth to the last three.
 """
 
+# ruff: noqa: E402 (the deployed federation of the tests is found by its path)
+
 from __future__ import annotations
 
 import argparse

@@ -18,7 +18,7 @@ signed) and, while the custodian runs, ``custodian.sock``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -71,7 +71,7 @@ class InstitutionFile:
     name: Name
     source: Source
     population: Population
-    ledger: Annotated[LedgerSection, BeforeValidator(section)] = LedgerSection()
+    ledger: Annotated[LedgerSection, BeforeValidator(section)] = field(default_factory=LedgerSection)
     witness: str | None = None
     socket: str = "custodian.sock"
     relay_uid: Annotated[int, Strict(), Field(ge=0)] | None = None
