@@ -65,7 +65,7 @@ def shrink(database: Path) -> None:
         return
     try:
         with closing(sqlite3.connect(database, isolation_level=None, timeout=_WAIT)) as db:
-            db.execute("PRAGMA incremental_vacuum").fetchall()
+            db.executescript("PRAGMA incremental_vacuum")  # ``execute`` frees one page alone
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except sqlite3.Error as error:
         _log.info("%s cannot be made smaller now: %s", database.name, type(error).__name__)
