@@ -19,8 +19,10 @@ import statistics
 import sys
 import time
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests")]
@@ -159,6 +161,14 @@ def figures(seen: Seen, before: dict[str, float], after: dict[str, float]) -> li
     return told
 
 
+def one(made: Deployed, serial: int) -> float:
+    """Seconds from a study's order to its release."""
+    study = signed(made, serial)
+    began = time.monotonic()
+    made.run(study, made.folder / "out" / f"release-{serial}")
+    return round(time.monotonic() - began, 1)
+
+
 def measure(studies: int, institutions: int, columns: int, out: Path) -> None:
     settings = {"institutions": institutions, "columns": columns, "rows": ROWS, "python": platform.python_version()}
     tables = {f"i{k}": people(k, columns) for k in range(institutions)}
@@ -166,19 +176,19 @@ def measure(studies: int, institutions: int, columns: int, out: Path) -> None:
     with deployed(schema(columns), tables, cap=1e6) as made:
         made.serve()
         before = disk(made)
-        for serial in range(1, studies + 1):
-            study = signed(made, serial)
-            began = time.monotonic()
-            made.run(study, made.folder / "out" / f"release-{serial}")
-            seen.seconds.append(round(time.monotonic() - began, 1))
-            noted(seen, made)
-            told = {**settings, "studies": serial, "memory": seen.memory, "disk": seen.disk, "seconds": seen.seconds}
-            write(figures(seen, before, disk(made)), told, out)  # what was measured so far, whatever happens next
-            print(f"study {serial}: {seen.seconds[-1]} s", flush=True)
+        told: dict[str, Any] = {}
+        with suppress(KeyboardInterrupt):  # Ctrl-C: what was measured so far is told
+            for serial in range(1, studies + 1):
+                took = one(made, serial)
+                noted(seen, made)
+                seen.seconds.append(took)
+                told = {**settings, "studies": serial, "memory": seen.memory, "disk": seen.disk, "seconds": seen.seconds}
+                write(figures(seen, before, disk(made)), told, out)
+                print(f"study {serial}: {took} s", flush=True)
         for name in made.names:
             made.say("ledger", "compact", "--institution", made.site(name), uid=made.owner(name))
         found = figures(seen, before, disk(made))
-    Console(width=150).print(shown(found, f"{studies} studies one after the other, {institutions} institutions"))
+    Console(width=150).print(shown(found, f"{len(seen.seconds)} studies one after the other, {institutions} institutions"))
     write(found, told, out)
 
 
