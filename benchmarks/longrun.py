@@ -182,13 +182,21 @@ def measure(studies: int, institutions: int, columns: int, out: Path) -> None:
                 took = one(made, serial)
                 noted(seen, made)
                 seen.seconds.append(took)
-                told = {**settings, "studies": serial, "memory": seen.memory, "disk": seen.disk, "seconds": seen.seconds}
+                told = {
+                    **settings,
+                    "studies": serial,
+                    "memory": seen.memory,
+                    "disk": seen.disk,
+                    "seconds": seen.seconds,
+                }
                 write(figures(seen, before, disk(made)), told, out)
                 print(f"study {serial}: {took} s", flush=True)
         for name in made.names:
             made.say("ledger", "compact", "--institution", made.site(name), uid=made.owner(name))
         found = figures(seen, before, disk(made))
-    Console(width=150).print(shown(found, f"{len(seen.seconds)} studies one after the other, {institutions} institutions"))
+    Console(width=150).print(
+        shown(found, f"{len(seen.seconds)} studies one after the other, {institutions} institutions")
+    )
     write(found, told, out)
 
 

@@ -17,7 +17,6 @@ from enlisted import (
     RUN,
     agree,
     answer,
-    consents,
     identity,
     refusal,
     request,
@@ -128,7 +127,9 @@ def test_who_keeps_for_ever_is_told_and_keeps(make: Make) -> None:
     assert answered(custodian) == told
 
 
-def test_tidying_drops_what_is_over_and_nothing_else(make: Make, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tidying_drops_what_is_over_and_nothing_else(
+    make: Make, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     custodian = make()
     told = answered(custodian)
     assert custodian.tidy() == 0

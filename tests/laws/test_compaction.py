@@ -137,7 +137,7 @@ def test_a_message_that_is_lost_and_not_dropped_is_still_found(ledger: Ledger, p
                 raw.execute(statement)
         raw.execute("DROP TRIGGER messages_stay")
         raw.execute("DELETE FROM message WHERE number = 3")
-    with pytest.raises(LedgerError, match="E_LEDGER_CORRUPT.*entry 3"):
+    with pytest.raises(LedgerError, match=r"E_LEDGER_CORRUPT.*entry 3"):
         ledger.verify()
 
 
@@ -236,7 +236,7 @@ def test_an_older_version_refuses_a_compacted_ledger_and_calls_it_not_broken(
 def test_where_the_disk_has_too_little_room_it_says_so(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     put(ledger, charge("aa", 0))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
-    with pytest.raises(LedgerError, match="E_LEDGER_UNAVAILABLE.*1 bytes left"):
+    with pytest.raises(LedgerError, match=r"E_LEDGER_UNAVAILABLE.*1 bytes left"):
         compacted(ledger, {}, None, ["aa"])
     assert ledger.answers_kept() == 0
 

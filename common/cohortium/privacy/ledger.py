@@ -357,6 +357,8 @@ class Ledger:
 
         The room they took is used again by later messages; ``shrink`` gives it back to the disk.
         """
+        if not runs:
+            return 0
         failpoints.passed("drop begun")
         with self._transaction() as db:
             self._refresh()
