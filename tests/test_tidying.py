@@ -96,7 +96,9 @@ def test_what_older_versions_left_goes_and_the_sums_stay(tmp_path: Path) -> None
         assert journal.heard(1) is not None
 
 
-@pytest.mark.parametrize("error", [None, FederationError("E_RUN", "it", "failed", "Resume it.")])
+@pytest.mark.parametrize(
+    "error", [None, FederationError("E_RUN", "it", "failed", "Resume it.")], ids=["released", "failed"]
+)
 @pytest.mark.parametrize("days", [9, 11])
 def test_sums_go_so_many_days_after_their_release(tmp_path: Path, days: int, error: FederationError | None) -> None:
     made = federation(tmp_path, keep_sums=10)
