@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests")]
 
 import numpy as np
 import pandas as pd
-from deployed import Deployed, ancestors, deployed, processes, until
+from deployed import Deployed, deployed, processes, until
 from printing import Figure, shown, write
 from rich.console import Console
 
@@ -96,11 +96,14 @@ def signed(made: Deployed, serial: int) -> Path:
 def memory(made: Deployed) -> dict[str, float]:
     """Megabytes by process: whose it is, and what it is called."""
     found: dict[str, float] = defaultdict(float)
-    listed = processes()
-    for one in made.parts:
-        for pid, _, comm in listed:
-            if pid == one.pid or one.pid in ancestors(pid):
-                found[f"{one.name}: {comm}" if pid != one.pid else one.name] += pss(pid)
+    listed, served = processes(), {one.pid: one.name for one in made.parts}
+    parents = {pid: parent for pid, parent, _ in listed}
+    for pid, _, comm in listed:
+        above = pid
+        while above and above not in served:
+            above = parents.get(above, 0)
+        if above:
+            found[f"{served[above]}: {comm}" if pid != above else served[above]] += pss(pid)
     return found
 
 
