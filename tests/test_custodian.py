@@ -1130,7 +1130,7 @@ def test_a_bundle_in_a_bundle_is_refused(make: Make, ledger: Ledger) -> None:
     assert ledger.charges() == []
 
 
-@pytest.mark.parametrize("leg", [leg for leg in wire.LEGS if leg != "answer"])
+@pytest.mark.parametrize("leg", [leg for leg in wire.LEGS if leg not in ("answer", "end")])
 def test_a_leg_of_another_trust_mode_is_refused(make: Make, ledger: Ledger, leg: str) -> None:
     """Above all no mask where the noise is meant to be whole, and none the other way round."""
     assert make().answer(request(SWEEP, leg=leg)) == refusal("E_WIRE")

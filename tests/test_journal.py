@@ -59,6 +59,9 @@ class Federation:
     heard: list[wire.Request] = field(default_factory=list)
     told: list[bytes] = field(default_factory=list)
 
+    def tell(self, request: bytes) -> None:
+        pass
+
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
         self.heard.append(wire.decode_request(request))
         answers = [c.answer(request) for name, c in self.custodians.items() if name not in self.silent]
@@ -72,6 +75,9 @@ class Federation:
 
 class Unreachable:
     """What a run that has heard everything never needs."""
+
+    def tell(self, request: bytes) -> None:
+        pass
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
         raise AssertionError("a round that was heard was asked again")
@@ -190,6 +196,9 @@ def test_a_round_in_flight_is_asked_again_and_answered_byte_by_byte(start: Start
     calls = []
 
     class Failing:
+        def tell(self, request: bytes) -> None:
+            pass
+
         def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
             calls.append(request)
             federation.silent = {"south"} if len(calls) == round_ + 1 else set()
@@ -438,6 +447,9 @@ def start_second_round(federation: Federation, journal: FolderJournal) -> Callab
 
     class Failing:
         calls = 0
+
+        def tell(self, request: bytes) -> None:
+            pass
 
         def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
             self.calls += 1

@@ -299,6 +299,9 @@ def test_a_coordinator_says_what_it_asked_who_refused_and_what_is_complete(
         def __init__(self, *behind: Any) -> None:
             self.behind = behind
 
+        def tell(self, request: bytes) -> None:
+            pass
+
         def exchange(self, request: bytes, timeout: float) -> list[bytes]:
             return [b.answer(request) for b in self.behind]
 

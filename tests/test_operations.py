@@ -272,6 +272,8 @@ def test_an_institutions_check_is_its_relays_too(relay: Relay) -> None:
         found = list(institution_preflight(relay.folder.parent))
     assert failing(found) == {}
     assert {"ledger", "disk", "membership"} <= {c.name for c in found}
+    (files,) = (c.found for c in found if c.name == "files")
+    assert "with the answers of 0 runs" in files
 
 
 def test_a_relay_of_another_institution_or_socket(relay: Relay) -> None:
@@ -304,7 +306,7 @@ def test_who_has_not_joined_is_not_asked_for_a_relay(tmp_path: Path) -> None:
     made = joined(fed, "north", tmp_path / "north")
     made.relay.folder.rename(tmp_path / "elsewhere")
     assert [c.name for c in institution_preflight(tmp_path / "north")] == [
-        "folder", "rights", "relay", "ledger", "sessions", "disk", "clock"
+        "folder", "rights", "relay", "ledger", "sessions", "disk", "files", "clock"
     ]  # fmt: skip
 
 
@@ -351,8 +353,9 @@ def test_a_folder_before_it_is_served(tmp_path: Path) -> None:
     told = {c.name: c.found for c in found}
     assert told["members"] == "1 admitted; not yet: south"
     assert "free; nobody serves now" in told["listen"]
+    assert told["files"].startswith("0 runs ") and "superlink.db" in told["files"]
     assert set(told) == {
-        "federation", "rights", "secrets", "root certificate", "server's certificate", "members", "disk", "receipts",
+        "federation", "rights", "secrets", "root certificate", "server's certificate", "members", "disk", "files", "receipts",
         "clock", "Flower", "listen", "control",
     }  # fmt: skip
 

@@ -488,6 +488,9 @@ def test_a_run_that_is_complete_is_released_without_anybody(tmp_path: Path) -> N
     signatures = consents(SWEEP)
 
     class Here:
+        def tell(self, request: bytes) -> None:
+            pass
+
         def exchange(self, request: bytes, timeout: float) -> list[bytes]:
             return [one.answer(request) for one in answering]
 

@@ -42,6 +42,10 @@ class Agreements(Mapping[str, Study]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
     def find(self, beginning: str) -> str:
         """The digest that begins so; StudyError E_NOT_IN_STUDY unless it is exactly one."""
         found = [digest for digest in self if digest.startswith(beginning)]

@@ -17,6 +17,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
@@ -43,6 +44,7 @@ from cohortium.receipt import sign_receipt
 from cohortium.study import Study
 from cohortium_client.answerable import agreed_to, not_agreed, require_open, restored, said
 from cohortium_client.identity import Identity
+from cohortium_client.keeping import SILENT_FOR, over
 from cohortium_client.masked import Answered, Masking
 from cohortium_client.policy import Policy
 from cohortium_client.sessions import Sessions
@@ -67,13 +69,15 @@ class Holding:
     """What the custodian keeps: whose privacy is spent, the table as codes of a study's schema, and the ledger.
 
     population: stays the same however the table changes. table: reads the table; it is called once a run.
-    sessions: what it keeps between the legs of masked sums; without it such studies are not answered.
+    sessions: what it keeps between the legs of masked sums; without it such studies are not answered. keep: how
+    many days the bytes of a run's answers stay in the ledger where nobody says that it has ended; None is for ever.
     """
 
     population: str
     table: Callable[[Study], Codes]
     ledger: Ledger
     sessions: Sessions | None = None
+    keep: int | None = SILENT_FOR
 
 
 class Custodian:
@@ -120,6 +124,8 @@ class Custodian:
 
     def _reply(self, request: wire.Request) -> bytes:
         study = self._agreed(request)
+        if request.leg == "end":
+            return self._ended(study, request)
         phase = self._next_phase(study, request)
         if request.leg not in ("answer", "mask"):
             return self._spoken(study, phase, request)
@@ -128,6 +134,37 @@ class Custodian:
         if request.leg == "mask" and not study.privacy.dropouts:
             self._forget_after_last(study, request)
         return sealed
+
+    def _ended(self, study: Study, request: wire.Request) -> bytes:
+        """The coordinator says that it will ask for nothing of the run again.
+
+        It may be lying, and gains nothing: whatever it asks for again is refused from now on. Before the last round was
+        answered it is not believed, so that nobody on the way can have a run forgotten that goes on.
+        """
+        if not self._answered_to_the_end(study, request.run):
+            raise WireError("E_ROUND_ORDER", "request", "the run's last round was not answered", "Ask it to the end.")
+        if self._holding.keep is not None and self._ledger.drop({request.run}):
+            self._ledger.shrink()
+            _log.info("study %s has ended: its answers are kept no more", study.name, extra=about(request))
+        return wire.encode_said({}, request.version)
+
+    def _answered_to_the_end(self, study: Study, run: str) -> bool:
+        last = plan(study).rounds - 1
+        done = any(
+            (c.study, c.run, c.round) == (study.digest, run, last)
+            for c in self._ledger.charges(self._holding.population)
+        )
+        if not study.privacy.dropouts or self._holding.sessions is None:
+            return done
+        return done and any(number == last for number, _ in self._holding.sessions.said_in(run, "reveal"))
+
+    def tidy(self) -> int:
+        """Drop the answers of runs that nobody will ask about again; of how many runs. Nothing it costs is lost."""
+        gone = over(self._ledger, self._studies, self._holding.keep, datetime.now(UTC))
+        if self._ledger.drop(gone):
+            self._ledger.shrink()
+            _log.info("the answers of %d runs that are over are kept no more", len(gone))
+        return len(gone)
 
     def _forget_after_last(self, study: Study, request: wire.Request) -> None:
         """The run's secrets have no use after its last leg: what was said is kept and can be said again."""

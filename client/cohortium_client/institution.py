@@ -10,18 +10,21 @@ path = "table.parquet"           # or a database (docs/sources.md)
 [population]
 name = "emergency-patients"      # whose privacy is spent; it stays the same however the table changes
 
+[ledger]                         # may be left out
+keep_answers = "until-end"       # their bytes: or "for-ever", or how many days after the last answer of a run (30)
+
 Beside it lie ``policy.toml`` (what is allowed), ``institution.key`` (mode 0600), ``ledger.sqlite``, ``studies`` (what was
 signed) and, while the custodian runs, ``custodian.sock``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import tomli_w
-from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.encoding import Codes
 from cohortium.errors import InputError, ReleaseError
@@ -35,6 +38,7 @@ from cohortium.schema import read_toml
 from cohortium.study import Name, Study
 from cohortium_client.agreements import Agreements
 from cohortium_client.custodian import Custodian, Holding, Identity
+from cohortium_client.keeping import LedgerSection, section
 from cohortium_client.policy import Policy, load_policy, policy_of
 from cohortium_client.sessions import Sessions
 from cohortium_client.source import Source, load_source, look
@@ -61,14 +65,15 @@ class InstitutionFile:
     """The content of ``institution.toml``. Paths are relative to its folder.
 
     witness: where the newest head of the ledger is remembered; by default beside the ledger. restorers: the public keys
-    of two or more persons, of whom two must sign before an older copy may take the ledger's place.
+    of two or more persons, of whom two must sign before an older copy may take the ledger's place. ledger: its file, or a
+    section that says more of it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     name: Name
     source: Source
     population: Population
-    ledger: str = "ledger.sqlite"
+    ledger: Annotated[LedgerSection, BeforeValidator(section)] = field(default_factory=LedgerSection)
     witness: str | None = None
     socket: str = "custodian.sock"
     relay_uid: Annotated[int, Strict(), Field(ge=0)] | None = None
@@ -98,7 +103,7 @@ class Institution:
 
     @property
     def ledger_file(self) -> Path:
-        return self.folder / self.file.ledger
+        return self.folder / self.file.ledger.file
 
     @property
     def witness(self) -> Path:
@@ -130,7 +135,7 @@ class Institution:
         def table(study: Study) -> Codes:
             return load_source(self.file.source, self.folder, study.schema)
 
-        holding = Holding(self.file.population.name, table, ledger, self.sessions())
+        holding = Holding(self.file.population.name, table, ledger, self.sessions(), self.file.ledger.keep_answers)
         return Custodian(self.identity, self.agreements, holding, self.policy)
 
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cohortium.checks import Check, Warned, checked, failed, in_units, memory_left, noted, room, writes
+from cohortium.checks import Check, Warned, checked, failed, in_units, memory_left, noted, room, taken, writes
 from cohortium.consent import read_signatures, unsigned
 from cohortium.encoding import Codes
 from cohortium.errors import CohortiumError, InputError, MaskingError, SchemaError, StudyError
@@ -27,6 +27,7 @@ from cohortium_client.source import load_and_look
 if TYPE_CHECKING:
     from cohortium.draft import Fit
 
+WORTH_IT = 1 << 20  # bytes
 
 
 def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
@@ -48,6 +49,7 @@ def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
     yield checked("ledger", lambda: _ledger(institution))
     yield checked("sessions", lambda: _sessions(institution))
     yield checked("disk", lambda: room(institution.ledger_file.parent))
+    yield checked("files", lambda: _files(institution))
     yield checked("clock", lambda: _clock(institution))
     yield from _joined(institution)
     studies = []
@@ -163,6 +165,16 @@ def _sessions(institution: Institution) -> str:
             fix = "Let runs end; one that nobody asks about for 30 days is forgotten."
             raise MaskingError("E_OPEN_RUNS", "sessions", f"{told}, and no other can begin", fix)
         return told
+
+
+def _files(institution: Institution) -> str:
+    """What takes how much. It follows from what was signed and answered, and from no row."""
+    with institution.ledger() as ledger:
+        runs, size, free = len(ledger.kept()), taken(ledger.path), ledger.free_bytes()
+    others = {"sessions": institution.sessions_file, "studies": institution.agreements.folder}
+    told = ", ".join(f"{name} {in_units(taken(path))}" for name, path in others.items())
+    less = f" ({in_units(free)} less after cohortium ledger compact)" if free > WORTH_IT else ""
+    return f"ledger {in_units(size)}{less}, with the answers of {runs} runs that may ask for them again; {told}"
 
 
 def _clock(institution: Institution) -> str:

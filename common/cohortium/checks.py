@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,6 +115,20 @@ def writable(folder: Path) -> str:
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
         raise InputError("E_IO", folder.name, "it cannot be written", "Run as its owner, or let its owner be who runs.")
     return "can be written"
+
+
+def taken(*paths: Path) -> int:
+    """Bytes on the disk of files, databases with the logs beside them, and folders; what goes meanwhile counts nothing."""
+    logs = (path.with_name(path.name + end) for path in paths for end in ("-wal", "-shm"))
+    return sum(_size(path) for path in {*paths, *logs, *(f for path in paths for f in path.rglob("*"))})
+
+
+def _size(path: Path) -> int:
+    try:
+        found = path.lstat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def writes(folder: Path) -> str:

@@ -66,6 +66,7 @@ CODES: dict[str, str] = {
     "E_STATE_SHAPE": "the model state has the wrong tensors, shapes or types",
     "E_STATE_INVALID": "the model state has values that are not finite",
     "E_REPLAY": "the message repeats an attempt with other content",
+    "E_ENDED": "the run has ended at the institution, which keeps its answers no more",
     "E_ROUND_ORDER": "the round is not the study's next one",
     "E_RUN": "the folder of a run is missing, in use, or not what it was",
     "E_MISSING_INSTITUTION": "an institution of the study did not answer",

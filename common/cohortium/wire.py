@@ -40,7 +40,7 @@ MAX_BUNDLE = 4
 Values = npt.NDArray[np.int64] | npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
 _HEX = frozenset("0123456789abcdef")
 _CODE = re.compile(r"E_[A-Z_]{1,40}")
-LEGS = ("answer", "advertise", "share", "mask", "confirm", "reveal")
+LEGS = ("answer", "advertise", "share", "mask", "confirm", "reveal", "end")
 _ROUND: dict[str, type] = {"study": str, "run": str, "round": int, "attempt": int}
 
 
@@ -50,7 +50,7 @@ class Request:
 
     consents: every institution's signature on the study. receipts: the newest of each institution.
     leg: ``answer``, or a leg of the masking protocol (masking/); then ``board`` holds what institutions have said in the
-    legs before. version: which it is asked in, and is to be answered in.
+    legs before; or ``end``: the coordinator has the run's last sum and asks for nothing again. version: which it is asked in, and is to be answered in.
     """
 
     study: str

@@ -38,6 +38,7 @@ from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
 PATIENCE = 120.0
 _log = logging.getLogger("cohortium.run")
+TELLING = 60.0  # seconds that a message which needs no answer is on its way at most
 LOOK_EVERY = 1.0  # seconds between two looks at who is there
 LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
 _BETWEEN = (MODULE, "httpx", "httpcore")  # whose errors say that the link is gone, or has given the run up
@@ -90,6 +91,14 @@ class FlowerTransport:
                 time.sleep(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
         finally:
             self.waits({})
+
+    def tell(self, request: bytes) -> None:
+        """Over a network nothing is waited for; in one process the nodes end with it, so that they are."""
+        if not self.patience:
+            list(self.exchange(request, TELLING))
+            return
+        content = RecordDict({RECORD: ConfigRecord({FIELD: request})})
+        self.grid.push_messages([Message(content, node, MESSAGE_TYPE, ttl=TELLING) for node in self.present()])
 
     def present(self) -> dict[int, _Node]:
         """The nodes that are there now, by their numbers."""
@@ -329,6 +338,8 @@ def _fallen(run: Path, error: Exception) -> None:
     end = orders.ended(run)
     failed = (end and end.raised()) or told
     _log.error("%s", failed, extra=about(code=failed.code, run=run.name))
+
+
 @contextmanager
 def _written(diary: Diary | None) -> Iterator[None]:
     """Inside, the diary hears of the coordinator's own work as well; afterwards it is closed."""

@@ -58,6 +58,11 @@ class Asking:
         shown = self.seen.of(self.study)
         return wire.Request(self.study.digest, self.run, this.number, attempt, state, self.consents, shown, leg, board)
 
+    def end(self, this: Round, attempt: int) -> None:
+        """Say that the run's last sum is kept: nobody need keep an answer for it. Whoever does not hear it keeps it longer."""
+        _log.info("told: the run has ended", extra=about(run=self.run))
+        self.transport.tell(wire.encode_request(self.request(this, b"", attempt, "end")))
+
     def exchange(self, *requests: wire.Request) -> list[list[bytes]]:
         """What came back for each request, all of them sent at once."""
         parts = [wire.encode_request(r) for r in requests]

@@ -7,6 +7,7 @@ listen = "[::]:8443"                       # by default everywhere, at the addre
 control = "127.0.0.1:8444"                 # for this machine alone; by default 127.0.0.1 and the port after listen's
 metrics = "127.0.0.1:9464"                 # without it no metrics are served
 days = 397                                 # how long the server's certificate is valid
+keep_sums = 365                            # days after its release that a run's sums are kept; without it for ever
 
 [[institution]]                            # who may become a member (docs/federation.md)
 name = "emergency"
@@ -45,7 +46,10 @@ class Invited:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """The section [federation]. days: how long the server's certificate is valid."""
+    """The section [federation]. days: how long the server's certificate is valid.
+
+    keep_sums: days after its release that a run's sums are kept; None for ever.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
     name: FederationName
@@ -54,6 +58,7 @@ class Head:
     control: AddressField | None = None
     metrics: AddressField | None = None
     days: Annotated[int, Strict(), Field(ge=1, le=3650)] = DAYS
+    keep_sums: Annotated[int, Strict(), Field(ge=1, le=36500)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,11 @@ class Federation:
     def days(self) -> int:
         """How long a certificate of the server is valid."""
         return self.file.federation.days
+
+    @property
+    def keep_sums(self) -> int | None:
+        """Days after its release that a run's sums are kept; None for ever."""
+        return self.file.federation.keep_sums
 
     @property
     def institution_names(self) -> tuple[str, ...]:

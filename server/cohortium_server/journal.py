@@ -38,6 +38,7 @@ from cohortium.study import Study, dumps_schema, dumps_study, load_study
 
 FORMAT = "cohortium-run-1"
 LOCK = "lock"
+REMOVED = "sums-removed.json"  # how many there were
 _DOCUMENT: dict[str, type] = {"format": str, "run": str, "study": str, "seed": int, "settings": dict}
 
 
@@ -197,6 +198,9 @@ class FolderJournal:
         from safetensors import SafetensorError, safe_open
 
         path = self._sum(round_number)
+        if (self.folder / REMOVED).exists():
+            what = "its sums were removed some time after its release, as keep_sums in federation.toml says"
+            raise _no_run(self.folder, what, "Its release stays as it is; for another begin a new run.")
         if not path.exists():
             return None
         try:
@@ -216,7 +220,30 @@ class FolderJournal:
         told = {"attempt": heard.attempt, **_told(heard), "digest": self._digest(heard)}
         write_whole(self._sum(heard.round), save({"sum": heard.values}, {"heard": json.dumps(told)}))
         failpoints.passed("checkpoint written")
-        self._under_way(heard.round).unlink(missing_ok=True)
+        self._done_with(heard.round)
+
+    def _done_with(self, round_number: int) -> None:
+        """Of a complete round nothing is needed but its sum."""
+        self._under_way(round_number).unlink(missing_ok=True)
+        self._asked(round_number).unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove what is not needed of complete rounds; versions before have left it."""
+        for path in self.folder.glob("[0-9]*.sum"):
+            self._done_with(int(path.stem))
+        if (self.folder / REMOVED).exists():
+            self._remove_sums()
+
+    def remove_sums(self) -> None:
+        """Remove the sums: no release is made from them again. It is said before it is done, so that no run begins anew for it."""
+        if self.rounds_done and not (self.folder / REMOVED).exists():
+            write_whole(self.folder / REMOVED, canonical_json(self.rounds_done))
+            failpoints.passed("sums given up")
+            self._remove_sums()
+
+    def _remove_sums(self) -> None:
+        for path in self.folder.glob("[0-9]*.sum"):
+            path.unlink(missing_ok=True)
 
     def _digest(self, heard: Heard) -> str:
         """Of everything in a checkpoint, so that one that was damaged or is another round's is found."""
@@ -294,6 +321,8 @@ class FolderJournal:
 
     @property
     def rounds_done(self) -> int:
+        if (self.folder / REMOVED).exists():
+            return int(load_json(self.folder / REMOVED))
         return len(list(self.folder.glob("*.sum")))
 
 

@@ -12,7 +12,20 @@ from itertools import product
 from pathlib import Path
 
 from cohortium.address import Address
-from cohortium.checks import Check, Warned, checked, failed, lasting, noted, room, valid, writable, writes
+from cohortium.checks import (
+    Check,
+    Warned,
+    checked,
+    failed,
+    in_units,
+    lasting,
+    noted,
+    room,
+    taken,
+    valid,
+    writable,
+    writes,
+)
 from cohortium.errors import CohortiumError, FederationError, MembershipError, SecretError
 from cohortium.exposition import is_loopback
 from cohortium.flower.names import COORDINATOR, Api, Call
@@ -48,6 +61,7 @@ def preflight(folder: Path) -> Iterator[Check]:
     yield checked("server's certificate", lambda: _server(federation))
     yield checked("members", lambda: _members(federation))
     yield checked("disk", lambda: room(federation.folder))
+    yield checked("files", lambda: _files(federation))
     yield checked("receipts", lambda: writable(home_of(federation.state)))
     yield checked("clock", _clock)
     yield checked("Flower", _flower)
@@ -135,6 +149,16 @@ def _members(federation: Federation) -> str | Warned:
         )
         return Warned(told + (f"; away: {', '.join(away)}" if away else ""), fix)
     return told
+
+
+def _files(federation: Federation) -> str:
+    """What takes how much."""
+    runs = list(federation.runs.glob("*/run.json"))
+    keep = "for ever" if federation.keep_sums is None else f"for {federation.keep_sums} days after the release"
+    return (
+        f"{len(runs)} runs {in_units(taken(federation.runs))}, whose sums are kept {keep}; "
+        f"{federation.link_database.name} {in_units(taken(federation.link_database))}"
+    )
 
 
 def _clock() -> str | Warned:

@@ -101,6 +101,8 @@ def run_study(
     while (query := generator.ask()) is not None:
         this = Round(study, len(answered), agreed.rounds, agreed.phase(len(answered)), query)
         heard = journal.heard(this.number) or _ask(this, asking, masks, journal)
+        if this.number == agreed.rounds - 1 and not simulated:  # a simulation's ledgers are this process's own
+            asking.end(this, heard.attempt)
         phase = this.phase
         told = Answered(phase.name, this.number, heard.attempt, heard.receipts, phase.answer_events, heard.void)
         answered.append(told)

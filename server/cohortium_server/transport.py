@@ -13,9 +13,16 @@ class Transport(Protocol):
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]: ...
 
+    def tell(self, request: bytes) -> None:
+        """Send what needs no answer to whoever is there. Nothing waits for it, and it may be lost."""
+        ...
+
 
 class Nobody:
     """A transport without institutions: what the journal does not remember stays unanswered."""
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
         return []
+
+    def tell(self, request: bytes) -> None:
+        pass

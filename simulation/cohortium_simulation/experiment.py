@@ -147,7 +147,11 @@ def run(
         for institution in institutions:
             institution.agree(signed)
         with one_thread():  # institutions answer side by side, each in a thread of its own
-            return run_in_process(signed, consents, custodians, BriefJournal(seed), progress)
+            outcome = run_in_process(signed, consents, custodians, BriefJournal(seed), progress)
+        for ledger in opened.values():  # this process was all that could have asked again
+            ledger.drop({outcome.run})
+            ledger.shrink()
+        return outcome
 
 
 @dataclass(frozen=True)

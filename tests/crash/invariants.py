@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from processes import Federation
 from tap import Exchange
 
 from cohortium import wire
+from cohortium.errors import WireError
 from cohortium.plan import plan
 from cohortium.privacy.accounting import cost, merged
 from cohortium.privacy.ledger import Charge, Entry, Ledger
@@ -65,9 +67,24 @@ def _charged(federation: Federation, name: str, ledger: Ledger) -> dict[str, byt
         charge = entry.record
         to = about(charge.study, charge.run, charge.round, charge.attempt)
         receipt = sign_receipt(key, name, charge.message, entry.hash, to)
-        return wire.encode_answer(ledger.message(entry), receipt)
+        return wire.encode_answer(_bytes(federation, name, ledger, entry), receipt)
 
     return {place: answer(entry) for place, entry in charges.items()}
+
+
+def _bytes(federation: Federation, name: str, ledger: Ledger, entry: Entry) -> bytes:
+    """What was charged; where the run has ended and the ledger keeps it no more, what of that digest was seen on the wire."""
+    try:
+        return ledger.message(entry)
+    except WireError as error:
+        assert error.code == "E_ENDED"
+    assert isinstance(entry.record, Charge)
+    for exchange in federation.taps[name].exchanges:
+        if exchange.answer is not None and _sent(exchange):
+            reply = wire._unpack(exchange.answer, "answer", {"receipt": dict})[1]
+            if hashlib.sha256(reply).hexdigest() == entry.record.message:
+                return reply
+    raise AssertionError(f"{name} dropped what nobody has got whole")
 
 
 def check(federation: Federation) -> None:

@@ -40,9 +40,10 @@ RELEASE = ("release written", "manifest signed", "release published")
 COORDINATOR = ("run begun", *ROUND, *RELEASE)
 SIGNING = ("study written aside", "study kept", "ledger committed", "witness written", "file written aside")
 RESTORING = ("backup read", "restore begun", "lost ledger aside", "ledger restored")
+COMPACTING = ("drop begun", "messages dropped", "ledger shrunk")
 WITH_DROPOUTS = ("keys shared", "answers masked", "survivors confirmed", "shares revealed")
 MASKS = ("keys exchanged", *WITH_DROPOUTS)
-OTHERS = ("older release aside", "file written aside")  # each has a test of its own
+OTHERS = ("older release aside", "file written aside", "sums given up")  # each has a test of its own
 
 Begin = Callable[[Study], Federation]
 
@@ -62,7 +63,7 @@ def test_these_are_all_places() -> None:
         p.read_text() for room in ("common", "client", "server", "simulation") for p in (ROOT / room).rglob("*.py")
     )
     named = {name for text in sources for name in re.findall(r'failpoints\.passed\("(.*?)"\)', text)}
-    assert named == {*CUSTODIAN, *COORDINATOR, *SIGNING, *RESTORING, *MASKS, *OTHERS}
+    assert named == {*CUSTODIAN, *COORDINATOR, *SIGNING, *RESTORING, *COMPACTING, *MASKS, *OTHERS}
 
 
 @pytest.mark.parametrize("place", CUSTODIAN)
@@ -210,6 +211,48 @@ def test_killed_while_restoring_a_ledger(begin: Begin, place: str) -> None:
         assert all(ledger.is_closed(digest) for digest in load_institution(folder).agreements)
         assert ledger.presumed is not None
         assert ledger.witness.read_text() == ledger.head()
+
+
+@pytest.mark.parametrize("place", COMPACTING)
+def test_a_custodian_killed_while_it_drops_answers(begin: Begin, place: str) -> None:
+    """The run has ended, and its release does not wait for that; the ledger is whole, and drops the rest later."""
+    running = begin(study(SWEEP))
+    running.serve("north", killing(place))
+    running.serve("south")
+    assert running.go_on().wait() == 0
+    ends(running.custodians["north"], KILLED)
+    check_finished(running)
+    running.serve("north")
+    compact = ("ledger", "compact", "--institution", running.folder("north"))
+    ends(Process(running.home, *compact, *([] if place == "ledger shrunk" else ["--run", run_of(running)])), 0)
+    check_finished(running)
+    for name in ("north", "south"):
+        with running.ledger(name) as ledger:
+            assert ledger.answers_kept() == 0
+
+
+@pytest.mark.parametrize("place", COMPACTING)
+def test_killed_while_compacting(begin: Begin, place: str) -> None:
+    """By hand, while the custodian serves: dropped are all answers or none, and the same words finish it."""
+    running = begin(study(SWEEP))
+    site = running.folder("north")
+    described = (site / "institution.toml").read_text()
+    (site / "institution.toml").write_text(f'{described}\n[ledger]\nkeep_answers = "for-ever"\n')
+    running.finish()
+    compact = ("ledger", "compact", "--institution", site, "--run", run_of(running))
+    ends(Process(running.home, *compact, mischief=killing(place)), KILLED)
+    check_finished(running)
+    with running.ledger("north") as ledger:
+        dropped = ledger.answers_kept() == 0
+    assert dropped is (place == "ledger shrunk")
+    ends(Process(running.home, *compact[: 4 if dropped else 6]), 0)
+    check_finished(running)
+    ends(Process(running.home, "ledger", "verify", "--ledger", site / "ledger.sqlite"), 0)
+
+
+def run_of(running: Federation) -> str:
+    assert running.run_folder is not None
+    return running.run_folder.name
 
 
 # Masked sums

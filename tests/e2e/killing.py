@@ -106,7 +106,8 @@ def begin(made: Deployed, serial: int, rounds: int, text: str = STUDY) -> tuple[
 
 
 def asked(run: Path, number: int) -> bool:
-    return (run / f"{number:04}.asked").exists()
+    """What it was asked at lies there until it is complete."""
+    return (run / f"{number:04}.asked").exists() or complete(run, number)
 
 
 def complete(run: Path, number: int) -> bool:

@@ -25,7 +25,7 @@ from cohortium.errors import LedgerError, StudyError, WireError
 from cohortium.expiry import has_expired
 from cohortium.privacy.accounting import Gaussian, merged
 from cohortium.privacy.amendment import Amendment
-from cohortium.privacy.ledger import AMENDED, FORMAT, Approval, Charge, Ledger
+from cohortium.privacy.ledger import FORMAT, NEWER, Approval, Charge, Ledger
 from cohortium.schema import Boolean, Schema
 from cohortium.study import Privacy, Study, Sweep
 from cohortium_client.agreements import withdraw
@@ -208,7 +208,7 @@ def test_a_version_that_knows_no_amendments_refuses_the_file(ahead: Ledger) -> N
     assert version() == FORMAT
     with clock(day(10)):
         ahead.amended(amendment(ahead))
-    assert version() == AMENDED
+    assert version() == NEWER
 
 
 # Days, zones, and the hour that comes twice

@@ -93,6 +93,9 @@ class Overheard:
     custodians: tuple[Custodian, ...]
     said: list[bytes] = field(default_factory=list)
 
+    def tell(self, request: bytes) -> None:
+        self.exchange(request, 0.0)
+
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
         told = [c.answer(request) for c in self.custodians]
         self.said += told

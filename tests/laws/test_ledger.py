@@ -25,15 +25,15 @@ from hypothesis import strategies as st
 
 from cohortium import failpoints
 from cohortium.canonical import canonical_json, digest
-from cohortium.commands.ledger import _files
+from cohortium.commands.ledger import ledger_files
 from cohortium.encoding import Codes
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
 from cohortium.privacy.accounting import Events, Gaussian, cost, merged, repeated, within
 from cohortium.privacy.ledger import (
     FORMAT,
     GENESIS,
+    NEWER,
     NO_CAPS,
-    RESTORED,
     Approval,
     Cap,
     Caps,
@@ -695,7 +695,7 @@ def test_a_file_that_is_no_ledger_is_refused_and_left_alone(path: Path, content:
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("version", [1, RESTORED + 1])
+@pytest.mark.parametrize("version", [1, NEWER + 1])
 def test_a_ledger_of_another_format_is_refused_and_left_alone(path: Path, version: int) -> None:
     path.parent.mkdir()
     raw = sqlite3.connect(path)
@@ -1079,9 +1079,9 @@ def test_bad_input_41_a_read_only_ledger_is_refused(read_only: str) -> None:
 
 
 def test_looking_for_ledgers_makes_none(home: Path) -> None:
-    assert _files(None) == []
+    assert ledger_files(None) == []
     with pytest.raises(LedgerError, match="E_LEDGER_UNAVAILABLE"):
-        _files(home / "north.sqlite")
+        ledger_files(home / "north.sqlite")
     assert not home.exists()
 
 

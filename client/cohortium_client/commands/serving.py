@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cohortium.address import Address
     from cohortium.privacy.ledger import Ledger
     from cohortium.study import Study
+    from cohortium_client.custodian import Custodian
     from cohortium_client.institution import Institution
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The institution's folder.")]
@@ -140,7 +141,9 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
             opened.policy.caps(study)
         say_device(opened.agreements.values())
         answered = _answered(opened, ledger)
-        with watched(opened, opened.custodian(ledger), address, file) as custodian:
+        answering = opened.custodian(ledger)
+        with watched(opened, answering, address, file) as custodian:
+            _tidy(answering)
             service = served(custodian, opened.socket, opened.file.relay_uid)
             told = f"{len(opened.agreements)} studies signed, {len(answered)} of them are answered"
             told += "" if on_a_terminal() else f"; {ELSEWHERE.format(folder)}"
@@ -170,3 +173,13 @@ def _answered(opened: Institution, ledger: Ledger) -> list[Study]:
         elif done is None or not done.complete:
             say(f"study {study.name!r}, serial {study.serial} is not answered: {why}", code=why.code)
     return answered
+
+
+def _tidy(custodian: Custodian) -> None:
+    """What is over needs no room. Where it cannot be dropped now it can be later, and nothing waits for it."""
+    from cohortium.errors import LedgerError
+
+    try:
+        custodian.tidy()
+    except LedgerError as error:
+        say(str(error), code=error.code)

@@ -35,7 +35,7 @@ def show(
 ) -> None:
     """Show what every population has spent, in every ledger."""
     with guarded(as_json):
-        accounts = [a for path in _files(place) for a in _accounts(path, delta)]
+        accounts = [a for path in ledger_files(place) for a in _accounts(path, delta)]
         if as_json:
             print_json({"ledgers": accounts})
         else:
@@ -49,7 +49,7 @@ def verify(place: Place = None, as_json: Json = False) -> None:
         from cohortium.privacy.ledger import Ledger
 
         checked: list[dict[str, Any]] = []
-        for path in _files(place):
+        for path in ledger_files(place):
             with Ledger(path) as opened:
                 checked.append({"ledger": path.name, "entries": opened.verify(), "head": opened.head()})
         if as_json:
@@ -68,7 +68,7 @@ def export(
     with guarded():
         from cohortium.files import write_whole
 
-        text = "".join(line for path in _files(place) for line in _lines(path))
+        text = "".join(line for path in ledger_files(place) for line in _lines(path))
         if out is None:
             typer.echo(text, nl=False)  # JSON, whose escapes are in it
         else:
@@ -86,7 +86,7 @@ def backup(
         from cohortium.privacy.copies import back_up
         from cohortium.privacy.ledger import Ledger
 
-        (path,) = _files(place) if not place.is_dir() else [place]
+        (path,) = ledger_files(place) if not place.is_dir() else [place]
         with Ledger(path) as opened:
             made = back_up(opened, out)
         if as_json:
@@ -146,7 +146,7 @@ def _lines(path: Path) -> list[str]:
     ]
 
 
-def _files(place: Path | None) -> list[Path]:
+def ledger_files(place: Path | None) -> list[Path]:
     """The ledger files of a place. A file that is asked for must be there: none is ever made by looking."""
     from cohortium.errors import LedgerError
     from cohortium.privacy.ledger import home

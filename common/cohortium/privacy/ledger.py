@@ -12,6 +12,10 @@ chain lacks a head once seen is refused (E_LEDGER_ROLLED_BACK). An older copy go
 what it is then presumed to have spent: a Restoration, which is an entry of the chain like all others. So is an Amendment,
 which says that the moments of some entries were wrong, and takes nothing back.
 
+A message's bytes are needed as long as its run may ask for them again. After that they can be *dropped*: the entry, with
+its charge and the digest of its message, stays as it is, and so do the chain, the receipts and what is spent; an attempt
+whose bytes are gone is neither answered nor charged again (E_ENDED).
+
 The spend belongs to the population, not to the run: a new study on the same people goes on where the last one stopped.
 """
 
@@ -22,7 +26,7 @@ import math
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -41,20 +45,28 @@ from cohortium.privacy.restoration import Presumption, Restoration, cost_after, 
 
 FORMAT = 2
 RESTORED = 3  # the same with a restoration in it: a version that knows none refuses it, and calls it no broken chain
-AMENDED = 4  # the same with an amendment in it
-FORMATS = (FORMAT, RESTORED, AMENDED)
+NEWER = 4  # either of them with an amendment in it, or with messages dropped, for the same reason
+FORMATS = (FORMAT, RESTORED, NEWER)
 GENESIS = "0" * 64
-_TABLES = """
+_MESSAGES_STAY = """
+CREATE TRIGGER IF NOT EXISTS messages_stay BEFORE DELETE ON message WHEN OLD.number NOT IN (SELECT number FROM dropped)
+    BEGIN SELECT RAISE(ABORT, 'append only'); END;
+"""
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS entry (
     number INTEGER PRIMARY KEY, kind TEXT NOT NULL, content TEXT NOT NULL, attempt TEXT UNIQUE,
     at TEXT NOT NULL, previous TEXT NOT NULL UNIQUE, hash TEXT NOT NULL UNIQUE
 ) STRICT;
 CREATE TABLE IF NOT EXISTS message (number INTEGER PRIMARY KEY REFERENCES entry (number), bytes BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS dropped (number INTEGER PRIMARY KEY REFERENCES entry (number)) STRICT;
 CREATE TRIGGER IF NOT EXISTS entries_stay BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS entries_last BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'append only'); END;
-CREATE TRIGGER IF NOT EXISTS messages_stay BEFORE DELETE ON message BEGIN SELECT RAISE(ABORT, 'append only'); END;
+{_MESSAGES_STAY}
 CREATE TRIGGER IF NOT EXISTS messages_last BEFORE UPDATE ON message BEGIN SELECT RAISE(ABORT, 'append only'); END;
+CREATE TRIGGER IF NOT EXISTS dropped_stay BEFORE DELETE ON dropped BEGIN SELECT RAISE(ABORT, 'append only'); END;
+CREATE TRIGGER IF NOT EXISTS dropped_last BEFORE UPDATE ON dropped BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
+_AUTO_VACUUM = 2  # incremental: room is given back when that is asked for
 
 
 @dataclass(frozen=True)
@@ -176,6 +188,9 @@ class Ledger:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
             self._db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
+            self._db.execute(
+                "PRAGMA auto_vacuum = INCREMENTAL"
+            )  # of a new file; an older one gets it when it is shrunk
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
@@ -204,7 +219,7 @@ class Ledger:
         return self
 
     def _check_format(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        version = self._format()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version == 0 and tables == 0:
             self._db.execute(f"PRAGMA user_version = {FORMAT}")
@@ -215,6 +230,10 @@ class Ledger:
                 f"it is written in format {version}, this version of cohortium reads formats {FORMAT} to {FORMATS[-1]}",
                 "Open it with the version that wrote it.",
             )
+
+    def _format(self) -> int:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        return int(version)
 
     def _check_witness(self) -> None:
         try:
@@ -280,7 +299,10 @@ class Ledger:
         return entry, message
 
     def answered(self, charge: Charge) -> tuple[Entry, bytes] | None:
-        """The entry and the message that an attempt already has; WireError E_REPLAY if they are another request's."""
+        """The entry and the message that an attempt already has.
+
+        WireError E_REPLAY if they are another request's, E_ENDED if the message was dropped.
+        """
         self._refresh()
         entry = self._known.attempts.get(charge.place)
         if entry is None:
@@ -297,19 +319,102 @@ class Ledger:
         return entry, self.message(entry)
 
     def sent(self, place: str) -> bytes:
-        """The message that an attempt was answered with; WireError E_ROUND_ORDER if it was not answered."""
+        """The message that an attempt was answered with.
+
+        WireError E_ROUND_ORDER if it was not answered, E_ENDED if the message was dropped.
+        """
         self._refresh()
         if place not in self._known.attempts:
             raise WireError("E_ROUND_ORDER", "ledger", "this attempt was not answered", "Ask the legs in order.")
         return self.message(self._known.attempts[place])
 
     def message(self, entry: Entry) -> bytes:
-        """The bytes that were charged as ``entry``; LedgerError E_LEDGER_CORRUPT if they are not those any more."""
+        """The bytes that were charged as ``entry``.
+
+        LedgerError E_LEDGER_CORRUPT if they are not those any more, WireError E_ENDED if they were dropped.
+        """
+        kept = self._message(entry)
+        if kept is None:
+            raise _ended(entry.record.run if isinstance(entry.record, Charge) else "")
+        return kept
+
+    def _message(self, entry: Entry) -> bytes | None:
+        """The bytes, verified; None if they were dropped, which another process may have done just now."""
         row = self._read("SELECT bytes FROM message WHERE number = ?", entry.number)
+        if not row and self._read("SELECT 1 FROM dropped WHERE number = ?", entry.number):
+            return None
         wanted = entry.record.message if isinstance(entry.record, Charge) else ""
         if not row or hashlib.sha256(row[0][0]).hexdigest() != wanted:
             raise self._corrupt(f"the message of entry {entry.number}")
         return bytes(row[0][0])
+
+    # Messages that are needed no more
+
+    def kept(self) -> dict[str, str]:
+        """The runs of which messages are kept, and when each was charged last."""
+        self._refresh()
+        numbers = {number for (number,) in self._read("SELECT number FROM message")}
+        entries = (e for e in self._known.entries if e.number in numbers)
+        return {e.record.run: e.at for e in entries if isinstance(e.record, Charge)}
+
+    def answers_kept(self) -> int:
+        """Of how many answers the bytes are there."""
+        return int(self._read("SELECT count(*) FROM message")[0][0])
+
+    def drop(self, runs: Collection[str]) -> int:
+        """Drop the messages of ``runs`` at once, or none of them; how many. What they cost stays charged.
+
+        The room they took is used again by later messages; ``shrink`` gives it back to the disk.
+        """
+        if not runs:
+            return 0
+        failpoints.passed("drop begun")
+        with self._transaction() as db:
+            self._refresh()
+            kept = {number for (number,) in db.execute("SELECT number FROM message")}
+            charges = ((e.number, e.record) for e in self._known.entries if e.number in kept)
+            gone = [(number,) for number, record in charges if isinstance(record, Charge) and record.run in runs]
+            if gone:
+                self._drop(db, gone)
+            failpoints.passed("messages dropped")
+        return len(gone)
+
+    def _drop(self, db: sqlite3.Connection, gone: list[tuple[int]]) -> None:
+        db.execute(f"PRAGMA user_version = {NEWER}")
+        db.execute("DROP TRIGGER messages_stay")  # an older version's knows of nothing that may go
+        db.execute(_MESSAGES_STAY)
+        db.executemany("INSERT INTO dropped VALUES (?)", gone)
+        db.executemany("DELETE FROM message WHERE number = ?", gone)
+
+    def shrink(self, whole: bool = False) -> None:
+        """Give free room in the file, and the log beside it, back to the disk, as far as others who use it let that happen.
+
+        whole: also where an older version made the file. It is then written anew once, for which the disk needs room for
+        twice what it holds. LedgerError E_LEDGER_UNAVAILABLE where the disk refuses, or another process writes for long; then
+        the file is as it was.
+        """
+        try:
+            if self._pragma("auto_vacuum") == _AUTO_VACUUM:
+                self._db.executescript("PRAGMA incremental_vacuum")  # ``execute`` frees one page alone
+            elif whole:
+                self._db.execute("VACUUM")
+            failpoints.passed("ledger shrunk")
+            self._db.execute(
+                "PRAGMA wal_checkpoint(TRUNCATE)"
+            ).fetchall()  # who reads meanwhile leaves it to a later one
+        except sqlite3.Error:
+            raise self._unavailable() from None
+
+    def holds_bytes(self) -> int:
+        """How many bytes the file needs for what is in it."""
+        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
+
+    def free_bytes(self) -> int:
+        """How many bytes of the file hold nothing."""
+        return self._pragma("freelist_count") * self._pragma("page_size")
+
+    def _pragma(self, name: str) -> int:
+        return int(self._read(f"PRAGMA {name}")[0][0])
 
     def afford(self, population: str, study: str, events: Events, caps: Caps, bare: Events = ()) -> None:
         """A dry run: BudgetError E_BUDGET if charging ``events``, or ``bare``, would pass a cap. Nothing is written.
@@ -383,7 +488,7 @@ class Ledger:
                     "the amendment is about another chain or day, or somebody wrote at the same time",
                     "Say it again.",
                 )
-            self._mark_format(db, AMENDED)
+            self._mark_format(db, NEWER)
         self._added(entry)
         return entry
 
@@ -499,11 +604,11 @@ class Ledger:
         return head in self._known.heads
 
     def verify(self) -> int:
-        """Read everything anew, messages included; the number of entries. LedgerError names the first that is wrong."""
+        """Read everything anew, messages that are kept included; the number of entries. LedgerError names the first that is wrong."""
         self._known = _Known()
         for entry in self.entries():
             if isinstance(entry.record, Charge):
-                self.message(entry)
+                self._message(entry)
         self._check_witness()
         return len(self._known.entries)
 
@@ -685,6 +790,15 @@ def answered_once(where: str) -> PolicyError:
         "it has been answered here, and the policy lets a study be answered once",
         "Resume the run that it answered, or agree on a higher serial; repeatable = true in policy.toml lets it be answered "
         "again, at its cost again.",
+    )
+
+
+def _ended(run: str) -> WireError:
+    return WireError(
+        "E_ENDED",
+        f"run {run}",
+        "its answers are kept no more: it has ended, its study has expired, or nobody asked for long",
+        "Begin a new run, which is charged.",
     )
 
 

@@ -291,6 +291,8 @@ def _say_falls(run: Path, known: int, as_json: bool) -> int:
         for fall in found[known:]:
             say(f"{fall}; it is started again. What was answered is kept")
     return len(found)
+
+
 def _doing(run: Path) -> Doing | None:
     """What a run is doing; None where no process runs it."""
     from cohortium_server import orders

@@ -24,6 +24,7 @@ from cohortium_server.flower.control import Control, control
 from cohortium_server.flower.roster import pem
 from cohortium_server.members import load_members
 from cohortium_server.presence import BEGUN
+from cohortium_server.tidying import Tidying
 
 EVERY = 1.0  # seconds
 STARTING = 60.0  # seconds that the link may take until it answers
@@ -47,6 +48,10 @@ class Keeper:
     before: dict[tuple[str, int], orders.Fall | None] = field(default_factory=dict)
     told: dict[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
+    tidying: Tidying = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tidying = Tidying(self.federation)
 
     def look(self) -> None:
         """Look once, and do what is to be done. FederationError E_LINK while the link does not answer."""
@@ -60,6 +65,7 @@ class Keeper:
                     self.told.pop(run.parent.name, None)
                 except (FederationError, OSError) as error:  # a damaged order, or a full disk, is one run's trouble
                     self._trouble(run.parent.name, error)
+        self.tidying.look(busy=bool(numbers or self.alive))
 
     def _members(self, link: Control) -> None:
         wanted = {pem(one.node): name for name, one in load_members(self.federation).items()}

@@ -26,6 +26,7 @@ from cohortium.flower.names import LINK, LINK_COMMAND, MODULE, PROCESS, Api, Lin
 from cohortium.listening import bound
 from cohortium_server.federation import Federation
 from cohortium_server.flower.knocks import Knocks
+from cohortium_server.tidying import make_shrinkable
 
 HEADER = b"x-cohortium-control"
 
@@ -51,6 +52,7 @@ def of_this_machine(secret: str) -> Callable[[Scope], bool]:
 def run_link(federation: Federation) -> None:
     """Serve both doors until told to stop."""
     logging.getLogger(MODULE).addFilter(Knocks(federation))
+    make_shrinkable(federation.link_database)
     command = private(LINK)
     command.uvicorn = SimpleNamespace(run=lambda app, log_config=None, **_: serve_doors(app, federation, log_config))
     sys.argv = [LINK_COMMAND, *_arguments(federation)]

@@ -95,7 +95,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "5.1",
         f"{LAWS}::test_a_version_that_knows_no_amendments_refuses_the_file",
         LEDGER,
-        "            self._mark_format(db, AMENDED)\n",
+        "            self._mark_format(db, NEWER)\n",
         "",
     ),
     mutant(
