@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cohortium import failpoints, wire
 from cohortium.consent import Signatures, require_signable
+from cohortium.errors import StudyError
 from cohortium.logs import about
 from cohortium.plan import Plan, plan, with_attempts
 from cohortium.privacy.accounting import Events
@@ -56,7 +57,10 @@ class Answered:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A study that has been run: a fitted generator, and the account of what was asked for it. kind: what ran it."""
+    """A study that has been run: a fitted generator, and the account of what was asked for it.
+
+    kind: what ran it. masked: whether sums were added up under masks, where the study has any.
+    """
 
     study: Study
     consents: Signatures
@@ -65,6 +69,7 @@ class Outcome:
     generator: Generator
     answered: tuple[Answered, ...]
     kind: Kind
+    masked: bool = True
 
     @cached_property
     def spent(self) -> Plan:
@@ -83,22 +88,27 @@ def run_study(
     progress: Progress | None = None,
     timeout: float = ROUND_TIMEOUT,
     simulated: bool = False,
+    masked: bool = True,
 ) -> Outcome:
     """Run what the journal does not remember of the study's plan.
 
     simulated: the custodians are of this process. What comes of it is a simulation's then, and wherever the study says that
     its institutions are made up, whatever carried the messages.
+    masked: False only where both are so: what is added up in the process that it is made in is hidden from nobody there.
     Raises FederationError naming the institutions that are missing or refuse; the same journal goes on from there.
     """
     require_signable(study)
+    if not masked and not (simulated and study.simulated):
+        what = "only institutions that are made up, and of this process, send shares of a sum without masks"
+        raise StudyError("E_PLAN_PRIVACY", f"study {study.name!r}", what, "Run it with masks.")
     agreed, progress = plan(study), progress or Silent()
     generator: Generator = generator_class(study.generator.kind)(study, journal.seed, progress)
     progress.start(agreed.rounds, "rounds")
-    asking = Asking(study, journal.run, consents, transport, timeout, Receipts(home() / "receipts"))
+    asking = Asking(study, journal.run, consents, transport, timeout, Receipts(home() / "receipts"), progress)
     masks, answered = MaskedRounds(asking), list[Answered]()
     while (query := generator.ask()) is not None:
         this = Round(study, len(answered), agreed.rounds, agreed.phase(len(answered)), query)
-        heard = journal.heard(this.number) or _ask(this, asking, masks, journal)
+        heard = journal.heard(this.number) or _ask(this, asking, masks, journal, masked)
         phase = this.phase
         told = Answered(phase.name, this.number, heard.attempt, heard.receipts, phase.answer_events, heard.void)
         answered.append(told)
@@ -106,10 +116,10 @@ def run_study(
         progress.advance()
     progress.done()
     kind: Kind = "simulation" if simulated or study.simulated else "federation"
-    return Outcome(study, consents, agreed, journal.run, generator, tuple(answered), kind)
+    return Outcome(study, consents, agreed, journal.run, generator, tuple(answered), kind, masked or study.privacy.trust == "local")
 
 
-def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal) -> Heard:
+def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal, masked: bool) -> Heard:
     """Ask a round of everybody. A round that was asked before is asked at the same state."""
     state = journal.state(this.number)
     if state is None:
@@ -118,8 +128,9 @@ def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal) -> 
     failpoints.passed("round asked")
     if this.study.privacy.trust == "local":
         request = asking.request(this, state)
-        (answers,) = asking.exchange(request)
-        heard = add_up(this, request, answers)
+        heard = add_up(this, request, asking.stream(request))
+    elif not masked:
+        heard = masks.unmasked(this, state)
     else:
         heard = masks.ask(this, state, journal)
     failpoints.passed("round added up")

@@ -16,6 +16,7 @@ from cohortium.faults import Faults
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from cohortium.encoding import Codes
     from cohortium.forms import Form
     from cohortium.schema import Schema
     from cohortium.study import Study
@@ -173,7 +174,7 @@ def simulate(
     with guarded(as_json):
         from cohortium.study import load_study
         from cohortium_server.release import require_no_release
-        from cohortium_simulation.experiment import as_study
+        from cohortium_simulation.experiment import as_study, encode_all
         from cohortium_simulation.experiment import simulate as run
         from cohortium_simulation.layout import laid_out
 
@@ -204,11 +205,13 @@ def simulate(
         tables = _tables(
             data, form, agreed.schema, layout, seed, drop_bad_rows
         )  # only now: nothing of a study follows from rows
-        _say_counted(tables, agreed)
+        codes = encode_all(agreed, tables)
+        _say_counted(codes, agreed)
         if not as_json:
             say_device([agreed])
         shown = progress(as_json)
-        release = run(agreed, tables, out, seed=seed, ledgers=ledgers, progress=shown, learn=True, replace=replace)
+        how = {"seed": seed, "ledgers": ledgers, "progress": shown, "codes": codes}
+        release = run(agreed, tables, out, learn=True, replace=replace, **how)
         _tell(release, as_json)
 
 
@@ -272,17 +275,14 @@ def _tables(
     return tables
 
 
-def _say_counted(tables: Mapping[str, DataFrame], study: Study) -> None:
+def _say_counted(codes: Mapping[str, Codes], study: Study) -> None:
     """How many rows the study will count, and what would change it: on this screen, and nowhere else."""
     from functools import reduce
     from operator import add
 
-    from cohortium.encoding import encode
     from cohortium.tally import tally_of, told
 
-    tallies = [
-        tally_of(encode(tables[name], study.schema), study.schema) for name in study.institution_names if name in tables
-    ]
+    tallies = [tally_of(one, study.schema) for one in codes.values()]
     p = study.privacy
     if tallies and (lines := told(reduce(add, tallies), p.rows_per_person, p.equal_weight, "the study says")):
         say_here(*lines)
@@ -330,12 +330,14 @@ def _trusting(trust: str | None, dropouts: int, colluders: int) -> dict[str, Any
 def _tell(release: Release, as_json: bool) -> None:
     m = release.manifest
     if as_json:
-        told = ("kind", "rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust", "privacy")
+        told = ("kind", "rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust", "masks", "privacy")
         print_json({"release": str(release.path), **{k: m[k] for k in told if k in m}})
         return
     tell(
         f"{m['rows']} synthetic rows in {release.path} from {len(m['institutions'])} simulated institutions by {m['generator']}."
     )
+    if "masks" in m:
+        tell(m["masks"])
     if release.mark:
         say(f"WARNING: NOT PRIVATE. {m['warning']}")
         return
