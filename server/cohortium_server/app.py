@@ -59,7 +59,11 @@ class FlowerTransport:
         while not exchange.over:
             exchange.ask()
             yield from exchange.hear()
-            time.sleep(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
+            self._pause(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
+
+    def _pause(self, seconds: float) -> None:
+        """So long, or until something has come, where the grid can tell: one of this process can."""
+        getattr(self.grid, "wait", time.sleep)(seconds)
 
     def present(self) -> set[int]:
         """The nodes that are there now."""

@@ -116,7 +116,9 @@ def run_study(
         progress.advance()
     progress.done()
     kind: Kind = "simulation" if simulated or study.simulated else "federation"
-    return Outcome(study, consents, agreed, journal.run, generator, tuple(answered), kind, masked or study.privacy.trust == "local")
+    return Outcome(
+        study, consents, agreed, journal.run, generator, tuple(answered), kind, masked or study.privacy.trust == "local"
+    )
 
 
 def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal, masked: bool) -> Heard:

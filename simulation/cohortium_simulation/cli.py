@@ -330,7 +330,19 @@ def _trusting(trust: str | None, dropouts: int, colluders: int) -> dict[str, Any
 def _tell(release: Release, as_json: bool) -> None:
     m = release.manifest
     if as_json:
-        told = ("kind", "rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust", "masks", "privacy")
+        told = (
+            "kind",
+            "rows",
+            "guarantee",
+            "unit",
+            "institutions",
+            "generator",
+            "study",
+            "run",
+            "trust",
+            "masks",
+            "privacy",
+        )
         print_json({"release": str(release.path), **{k: m[k] for k in told if k in m}})
         return
     tell(

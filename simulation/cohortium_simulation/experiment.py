@@ -241,7 +241,11 @@ class Simulated:
     @cached_property
     def sessions(self) -> Sessions:
         shelved = isinstance(self.ledger, ShelvedLedger)
-        path = self.ledger.path.with_name(f"{self.name}.sessions") if shelved else self.ledger.path.with_suffix(".sessions")
+        path = (
+            self.ledger.path.with_name(f"{self.name}.sessions")
+            if shelved
+            else self.ledger.path.with_suffix(".sessions")
+        )
         return Sessions(path, most=sys.maxsize)  # nobody else asks here
 
     def close(self) -> None:

@@ -148,6 +148,4 @@ def run_pooled(
 ) -> Outcome:
     """Run a simulated study in this process, a round at a time; raises FederationError as a deployment would."""
     pool = Pool(study, custodians, shelf)
-    return run_study(
-        study, consents, pool, BriefJournal(seed), progress, ROUND_TIMEOUT, simulated=True, masked=False
-    )
+    return run_study(study, consents, pool, BriefJournal(seed), progress, ROUND_TIMEOUT, simulated=True, masked=False)

@@ -202,6 +202,10 @@ class Shelf:
         self._check_witness()
         return sum(self.ledger(name).verify() for name in self.institutions())
 
+    def head(self) -> str:
+        """The head of the last batch."""
+        return self._last()[1]
+
     def corrupt(self, place: str) -> LedgerError:
         fix = "Stop, keep the file, and put its newest copy back; or name another folder of ledgers."
         return LedgerError("E_LEDGER_CORRUPT", self.path.name, f"the chain is broken at {place}", fix)
@@ -285,13 +289,23 @@ class ShelvedLedger(Ledger):
         raise LedgerError("E_RESTORE", self.path.name, what, "Put back a copy of the whole file, if there is one.")
 
     def copy_to(self, path: Path) -> None:
-        what = "it holds many ledgers, of which none is copied alone"
-        raise LedgerError("E_LEDGER_UNAVAILABLE", self.path.name, what, "Copy the folder while no simulation runs.")
+        require_alone(self.path)
+
+    def writable(self) -> None:
+        with self._shelf.together():
+            return
 
 
 def is_shelf(path: Path) -> bool:
     """Whether a file, or what its lost witness tells of, is one of many ledgers."""
     return path.name == FILE
+
+
+def require_alone(path: Path) -> None:
+    """LedgerError E_LEDGER_UNAVAILABLE for a file of many ledgers, where one is asked for."""
+    if is_shelf(path):
+        what = "it holds the ledgers of many simulated institutions, and no institution's own"
+        raise LedgerError("E_LEDGER_UNAVAILABLE", path.name, what, "Copy the folder while no simulation runs.")
 
 
 @contextmanager
