@@ -210,8 +210,17 @@ def simulate(
         if not as_json:
             say_device([agreed])
         shown = progress(as_json)
-        how = {"seed": seed, "ledgers": ledgers, "progress": shown, "codes": codes}
-        release = run(agreed, tables, out, learn=True, replace=replace, **how)
+        release = run(
+            agreed,
+            tables,
+            out,
+            seed=seed,
+            ledgers=ledgers,
+            progress=shown,
+            learn=True,
+            replace=replace,
+            codes=codes,
+        )
         _tell(release, as_json)
 
 

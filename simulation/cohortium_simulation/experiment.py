@@ -202,7 +202,7 @@ class Opened:
         there = path.exists() or witness_of(path).exists()
         return stack.enter_context(Shelf(path)) if self.many or there else None
 
-    def _shelved(self, names: Sequence[str], folder: Path) -> dict[str, Ledger]:
+    def _shelved(self, names: Sequence[str], folder: Path) -> Mapping[str, Ledger]:
         if self.shelf is None:
             return {}
         files = {p.name for p in folder.iterdir()}
