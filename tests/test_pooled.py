@@ -23,7 +23,7 @@ from test_cli import call, call_json
 from cohortium import failpoints, wire
 from cohortium.coins import SecureCoins
 from cohortium.encoding import Codes
-from cohortium.errors import BudgetError, FederationError, LedgerError, StudyError
+from cohortium.errors import BudgetError, CohortiumError, FederationError, LedgerError, StudyError
 from cohortium.masking.statements import encode_board
 from cohortium.noise import Noised
 from cohortium.plan import charged_in_all, plan, ring
@@ -163,7 +163,7 @@ def test_few_run_the_deployments_own_protocol(ledgers: Ledgers, unfitted: None, 
 
 def test_a_federation_is_never_asked_without_masks(unfitted: None) -> None:
     for simulated_here, study in ((True, study_of(3)), (False, replace(study_of(3), simulated=True))):
-        with pytest.raises(StudyError) as caught:
+        with pytest.raises(CohortiumError) as caught:
             run_study(study, {}, Nobody(), BriefJournal(), simulated=simulated_here, masked=False)
         assert caught.value.code == "E_PLAN_PRIVACY"
 
@@ -253,6 +253,14 @@ def test_a_process_that_ends_has_told_nothing_or_charged_all_of_a_batch(
         assert [len(again.ledger(n).charges()) for n in signed.institution_names] == [durable] * 5
 
 
+def counted(ledger: Ledger) -> int | str:
+    """Its charges, or why it cannot be read."""
+    try:
+        return len(ledger.charges())
+    except LedgerError as error:
+        return error.code
+
+
 def test_a_disk_that_refuses_a_batch_makes_refusals_of_all_of_it(tmp_path: Path) -> None:
     with pool_of(study_of(5), tmp_path) as (signed, signatures, custodians, shelf):
         shelf.db.execute(
@@ -263,7 +271,7 @@ def test_a_disk_that_refuses_a_batch_makes_refusals_of_all_of_it(tmp_path: Path)
         refusals = [wire.refused(data) for data in told]
         assert [r and r.code for r in refusals] == ["E_LEDGER_UNAVAILABLE"] * 5
         shelf.db.execute("DROP TRIGGER full")
-        assert not any(shelf.ledger(n).charges() for n in signed.institution_names)
+        assert [counted(shelf.ledger(n)) for n in signed.institution_names] == [0] * 5
         again = list(Pool(signed, custodians, shelf).exchange(wire.encode_request(asked), 1.0))
         assert not any(wire.refused(data) for data in again)
         shelf.verify()
@@ -341,23 +349,23 @@ def lost(folder: Path, ledgers: Ledgers) -> None:
 @pytest.mark.parametrize("touch", [older_copy, lost])
 def test_a_file_that_lacks_what_it_had_is_refused(tmp_path: Path, ledgers: Ledgers, unfitted: None, touch: Any) -> None:
     touch(tmp_path, ledgers)
-    with pytest.raises(LedgerError) as caught:
+    with pytest.raises(CohortiumError) as caught:
         simulated(MANY, ledgers)
     assert caught.value.code == "E_LEDGER_ROLLED_BACK"
     told = call_json("ledger", "show", "--ledger", ledgers.folder, code=caught.value.exit_code)
     assert told["error"]["code"] == "E_LEDGER_ROLLED_BACK"  # type: ignore[index]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE entry SET content = replace(content, 'people', 'nobody') WHERE kind = 'charge' AND institution LIKE '%-07'",
-        "DELETE FROM entry WHERE institution LIKE '%-07'",
-        "DELETE FROM entry WHERE kind = 'charge' AND institution LIKE '%-07'",
-        "UPDATE entry SET institution = 'somebody' WHERE institution LIKE '%-07'",
-        "DELETE FROM batch WHERE number = 1",
-    ],
-)
+TOUCHED = {
+    "a charge": "UPDATE entry SET content = replace(content, 'people', 'nobody') WHERE kind = 'charge' AND institution LIKE '%-07'",
+    "a whole ledger": "DELETE FROM entry WHERE institution LIKE '%-07'",
+    "an end": "DELETE FROM entry WHERE kind = 'charge' AND institution LIKE '%-07'",
+    "whose it is": "UPDATE entry SET institution = 'somebody' WHERE institution LIKE '%-07'",
+    "a batch": "DELETE FROM batch WHERE number = 1",
+}
+
+
+@pytest.mark.parametrize("change", TOUCHED.values(), ids=TOUCHED)
 def test_what_was_changed_in_a_file_is_found(ledgers: Ledgers, unfitted: None, change: str) -> None:
     simulated(MANY, ledgers)
     with sqlite3.connect(ledgers.folder / FILE) as db:
@@ -408,7 +416,7 @@ def test_no_answer_is_written_down(ledgers: Ledgers, unfitted: None) -> None:
 def test_the_release_says_that_there_were_no_masks(tmp_path: Path, ledgers: Ledgers) -> None:
     release = load_release(write_release(simulated(MANY, ledgers), tmp_path / "many", 0))
     report = unescape((release.path / "report.html").read_text(encoding="utf-8"))
-    assert release.kind == "simulation" and release.manifest["masks"] == UNMASKED
+    assert release.kind == "simulation" and release.manifest.get("masks") == UNMASKED
     assert UNMASKED in report and "masks what leaves it" not in report and "messages under masks" not in report
     assert "under masks, and the signed keys" not in report
     assert f'"masks": "{UNMASKED}"' in (release.path / "ledger.json").read_text(encoding="utf-8")

@@ -36,7 +36,6 @@ from cohortium.errors import (
     WireError,
 )
 from cohortium.logs import about, in_short, without_text
-from cohortium.masking.ring import Ring
 from cohortium.masking.statements import Statement
 from cohortium.noise import Noised
 from cohortium.plan import Phase, bare_in_all, charged, charged_in_all, plan, ring
@@ -111,14 +110,13 @@ class Custodian:
 
     def _refused(self, error: Exception, request: wire.Request | None) -> bytes:
         """What is told of an error: a code, and the institution's own log."""
-        match error:
-            case CohortiumError() if isinstance(error, TOLD):
-                _log.warning("refused: %s", error, extra=about(request, error.code))
-                return self._refusal(error.code)
-            case CohortiumError():
-                _log.error("failed: %s", in_short(error), extra=about(request, "E_CUSTODIAN"))
-            case _:
-                _log.error("failed: %s", without_text(error), extra=about(request, "E_CUSTODIAN"))
+        if isinstance(error, TOLD):
+            _log.warning("refused: %s", error, extra=about(request, error.code))
+            return self._refusal(error.code)
+        if not isinstance(error, CohortiumError):
+            _log.error("failed: %s", without_text(error), extra=about(request, "E_CUSTODIAN"))
+            return self._refusal("E_CUSTODIAN")
+        _log.error("failed: %s", in_short(error), extra=about(request, "E_CUSTODIAN"))
         return self._refusal("E_CUSTODIAN")
 
     def _refusal(self, code: str) -> bytes:
@@ -175,13 +173,13 @@ class Custodian:
 
         if request.leg == "answer":
             return noised().values, {}
-        return self._hidden(study, request, noised, ring(study, phase))
+        return self._hidden(study, request, phase, noised)
 
     def _hidden(
-        self, study: Study, request: wire.Request, noised: Callable[[], Noised], numbers: Ring
+        self, study: Study, request: wire.Request, phase: Phase, noised: Callable[[], Noised]
     ) -> tuple[wire.Values, Mapping[str, Any]]:
         """A share of a sum, under masks."""
-        masked, statement = self._masking(study, request).mask(request, noised, numbers)
+        masked, statement = self._masking(study, request).mask(request, noised, ring(study, phase))
         return masked.values, statement
 
     def _masking(self, study: Study, request: wire.Request) -> Masking:

@@ -126,8 +126,8 @@ def _belongs(answer: wire.Answer, request: wire.Request, study: Study) -> bool:
     """Whether an institution of the study signed it, as its answer to this request."""
     asked = (request.study, request.run, request.round, request.attempt)
     reply = answer.reply
-    mine = (reply.study, reply.run, reply.round, reply.attempt) == asked
-    return mine and answer.receipt.is_of(study.keys.get(reply.institution, ""))
+    key = study.keys.get(reply.institution, "")
+    return (reply.study, reply.run, reply.round, reply.attempt) == asked and answer.receipt.is_of(key)
 
 
 def all_there(study: Study, request: wire.Request, heard: set[str], refused: dict[str, str]) -> None:

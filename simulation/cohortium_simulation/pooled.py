@@ -20,9 +20,8 @@ from typing import Any
 from cohortium import consent, wire
 from cohortium.consent import Signatures
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
-from cohortium.masking.ring import Ring
 from cohortium.noise import Noised
-from cohortium.plan import Phase, plan
+from cohortium.plan import Phase, plan, ring
 from cohortium.privacy.ledger import Caps
 from cohortium.privacy.shelf import Shelf
 from cohortium.progress import Progress
@@ -86,10 +85,10 @@ class PooledCustodian(Custodian):
         consent.require_key(study, self.identity.name, self.identity.public)
 
     def _hidden(
-        self, study: Study, request: wire.Request, noised: Callable[[], Noised], numbers: Ring
+        self, study: Study, request: wire.Request, phase: Phase, noised: Callable[[], Noised]
     ) -> tuple[wire.Values, Mapping[str, Any]]:
         """As it is, in the ring that sums are added in."""
-        return numbers.to_ring(noised().values), {}
+        return ring(study, phase).to_ring(noised().values), {}
 
 
 class Pool:
