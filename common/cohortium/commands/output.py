@@ -148,7 +148,7 @@ class Lines:
     Of work within work a line in ``EVERY`` seconds, so that long work is not silent and short work not told twice.
     """
 
-    EVERY = 10.0
+    EVERY = 20.0
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._open: list[tuple[int, str]] = []
