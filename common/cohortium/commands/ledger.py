@@ -131,14 +131,15 @@ def sign_restore(
 def _lines(path: Path) -> list[str]:
     import json
 
-    from cohortium.privacy.shelf import opened
+    from cohortium.privacy.shelf import is_shelf, opened
 
     lines = []
     with opened(path) as ledgers:
         for name, ledger in ledgers:
             ledger.verify()
+            file = f"{name}.sqlite" if is_shelf(path) else path.name
             told = ((type(e.record).__name__.lower(), e) for e in ledger.entries())
-            lines += [json.dumps({"ledger": f"{name}.sqlite", "kind": kind, **asdict(e)}) + "\n" for kind, e in told]
+            lines += [json.dumps({"ledger": file, "kind": kind, **asdict(e)}) + "\n" for kind, e in told]
     return lines
 
 
