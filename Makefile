@@ -113,6 +113,7 @@ bench: $(VENV)/.tested
 	$(BIN)/python benchmarks/masking.py
 	$(BIN)/python benchmarks/round_trip.py
 	$(BIN)/python benchmarks/custodian.py
+	$(BIN)/python benchmarks/institutions.py
 	$(BIN)/python benchmarks/utility.py --again
 
 # Generated code works with its own version of protobuf or a later one below the next but one, and with that grpcio or a later one.

@@ -109,15 +109,19 @@ class Custodian:
             with self._one_at_a_time:
                 request = wire.decode_request(data)
                 return self._reply(request)
-        except TOLD as error:
+        except Exception as error:  # noqa: BLE001 - whatever happened may depend on data and must not be told
+            return self._refused(error, request)
+
+    def _refused(self, error: Exception, request: wire.Request | None) -> bytes:
+        """What is told of an error: a code, and the institution's own log."""
+        if isinstance(error, TOLD):
             _log.warning("refused: %s", error, extra=about(request, error.code))
             return self._refusal(error.code)
-        except CohortiumError as error:
-            _log.error("failed: %s", in_short(error), extra=about(request, "E_CUSTODIAN"))
-            return self._refusal("E_CUSTODIAN")
-        except Exception as error:  # noqa: BLE001 - whatever happened may depend on data and must not be told
+        if not isinstance(error, CohortiumError):
             _log.error("failed: %s", without_text(error), extra=about(request, "E_CUSTODIAN"))
             return self._refusal("E_CUSTODIAN")
+        _log.error("failed: %s", in_short(error), extra=about(request, "E_CUSTODIAN"))
+        return self._refusal("E_CUSTODIAN")
 
     def _refusal(self, code: str) -> bytes:
         return wire.encode_refusal(wire.Refusal(self.identity.name, code))
@@ -174,11 +178,21 @@ class Custodian:
     def _answered(self, study: Study, request: wire.Request, phase: Phase) -> tuple[Entry, bytes]:
         """A fresh answer, charged and kept."""
         caps = self._policy.caps(study)
+        return self._charged(study, request, phase, caps, self._computed(study, request, phase, caps))
+
+    def _computed(self, study: Study, request: wire.Request, phase: Phase, caps: Caps) -> bytes:
+        """A fresh answer that can be paid for and was not charged yet: nobody may hear of it before ``_charged``."""
         self._afford(study, request, phase, caps)
         values, statement = self._values(study, request, phase)
         header = (request.study, request.run, request.round, request.attempt, self.identity.name)
         message = wire.encode_reply(wire.Reply(*header, secrets.token_hex(32), values, statement), request.version)
         failpoints.passed("answer computed")
+        return message
+
+    def _charged(
+        self, study: Study, request: wire.Request, phase: Phase, caps: Caps, message: bytes
+    ) -> tuple[Entry, bytes]:
+        """An answer that was computed, charged and kept."""
         digest = hashlib.sha256(message).hexdigest()
         answered = self._ledger.charge(self._charge(study, request, phase, digest), message, caps)
         _log.info("answered a round of study %s", study.name, extra=about(request))
@@ -196,6 +210,12 @@ class Custodian:
 
         if request.leg == "answer":
             return noised().values, {}
+        return self._hidden(study, request, phase, noised)
+
+    def _hidden(
+        self, study: Study, request: wire.Request, phase: Phase, noised: Callable[[], Noised]
+    ) -> tuple[wire.Values, Mapping[str, Any]]:
+        """A share of a sum, under masks."""
         masked, statement = self._masking(study, request).mask(request, noised, ring(study, phase))
         return masked.values, statement
 
@@ -229,8 +249,9 @@ class Custodian:
     def _sealed(self, request: wire.Request, entry: Entry, message: bytes) -> bytes:
         """The message under the receipt of its own charge: always the same bytes."""
         failpoints.passed("answer sealed")
-        digest, about = hashlib.sha256(message).hexdigest(), wire.answer_to(request)
-        receipt = sign_receipt(self.identity.key, self.identity.name, digest, entry.hash, about)
+        assert isinstance(entry.record, Charge)  # noqa: S101 - it is that of the message, whose digest is in it
+        charged, about = entry.record.message, wire.answer_to(request)
+        receipt = sign_receipt(self.identity.key, self.identity.name, charged, entry.hash, about)
         return wire.encode_answer(message, receipt, request.version)
 
     # Whether it may be answered

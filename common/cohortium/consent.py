@@ -52,12 +52,11 @@ def require_privacy(study: Study) -> None:
 
 def require_key(study: Study, institution: str, public: str) -> None:
     """StudyError E_NOT_IN_STUDY, or E_PLAN_UNTRUSTED if the study names another key than ``public`` for it."""
-    named = {i.name: i.key for i in study.institutions}
-    if institution not in named:
+    if institution not in study.keys:
         raise StudyError(
             "E_NOT_IN_STUDY", institution, f"study {study.name!r} does not name it", "Check the institution's name."
         )
-    if named[institution] != public:
+    if study.keys[institution] != public:
         raise StudyError(
             "E_PLAN_UNTRUSTED",
             institution,
@@ -70,8 +69,7 @@ def has_signed(study: Study, institution: str, signatures: Signatures) -> bool:
     """Nobody has ever signed a study without privacy, or one whose schema is a draft, whatever the signature."""
     if study.privacy.mode == "none" or study.schema.marks:
         return False
-    keys = {i.name: i.key for i in study.institutions}
-    return signed_by(keys[institution], signatures.get(institution, ""), _statement(study, institution))
+    return signed_by(study.keys[institution], signatures.get(institution, ""), _statement(study, institution))
 
 
 def unsigned(study: Study, signatures: Signatures) -> list[str]:

@@ -8,6 +8,7 @@ agreed to a digest has agreed to every number that will leave it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from functools import cached_property
@@ -261,6 +262,11 @@ class Study:
             self.schema.index(target)
         self._check_trust()
 
+    def __hash__(self) -> int:
+        """Of how many institutions there are, and not of each: plans are looked up by it for every answer of every one."""
+        of_all = (self.name, self.serial, self.schema, self.privacy, self.generator, self.release, self.expires)
+        return hash((*of_all, len(self.institutions)))
+
     def __repr__(self) -> str:
         return study_text(self)
 
@@ -289,11 +295,15 @@ class Study:
     def institution_names(self) -> tuple[str, ...]:
         return tuple(i.name for i in self.institutions)
 
+    @cached_property
+    def keys(self) -> Mapping[str, str]:
+        """Public keys by the institution's name, empty where it has none yet."""
+        return {i.name: i.key for i in self.institutions}
+
     @property
     def cohort(self) -> Cohort:
         """Who adds up together."""
-        keys = {i.name: i.key for i in self.institutions}
-        return Cohort(keys, self.privacy.dropouts, self.privacy.colluders)
+        return Cohort(dict(self.keys), self.privacy.dropouts, self.privacy.colluders)
 
     @property
     def honest(self) -> int:

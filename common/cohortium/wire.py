@@ -19,6 +19,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,13 +65,13 @@ class Request:
     board: bytes = b""
     version: int = field(default_factory=lambda: VERSIONS[0])
 
-    @property
+    @cached_property
     def question(self) -> str:
         """SHA-256 of what is asked, which consents, receipts and boards are not part of: the same for every institution."""
         asked = [self.study, self.run, self.round, self.attempt, hashlib.sha256(self.state).hexdigest()]
         return hashlib.sha256(canonical_json(asked)).hexdigest()
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """SHA-256 of the question and of the board it is answered under: an attempt is answered for one of them."""
         asked = [self.question, hashlib.sha256(self.board).hexdigest()]

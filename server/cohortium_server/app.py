@@ -88,9 +88,13 @@ class FlowerTransport:
             while not exchange.over:
                 exchange.ask()
                 yield from exchange.hear()
-                time.sleep(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
+                self._pause(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
         finally:
             self.waits({})
+
+    def _pause(self, seconds: float) -> None:
+        """So long, or until something has come, where the grid can tell: one of this process can."""
+        getattr(self.grid, "wait", time.sleep)(seconds)
 
     def tell(self, request: bytes) -> None:
         """Over a network nothing is waited for; in one process the nodes end with it, so that they are."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy.typing as npt
 
@@ -14,6 +14,7 @@ from cohortium.consent import Signatures
 from cohortium.errors import FederationError, MaskingError, WireError
 from cohortium.logs import about
 from cohortium.plan import Phase
+from cohortium.progress import Progress, Silent, advancing
 from cohortium.queries import Query
 from cohortium.receipt import Receipt
 from cohortium.study import Study
@@ -43,7 +44,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Asking:
-    """A run's way to everybody: what every request carries, and how it gets there."""
+    """A run's way to everybody: what every request carries, and how it gets there. progress: is told who has answered."""
 
     study: Study
     run: str
@@ -51,6 +52,7 @@ class Asking:
     transport: Transport
     timeout: float
     seen: Receipts
+    progress: Progress = field(default_factory=Silent)
 
     def request(
         self, this: Round, state: bytes, attempt: int = 0, leg: str = "answer", board: bytes = b""
@@ -65,14 +67,26 @@ class Asking:
 
     def exchange(self, *requests: wire.Request) -> list[list[bytes]]:
         """What came back for each request, all of them sent at once."""
-        parts = [wire.encode_request(r) for r in requests]
-        _log.info("asked: %s", ", ".join(r.leg for r in requests), extra=about(requests[-1]))
-        told = self.transport.exchange(parts[0] if len(parts) == 1 else wire.encode_bundle(parts), self.timeout)
-        heard: list[list[bytes]] = [[] for _ in parts]
-        for answers in map(_parts, told):
+        heard: list[list[bytes]] = [[] for _ in requests]
+        for answers in self._told(requests):
             for place, answer in zip(heard, answers, strict=False):  # who refuses the whole answers once
                 place.append(answer)
         return heard
+
+    def stream(self, request: wire.Request) -> Iterator[bytes]:
+        """What comes back for one request, as it comes: however many answer, few answers are held at a time."""
+        for answers in self._told([request]):
+            yield from answers[:1]
+
+    def _told(self, requests: Sequence[wire.Request]) -> Iterator[list[bytes]]:
+        parts = [wire.encode_request(r) for r in requests]
+        _log.info("asked: %s", ", ".join(r.leg for r in requests), extra=about(requests[-1]))
+        asked = parts[0] if len(parts) == 1 else wire.encode_bundle(parts)
+        self.progress.start(len(self.study.institutions), "answers")
+        try:
+            yield from advancing(map(_parts, self.transport.exchange(asked, self.timeout)), self.progress)
+        finally:
+            self.progress.done()
 
 
 def _parts(data: bytes) -> list[bytes]:
@@ -124,7 +138,7 @@ def _belongs(answer: wire.Answer, request: wire.Request, study: Study) -> bool:
     """Whether an institution of the study signed it, as its answer to this request."""
     asked = (request.study, request.run, request.round, request.attempt)
     reply = answer.reply
-    key = {i.name: i.key for i in study.institutions}.get(reply.institution, "")
+    key = study.keys.get(reply.institution, "")
     return (reply.study, reply.run, reply.round, reply.attempt) == asked and answer.receipt.is_of(key)
 
 

@@ -99,9 +99,16 @@ class MaskedRounds:
             all_there(this.study, asked, set(adverts), refused)
             self._keys = encode_board(adverts.values())
             failpoints.passed("keys exchanged")
-        request = self._asking.request(this, state, 0, "mask", self._keys)
-        (answers,) = self._asking.exchange(request)
+        return self._added_up(this, self._asking.request(this, state, 0, "mask", self._keys))
+
+    def unmasked(self, this: Round, state: bytes) -> Heard:
+        """The sum of a round of institutions that are all of this process, and made up: what masks would have cancelled to."""
+        return self._added_up(this, self._asking.request(this, state, 0, "mask"))
+
+    def _added_up(self, this: Round, request: wire.Request) -> Heard:
+        """The sum of the answers of all, each in the ring."""
         total, numbers = self._total(this)
+        answers = self._asking.stream(request)
         receipts, refused = gather(this, request, answers, numbers.dtype, lambda r: _add(total, r))
         all_there(this.study, request, set(receipts), refused)
         return Heard(this.number, 0, whole.unmask(total, self._cohort).values, _ordered(this, receipts))

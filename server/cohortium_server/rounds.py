@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cohortium import failpoints, wire
 from cohortium.consent import Signatures, require_signable
+from cohortium.errors import StudyError
 from cohortium.expiry import require_unexpired
 from cohortium.logs import about
 from cohortium.plan import Plan, plan, with_attempts
@@ -58,7 +59,10 @@ class Answered:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A study that has been run: a fitted generator, and the account of what was asked for it. kind: what ran it."""
+    """A study that has been run: a fitted generator, and the account of what was asked for it.
+
+    kind: what ran it. masked: whether sums were added up under masks, where the study has any.
+    """
 
     study: Study
     consents: Signatures
@@ -67,6 +71,7 @@ class Outcome:
     generator: Generator
     answered: tuple[Answered, ...]
     kind: Kind
+    masked: bool = True
 
     @cached_property
     def spent(self) -> Plan:
@@ -85,22 +90,27 @@ def run_study(
     progress: Progress | None = None,
     timeout: float = ROUND_TIMEOUT,
     simulated: bool = False,
+    masked: bool = True,
 ) -> Outcome:
     """Run what the journal does not remember of the study's plan.
 
     simulated: the custodians are of this process. What comes of it is a simulation's then, and wherever the study says that
     its institutions are made up, whatever carried the messages.
+    masked: False only where both are so: what is added up in the process that it is made in is hidden from nobody there.
     Raises FederationError naming the institutions that are missing or refuse; the same journal goes on from there.
     """
     require_signable(study)
+    if not masked and not (simulated and study.simulated):
+        what = "only institutions that are made up, and of this process, send shares of a sum without masks"
+        raise StudyError("E_PLAN_PRIVACY", f"study {study.name!r}", what, "Run it with masks.")
     agreed, progress = plan(study), progress or Silent()
     generator: Generator = generator_class(study.generator.kind)(study, journal.seed, progress)
     progress.start(agreed.rounds, ROUNDS)
-    asking = Asking(study, journal.run, consents, transport, timeout, Receipts(home() / "receipts"))
+    asking = Asking(study, journal.run, consents, transport, timeout, Receipts(home() / "receipts"), progress)
     masks, answered = MaskedRounds(asking), list[Answered]()
     while (query := generator.ask()) is not None:
         this = Round(study, len(answered), agreed.rounds, agreed.phase(len(answered)), query)
-        heard = journal.heard(this.number) or _ask(this, asking, masks, journal)
+        heard = journal.heard(this.number) or _ask(this, asking, masks, journal, masked)
         if this.number == agreed.rounds - 1 and not simulated:  # a simulation's ledgers are this process's own
             asking.end(this, heard.attempt)
         phase = this.phase
@@ -110,10 +120,12 @@ def run_study(
         progress.advance()
     progress.done()
     kind: Kind = "simulation" if simulated or study.simulated else "federation"
-    return Outcome(study, consents, agreed, journal.run, generator, tuple(answered), kind)
+    return Outcome(
+        study, consents, agreed, journal.run, generator, tuple(answered), kind, masked or study.privacy.trust == "local"
+    )
 
 
-def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal) -> Heard:
+def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal, masked: bool) -> Heard:
     """Ask a round of everybody. A round that was asked before is asked at the same state.
 
     StudyError E_EXPIRED where every institution would refuse.
@@ -126,8 +138,9 @@ def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal) -> 
     failpoints.passed("round asked")
     if this.study.privacy.trust == "local":
         request = asking.request(this, state)
-        (answers,) = asking.exchange(request)
-        heard = add_up(this, request, answers)
+        heard = add_up(this, request, asking.stream(request))
+    elif not masked:
+        heard = masks.unmasked(this, state)
     else:
         heard = masks.ask(this, state, journal)
     failpoints.passed("round added up")

@@ -16,6 +16,7 @@ from cohortium.faults import Faults
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from cohortium.encoding import Codes
     from cohortium.forms import Form
     from cohortium.schema import Schema
     from cohortium.study import Study
@@ -173,7 +174,7 @@ def simulate(
     with guarded(as_json):
         from cohortium.study import load_study
         from cohortium_server.release import require_no_release
-        from cohortium_simulation.experiment import as_study
+        from cohortium_simulation.experiment import as_study, encode_all
         from cohortium_simulation.experiment import simulate as run
         from cohortium_simulation.layout import laid_out
 
@@ -204,11 +205,22 @@ def simulate(
         tables = _tables(
             data, form, agreed.schema, layout, seed, drop_bad_rows
         )  # only now: nothing of a study follows from rows
-        _say_counted(tables, agreed)
+        codes = encode_all(agreed, tables)
+        _say_counted(codes, agreed)
         if not as_json:
             say_device([agreed])
         shown = progress(as_json)
-        release = run(agreed, tables, out, seed=seed, ledgers=ledgers, progress=shown, learn=True, replace=replace)
+        release = run(
+            agreed,
+            tables,
+            out,
+            seed=seed,
+            ledgers=ledgers,
+            progress=shown,
+            learn=True,
+            replace=replace,
+            codes=codes,
+        )
         _tell(release, as_json)
 
 
@@ -288,18 +300,15 @@ def _say_fitting(table: DataFrame, schema: Schema) -> None:
         )
 
 
-def _say_counted(tables: Mapping[str, DataFrame], study: Study) -> None:
+def _say_counted(codes: Mapping[str, Codes], study: Study) -> None:
     """How many rows the study will count, and what would change it: on this screen, and nowhere else."""
     from functools import reduce
     from operator import add
 
-    from cohortium.encoding import encode
     from cohortium.tally import tally_of, told
 
-    tallies = [
-        tally_of(encode(tables[name], study.schema), study.schema) for name in study.institution_names if name in tables
-    ]
-    for name, one in zip((n for n in study.institution_names if n in tables), tallies, strict=True):
+    tallies = [tally_of(one, study.schema) for one in codes.values()]
+    for name, one in zip(codes, tallies, strict=True):
         if one.rows and not one.fitting:
             say_here(f"{name!r}: none of its {one.rows} rows fits the schema; it answers from none.")
     p = study.privacy
@@ -349,12 +358,26 @@ def _trusting(trust: str | None, dropouts: int, colluders: int) -> dict[str, Any
 def _tell(release: Release, as_json: bool) -> None:
     m = release.manifest
     if as_json:
-        told = ("kind", "rows", "guarantee", "unit", "institutions", "generator", "study", "run", "trust", "privacy")
+        told = (
+            "kind",
+            "rows",
+            "guarantee",
+            "unit",
+            "institutions",
+            "generator",
+            "study",
+            "run",
+            "trust",
+            "masks",
+            "privacy",
+        )
         print_json({"release": str(release.path), **{k: m[k] for k in told if k in m}})
         return
     tell(
         f"{m['rows']} synthetic rows in {release.path} from {len(m['institutions'])} simulated institutions by {m['generator']}."
     )
+    if "masks" in m:
+        tell(m["masks"])
     if release.mark:
         say(f"WARNING: NOT PRIVATE. {m['warning']}")
         return

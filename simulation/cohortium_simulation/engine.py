@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from threading import Semaphore, Thread
+from threading import Event, Semaphore, Thread
 from typing import Any
 
 from cohortium.flower.names import APP_RAISED, COORDINATORS_NODE, IDENTITY, MESSAGES, NODE_LOST, NUMBER, QUIET, Variable
@@ -106,6 +106,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         self._contexts = {number: _context(number, nodes[name]) for number, name in self._names.items()}
         self._turns = Semaphore(os.cpu_count() or 1)
         self._pending: dict[str, Future[list[Message]]] = {}
+        self._come = Event()
         self._run: Any = None
 
     def close(self) -> None:
@@ -153,8 +154,15 @@ class InProcessGrid(Grid):  # type: ignore[misc]
                 answer.set_result(self._turn(request))
             except BaseException as error:  # noqa: BLE001 - raised again where the answer is read
                 answer.set_exception(error)
+            finally:
+                self._come.set()
+
+    def wait(self, seconds: float) -> None:
+        """Until an answer comes that was not there at the last look, or for so long."""
+        self._come.wait(seconds)
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        self._come.clear()  # before the look: what comes meanwhile is waited for by nobody
         done = [i for i in message_ids if i in self._pending and self._pending[i].done()]
         return [message for i in done for message in self._pending.pop(i).result()]
 

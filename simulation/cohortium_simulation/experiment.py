@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from functools import cached_property
@@ -23,7 +23,9 @@ from cohortium.filenames import unfit
 from cohortium.frames import Table, as_table
 from cohortium.identifiers import identifiers_of
 from cohortium.keys import load_or_create_key
-from cohortium.privacy.ledger import Cap, Consent, Ledger, home
+from cohortium.privacy.ledger import Cap, Consent, Ledger, home, witness_of
+from cohortium.privacy.shelf import FILE as SHELF
+from cohortium.privacy.shelf import Shelf, ShelvedLedger
 from cohortium.progress import Progress
 from cohortium.schema import Schema
 from cohortium.study import Study, as_written, study_from_document
@@ -33,6 +35,7 @@ from cohortium_client.sessions import Sessions
 from cohortium_server.journal import BriefJournal
 from cohortium_server.release import Release, load_release, require_no_release, write_release
 from cohortium_server.rounds import Outcome
+from cohortium_simulation.pooled import MASKED_UP_TO, PooledCustodian, run_pooled
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,17 @@ def simulate(
     progress: Progress | None = None,
     learn: bool = False,
     replace: bool = False,
+    codes: Mapping[str, Codes] | None = None,
 ) -> Release:
     """Run ``study`` on one table per institution, DataFrames of any library or paths, and write the release into the folder ``out``.
 
     Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and sampling; noise
     is never repeated. learn: keep in the release what questions about several columns are answered by, which takes two more
     fits' time; else it is learnt when first asked for. replace: a release that is in ``out`` already, which is
-    otherwise refused with E_RELEASE_EXISTS before anything is charged.
+    otherwise refused with E_RELEASE_EXISTS before anything is charged. codes: the tables in codes (``encode_all``), where
+    somebody has them already.
+
+    More than ``MASKED_UP_TO`` institutions make no masks: they are one process, in which the sum hides as much (pooled.py).
 
     Raises what the study, an institution or the gate has to say; SchemaError E_REVIEW where the study's
     schema is a draft (``draft.draft``) with marks left: ``study.schema.reviewed()`` has none.
@@ -77,8 +84,8 @@ def simulate(
     require_no_release(out, replace)
     read = as_tables(tables, study.schema)
     if study.privacy.mode == "none":
-        return _simulate_unprotected(study, read, out, seed, ledgers, progress)
-    outcome = run(study, read, ledgers or Ledgers(), seed, progress)
+        return _simulate_unprotected(study, read, out, seed, ledgers, progress, codes)
+    outcome = run(study, read, ledgers or Ledgers(), seed, progress, codes)
     return load_release(write_release(outcome, out, seed, learn))
 
 
@@ -104,6 +111,7 @@ def _simulate_unprotected(
     seed: int | None,
     ledgers: Ledgers | None,
     progress: Progress | None,
+    codes: Mapping[str, Codes] | None,
 ) -> Release:
     from cohortium_server.release.unprotected import require_free_of_releases, write_unprotected
     from cohortium_simulation.unprotected import fit_unprotected
@@ -116,8 +124,7 @@ def _simulate_unprotected(
     _check_complete(study, tables)
     require_free_of_releases(out)
     study = as_written(study)
-    codes = {name: encode(tables[name], study.schema) for name in study.institution_names}
-    outcome = fit_unprotected(study, codes, seed, progress)
+    outcome = fit_unprotected(study, codes or encode_all(study, tables), seed, progress)
     return load_release(write_unprotected(outcome, out, seed), not_private=True)
 
 
@@ -127,31 +134,97 @@ def run(
     ledgers: Ledgers,
     seed: int | None = None,
     progress: Progress | None = None,
+    codes: Mapping[str, Codes] | None = None,
 ) -> Outcome:
-    """The rounds of ``study`` in this process, without a release."""
+    """The rounds of ``study`` in this process, without a release. codes: the tables' (``encode_all``), if they are there already."""
     from cohortium.neural.device import one_thread
-    from cohortium_simulation.engine import run_in_process
 
     consent.require_signable(study)
     _check_complete(study, tables)
     _check_persons(study, tables)
     require_file_names(study)
     with ExitStack() as stack:
-        opened = {n: stack.enter_context(Ledger(ledgers.folder / f"{n}.sqlite")) for n in study.institution_names}
+        opened = Opened(study.institution_names, ledgers.folder, stack)
         population = ledgers.population or study.schema.name
-        institutions = [stack.enter_context(closing(Simulated(n, opened[n], population, ledgers.cap))) for n in opened]
+        made = (Simulated(n, ledger, population, ledgers.cap) for n, ledger in opened.ledgers.items())
+        institutions = [stack.enter_context(closing(one)) for one in made]
         signed, consents = sign_all(study, [i.identity for i in institutions])
-        custodians = {i.name: i.custodian(signed, encode(tables[i.name], signed.schema)) for i in institutions}
+        kind = PooledCustodian if opened.many else Custodian
+        held = dict(codes or encode_all(study, tables))
+        custodians = {i.name: i.custodian(signed, held.pop(i.name), kind) for i in institutions}
         for custodian in custodians.values():  # all or none: a study that cannot be finished is not begun
             custodian.afford(signed)
-        for institution in institutions:
-            institution.agree(signed)
+        with opened.together():
+            for institution in institutions:
+                institution.agree(signed)
         with one_thread():  # institutions answer side by side, each in a thread of its own
-            outcome = run_in_process(signed, consents, custodians, BriefJournal(seed), progress)
-        for ledger in opened.values():  # this process was all that could have asked again
+            outcome = _run(signed, consents, custodians, opened.shelf, seed, progress)
+        for ledger in opened.ledgers.values():  # this process was all that could have asked again
             ledger.drop({outcome.run})
             ledger.shrink()
         return outcome
+
+
+def _run(
+    study: Study,
+    consents: consent.Signatures,
+    custodians: Mapping[str, Custodian],
+    shelf: Shelf | None,
+    seed: int | None,
+    progress: Progress | None,
+) -> Outcome:
+    """The deployment's own protocol over its own Flower apps where institutions are few, else their sums alone."""
+    pooled = [c for c in custodians.values() if isinstance(c, PooledCustodian)]
+    if shelf is not None and len(pooled) == len(custodians):
+        return run_pooled(study, consents, pooled, shelf, seed, progress)
+    from cohortium_simulation.engine import run_in_process
+
+    return run_in_process(study, consents, custodians, BriefJournal(seed), progress)
+
+
+def encode_all(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, Codes]:
+    """Every institution's table in codes of the study's schema."""
+    schema = as_written(study).schema
+    return {name: encode(tables[name], schema) for name in study.institution_names}
+
+
+class Opened:
+    """The ledgers of simulated institutions, by name, until ``stack`` ends: the files that are there already, or entries of a shelf.
+
+    Whose ledger is where stays so: people simulate anew in one folder, few institutions and many, and what was spent counts.
+    many: there are more of them than run the deployment's own protocol.
+    """
+
+    def __init__(self, names: Sequence[str], folder: Path, stack: ExitStack) -> None:
+        self.many = len(names) > MASKED_UP_TO
+        self.shelf = self._shelf(folder, stack)
+        shelved = self._shelved(names, folder)
+        self.ledgers = {n: shelved.get(n) or stack.enter_context(Ledger(folder / f"{n}.sqlite")) for n in names}
+
+    def _shelf(self, folder: Path, stack: ExitStack) -> Shelf | None:
+        path = folder / SHELF
+        there = path.exists() or witness_of(path).exists()
+        return stack.enter_context(Shelf(path)) if self.many or there else None
+
+    def _shelved(self, names: Sequence[str], folder: Path) -> Mapping[str, Ledger]:
+        if self.shelf is None:
+            return {}
+        files = {p.name for p in folder.iterdir()}
+        new = [n for n in names if self.many and not {f"{n}.sqlite", f"{n}.sqlite.head"} & files]
+        self.shelf.enrol(new)
+        found = {n: self.shelf.ledger(n) for n in names if n in self.shelf}
+        for ledger in found.values():
+            ledger.remembering = not self.many  # what gets lost is asked for again
+        return found
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is written inside to the shelf is durable at the end."""
+        if self.shelf is None:
+            yield
+        else:
+            with self.shelf.together():
+                yield
 
 
 @dataclass(frozen=True)
@@ -163,13 +236,21 @@ class Simulated:
     population: str
     cap: Cap | None = None
 
-    @property
+    @cached_property
     def identity(self) -> Identity:
+        if isinstance(self.ledger, ShelvedLedger):
+            return Identity(self.name, self.ledger.key)
         return Identity(self.name, load_or_create_key(self.ledger.path.with_suffix(".key")))
 
     @cached_property
     def sessions(self) -> Sessions:
-        return Sessions(self.ledger.path.with_suffix(".sessions"), most=sys.maxsize)  # nobody else asks here
+        shelved = isinstance(self.ledger, ShelvedLedger)
+        path = (
+            self.ledger.path.with_name(f"{self.name}.sessions")
+            if shelved
+            else self.ledger.path.with_suffix(".sessions")
+        )
+        return Sessions(path, most=sys.maxsize)  # nobody else asks here
 
     def close(self) -> None:
         """Let go of what its custodians opened: what is open cannot be moved or removed on every system."""
@@ -181,13 +262,14 @@ class Simulated:
         if not agreed_to(self.ledger, study):
             self.ledger.record(Consent(study.digest, study.name, study.serial))
 
-    def custodian(self, study: Study, codes: Codes) -> Custodian:
-        """Its custodian for a study that was signed, over a table that is there already."""
+    def custodian(self, study: Study, codes: Codes, kind: type[Custodian] = Custodian) -> Custodian:
+        """Its custodian for a study that was signed, over a table that is there already. kind: ``PooledCustodian`` makes no masks."""
         policy = Policy(repeatable=True)
         if self.cap is not None:
             policy = changed(policy, epsilon_per_population=self.cap.epsilon, delta=self.cap.delta)
-        holding = Holding(self.population, lambda _: codes, self.ledger, self.sessions)
-        return Custodian(self.identity, {study.digest: study}, holding, policy)
+        sessions = None if issubclass(kind, PooledCustodian) else self.sessions
+        holding = Holding(self.population, lambda _: codes, self.ledger, sessions)
+        return kind(self.identity, {study.digest: study}, holding, policy)
 
 
 def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[str, str]]:

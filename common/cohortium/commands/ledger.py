@@ -46,12 +46,7 @@ def show(
 def verify(place: Place = None, as_json: Json = False) -> None:
     """Check every ledger's chain of entries, and every message; the first that does not fit is named."""
     with guarded(as_json):
-        from cohortium.privacy.ledger import Ledger
-
-        checked: list[dict[str, Any]] = []
-        for path in ledger_files(place):
-            with Ledger(path) as opened:
-                checked.append({"ledger": path.name, "entries": opened.verify(), "head": opened.head()})
+        checked = [one for path in ledger_files(place) for one in _verified(path)]
         if as_json:
             print_json({"ledgers": checked})
         else:
@@ -85,8 +80,10 @@ def backup(
     with guarded(as_json):
         from cohortium.privacy.copies import back_up
         from cohortium.privacy.ledger import Ledger
+        from cohortium.privacy.shelf import require_alone
 
         (path,) = ledger_files(place) if not place.is_dir() else [place]
+        require_alone(path)
         with Ledger(path) as opened:
             made = back_up(opened, out)
         if as_json:
@@ -134,16 +131,25 @@ def sign_restore(
 def _lines(path: Path) -> list[str]:
     import json
 
-    from cohortium.privacy.ledger import Ledger
+    from cohortium.privacy.shelf import is_shelf, opened
 
-    with Ledger(path) as opened:
-        opened.verify()
-        entries = opened.entries()
-    kinds = [type(e.record).__name__.lower() for e in entries]
-    return [
-        json.dumps({"ledger": path.name, "kind": kind, **asdict(e)}) + "\n"
-        for e, kind in zip(entries, kinds, strict=True)
-    ]
+    lines = []
+    with opened(path) as ledgers:
+        for name, ledger in ledgers:
+            ledger.verify()
+            file = f"{name}.sqlite" if is_shelf(path) else path.name
+            told = ((type(e.record).__name__.lower(), e) for e in ledger.entries())
+            lines += [json.dumps({"ledger": file, "kind": kind, **asdict(e)}) + "\n" for kind, e in told]
+    return lines
+
+
+def _verified(path: Path) -> list[dict[str, Any]]:
+    """What is found in a file's ledgers; of a shelf they are chained together, and told as one."""
+    from cohortium.privacy.ledger import Ledger
+    from cohortium.privacy.shelf import Shelf, is_shelf
+
+    with Shelf(path) if is_shelf(path) else Ledger(path) as ledger:
+        return [{"ledger": path.name, "entries": ledger.verify(), "head": ledger.head()}]
 
 
 def ledger_files(place: Path | None) -> list[Path]:
@@ -161,13 +167,13 @@ def ledger_files(place: Path | None) -> list[Path]:
 
 
 def _accounts(path: Path, delta: float | None) -> list[dict[str, Any]]:
-    from cohortium.privacy.ledger import Ledger
+    from cohortium.privacy.shelf import opened
 
-    with Ledger(path) as opened:
-        return [_account(path, opened, population, delta) for population in opened.populations()]
+    with opened(path) as ledgers:
+        return [_account(name, one, population, delta) for name, one in ledgers for population in one.populations()]
 
 
-def _account(path: Path, opened: Ledger, population: str, delta: float | None) -> dict[str, Any]:
+def _account(name: str, opened: Ledger, population: str, delta: float | None) -> dict[str, Any]:
     from cohortium.privacy.ledger import BARE, Charge
 
     given = [(e.record, e.at) for e in opened.entries() if isinstance(e.record, Charge)]
@@ -176,7 +182,7 @@ def _account(path: Path, opened: Ledger, population: str, delta: float | None) -
     stated = delta or _least_delta(opened, charges)
     spent, bare = opened.spent(population, stated), opened.spent_bare(population, stated)
     return {
-        "ledger": path.stem,
+        "ledger": name,
         "population": population,
         "answers": len(charges),
         "studies": len({c.study for c in charges}),

@@ -139,25 +139,41 @@ def tell_checks(checks: Iterable[Check], as_json: bool) -> None:
 
 
 class Lines:
-    """A line at the start and at each quarter, of the outermost piece of work: for logs."""
+    """A line at the start and at each quarter, of the outermost piece of work: for logs.
+
+    Of work within work a line in ``EVERY`` seconds, so that long work is not silent and short work not told twice.
+    """
+
+    EVERY = 20.0
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._open: list[tuple[int, str]] = []
-        self._at = 0
-        self._clock, self._noted, self._due = clock, "", math.inf
+        self._at, self._within = 0, 0
+        self._clock, self._told = clock, clock()
+        self._noted, self._due = "", math.inf
 
     def start(self, total: int, what: str) -> None:
         self._open.append((max(total, 1), what))
+        self._within = 0
         if len(self._open) == 1:
             self._at = 0
-            say(f"{what}: 0 of {total}")
+            self._say(f"{what}: 0 of {total}")
 
     def advance(self, by: int = 1) -> None:
         total, what = self._open[-1]
         if len(self._open) == 1:
             before, self._at = self._at, self._at + by
             if before * 4 // total < self._at * 4 // total:
-                say(f"{what}: {self._at} of {total}")
+                self._say(f"{what}: {self._at} of {total}")
+            return
+        self._within += by
+        if self._clock() - self._told >= self.EVERY:
+            of, whole = self._open[0]
+            self._say(f"{whole}: {self._at} of {of}, {what}: {self._within} of {total}")
+
+    def _say(self, line: str) -> None:
+        self._told = self._clock()
+        say(line)
 
     def done(self) -> None:
         self._open.pop()
@@ -175,9 +191,11 @@ class Bar:
     """Bars on a terminal, one below the other where work starts within work."""
 
     def __init__(self) -> None:
+        from rich.progress import MofNCompleteColumn
         from rich.progress import Progress as RichProgress
 
-        self._bars = RichProgress(console=console(stderr=True), transient=True)
+        shown = (*RichProgress.get_default_columns(), MofNCompleteColumn())
+        self._bars = RichProgress(*shown, console=console(stderr=True), transient=True)
         self._open: list[TaskID] = []
         self._note: TaskID | None = None
 

@@ -89,9 +89,10 @@ class Guarantee:
         }
 
 
-def guarantees(study: Study, agreed: Plan) -> tuple[Guarantee, ...]:
+def guarantees(study: Study, agreed: Plan, masked: bool = True) -> tuple[Guarantee, ...]:
     """What the study promises towards each adversary, in the order of ``ADVERSARIES``.
 
+    masked: False for a simulation that added up its institutions' answers itself (``Cast``): other words, the same numbers.
     NotPrivateError E_NOT_PRIVATE for a study without privacy: nothing, and so there is no number for it.
     """
     if study.privacy.mode == "none":
@@ -99,7 +100,7 @@ def guarantees(study: Study, agreed: Plan) -> tuple[Guarantee, ...]:
             "E_NOT_PRIVATE", f"study {study.name!r}", "it promises nothing to anybody", "Run it for research only."
         )
     events = events_towards(study, agreed)
-    return tuple(_guarantee(study, adversary, events[adversary]) for adversary in ADVERSARIES)
+    return tuple(_guarantee(study, adversary, events[adversary], masked) for adversary in ADVERSARIES)
 
 
 def events_towards(study: Study, agreed: Plan) -> dict[Adversary, Events]:
@@ -107,9 +108,9 @@ def events_towards(study: Study, agreed: Plan) -> dict[Adversary, Events]:
     return _local(study, agreed) if study.privacy.trust == "local" else _secure_sum(study, agreed)
 
 
-def _guarantee(study: Study, adversary: Adversary, events: Events) -> Guarantee:
+def _guarantee(study: Study, adversary: Adversary, events: Events, masked: bool) -> Guarantee:
     rate, delta = attack_rate(events, study.privacy.delta), study.privacy.delta
-    cast = Cast.of(study)
+    cast = Cast.of(study, masked)
     words = risk_words(rate)
     return Guarantee(adversary, words, cost(events, delta), rate, cast.towards(adversary), cast.sees(adversary))
 

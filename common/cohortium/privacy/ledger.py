@@ -174,12 +174,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, witness: Path | None = None) -> None:
-        self.path, self.witness = path, witness or witness_of(path)
-        self._known = _Known()
-        self._affordable: dict[tuple[Account, Cap], Events] = {}
-        self._held: int | None = None
-        self._witness: int | None = None
-        self._testified, self._testifying = "", Lock()
+        self._begin(path, witness or witness_of(path))
         try:
             if pending(path).exists():
                 raise self._half_restored()
@@ -199,6 +194,15 @@ class Ledger:
         except (sqlite3.Error, OSError):
             raise self._unavailable() from None
         self._check_witness()
+
+    def _begin(self, path: Path, witness: Path) -> None:
+        """Nothing is known yet, and nothing open."""
+        self.path, self.witness = path, witness
+        self._known = _Known()
+        self._affordable: dict[tuple[Account, Cap], Events] = {}
+        self._held: int | None = None
+        self._witness: int | None = None
+        self._testified, self._testifying = "", Lock()
 
     def __enter__(self) -> Ledger:
         return self
@@ -244,12 +248,7 @@ class Ledger:
             raise self.rolled_back()
 
     def rolled_back(self) -> LedgerError:
-        return LedgerError(
-            "E_LEDGER_ROLLED_BACK",
-            self.path.name,
-            "it lacks entries that it once had: it was deleted, cut off or replaced by an older copy",
-            "Stop, and put back the newest ledger there is, or restore a backup with two persons (docs/backup.md).",
-        )
+        return rolled_back(self.path)
 
     def _unavailable(self) -> LedgerError:
         return unavailable(self.path)
@@ -293,7 +292,7 @@ class Ledger:
                 return kept
             self.afford(charge.population, charge.study, charge.events, caps, charge.bare)
             entry = self._add(db, charge)
-            db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))
+            self._keep(db, entry, message)
             failpoints.passed("ledger written")
         self._added(entry)
         return entry, message
@@ -515,8 +514,15 @@ class Ledger:
         entry = Entry(number, record, at, previous, _hash(number, record, at, previous))
         attempt = record.place if isinstance(record, Charge) else None
         fields = (number, _kind(record), canonical_json(asdict(record)).decode(), attempt, at, previous, entry.hash)
-        db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", fields)
+        self._insert(db, fields)
         return entry
+
+    def _insert(self, db: sqlite3.Connection, fields: tuple[object, ...]) -> None:
+        db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", fields)
+
+    def _keep(self, db: sqlite3.Connection, entry: Entry, message: bytes) -> None:
+        """What may be asked for again, beside its charge."""
+        db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))
 
     def _added(self, entry: Entry) -> None:
         """The entry is durable: remember it, and let the witness remember it. A witness that lags is harmless."""
@@ -551,11 +557,15 @@ class Ledger:
     def _refresh(self) -> None:
         """Read and verify what is new. The last entry known is read again: if it is gone, so is what it stood on."""
         known = len(self._known.entries)
-        rows = self._read("SELECT * FROM entry WHERE number >= ? ORDER BY number", known)
+        rows = self._rows(known)
         if known and (not rows or rows[0][-1] != self._known.head):
             raise self._corrupt(f"entry {known}")
         for row in rows[1 if known else 0 :]:
             self._learn(self._verified(row))
+
+    def _rows(self, first: int) -> list[tuple[Any, ...]]:
+        """The entries from ``first`` on, in order, as they are written."""
+        return self._read("SELECT * FROM entry WHERE number >= ? ORDER BY number", first)
 
     def _learn(self, entry: Entry) -> None:
         self._known.add(entry)
@@ -799,6 +809,15 @@ def _ended(run: str) -> WireError:
         f"run {run}",
         "its answers are kept no more: it has ended, its study has expired, or nobody asked for long",
         "Begin a new run, which is charged.",
+    )
+
+
+def rolled_back(path: Path) -> LedgerError:
+    return LedgerError(
+        "E_LEDGER_ROLLED_BACK",
+        path.name,
+        "it lacks entries that it once had: it was deleted, cut off or replaced by an older copy",
+        "Stop, and put back the newest ledger there is, or restore a backup with two persons (docs/backup.md).",
     )
 
 

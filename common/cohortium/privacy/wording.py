@@ -27,6 +27,7 @@ class Cast:
     """Who takes part in a study, and what is counted on. A letter in the place of a number stands for any above 1.
 
     institutions: K. dropouts: D. colluders: T. least: how many must have answered before a sum is opened. honest: H.
+    pooled: a simulation whose institutions were one process, and made no masks.
     """
 
     trust: Literal["local", "secure-sum"]
@@ -35,14 +36,17 @@ class Cast:
     colluders: Number = 0
     least: Number = 0
     honest: Number = 1
+    pooled: bool = False
 
     @classmethod
-    def of(cls, study: Study) -> Cast:
-        p = study.privacy
-        return cls(p.trust, len(study.institutions), p.dropouts, p.colluders, study.answers_needed, study.honest)
+    def of(cls, study: Study, masked: bool = True) -> Cast:
+        p, pooled = study.privacy, not masked and study.privacy.trust == "secure-sum"
+        least = len(study.institutions) if pooled else study.answers_needed
+        return cls(p.trust, len(study.institutions), p.dropouts, p.colluders, least, study.honest, pooled)
 
     @property
     def masked(self) -> bool:
+        """Whether sums are promised and no messages, whatever was done for it."""
         return self.trust == "secure-sum"
 
     def towards(self, adversary: Adversary) -> str:
@@ -88,6 +92,8 @@ class Cast:
         match adversary:
             case "public":
                 return f"the release and nothing else: the coordinator publishes no more, and {self._honest} added their shares of the noise"
+            case "coordinator" if self.pooled:
+                return f"the sums over all {self.institutions} institutions, as masks would let a coordinator; here whoever ran it saw all"
             case "coordinator":
                 return f"messages under masks, of which nothing can be opened but the sum over {self._summed}"
             case "coordinator-with-some":
@@ -99,6 +105,8 @@ class Cast:
                 )
                 holds = "it does not hold the person" if few else "none of them holds the person"
                 return f"the same sums, and all that {whose}; {holds}"
+            case "coordinator-with-all-others" if self.pooled:
+                return "every message, and all that every institution knows which does not hold the person"
             case "coordinator-with-all-others":
                 return "every message without its mask, and all that every institution knows which does not hold the person"
 
@@ -117,6 +125,12 @@ class Cast:
         if not self.masked:
             who = "The institution" if self.institutions == 1 else "Each institution"
             return f"{who} adds the full noise before anything leaves it, so the promise holds towards the coordinator too."
+        if self.pooled:
+            return (
+                f"{UNMASKED} Each institution added a share of the noise. The noise of {self.honest} of {self.institutions} "
+                f"institutions is counted on, as where {self.dropouts} may be missing when a sum is opened, and "
+                f"{self.colluders} may tell the coordinator all they know."
+            )
         return (
             "Each institution adds a share of the noise and masks what leaves it: the coordinator can open the sum alone. "
             f"The noise of {self.honest} of {self.institutions} institutions is counted on: {self.dropouts} may be missing "
@@ -143,6 +157,8 @@ class Cast:
     @property
     def tester(self) -> str:
         """What somebody has who tests whether a person took part."""
+        if self.pooled:
+            return "the sums,"
         if self.masked:
             return "what the coordinator sees, messages under masks and their sums,"
         return "all that was sent,"
@@ -150,7 +166,7 @@ class Cast:
     @property
     def left(self) -> str:
         """What left each institution, as a sentence."""
-        if self.masked:
+        if self.masked and not self.pooled:
             return "Only these noised whole numbers left it, under masks, and the signed keys and statements that the masks need."
         return "Only these noised whole numbers left it."
 
@@ -168,6 +184,12 @@ class Cast:
         return (*BESIDE, keys)
 
 
+UNMASKED = (
+    "No masks were made: all institutions were simulated in one process, which added up their noised answers itself. Masks "
+    "cancel in a sum, so that the sums, their noise and what they cost are those of the masked protocol; but nothing that an "
+    "institution answered was hidden from whoever ran it."
+)
+"""What a simulation of many institutions did in the place of masks."""
 BESIDE = (
     "the study's digest, the run, round and attempt",
     "the institution's name",

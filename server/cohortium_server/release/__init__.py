@@ -31,6 +31,7 @@ from cohortium.keys import load_or_create_key
 from cohortium.privacy.accounting import RELATION
 from cohortium.privacy.guarantee import guarantees
 from cohortium.privacy.ledger import home
+from cohortium.privacy.wording import UNMASKED
 from cohortium.privacy.wording import Kind as RunKind
 from cohortium.progress import Progress, Silent
 from cohortium.receipt import Receipt
@@ -345,10 +346,16 @@ def account(outcome: Outcome) -> dict[str, Any]:
     Of a single institution it tells the name, the key, the consent and the receipts. A receipt's digests are of salted
     bytes and give nothing away: the public's guarantee counts on seeing sums only.
     """
+    answers: dict[str, list[dict[str, Any]]] = {}
+    for answered in outcome.answered:
+        for attempt, receipts in enumerate([*answered.void, answered.receipts]):
+            for r in receipts:
+                answers.setdefault(r.institution, []).append(_answer(answered, attempt, r))
     return {
         "run": outcome.run,
         "study": outcome.study.digest,
         "unit": privacy_unit(outcome.study),
+        **({} if outcome.masked else {"masks": UNMASKED}),
         "cost": asdict(outcome.spent.cost),
         "guarantees": _guarantees(outcome),
         "institutions": [
@@ -356,13 +363,7 @@ def account(outcome: Outcome) -> dict[str, Any]:
                 "name": i.name,
                 "key": i.key,
                 "consent": outcome.consents[i.name],
-                "answers": [
-                    _answer(answered, attempt, r)
-                    for answered in outcome.answered
-                    for attempt, receipts in enumerate([*answered.void, answered.receipts])
-                    for r in receipts
-                    if r.institution == i.name
-                ],
+                "answers": answers.get(i.name, []),
             }
             for i in outcome.study.institutions
         ],
@@ -381,7 +382,7 @@ def _answer(answered: Answered, attempt: int, receipt: Receipt) -> dict[str, Any
 
 
 def _guarantees(outcome: Outcome) -> list[dict[str, Any]]:
-    return [g.document() for g in guarantees(outcome.study, outcome.spent)]
+    return [g.document() for g in guarantees(outcome.study, outcome.spent, outcome.masked)]
 
 
 def privacy_unit(study: Study) -> str:
@@ -406,6 +407,7 @@ def _statement(outcome: Outcome, rows: int, verdict: Verdict, kept: Carried) -> 
         "guarantee": asdict(outcome.spent.cost),
         "guarantees": _guarantees(outcome),
         "trust": outcome.study.privacy.trust,
+        **({} if outcome.masked else {"masks": UNMASKED}),
         "institutions": list(outcome.study.institution_names),
         "generator": outcome.study.generator.kind,
         "verdict": [asdict(c) for c in verdict.criteria],
@@ -438,6 +440,7 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict, answers: Answers
             outcome.generator.curves,
             answers,
             kept,
+            outcome.masked,
         )
     )
 

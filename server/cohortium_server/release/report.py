@@ -42,7 +42,8 @@ class Facts:
 
     synthetic: (rows, columns) codes of the released rows. rows_measured: the noised number of real rows.
     provenance: versions, run, digests, in the order in which they are told. curves: how the fit went.
-    answers: to questions to the real table, with errors. kind: what ran the study. carried: what users can count on.
+    answers: to questions to the real table, with errors. kind: what ran the study. carried: what users can count on. masked:
+    False for a simulation that made no masks.
     """
 
     kind: Kind
@@ -56,6 +57,7 @@ class Facts:
     curves: Sequence[Curve] = ()
     answers: Answers | None = None
     carried: Carried | None = None
+    masked: bool = True
 
     @property
     def evidence(self) -> Evidence:
@@ -72,14 +74,14 @@ def render_report(facts: Facts) -> str:
     return _template().render(
         facts=facts,
         study=study,
-        words=Cast.of(study),
+        words=Cast.of(study, facts.masked),
         kind_words=kind_words(facts.kind),
         privacy=study.privacy,
         cost=facts.plan.cost,
         odds=math.exp(stated),
         stated=stated,
         given_up=given_up,
-        promised=[guarantee_view(g) for g in guarantees(study, facts.plan)],
+        promised=[guarantee_view(g) for g in guarantees(study, facts.plan, facts.masked)],
         phases=[phase_view(study, p) for p in facts.plan.phases],
         names=study.schema.names,
         columns=columns,

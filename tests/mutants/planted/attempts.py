@@ -112,8 +112,8 @@ _ACCOUNTS: tuple[Mutant, ...] = (
         "P28",
         f"{ATTEMPTS}::test_every_attempt_is_charged_and_told_of",
         RELEASE,
-        "guarantees(outcome.study, outcome.spent)",
-        "guarantees(outcome.study, outcome.plan)",
+        "guarantees(outcome.study, outcome.spent, outcome.masked)",
+        "guarantees(outcome.study, outcome.plan, outcome.masked)",
     ),
     mutant(
         "leaves attempts that were given up out of the account",

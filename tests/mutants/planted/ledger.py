@@ -11,7 +11,7 @@ CUSTODY = "tests/test_custodian.py"
 LAWS = "tests/laws/test_ledger.py"
 KILLERS = "tests/mutants/test_killers.py"
 KEEP = """\
-            db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))
+            self._keep(db, entry, message)
             failpoints.passed("ledger written")
         self._added(entry)
 """
@@ -49,7 +49,7 @@ MUTANTS: tuple[Mutant, ...] = (
         KEEP,
         '            failpoints.passed("ledger written")\n'
         "        self._added(entry)\n"
-        '        self._db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))\n',
+        "        self._keep(self._db, entry, message)\n",
     ),
     mutant(
         "refunds a study that was withdrawn",

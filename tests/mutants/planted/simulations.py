@@ -194,7 +194,7 @@ MUTANTS: tuple[Mutant, ...] = (
         SAID,
         f"{WORDS}::test_nothing_is_said_that_is_true_of_the_other_trust_mode_only[five, local]",
         WORDING,
-        '        if self.masked:\n            return "Only these',
+        '        if self.masked and not self.pooled:\n            return "Only these',
         '        if True:\n            return "Only these',
     ),
     mutant(
