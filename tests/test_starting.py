@@ -425,7 +425,7 @@ def test_attempts_to_reach_who_is_not_there_are_one_line() -> None:
 
 def knock_of(key: bytes, code: int = 2004) -> logging.LogRecord:
     """As Flower tells of a node that it has refused."""
-    text = f"[/v1/fleet/activate-node][ApiError:{code}] {names.KNOCKED}{key!r}, exception: No SuperNode found."
+    text = f"[{names.Call.ACTIVATE_NODE}][ApiError:{code}] {names.KNOCKED}{key!r}, exception: No SuperNode found."
     return logging.LogRecord(names.MODULE, logging.ERROR, "http.py", 77, text, (), None)
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import portalocker
 from portalocker import AlreadyLocked, LockException, LockFlags
 
+from cohortium.files import overwrite
+
 _MOMENT = 0.2  # seconds: longer than anybody who only looks holds one
 
 
@@ -43,7 +45,7 @@ def hold_serving(path: Path, last_breath: float) -> int | None:
         lock = hold(path, last_breath)
     if lock is not None:
         os.truncate(lock, 0)
-        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        overwrite(lock, str(os.getpid()).encode())
     return lock
 
 

@@ -22,6 +22,8 @@ from killing import NAMES, SCHEMA, STUDY, check, people, signed
 
 from cohortium.errors import FederationError
 
+TRAINED = 'kind = "autoregressive"\nrounds = 1\nhidden = 8'
+ENDS_WITHIN = 1800.0  # seconds: three fits
 LONGEST = 3.0  # seconds of a processor that a refusal may take
 FAILING = """
 import os, sys
@@ -96,11 +98,11 @@ def knocking_once(made: Deployed) -> None:
 
 def falling(made: Deployed, flag: Path) -> None:
     """A study's process fails at its release three times; the run has failed, is told, and is resumed."""
-    study = signed(made, STUDY.format(serial=1, rounds=1))
+    study = signed(made, STUDY.format(serial=1, rounds=1).replace(TRAINED, 'kind = "sweep"'))
     out = made.folder / "out" / "release-1"
     ordered = made.order(study, out)
     assert ordered.process is not None
-    until(lambda: ordered.process is None or ordered.process.poll() is not None, "the run has failed")
+    until(lambda: ordered.process is None or ordered.process.poll() is not None, "the run has failed", ENDS_WITHIN)
     told = ordered.log.read_text()
     assert ordered.process.poll() == FederationError.exit_code, told
     assert told.count("is started again") == 2, told
