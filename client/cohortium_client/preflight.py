@@ -93,6 +93,10 @@ def _joined(institution: Institution) -> Iterator[Check]:
         return
     if joined:
         yield from relay_preflight(folder, institution)
+    elif institution.file.proxy is not None:
+        yield Check(
+            "proxy", True, f"it is for a relay in {folder} alone, and none is there; another says it in its relay.toml"
+        )
 
 
 def _memory() -> str:
