@@ -90,12 +90,19 @@ def founded(folder: Path, cap: float) -> Institution:
     return init_institution(folder, "north", {"path": "table.csv"}, "patients", policy)
 
 
+def named_by(north: Institution) -> Study:
+    """The study, with the key that an institution has made for itself."""
+    keys = {"north": north.identity.public}
+    return replace(STUDY, institutions=tuple(replace(i, key=keys.get(i.name, i.key)) for i in STUDY.institutions))
+
+
 def test_a_preview_tells_what_would_be_spent_and_what_is_refused(tmp_path: Path) -> None:
     epsilon = plan(STUDY).cost.epsilon
-    welcome = preview(founded(tmp_path / "rich", 2 * epsilon), STUDY)["here"]
+    rich, poor = founded(tmp_path / "rich", 2 * epsilon), founded(tmp_path / "poor", epsilon / 2)
+    welcome = preview(rich, named_by(rich))["here"]
     assert (welcome["spent"], welcome["refused"]) == (0.0, None)
     assert welcome["spent_afterwards"] == pytest.approx(epsilon, rel=1e-3)
-    refused = preview(founded(tmp_path / "poor", epsilon / 2), STUDY)["here"]["refused"]
+    refused = preview(poor, named_by(poor))["here"]["refused"]
     assert refused is not None and refused.startswith("E_BUDGET")
 
 
