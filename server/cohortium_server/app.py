@@ -27,6 +27,7 @@ from cohortium.study import Study, load_study
 from cohortium_server import orders
 from cohortium_server.doing import Diary
 from cohortium_server.flower.roster import nodes_of
+from cohortium_server.flower.whole import whole
 from cohortium_server.journal import FolderJournal, Journal
 from cohortium_server.release import require_free, write_release
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
@@ -35,7 +36,9 @@ MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the
 PATIENCE = 120.0
 LOOK_EVERY = 1.0  # seconds between two looks at who is there
 LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
-AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again: twice, then twice as long each time
+AGAIN_AFTER = (
+    30.0  # seconds until a node that is there and silent is asked again, and in the end twice as long each time
+)
 COMING = 60.0  # seconds that an answer may be on its way until it is asked for again
 Waiting = Mapping[str, bool]
 """Whom a question waits for, by name, and whether each is there."""
@@ -173,8 +176,8 @@ class _Exchange:
         waiting = self._open(node)
         if not waiting:
             return True
-        if not self._to.patience:
-            return False
+        if not self._to.patience or not isinstance(self._to.grid, Post):
+            return False  # within a process no message is lost, and two of Flower's actors would want one ledger
         if life != self._lives[node]:
             return True
         if now < max([self._again[node], *(self._coming[n] for n in waiting if n in self._coming)]):
@@ -274,7 +277,7 @@ def main(grid: Grid, context: Context) -> None:
     if handed is not None:
         handed.finish(run_federation(grid, handed))
     else:
-        run_folder(grid, context.run_config)
+        run_folder(whole(grid), context.run_config)
 
 
 def run_federation(grid: Grid, job: Job) -> Outcome:
