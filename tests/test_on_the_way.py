@@ -29,7 +29,7 @@ from cohortium_client.flower.node import behind_a_door
 from cohortium_client.flower.sent import ANY_SESSION, sent_whole
 from cohortium_server import app as coordinator_side
 from cohortium_server.app import FIELD, RECORD, FlowerTransport
-from cohortium_server.flower.whole import WholeAnswers
+from cohortium_server.flower.whole import WholeAnswers, whole
 from cohortium_simulation import engine
 
 FLOWERS, OBJECTS = private(names.GRID), private(names.OBJECT_WORDS)
@@ -158,6 +158,14 @@ def test_a_question_that_lies_at_the_link_has_not_been_taken(link: Link, grid: W
     assert grid.is_taken("asked")
 
 
+def test_a_grid_is_made_to_wait_for_nothing_whatever_has_started_it() -> None:
+    flowers = FLOWERS.HttpGrid("127.0.0.1:1", insecure=True, token="x")
+    flowers._client = Link()
+    assert isinstance(made := whole(flowers), WholeAnswers)
+    assert whole(made) is made
+    assert whole(other := object()) is other
+
+
 # Asking again
 
 
@@ -251,6 +259,17 @@ def test_an_answer_that_is_coming_in_is_not_asked_for_again_before_its_time(seco
     grid = of_two({7: [b"seven"], 8: [b"eight"]}, half={7})
     assert list(FlowerTransport(grid, 2, LONG, MEMBERS).exchange(b"q", seconds)) == [b"eight"]  # type: ignore[arg-type]
     assert grid.pushed.count(7) == often
+
+
+def test_a_message_that_was_lost_is_sent_again_where_one_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator_side, "AGAIN_AFTER", 0.05)
+    grid = of_two({7: [b"seven"], 8: [b"eight"]}, swallow={7: 2})
+    assert sorted(exchange(grid)) == [b"eight", b"seven"]
+    assert sorted(grid.pushed) == [7, 7, 7, 8]
+    for patience, kind in ((0.0, Posted), (LONG, Grid)):
+        alone = kind({7: [b"seven"]}, keys={7: b"seven"}, swallow={7: 1})
+        assert list(FlowerTransport(alone, 1, patience, MEMBERS).exchange(b"q", 0.5)) == []  # type: ignore[arg-type]
+        assert alone.pushed == [7]
 
 
 def test_it_is_told_whom_a_question_waits_for_and_who_is_not_there() -> None:

@@ -344,18 +344,6 @@ def test_who_is_absent_is_waited_for_no_longer_than_said() -> None:
     assert told(Grid({}), patience=0.1, nodes=2) == []
 
 
-def test_a_message_that_was_lost_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coordinator_side, "AGAIN_AFTER", 0.05)
-    grid = Grid({7: [b"seven"], 8: [b"eight"]})
-    grid.swallow = {7: 2}
-    assert told(grid, patience=60.0) == [b"eight", b"seven"]
-    assert sorted(grid.pushed) == [7, 7, 7, 8]
-    alone = Grid({7: [b"seven"]})
-    alone.swallow = {7: 1}
-    assert told(alone, patience=0.0, timeout=0.5) == []
-    assert alone.pushed == [7]
-
-
 def test_who_never_answers_is_waited_for_until_the_round_ends() -> None:
     assert told(Grid({7: ["silent"], 8: [b"eight"]}), patience=0.0, timeout=0.3) == [b"eight"]
 

@@ -31,6 +31,7 @@ from cohortium.system import is_about_files, of_the_system
 from cohortium_server import orders
 from cohortium_server.doing import Diary
 from cohortium_server.flower.roster import nodes_of
+from cohortium_server.flower.whole import whole
 from cohortium_server.journal import FolderJournal, Journal
 from cohortium_server.release import require_free, write_release
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
@@ -42,8 +43,7 @@ TELLING = 60.0  # seconds that a message which needs no answer is on its way at 
 LOOK_EVERY = 1.0  # seconds between two looks at who is there
 LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
 _BETWEEN = (MODULE, "httpx", "httpcore")  # whose errors say that the link is gone, or has given the run up
-AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again, and twice as long each time after
-AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again: twice, then twice as long each time
+AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again, in the end twice as long each time
 COMING = 60.0  # seconds that an answer may be on its way until it is asked for again
 Waiting = Mapping[str, bool]
 """Whom a question waits for, by name, and whether each is there."""
@@ -193,8 +193,8 @@ class _Exchange:
         waiting = self._open(node)
         if not waiting:
             return True
-        if not self._to.patience:
-            return False
+        if not self._to.patience or not isinstance(self._to.grid, Post):
+            return False  # within a process no message is lost, and two of Flower's actors would want one ledger
         if life != self._lives[node]:
             return True
         if now < max([self._again[node], *(self._coming[n] for n in waiting if n in self._coming)]):
@@ -294,7 +294,7 @@ def main(grid: Grid, context: Context) -> None:
     if handed is not None:
         handed.finish(run_federation(grid, handed))
     else:
-        run_folder(grid, context.run_config)
+        run_folder(whole(grid), context.run_config)
 
 
 def run_federation(grid: Grid, job: Job) -> Outcome:
