@@ -214,6 +214,9 @@ def test_no_custodian_answers_it(
 
 def test_no_coordinator_runs_it(bare: Study) -> None:
     class Silent:
+        def tell(self, request: bytes) -> None:
+            pass
+
         def exchange(self, request: bytes, timeout: float) -> list[bytes]:
             raise AssertionError("it was asked")
 

@@ -97,6 +97,9 @@ class Federation:
         holding = Holding("people", lambda _: self.codes(name), self.ledgers[name], Sessions(self.folder / f"{name}.s"))
         return Custodian(identity(name), {self.study.digest: self.study}, holding, ANYTHING)
 
+    def tell(self, request: bytes) -> None:
+        pass
+
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
         parts = [wire.decode_request(p) for p in wire.decode_bundle(request)]
         self.exchanges.append([p.leg for p in parts])

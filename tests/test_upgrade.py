@@ -52,6 +52,9 @@ class Between:
     coordinator: tuple[int, ...]
     institutions: tuple[int, ...]
 
+    def tell(self, request: bytes) -> None:
+        pass
+
     def exchange(self, data: bytes, timeout: float) -> Iterable[bytes]:
         self.speaking(self.institutions)
         told = list(self.federation.exchange(data, timeout))

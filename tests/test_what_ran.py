@@ -39,6 +39,9 @@ class Direct:
 
     custodians: Mapping[str, Custodian]
 
+    def tell(self, request: bytes) -> None:
+        pass
+
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
         return [c.answer(request) for c in self.custodians.values()]
 
