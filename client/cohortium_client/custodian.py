@@ -47,7 +47,7 @@ from cohortium_client.masked import Answered, Masking
 from cohortium_client.policy import Policy
 from cohortium_client.sessions import Sessions
 
-__all__ = ["Custodian", "Holding", "Identity", "agreed_to"]
+__all__ = ["Custodian", "Holding", "Identity", "agreed_to", "stands"]
 
 MAX_ATTEMPTS = 3  # at a round that somebody may drop out of
 TOLD = (
@@ -80,10 +80,19 @@ class Custodian:
     """Answers the rounds of the studies that one institution has agreed to, from its table.
 
     studies: those it has agreed to, by digest; what the ledger holds no consent to is not answered all the same.
+    simulated: it is an institution that is made up, to which every study it signed stands for itself (``stands``).
     """
 
-    def __init__(self, identity: Identity, studies: Mapping[str, Study], holding: Holding, policy: Policy) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        studies: Mapping[str, Study],
+        holding: Holding,
+        policy: Policy,
+        simulated: bool = False,
+    ) -> None:
         self.identity, self._studies, self._policy = identity, studies, policy
+        self._agreed_to = stands if simulated else agreed_to
         self._holding, self._ledger = holding, holding.ledger
         self._one_at_a_time = Lock()
         self._open: tuple[tuple[str, str], Codes] | None = None
@@ -203,7 +212,7 @@ class Custodian:
         study = self._studies.get(request.study)
         if self._ledger.is_closed(request.study):
             raise restored(request.study)
-        if study is None or not agreed_to(self._ledger, study):
+        if study is None or not self._agreed_to(self._ledger, study):
             raise StudyError("E_PLAN_UNTRUSTED", "request", "this institution has not agreed to its study", "Sign it.")
         consent.require_signable(study)
         self._check_consents(study, request)
@@ -352,3 +361,16 @@ def agreed_to(ledger: Ledger, study: Study) -> bool:
             case Withdrawal(digest) if digest == agreed:
                 agreed = ""
     return agreed == study.digest
+
+
+def stands(ledger: Ledger, study: Study) -> bool:
+    """Whether the ledger consents to this study, whatever others of its name it consents to.
+
+    That is a simulation's rule, and no institution's: there nobody replaces a study by a newer one, and of two people who
+    simulate at once, or of two drafts of a study that are tried in turn, neither means to end the other's.
+    """
+    if not study.simulated or ledger.is_closed(study.digest):
+        return False
+    records = (entry.record for entry in ledger.entries())
+    about = [r for r in records if isinstance(r, Consent | Withdrawal) and r.study == study.digest]
+    return bool(about) and isinstance(about[-1], Consent)

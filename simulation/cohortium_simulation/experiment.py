@@ -27,7 +27,7 @@ from cohortium.privacy.ledger import Cap, Consent, Ledger, home
 from cohortium.progress import Progress
 from cohortium.schema import Schema
 from cohortium.study import Study, as_written, study_from_document
-from cohortium_client.custodian import Custodian, Holding, Identity, agreed_to
+from cohortium_client.custodian import Custodian, Holding, Identity, stands
 from cohortium_client.policy import Policy
 from cohortium_client.sessions import Sessions
 from cohortium_server.journal import BriefJournal
@@ -174,7 +174,7 @@ class Simulated:
 
     def agree(self, study: Study) -> None:
         """Let the ledger remember the consent, unless it does."""
-        if not agreed_to(self.ledger, study):
+        if not stands(self.ledger, study):
             self.ledger.record(Consent(study.digest, study.name, study.serial))
 
     def custodian(self, study: Study, codes: Codes) -> Custodian:
@@ -183,7 +183,7 @@ class Simulated:
         if self.cap is not None:
             policy = changed(policy, epsilon_per_population=self.cap.epsilon, delta=self.cap.delta)
         holding = Holding(self.population, lambda _: codes, self.ledger, self.sessions)
-        return Custodian(self.identity, {study.digest: study}, holding, policy)
+        return Custodian(self.identity, {study.digest: study}, holding, policy, simulated=True)
 
 
 def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[str, str]]:

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -33,7 +34,7 @@ from cohortium import failpoints, locks
 from cohortium.canonical import canonical_json, digest
 from cohortium.documents import parse_json
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
-from cohortium.files import open_to_overwrite, overwrite
+from cohortium.files import make_once, open_database, open_to_overwrite, overwrite, write_database
 from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged, within
 from cohortium.privacy.restoration import Presumption, Restoration, cost_after, restoration_of
 
@@ -51,6 +52,7 @@ CREATE TRIGGER IF NOT EXISTS entries_last BEFORE UPDATE ON entry BEGIN SELECT RA
 CREATE TRIGGER IF NOT EXISTS messages_stay BEFORE DELETE ON message BEGIN SELECT RAISE(ABORT, 'append only'); END;
 CREATE TRIGGER IF NOT EXISTS messages_last BEFORE UPDATE ON message BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
+_BEGIN = f"PRAGMA user_version = {FORMAT}; {_TABLES}"
 
 
 @dataclass(frozen=True)
@@ -162,11 +164,8 @@ class Ledger:
                 raise self._half_restored()
             if self.witness.exists() and not path.exists():
                 raise self.rolled_back()  # and no empty ledger is put in the place of the lost one
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+            make_once(path, partial(write_database, begin=_BEGIN))
+            self._db = open_database(path)
             self._db.execute("PRAGMA foreign_keys = ON")
             self._check_format()
             self._db.executescript(_TABLES)
@@ -193,10 +192,10 @@ class Ledger:
         return self
 
     def _check_format(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version == 0 and tables == 0:
-            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()  # after the tables, which come in one with it
+        if version == 0 and tables == 0:  # an empty file, as a version before left one when it was stopped
+            self._db.executescript(f"BEGIN IMMEDIATE; {_BEGIN} COMMIT;")
         elif version not in (FORMAT, RESTORED):
             raise LedgerError(
                 "E_VERSION",

@@ -79,6 +79,10 @@ class Release:
         told = self.manifest.get("carries")
         return None if told is None else Carried.read(told)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and users' process pools carry: where it lies and what it says, and nothing that was loaded from it."""
+        return {"path": self.path, "study": self.study, "manifest": self.manifest, "progress": Silent()}
+
     def __repr__(self) -> str:
         m, kind = self.manifest, self.kind or "of a kind that was not recorded"
         cost = f"epsilon {m['guarantee']['epsilon']:.4f}" if "guarantee" in m else "no privacy"

@@ -58,7 +58,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "T11",
         f"{CUSTODY}::test_a_study_in_the_folder_that_the_ledger_has_no_consent_to",
         CUSTODIAN,
-        "if study is None or not agreed_to(self._ledger, study):",
+        "if study is None or not self._agreed_to(self._ledger, study):",
         "if study is None:",
     ),
     mutant(
