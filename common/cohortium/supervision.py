@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cohortium.signals import Wishes, ending
+
 SETTLED = 30.0  # seconds after which a child counts as well, and its next end as its first
 LONGEST = 10.0  # seconds between two attempts to start one
 PATIENCE = 10.0  # seconds that children get to end before they are killed
 _POLL = 0.1
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
-_ENDS = (signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger("cohortium.supervision")
 
 
@@ -46,13 +47,16 @@ class _Living:
     due: float = 0.0
 
 
-def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], object] = lambda counts: None) -> None:
-    """Run all children until SIGTERM or SIGINT, then end them. ``told`` hears how often each was started again."""
-    stopping: list[int] = []
-    before = {s: signal.signal(s, lambda number, _: stopping.append(number)) for s in _ENDS}
+def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], object] = lambda counts: None) -> int:
+    """Run all children until a signal asks for the end, then end them. ``told`` hears how often each was started again.
+
+    Returns the signal's number. Asked again, it kills them.
+    """
+    wishes = Wishes()
+    before = {s: signal.signal(s, lambda number, _: wishes.hear(number)) for s in ending()}
     living = [_Living(child) for child in children]
     try:
-        while not stopping:
+        while not wishes.first:
             started = [_tended(one) for one in living]
             if any(started):
                 told({one.child.name: max(one.restarts, 0) for one in living})
@@ -62,9 +66,10 @@ def supervise(children: Sequence[Child], told: Callable[[Mapping[str, int]], obj
         for one in alive:
             os.kill(one.pid, signal.SIGTERM)
         for one in alive:
-            _await_end(one)
+            _await_end(one, wishes)
         for number, handler in before.items():
             signal.signal(number, handler)
+    return wishes.first
 
 
 def _tended(one: _Living) -> bool:
@@ -88,10 +93,10 @@ def has_ended(pid: int) -> bool:
         return True
 
 
-def _await_end(one: _Living) -> None:
+def _await_end(one: _Living, wishes: Wishes) -> None:
     until = time.monotonic() + one.child.patience
     while not has_ended(one.pid):
-        if time.monotonic() > until:
+        if wishes.at_once or time.monotonic() > until:
             os.kill(one.pid, signal.SIGKILL)
         time.sleep(_POLL)
 
@@ -100,7 +105,7 @@ def _started(child: Child) -> int:
     work = child.work
     if not callable(work):
         environment = {**os.environ, **child.environment}
-        return subprocess.Popen(work, env=environment, preexec_fn=ends_with_its_parent).pid
+        return subprocess.Popen(work, env=environment, preexec_fn=_to_be_kept).pid
     return forked(work, child.name, child.environment)
 
 
@@ -117,9 +122,9 @@ def forked(work: Callable[[], object], name: str, environment: Mapping[str, str]
         return pid
     code = 1
     try:
-        for number in (*_ENDS, signal.SIGQUIT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
-        ends_with_its_parent(parent)
+        _to_be_kept(parent)
         _prctl(_PR_SET_NAME, name.encode()[:15])
         os.environ.update(environment or {})
         work()
@@ -132,6 +137,12 @@ def forked(work: Callable[[], object], name: str, environment: Mapping[str, str]
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _to_be_kept(parent: int | None = None) -> None:
+    """When a terminal goes, whoever keeps this process alive is told, and ends it in order."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ends_with_its_parent(parent)
 
 
 def ends_with_its_parent(parent: int | None = None) -> None:

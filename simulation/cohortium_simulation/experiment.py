@@ -33,6 +33,7 @@ from cohortium_client.sessions import Sessions
 from cohortium_server.journal import BriefJournal
 from cohortium_server.release import Release, load_release, require_no_release, write_release
 from cohortium_server.rounds import Outcome
+from cohortium_simulation.doors import Doors
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,10 @@ def run(
             custodian.afford(signed)
         for institution in institutions:
             institution.agree(signed)
+        doors = stack.enter_context(Doors())  # shut before what custodians use is closed
+        nodes = {name: doors.before(custodian) for name, custodian in custodians.items()}
         with one_thread():  # institutions answer side by side, each in a thread of its own
-            return run_in_process(signed, consents, custodians, BriefJournal(seed), progress)
+            return run_in_process(signed, consents, nodes, BriefJournal(seed), progress)
 
 
 @dataclass(frozen=True)

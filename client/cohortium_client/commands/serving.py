@@ -10,6 +10,7 @@ import typer
 
 from cohortium import logs
 from cohortium.commands.output import LogStyle, guarded, say, say_device
+from cohortium.signals import require_meant
 from cohortium.system import require_serving
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ MetricsAnywhere = Annotated[
 MetricsFile = Annotated[
     Path | None, typer.Option("--metrics-file", help="Write metrics into this .prom file, for node_exporter.")
 ]
+_HUNG_UP = (
+    "its terminal has closed, so it answers no longer; what it has answered is kept",
+    "Serve it again, such that it outlives the terminal (nohup, or systemd: docs/deploy.md): runs that wait for it go on",
+)
 STOPPING = 3700.0  # seconds that a custodian may take to finish an answer once it is told to stop
 
 
@@ -64,12 +69,13 @@ def serve(
         load_relay(relay)
         own = [sys.executable, "-m", "cohortium"]
         custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]
-        supervise(
+        told = supervise(
             [
                 Child("custodian", custodian, patience=STOPPING),
                 Child("relay", [*own, "institution", "relay", str(relay)]),
             ]
         )
+        require_meant(told, *_HUNG_UP)
 
 
 def relay(folder: RelayPath, log: LogStyle = None) -> None:
@@ -83,7 +89,7 @@ def relay(folder: RelayPath, log: LogStyle = None) -> None:
 
         opened = load_relay(folder)
         say(f"relay of {opened.institution!r} between {opened.address} and {opened.socket}")
-        serve_relay(opened)
+        require_meant(serve_relay(opened), *_HUNG_UP)
         say("stopped")
 
 
@@ -116,5 +122,6 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
         with watched(opened, opened.custodian(ledger), address, file) as custodian:
             service = served(custodian, opened.socket, opened.file.relay_uid)
             say(f"custodian of {opened.identity.name!r} at {opened.socket}; {len(opened.agreements)} studies signed")
-            run_until_stopped(service)
+            told = run_until_stopped(service)
+    require_meant(told, *_HUNG_UP)
     say("stopped")

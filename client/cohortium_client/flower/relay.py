@@ -17,8 +17,8 @@ NODE, LAUNCHER = "node", "launcher"
 LOOK_EVERY = 0.2  # seconds; the node is a process of this machine, and keeps its tasks in memory
 
 
-def serve_relay(relay: Relay) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def serve_relay(relay: Relay) -> int:
+    """Serve until a signal asks for the end; its number."""
     from cohortium_client.flower.launcher import run_launcher
     from cohortium_client.flower.node import beat_faster, run_node
 
@@ -28,7 +28,7 @@ def serve_relay(relay: Relay) -> None:
 
     beat_faster()
     port, secret = _free_port(), secrets.token_hex(32)
-    supervise(
+    return supervise(
         [
             process(NODE, partial(run_node, relay, port, _kept(relay.home, secret))),
             process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home)),

@@ -11,6 +11,7 @@ import typer
 
 from cohortium import logs
 from cohortium.commands.output import Json, LogStyle, guarded, print_json, progress, say, tell
+from cohortium.signals import leaving, require_meant
 from cohortium.system import require_serving
 from cohortium_server.commands.membership import Fed
 
@@ -25,6 +26,10 @@ Connect = Annotated[
     list[Path] | None, typer.Option("--connect", metavar="SOCKET", help="A custodian's socket; once an institution.")
 ]
 LOOK_EVERY = 0.3  # seconds
+_HUNG_UP = (
+    "its terminal has closed, so the federation is served no longer; what was answered in its runs is kept",
+    "Serve it again, such that it outlives the terminal (nohup, or systemd: docs/deploy.md): runs that are ordered go on",
+)
 SOON = 15.0  # seconds after which it is said that nobody seems to serve
 GONE_WITHIN = 60.0  # seconds that a run may take to stop
 
@@ -40,7 +45,7 @@ def serve(federation: Fed, log: LogStyle = None) -> None:
         logs.set_up("coordinator", quoting=True)
         opened = load_federation(federation)
         say(f"federation {opened.name!r}: institutions connect to {opened.address}, here {opened.listen}")
-        serve_federation(opened)
+        require_meant(serve_federation(opened), *_HUNG_UP)
         say("stopped")
 
 
@@ -176,13 +181,15 @@ def _finish(journal: FolderJournal, as_json: bool) -> None:
     settings: dict[str, Any] = journal.settings
     if not as_json:
         say(f"run {journal.run} in {journal.folder}")
-    try:
-        sockets = [Path(s) for s in settings["connect"]]
-        outcome = engine("in-process")(journal.study, journal.consents, sockets, journal, progress(as_json))
-    except CohortiumError:
-        _say_resume(journal, as_json)
-        raise
-    _released(outcome, Path(settings["out"]), journal, as_json)
+    again = f"Go on with: cohortium coordinator resume {journal.folder}"
+    with leaving(lambda: ("the run stands still; what was answered is kept, and not charged again", again)):
+        try:
+            sockets = [Path(s) for s in settings["connect"]]
+            outcome = engine("in-process")(journal.study, journal.consents, sockets, journal, progress(as_json))
+        except CohortiumError:
+            _say_resume(journal, as_json)
+            raise
+        _released(outcome, Path(settings["out"]), journal, as_json)
 
 
 def _released(outcome: Outcome, out: Path, journal: FolderJournal, as_json: bool) -> None:
@@ -217,12 +224,10 @@ def _ordered(journal: FolderJournal, as_json: bool) -> None:
 
     if not as_json:
         say(f"run {journal.run} in {journal.folder}")
-    number = orders.give(journal.folder, "go").number
-    try:
+    looked = f"Look with: cohortium coordinator status {journal.folder}; wait on with resume, end it with stop"
+    with leaving(lambda: ("the run goes on, at whoever serves the federation", looked)):
+        number = orders.give(journal.folder, "go").number
         end = _awaited(journal, number, as_json)
-    except KeyboardInterrupt:
-        say("", f"the run goes on; look with: cohortium coordinator status {journal.folder}, end it with stop")
-        raise typer.Exit(130) from None
     if (error := end.raised()) is not None:
         _say_resume(journal, as_json)
         raise error

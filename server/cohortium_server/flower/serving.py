@@ -19,8 +19,8 @@ LINK, EXECUTOR, KEEPER = "link", "executor", "keeper"
 LOOK_EVERY = 0.5  # seconds; every question is written into the link's database
 
 
-def serve_federation(federation: Federation) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def serve_federation(federation: Federation) -> int:
+    """Serve until a signal asks for the end; its number."""
     for folder in (federation.state, federation.runs):
         folder.mkdir(mode=0o700, exist_ok=True)
     _only_here(federation.state)
@@ -28,7 +28,7 @@ def serve_federation(federation: Federation) -> None:
     (federation.state / BEGUN).touch()
     prepare(federation.state / "flower", LOOK_EVERY, names.LINK, names.LINK_APP, names.SERVERAPP)
     works = {LINK: _link, EXECUTOR: _executor, KEEPER: _keeper}
-    supervise([process(name, partial(work, federation)) for name, work in works.items()], partial(_told, federation))
+    return supervise([process(name, partial(work, federation)) for name, work in works.items()], partial(_told, federation))
 
 
 def _only_here(state: Path) -> None:
