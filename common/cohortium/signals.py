@@ -94,7 +94,10 @@ def _interrupt(number: int, _: object) -> None:
     _wishes.hear(number)
     if _wishes.at_once:
         with suppress(OSError):
-            os.write(2, b"E_INTERRUPTED: ended at once, as was asked again: what is to last was made durable when it was done.\n")
+            os.write(
+                2,
+                b"E_INTERRUPTED: ended at once, as was asked again: what is to last was made durable when it was done.\n",
+            )
         end_now(OVER + number)
     if first:
         raise Interrupted(number)

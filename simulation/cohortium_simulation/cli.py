@@ -227,8 +227,13 @@ def _left(out: Path, ledgers: Ledgers | None) -> Callable[[], tuple[str, str]]:
     def left() -> tuple[str, str]:
         if manifest() != before:
             return f"the simulation had ended, and its release is whole in {out}", f"Look at it: cohortium verify {out}"
-        charged = "" if ledgers is None else ", and what its institutions had answered stays charged (cohortium ledger show)"
-        return f"the simulation is over without a release{charged}", "Say it again: another simulation begins, from the start"
+        charged = (
+            "" if ledgers is None else ", and what its institutions had answered stays charged (cohortium ledger show)"
+        )
+        return (
+            f"the simulation is over without a release{charged}",
+            "Say it again: another simulation begins, from the start",
+        )
 
     return left
 

@@ -80,7 +80,7 @@ def simulate(
     if study.privacy.mode == "none":
         return _simulate_unprotected(study, read, out, seed, ledgers, progress)
     outcome = run(study, read, ledgers or Ledgers(), seed, progress)
-    return load_release(write_release(outcome, out, seed, learn))
+    return load_release(write_release(outcome, out, seed, learn, replace))
 
 
 def _require_study(study: object) -> None:

@@ -25,6 +25,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a 
 Connect = Annotated[
     list[Path] | None, typer.Option("--connect", metavar="SOCKET", help="A custodian's socket; once an institution.")
 ]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the release that is in --out.")]
 LOOK_EVERY = 0.3  # seconds
 _HUNG_UP = (
     "its terminal has closed, so the federation is served no longer; what was answered in its runs is kept",
@@ -61,7 +62,7 @@ def run(
         typer.Option("--runs", help="Where the run is remembered; by default runs beside the study. Not with --at."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Repeats fit and sample, never the noise.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the release that is in --out.")] = False,
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Run a signed study over a federation, or over the custodians of this machine, and release what comes of it."""
@@ -78,7 +79,7 @@ def run(
         signatures = read_signatures(study, agreed)
         require_all(agreed, signatures)
         require_no_release(out, replace)
-        settings: dict[str, Any] = {"out": str(out.absolute()), "seed": seed}
+        settings: dict[str, Any] = {"out": str(out.absolute()), "seed": seed, **({"replace": True} if replace else {})}
         if at is None:
             settings["connect"] = [str(s.absolute()) for s in connect or []]
             _finish(FolderJournal.begin(runs or study.parent / "runs", agreed, signatures, seed, settings), as_json)
@@ -148,22 +149,23 @@ def stop(run: RunFolder, as_json: Json = False) -> None:
 def release(
     run: RunFolder,
     out: Annotated[Path, typer.Option("--out", help="The folder of the release.")] = Path("release"),
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Make the release of a run whose rounds are complete again. Nobody is asked, and it costs no privacy."""
     with guarded(as_json):
         from cohortium_server.journal import FolderJournal
         from cohortium_server.presence import use_home
-        from cohortium_server.release import require_free
+        from cohortium_server.release import require_no_release
         from cohortium_server.rounds import run_study
         from cohortium_server.transport import Nobody
 
-        require_free(out)
         with closing(FolderJournal(run)) as journal:
+            require_no_release(out, replace, journal.run)
             if "at" in journal.settings:
                 use_home(Path(journal.settings["at"]) / "state")
             outcome = run_study(journal.study, journal.consents, Nobody(), journal, progress(as_json))
-            _released(outcome, out, journal, as_json)
+            _released(outcome, out, journal, replace, as_json)
 
 
 def _of_no_federation(journal: FolderJournal) -> FederationError:
@@ -177,25 +179,28 @@ def _finish(journal: FolderJournal, as_json: bool) -> None:
     """Ask what is left of a run over the custodians of this machine, and release."""
     from cohortium.errors import CohortiumError
     from cohortium_server.engines import engine
+    from cohortium_server.release import require_no_release
 
     settings: dict[str, Any] = journal.settings
     if not as_json:
         say(f"run {journal.run} in {journal.folder}")
+    out, replace = Path(settings["out"]), bool(settings.get("replace"))
     again = f"Go on with: cohortium coordinator resume {journal.folder}"
     with leaving(lambda: ("the run stands still; what was answered is kept, and not charged again", again)):
         try:
+            require_no_release(out, replace, journal.run)
             sockets = [Path(s) for s in settings["connect"]]
             outcome = engine("in-process")(journal.study, journal.consents, sockets, journal, progress(as_json))
         except CohortiumError:
             _say_resume(journal, as_json)
             raise
-        _released(outcome, Path(settings["out"]), journal, as_json)
+        _released(outcome, out, journal, replace, as_json)
 
 
-def _released(outcome: Outcome, out: Path, journal: FolderJournal, as_json: bool) -> None:
+def _released(outcome: Outcome, out: Path, journal: FolderJournal, replace: bool, as_json: bool) -> None:
     from cohortium_server.release import write_release
 
-    _tell(write_release(outcome, out, journal.settings["seed"], learn=True), journal, as_json)
+    _tell(write_release(outcome, out, journal.settings["seed"], learn=True, replace=replace), journal, as_json)
 
 
 def _tell(folder: Path, journal: FolderJournal, as_json: bool) -> None:

@@ -28,7 +28,9 @@ def serve_federation(federation: Federation) -> int:
     (federation.state / BEGUN).touch()
     prepare(federation.state / "flower", LOOK_EVERY, names.LINK, names.LINK_APP, names.SERVERAPP)
     works = {LINK: _link, EXECUTOR: _executor, KEEPER: _keeper}
-    return supervise([process(name, partial(work, federation)) for name, work in works.items()], partial(_told, federation))
+    return supervise(
+        [process(name, partial(work, federation)) for name, work in works.items()], partial(_told, federation)
+    )
 
 
 def _only_here(state: Path) -> None:
