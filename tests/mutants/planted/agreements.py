@@ -78,6 +78,22 @@ MUTANTS: tuple[Mutant, ...] = (
         "case Consent(digest, study.name, serial):",
     ),
     mutant(
+        "lets a federation's study stand as a simulation's does",
+        "6, rotation",
+        "tests/laws/test_at_once.py::test_no_other_study_stands_for_itself",
+        CUSTODIAN,
+        "if not study.simulated or ledger.is_closed(study.digest):",
+        "if ledger.is_closed(study.digest):",
+    ),
+    mutant(
+        "answers a simulated study after its consent was withdrawn",
+        "T9",
+        "tests/laws/test_at_once.py::test_a_simulated_study_stands_for_itself_until_it_is_withdrawn",
+        CUSTODIAN,
+        "return bool(about) and isinstance(about[-1], Consent)",
+        "return bool(about)",
+    ),
+    mutant(
         "signs a study of a lower serial",
         "6, rotation",
         "tests/test_agreements.py::test_a_lower_serial_is_not_signed",
