@@ -186,7 +186,10 @@ def _finish(journal: FolderJournal, as_json: bool) -> None:
         say(f"run {journal.run} in {journal.folder}")
     out, replace = Path(settings["out"]), bool(settings.get("replace"))
     again = f"Go on with: cohortium coordinator resume {journal.folder}"
-    with leaving(lambda: ("the run stands still; what was answered is kept, and not charged again", again)):
+    with (
+        closing(journal),
+        leaving(lambda: ("the run stands still; what was answered is kept, and not charged again", again)),
+    ):
         try:
             require_no_release(out, replace, journal.run)
             sockets = [Path(s) for s in settings["connect"]]
