@@ -55,7 +55,11 @@ def commands(release: Path, out: Path) -> tuple[Command, ...]:
         Command("python -c 'import cohortium'", (sys.executable, "-c", "import cohortium")),
         Command("cohortium --help", (*cohortium, "--help"), 0.4),
         Command("cohortium verify", (*cohortium, "verify", folder), 1.5),
-        Command("cohortium sample, 100 rows", (*cohortium, "sample", folder, "--rows", "100", "--out", str(out)), 1.5),
+        Command(
+            "cohortium sample, 100 rows",
+            (*cohortium, "sample", folder, "--rows", "100", "--out", str(out), "--replace"),
+            1.5,
+        ),
         Command("cohortium query, one column", (*cohortium, "query", folder, *one), 1.5),
         Command("cohortium query, two columns", (*cohortium, "query", folder, *one, *other), 3.0),
         Command("cohortium study show", (*cohortium, "study", "show", str(release / "study.toml"))),

@@ -567,14 +567,17 @@ def test_a_check_that_finds_nothing_ends_with_0(tmp_path: Path) -> None:
     assert json.loads(told.stdout)["ready"] is True
 
 
-def test_who_stops_waiting_ends_with_130(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_who_stops_waiting_ends_with_130(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(*_: object) -> object:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(running, "_awaited", interrupted)
-    with pytest.raises(Exit) as caught:
+    with pytest.raises(Exit) as caught, guarded():
         running._ordered(SimpleNamespace(run="ab", folder=tmp_path), False)  # type: ignore[arg-type]
     assert caught.value.exit_code == 130
+    assert "the run goes on" in capsys.readouterr().err
 
 
 def test_metrics_that_others_could_read_end_serve_with_10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,11 +24,13 @@ from typer.testing import CliRunner
 
 from cohortium import locks
 from cohortium.cli import build
-from cohortium.errors import BudgetError, FederationError, MembershipError
+from cohortium.consent import write_signature
+from cohortium.errors import BudgetError, FederationError, MembershipError, ReleaseError
 from cohortium.membership import apply, dumps
 from cohortium.plan import plan
 from cohortium.privacy.ledger import Ledger
 from cohortium.privacy.ledger import home as ledger_home
+from cohortium.study import dumps_schema, dumps_study
 from cohortium.supervision import forked
 from cohortium_server import app as coordinator_side
 from cohortium_server import orders, presence
@@ -511,6 +513,51 @@ def test_a_run_that_is_complete_is_released_without_anybody(tmp_path: Path) -> N
     assert cli("verify", tmp_path / "release").exit_code == 0
     status = json.loads(cli("coordinator", "status", journal.folder, "--json").output)
     assert (status["done"], status["state"]) == (plan(SWEEP).rounds, "not running")
+
+
+def test_a_run_writes_over_a_release_only_when_told_to_and_over_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledgers = {name: Ledger(tmp_path / f"{name}.sqlite") for name in NAMES}
+    for ledger in ledgers.values():
+        agree(ledger, SWEEP)
+    answering = [custodian(ledger, table, SWEEP, name=name) for name, ledger in ledgers.items()]
+    asked = list[bytes]()
+
+    class Here:
+        def exchange(self, request: bytes, timeout: float) -> list[bytes]:
+            asked.append(request)
+            return [one.answer(request) for one in answering]
+
+    def engine(_: str) -> Any:
+        return lambda study, consents, sockets, journal, progress: run_study(study, consents, Here(), journal, progress)
+
+    monkeypatch.setattr("cohortium_server.engines.engine", engine)
+    file, out = tmp_path / "study.toml", tmp_path / "release"
+    file.write_text(dumps_study(SWEEP))
+    (tmp_path / "schema.toml").write_text(dumps_schema(SWEEP.schema))
+    for name, signature in consents(SWEEP).items():
+        write_signature(file, SWEEP, name, signature)
+    run = ("coordinator", "run", file, "--out", out, "--json")
+
+    first = json.loads(cli(*run).output)["run"]
+    times = len(asked)
+    refused = cli(*run)
+    assert (refused.exit_code, len(asked)) == (ReleaseError.exit_code, times), "nobody is asked for what has no place"
+    assert json.loads(refused.output)["error"]["code"] == "E_RELEASE_EXISTS"
+
+    second = json.loads(cli(*run, "--replace").output)["run"]
+    assert json.loads((out / "manifest.json").read_text())["run"] == second != first
+    runs = tmp_path / "runs"
+    states = [json.loads(cli("coordinator", "status", runs / r, "--json").output)["state"] for r in (first, second)]
+    assert states == ["not running", "released"], "of the first there is no release any more"
+
+    for words in (("resume", runs / first), ("release", runs / first, "--out", out)):
+        assert cli("coordinator", *words).exit_code == ReleaseError.exit_code
+    assert cli("coordinator", "resume", runs / second).exit_code == 0, "it may make its own again"
+    assert cli("coordinator", "release", runs / first, "--out", out, "--replace").exit_code == 0
+    assert json.loads((out / "manifest.json").read_text())["run"] == first
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith((".release", "release-"))]
 
 
 def test_stopping_writes_it_down(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cohortium import consent, failpoints
+from cohortium import consent, failpoints, locks
 from cohortium.errors import CohortiumError, StudyError
 from cohortium.files import write_whole
 from cohortium.plan import plan
@@ -79,8 +79,10 @@ class Agreements(Mapping[str, Study]):
             write_whole(partial / STUDY, dumps_study(study).encode())
             write_whole(partial / SCHEMA, dumps_schema(study.schema).encode())
             failpoints.passed("study written aside")
-            shutil.rmtree(self._folder / study.digest, ignore_errors=True)
-            partial.rename(self._folder / study.digest)
+            with locks.alone_in(self._folder):  # of two who sign it at once, the second finds it signed
+                if study.digest not in self:
+                    shutil.rmtree(self._folder / study.digest, ignore_errors=True)
+                    partial.rename(self._folder / study.digest)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

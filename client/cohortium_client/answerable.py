@@ -109,6 +109,19 @@ def agreed_to(ledger: Ledger, study: Study) -> bool:
     return not ledger.is_closed(study.digest) and said(ledger, study) == "signed"
 
 
+def stands(ledger: Ledger, study: Study) -> bool:
+    """Whether the ledger consents to this study, whatever others of its name it consents to.
+
+    That is a simulation's rule, and no institution's: there nobody replaces a study by a newer one, and of two people who
+    simulate at once, or of two drafts of a study that are tried in turn, neither means to end the other's.
+    """
+    if not study.simulated or ledger.is_closed(study.digest):
+        return False
+    records = (entry.record for entry in ledger.entries())
+    about = [r for r in records if isinstance(r, Consent | Withdrawal) and r.study == study.digest]
+    return bool(about) and isinstance(about[-1], Consent)
+
+
 def not_agreed(word: Said) -> StudyError:
     """Why a study is not answered that is not signed here, or no longer."""
     what, fix = {

@@ -42,14 +42,14 @@ from cohortium.plan import Phase, bare_in_all, charged, charged_in_all, plan, ri
 from cohortium.privacy.ledger import Approval, Caps, Charge, Entry, Ledger
 from cohortium.receipt import sign_receipt
 from cohortium.study import Study
-from cohortium_client.answerable import agreed_to, not_agreed, require_open, restored, said
+from cohortium_client.answerable import agreed_to, not_agreed, require_open, restored, said, stands
 from cohortium_client.identity import Identity
 from cohortium_client.keeping import SILENT_FOR, over
 from cohortium_client.masked import Answered, Masking
 from cohortium_client.policy import Policy
 from cohortium_client.sessions import Sessions
 
-__all__ = ["Custodian", "Holding", "Identity", "agreed_to"]
+__all__ = ["Custodian", "Holding", "Identity", "agreed_to", "stands"]
 
 MAX_ATTEMPTS = 3  # at a round that somebody may drop out of
 TOLD = (
@@ -84,10 +84,19 @@ class Custodian:
     """Answers the rounds of the studies that one institution has agreed to, from its table.
 
     studies: those it has agreed to, by digest; what the ledger holds no consent to is not answered all the same.
+    simulated: it is an institution that is made up, to which every study it signed stands for itself (``stands``).
     """
 
-    def __init__(self, identity: Identity, studies: Mapping[str, Study], holding: Holding, policy: Policy) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        studies: Mapping[str, Study],
+        holding: Holding,
+        policy: Policy,
+        simulated: bool = False,
+    ) -> None:
         self.identity, self._studies, self._policy = identity, studies, policy
+        self._agreed_to = stands if simulated else agreed_to
         self._holding, self._ledger = holding, holding.ledger
         self._one_at_a_time = Lock()
         self._open: tuple[tuple[str, str], Codes] | None = None
@@ -261,7 +270,7 @@ class Custodian:
         study = self._studies.get(request.study)
         if self._ledger.is_closed(request.study):
             raise restored(request.study)
-        if study is None or not agreed_to(self._ledger, study):
+        if study is None or not self._agreed_to(self._ledger, study):
             raise not_agreed("unsigned" if study is None else said(self._ledger, study))
         require_open(study, self.identity, self._policy, self._ledger)
         self._check_consents(study, request)

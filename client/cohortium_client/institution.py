@@ -28,7 +28,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict,
 
 from cohortium.encoding import Codes
 from cohortium.errors import InputError, ReleaseError
-from cohortium.files import write_whole
+from cohortium.files import write_new, write_whole
 from cohortium.keys import load_key, load_or_create_key
 from cohortium.membership import Public
 from cohortium.privacy.ledger import Ledger, witness_of
@@ -171,11 +171,18 @@ def init_institution(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for taken in (FILE, POLICY, KEY):
         if (folder / taken).exists():
-            raise ReleaseError("E_RELEASE_EXISTS", taken, "the folder is an institution's already", "Name another.")
-    write_whole(folder / POLICY, tomli_w.dumps(policy).encode())
+            raise _taken(taken)
+    try:  # of two who make it at once, one makes all of it
+        write_new(folder / POLICY, tomli_w.dumps(policy).encode())
+    except FileExistsError:
+        raise _taken(POLICY) from None
     load_or_create_key(folder / KEY)
     write_whole(folder / FILE, tomli_w.dumps(document).encode())
     return load_institution(folder)
+
+
+def _taken(name: str) -> ReleaseError:
+    return ReleaseError("E_RELEASE_EXISTS", name, "the folder is an institution's already", "Name another.")
 
 
 def open_custodian(folder: Path) -> Custodian:

@@ -18,6 +18,7 @@ from cohortium.errors import MembershipError
 from cohortium.files import write_whole
 from cohortium.keys import private_pem
 from cohortium.kit import Kit
+from cohortium.locks import alone_in
 from cohortium.membership import Application, apply, dumps, load_succession, new_node_key, node_text, succeed
 from cohortium_client.institution import KEY, Institution, load_institution
 from cohortium_client.relay import FILE, Relay, RelayFile, load_node_key, read_relay, relay_folder
@@ -36,8 +37,14 @@ def join(
     kit: Kit, institution: Institution, folder: Path, rotate_node_key: bool = False, rotate_identity_key: bool = False
 ) -> Joined:
     """Make the relay's folder ``folder``, or what lacks in it. MembershipError E_KIT if kit or folder are another's."""
-    relay = _relay(kit, institution, folder)
+    _relay(kit, institution, folder)  # what is wrong is told before anything is made
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with alone_in(folder):
+        return _join(kit, institution, folder, rotate_node_key, rotate_identity_key)
+
+
+def _join(kit: Kit, institution: Institution, folder: Path, rotate_node_key: bool, rotate_identity_key: bool) -> Joined:
+    relay = _relay(kit, institution, folder)
     if not relay.root.exists():
         write_whole(relay.root, kit.root, PUBLIC)
     if rotate_node_key or not relay.key.exists():

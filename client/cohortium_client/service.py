@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,7 +23,7 @@ import grpc
 
 from cohortium.errors import FederationError, WireError
 from cohortium.logs import about, without_text
-from cohortium.signals import heard
+from cohortium.signals import ending, heard
 from cohortium.wire import FAMILY, Refusal, encode_refusal
 from cohortium_client.gate import Gate, Limits, allowed_uid, claimed, is_served, listening, refused
 from cohortium_client.protocol.custodian_pb2 import Message
@@ -91,11 +90,15 @@ def serve(custodian: Answering, socket: Path, relay_uid: int | None = None, limi
         return Service(server, gate, place.pop_all())
 
 
-def run_until_stopped(service: Service, grace: float = GRACE) -> None:
-    """Serve until SIGTERM or SIGINT; a second one ends the process at once. To be called by the main thread."""
-    with heard(signal.SIGTERM, signal.SIGINT) as asked:
-        asked()
+def run_until_stopped(service: Service, grace: float = GRACE) -> int:
+    """Serve until a signal asks for the end; a second one ends the process at once. To be called by the main thread.
+
+    Returns the signal's number.
+    """
+    with heard(*ending()) as asked:
+        number = asked()
     service.stop(grace)
+    return number
 
 
 class _Servicer(CustodianServicer):

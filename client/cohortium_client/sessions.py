@@ -17,10 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from cohortium.errors import LedgerError, MaskingError
-from cohortium.files import open_to_overwrite, overwrite
+from cohortium.files import make_once, open_database, open_to_overwrite, overwrite, write_database
 from cohortium.masking.derivation import Secrets
 from cohortium.privacy.ledger import witness_of
 
@@ -82,11 +83,8 @@ class Sessions:
         with self._usable():
             if self.witness.exists() and not path.exists():
                 raise self.rolled_back()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+            make_once(path, partial(write_database, begin=_TABLES))
+            self._db = open_database(path)
             self._db.execute("PRAGMA secure_delete = ON")
             self._db.execute("PRAGMA temp_store = MEMORY")  # no secret lies in a temporary file while room is made
             self._db.executescript(_TABLES)

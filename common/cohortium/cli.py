@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-import typer
+from cohortium.signals import OVER, end_now, interrupting, number_of
+
+if TYPE_CHECKING:
+    import typer
+
+_HELP = "Institutions train one differentially private generator together and release one synthetic data set."
 
 
 def build() -> typer.Typer:
@@ -12,10 +19,22 @@ def build() -> typer.Typer:
 
     The name ``study.sign`` adds the verb ``sign`` to the noun ``study``, whoever brings it.
     """
+    from importlib.metadata import entry_points
+
+    import typer
+
     app = typer.Typer(
         name="cohortium", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=_HELP
     )
-    app.callback()(_root)
+
+    @app.callback()
+    def root(
+        version: bool = typer.Option(
+            False, "--version", callback=_tell_version, is_eager=True, help="Show the version."
+        ),
+    ) -> None:
+        pass
+
     nouns = {"": app}
     for entry in sorted(entry_points(group="cohortium.commands"), key=lambda e: e.name):
         command = entry.load()
@@ -28,25 +47,60 @@ def build() -> typer.Typer:
     return app
 
 
-_HELP = "Institutions train one differentially private generator together and release one synthetic data set."
-
-
-def _version(wanted: bool) -> None:
+def _tell_version(wanted: bool) -> None:
     if wanted:
+        import typer
+
         from cohortium.versions import version_of
 
         typer.echo(f"cohortium {version_of('cohortium')}")
         raise typer.Exit
 
 
-def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
-) -> None:
-    pass
-
-
 def main() -> None:
+    """Run the command. Ended by a signal, it says what that left, and waits for no thread that is still at work."""
+    with interrupting() as wishes:  # before the rest is loaded, which takes a moment
+        try:
+            code = _run()
+        except KeyboardInterrupt as error:
+            code = _told(error)
+        if wishes.first:
+            _leave(code)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """The command's exit code."""
     from cohortium.commands.output import show_all_letters
 
     show_all_letters()
-    build()()
+    try:
+        build()()
+    except SystemExit as end:
+        if (error := _untold(end)) is not None:
+            raise error from None
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _untold(end: BaseException | None) -> KeyboardInterrupt | None:
+    """What ended the command, where that was a signal and no command was under way that would have told of it."""
+    while end is not None and not isinstance(end, KeyboardInterrupt):
+        end = end.__context__
+    return None if getattr(end, "told", False) else end
+
+
+def _told(error: KeyboardInterrupt) -> int:
+    from cohortium.commands.output import interrupted, say
+
+    with suppress(OSError):  # the terminal may be gone
+        say(str(interrupted(error)))
+    return OVER + number_of(error)
+
+
+def _leave(code: int) -> None:
+    """A thread that is in the middle of native code does not survive the interpreter's end, and may take it down with it."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    end_now(code)

@@ -23,7 +23,7 @@ bytes and limits, which are public or stay on the institution's own screen, and 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 CODES: dict[str, str] = {
     "E_ARGUMENT": "an argument is of a type or value that is not taken here",
@@ -32,6 +32,7 @@ CODES: dict[str, str] = {
     "E_DATABASE": "the database does not answer, or does not admit the account",
     "E_MAPPING": "the mapping does not fit the schema, or contradicts itself",
     "E_IO": "the system refused to read or write a file",
+    "E_INTERRUPTED": "a signal ended the command before it was done",
     "E_EMPTY": "the file has no bytes, not even a header",
     "E_ENCODING": "the text is not UTF-8",
     "E_CSV_PARSE": "the file is not well-formed CSV or Parquet",
@@ -116,6 +117,15 @@ class CohortiumError(Exception):
 
     def as_dict(self) -> dict[str, str]:
         return {"code": self.code, "where": self.where, "what": self.what, "fix": self.fix}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How users' process pools and ``copy`` carry an error: as it is, whatever a subclass's constructor takes."""
+        return _as_it_was, (type(self), self.args), vars(self)
+
+
+def _as_it_was(kind: type[CohortiumError], args: tuple[object, ...]) -> CohortiumError:
+    """An error of a kind without its constructor, which has checked it once; its attributes come after."""
+    return kind.__new__(kind, *args)
 
 
 class InputError(CohortiumError):

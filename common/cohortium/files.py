@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 from cohortium import failpoints
 from cohortium.errors import InputError
 from cohortium.system import POSIX
+
+_PATIENCE = 10.0  # seconds
 
 
 def unread(path: Path, error: OSError) -> InputError:
@@ -50,6 +56,52 @@ def write_new(path: Path, content: bytes) -> None:
         publish_new(aside / path.name, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def make_once(path: Path, make: Callable[[Path], object]) -> None:
+    """Have ``path`` made where it is not there: ``make`` writes the file it is given, durably, and that gets the name.
+
+    Whoever finds the name finds all that was made; of many who make it at once, the first one's stays.
+    """
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))  # nobody else's to enter
+    try:
+        make(aside / path.name)
+        with suppress(FileExistsError):
+            publish_new(aside / path.name, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_database(path: Path, begin: str) -> None:
+    """A new SQLite database in WAL mode, of its owner alone, with what the statements ``begin`` put into it; durable, and closed."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as made:
+        made.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before all else: room is given back where that is asked for
+        made.execute("PRAGMA synchronous = OFF")  # it is made durable below, once
+        made.execute("PRAGMA journal_mode = WAL")
+        made.executescript(begin)
+    path.chmod(0o600)
+    with path.open("r+b") as file:  # Windows makes nothing durable that is open for reading alone
+        os.fsync(file.fileno())
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """An SQLite database in WAL mode whose commits are durable, for any thread; it waits for others ten seconds. Raises sqlite3.Error."""
+    opened = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE, check_same_thread=False)
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            opened.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:  # two who change the mode of one file at once are not made to wait
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                opened.close()
+                raise
+            time.sleep(_PATIENCE / 1000)
+    opened.execute("PRAGMA synchronous = FULL")
+    return opened
 
 
 def publish_new(aside: Path, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -17,9 +18,13 @@ PREFIX = "ed25519:"
 
 
 def load_or_create_key(path: Path) -> Ed25519PrivateKey:
-    """The private key in ``path``, made there with mode 0600 if there is none; raises as ``load_key`` does."""
+    """The private key in ``path``, made there with mode 0600 if there is none; raises as ``load_key`` does.
+
+    Of many who ask for a new one at once all get the same: the first to give its file the name.
+    """
     if not path.exists():
-        _create(path)
+        with suppress(FileExistsError):
+            _create(path)
     return load_key(path)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import portalocker
 from portalocker import AlreadyLocked, LockException, LockFlags
 
 from cohortium.files import overwrite
+from cohortium.system import POSIX
 
 _MOMENT = 0.2  # seconds: longer than anybody who only looks holds one
 
@@ -105,6 +106,36 @@ def alone(lock: int) -> Iterator[None]:
         yield
     finally:
         portalocker.unlock(lock)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Inside, nobody else who asks so changes the folder: whoever looks first and then makes what is not there does both alone.
+
+    Raises OSError where there is no such folder, or the system has no locks.
+    """
+    lock = _of_folder(folder)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+IN_FOLDER = (
+    ".lock"  # where a folder itself cannot be locked: on Windows, and on network disks that lock what is written alone
+)
+
+
+def _of_folder(folder: Path) -> int:
+    if POSIX:
+        lock = os.open(folder, os.O_RDONLY)
+        with suppress(OSError):
+            _wait(lock, LockFlags.EXCLUSIVE)
+            return lock
+        os.close(lock)
+    lock = os.open(folder / IN_FOLDER, os.O_CREAT | os.O_RDWR, 0o600)
+    _wait(lock, LockFlags.EXCLUSIVE)
+    return lock
 
 
 def _wait(lock: int, kind: LockFlags) -> None:

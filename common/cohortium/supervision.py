@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 from cohortium.errors import CohortiumError, FederationError
 from cohortium.logs import about, without_text
+from cohortium.signals import Wishes, ending
 
 SETTLED = 30.0  # seconds after which a child counts as well, and its next end as its first
 LONGEST = 60.0  # seconds between two attempts to start one
@@ -32,7 +33,6 @@ SAME = 3  # equal ends in a row that are no accident
 _POLL = 0.1
 _WORDS = 1000  # bytes of what a fork says of its end
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
-_ENDS = (signal.SIGTERM, signal.SIGINT)
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger("cohortium.supervision")
 
@@ -98,17 +98,18 @@ def supervise(
     children: Sequence[Child],
     told: Callable[[Mapping[str, int]], object] = lambda counts: None,
     in_turn: bool = False,
-) -> None:
-    """Run all children until SIGTERM or SIGINT, then end them. ``told`` hears how often each was started again.
+) -> int:
+    """Run all children until a signal asks for the end, then end them. ``told`` hears how often each was started again.
 
     in_turn: each is ended before the one that was started before it, which it may still need to finish what it does.
-    SystemExit with the code of a child that refused; FederationError E_PROCESS for one that never got well.
+    Returns the signal's number; asked again, it kills them. SystemExit with the code of a child that refused;
+    FederationError E_PROCESS for one that never got well.
     """
-    stopping: list[int] = []
-    before = {s: signal.signal(s, lambda number, _: stopping.append(number)) for s in _ENDS}
+    wishes = Wishes()
+    before = {s: signal.signal(s, lambda number, _: wishes.hear(number)) for s in ending()}
     living = [_Living(child) for child in children]
     try:
-        while not stopping:
+        while not wishes.first:
             started = [_tended(one) for one in living]
             if any(started):
                 told({one.child.name: max(one.restarts, 0) for one in living})
@@ -119,9 +120,10 @@ def supervise(
             for one in group:
                 os.kill(one.pid, signal.SIGTERM)
             for one in group:
-                _await_end(one)
+                _await_end(one, wishes)
         for number, handler in before.items():
             signal.signal(number, handler)
+    return wishes.first
 
 
 def _tended(one: _Living) -> bool:
@@ -196,10 +198,10 @@ def _read_and_closed(words: int) -> str:
         os.close(words)
 
 
-def _await_end(one: _Living) -> None:
+def _await_end(one: _Living, wishes: Wishes) -> None:
     until = time.monotonic() + one.child.patience
     while not has_ended(one.pid):
-        if time.monotonic() > until:
+        if wishes.at_once or time.monotonic() > until:
             os.kill(one.pid, signal.SIGKILL)
         time.sleep(_POLL)
     _heard(one)
@@ -210,7 +212,7 @@ def _started(child: Child) -> tuple[int, int]:
     work = child.work
     if not callable(work):
         environment = {**os.environ, **child.environment}
-        return subprocess.Popen(work, env=environment, preexec_fn=ends_with_its_parent, process_group=0).pid, -1
+        return subprocess.Popen(work, env=environment, preexec_fn=_to_be_kept, process_group=0).pid, -1
     heard, said = os.pipe()
     os.set_blocking(heard, False)
     try:
@@ -234,10 +236,10 @@ def forked(
         return pid
     code, said = 1, ""
     try:
-        for number in (*_ENDS, signal.SIGQUIT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         os.setpgid(0, 0)  # a terminal's Ctrl-C is for the one that supervises, which ends the others in their order
-        ends_with_its_parent(parent)
+        _to_be_kept(parent)
         _prctl(_PR_SET_NAME, name.encode()[:15])
         os.environ.update(environment or {})
         work()
@@ -260,6 +262,12 @@ def forked(
 def _say(words: int | None, said: str) -> None:
     if words is not None:
         os.write(words, said.encode()[:_WORDS])
+
+
+def _to_be_kept(parent: int | None = None) -> None:
+    """When a terminal goes, whoever keeps this process alive is told, and ends it in order."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ends_with_its_parent(parent)
 
 
 def ends_with_its_parent(parent: int | None = None) -> None:

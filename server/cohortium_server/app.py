@@ -33,7 +33,7 @@ from cohortium_server.doing import Diary
 from cohortium_server.flower.roster import nodes_of
 from cohortium_server.flower.whole import whole
 from cohortium_server.journal import FolderJournal, Journal
-from cohortium_server.release import require_free, write_release
+from cohortium_server.release import require_no_release, write_release
 from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
@@ -362,12 +362,13 @@ def folder_job(config: Mapping[str, Any]) -> Job:
     """
     folder, seed = _absolute("federation", config["federation"]), _seed(config.get("seed", ""))
     resume = str(config.get("resume", ""))
-    if not resume:
-        require_free(_out(folder, config, {}))  # found out before anything is asked, for whatever is asked is charged
+    replace = bool(config.get("replace"))
+    if not resume:  # found out before anything is asked, for whatever is asked is charged
+        require_no_release(_out(folder, config, {}), replace)
     journal = _journal(folder, resume, seed)
-    out = _out(folder, config, journal.settings)
-    require_free(out)
-    finish = partial(write_release, out=out, seed=journal.settings.get("seed", seed), learn=True)
+    out, replace = _out(folder, config, journal.settings), replace or bool(journal.settings.get("replace"))
+    require_no_release(out, replace, journal.run)
+    finish = partial(write_release, out=out, seed=journal.settings.get("seed", seed), learn=True, replace=replace)
     members = nodes_of(folder, journal.study)
     diary = Diary(journal.folder)
     return Job(journal.study, journal.consents, journal, finish, members=members, diary=diary)

@@ -10,6 +10,7 @@ import typer
 
 from cohortium.commands.output import Json, guarded, print_json, progress_if_long, say, say_here, tell
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of
+from cohortium.commands.writing import Replace, require_new
 from cohortium.progress import listening
 from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
@@ -50,6 +51,7 @@ def sample(
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Draw the same rows again.")] = None,
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Draw new synthetic rows from a release. It costs no privacy: only what was released is used."""
@@ -57,6 +59,7 @@ def sample(
         from cohortium_server.release import load_release
         from cohortium_server.release.tables import write_table
 
+        require_new(out, replace)
         shown = progress_if_long(as_json)
         with listening(shown):
             table = load_release(release, progress=shown).sample(rows, where, seed, balance)
@@ -116,6 +119,7 @@ def impute(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Draw the same values again.")] = None,
     separator: Separator = None,
     sheet: Sheet = None,
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Fill the blanks of a table from a release: each row's from its other values. It costs no privacy.
@@ -126,6 +130,7 @@ def impute(
         from cohortium_server.release import load_release
         from cohortium_server.release.owned import impute_file
 
+        require_new(out, replace)
         made = impute_file(load_release(release), data, out, undeclared, seed, form_of(separator, sheet))
         table, given = made.table, [account.column for account in made.columns]
         told = {"rows": len(table), "columns": list(table.columns), "given": given, "file": str(out)}

@@ -31,7 +31,7 @@ from cohortium.consent import Signatures, read_signatures, write_signature
 from cohortium.documents import load_json, parse_json
 from cohortium.errors import CohortiumError, FederationError
 from cohortium.files import write_whole
-from cohortium.locks import hold
+from cohortium.locks import alone_in, hold
 from cohortium.masking.statements import encode_board
 from cohortium.receipt import Receipt
 from cohortium.study import Study, dumps_schema, dumps_study, load_study
@@ -316,8 +316,12 @@ class FolderJournal:
 
     @property
     def is_released(self) -> bool:
-        """Whether the release lies where it was to be put."""
-        return (Path(self.settings["out"]) / "manifest.json").is_file()
+        """Whether its release lies where it was to be put, and not another's."""
+        try:
+            manifest = load_json(Path(self.settings["out"]) / "manifest.json")
+        except (OSError, ValueError):
+            return False
+        return isinstance(manifest, dict) and manifest.get("run") == self.run
 
     @property
     def rounds_done(self) -> int:
@@ -370,10 +374,11 @@ class Receipts:
     def remember(self, study: Study, receipts: tuple[Receipt, ...]) -> None:
         keys = {i.name: i.key for i in study.institutions}
         self._folder.mkdir(parents=True, exist_ok=True)
-        for receipt in receipts:
-            known = self._read(keys[receipt.institution])
-            if receipt not in known:
-                self._write(keys[receipt.institution], [*known, receipt][-self.KEPT :])
+        with alone_in(self._folder):  # runs side by side keep each other's
+            for receipt in receipts:
+                known = self._read(keys[receipt.institution])
+                if receipt not in known:
+                    self._write(keys[receipt.institution], [*known, receipt][-self.KEPT :])
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key.rpartition(':')[2]}.json"

@@ -9,6 +9,7 @@ from typing import Literal
 from cohortium.errors import MembershipError
 from cohortium.files import write_whole
 from cohortium.kit import root_digest
+from cohortium.locks import alone_in
 from cohortium.membership import Application, dumps, load_application
 from cohortium_server.federation import FILE, Federation
 from cohortium_server.presence import online
@@ -81,6 +82,11 @@ def admit(federation: Federation, file: Path, typed: str | None) -> Admission:
     application = load_application(file)
     _check_invited(federation, application, file.name)
     _check_fingerprint(application, typed, file.name)
+    with alone_in(federation.members):  # of two who admit at once, the second sees whom the first has admitted
+        return _admit(federation, application)
+
+
+def _admit(federation: Federation, application: Application) -> Admission:
     members = load_members(federation)
     former = members.pop(application.institution, None)
     if former == application:
@@ -94,12 +100,13 @@ def admit(federation: Federation, file: Path, typed: str | None) -> Admission:
 
 def revoke(federation: Federation, name: str) -> Application:
     """The application that is a member's no longer; MembershipError E_MEMBER if ``name`` is no member."""
-    members = load_members(federation)
-    if name not in members:
-        raise _refused(name, "it is no member", f"See who is: cohortium coordinator members {federation.folder}.")
-    _record(federation, members[name])
-    _file(federation, name).unlink()
-    return members[name]
+    with alone_in(federation.members):
+        members = load_members(federation)
+        if name not in members:
+            raise _refused(name, "it is no member", f"See who is: cohortium coordinator members {federation.folder}.")
+        _record(federation, members[name])
+        _file(federation, name).unlink()
+        return members[name]
 
 
 def _check_invited(federation: Federation, application: Application, where: str) -> None:

@@ -18,6 +18,7 @@ from cohortium.filenames import unfit
 from cohortium.files import write_new, write_whole
 from cohortium.keys import private_pem
 from cohortium.kit import Kit, pack
+from cohortium.locks import IN_FOLDER, alone_in
 from cohortium_server import authority
 from cohortium_server.federation import FILE, Federation, read_federation
 from cohortium_server.members import load_members
@@ -40,9 +41,17 @@ def provision(file: Path, folder: Path, renew: bool = False, ca_key: Path | None
     ca_key: where the CA's key is, if not in the folder. MembershipError E_FEDERATION, E_CERTIFICATE or E_MEMBER, and
     SecretError, say what is in the way; then nothing that was there has changed.
     """
-    federation, now = read_federation(file, folder), datetime.now(UTC)
+    federation = read_federation(file, folder)
     _check_fits(federation, file)
     _check_names(federation)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with alone_in(folder):
+        _check_fits(federation, file)  # somebody else may have made it just now
+        return _provision(federation, file, renew, ca_key)
+
+
+def _provision(federation: Federation, file: Path, renew: bool, ca_key: Path | None) -> Provisioned:
+    folder, now = federation.folder, datetime.now(UTC)
     root = _root(federation, now)
     for made in (federation.kits, federation.members, federation.revoked, federation.secrets, federation.state,
                  federation.runs):  # fmt: skip
@@ -68,7 +77,9 @@ def _check_fits(federation: Federation, file: Path) -> None:
             raise _wrong("address", "the CA in the folder is for another host", "Name another folder, with new kits.")
         _check_members(federation)
         return
-    begun = {federation.root_key.parent} | {p for p in (federation.folder / FILE,) if p.exists() and p.samefile(file)}
+    begun = {federation.root_key.parent, federation.folder / IN_FOLDER} | {
+        p for p in (federation.folder / FILE,) if p.exists() and p.samefile(file)
+    }
     if federation.folder.exists() and set(federation.folder.iterdir()) - begun:
         raise _wrong("--out", "the folder holds something else, and no CA", "Name another, or put ca/root.crt back.")
 

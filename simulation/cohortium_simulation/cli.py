@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ import typer
 from cohortium.commands.output import Json, console, guarded, print_json, progress, say, say_device, say_here, tell
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults
 from cohortium.faults import Faults
+from cohortium.signals import leaving
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -210,18 +211,43 @@ def simulate(
         if not as_json:
             say_device([agreed])
         shown = progress(as_json)
-        release = run(
-            agreed,
-            tables,
-            out,
-            seed=seed,
-            ledgers=ledgers,
-            progress=shown,
-            learn=True,
-            replace=replace,
-            codes=codes,
-        )
+        with leaving(_left(out, ledgers)):
+            release = run(
+                agreed,
+                tables,
+                out,
+                seed=seed,
+                ledgers=ledgers,
+                progress=shown,
+                learn=True,
+                replace=replace,
+                codes=codes,
+            )
         _tell(release, as_json)
+
+
+def _left(out: Path, ledgers: Ledgers | None) -> Callable[[], tuple[str, str]]:
+    """What is there of a simulation that is interrupted, as ``leaving`` wants it. ledgers: None where nothing is charged."""
+    from cohortium_server.release.manifest import MANIFEST
+
+    def manifest() -> bytes | None:
+        path = out / MANIFEST
+        return path.read_bytes() if path.is_file() else None
+
+    before = manifest()
+
+    def left() -> tuple[str, str]:
+        if manifest() != before:
+            return f"the simulation had ended, and its release is whole in {out}", f"Look at it: cohortium verify {out}"
+        charged = (
+            "" if ledgers is None else ", and what its institutions had answered stays charged (cohortium ledger show)"
+        )
+        return (
+            f"the simulation is over without a release{charged}",
+            "Say it again: another simulation begins, from the start",
+        )
+
+    return left
 
 
 def _is_said(ctx: typer.Context, option: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cohortium.documents import load_json
 from cohortium.encoding import encode
 from cohortium.errors import ReleaseError
 from cohortium.evaluation.fidelity import tvd
@@ -22,6 +23,7 @@ from cohortium_server.release import Release
 from cohortium_simulation.experiment import Ledgers, as_study, simulate
 from cohortium_simulation.partition import by_column
 
+NAME = "clinics-covid-2020"
 INSTITUTION = "institution"
 INSTITUTIONS = ("clinical-lab", "emergency", "inpatient-wards", "intensive-care", "network", "oncology")
 DELTA = 1e-6
@@ -50,7 +52,7 @@ def run_demo(
         privacy,
         {"kind": generator},
         None,
-        "clinics-covid-2020",
+        NAME,
         "share a test cohort for triage models",
     )
     _fresh(out)
@@ -81,7 +83,7 @@ def demo_data() -> tuple[pd.DataFrame, Schema]:
 
 def _fresh(out: Path) -> None:
     """Remove what an earlier demo left in ``out``; anything else there is refused and stays."""
-    if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {"ledgers", "release"}):
+    if out.exists() and not _is_demos(out):
         raise ReleaseError(
             "E_RELEASE_EXISTS",
             out.name,
@@ -89,6 +91,20 @@ def _fresh(out: Path) -> None:
             "Choose another folder with --out.",
         )
     shutil.rmtree(out, ignore_errors=True)
+
+
+def _is_demos(out: Path) -> bool:
+    """Whether all in a folder is a demo's: somebody's own ledgers and release may lie side by side under the same names."""
+    if not out.is_dir() or not {p.name for p in out.iterdir()} <= {"ledgers", "release"}:
+        return False
+    ledgers = [p.name.partition(".")[0] for p in (out / "ledgers").glob("[!.]*")]
+    try:
+        released = load_json(out / "release" / "manifest.json").get("name")
+    except FileNotFoundError:
+        released = NAME
+    except (OSError, ValueError, AttributeError):
+        released = None
+    return set(ledgers) <= set(INSTITUTIONS) and released == NAME
 
 
 def _spent(ledgers: Ledgers, institution: str) -> dict[str, Any]:

@@ -29,12 +29,13 @@ from cohortium.privacy.shelf import Shelf, ShelvedLedger
 from cohortium.progress import Progress
 from cohortium.schema import Schema
 from cohortium.study import Study, as_written, study_from_document
-from cohortium_client.custodian import Custodian, Holding, Identity, agreed_to
+from cohortium_client.custodian import Custodian, Holding, Identity, stands
 from cohortium_client.policy import Policy
 from cohortium_client.sessions import Sessions
 from cohortium_server.journal import BriefJournal
 from cohortium_server.release import Release, load_release, require_no_release, write_release
 from cohortium_server.rounds import Outcome
+from cohortium_simulation.doors import Doors
 from cohortium_simulation.pooled import MASKED_UP_TO, PooledCustodian, run_pooled
 
 
@@ -86,7 +87,7 @@ def simulate(
     if study.privacy.mode == "none":
         return _simulate_unprotected(study, read, out, seed, ledgers, progress, codes)
     outcome = run(study, read, ledgers or Ledgers(), seed, progress, codes)
-    return load_release(write_release(outcome, out, seed, learn))
+    return load_release(write_release(outcome, out, seed, learn, replace))
 
 
 def _require_study(study: object) -> None:
@@ -179,7 +180,9 @@ def _run(
         return run_pooled(study, consents, pooled, shelf, seed, progress)
     from cohortium_simulation.engine import run_in_process
 
-    return run_in_process(study, consents, custodians, BriefJournal(seed), progress)
+    with Doors() as doors:  # shut before what custodians use is closed
+        nodes = {name: doors.before(custodian) for name, custodian in custodians.items()}
+        return run_in_process(study, consents, nodes, BriefJournal(seed), progress)
 
 
 def encode_all(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, Codes]:
@@ -259,7 +262,7 @@ class Simulated:
 
     def agree(self, study: Study) -> None:
         """Let the ledger remember the consent, unless it does."""
-        if not agreed_to(self.ledger, study):
+        if not stands(self.ledger, study):
             self.ledger.record(Consent(study.digest, study.name, study.serial))
 
     def custodian(self, study: Study, codes: Codes, kind: type[Custodian] = Custodian) -> Custodian:
@@ -269,7 +272,7 @@ class Simulated:
             policy = changed(policy, epsilon_per_population=self.cap.epsilon, delta=self.cap.delta)
         sessions = None if issubclass(kind, PooledCustodian) else self.sessions
         holding = Holding(self.population, lambda _: codes, self.ledger, sessions)
-        return kind(self.identity, {study.digest: study}, holding, policy)
+        return kind(self.identity, {study.digest: study}, holding, policy, simulated=True)
 
 
 def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[str, str]]:

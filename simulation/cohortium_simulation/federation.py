@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -36,16 +37,31 @@ def write_federation(
     """
     _check(study, tables)
     if folder.exists() and any(folder.iterdir()):
-        raise ReleaseError("E_RELEASE_EXISTS", folder.name, "the folder is not empty", "Name another folder.")
+        raise _taken(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # nobody else's to read
     try:
         members = [_found(partial, study, name, table, (caps or {}).get(name)) for name, table in tables.items()]
         _sign(partial, study, members)
-        return partial.rename(folder)
+        return _named(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _named(partial: Path, folder: Path) -> Path:
+    with suppress(OSError):
+        folder.rmdir()  # an empty one is as good as none, but not on every system
+    try:
+        return partial.rename(folder)
+    except OSError:
+        if folder.exists():  # by now
+            raise _taken(folder) from None
+        raise
+
+
+def _taken(folder: Path) -> ReleaseError:
+    return ReleaseError("E_RELEASE_EXISTS", folder.name, "the folder is not empty", "Name another folder.")
 
 
 def _found(folder: Path, study: Study, name: str, table: pd.DataFrame, cap: Cap | None) -> Institution:

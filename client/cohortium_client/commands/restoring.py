@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cohortium.commands.output import Json, guarded, print_json, say
+from cohortium.commands.writing import Replace, require_new
 
 if TYPE_CHECKING:
     from cohortium_client.institution import Institution
@@ -29,6 +30,7 @@ def request_restore(
     receipts: Annotated[
         list[Path] | None, typer.Option(help="Receipts that a coordinator has of this institution; may be repeated.")
     ] = None,
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Write down what is lost and what will be presumed spent if BACKUP takes the ledger's place."""
@@ -38,6 +40,7 @@ def request_restore(
         from cohortium.privacy.restoration import Restoration, in_words, write_request
         from cohortium_client.restoring import draft, heads_of
 
+        require_new(out, replace)
         opened = _opened(site)
         shown = [head for file in receipts or [] for head in heads_of(opened, file)]
         request = draft(opened, backup, shown, (presume, presume_if_all_collude))

@@ -11,6 +11,7 @@ import typer
 
 from cohortium import logs
 from cohortium.commands.output import LogStyle, guarded, say, say_device
+from cohortium.signals import require_meant
 from cohortium.system import require_serving
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ MetricsAnywhere = Annotated[
 MetricsFile = Annotated[
     Path | None, typer.Option("--metrics-file", help="Write metrics into this .prom file, for node_exporter.")
 ]
+_HUNG_UP = (
+    "its terminal has closed, so it answers no longer; what it has answered is kept",
+    "Serve it again, such that it outlives the terminal (nohup, or systemd: docs/deploy.md): runs that wait for it go on",
+)
 STOPPING = 3700.0  # seconds that a custodian may take to finish an answer once it is told to stop
 
 
@@ -83,13 +88,14 @@ def _serve_both(folder: Path, relay: Path, watching: dict[str, Any]) -> None:
     own, check = [sys.executable, "-m", "cohortium"], f"cohortium institution check {folder}"
     custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]
     carrier, serves = [*own, "institution", "relay", str(relay)], partial(is_served, opened.socket.absolute())
-    supervise(
+    told = supervise(
         [
             Child("custodian", custodian, patience=STOPPING, check=check),
             Child("relay", carrier, patience=FINISHING + 30, after=serves, check=check),
         ],
         in_turn=True,  # the relay still needs the custodian for the answer that it sends
     )
+    require_meant(told, *_HUNG_UP)
 
 
 def relay(folder: RelayPath, log: LogStyle = None) -> None:
@@ -108,7 +114,7 @@ def relay(folder: RelayPath, log: LogStyle = None) -> None:
         proxy = opened.proxy()
         through = "" if proxy is None else f" through the proxy {proxy} ({proxy.said})"
         say(f"relay of {opened.institution!r} between {opened.address}{through} and {opened.socket}")
-        serve_relay(opened)
+        require_meant(serve_relay(opened), *_HUNG_UP)
         say("stopped")
 
 
@@ -145,11 +151,12 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
         with watched(opened, answering, address, file) as custodian:
             _tidy(answering)
             service = served(custodian, opened.socket, opened.file.relay_uid)
-            told = f"{len(opened.agreements)} studies signed, {len(answered)} of them are answered"
-            told += "" if on_a_terminal() else f"; {ELSEWHERE.format(folder)}"
-            say(f"custodian of {opened.identity.name!r} at {opened.socket}; {told}")
+            counted = f"{len(opened.agreements)} studies signed, {len(answered)} of them are answered"
+            counted += "" if on_a_terminal() else f"; {ELSEWHERE.format(folder)}"
+            say(f"custodian of {opened.identity.name!r} at {opened.socket}; {counted}")
             with rows_told(opened, answered):
-                run_until_stopped(service)
+                told = run_until_stopped(service)
+    require_meant(told, *_HUNG_UP)
     say("stopped")
 
 

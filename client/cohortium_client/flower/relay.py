@@ -24,8 +24,11 @@ LAST_BREATH = 5.0  # seconds that what served before, and was killed, gets to be
 LOOK_EVERY = 0.2  # seconds; the node is a process of this machine, and keeps its tasks in memory
 
 
-def serve_relay(relay: Relay) -> None:
-    """Serve until SIGTERM or SIGINT, by who alone does; the answer that is being made then is sent first, within ``FINISHING`` seconds."""
+def serve_relay(relay: Relay) -> int:
+    """Serve, by who alone does, until a signal asks for the end; its number.
+
+    The answer that is being made then is sent first, within ``FINISHING`` seconds.
+    """
     from cohortium_client.flower.launcher import run_launcher
     from cohortium_client.flower.node import beat_faster, run_node
 
@@ -38,7 +41,7 @@ def serve_relay(relay: Relay) -> None:
     port, secret, check = _free_port(), secrets.token_hex(32), f"cohortium institution check {relay.folder}"
     launcher = process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home), check)
     node = process(NODE, partial(run_node, relay, port, _kept(relay.home, secret), proxy), check)
-    supervise([launcher, replace(node, patience=FINISHING + PATIENCE)], in_turn=True)
+    return supervise([launcher, replace(node, patience=FINISHING + PATIENCE)], in_turn=True)
 
 
 def require_alone(relay: Relay) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium.commands.output import Json, console, epsilon_words, guarded, print_json, tell
+from cohortium.commands.writing import Replace, require_new
 
 if TYPE_CHECKING:
     from cohortium.privacy.accounting import Cost, Events
@@ -58,11 +59,14 @@ def verify(place: Place = None, as_json: Json = False) -> None:
 def export(
     place: Place = None,
     out: Annotated[Path | None, typer.Option("--out", help="The file to write; by default standard output.")] = None,
+    replace: Replace = False,
 ) -> None:
     """Write every entry as a line of JSON, for auditors: what was agreed and charged, with its hashes. No message's bytes."""
     with guarded():
         from cohortium.files import write_whole
 
+        if out is not None:
+            require_new(out, replace)
         text = "".join(line for path in ledger_files(place) for line in _lines(path))
         if out is None:
             typer.echo(text, nl=False)  # JSON, whose escapes are in it

@@ -8,9 +8,10 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from io import TextIOWrapper
+from signal import Signals
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -18,6 +19,7 @@ import typer
 from cohortium import logs
 from cohortium.errors import CohortiumError
 from cohortium.progress import Late, Progress, Silent
+from cohortium.signals import OVER, number_of
 from cohortium.system import of_the_system
 from cohortium.texts import for_terminal, is_unseen
 
@@ -39,21 +41,38 @@ _log = logging.getLogger("cohortium.commands")
 
 @contextmanager
 def guarded(as_json: bool = False) -> Iterator[None]:
-    """Turns a CohortiumError into its exit code and one line on stderr, or one JSON object on stdout."""
+    """Turns a CohortiumError, or a signal that ends the command, into an exit code and one line on stderr, or one JSON object
+    on stdout.
+    """
     try:
         yield
     except CohortiumError as error:
-        _tell(error, as_json)
+        _tell(error, error.exit_code, as_json)
     except OSError as error:
-        _tell(of_the_system(error), as_json)
+        _tell(of_system := of_the_system(error), of_system.exit_code, as_json)
+    except KeyboardInterrupt as error:
+        told, error.told = interrupted(error), True  # type: ignore[attr-defined]
+        with suppress(OSError):  # the terminal may be gone
+            _tell(told, OVER + number_of(error), as_json)
+        raise typer.Exit(OVER + number_of(error)) from None
 
 
-def _tell(error: CohortiumError, as_json: bool) -> NoReturn:
+def interrupted(error: KeyboardInterrupt) -> CohortiumError:
+    """What whoever ended a command by a signal is told."""
+    left = getattr(error, "left", None) or (
+        "the command was ended before it was done, and nothing of it goes on; files are whole, or not there",
+        "Say it again",
+    )
+    return CohortiumError("E_INTERRUPTED", Signals(number_of(error)).name, left[0], f"{left[1]}.")
+
+
+def _tell(error: CohortiumError, exit_code: int, as_json: bool) -> NoReturn:
+    _close_bars()
     if as_json:
         print_json({"error": error.as_dict()})
     else:
         say(" ".join(str(error).split()), code=error.code)
-    raise typer.Exit(error.exit_code) from None
+    raise typer.Exit(exit_code) from None
 
 
 def print_json(value: Any) -> None:
@@ -198,6 +217,7 @@ class Bar:
         self._bars = RichProgress(*shown, console=console(stderr=True), transient=True)
         self._open: list[TaskID] = []
         self._note: TaskID | None = None
+        _bars.append(self)
 
     def start(self, total: int, what: str) -> None:
         from rich.markup import escape  # a bar's words are markup, whatever the console says
@@ -228,6 +248,18 @@ class Bar:
             self._note = self._bars.add_task(told, total=None)
         else:
             self._bars.update(self._note, description=told)
+
+    def close(self) -> None:
+        """Give the terminal back, whatever was under way: a bar hides its cursor."""
+        self._bars.stop()
+
+
+_bars: list[Bar] = []
+
+
+def _close_bars() -> None:
+    while _bars:
+        _bars.pop().close()
 
 
 class Unseen(Silent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,17 +22,41 @@ def device_words() -> str:
     return f"CUDA device {torch.cuda.get_device_name()}" if best_device() == "cuda" else "the CPU"
 
 
+class _Single:
+    """The process's number of threads is one setting: the first who wants one thread sets it, and the last puts back what was."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, 1
+
+    def enter(self) -> None:
+        import torch  # in each: it takes a second to load, and drawing rows of most kinds needs none
+
+        with self._lock:
+            if not self._inside:
+                self._before = torch.get_num_threads()
+            self._inside += 1
+            torch.set_num_threads(1)
+
+    def leave(self) -> None:
+        import torch
+
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.set_num_threads(self._before)
+
+
+_single = _Single()
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Small matrices are multiplied faster by one thread; several wait for one another, most of all on a busy machine."""
-    import torch  # in each: it takes a second to load, and drawing rows of most kinds needs none
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    _single.enter()
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        _single.leave()
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -38,7 +39,7 @@ from cohortium import failpoints, locks
 from cohortium.canonical import canonical_json, digest
 from cohortium.documents import parse_json
 from cohortium.errors import BudgetError, LedgerError, PolicyError, StudyError, WireError
-from cohortium.files import open_to_overwrite, overwrite
+from cohortium.files import make_once, open_database, open_to_overwrite, overwrite, write_database
 from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged, within
 from cohortium.privacy.amendment import Amendment, amendment_of
 from cohortium.privacy.restoration import Presumption, Restoration, cost_after, restoration_of
@@ -67,6 +68,7 @@ CREATE TRIGGER IF NOT EXISTS dropped_stay BEFORE DELETE ON dropped BEGIN SELECT 
 CREATE TRIGGER IF NOT EXISTS dropped_last BEFORE UPDATE ON dropped BEGIN SELECT RAISE(ABORT, 'append only'); END;
 """
 _AUTO_VACUUM = 2  # incremental: room is given back when that is asked for
+_BEGIN = f"PRAGMA user_version = {FORMAT}; {_TABLES}"
 
 
 @dataclass(frozen=True)
@@ -180,14 +182,8 @@ class Ledger:
                 raise self._half_restored()
             if self.witness.exists() and not path.exists():
                 raise self.rolled_back()  # and no empty ledger is put in the place of the lost one
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
-            self._db.execute(
-                "PRAGMA auto_vacuum = INCREMENTAL"
-            )  # of a new file; an older one gets it when it is shrunk
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
+            make_once(path, partial(write_database, begin=_BEGIN))
+            self._db = open_database(path)
             self._db.execute("PRAGMA foreign_keys = ON")
             self._check_format()
             self._db.executescript(_TABLES)
@@ -223,10 +219,10 @@ class Ledger:
         return self
 
     def _check_format(self) -> None:
-        version = self._format()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version == 0 and tables == 0:
-            self._db.execute(f"PRAGMA user_version = {FORMAT}")
+        version = self._format()  # after the tables, which come in one with it
+        if version == 0 and tables == 0:  # an empty file, as a version before left one when it was stopped
+            self._db.executescript(f"BEGIN IMMEDIATE; {_BEGIN} COMMIT;")
         elif version not in FORMATS:
             raise LedgerError(
                 "E_VERSION",

@@ -19,6 +19,7 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -28,12 +29,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cohortium import failpoints, locks
 from cohortium.canonical import digest
 from cohortium.errors import LedgerError, WireError
-from cohortium.files import open_to_overwrite, overwrite
+from cohortium.files import make_once, open_database, open_to_overwrite, overwrite, write_database
 from cohortium.privacy.amendment import Amendment
 from cohortium.privacy.ledger import GENESIS, Charge, Entry, Ledger, rolled_back, unavailable, witness_of
 from cohortium.privacy.restoration import Restoration
 
 FILE = "_institutions.sqlite"  # no institution's name begins so
+_PATIENCE = 60_000  # milliseconds that one who writes is waited for
 FORMAT = 101  # no ledger's: a version that knows no shelves refuses one, and overlooks nothing that was spent
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entry (
@@ -65,12 +67,10 @@ class Shelf:
         try:
             if self.witness.exists() and not path.exists():
                 raise rolled_back(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self.db = sqlite3.connect(path, isolation_level=None, timeout=60, check_same_thread=False)
-            self.db.execute("PRAGMA journal_mode = WAL")
-            self.db.execute("PRAGMA synchronous = FULL")
-            self._make()
+            make_once(path, partial(write_database, begin=f"PRAGMA user_version = {FORMAT}; {_TABLES}"))
+            self.db = open_database(path)
+            self.db.execute(f"PRAGMA busy_timeout = {_PATIENCE}")
+            self._check_format()
             self._check_witness()
         except (sqlite3.Error, OSError):
             raise unavailable(path) from None
@@ -84,12 +84,9 @@ class Shelf:
     def close(self) -> None:
         self.db.close()
 
-    def _make(self) -> None:
-        """All tables at once, of the first process that comes."""
+    def _check_format(self) -> None:
         (version,) = self.db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self.db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {FORMAT}; COMMIT;")
-        elif version != FORMAT:
+        if version != FORMAT:
             what = f"it is written in format {version}, this version of cohortium reads format {FORMAT} of such files"
             raise LedgerError("E_VERSION", self.path.name, what, "Open it with the version that wrote it.")
 

@@ -14,6 +14,7 @@ import typer
 from cohortium import logs
 from cohortium.commands.output import Json, LogStyle, guarded, print_json, progress, say, tell
 from cohortium.progress import listening
+from cohortium.signals import leaving, require_meant
 from cohortium.system import require_serving
 from cohortium_server.commands.membership import Fed
 
@@ -28,7 +29,12 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a 
 Connect = Annotated[
     list[Path] | None, typer.Option("--connect", metavar="SOCKET", help="A custodian's socket; once an institution.")
 ]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the release that is in --out.")]
 LOOK_EVERY = 0.3  # seconds
+_HUNG_UP = (
+    "its terminal has closed, so the federation is served no longer; what was answered in its runs is kept",
+    "Serve it again, such that it outlives the terminal (nohup, or systemd: docs/deploy.md): runs that are ordered go on",
+)
 SOON = 15.0  # seconds after which it is said that nobody seems to serve
 GONE_WITHIN = 60.0  # seconds that a run may take to stop
 
@@ -45,7 +51,7 @@ def serve(federation: Fed, log: LogStyle = None) -> None:
         opened = load_federation(federation)
         take(opened)
         say(f"federation {opened.name!r}: institutions connect to {opened.address}, here {opened.listen}")
-        serve_federation(opened)
+        require_meant(serve_federation(opened), *_HUNG_UP)
         say("stopped")
 
 
@@ -61,7 +67,7 @@ def run(
         typer.Option("--runs", help="Where the run is remembered; by default runs beside the study. Not with --at."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Repeats fit and sample, never the noise.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace the release that is in --out.")] = False,
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Run a signed study over a federation, or over the custodians of this machine, and release what comes of it."""
@@ -80,7 +86,7 @@ def run(
         require_all(agreed, signatures)
         require_unexpired(agreed)
         require_no_release(out, replace)
-        settings: dict[str, Any] = {"out": str(out.absolute()), "seed": seed}
+        settings: dict[str, Any] = {"out": str(out.absolute()), "seed": seed, **({"replace": True} if replace else {})}
         if at is None:
             settings["connect"] = [str(s.absolute()) for s in connect or []]
             _finish(FolderJournal.begin(runs or study.parent / "runs", agreed, signatures, seed, settings), as_json)
@@ -155,24 +161,25 @@ def stop(run: RunFolder, as_json: Json = False) -> None:
 def release(
     run: RunFolder,
     out: Annotated[Path, typer.Option("--out", help="The folder of the release.")] = Path("release"),
+    replace: Replace = False,
     as_json: Json = False,
 ) -> None:
     """Make the release of a run whose rounds are complete again. Nobody is asked, and it costs no privacy."""
     with guarded(as_json):
         from cohortium_server.journal import FolderJournal
         from cohortium_server.presence import use_home
-        from cohortium_server.release import require_free
+        from cohortium_server.release import require_no_release
         from cohortium_server.rounds import run_study
         from cohortium_server.transport import Nobody
 
-        require_free(out)
         with closing(FolderJournal(run)) as journal:
+            require_no_release(out, replace, journal.run)
             if "at" in journal.settings:
                 use_home(Path(journal.settings["at"]) / "state")
             shown = progress(as_json)
             with listening(shown):
                 outcome = run_study(journal.study, journal.consents, Nobody(), journal, shown)
-                _released(outcome, out, journal, as_json)
+                _released(outcome, out, journal, replace, as_json)
 
 
 def _require_time_left(journal: FolderJournal) -> None:
@@ -195,25 +202,33 @@ def _finish(journal: FolderJournal, as_json: bool) -> None:
     """Ask what is left of a run over the custodians of this machine, and release."""
     from cohortium.errors import CohortiumError
     from cohortium_server.engines import engine
+    from cohortium_server.release import require_no_release
 
     settings: dict[str, Any] = journal.settings
     if not as_json:
         say(f"run {journal.run} in {journal.folder}")
+    out, replace = Path(settings["out"]), bool(settings.get("replace"))
+    again = f"Go on with: cohortium coordinator resume {journal.folder}"
     shown = progress(as_json)
-    with listening(shown):
+    with (
+        closing(journal),
+        leaving(lambda: ("the run stands still; what was answered is kept, and not charged again", again)),
+        listening(shown),
+    ):
         try:
+            require_no_release(out, replace, journal.run)
             sockets = [Path(s) for s in settings["connect"]]
             outcome = engine("in-process")(journal.study, journal.consents, sockets, journal, shown)
         except CohortiumError as error:
             _say_resume(journal, error, as_json)
             raise
-        _released(outcome, Path(settings["out"]), journal, as_json)
+        _released(outcome, out, journal, replace, as_json)
 
 
-def _released(outcome: Outcome, out: Path, journal: FolderJournal, as_json: bool) -> None:
+def _released(outcome: Outcome, out: Path, journal: FolderJournal, replace: bool, as_json: bool) -> None:
     from cohortium_server.release import write_release
 
-    _tell(write_release(outcome, out, journal.settings["seed"], learn=True), journal, as_json)
+    _tell(write_release(outcome, out, journal.settings["seed"], learn=True, replace=replace), journal, as_json)
 
 
 def _tell(folder: Path, journal: FolderJournal, as_json: bool) -> None:
@@ -244,12 +259,10 @@ def _ordered(journal: FolderJournal, as_json: bool) -> None:
 
     if not as_json:
         say(f"run {journal.run} in {journal.folder}")
-    number = orders.give(journal.folder, "go").number
-    try:
+    looked = f"Look with: cohortium coordinator status {journal.folder}; wait on with resume, end it with stop"
+    with leaving(lambda: ("the run goes on, at whoever serves the federation", looked)):
+        number = orders.give(journal.folder, "go").number
         end = _awaited(journal, number, as_json)
-    except KeyboardInterrupt:
-        say("", f"the run goes on; look with: cohortium coordinator status {journal.folder}, end it with stop")
-        raise typer.Exit(130) from None
     if (error := end.raised()) is not None:
         _say_resume(journal, error, as_json)
         raise error

@@ -35,13 +35,13 @@ def take(federation: Federation) -> None:
     require_allowed(names.COORDINATOR)
 
 
-def serve_federation(federation: Federation) -> None:
-    """Serve what was taken until SIGTERM or SIGINT."""
+def serve_federation(federation: Federation) -> int:
+    """Serve what was taken until a signal asks for the end; its number."""
     (federation.state / BEGUN).touch()
     works = {LINK: _link, EXECUTOR: _executor, KEEPER: _keeper}
     check = f"cohortium coordinator check {federation.folder}"
     children = [process(name, partial(work, federation), check) for name, work in works.items()]
-    supervise(children, partial(_told, federation))
+    return supervise(children, partial(_told, federation))
 
 
 def _only_here(state: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from dataclasses import replace as changed
 from functools import cached_property
@@ -24,6 +25,7 @@ from cohortium.arguments import path as as_path
 from cohortium.canonical import canonical_json
 from cohortium.conditions import Where, selected
 from cohortium.consent import require_signable
+from cohortium.documents import load_json
 from cohortium.encoding import codes_at, table_at
 from cohortium.errors import ReleaseError
 from cohortium.frames import Table, as_table
@@ -79,6 +81,10 @@ class Release:
         """Which classes of a target and which pairs of columns it carries. None in releases from before that was told."""
         told = self.manifest.get("carries")
         return None if told is None else Carried.read(told)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and users' process pools carry: where it lies and what it says, and nothing that was loaded from it."""
+        return {"path": self.path, "study": self.study, "manifest": self.manifest, "progress": Silent()}
 
     def __repr__(self) -> str:
         m, kind = self.manifest, self.kind or "of a kind that was not recorded"
@@ -215,11 +221,14 @@ def load_release(path: str | Path, not_private: bool = False, progress: Progress
     return Release(folder, study, manifest, progress or Silent())
 
 
-def write_release(outcome: Outcome, out: Path, seed: int | None = None, learn: bool = False) -> Path:
+def write_release(
+    outcome: Outcome, out: Path, seed: int | None = None, learn: bool = False, replace: bool = False
+) -> Path:
     """Draw, judge and write a release into the folder ``out``, whole or not at all.
 
     learn: with what two more fits tell of the model's errors, so that whoever asks the release need not wait for it.
-    Raises ReleaseError E_GATE if the gate refuses, E_RELEASE_EXISTS if ``out`` holds anything but an older release;
+    Raises ReleaseError E_GATE if the gate refuses, E_RELEASE_EXISTS if ``out`` holds anything but a release of
+    the same run, or with ``replace`` any release: what came there meanwhile stays, and the new one lies beside it;
     NotPrivateError E_NOT_PRIVATE for what was made without privacy, which is no release (unprotected.py); SchemaError
     E_REVIEW for a study whose schema is a draft with marks left.
     """
@@ -236,7 +245,7 @@ def write_release(outcome: Outcome, out: Path, seed: int | None = None, learn: b
     # alone: nobody waits for what the model adds
     answers = Answers.of(outcome.study, outcome.generator, alone=True, released=lambda: table)
     kept = _carried(outcome, synthetic)
-    with new_folder(out) as folder:
+    with new_folder(out, replace or _is_of(out, outcome.run)) as folder:
         for name in ("synthetic.parquet", "synthetic.csv"):
             write_table(table, folder / name)
         write_model(folder, outcome)
@@ -267,9 +276,12 @@ def _answering(outcome: Outcome, learn: bool) -> Tensors:
         return answers.tensors()
 
 
-def require_no_release(out: Path, replace: bool = False) -> None:
-    """ReleaseError E_RELEASE_EXISTS if ``out`` holds a release, or, as ``require_free``, anything else."""
-    if not replace and (out / MANIFEST).is_file():
+def require_no_release(out: Path, replace: bool = False, run: str | None = None) -> None:
+    """ReleaseError E_RELEASE_EXISTS if ``out`` holds a release, or, as ``require_free``, anything else.
+
+    replace: a release may be there. run: this run's own may.
+    """
+    if not replace and (out / MANIFEST).is_file() and not (run and _is_of(out, run)):
         fix = "Choose another folder, or say --replace (in Python replace=True): the older release is then gone."
         raise ReleaseError("E_RELEASE_EXISTS", out.name, "it holds a release already", fix)
     require_free(out)
@@ -283,9 +295,18 @@ def require_free(out: Path) -> None:
         )
 
 
+def _is_of(out: Path, run: str) -> bool:
+    """Whether the release in ``out`` is this run's own: one that was stopped right after it may be made again."""
+    try:
+        document = load_json(out / MANIFEST)
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("run") == run
+
+
 @contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` that takes its place when everything is in it."""
+def new_folder(out: Path, replace: bool) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its place when everything is in it; of an older release with ``replace`` alone."""
     require_free(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -293,10 +314,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     old = folder.with_name(folder.name + ".old")
     try:
         yield folder
-        if out.exists():
-            _move_aside(out, old, folder)
-        failpoints.passed("older release aside")
-        folder.rename(out)
+        _publish(folder, out, old, replace)
     except _OpenError as error:
         raise error.told from None
     except BaseException:
@@ -304,6 +322,26 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _publish(folder: Path, out: Path, old: Path, replace: bool) -> None:
+    """At once, and over nothing that came there meanwhile: a folder that holds something is no folder's new name."""
+    while True:
+        if replace and (out / MANIFEST).is_file():
+            shutil.rmtree(old, ignore_errors=True)  # of an earlier turn, where two replace one release at once
+            _move_aside(out, old, folder)
+        failpoints.passed("older release aside")
+        with suppress(OSError):
+            out.rmdir()  # an empty folder is as good as none, but not on every system
+        try:
+            folder.rename(out)
+        except OSError:
+            if not os.path.lexists(out):
+                raise
+        else:
+            return
+        if not (replace and (out / MANIFEST).is_file()):
+            raise _beside(out, folder, "somebody has put something there meanwhile, which stays as it is")
 
 
 class _OpenError(Exception):
@@ -317,11 +355,16 @@ class _OpenError(Exception):
 def _move_aside(out: Path, old: Path, new: Path) -> None:
     """At once: half a release could be neither used nor replaced. Windows moves no folder in which a file is open."""
     try:
-        out.rename(old)
+        with suppress(FileNotFoundError):  # somebody else has, this moment
+            out.rename(old)
     except PermissionError:
-        shown = new.rename(new.with_name(new.name.lstrip(".")))
-        what, fix = "a file in it is open, so it stays as it is", f"The new one lies whole beside it, as {shown.name}."
-        raise _OpenError(ReleaseError("E_RELEASE_EXISTS", out.name, what, fix)) from None
+        raise _beside(out, new, "a file in it is open, so it stays as it is") from None
+
+
+def _beside(out: Path, new: Path, what: str) -> _OpenError:
+    shown = new.rename(new.with_name(new.name.lstrip(".")))
+    fix = f"The new one lies whole beside it, as {shown.name}."
+    return _OpenError(ReleaseError("E_RELEASE_EXISTS", out.name, what, fix))
 
 
 def write_model(folder: Path, outcome: Outcome, mark: str = "") -> None:

@@ -57,7 +57,7 @@ def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> P
     synthetic = codes_at(index, outcome.study.schema)
     verdict = sound(outcome, synthetic)
     verdict.require()
-    with new_folder(out) as folder:
+    with new_folder(out, replace=True) as folder:
         _write_tables(folder, table_at(index, outcome.study.schema))
         write_model(folder, outcome, MARK)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8", newline="\n")

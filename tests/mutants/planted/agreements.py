@@ -59,7 +59,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "T11",
         f"{CUSTODY}::test_a_study_in_the_folder_that_the_ledger_has_no_consent_to",
         CUSTODIAN,
-        "if study is None or not agreed_to(self._ledger, study):",
+        "if study is None or not self._agreed_to(self._ledger, study):",
         "if study is None:",
     ),
     mutant(
@@ -77,6 +77,22 @@ MUTANTS: tuple[Mutant, ...] = (
         ANSWERABLE,
         "case Consent(digest, study.name, serial) if serial >= highest:",
         "case Consent(digest, study.name, serial):",
+    ),
+    mutant(
+        "lets a federation's study stand as a simulation's does",
+        "6, rotation",
+        "tests/laws/test_at_once.py::test_no_other_study_stands_for_itself",
+        CUSTODIAN,
+        "if not study.simulated or ledger.is_closed(study.digest):",
+        "if ledger.is_closed(study.digest):",
+    ),
+    mutant(
+        "answers a simulated study after its consent was withdrawn",
+        "T9",
+        "tests/laws/test_at_once.py::test_a_simulated_study_stands_for_itself_until_it_is_withdrawn",
+        CUSTODIAN,
+        "return bool(about) and isinstance(about[-1], Consent)",
+        "return bool(about)",
     ),
     mutant(
         "signs a study of a lower serial",

@@ -1,0 +1,19 @@
+"""Files that a command makes: one that is there already is written over only where that was said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cohortium.errors import ReleaseError
+
+Replace = Annotated[bool, typer.Option("--replace", help="Write over the file that is there already.")]
+
+
+def require_new(out: Path, replace: bool = False) -> None:
+    """ReleaseError E_RELEASE_EXISTS where a file ``out`` is there and not ``replace``."""
+    if out.is_file() and not replace:
+        fix = "Choose another name, or say --replace: what is in it is then gone."
+        raise ReleaseError("E_RELEASE_EXISTS", out.name, "the file is there already", fix)
