@@ -27,6 +27,7 @@ from cohortium.nearest import nearest
 from cohortium.progress import Late, Progress, Silent, listener, listening
 from cohortium.schema import Schema, schema_from_document, to_document
 from cohortium.study import Study, dumps_schema, dumps_study, load_study, study_from_document, study_to_document
+from cohortium_client.institution import load_institution
 from cohortium_client.preflight import preflight
 from cohortium_server.release import Release, answers, load_release
 from cohortium_simulation.experiment import simulate
@@ -345,9 +346,11 @@ def short() -> Iterator[Path]:
 
 
 def test_a_check_before_anybody_has_signed_finds_no_fault(short: Path) -> None:
-    (short / "study.toml").write_text(dumps_study(STUDY))
-    (short / "schema.toml").write_text(dumps_schema(SCHEMA))
     folder = institution(short / "north", HEAD + b"".join(GOOD))
+    own = {"north": load_institution(folder).identity.public}
+    named = tuple(replace(i, key=own.get(i.name, i.key)) for i in STUDY.institutions)
+    (short / "study.toml").write_text(dumps_study(replace(STUDY, institutions=named)))
+    (short / "schema.toml").write_text(dumps_schema(SCHEMA))
     found = {c.name.rpartition(": ")[2]: c for c in preflight(folder, short / "study.toml")}
     assert [c for c in found.values() if not c.passed] == []
     assert "a run waits for" in found["consent"].found and "0 of" in found["consent"].found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -196,7 +197,11 @@ def test_what_a_draft_saw_is_for_the_screen_too(
 
 
 def test_preview_tells_of_the_institutions_own_table(data: Path, study: Study, tmp_path: Path) -> None:
-    init_institution(tmp_path / "site", "north", {"path": str(data)}, "patients", {"epsilon_per_population": 10.0})
+    made = init_institution(
+        tmp_path / "site", "north", {"path": str(data)}, "patients", {"epsilon_per_population": 10.0}
+    )
+    own = {"north": made.identity.public}
+    study = replace(study, institutions=tuple(replace(i, key=own.get(i.name, i.key)) for i in study.institutions))
     (tmp_path / "study.toml").write_text(dumps_study(study), encoding="utf-8")
     (tmp_path / "schema.toml").write_text(dumps_schema(study.schema), encoding="utf-8")
     shown = call("institution", "preview", tmp_path / "site", tmp_path / "study.toml")
