@@ -69,7 +69,7 @@ def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
 def require_ready(institution: Institution) -> None:
     """The same before a custodian is served, as far as it concerns its own start: raises what fails, as a check says it.
 
-    What is no reason not to serve is said in the log: little room, a clock that is behind.
+    What is no reason not to serve, such as little room, is said in the log.
     """
     _rights(institution)
     require_free(institution.ledger_file)  # who serves twice is told that, and not what follows from it
@@ -80,7 +80,6 @@ def require_ready(institution: Institution) -> None:
     with institution.ledger() as ledger:
         ledger.writable()
     noted(lambda: room(institution.ledger_file.parent))
-    noted(lambda: _clock(institution))
 
 
 def _joined(institution: Institution) -> Iterator[Check]:

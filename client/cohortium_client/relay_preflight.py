@@ -52,6 +52,7 @@ def require_ready(relay: Relay, institution: Institution | None = None) -> None:
         _key(relay, None)
     require_short(relay.socket)
     _socket(relay, institution)
+    relay.proxy()
     valid(load_certificate(relay.root), relay.root.name, ROOT)
     writes(relay.home if relay.home.is_dir() else relay.folder)
     noted(lambda: lasting(load_certificate(relay.root), relay.root.name, ROOT))

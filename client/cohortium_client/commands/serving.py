@@ -81,9 +81,7 @@ def _serve_both(folder: Path, relay: Path, watching: dict[str, Any]) -> None:
 
     opened = load_institution(folder)
     require_ready(opened)
-    carrying = load_relay(relay)
-    carrying.proxy()
-    require_relay_ready(carrying, opened)
+    require_relay_ready(load_relay(relay), opened)
     require_watchable(**watching)
     own, check = [sys.executable, "-m", "cohortium"], f"cohortium institution check {folder}"
     custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]

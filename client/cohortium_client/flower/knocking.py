@@ -71,7 +71,7 @@ class Knocking:
 
     def _unreached(self, error: Exception) -> CohortiumError:
         try:
-            ask(self.relay.address, "/", self.relay.root)
+            ask(self.relay.address, "/", self.relay.root, proxy=self.relay.proxy())
         except CohortiumError as why:
             return why
         what = f"it does not answer as it should ({type(error).__name__})"
