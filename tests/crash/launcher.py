@@ -27,8 +27,9 @@ from typing import Any
 
 import pyarrow
 
+import cohortium.expiry
+import cohortium_client.answerable
 import cohortium_client.custodian
-import cohortium_client.preflight
 import cohortium_simulation.engine
 from cohortium import failpoints
 from cohortium.cli import build
@@ -236,7 +237,7 @@ def _shift_clocks(years: int) -> None:
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) + timedelta(days=365.25 * years)
 
-    for module in (cohortium_client.custodian, cohortium_client.preflight, ledger):
+    for module in (cohortium_client.custodian, cohortium_client.answerable, cohortium.expiry, ledger):
         module.datetime = Shifted  # type: ignore[attr-defined]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
+FILES = "common/cohortium/files.py"
 CUSTODIAN = "client/cohortium_client/custodian.py"
 MASKED = "client/cohortium_client/masked.py"
 SESSIONS = "client/cohortium_client/sessions.py"
@@ -250,7 +251,7 @@ _SESSIONS: tuple[Mutant, ...] = (
         "leaves it to the disk when a statement becomes durable",
         "5.1",
         DATABASES,
-        SESSIONS,
+        FILES,
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = OFF",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
+FILES = "common/cohortium/files.py"
 LEDGER = "common/cohortium/privacy/ledger.py"
 WIRE = "common/cohortium/wire.py"
 CUSTODIAN = "client/cohortium_client/custodian.py"
@@ -84,16 +85,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "P8",
         f"{LAWS}::test_a_population_goes_on_where_it_stopped_and_others_are_separate",
         LEDGER,
-        "            path.touch(mode=0o600)\n",
+        "            make_once(path, partial(write_database, begin=_BEGIN))\n",
         "            path.unlink(missing_ok=True)\n"
         "            self.witness.unlink(missing_ok=True)\n"
-        "            path.touch(mode=0o600)\n",
+        "            make_once(path, partial(write_database, begin=_BEGIN))\n",
     ),
     mutant(
         "leaves it to the disk when a charge becomes durable",
         "5.1",
         f"{LAWS}::test_the_file_is_durable_and_its_owners_alone",
-        LEDGER,
+        FILES,
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = OFF",
     ),
@@ -101,9 +102,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "lets others read the ledger",
         "A3",
         f"{LAWS}::test_the_file_is_durable_and_its_owners_alone",
-        LEDGER,
-        "path.touch(mode=0o600)",
-        "path.touch(mode=0o644); path.chmod(0o644)",
+        FILES,
+        "    path.chmod(0o600)\n    with path.open",
+        "    path.chmod(0o644)\n    with path.open",
     ),
     mutant(
         "lets two custodians hold one ledger",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mutant import Change, Mutant, mutant
 
+FILES = "common/cohortium/files.py"
 MASKING = "common/cohortium/masking"
 COHORT, DERIVATION, STATEMENTS = (f"{MASKING}/{n}.py" for n in ("cohort", "derivation", "statements"))
 DOUBLE, WHOLE, RING, TOTAL = (f"{MASKING}/{n}.py" for n in ("double", "whole", "ring", "total"))
@@ -458,9 +459,9 @@ _CUSTODY: tuple[Mutant, ...] = (
         "lets others read what masks follow from",
         "A4",
         f"{SUMS}::test_secrets_are_gone_when_the_last_round_is_answered",
-        SESSIONS,
-        "path.touch(mode=0o600)",
-        "path.touch(mode=0o644); path.chmod(0o644)",
+        FILES,
+        "    path.chmod(0o600)\n    with path.open",
+        "    path.chmod(0o644)\n    with path.open",
     ),
 )
 

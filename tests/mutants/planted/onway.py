@@ -68,8 +68,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "F2",
         f"{ON_THE_WAY}::test_what_an_institution_needs_to_send_its_answer_ends_after_it",
         SERVING,
-        "            in_turn=True,",
-        "            in_turn=False,",
+        "        in_turn=True,",
+        "        in_turn=False,",
     ),
     mutant(
         "ends all processes at once where one needs another",

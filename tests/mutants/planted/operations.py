@@ -117,8 +117,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "T9",
         f"{TEST_SYSTEM}::test_who_wants_to_be_alone_waits_and_then_is",
         LOCKS,
-        "    _wait(lock, LockFlags.EXCLUSIVE)",
-        "    _wait(lock, LockFlags.SHARED)",
+        "    _wait(lock, LockFlags.EXCLUSIVE)\n    try:",
+        "    _wait(lock, LockFlags.SHARED)\n    try:",
     ),
     mutant(
         "takes every system for one without modes",

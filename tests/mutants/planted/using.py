@@ -31,8 +31,8 @@ MUTANTS: tuple[Mutant, ...] = (
         KEPT,
         f"{PYTHON}::test_a_second_fit_never_replaces_a_release_unasked",
         RELEASE,
-        "    if not replace and (out / MANIFEST).is_file():",
-        "    if not replace and (out / MANIFEST).is_dir():",
+        "    if not replace and (out / MANIFEST).is_file() and",
+        "    if not replace and (out / MANIFEST).is_dir() and",
     ),
     mutant(
         "runs a study into the folder of a release without looking",
