@@ -27,14 +27,14 @@ import pandas as pd
 from sets import Data, load
 
 from cohortium import between
-from cohortium.coins import SecureCoins
-from cohortium.conditions import Between
-from cohortium.encoding import encode
+from cohortium.data.columns import Continuous, Ordinal
+from cohortium.data.conditions.parsing import Between
+from cohortium.data.encoding import encode
 from cohortium.errors import ReleaseError
-from cohortium.plan import plan
+from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import Continuous, Ordinal
-from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium.study.plan import plan
+from cohortium.study.study import Institution, Privacy, Study, Sweep
 from cohortium_server.generators import Generator, Sum, generator_class
 from cohortium_server.release.answers import Answers, Kind
 from cohortium_server.release.answers.values import has_numbers
@@ -72,7 +72,7 @@ def fitted(study: Study, table: pd.DataFrame, seed: int) -> Generator:
     while (query := generator.ask()) is not None:
         assert isinstance(query, Marginals)
         multiplier = plan(study).phase(number).multiplier
-        values = query.answer(codes, multiplier, SecureCoins()).values
+        values = query.answer(codes, multiplier, SecureRandomness()).values
         generator.tell(Sum(query, values, 1, multiplier))
         number += 1
     return generator

@@ -20,8 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cohortium.files import write_whole
 from cohortium.neural.device import one_thread
+from cohortium.system.files import write_whole
 from cohortium_simulation.audit import ALPHA, CANARIES, Audit, audit, builtin_studies
 
 ROOT = Path(__file__).resolve().parents[1]

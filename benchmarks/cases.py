@@ -26,16 +26,16 @@ import pandas as pd
 import sets
 from peers import runner
 
-from cohortium import study as studies
-from cohortium.encoding import decode, encode
+from cohortium.data.encoding import decode, encode
 from cohortium.evaluation.fidelity import tvd
 from cohortium.evaluation.utility import auc_of_synthetic
-from cohortium.keys import load_or_create_key
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Ledger
-from cohortium.study import GeneratorPlan, Institution, Privacy, Study
+from cohortium.ledger.store import Ledger
+from cohortium.study import study as studies
+from cohortium.study.plan import plan
+from cohortium.study.study import GeneratorPlan, Institution, Privacy, Study
+from cohortium.system.keys import load_or_create_key
 from cohortium_server.generators import Generator, generator_class
-from cohortium_server.journal import BriefJournal
+from cohortium_server.rounds.journal import BriefJournal
 from cohortium_simulation.engine import run_in_process
 from cohortium_simulation.experiment import Simulated, sign_all
 from cohortium_simulation.partition import by_column, declared_categories, iid, skewed

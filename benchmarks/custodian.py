@@ -34,15 +34,15 @@ import pyarrow.parquet as pq
 from printing import Figure, shown, write
 from rich.console import Console
 
-from cohortium import wire
-from cohortium.plan import plan
+from cohortium.data.schema import Schema, schema_from_document
+from cohortium.federation import wire
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import Schema, schema_from_document
-from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
-from cohortium_client.agreements import agree
-from cohortium_client.gate import is_served
-from cohortium_client.institution import init_institution, load_institution
-from cohortium_client.service import Connection, run_until_stopped, serve
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium_client.custodian.agreements import agree
+from cohortium_client.custodian.institution import init_institution, load_institution
+from cohortium_client.socket.gate import is_served
+from cohortium_client.socket.service import Connection, run_until_stopped, serve
 from cohortium_server.generators import Sum, generator_class
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -33,12 +33,12 @@ from deployed import Deployed, deployed, processes, until
 from printing import Figure, shown, write
 from rich.console import Console
 
-from cohortium.checks import taken
-from cohortium.consent import write_signature
-from cohortium.study import load_study
-from cohortium_client.agreements import agree
-from cohortium_client.institution import load_institution
-from cohortium_server.orders import is_held
+from cohortium.study.consent import write_signature
+from cohortium.study.study import load_study
+from cohortium.system.checks import taken
+from cohortium_client.custodian.agreements import agree
+from cohortium_client.custodian.institution import load_institution
+from cohortium_server.desired_state import is_held
 
 CATEGORIES, ROWS = 6, 300
 STUDY = """
@@ -133,7 +133,7 @@ def disk(made: Deployed) -> dict[str, float]:
 
 def noted(seen: Seen, made: Deployed) -> None:
     until(lambda: not any(is_held(run) for run in made.fed.glob("runs/*")), "the study's process has ended")
-    time.sleep(2.5)  # the keeper looks every second, and tidies then
+    time.sleep(2.5)  # the reconciler looks every second, and tidies then
     for name, size in memory(made).items():
         seen.memory[name].append(round(size, 2))
     for name, size in disk(made).items():

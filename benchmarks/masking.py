@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from printing import Figure, shown, write
 from rich.console import Console
 
-from cohortium.keys import public_text
 from cohortium.masking import (
     Cohort,
     Context,
@@ -33,12 +32,13 @@ from cohortium.masking import (
     Secrets,
     Statement,
     advertise,
-    double,
+    all_or_nothing,
+    dropout_tolerant,
     read_adverts,
-    whole,
 )
 from cohortium.masking.ring import add_masks
-from cohortium.noise import Noised
+from cohortium.privacy.discrete_gaussian import Noised
+from cohortium.system.keys import public_text
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTHS = (100_000, 1_000_000, 10_000_000)
@@ -97,12 +97,12 @@ class Cast:
         self.adverts = [advertise(s) for s in self.seats]
 
 
-def all_or_nothing(size: int, width: int) -> list[Figure]:
+def without_dropouts(size: int, width: int) -> list[Figure]:
     cast = Cast(size, 0, width)
 
     def work() -> None:
         adverts = read_adverts(cast.cohort, cast.session, cast.adverts)
-        whole.mask(cast.seats[0], adverts, cast.at, QUESTION, cast.noised, cast.ring)
+        all_or_nothing.mask(cast.seats[0], adverts, cast.at, QUESTION, cast.noised, cast.ring)
 
     return [Figure(f"D = 0, K = {size}: an institution's mask step", fastest(work), "s", 0.5)]
 
@@ -114,30 +114,34 @@ def fastest(work: Callable[[], object], times: int = 5) -> float:
 def double_masking(size: int, width: int, dropouts: int) -> list[Figure]:
     cast = Cast(size, dropouts, width)
     adverts = read_adverts(cast.cohort, cast.at, cast.adverts)
-    shared = [double.share(s, adverts) for s in cast.seats]
-    shares = double.read_shares(adverts, shared)
+    shared = [dropout_tolerant.share(s, adverts) for s in cast.seats]
+    shares = dropout_tolerant.read_shares(adverts, shared)
 
     def mask() -> object:
-        verified = double.read_shares(read_adverts(cast.cohort, cast.at, cast.adverts), shared)
-        return double.mask(cast.seats[0], verified, QUESTION, cast.noised, cast.ring)
+        verified = dropout_tolerant.read_shares(read_adverts(cast.cohort, cast.at, cast.adverts), shared)
+        return dropout_tolerant.mask(cast.seats[0], verified, QUESTION, cast.noised, cast.ring)
 
     label = f"D = {dropouts}, K = {size}"
     figures = [
-        Figure(f"{label}: an institution's share step", fastest(lambda: double.share(cast.seats[0], adverts), 3), "s"),
+        Figure(
+            f"{label}: an institution's share step",
+            fastest(lambda: dropout_tolerant.share(cast.seats[0], adverts), 3),
+            "s",
+        ),
         Figure(f"{label}: an institution's mask step", fastest(mask), "s", 0.5),
         memory(f"{label}: memory of a mask step, beside the answer", mask, 8 * width),
         Figure(f"{label}: the board of shares", sum(len(str(s.document())) for s in shared) / 1e6, "MB"),
     ]
     total, said = MaskedSum(cast.ring, width), []
     for seat in cast.seats:
-        answer, statement = double.mask(seat, shares, QUESTION, cast.noised, cast.ring)
+        answer, statement = dropout_tolerant.mask(seat, shares, QUESTION, cast.noised, cast.ring)
         total.add(seat.name, answer)
         said.append(statement)
     none = opening(cast, shares, said, total)
     figures.append(Figure(f"{label}: the coordinator opens the sum", none.seconds, "s", 0.5))
     figures.append(none.memory(f"{label}: memory of opening, beside the sum"))
     for seat in cast.seats[:dropouts]:  # the same round, had these dropped out
-        gone, _ = double.mask(seat, shares, QUESTION, cast.noised, cast.ring)
+        gone, _ = dropout_tolerant.mask(seat, shares, QUESTION, cast.noised, cast.ring)
         np.subtract(total.values, gone.values, out=total.values)
     some = opening(cast, shares, said[dropouts:], without(total, cast.seats[:dropouts]))
     note = f"{some.seconds:.2f} s with {dropouts} dropouts"
@@ -157,21 +161,21 @@ class Opening:
         return Figure(name, self.peak / (8 * self.width), "vectors", 1.0, f"{self.peak / 1e6:.1f} MB")
 
 
-def opening(cast: Cast, shares: double.Shares, said: Sequence[Statement], total: MaskedSum) -> Opening:
+def opening(cast: Cast, shares: dropout_tolerant.Shares, said: Sequence[Statement], total: MaskedSum) -> Opening:
     """Open a copy of the sum; the result is checked."""
-    answers = double.read_answers(shares, QUESTION, said)
+    answers = dropout_tolerant.read_answers(shares, QUESTION, said)
     seats = [s for s in cast.seats if s.name in answers.survivors]
-    confirmed = double.read_confirmations(answers, [double.confirm(s, answers) for s in seats])
-    reveals = [double.reveal(s, confirmed) for s in seats]
-    reveal = fastest(lambda: double.reveal(seats[0], confirmed), 3)
+    confirmed = dropout_tolerant.read_confirmations(answers, [dropout_tolerant.confirm(s, answers) for s in seats])
+    reveals = [dropout_tolerant.reveal(s, confirmed) for s in seats]
+    reveal = fastest(lambda: dropout_tolerant.reveal(seats[0], confirmed), 3)
     best, peak = float("inf"), 0
     for measured in (False, False, False, True):
         copy = MaskedSum(total.ring, len(total.values))
         copy.values, copy._added = total.values.copy(), set(answers.survivors)
         if measured:
-            peak = growth(lambda c=copy: double.unmask(c, confirmed, reveals))  # type: ignore[misc]
+            peak = growth(lambda c=copy: dropout_tolerant.unmask(c, confirmed, reveals))  # type: ignore[misc]
         else:
-            best = min(best, seconds(lambda c=copy: double.unmask(c, confirmed, reveals)))  # type: ignore[misc]
+            best = min(best, seconds(lambda c=copy: dropout_tolerant.unmask(c, confirmed, reveals)))  # type: ignore[misc]
         assert not copy.values.any()
     return Opening(best, peak, len(total.values), reveal)
 
@@ -214,7 +218,7 @@ def options() -> argparse.Namespace:
 def main() -> None:
     chosen = options()
     size, width = chosen.institutions, chosen.width
-    figures = [*expansion(), *all_or_nothing(size, width), *double_masking(size, width, chosen.dropouts)]
+    figures = [*expansion(), *without_dropouts(size, width), *double_masking(size, width, chosen.dropouts)]
     Console(width=160).print(shown(figures, "Masked sums"))
     write(figures, {"institutions": size, "width": width, "dropouts": chosen.dropouts}, chosen.out)
 

@@ -31,9 +31,10 @@ from answers import clipped, fitted
 from rich.console import Console
 from rich.table import Table
 
-from cohortium.schema import Categorical, Continuous, Schema
-from cohortium.selection import everything
-from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium.data.columns import Categorical, Continuous
+from cohortium.data.conditions.selection import everything
+from cohortium.data.schema import Schema
+from cohortium.study.study import Institution, Privacy, Study, Sweep
 from cohortium_server.release.answers import Answers
 from cohortium_server.release.answers.noised import Noised
 from cohortium_server.release.answers.products import Products

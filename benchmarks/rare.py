@@ -32,7 +32,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from cohortium.evaluation.fidelity import tvd
-from cohortium.study import Institution, Privacy, Study
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_simulation.experiment import simulate
 
 ROOT = Path(__file__).resolve().parents[1]

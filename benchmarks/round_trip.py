@@ -33,16 +33,16 @@ from typing import Any
 from printing import Figure, shown, write
 from rich.console import Console
 
-from cohortium import logs
 from cohortium.errors import FederationError
+from cohortium.federation.wire import MAGIC
 from cohortium.flower.environment import environment
 from cohortium.flower.names import NODE_COMMAND, NodeOption, Variable
-from cohortium.supervision import forked
-from cohortium.wire import MAGIC
-from cohortium_client.gate import Limits
+from cohortium.system import logs
+from cohortium.system.supervision import forked
 from cohortium_client.relay import Relay, load_relay
-from cohortium_client.service import serve
-from cohortium_server.federation import Federation, load_federation
+from cohortium_client.socket.gate import Limits
+from cohortium_client.socket.service import serve
+from cohortium_server.membership.federation import Federation, load_federation
 
 ROOT = Path(__file__).resolve().parents[1]
 HOW = {"ours": "as served here", "stock": "Flower as it comes"}
@@ -195,7 +195,7 @@ def trips(
 ) -> tuple[Any, Any]:
     """Seconds of each round trip, and of each start of a relay (of ours)."""
     from cohortium_server.flower.control import control
-    from cohortium_server.flower.keeper import Keeper
+    from cohortium_server.flower.reconciler import Reconciler
 
     out, orders = folder / f"{how}-{size}.json", folder / "orders.json"
     orders.write_text(json.dumps({"how": how, "nodes": len(relays), "bytes": size, "times": times, "out": str(out)}))
@@ -205,15 +205,15 @@ def trips(
         for relay, echo in zip(relays, echoes, strict=True):
             stack.enter_context(serve(echo, relay.socket, limits=limits))
         logs_of = stack.enter_context(nodes(relays, how, folder))
-        keeper = Keeper(federation)
-        waited(lambda: (keeper.look(), keeper.online and all(keeper.online.values()))[1])
+        reconciler = Reconciler(federation)
+        waited(lambda: (reconciler.look(), reconciler.online and all(reconciler.online.values()))[1])
         with control(federation) as link:
             link.start({"federation": "bench", "resume": "bench"})
         waited(out.exists)
         begun = (
             [s for log, echo in zip(logs_of, echoes, strict=True) for s in starts(log, echo)] if how == "ours" else []
         )
-    gone(keeper)
+    gone(reconciler)
     return json.loads(out.read_text()), begun
 
 
@@ -229,9 +229,9 @@ def waited(true: Callable[[], object], patience: float = 300.0) -> None:
         time.sleep(0.2)
 
 
-def gone(keeper: Any) -> None:
+def gone(reconciler: Any) -> None:
     """Wait until the link has seen the nodes go, so that the next ones are let in."""
-    waited(lambda: (keeper.look(), not any(keeper.online.values()))[1])
+    waited(lambda: (reconciler.look(), not any(reconciler.online.values()))[1])
 
 
 def measure(institutions: int, megabytes: float, times: int) -> list[Figure]:

@@ -32,8 +32,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.encoding import encode
-from cohortium.schema import MAX_CELLS, Categorical, Column, Continuous, Ordinal, Schema
+from cohortium.data.columns import MAX_CELLS, Categorical, Column, Continuous, Ordinal
+from cohortium.data.encoding import encode
+from cohortium.data.schema import Schema
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
 CELLS = 16

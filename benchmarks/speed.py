@@ -33,23 +33,23 @@ from printing import Figure, shown, write
 from rich.console import Console
 from torch.nn import functional
 
-from cohortium import wire
-from cohortium.coins import SecureCoins
-from cohortium.encoding import Codes
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import schema_from_document
+from cohortium.federation import wire
+from cohortium.ledger.receipt import sign_receipt
+from cohortium.ledger.store import NO_CAPS, Cap, Caps, Charge, Ledger
 from cohortium.neural.architecture import Architecture
 from cohortium.neural.clipping import Batch, clipped_sum
 from cohortium.neural.network import gradient
-from cohortium.noise import discrete_gaussian
-from cohortium.plan import plan
 from cohortium.privacy.accounting import Gaussian
-from cohortium.privacy.ledger import NO_CAPS, Cap, Caps, Charge, Ledger
+from cohortium.privacy.discrete_gaussian import discrete_gaussian
+from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.gradients import ENTRIES_AT_ONCE, FINEST
 from cohortium.queries.marginals import Marginals
-from cohortium.receipt import sign_receipt
-from cohortium.schema import schema_from_document
-from cohortium.study import Autoregressive, Institution, Privacy, Study
-from cohortium_client.custodian import Identity
-from cohortium_server.journal import BriefJournal
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Institution, Privacy, Study
+from cohortium_client.custodian.custodian import Identity
+from cohortium_server.rounds.journal import BriefJournal
 from cohortium_simulation.engine import run_in_process
 from cohortium_simulation.experiment import sign_all
 
@@ -73,7 +73,7 @@ def fastest(work: Callable[[], object], times: int = 7) -> float:
 def noise(draws: int) -> list[Figure]:
     figures = []
     for sigma in SIGMAS:
-        ours = draws / fastest(partial(discrete_gaussian, sigma, draws, SecureCoins())) / 1e6
+        ours = draws / fastest(partial(discrete_gaussian, sigma, draws, SecureRandomness())) / 1e6
         theirs = draws / fastest(partial(rounded_normal, sigma, draws)) / 1e6
         note = f"{ours / theirs:.2f} of NumPy's {theirs:.1f}"
         figures.append(Figure(f"noise, sigma {sigma}", ours, "million draws/s", 5.0, note, larger_is_better=True))
@@ -81,7 +81,7 @@ def noise(draws: int) -> list[Figure]:
 
 
 def rounded_normal(sigma: float, draws: int) -> object:
-    """What a program without our care would do: floating point, no secret coins."""
+    """What a program without our care would do: floating point, no secret randomness."""
     return np.rint(np.random.default_rng(0).standard_normal(draws) * sigma).astype(np.int64)
 
 
@@ -89,8 +89,8 @@ def counts(rows: int) -> list[Figure]:
     figures = []
     for many in (rows, 2 * rows):
         codes, query = table(many), all_pairs()
-        seconds = fastest(lambda c=codes, q=query: q.contribute(c, SecureCoins()), times=5)  # type: ignore[misc]
-        growth = peak_growth(lambda c=codes, q=query: q.contribute(c, SecureCoins()))  # type: ignore[misc]
+        seconds = fastest(lambda c=codes, q=query: q.contribute(c, SecureRandomness()), times=5)  # type: ignore[misc]
+        growth = peak_growth(lambda c=codes, q=query: q.contribute(c, SecureRandomness()))  # type: ignore[misc]
         wanted = 3.0 if many == rows == 1_000_000 else None
         figures.append(Figure(f"all pairs of {many:,} rows", seconds, "s", wanted))
         note = f"the table itself: {codes.values.nbytes / 1e6:.0f} MB"

@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from unittest import mock
 
-from cohortium import expiry
-from cohortium.privacy import ledger
-from cohortium_client import amending, answerable
+from cohortium.ledger import store
+from cohortium.study import expiry
+from cohortium_client.custodian import amending, answerable
 
 DAY_0 = datetime(2026, 10, 1, 12, tzinfo=UTC)
 
@@ -26,6 +26,6 @@ def clock(moment: datetime) -> Iterator[None]:
             return moment.astimezone(tz)
 
     with ExitStack() as stack:
-        for module in (ledger, answerable, amending, expiry):
+        for module in (store, answerable, amending, expiry):
             stack.enter_context(mock.patch.object(module, "datetime", Fixed))
         yield

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 
-from cohortium.schema import Schema, schema_from_document
-from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.data.schema import Schema, schema_from_document
+from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
 from cohortium_server.release import Release, load_release
 from cohortium_simulation.experiment import simulate
 

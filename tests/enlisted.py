@@ -9,14 +9,15 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cohortium import consent, wire
-from cohortium.encoding import Codes
-from cohortium.keys import public_text
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Consent, Ledger
-from cohortium.study import Institution, Study
-from cohortium_client.custodian import Custodian, Holding, Identity
-from cohortium_client.policy import Policy
+from cohortium.data.encoding import Codes
+from cohortium.federation import wire
+from cohortium.ledger.store import Consent, Ledger
+from cohortium.study import consent
+from cohortium.study.plan import plan
+from cohortium.study.study import Institution, Study
+from cohortium.system.keys import public_text
+from cohortium_client.custodian.custodian import Custodian, Holding, Identity
+from cohortium_client.custodian.policy import Policy
 
 RUN, OTHER_RUN = "ab" * 16, "cd" * 16
 POPULATION = "customers"

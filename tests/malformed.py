@@ -21,11 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cohortium.encoding import Codes
+from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime, Ordinal
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError
-from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
-from cohortium_client.mapping import ColumnMapping
-from cohortium_client.source import Source, load_source
+from cohortium_client.source.mapping import ColumnMapping
+from cohortium_client.source.source import Source, load_source
 
 SCHEMA = Schema(
     person="who",

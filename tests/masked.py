@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cohortium.keys import public_text
 from cohortium.masking import (
     Adverts,
     Cohort,
@@ -24,12 +23,13 @@ from cohortium.masking import (
     Statement,
     Sum,
     advertise,
-    double,
+    all_or_nothing,
+    dropout_tolerant,
     read_adverts,
-    whole,
 )
 from cohortium.masking.statements import Leg, say
-from cohortium.noise import Noised
+from cohortium.privacy.discrete_gaussian import Noised
+from cohortium.system.keys import public_text
 
 RUN = Context("5d" * 32, "ab" * 16)
 ATTEMPT = replace(RUN, round=1, attempt=1)
@@ -86,31 +86,31 @@ class Attempt:
         said = [advertise(s) for n, s in self.seats.items() if n not in missing]
         return read_adverts(self.cohort, self.context, said)
 
-    def shares(self, adverts: Adverts, missing: Iterable[str] = ()) -> double.Shares:
-        said = [double.share(self.seats[n], adverts) for n in adverts.mask_keys if n not in missing]
-        return double.read_shares(adverts, said)
+    def shares(self, adverts: Adverts, missing: Iterable[str] = ()) -> dropout_tolerant.Shares:
+        said = [dropout_tolerant.share(self.seats[n], adverts) for n in adverts.mask_keys if n not in missing]
+        return dropout_tolerant.read_shares(adverts, said)
 
     def answers(
-        self, shares: double.Shares, values: Mapping[str, Any], missing: Iterable[str] = ()
-    ) -> tuple[MaskedSum, double.Answers, dict[str, Masked]]:
+        self, shares: dropout_tolerant.Shares, values: Mapping[str, Any], missing: Iterable[str] = ()
+    ) -> tuple[MaskedSum, dropout_tolerant.Answers, dict[str, Masked]]:
         given: dict[str, tuple[Masked, Statement]] = {}
         for name in shares.names:
             if name not in missing:
                 noised = Noised(np.asarray(values[name], np.int64))
-                given[name] = double.mask(self.seats[name], shares, self.question, noised, self.ring)
+                given[name] = dropout_tolerant.mask(self.seats[name], shares, self.question, noised, self.ring)
         width = len(next(iter(given.values()))[0].values)
         total = MaskedSum(self.ring, width)
         for name, (answer, _) in given.items():
             total.add(name, answer)
-        read = double.read_answers(shares, self.question, [s for _, s in given.values()])
+        read = dropout_tolerant.read_answers(shares, self.question, [s for _, s in given.values()])
         return total, read, {n: a for n, (a, _) in given.items()}
 
-    def confirmed(self, answers: double.Answers, missing: Iterable[str] = ()) -> double.Confirmed:
-        said = [double.confirm(self.seats[n], answers) for n in answers.survivors if n not in missing]
-        return double.read_confirmations(answers, said)
+    def confirmed(self, answers: dropout_tolerant.Answers, missing: Iterable[str] = ()) -> dropout_tolerant.Confirmed:
+        said = [dropout_tolerant.confirm(self.seats[n], answers) for n in answers.survivors if n not in missing]
+        return dropout_tolerant.read_confirmations(answers, said)
 
-    def reveals(self, confirmed: double.Confirmed, missing: Iterable[str] = ()) -> list[Statement]:
-        return [double.reveal(self.seats[n], confirmed) for n in confirmed.signers if n not in missing]
+    def reveals(self, confirmed: dropout_tolerant.Confirmed, missing: Iterable[str] = ()) -> list[Statement]:
+        return [dropout_tolerant.reveal(self.seats[n], confirmed) for n in confirmed.signers if n not in missing]
 
 
 def double_sum(attempt: Attempt, values: Mapping[str, Any], missing: tuple[Iterable[str], ...] = ((),) * 5) -> Sum:
@@ -118,7 +118,7 @@ def double_sum(attempt: Attempt, values: Mapping[str, Any], missing: tuple[Itera
     shares = attempt.shares(attempt.adverts(missing[0]), missing[1])
     total, answers, _ = attempt.answers(shares, values, missing[2])
     confirmed = attempt.confirmed(answers, missing[3])
-    return double.unmask(total, confirmed, attempt.reveals(confirmed, missing[4]))
+    return dropout_tolerant.unmask(total, confirmed, attempt.reveals(confirmed, missing[4]))
 
 
 def whole_answers(
@@ -131,7 +131,7 @@ def whole_answers(
     cohort = next(iter(seats.values())).cohort
     adverts = read_adverts(cohort, context.of_run, [advertise(s) for s in seats.values()])
     return {
-        n: whole.mask(s, adverts, context, question, Noised(np.asarray(values[n], np.int64)), ring)
+        n: all_or_nothing.mask(s, adverts, context, question, Noised(np.asarray(values[n], np.int64)), ring)
         for n, s in seats.items()
     }
 
@@ -141,4 +141,4 @@ def whole_sum(seats: Mapping[str, Seat], values: Mapping[str, Any], ring: Ring) 
     total = MaskedSum(ring, len(next(iter(answers.values())).values))
     for name, answer in answers.items():
         total.add(name, answer)
-    return whole.unmask(total, next(iter(seats.values())).cohort)
+    return all_or_nothing.unmask(total, next(iter(seats.values())).cohort)

@@ -13,23 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import call, call_json
 
-from cohortium.absent import ERRORS, USUAL, are_missing, declared, words_seen
-from cohortium.draft import RARE, draft, fit, render
-from cohortium.encoding import INVALID, decode, encode, encode_column, index_column
+from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime, Ordinal
+from cohortium.data.columns.absent import ERRORS, USUAL, are_missing, declared, words_seen
+from cohortium.data.columns.encoding import INVALID, encode_column, index_column
+from cohortium.data.encoding import decode, encode
+from cohortium.data.schema import Schema, load_schema, schema_from_document, to_document
+from cohortium.drafting.checking import fit
+from cohortium.drafting.draft import draft
+from cohortium.drafting.facts import RARE
+from cohortium.drafting.rendering import render
 from cohortium.errors import SchemaError
-from cohortium.schema import (
-    Boolean,
-    Categorical,
-    Continuous,
-    Datetime,
-    Ordinal,
-    Schema,
-    load_schema,
-    schema_from_document,
-    to_document,
-)
-from cohortium_client.mapping import ColumnMapping
-from cohortium_client.source import Source, load_source
+from cohortium_client.source.mapping import ColumnMapping
+from cohortium_client.source.source import Source, load_source
 
 LAND = Categorical(name="land", categories=("DE", "NA", "US"), missing=(), nullable=True)
 
@@ -204,7 +199,7 @@ def test_check_tells_what_counts_as_missing(tmp_path: Path) -> None:
     found = fit([pd.DataFrame({"land": ["DE", "NA", "na", "US", ""]})], usual)
     assert found.words == {"land": {"NA": 1, "na": 1}}
     assert fit([pd.DataFrame({"land": ["DE", "NA", "US"]})], Schema(columns=(LAND,))).words == {}
-    from cohortium.study import dumps_schema
+    from cohortium.study.study import dumps_schema
 
     (tmp_path / "s.toml").write_text(dumps_schema(usual))
     assert """'land': taken for missing: "NA" (10 cells)""" in call(

@@ -18,20 +18,22 @@ from hypothesis import strategies as st
 from test_secure_sum import Federation
 from test_secure_sum import study as masked_study
 
-from cohortium import failpoints, wire
-from cohortium.encoding import encode
+from cohortium.data.columns import Datetime
+from cohortium.data.encoding import encode
+from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, LedgerError, PolicyError
+from cohortium.federation import wire
+from cohortium.ledger.store import Cap, Caps, Charge, Ledger
 from cohortium.masking.statements import encode_board
-from cohortium.plan import bare_in_all, charged_in_all, plan
 from cohortium.privacy.accounting import Gaussian, cost, repeated
-from cohortium.privacy.guarantee import COORDINATOR, WITH_ALL_OTHERS, WITH_SOME, guarantees
-from cohortium.privacy.ledger import Cap, Caps, Charge, Ledger
-from cohortium.schema import Datetime, Schema
-from cohortium.study import Privacy
-from cohortium_client.custodian import Custodian, Holding
-from cohortium_client.mapping import ColumnMapping, apply_mapping
-from cohortium_client.policy import Policy
-from cohortium_client.sessions import remove_sessions
+from cohortium.study.guarantee import COORDINATOR, WITH_ALL_OTHERS, WITH_SOME, guarantees
+from cohortium.study.plan import bare_in_all, charged_in_all, plan
+from cohortium.study.study import Privacy
+from cohortium.system import failpoints
+from cohortium_client.custodian.custodian import Custodian, Holding
+from cohortium_client.custodian.policy import Policy
+from cohortium_client.custodian.sessions import remove_sessions
+from cohortium_client.source.mapping import ColumnMapping, apply_mapping
 
 # One row that moves others' codes
 

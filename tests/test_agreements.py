@@ -13,16 +13,17 @@ from enlisted import answer, custodian, identity, key_of, refusal, request, with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium import failpoints
-from cohortium.consent import has_signed
-from cohortium.encoding import Codes
+from cohortium.data.columns import Boolean
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import Schema
 from cohortium.errors import LedgerError, PolicyError, StudyError
-from cohortium.privacy.ledger import Approval, Consent, Ledger, Withdrawal
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Privacy, Study, Sweep
-from cohortium_client.agreements import Agreements, agree, approve, withdraw
-from cohortium_client.custodian import Custodian, Holding, Identity, agreed_to
-from cohortium_client.policy import Policy
+from cohortium.ledger.store import Approval, Consent, Ledger, Withdrawal
+from cohortium.study.consent import has_signed
+from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.system import failpoints
+from cohortium_client.custodian.agreements import Agreements, agree, approve, withdraw
+from cohortium_client.custodian.custodian import Custodian, Holding, Identity, agreed_to
+from cohortium_client.custodian.policy import Policy
 
 STUDY = Study(
     name="agreed",
@@ -168,7 +169,7 @@ def test_a_study_that_names_another_key_for_us_or_none_is_not_signed(ledger: Led
 
 
 def test_bad_input_27_a_study_without_a_plan_is_not_signed(ledger: Ledger, folder: Path) -> None:
-    from cohortium.schema import Categorical
+    from cohortium.data.columns import Categorical
 
     wide = tuple(Categorical(name=f"c{k}", categories=tuple(map(str, range(3000)))) for k in range(4))
     study = replace(STUDY, schema=Schema(columns=wide), generator=Sweep(bins=4096))

@@ -22,14 +22,15 @@ from enlisted import agree, answer, custodian, refusal, request, with_keys
 from typer.testing import CliRunner
 
 from cohortium.cli import build
-from cohortium.encoding import Codes
+from cohortium.data.columns import Categorical, Continuous, Datetime
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError
-from cohortium.privacy.ledger import Ledger
-from cohortium.schema import Categorical, Continuous, Datetime, Schema
-from cohortium.study import Privacy, Study, Sweep, dumps_schema, dumps_study
-from cohortium_client.institution import init_institution, load_institution
+from cohortium.ledger.store import Ledger
+from cohortium.study.study import Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium_client.custodian.institution import init_institution, load_institution
 from cohortium_client.preflight import preflight
-from cohortium_client.source import Source, load_source, look
+from cohortium_client.source.source import Source, load_source, look
 
 SCHEMA = Schema(
     person="p",

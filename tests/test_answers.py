@@ -19,13 +19,14 @@ from typer.testing import CliRunner
 
 from cohortium import between, other_than
 from cohortium.cli import build
-from cohortium.encoding import Codes, decode, encode
+from cohortium.data.columns import Boolean, Categorical, Continuous, Ordinal
+from cohortium.data.conditions.selection import everything
+from cohortium.data.encoding import Codes, decode, encode
+from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
-from cohortium.plan import plan
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import Boolean, Categorical, Continuous, Ordinal, Schema
-from cohortium.selection import everything
-from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
 from cohortium_server.generators import Generator, Measured, Sum, generator_class
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release import Release, load_release

@@ -17,23 +17,23 @@ import pytest
 from enlisted import ANYTHING, agree, consents, identity
 from test_secure_sum import Federation, StoppedError, contradicting, study
 
-from cohortium import wire
-from cohortium.encoding import Codes
+from cohortium.data.encoding import Codes
 from cohortium.errors import FederationError, ReleaseError, StudyError
-from cohortium.keys import load_or_create_key
+from cohortium.federation import wire
+from cohortium.ledger.store import Ledger, home
 from cohortium.masking import Cohort
 from cohortium.masking.statements import Leg, Statement, encode_board
-from cohortium.plan import plan, with_attempts
 from cohortium.privacy.accounting import cost, repeated
-from cohortium.privacy.guarantee import WITH_ALL_OTHERS, guarantees
-from cohortium.privacy.ledger import Ledger, home
-from cohortium_client.custodian import Custodian, Holding
-from cohortium_client.sessions import Sessions
+from cohortium.study.guarantee import WITH_ALL_OTHERS, guarantees
+from cohortium.study.plan import plan, with_attempts
+from cohortium.system.keys import load_or_create_key
+from cohortium_client.custodian.custodian import Custodian, Holding
+from cohortium_client.custodian.sessions import Sessions
 from cohortium_server import gate
-from cohortium_server.journal import NOTHING, Begun, BriefJournal, FolderJournal, Heard
 from cohortium_server.release import account, load_release, write_release
 from cohortium_server.release.manifest import MANIFEST, write_manifest
-from cohortium_server.rounds import Outcome, run_study
+from cohortium_server.rounds.journal import NOTHING, Begun, BriefJournal, FolderJournal, Heard
+from cohortium_server.rounds.rounds import Outcome, run_study
 
 FOUR = study(4, 1, 1)
 HONEST = ("i00", "i01", "i02")

@@ -17,9 +17,10 @@ from test_cli import call, call_json
 
 import cohortium
 from cohortium import between, other_than
+from cohortium.data.columns import Boolean, Categorical, Continuous
+from cohortium.data.conditions.selection import Selection
+from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
-from cohortium.schema import Boolean, Categorical, Continuous, Schema
-from cohortium.selection import Selection
 from cohortium_server.release import Release
 from cohortium_server.release.balance import Balanced, Share, read_balance
 from cohortium_server.release.rows import drawn_codes

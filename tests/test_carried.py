@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cohortium.carrying import FIT, NOISE, Noises, expected, expected_words, noise_distance
 from cohortium.cli import build
-from cohortium.plan import plan
-from cohortium.schema import Boolean, Categorical, Continuous, Schema
-from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.data.columns import Boolean, Categorical, Continuous
+from cohortium.data.schema import Schema
+from cohortium.study.carrying import FIT, NOISE, Noises, expected, expected_words, noise_distance
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
 from cohortium_server.generators import Measured
 from cohortium_server.release import Release, load_release
 from cohortium_server.release.carried import Carried, carried

@@ -18,9 +18,9 @@ from conftest import people
 from typer.testing import CliRunner
 
 from cohortium.cli import build
-from cohortium.plan import plan
-from cohortium.privacy.guarantee import guarantees, in_hundred
-from cohortium.study import Study, dumps_schema, dumps_study
+from cohortium.study.guarantee import guarantees, in_hundred
+from cohortium.study.plan import plan
+from cohortium.study.study import Study, dumps_schema, dumps_study
 
 runner = CliRunner()
 

@@ -18,16 +18,17 @@ from hypothesis import strategies as st
 from test_answer_or_refusal import GOOD, HEAD, SCHEMA, STUDY, institution
 from test_cli import call, call_json, data, drafted, runner  # noqa: F401 - fixtures
 
-from cohortium import extras, swallowed
 from cohortium.cli import build
-from cohortium.conditions import selected
-from cohortium.consent import write_signature
+from cohortium.data.conditions import swallowed
+from cohortium.data.conditions.parsing import selected
+from cohortium.data.schema import Schema, schema_from_document, to_document
 from cohortium.errors import CohortiumError, ReleaseError
-from cohortium.nearest import nearest
-from cohortium.progress import Late, Progress, Silent, listener, listening
-from cohortium.schema import Schema, schema_from_document, to_document
-from cohortium.study import Study, dumps_schema, dumps_study, load_study, study_from_document, study_to_document
-from cohortium_client.institution import load_institution
+from cohortium.study.consent import write_signature
+from cohortium.study.study import Study, dumps_schema, dumps_study, load_study, study_from_document, study_to_document
+from cohortium.system import extras
+from cohortium.system.nearest import nearest
+from cohortium.system.progress import Late, Progress, Silent, listener, listening
+from cohortium_client.custodian.institution import load_institution
 from cohortium_client.preflight import preflight
 from cohortium_server.release import Release, answers, load_release
 from cohortium_simulation.experiment import simulate

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from test_schema import columns
 
 from cohortium import between, other_than
-from cohortium.conditions import Inclusive, selected, selection, selection_by_text
-from cohortium.encoding import values_at
+from cohortium.data.columns import Boolean, Categorical, Column, Continuous, Datetime, Ordinal
+from cohortium.data.columns.dequantization import grid_of
+from cohortium.data.columns.encoding import values_at
+from cohortium.data.conditions.parsing import Inclusive, selected, selection, selection_by_text
+from cohortium.data.conditions.selection import Selection, everything
+from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
-from cohortium.schema import Boolean, Categorical, Column, Continuous, Datetime, Ordinal, Schema
-from cohortium.selection import Selection, everything
-from cohortium.spreading import grid_of
 
 AGE = Continuous(name="age", lower=0, upper=99, bins=10, nullable=True)
 DOSE = Continuous(name="dose", lower=0.05, upper=2.05, decimals=1, bins=4)

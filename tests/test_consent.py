@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from enlisted import consents, key_of, with_keys
 
-from cohortium import consent
-from cohortium.canonical import canonical_json
-from cohortium.consent import has_signed, read_signatures, require_all, sign, unsigned, write_signature
+from cohortium.data.columns import Boolean
+from cohortium.data.schema import Schema
 from cohortium.errors import StudyError
-from cohortium.keys import public_text
-from cohortium.receipt import Receipt, sign_receipt
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Autoregressive, Institution, Privacy, Release, Study, Sweep, dumps_schema, dumps_study
+from cohortium.ledger.receipt import Receipt, sign_receipt
+from cohortium.study import consent
+from cohortium.study.consent import has_signed, read_signatures, require_all, sign, unsigned, write_signature
+from cohortium.study.study import Autoregressive, Institution, Privacy, Release, Study, Sweep, dumps_schema, dumps_study
+from cohortium.system.canonical import canonical_json
+from cohortium.system.keys import public_text
 
 STUDY = Study(
     name="agreed",

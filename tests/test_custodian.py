@@ -33,9 +33,9 @@ from enlisted import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cohortium import consent, failpoints, wire
-from cohortium.canonical import canonical_json
-from cohortium.encoding import Codes, encode
+from cohortium.data.columns import Categorical
+from cohortium.data.encoding import Codes, encode
+from cohortium.data.schema import Schema
 from cohortium.errors import (
     CODES,
     BudgetError,
@@ -46,17 +46,20 @@ from cohortium.errors import (
     StudyError,
     WireError,
 )
+from cohortium.federation import wire
+from cohortium.ledger import store as ledger_module
+from cohortium.ledger.receipt import sign_receipt
+from cohortium.ledger.store import Approval, Charge, Ledger, Withdrawal
 from cohortium.neural.state import write_state
-from cohortium.plan import plan
-from cohortium.privacy import ledger as ledger_module
 from cohortium.privacy.accounting import cost, merged
-from cohortium.privacy.ledger import Approval, Charge, Ledger, Withdrawal
 from cohortium.queries.marginals import Marginals
-from cohortium.receipt import sign_receipt
-from cohortium.schema import Categorical, Schema
-from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
-from cohortium_client.custodian import MAX_ATTEMPTS, Custodian, Holding, Identity
-from cohortium_client.policy import Policy
+from cohortium.study import consent
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.system import failpoints
+from cohortium.system.canonical import canonical_json
+from cohortium_client.custodian.custodian import MAX_ATTEMPTS, Custodian, Holding, Identity
+from cohortium_client.custodian.policy import Policy
 
 COUNTS = ("SELECT count(*) FROM entry WHERE kind = 'charge'", "SELECT count(*) FROM message")
 CANARY = "SECRET-CANARY-4711"
@@ -466,7 +469,7 @@ def test_bad_input_26_a_study_is_answered_until_it_expires(
 def test_an_expired_study_is_not_answered_once_the_clock_has_gone_forward(
     make: Make, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cohortium_client import answerable
+    from cohortium_client.custodian import answerable
 
     study = replace(TRAINING, expires=date(2998, 12, 31))
     behind = make(study)

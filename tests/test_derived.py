@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import call, call_json
 
-from cohortium.derived import MOST, Following
-from cohortium.draft import draft, render
-from cohortium.frames import parts_of
+from cohortium.data.columns.derived import MOST, Following
+from cohortium.data.readers.frames import parts_of
+from cohortium.drafting.draft import draft
+from cohortium.drafting.rendering import render
 
 
 def heart(rows: int = 400) -> pd.DataFrame:

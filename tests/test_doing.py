@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortium.commands import output
-from cohortium.commands.output import WORTH_A_LINE, Bar, Lines
-from cohortium.documents import load_json
-from cohortium_server.doing import BEGINNING, BETWEEN, FILE, RELEASING, Diary, Doing, doing
+from cohortium.system import output
+from cohortium.system.documents import load_json
+from cohortium.system.output import WORTH_A_LINE, Bar, Lines
+from cohortium_server.rounds.doing import BEGINNING, BETWEEN, FILE, RELEASING, Diary, Doing, doing
 
 
 class Clock:

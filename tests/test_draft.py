@@ -16,11 +16,16 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cohortium.commands.schema import schema as command
-from cohortium.draft import OTHER, RARE, Draft, draft, fit, render, wide_bounds
-from cohortium.encoding import decode, encode, encode_parts
+from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime
+from cohortium.data.encoding import decode, encode, encode_parts
+from cohortium.data.readers.tables import read_parts, read_table
+from cohortium.data.schema import Schema, load_schema
+from cohortium.drafting.checking import fit
+from cohortium.drafting.draft import Draft, draft
+from cohortium.drafting.facts import OTHER, RARE
+from cohortium.drafting.numbers import wide_bounds
+from cohortium.drafting.rendering import render
 from cohortium.errors import SchemaError
-from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Schema, load_schema
-from cohortium.tables import read_parts, read_table
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data"
 SETS = [

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_schema import schemas
 
-from cohortium.encoding import decode, encode, encode_parts
+from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime, Ordinal
+from cohortium.data.encoding import decode, encode, encode_parts
+from cohortium.data.schema import Schema
 from cohortium.errors import SchemaError
-from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
 
 WILD = st.one_of(
     st.none(),

@@ -17,13 +17,13 @@ from typer import Exit
 from typer.testing import CliRunner
 
 from cohortium.cli import build
-from cohortium.commands.output import guarded
 from cohortium.errors import FederationError, ReleaseError
-from cohortium.privacy.ledger import Ledger, home
-from cohortium.progress import Silent
-from cohortium.signals import SAME, Interrupted, Wishes, leaving
-from cohortium.study import Study
-from cohortium_client.custodian import Custodian
+from cohortium.ledger.store import Ledger, home
+from cohortium.study.study import Study
+from cohortium.system.output import guarded
+from cohortium.system.progress import Silent
+from cohortium.system.signals import SAME, Interrupted, Wishes, leaving
+from cohortium_client.custodian.custodian import Custodian
 from cohortium_server.release import new_folder
 from cohortium_simulation.cli import _left
 from cohortium_simulation.demo import _fresh
@@ -38,8 +38,8 @@ COMMAND = """
 import sys, threading, time
 import typer
 from cohortium import cli
-from cohortium.commands.output import guarded
-from cohortium.signals import leaving
+from cohortium.system.output import guarded
+from cohortium.system.signals import leaving
 
 def build():
     app = typer.Typer()
@@ -160,7 +160,7 @@ def test_a_second_term_is_the_same_wish_for_a_moment(monkeypatch: pytest.MonkeyP
 SUPERVISOR = """
 import os, signal, sys, time
 from pathlib import Path
-from cohortium.supervision import Child, supervise
+from cohortium.system.supervision import Child, supervise
 
 def sleeper():
     (Path(sys.argv[1]) / f"fork.{os.getpid()}").touch()

@@ -18,20 +18,21 @@ from enlisted import agree, consents, custodian, key_of, with_keys
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from cohortium import wire
-from cohortium.encoding import encode
+from cohortium.data.columns import Categorical
+from cohortium.data.encoding import encode
+from cohortium.data.schema import Schema
 from cohortium.errors import FederationError
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Ledger
-from cohortium.receipt import sign_receipt
-from cohortium.schema import Categorical, Schema
-from cohortium.study import Privacy, Study, Sweep
+from cohortium.federation import wire
+from cohortium.ledger.receipt import sign_receipt
+from cohortium.ledger.store import Ledger
+from cohortium.study.plan import plan
+from cohortium.study.study import Privacy, Study, Sweep
 from cohortium_client import app as institution_side
-from cohortium_client.service import Answering
+from cohortium_client.socket.service import Answering
 from cohortium_server.app import FIELD, MESSAGE_TYPE, RECORD, FlowerTransport
-from cohortium_server.journal import BriefJournal
-from cohortium_server.rounds import Outcome, run_study
-from cohortium_server.transport import Transport
+from cohortium_server.rounds.journal import BriefJournal
+from cohortium_server.rounds.rounds import Outcome, run_study
+from cohortium_server.rounds.transport import Transport
 from cohortium_simulation.engine import Fault, InProcessGrid, run_in_process
 
 NAMES = ("north", "south", "west")

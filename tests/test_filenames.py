@@ -11,11 +11,12 @@ from conftest import everybody
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cohortium.data.columns import Boolean, Categorical
+from cohortium.data.schema import Schema
 from cohortium.errors import MembershipError, SchemaError, StudyError
-from cohortium.filenames import is_fit, unfit
-from cohortium.schema import Boolean, Categorical, Schema
-from cohortium.study import Institution, Study
-from cohortium_server.provisioning import provision
+from cohortium.study.study import Institution, Study
+from cohortium.system.filenames import is_fit, unfit
+from cohortium_server.membership.provisioning import provision
 from cohortium_simulation.experiment import simulate
 from cohortium_simulation.federation import write_federation
 from cohortium_simulation.partition import by_column, declared_categories

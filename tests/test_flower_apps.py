@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
-from cohortium import wire
-from cohortium.consent import read_signatures, require_all
+from cohortium.data.columns import Categorical
+from cohortium.data.schema import Schema
 from cohortium.errors import (
     CohortiumError,
     FederationError,
@@ -29,16 +29,17 @@ from cohortium.errors import (
     StudyError,
     WireError,
 )
+from cohortium.federation import wire
 from cohortium.flower import names
 from cohortium.flower.internals import private
-from cohortium.privacy.ledger import Cap
-from cohortium.schema import Categorical, Schema
-from cohortium.study import Institution, Privacy, Study, Sweep, load_study
+from cohortium.ledger.store import Cap
+from cohortium.study.consent import read_signatures, require_all
+from cohortium.study.study import Institution, Privacy, Study, Sweep, load_study
 from cohortium_client import app as institution_side
-from cohortium_client.institution import load_institution, open_custodian
+from cohortium_client.custodian.institution import load_institution, open_custodian
 from cohortium_server import app as coordinator_side
 from cohortium_server.app import FIELD, MESSAGE_TYPE, RECORD, folder_job
-from cohortium_server.journal import BriefJournal, FolderJournal
+from cohortium_server.rounds.journal import BriefJournal, FolderJournal
 from cohortium_simulation import engine
 from cohortium_simulation.federation import write_federation
 

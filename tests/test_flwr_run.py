@@ -19,14 +19,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cohortium.consent import read_signatures
+from cohortium.data.columns import Boolean, Categorical
+from cohortium.data.schema import Schema
 from cohortium.flower.names import QUIET, Variable
-from cohortium.schema import Boolean, Categorical, Schema
-from cohortium.study import Institution, Privacy, Study, Sweep, load_study
-from cohortium.study import Release as Rows
-from cohortium_client.institution import open_custodian
-from cohortium_server.journal import BriefJournal
+from cohortium.study.consent import read_signatures
+from cohortium.study.study import Institution, Privacy, Study, Sweep, load_study
+from cohortium.study.study import Release as Rows
+from cohortium_client.custodian.institution import open_custodian
 from cohortium_server.release import load_release, write_release
+from cohortium_server.rounds.journal import BriefJournal
 from cohortium_simulation.engine import run_in_process
 from cohortium_simulation.federation import write_federation
 

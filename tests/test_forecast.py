@@ -13,16 +13,17 @@ import torch
 from typer.testing import CliRunner
 
 from cohortium.cli import build
-from cohortium.commands.output import say_device
-from cohortium.forecast import forecast
+from cohortium.data.columns import Boolean, Continuous
+from cohortium.data.schema import Schema
+from cohortium.federation.forecast import forecast
 from cohortium.neural import device
-from cohortium.plan import met, plan
 from cohortium.privacy.accounting import Gaussian, pld_epsilon, rdp_epsilon
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
-from cohortium.schema import Boolean, Continuous, Schema
-from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
-from cohortium_client.preview import _bound
+from cohortium.study.plan import met, plan
+from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.system.output import say_device
+from cohortium_client.source.preview import _bound
 
 SCHEMA = Schema(name="t", columns=(Continuous(name="x", lower=0, upper=10, bins=8), Boolean(name="y")))
 CHOSEN = Autoregressive(rounds=30, sampling_rate=0.2)

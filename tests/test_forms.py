@@ -21,13 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import call, call_json
 
-from cohortium import packed, workbooks
+from cohortium.data.columns import Categorical, Continuous
+from cohortium.data.readers import packed, workbooks
+from cohortium.data.readers.forms import Form, separator_of
+from cohortium.data.readers.tables import header, look, read_parts, read_table, seen
+from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError, InputError
-from cohortium.extras import how_to_install
-from cohortium.forms import Form, separator_of
-from cohortium.schema import Categorical, Continuous, Schema
-from cohortium.tables import header, look, read_parts, read_table, seen
-from cohortium_client.source import Source, load_source
+from cohortium.system.extras import how_to_install
+from cohortium_client.source.source import Source, load_source
 
 COMMA = 'sex,age,note\nm,36,"a,b;c|d"\nf,,"x"\n'
 ROWS = [["m", "36", "a,b;c|d"], ["f", "", "x"]]
@@ -126,7 +127,7 @@ def test_no_row_decides_what_separates(rows: list[str]) -> None:
     assert separator_of(line, Form(), (), "t") == b";"
     content = b"\n".join([line, *(row.encode() for row in rows)])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cohortium.tables._open", lambda _: __import__("io").BytesIO(content))
+        patch.setattr("cohortium.data.readers.tables._open", lambda _: __import__("io").BytesIO(content))
         assert header(Path("t.csv")) == ["sex", "age"]
 
 
@@ -408,7 +409,7 @@ def test_the_custodian_reads_what_commands_read(tmp_path: Path, kind: str) -> No
     assert table.shape == (2, 3)
     look(tmp_path / name, SCHEMA.names, form)
     options = [text for key, value in said.items() for text in (f"--{key}", value)]
-    from cohortium.study import dumps_schema
+    from cohortium.study.study import dumps_schema
 
     (tmp_path / "s.toml").write_text(dumps_schema(SCHEMA))
     told: Any = call_json("schema", "check", tmp_path / "s.toml", "--data", tmp_path / name, *options)
@@ -434,7 +435,7 @@ def test_a_choice_is_told_by_every_command(tmp_path: Path) -> None:
 
 
 def test_parts_are_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cohortium.tables.WORKBOOK_ROWS", 10)
+    monkeypatch.setattr("cohortium.data.readers.tables.WORKBOOK_ROWS", 10)
     path = workbook(tmp_path / "t.xlsx", {"a": [["a", "b"], *[[i, i] for i in range(35)]]})
     assert [len(part) for part in read_parts(path)] == [10, 10, 10, 5]
     assert isinstance(read_table(path), pd.DataFrame)

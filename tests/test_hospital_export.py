@@ -120,10 +120,10 @@ def test_from_a_hospitals_export_to_a_release(tmp_path: Path) -> None:
 
 def test_an_institution_serves_the_same_export(tmp_path: Path) -> None:
     """The custodian reads the file as the commands did: nothing is said of it but its path."""
-    from cohortium.schema import load_schema
-    from cohortium.tables import read_table
-    from cohortium_client.institution import load_institution
-    from cohortium_client.source import load_source
+    from cohortium.data.readers.tables import read_table
+    from cohortium.data.schema import load_schema
+    from cohortium_client.custodian.institution import load_institution
+    from cohortium_client.source.source import load_source
 
     data, schema = export(tmp_path), tmp_path / "schema.toml"
     call("schema", "draft", data, "--person", "Fallnr", "--out", schema, "--drop-bad-rows")
@@ -134,7 +134,7 @@ def test_an_institution_serves_the_same_export(tmp_path: Path) -> None:
     declared = load_schema(schema)
     codes = load_source(institution.file.source, institution.folder, declared)
     assert (len(codes), codes.left_out) == (ROWS, 0)
-    from cohortium.encoding import encode
+    from cohortium.data.encoding import encode
 
     table = read_table(data, [*declared.names, "Fallnr"], drop_bad_rows=True)
     np.testing.assert_array_equal(codes.values, encode(table, declared).values)

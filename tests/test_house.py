@@ -42,8 +42,8 @@ def test_no_global_random_state() -> None:
 
 
 def test_noise_has_no_seed() -> None:
-    for name in ("coins.py", "noise.py"):
-        text = (ROOT / "common/cohortium" / name).read_text()
+    for name in ("randomness.py", "discrete_gaussian.py"):
+        text = (ROOT / "common/cohortium/privacy" / name).read_text()
         assert "default_rng" not in text
         assert "Generator" not in text
 
@@ -139,5 +139,5 @@ def test_no_module_needs_posix_to_be_imported() -> None:
 
 def test_locks_are_taken_in_one_module() -> None:
     assert {line.partition(":")[0] for line in lines_with(r"\b(fcntl|flock|lockf|portalocker|msvcrt)\b\.?")} == {
-        "common/cohortium/locks.py"
+        "common/cohortium/system/locks.py"
     }

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cohortium.cli import build
+from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime, Ordinal
+from cohortium.data.schema import Schema
 from cohortium.errors import InputError, SchemaError
-from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Ordinal, Schema
 from cohortium_server.release import Release
 from cohortium_server.release import owned as own_tables
 from cohortium_server.release.blanks import Account, fill_in, imputed
@@ -553,7 +554,7 @@ def test_nothing_of_the_rows_is_written_to_a_log(
     path = tmp_path / "own.csv"
     path.write_text("sex\nalien\n", encoding="utf-8")
     caplog.set_level("INFO")
-    monkeypatch.setattr("cohortium.commands.output.logs.structured", lambda: True)
+    monkeypatch.setattr("cohortium.system.output.logs.structured", lambda: True)
     told = call("impute", release.path, "--data", path, "--out", tmp_path / "filled.csv")
     assert "never written to a log" in caplog.text
     assert "alien" not in told.output + caplog.text

@@ -11,15 +11,17 @@ import pytest
 import tomli_w
 from enlisted import answer, key_of, refusal, with_keys
 
-from cohortium import consent, wire
+from cohortium.data.columns import Boolean
+from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError, InputError, LedgerError, PolicyError, ReleaseError, SecretError
-from cohortium.keys import public_text
-from cohortium.privacy.ledger import Ledger
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Institution as Named
-from cohortium.study import Privacy, Study, Sweep
-from cohortium_client.agreements import agree
-from cohortium_client.institution import Institution, init_institution, load_institution, open_custodian
+from cohortium.federation import wire
+from cohortium.ledger.store import Ledger
+from cohortium.study import consent
+from cohortium.study.study import Institution as Named
+from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.system.keys import public_text
+from cohortium_client.custodian.agreements import agree
+from cohortium_client.custodian.institution import Institution, init_institution, load_institution, open_custodian
 
 POLICY = {"epsilon_per_population": 10.0, "delta": 1e-6}
 CANARY = "SECRET-CANARY"

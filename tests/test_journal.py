@@ -16,18 +16,20 @@ import numpy as np
 import pytest
 from enlisted import agree, consents, custodian, key_of, with_keys
 
-from cohortium import failpoints, wire
-from cohortium.encoding import Codes
+from cohortium.data.columns import Categorical
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import Schema
 from cohortium.errors import FederationError
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Ledger, home
-from cohortium.receipt import Receipt, sign_receipt
-from cohortium.schema import Categorical, Schema
-from cohortium.study import Autoregressive, Privacy, Study, Sweep
-from cohortium_client.custodian import Custodian
-from cohortium_server import journal as journal_module
-from cohortium_server.journal import BriefJournal, FolderJournal, Heard, Journal, Receipts
-from cohortium_server.rounds import Outcome, run_study
+from cohortium.federation import wire
+from cohortium.ledger.receipt import Receipt, sign_receipt
+from cohortium.ledger.store import Ledger, home
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Privacy, Study, Sweep
+from cohortium.system import failpoints
+from cohortium_client.custodian.custodian import Custodian
+from cohortium_server.rounds import journal as journal_module
+from cohortium_server.rounds.journal import BriefJournal, FolderJournal, Heard, Journal, Receipts
+from cohortium_server.rounds.rounds import Outcome, run_study
 
 NAMES = ("north", "south")
 SWEEP = Study(
@@ -308,7 +310,7 @@ def test_two_coordinators_cannot_have_one_run(tmp_path: Path) -> None:
     first = begin(tmp_path, SWEEP)
     script = (
         "import sys; from pathlib import Path; from cohortium.errors import FederationError\n"
-        "from cohortium_server.journal import FolderJournal\n"
+        "from cohortium_server.rounds.journal import FolderJournal\n"
         "try: FolderJournal(Path(sys.argv[1])); print('opened')\n"
         "except FederationError as error: print(error.code, error.what)"
     )

@@ -25,14 +25,15 @@ from enlisted import (
 from test_secure_sum import Federation
 from test_secure_sum import study as masked_study
 
-from cohortium import wire
-from cohortium.encoding import Codes
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Ledger
-from cohortium.schema import Categorical, Schema
-from cohortium.study import Privacy, Study, Sweep
-from cohortium_client.custodian import Custodian, Holding
-from cohortium_client.keeping import SILENT_FOR
+from cohortium.data.columns import Categorical
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import Schema
+from cohortium.federation import wire
+from cohortium.ledger.store import Ledger
+from cohortium.study.plan import plan
+from cohortium.study.study import Privacy, Study, Sweep
+from cohortium_client.custodian.custodian import Custodian, Holding
+from cohortium_client.custodian.keeping import SILENT_FOR
 
 STUDY = Study(
     name="ending",
@@ -134,7 +135,7 @@ def test_tidying_drops_what_is_over_and_nothing_else(
     told = answered(custodian)
     assert custodian.tidy() == 0
     assert answered(custodian) == told
-    monkeypatch.setattr("cohortium_client.custodian.over", lambda *_: {RUN})
+    monkeypatch.setattr("cohortium_client.custodian.custodian.over", lambda *_: {RUN})
     assert custodian.tidy() == 1
     assert custodian.answer(request(STUDY)) == refusal("E_ENDED")
 

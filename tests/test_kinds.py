@@ -14,12 +14,12 @@ from enlisted import identity, key_of
 from test_cli import call, call_json
 from test_journal import SWEEP, Start, begin, go, start  # noqa: F401 (a fixture)
 
-from cohortium import consent
-from cohortium.canonical import canonical_json
 from cohortium.errors import ReleaseError
-from cohortium.keys import load_key, public_text
-from cohortium.privacy.wording import KINDS, UNRECORDED, Kind
-from cohortium.study import Study, dumps_schema, dumps_study, load_study
+from cohortium.study import consent
+from cohortium.study.study import Study, dumps_schema, dumps_study, load_study
+from cohortium.study.wording import KINDS, UNRECORDED, Kind
+from cohortium.system.canonical import canonical_json
+from cohortium.system.keys import load_key, public_text
 from cohortium_server.release import Release, load_release, write_release
 from cohortium_server.release.manifest import FORMS, verify, write_manifest
 from cohortium_simulation.experiment import sign_all

@@ -15,15 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cohortium.coins import SecureCoins
-from cohortium.encoding import Codes, encode_parts
+from cohortium.data.columns import Categorical
+from cohortium.data.encoding import Codes, encode_parts
+from cohortium.data.readers.tables import PARQUET_ROWS, read_parts
+from cohortium.data.schema import Schema
 from cohortium.neural.architecture import Architecture
-from cohortium.persons import at_most
+from cohortium.privacy.randomness import SecureRandomness
+from cohortium.queries.contribution_bounding import at_most
 from cohortium.queries.gradients import Step
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import Categorical, Schema
-from cohortium.tables import PARQUET_ROWS, read_parts
-from cohortium_client.source import Source, load_source
+from cohortium_client.source.source import Source, load_source
 
 ROWS, COLUMNS, CELLS = 300_000, 20, 7
 
@@ -81,7 +82,7 @@ def test_counting_needs_as_much_for_many_rows_as_for_some(merged: bool) -> None:
         query = Marginals(query.sizes, pairs, query.weights, merged=(3,) * COLUMNS)
         query = query.with_state(write_state({"cells": np.tile(np.arange(CELLS) // 3, COLUMNS).astype(float)}))
     few, many = held(rows=100_000), held()
-    some, more = (growth(lambda c=codes: query.contribute(c, SecureCoins())) for codes in (few, many))  # type: ignore[misc]
+    some, more = (growth(lambda c=codes: query.contribute(c, SecureRandomness())) for codes in (few, many))  # type: ignore[misc]
     assert more < 1.1 * some + 1e6
     assert more < 30e6
 
@@ -89,17 +90,17 @@ def test_counting_needs_as_much_for_many_rows_as_for_some(merged: bool) -> None:
 def test_who_has_few_rows_costs_no_copy_of_the_table() -> None:
     codes = held()
     several = Codes(codes.values, np.random.default_rng(0).permutation(ROWS) // 2, codes.sizes)
-    assert at_most(several, 2, SecureCoins()) is several
-    assert len(at_most(several, 1, SecureCoins())) == ROWS // 2
+    assert at_most(several, 2, SecureRandomness()) is several
+    assert len(at_most(several, 1, SecureRandomness())) == ROWS // 2
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16])
 def test_training_holds_the_table_as_it_is_and_sees_whole_numbers(kind: type) -> None:
     codes = held(kind, 3000)
     step = Step(codes.sizes, Architecture("autoregressive", codes.sizes, tuple(range(COLUMNS))), 1.0, 1.0)
-    people = step.people(codes, {}, SecureCoins())
+    people = step.people(codes, {}, SecureRandomness())
     assert people.values.dtype == kind
-    batches = [batch for batch, _, _ in step.sampled(people, SecureCoins())]
+    batches = [batch for batch, _, _ in step.sampled(people, SecureRandomness())]
     assert {batch.dtype for batch in batches} == {np.dtype(np.int64)}
     np.testing.assert_array_equal(np.concatenate(batches), codes.values)
 

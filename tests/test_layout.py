@@ -9,9 +9,9 @@ import pytest
 from conftest import NAMES, people
 from test_cli import call_json
 
+from cohortium.data.schema import Schema
 from cohortium.errors import StudyError
-from cohortium.schema import Schema
-from cohortium.study import Study, dumps_schema, dumps_study, load_study
+from cohortium.study.study import Study, dumps_schema, dumps_study, load_study
 from cohortium_simulation.layout import laid_out, read_declared
 
 

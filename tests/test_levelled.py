@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium_server.generators import levelled as module
-from cohortium_server.generators.levelled import Drawn, levelled
+from cohortium_server.generators import swap_refinement as module
 from cohortium_server.generators.mixture import draw
+from cohortium_server.generators.swap_refinement import Drawn, levelled
 
 SIZES = (2, 3, 7, 5)
 STARTS = np.cumsum([0, *SIZES])

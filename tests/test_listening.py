@@ -17,16 +17,16 @@ from cryptography import x509
 from test_operations import answering, failing, free_ports, lines, provisioned
 from test_provision import written
 
-from cohortium.address import Address, parse_address
 from cohortium.errors import FederationError, MembershipError
-from cohortium.exposition import gauge, served
-from cohortium.listening import bound, everywhere, from_here
-from cohortium.probe import ask
-from cohortium_server import authority, presence
+from cohortium.federation.probe import ask
+from cohortium.system.address import Address, parse_address
+from cohortium.system.listening import bound, everywhere, from_here
+from cohortium.system.metrics import gauge, served
 from cohortium_server import preflight as coordinator_side
-from cohortium_server.federation import Federation, load_federation
 from cohortium_server.flower.link import serve_doors
-from cohortium_server.provisioning import provision
+from cohortium_server.membership import authority, presence
+from cohortium_server.membership.federation import Federation, load_federation
+from cohortium_server.membership.provisioning import provision
 
 HEALTHY = Path(__file__).parents[1] / "deploy" / "images" / "healthy.py"
 

@@ -22,20 +22,23 @@ from enlisted import agree, consents, custodian, key_of, refusal, request, with_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortium import consent, logs, wire
-from cohortium.commands.output import guarded, say
-from cohortium.encoding import Codes, encode
+from cohortium.data.columns import Boolean
+from cohortium.data.encoding import Codes, encode
+from cohortium.data.schema import Schema
 from cohortium.errors import FederationError, InputError, SchemaError, StudyError, WireError
-from cohortium.privacy.ledger import Ledger
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Institution, Privacy, Study, Sweep
-from cohortium_client.agreements import agree as sign
-from cohortium_client.institution import init_institution
-from cohortium_client.policy import Policy
-from cohortium_client.service import Connection, _answered
-from cohortium_client.source import load_source
-from cohortium_server.journal import BriefJournal
-from cohortium_server.rounds import run_study
+from cohortium.federation import wire
+from cohortium.ledger.store import Ledger
+from cohortium.study import consent
+from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.system import logs
+from cohortium.system.output import guarded, say
+from cohortium_client.custodian.agreements import agree as sign
+from cohortium_client.custodian.institution import init_institution
+from cohortium_client.custodian.policy import Policy
+from cohortium_client.socket.service import Connection, _answered
+from cohortium_client.source.source import load_source
+from cohortium_server.rounds.journal import BriefJournal
+from cohortium_server.rounds.rounds import run_study
 
 CANARY = "SECRET-CANARY-4711"
 STUDY = Study(
@@ -227,7 +230,7 @@ def test_libraries_are_quoted_elsewhere_but_their_exceptions_are_not(written: Ca
 
 LATE = """
 import logging, logging.config, sys
-from cohortium.logs import set_up
+from cohortium.system.logs import set_up
 set_up("link", quoting=True)
 from cohortium.flower.internals import private
 from cohortium.flower.names import EVERY_SECOND, HTTP_LOG, LOG, Api, Call
@@ -255,7 +258,7 @@ def test_who_adds_a_way_out_later_speaks_through_ours_all_the_same() -> None:
 def test_what_nobody_caught_is_told_without_its_text() -> None:
     """In a process of its own: the main thread, another, and a finalizer."""
     program = (
-        "import threading\nfrom cohortium.logs import set_up\nset_up('custodian')\n"
+        "import threading\nfrom cohortium.system.logs import set_up\nset_up('custodian')\n"
         f"one = threading.Thread(target=lambda: int('{CANARY}'))\none.start()\none.join()\n"
         f"class Odd:\n    def __del__(self):\n        raise ValueError('{CANARY}')\nOdd()\n"
         f"int('{CANARY}')"

@@ -26,17 +26,17 @@ from cohortium.masking import (
     Secrets,
     Statement,
     advertise,
-    double,
+    all_or_nothing,
+    dropout_tolerant,
     read_adverts,
     said_once,
-    whole,
 )
 from cohortium.masking.derivation import commitment, pair_masks, public_key, self_mask, sign
 from cohortium.masking.ring import RingArray, add_masks
 from cohortium.masking.shamir import PRIME, SIZE, combine
 from cohortium.masking.statements import Leg
 from cohortium.masking.total import masked
-from cohortium.noise import Noised
+from cohortium.privacy.discrete_gaussian import Noised
 
 OTHER = "77" * 32
 
@@ -66,9 +66,9 @@ def use(seat: Seat, board: list[Statement]) -> None:
     """What an institution does with a board of keys: shares its secrets, or masks its answer at once."""
     adverts = read_adverts(seat.cohort, seat.context, board)
     if seat.cohort.dropouts:
-        double.share(seat, adverts)
+        dropout_tolerant.share(seat, adverts)
     else:
-        whole.mask(seat, adverts, ATTEMPT, QUESTION, Untouched(), Ring(64))
+        all_or_nothing.mask(seat, adverts, ATTEMPT, QUESTION, Untouched(), Ring(64))
 
 
 def keys_of_the_coordinator(statement: Statement, kind: str) -> Statement:
@@ -181,12 +181,12 @@ def boards_of(attempt: Attempt) -> dict[Leg, list[Statement]]:
     """Every leg's statements of an honest attempt."""
     seats, values = attempt.seats, values_of(attempt.seats)
     adverts = attempt.adverts()
-    shared = [double.share(s, adverts) for s in seats.values()]
-    shares = double.read_shares(adverts, shared)
+    shared = [dropout_tolerant.share(s, adverts) for s in seats.values()]
+    shares = dropout_tolerant.read_shares(adverts, shared)
     _, answers, _ = attempt.answers(shares, values)
-    said = [double.mask(s, shares, QUESTION, Noised(values[n]), Ring(64))[1] for n, s in seats.items()]
-    confirmations = [double.confirm(s, answers) for s in seats.values()]
-    confirmed = double.read_confirmations(answers, confirmations)
+    said = [dropout_tolerant.mask(s, shares, QUESTION, Noised(values[n]), Ring(64))[1] for n, s in seats.items()]
+    confirmations = [dropout_tolerant.confirm(s, answers) for s in seats.values()]
+    confirmed = dropout_tolerant.read_confirmations(answers, confirmations)
     boards = ([advertise(s) for s in seats.values()], shared, said, confirmations, attempt.reveals(confirmed))
     return dict(zip(LEGS, boards, strict=True))
 
@@ -194,17 +194,17 @@ def boards_of(attempt: Attempt) -> dict[Leg, list[Statement]]:
 def go_through(seat: Seat, boards: dict[Leg, list[Statement]], question: str = QUESTION) -> None:
     """The institution reads every board in turn, and does what follows; the coordinator reads the last one."""
     adverts = read_adverts(seat.cohort, seat.context, boards["advertise"])
-    double.share(seat, adverts)
-    shares = double.read_shares(adverts, boards["share"])
-    answer = double.mask(seat, shares, question, Noised(np.zeros(6, np.int64)), Ring(64))[0]
-    answers = double.read_answers(shares, question, boards["mask"])
-    double.confirm(seat, answers)
-    confirmed = double.read_confirmations(answers, boards["confirm"])
-    double.reveal(seat, confirmed)
+    dropout_tolerant.share(seat, adverts)
+    shares = dropout_tolerant.read_shares(adverts, boards["share"])
+    answer = dropout_tolerant.mask(seat, shares, question, Noised(np.zeros(6, np.int64)), Ring(64))[0]
+    answers = dropout_tolerant.read_answers(shares, question, boards["mask"])
+    dropout_tolerant.confirm(seat, answers)
+    confirmed = dropout_tolerant.read_confirmations(answers, boards["confirm"])
+    dropout_tolerant.reveal(seat, confirmed)
     total = MaskedSum(Ring(64), 6)
     for name in answers.survivors:
         total.add(name, answer)
-    double.unmask(total, confirmed, boards["reveal"])
+    dropout_tolerant.unmask(total, confirmed, boards["reveal"])
 
 
 @pytest.mark.parametrize("leg", LEGS)
@@ -243,9 +243,9 @@ def test_keys_of_a_run_serve_no_other_run(elsewhere: str) -> None:
     seats = list(seats_of(cohort_of(3)).values())
     adverts = read_adverts(seats[0].cohort, RUN, [advertise(s) for s in seats])
     with refused("E_VIEW"):
-        whole.mask(seats[0], adverts, ELSEWHERE[elsewhere], QUESTION, Untouched(), Ring(64))
+        all_or_nothing.mask(seats[0], adverts, ELSEWHERE[elsewhere], QUESTION, Untouched(), Ring(64))
     with refused("E_VIEW"):
-        whole.mask(seats[0], adverts, RUN, QUESTION, Untouched(), Ring(64))
+        all_or_nothing.mask(seats[0], adverts, RUN, QUESTION, Untouched(), Ring(64))
     with refused("E_KEYS"):
         read_adverts(seats[0].cohort, ELSEWHERE[elsewhere].of_run, [advertise(s) for s in seats])
 
@@ -267,10 +267,12 @@ def test_institutions_that_were_shown_different_keys_do_not_go_on() -> None:
     seats = attempt.seats
     all_ten, nine = attempt.adverts(), attempt.adverts(["institution-09"])
     for split in range(1, 9):
-        said = [double.share(s, all_ten if k < split else nine) for k, s in enumerate(list(seats.values())[:9])]
+        said = [
+            dropout_tolerant.share(s, all_ten if k < split else nine) for k, s in enumerate(list(seats.values())[:9])
+        ]
         for view in (all_ten, nine):
             with refused("E_VIEW"):
-                double.read_shares(view, said)
+                dropout_tolerant.read_shares(view, said)
 
 
 def test_institutions_that_were_shown_different_keys_of_a_colluder_do_not_go_on() -> None:
@@ -279,10 +281,10 @@ def test_institutions_that_were_shown_different_keys_of_a_colluder_do_not_go_on(
     colluder = attempt.seats["institution-09"]
     other = again(colluder, "advertise", {**board[9].body, "mask": public_key(bytes_of("second face"))})
     faces = [read_adverts(attempt.cohort, ATTEMPT, b) for b in (board, [*board[:9], other])]
-    said = [double.share(s, faces[k % 2]) for k, s in enumerate(list(attempt.seats.values())[:9])]
+    said = [dropout_tolerant.share(s, faces[k % 2]) for k, s in enumerate(list(attempt.seats.values())[:9])]
     for face in faces:
         with refused("E_VIEW"):
-            double.read_shares(face, said)
+            dropout_tolerant.read_shares(face, said)
 
 
 def test_all_or_nothing_with_different_keys_shown_is_noise() -> None:
@@ -294,7 +296,7 @@ def test_all_or_nothing_with_different_keys_shown_is_noise() -> None:
     zeros = Noised(np.zeros(LEAST, np.int64))
     total = MaskedSum(Ring(64), LEAST)
     for seat, view in zip(seats[:2], views, strict=True):
-        total.add(seat.name, whole.mask(seat, view, ATTEMPT, QUESTION, zeros, Ring(64)))
+        total.add(seat.name, all_or_nothing.mask(seat, view, ATTEMPT, QUESTION, zeros, Ring(64)))
     third = seats[2].secrets.mask_key(RUN)
     for view in views:  # what the colluder can take away
         others = {s.name: view.mask_keys[s.name] for s in seats[:2]}
@@ -303,7 +305,7 @@ def test_all_or_nothing_with_different_keys_shown_is_noise() -> None:
     assert looks_random(total.values)
 
 
-def small_world() -> tuple[Attempt, Adverts, double.Shares]:
+def small_world() -> tuple[Attempt, Adverts, dropout_tolerant.Shares]:
     """Seven institutions, t = 5, D = 2, T = 2; the last two collude."""
     attempt = Attempt(seats_of(cohort_of(7, 2, 2)))
     adverts = attempt.adverts()
@@ -319,26 +321,30 @@ def test_masking_for_one_board_and_confirming_another_is_refused() -> None:
     """
     attempt, adverts, shares = small_world()
     names = list(attempt.seats)
-    few = double.read_shares(adverts, [double.share(attempt.seats[n], adverts) for n in (*names[:3], *names[5:])])
+    few = dropout_tolerant.read_shares(
+        adverts, [dropout_tolerant.share(attempt.seats[n], adverts) for n in (*names[:3], *names[5:])]
+    )
     zeros = Noised(np.zeros(3, np.int64))
-    victim = double.mask(attempt.seats[names[0]], few, QUESTION, zeros, Ring(64))[1]
-    others = [double.mask(attempt.seats[n], shares, QUESTION, zeros, Ring(64))[1] for n in (*names[1:2], *names[3:])]
+    victim = dropout_tolerant.mask(attempt.seats[names[0]], few, QUESTION, zeros, Ring(64))[1]
+    others = [
+        dropout_tolerant.mask(attempt.seats[n], shares, QUESTION, zeros, Ring(64))[1] for n in (*names[1:2], *names[3:])
+    ]
     for board in (shares, few):
         with refused("E_VIEW"):
-            double.read_answers(board, QUESTION, [victim, *others])
+            dropout_tolerant.read_answers(board, QUESTION, [victim, *others])
     lie = again(attempt.seats[names[0]], "mask", others[0].body)  # only the victim itself could say it
-    assert double.read_answers(shares, QUESTION, [lie, *others]).survivors == (names[0], names[1], *names[3:])
+    assert dropout_tolerant.read_answers(shares, QUESTION, [lie, *others]).survivors == (names[0], names[1], *names[3:])
 
 
 def test_another_question_to_one_institution_is_noticed_before_anything_is_revealed() -> None:
     attempt, _, shares = small_world()
     said = [
-        double.mask(s, shares, OTHER if k == 0 else QUESTION, Noised(np.zeros(3, np.int64)), Ring(64))[1]
+        dropout_tolerant.mask(s, shares, OTHER if k == 0 else QUESTION, Noised(np.zeros(3, np.int64)), Ring(64))[1]
         for k, s in enumerate(attempt.seats.values())
     ]
     for question in (QUESTION, OTHER):
         with refused("E_VIEW"):
-            double.read_answers(shares, question, said)
+            dropout_tolerant.read_answers(shares, question, said)
 
 
 @pytest.mark.parametrize("change", ["question", "study", "run", "round", "attempt"])
@@ -355,7 +361,7 @@ def test_all_or_nothing_at_another_question_or_session_is_noise(change: str) -> 
     total = MaskedSum(Ring(64), LEAST)
     for k, name in enumerate(seats):
         total.add(name, others[name] if k == 0 else answers[name])
-    assert looks_random(whole.unmask(total, cohort_of(3)).values.view(np.uint64))
+    assert looks_random(all_or_nothing.unmask(total, cohort_of(3)).values.view(np.uint64))
 
 
 # Survivors ------------------------------------------------------------------------------------------------------------
@@ -363,11 +369,15 @@ def test_all_or_nothing_at_another_question_or_session_is_noise(change: str) -> 
 
 def attempt_with_answers(
     size: int, dropouts: int, colluders: int = 0
-) -> tuple[Attempt, double.Shares, list[Statement]]:
+) -> tuple[Attempt, dropout_tolerant.Shares, list[Statement]]:
     attempt = Attempt(seats_of(cohort_of(size, dropouts, colluders)))
     shares = attempt.shares(attempt.adverts())
     zeros = Noised(np.zeros(3, np.int64))
-    return attempt, shares, [double.mask(s, shares, QUESTION, zeros, Ring(64))[1] for s in attempt.seats.values()]
+    return (
+        attempt,
+        shares,
+        [dropout_tolerant.mask(s, shares, QUESTION, zeros, Ring(64))[1] for s in attempt.seats.values()],
+    )
 
 
 def test_survivors_below_h_and_t_are_refused() -> None:
@@ -375,24 +385,26 @@ def test_survivors_below_h_and_t_are_refused() -> None:
     attempt, shares, said = attempt_with_answers(10, 2, 3)
     assert attempt.cohort.threshold == 7
     with refused("E_COHORT"):
-        double.read_answers(shares, QUESTION, said[:7])
-    double.confirm(attempt.seats["institution-00"], double.read_answers(shares, QUESTION, said[:8]))
+        dropout_tolerant.read_answers(shares, QUESTION, said[:7])
+    dropout_tolerant.confirm(attempt.seats["institution-00"], dropout_tolerant.read_answers(shares, QUESTION, said[:8]))
 
 
 def test_an_institution_confirms_no_survivors_that_it_is_not_among() -> None:
     attempt, shares, said = attempt_with_answers(10, 2)
     with refused("E_VIEW"):
-        double.confirm(attempt.seats["institution-00"], double.read_answers(shares, QUESTION, said[1:]))
+        dropout_tolerant.confirm(
+            attempt.seats["institution-00"], dropout_tolerant.read_answers(shares, QUESTION, said[1:])
+        )
 
 
 def test_survivors_have_shared_their_secrets() -> None:
     attempt, _, _ = attempt_with_answers(10, 2)
     shares = attempt.shares(attempt.adverts(), ["institution-09"])
     zeros = Noised(np.zeros(3, np.int64))
-    said = [double.mask(attempt.seats[n], shares, QUESTION, zeros, Ring(64))[1] for n in shares.names]
+    said = [dropout_tolerant.mask(attempt.seats[n], shares, QUESTION, zeros, Ring(64))[1] for n in shares.names]
     late = again(attempt.seats["institution-09"], "mask", said[0].body)
     with refused("E_VIEW"):
-        double.read_answers(shares, QUESTION, [*said, late])
+        dropout_tolerant.read_answers(shares, QUESTION, [*said, late])
 
 
 class Store:
@@ -410,10 +422,10 @@ class Store:
 def test_a_second_signature_on_other_survivors_is_refused_by_the_store() -> None:
     attempt, shares, said = attempt_with_answers(10, 2)
     seat, store = attempt.seats["institution-00"], Store()
-    first, second = (double.read_answers(shares, QUESTION, board) for board in (said, said[:9]))
-    assert store.say(double.confirm(seat, first)) == store.say(double.confirm(seat, first))
+    first, second = (dropout_tolerant.read_answers(shares, QUESTION, board) for board in (said, said[:9]))
+    assert store.say(dropout_tolerant.confirm(seat, first)) == store.say(dropout_tolerant.confirm(seat, first))
     with refused("E_VIEW"):
-        store.say(double.confirm(seat, second))
+        store.say(dropout_tolerant.confirm(seat, second))
 
 
 @pytest.mark.parametrize(("size", "dropouts", "colluders"), [(4, 1, 1), (7, 2, 2), (10, 3, 3)])
@@ -422,7 +434,7 @@ def test_at_most_one_survivor_set_is_ever_confirmed(size: int, dropouts: int, co
     attempt, shares, said = attempt_with_answers(size, dropouts, colluders)
     attempt.cohort.check()
     honest, helpers = list(attempt.seats)[colluders:], list(attempt.seats)[:colluders]
-    boards = [double.read_answers(shares, QUESTION, b) for b in (said, said[:-1])]
+    boards = [dropout_tolerant.read_answers(shares, QUESTION, b) for b in (said, said[:-1])]
     opened = Counter(
         sum(is_confirmed(attempt, board, signers) for board, signers in zip(boards, sides, strict=True))
         for sides in two_sides(honest, helpers)
@@ -437,9 +449,11 @@ def two_sides(honest: list[str], helpers: list[str]) -> list[tuple[list[str], li
     return [([*helpers, *rest[:k], sure], [*helpers, *rest[k:]]) for k in range(len(rest) + 1)]
 
 
-def is_confirmed(attempt: Attempt, answers: double.Answers, signers: list[str]) -> bool:
+def is_confirmed(attempt: Attempt, answers: dropout_tolerant.Answers, signers: list[str]) -> bool:
     try:
-        double.read_confirmations(answers, [double.confirm(attempt.seats[n], answers) for n in signers])
+        dropout_tolerant.read_confirmations(
+            answers, [dropout_tolerant.confirm(attempt.seats[n], answers) for n in signers]
+        )
     except MaskingError as error:
         assert error.code == "E_COHORT"
         return False
@@ -449,18 +463,18 @@ def is_confirmed(attempt: Attempt, answers: double.Answers, signers: list[str]) 
 def test_confirmations_of_two_sets_do_not_add_up() -> None:
     attempt, shares, said = attempt_with_answers(10, 2)
     seats = list(attempt.seats.values())
-    boards = [double.read_answers(shares, QUESTION, b) for b in (said, said[:9])]
-    mixed = [double.confirm(s, boards[k % 2]) for k, s in enumerate(seats[:9])]
+    boards = [dropout_tolerant.read_answers(shares, QUESTION, b) for b in (said, said[:9])]
+    mixed = [dropout_tolerant.confirm(s, boards[k % 2]) for k, s in enumerate(seats[:9])]
     for board in boards:
         with refused("E_VIEW"):
-            double.read_confirmations(board, mixed)
+            dropout_tolerant.read_confirmations(board, mixed)
 
 
 def test_no_list_makes_an_institution_both_survive_and_drop_out() -> None:
     """Flower's own protocol takes two lists and reveals both kinds of shares of whoever is in both."""
     attempt, shares, said = attempt_with_answers(10, 2)
     for gone in range(3):
-        answers = double.read_answers(shares, QUESTION, said[gone:])
+        answers = dropout_tolerant.read_answers(shares, QUESTION, said[gone:])
         confirmed = attempt.confirmed(answers)
         for statement in attempt.reveals(confirmed):
             seeds, keys = set(statement.body["seeds"]), set(statement.body["keys"])
@@ -471,22 +485,24 @@ def test_no_list_makes_an_institution_both_survive_and_drop_out() -> None:
 
 def test_a_second_reveal_is_the_first_one_or_none() -> None:
     attempt, shares, said = attempt_with_answers(10, 2)
-    first, second = (double.read_answers(shares, QUESTION, b) for b in (said, said[:9]))
+    first, second = (dropout_tolerant.read_answers(shares, QUESTION, b) for b in (said, said[:9]))
     seat = attempt.seats["institution-00"]
     confirmed = attempt.confirmed(first)
-    assert double.reveal(seat, confirmed) == double.reveal(seat, confirmed)
+    assert dropout_tolerant.reveal(seat, confirmed) == dropout_tolerant.reveal(seat, confirmed)
     by_others = attempt.confirmed(second, missing=[seat.name])  # the institution has confirmed the first set
     with refused("E_VIEW"):
-        double.reveal(seat, by_others)
+        dropout_tolerant.reveal(seat, by_others)
 
 
 def test_fewer_than_t_confirmations_reveal_nothing() -> None:
     attempt, shares, said = attempt_with_answers(10, 2)
-    answers = double.read_answers(shares, QUESTION, said)
-    confirmations = [double.confirm(s, answers) for s in attempt.seats.values()]
+    answers = dropout_tolerant.read_answers(shares, QUESTION, said)
+    confirmations = [dropout_tolerant.confirm(s, answers) for s in attempt.seats.values()]
     with refused("E_COHORT"):
-        double.read_confirmations(answers, confirmations[:6])
-    double.reveal(attempt.seats["institution-00"], double.read_confirmations(answers, confirmations[:7]))
+        dropout_tolerant.read_confirmations(answers, confirmations[:6])
+    dropout_tolerant.reveal(
+        attempt.seats["institution-00"], dropout_tolerant.read_confirmations(answers, confirmations[:7])
+    )
 
 
 # What colluders have --------------------------------------------------------------------------------------------------
@@ -506,7 +522,7 @@ def test_a_late_answer_stays_masked() -> None:
     total, answers, _ = attempt.answers(shares, values, missing=names[:1])
     confirmed = attempt.confirmed(answers)
     reveals = attempt.reveals(confirmed)
-    assert double.unmask(total, confirmed, reveals).values.tolist() == [0] * width
+    assert dropout_tolerant.unmask(total, confirmed, reveals).values.tolist() == [0] * width
     late, places = names[0], attempt.cohort.abscissa
     keys = {places(s.institution): int(s.body["keys"][late], 16) for s in reveals[:5]}
     private = combine(keys).to_bytes(32, "big")
@@ -518,7 +534,7 @@ def test_a_late_answer_stays_masked() -> None:
     )
     assert looks_random(left)  # b is left
     seat = attempt.seats[late]
-    held = double._own_shares(seat, shares.adverts)[0]
+    held = dropout_tolerant._own_shares(seat, shares.adverts)[0]
     own = self_mask(seat.secrets.self_seed(ATTEMPT), late, shares.adverts.salt, *shares.bound(QUESTION))
     for known in itertools.combinations(names[1:], 2):  # as many shares of b as colluders have
         guess = combine({places(n): held[n] for n in known})
@@ -539,7 +555,7 @@ def test_the_sum_is_opened_without_the_wrong_shares_and_names_whose_they_were(wr
         if statement.institution in liars:
             seeds = {n: element((int(y, 16) + 1) % PRIME) for n, y in statement.body["seeds"].items()}
             reveals[k] = again(attempt.seats[statement.institution], "reveal", {**statement.body, "seeds": seeds})
-    opened = double.unmask(total, confirmed, reveals)
+    opened = dropout_tolerant.unmask(total, confirmed, reveals)
     assert opened.values.tolist() == sum(values.values()).tolist()
     assert opened.suspects == tuple(liars)
 
@@ -554,7 +570,7 @@ def test_too_many_wrong_shares_void_the_round() -> None:
         seeds = dict.fromkeys(reveals[k].body["seeds"], "zz" if k else element(PRIME - 1))
         reveals[k] = again(attempt.seats[reveals[k].institution], "reveal", {**reveals[k].body, "seeds": seeds})
     with refused("E_COHORT"):
-        double.unmask(total, confirmed, reveals)
+        dropout_tolerant.unmask(total, confirmed, reveals)
     assert np.array_equal(total.values, before)
 
 
@@ -568,11 +584,11 @@ def test_a_wrong_share_of_a_mask_key_is_noticed_by_the_key() -> None:
     reveals[0] = again(
         attempt.seats[names[2]], "reveal", {**reveals[0].body, "keys": dict.fromkeys(names[:2], element(1))}
     )
-    opened = double.unmask(total, confirmed, reveals)
+    opened = dropout_tolerant.unmask(total, confirmed, reveals)
     assert opened.values.tolist() == sum(values[n] for n in names[2:]).tolist()
     assert opened.suspects == (names[2],)
     with refused("E_COHORT"):
-        double.unmask(total, confirmed, reveals[:6])
+        dropout_tolerant.unmask(total, confirmed, reveals[:6])
 
 
 @pytest.mark.parametrize("kind", ["seeds", "keys"])
@@ -588,7 +604,7 @@ def test_a_share_that_moves_a_secret_by_one_is_noticed(kind: str) -> None:
     moved = (int(reveals[0].body[kind][of], 16) + pow(weight, -1, PRIME)) % PRIME
     body = {**reveals[0].body, kind: {**reveals[0].body[kind], of: element(moved)}}
     reveals[0] = again(attempt.seats[names[0]], "reveal", body)
-    opened = double.unmask(total, confirmed, reveals)
+    opened = dropout_tolerant.unmask(total, confirmed, reveals)
     assert opened.values.tolist() == sum(values[n] for n in names[:9]).tolist()
     assert opened.suspects == (names[0],)
 
@@ -596,26 +612,36 @@ def test_a_share_that_moves_a_secret_by_one_is_noticed(kind: str) -> None:
 def test_a_share_that_cannot_be_opened_is_refused_before_the_answer_is_touched() -> None:
     attempt = Attempt(seats_of(cohort_of(4, 1)))
     adverts = attempt.adverts()
-    said = [double.share(s, adverts) for s in attempt.seats.values()]
+    said = [dropout_tolerant.share(s, adverts) for s in attempt.seats.values()]
     bad = {**said[1].body["shares"], "institution-00": "00" * (2 * SIZE + 16)}
     said[1] = again(attempt.seats["institution-01"], "share", {**said[1].body, "shares": bad})
     with refused("E_KEYS"):
-        double.mask(attempt.seats["institution-00"], double.read_shares(adverts, said), QUESTION, Untouched(), Ring(64))
+        dropout_tolerant.mask(
+            attempt.seats["institution-00"],
+            dropout_tolerant.read_shares(adverts, said),
+            QUESTION,
+            Untouched(),
+            Ring(64),
+        )
 
 
 def test_a_share_is_for_one_reader_from_one_maker() -> None:
     """The coordinator cannot pass one institution's shares on as another's, nor ask one to open another's."""
     attempt = Attempt(seats_of(cohort_of(4, 1)))
     adverts = attempt.adverts()
-    said = [double.share(s, adverts) for s in attempt.seats.values()]
+    said = [dropout_tolerant.share(s, adverts) for s in attempt.seats.values()]
     stolen = {**said[1].body["shares"], "institution-00": said[2].body["shares"]["institution-00"]}
     crossed = {**said[1].body["shares"], "institution-00": said[1].body["shares"]["institution-02"]}
     own = {**said[1].body["shares"], "institution-00": said[0].body["shares"]["institution-01"]}
     for bad in (stolen, crossed, own):
         board = [said[0], again(attempt.seats["institution-01"], "share", {**said[1].body, "shares": bad}), *said[2:]]
         with refused("E_KEYS"):
-            double.mask(
-                attempt.seats["institution-00"], double.read_shares(adverts, board), QUESTION, Untouched(), Ring(64)
+            dropout_tolerant.mask(
+                attempt.seats["institution-00"],
+                dropout_tolerant.read_shares(adverts, board),
+                QUESTION,
+                Untouched(),
+                Ring(64),
             )
 
 
@@ -623,14 +649,14 @@ def test_what_would_be_refused_can_be_asked_before_the_answer_is_made() -> None:
     attempt = Attempt(seats_of(cohort_of(4, 1)))
     shares = attempt.shares(attempt.adverts())
     seat = attempt.seats["institution-00"]
-    double.require_ready(seat, shares)
+    dropout_tolerant.require_ready(seat, shares)
     with refused("E_KEYS"):
-        double.require_ready(replace(seat, secrets=Secrets(bytes_of("others"))), shares)
+        dropout_tolerant.require_ready(replace(seat, secrets=Secrets(bytes_of("others"))), shares)
     one = next(iter(seats_of(cohort_of(3)).values()))
     adverts = read_adverts(one.cohort, RUN, [advertise(s) for s in seats_of(cohort_of(3)).values()])
-    whole.require_ready(one, adverts, ATTEMPT)
+    all_or_nothing.require_ready(one, adverts, ATTEMPT)
     with refused("E_VIEW"):
-        whole.require_ready(one, adverts, ELSEWHERE["run"])
+        all_or_nothing.require_ready(one, adverts, ELSEWHERE["run"])
 
 
 def test_the_commitment_tells_nothing_and_is_of_one_seed() -> None:
@@ -665,7 +691,7 @@ def test_all_or_nothing_opens_nothing_while_one_is_missing() -> None:
     for name in list(seats)[1:]:
         total.add(name, answers[name])
     with refused("E_COHORT"):
-        whole.unmask(total, cohort_of(5))
+        all_or_nothing.unmask(total, cohort_of(5))
     assert looks_random(total.values)
 
 
@@ -676,7 +702,7 @@ def test_what_was_added_up_is_what_was_confirmed() -> None:
     _, fewer, _ = attempt.answers(shares, values_of(attempt.seats), missing=["institution-03"])
     confirmed = attempt.confirmed(fewer)
     with refused("E_VIEW"):
-        double.unmask(total, confirmed, attempt.reveals(confirmed))
+        dropout_tolerant.unmask(total, confirmed, attempt.reveals(confirmed))
 
 
 # The coordinator's whole view -----------------------------------------------------------------------------------------
@@ -742,14 +768,14 @@ def double_views(swapped: bool) -> Views:
         confirmed = attempt.confirmed(answers)
         reveals = attempt.reveals(confirmed)
         found |= opened_views(attempt, shares, vectors, reveals, r)
-        opened = double.unmask(total, confirmed, reveals)
+        opened = dropout_tolerant.unmask(total, confirmed, reveals)
         assert opened.values.tolist() == [12_345] * WIDTH
     found["rounds' difference"] = found["sent, round 1"] - found["sent, round 2"]
     return Views(found)
 
 
 def opened_views(
-    attempt: Attempt, shares: double.Shares, vectors: dict[str, Masked], reveals: list[Statement], r: int
+    attempt: Attempt, shares: dropout_tolerant.Shares, vectors: dict[str, Masked], reveals: list[Statement], r: int
 ) -> dict[str, RingArray]:
     """The vector as it was sent, without what colluder and reveals give away, and together with one other institution's."""
     first, second, _, colluder = attempt.seats
@@ -824,14 +850,14 @@ MASKS_LEFT_OUT = {
 @pytest.mark.parametrize("left_out", MASKS_LEFT_OUT)
 def test_the_view_tells_when_masks_are_left_out(left_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant, seen = MASKS_LEFT_OUT[left_out]
-    monkeypatch.setattr(double, "masked", mutant)
-    monkeypatch.setattr(double, "unmask", lambda *_: replace_sum())
+    monkeypatch.setattr(dropout_tolerant, "masked", mutant)
+    monkeypatch.setattr(dropout_tolerant, "unmask", lambda *_: replace_sum())
     assert seen in double_views(False).tell_apart(double_views(True))
 
 
 def replace_sum() -> Any:
     """What the mutants' coordinator opens is not looked at."""
-    return double.Sum(np.full(WIDTH, 12_345))
+    return dropout_tolerant.Sum(np.full(WIDTH, 12_345))
 
 
 def test_the_view_tells_when_the_first_hundredth_is_not_masked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -840,13 +866,15 @@ def test_the_view_tells_when_the_first_hundredth_is_not_masked(monkeypatch: pyte
         values[: WIDTH // 100] = ring.to_ring(noised.values[: WIDTH // 100])
         return Masked(values)
 
-    monkeypatch.setattr(whole, "masked", mutant)
+    monkeypatch.setattr(all_or_nothing, "masked", mutant)
     assert "sent" in whole_views(False).tell_apart(whole_views(True))
 
 
 def test_the_view_tells_when_pads_serve_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pair keys that are not bound to round and attempt."""
-    monkeypatch.setattr(whole, "pair_masks", lambda key, name, others, salt, *_: pair_masks(key, name, others, salt))
+    monkeypatch.setattr(
+        all_or_nothing, "pair_masks", lambda key, name, others, salt, *_: pair_masks(key, name, others, salt)
+    )
     found = whole_views(False).tell_apart(whole_views(True))
     assert {"attempts' difference", "rounds' difference"} <= found
     assert "sent" not in found
@@ -859,8 +887,8 @@ def test_the_view_tells_when_the_key_stream_starts_again_in_each_block(monkeypat
             add_masks(values[start : start + WIDTH // 4], told)
         return Masked(values)
 
-    monkeypatch.setattr(double, "masked", mutant)
-    monkeypatch.setattr(double, "unmask", lambda *_: replace_sum())
+    monkeypatch.setattr(dropout_tolerant, "masked", mutant)
+    monkeypatch.setattr(dropout_tolerant, "unmask", lambda *_: replace_sum())
     known = {"blocks' difference, round 1", "sent, round 1"}
     assert known & double_views(False).tell_apart(double_views(True))
 
@@ -905,7 +933,7 @@ def test_seeds_that_can_be_tried_out_would_tell_the_answer(monkeypatch: pytest.M
         return bare
 
     strong = without_the_colluders(whole_answers(seats, values, Ring(64)), lambda k: k)
-    monkeypatch.setattr(whole, "masked", changed(lambda masks: [(weak_key(k), s) for k, s in masks]))
+    monkeypatch.setattr(all_or_nothing, "masked", changed(lambda masks: [(weak_key(k), s) for k, s in masks]))
     weak = without_the_colluders(whole_answers(seats, values, Ring(64)), weak_key)
     assert [v.tolist() for v in tried_out(weak)] == [values[first].tolist()]
     assert tried_out(strong) == []

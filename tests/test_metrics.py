@@ -18,26 +18,30 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from test_provision import admitted, joined, written
 
-from cohortium import consent, exposition, wire
-from cohortium.address import Address, parse_address
-from cohortium.encoding import Codes, encode
+from cohortium.data.columns import Boolean
+from cohortium.data.encoding import Codes, encode
+from cohortium.data.schema import Schema
 from cohortium.errors import CODES, CohortiumError, FederationError, InputError
-from cohortium.privacy.ledger import Ledger
-from cohortium.probe import ask
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Institution as Named
-from cohortium.study import Privacy, Study, Sweep
-from cohortium_client.agreements import agree as sign
-from cohortium_client.agreements import withdraw
-from cohortium_client.institution import Institution, init_institution
+from cohortium.federation import wire
+from cohortium.federation.probe import ask
+from cohortium.ledger.store import Ledger
+from cohortium.study import consent
+from cohortium.study.study import Institution as Named
+from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.system import metrics
+from cohortium.system.address import Address, parse_address
+from cohortium_client.custodian.agreements import agree as sign
+from cohortium_client.custodian.agreements import withdraw
+from cohortium_client.custodian.institution import Institution, init_institution
+from cohortium_client.custodian.policy import Policy
 from cohortium_client.metrics import Account, Counting, metrics_address, watched
-from cohortium_client.policy import Policy
-from cohortium_server import orders, presence
-from cohortium_server.federation import Federation, load_federation
-from cohortium_server.journal import FolderJournal
-from cohortium_server.members import revoke
+from cohortium_server import desired_state
+from cohortium_server.membership import presence
+from cohortium_server.membership.federation import Federation, load_federation
+from cohortium_server.membership.members import revoke
+from cohortium_server.membership.provisioning import provision
 from cohortium_server.metrics import NEWEST, RESTARTS, Watch, metrics_served
-from cohortium_server.provisioning import provision
+from cohortium_server.rounds.journal import FolderJournal
 
 CANARY = "SECRET-CANARY-4711"
 STUDY = Study(
@@ -62,7 +66,7 @@ def samples(text: str) -> Samples:
 
 
 def page(metrics: list[Metric]) -> Samples:
-    return samples(generate_latest(exposition._registry(lambda: metrics)).decode())
+    return samples(generate_latest(metrics._registry(lambda: metrics)).decode())
 
 
 def value(of: Samples, name: str, **labels: str) -> float | None:
@@ -215,7 +219,7 @@ def test_the_page_is_the_same_for_tables_of_any_size(tmp_path: Path) -> None:
 def test_a_file_is_written_now_again_and_at_the_end(
     north: Institution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cohortium_client.metrics.written", lambda taken, path: exposition.written(taken, path, 0.02))
+    monkeypatch.setattr("cohortium_client.metrics.written", lambda taken, path: metrics.written(taken, path, 0.02))
     path = tmp_path / "cohortium.prom"
     with north.ledger().hold() as ledger, watched(north, north.custodian(ledger), file=path) as behind:
         assert value(samples(path.read_text()), "cohortium_custodian_answers_total") == 0
@@ -281,15 +285,15 @@ def test_what_fails_while_metrics_are_taken_is_not_quoted(
     def failing() -> list[Metric]:
         raise ValueError(CANARY)
 
-    with exposition.served(failing, free):
+    with metrics.served(failing, free):
         assert CANARY not in got(free)
     assert "ValueError" in caplog.text and CANARY not in caplog.text
     assert CANARY not in "".join(capsys.readouterr())
 
 
 def test_who_keeps_silent_is_sent_away(free: Address, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposition, "PATIENCE", 0.05)
-    with exposition.served(list, free), socket.create_connection((free.host, free.port), 60) as silent:
+    monkeypatch.setattr(metrics, "PATIENCE", 0.05)
+    with metrics.served(list, free), socket.create_connection((free.host, free.port), 60) as silent:
         assert silent.recv(1) == b""
 
 
@@ -346,15 +350,15 @@ def test_runs_are_told_from_their_journals(fed: Federation) -> None:
     assert value(told, "cohortium_run_rounds", **labels) == 1
     assert value(told, "cohortium_run_rounds_done", **labels) == value(told, "cohortium_run_released", **labels) == 0
     assert abs((value(told, "cohortium_run_changed_timestamp_seconds", **labels) or 0) - time.time()) < 60
-    orders.give(journal.folder, "go")
-    orders.end(journal.folder, FederationError("E_MISSING_INSTITUTION", "north", CANARY, CANARY))
+    desired_state.give(journal.folder, "go")
+    desired_state.end(journal.folder, FederationError("E_MISSING_INSTITUTION", "north", CANARY, CANARY))
     (journal.folder / "0000.sum").write_bytes(b"")
     (fed.folder / "release").mkdir()
     (fed.folder / "release" / "manifest.json").write_text("{}")
     told = page(watch.metrics())
     assert value(told, "cohortium_run_rounds_done", **labels) == value(told, "cohortium_run_released", **labels) == 1
     assert value(told, "cohortium_run_failed", **labels, code="E_MISSING_INSTITUTION") == 1
-    orders.give(journal.folder, "go")  # resumed
+    desired_state.give(journal.folder, "go")  # resumed
     assert not [n for n, _ in page(watch.metrics()) if n == "cohortium_run_failed"]
 
 

@@ -19,22 +19,22 @@ from conftest import everybody, people
 from typer.testing import CliRunner
 
 import cohortium
-from cohortium import consent, wire
 from cohortium.cli import build
-from cohortium.encoding import Codes, encode
+from cohortium.data.encoding import Codes, encode
+from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError, NotPrivateError, ReleaseError, StudyError
-from cohortium.forecast import forecast
+from cohortium.federation import wire
+from cohortium.federation.forecast import forecast
+from cohortium.ledger.store import Cap, Caps, Ledger
 from cohortium.neural.network import gradient
 from cohortium.neural.state import write_state
-from cohortium.plan import plan
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON
-from cohortium.privacy.guarantee import guarantees
-from cohortium.privacy.ledger import Cap, Caps, Ledger
-from cohortium.privacy.wording import Kind
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
-from cohortium.schema import Schema
-from cohortium.study import (
+from cohortium.study import consent
+from cohortium.study.guarantee import guarantees
+from cohortium.study.plan import plan
+from cohortium.study.study import (
     Autoregressive,
     Privacy,
     Study,
@@ -44,14 +44,15 @@ from cohortium.study import (
     study_from_document,
     study_to_document,
 )
-from cohortium_client.agreements import Agreements, agree
-from cohortium_client.policy import Policy
+from cohortium.study.wording import Kind
+from cohortium_client.custodian.agreements import Agreements, agree
+from cohortium_client.custodian.policy import Policy
 from cohortium_server.gate import judge
-from cohortium_server.journal import BriefJournal
 from cohortium_server.release import load_release, write_release
 from cohortium_server.release.manifest import FORMS, MARK, UNPROTECTED, verify, write_manifest
 from cohortium_server.release.unprotected import WARNING, write_unprotected
-from cohortium_server.rounds import run_study
+from cohortium_server.rounds.journal import BriefJournal
+from cohortium_server.rounds.rounds import run_study
 from cohortium_simulation.engine import run_in_process
 from cohortium_simulation.experiment import Ledgers, run, simulate
 from cohortium_simulation.unprotected import fit_unprotected

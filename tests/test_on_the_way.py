@@ -22,7 +22,7 @@ from test_served_flower import Grid, lies
 from cohortium.flower import names
 from cohortium.flower.internals import private
 from cohortium.flower.names import Api
-from cohortium.supervision import PATIENCE
+from cohortium.system.supervision import PATIENCE
 from cohortium_client.commands import serving
 from cohortium_client.flower.leaving import FINISHING, Leaving
 from cohortium_client.flower.node import behind_a_door
@@ -376,10 +376,11 @@ def test_a_message_that_comes_to_nothing_keeps_no_node() -> None:
 def test_what_an_institution_needs_to_send_its_answer_ends_after_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    from cohortium_client import institution, relay
+    from cohortium_client import relay
+    from cohortium_client.custodian import institution
 
     heard: list[Any] = []
-    monkeypatch.setattr("cohortium.supervision.supervise", lambda children, **how: heard.append((children, how)))
+    monkeypatch.setattr("cohortium.system.supervision.supervise", lambda children, **how: heard.append((children, how)))
     monkeypatch.setattr(relay, "has_joined", lambda folder: True)
     monkeypatch.setattr(relay, "load_relay", lambda folder: None)
     monkeypatch.setattr(institution, "load_institution", lambda folder: type("I", (), {"look": lambda self: None})())

@@ -26,26 +26,27 @@ from test_provision import admitted, joined, written
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cohortium import checks, errors, logs
-from cohortium.address import Address
-from cohortium.checks import Check, in_units, lasting, memory_left
+from cohortium import errors
 from cohortium.cli import build
-from cohortium.commands.output import guarded
 from cohortium.errors import CohortiumError, MembershipError
+from cohortium.federation.probe import ask
 from cohortium.flower import names
 from cohortium.flower.internals import private
 from cohortium.flower.names import Api, Call
-from cohortium.keys import private_pem
-from cohortium.probe import ask
+from cohortium.system import checks, logs
+from cohortium.system.address import Address
+from cohortium.system.checks import Check, in_units, lasting, memory_left
+from cohortium.system.keys import private_pem
+from cohortium.system.output import guarded
 from cohortium_client import relay_preflight as relay_side
 from cohortium_client.preflight import preflight as institution_preflight
 from cohortium_client.relay_preflight import relay_preflight
-from cohortium_server import authority, presence
 from cohortium_server import preflight as coordinator_side
 from cohortium_server.commands import running
-from cohortium_server.federation import Federation
+from cohortium_server.membership import authority, presence
+from cohortium_server.membership.federation import Federation
+from cohortium_server.membership.provisioning import provision
 from cohortium_server.preflight import preflight as coordinator_preflight
-from cohortium_server.provisioning import provision
 
 runner = CliRunner()
 ACTIVATE = str(Call.ACTIVATE_NODE)

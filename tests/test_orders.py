@@ -1,4 +1,4 @@
-"""What is wanted of a run and how it ended; the keeper that sees to it; the commands that only write it down."""
+"""What is wanted of a run and how it ended; the reconciler that sees to it; the commands that only write it down."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ from enlisted import agree, consents, custodian, key_of
 from test_journal import NAMES, SWEEP, table
 from typer.testing import CliRunner
 
-from cohortium import locks
 from cohortium.cli import build
-from cohortium.consent import write_signature
 from cohortium.errors import BudgetError, FederationError, MembershipError, ReleaseError
-from cohortium.membership import apply, dumps
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Ledger
-from cohortium.privacy.ledger import home as ledger_home
-from cohortium.study import dumps_schema, dumps_study
-from cohortium.supervision import forked
+from cohortium.federation.membership import apply, dumps
+from cohortium.ledger.store import Ledger
+from cohortium.ledger.store import home as ledger_home
+from cohortium.study.consent import write_signature
+from cohortium.study.plan import plan
+from cohortium.study.study import dumps_schema, dumps_study
+from cohortium.system import locks
+from cohortium.system.supervision import forked
 from cohortium_server import app as coordinator_side
-from cohortium_server import orders, presence
+from cohortium_server import desired_state
 from cohortium_server.commands import running
-from cohortium_server.federation import load_federation
-from cohortium_server.flower import keeper as keeping
+from cohortium_server.flower import reconciler as keeping
 from cohortium_server.flower.control import Node
-from cohortium_server.flower.keeper import Keeper
+from cohortium_server.flower.reconciler import Reconciler
 from cohortium_server.flower.roster import nodes_of, pem
-from cohortium_server.journal import FolderJournal
-from cohortium_server.presence import home_of, use_home
-from cohortium_server.rounds import run_study
+from cohortium_server.membership import presence
+from cohortium_server.membership.federation import load_federation
+from cohortium_server.membership.presence import home_of, use_home
+from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.rounds import run_study
 
 NODE = (
     ec.generate_private_key(ec.SECP384R1()).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
@@ -51,22 +52,22 @@ FEDERATION = '[federation]\nname = "f"\naddress = "127.0.0.1:8443"\n[[institutio
 
 
 def test_an_end_belongs_to_the_order_it_ended(tmp_path: Path) -> None:
-    assert orders.order(tmp_path) is None
-    assert orders.give(tmp_path, "go").number == 1
-    assert orders.ended(tmp_path) is None
+    assert desired_state.order(tmp_path) is None
+    assert desired_state.give(tmp_path, "go").number == 1
+    assert desired_state.ended(tmp_path) is None
     error = BudgetError("E_BUDGET", "here", "it is too much", "Ask for less.")
-    orders.end(tmp_path, error)
-    raised = orders.ended(tmp_path)
+    desired_state.end(tmp_path, error)
+    raised = desired_state.ended(tmp_path)
     assert raised is not None
     again = raised.raised()
     assert isinstance(again, BudgetError)
     assert again.as_dict() == error.as_dict()
-    assert orders.give(tmp_path, "stop").number == 1
-    assert orders.ended(tmp_path) is not None
-    assert orders.give(tmp_path, "go").number == 2
-    assert orders.ended(tmp_path) is None
-    orders.end(tmp_path, None)
-    ended = orders.ended(tmp_path)
+    assert desired_state.give(tmp_path, "stop").number == 1
+    assert desired_state.ended(tmp_path) is not None
+    assert desired_state.give(tmp_path, "go").number == 2
+    assert desired_state.ended(tmp_path) is None
+    desired_state.end(tmp_path, None)
+    ended = desired_state.ended(tmp_path)
     assert ended is not None
     assert ended.raised() is None
 
@@ -75,20 +76,20 @@ def test_an_end_belongs_to_the_order_it_ended(tmp_path: Path) -> None:
 def test_a_damaged_order_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "order.json").write_bytes(content)
     with pytest.raises(FederationError, match="E_RUN"):
-        orders.order(tmp_path)
+        desired_state.order(tmp_path)
 
 
 def test_a_run_is_held_as_long_as_its_process_lives(tmp_path: Path) -> None:
     journal = FolderJournal.begin(tmp_path, SWEEP, {}, 1, {})
-    assert orders.is_held(journal.folder)
+    assert desired_state.is_held(journal.folder)
     assert FolderJournal(journal.folder, alone=False).run == journal.run
     with pytest.raises(FederationError, match="E_RUN"):
         FolderJournal(journal.folder)
     journal.close()
-    assert not orders.is_held(journal.folder)
+    assert not desired_state.is_held(journal.folder)
 
 
-# The keeper
+# The reconciler
 
 
 @dataclass
@@ -136,89 +137,89 @@ def link(monkeypatch: pytest.MonkeyPatch) -> Link:
 
 
 @pytest.fixture
-def keeper(tmp_path: Path) -> Keeper:
+def reconciler(tmp_path: Path) -> Reconciler:
     (tmp_path / "federation.toml").write_text(FEDERATION)
     for name in ("members", "revoked", "runs"):
         (tmp_path / name).mkdir()
-    return Keeper(load_federation(tmp_path), clock=count(0, 1000).__next__)  # whatever is waited for has come
+    return Reconciler(load_federation(tmp_path), clock=count(0, 1000).__next__)  # whatever is waited for has come
 
 
-def begun(keeper: Keeper) -> Path:
-    journal = FolderJournal.begin(keeper.federation.runs, SWEEP, {}, 1, {"out": "out", "seed": 1})
+def begun(reconciler: Reconciler) -> Path:
+    journal = FolderJournal.begin(reconciler.federation.runs, SWEEP, {}, 1, {"out": "out", "seed": 1})
     journal.close()
     return journal.folder
 
 
-def test_what_is_ordered_is_started_once_and_stopped_when_it_is_told(keeper: Keeper, link: Link) -> None:
-    run = begun(keeper)
-    keeper.look()
+def test_what_is_ordered_is_started_once_and_stopped_when_it_is_told(reconciler: Reconciler, link: Link) -> None:
+    run = begun(reconciler)
+    reconciler.look()
     assert link.started == 0
-    orders.give(run, "go")
+    desired_state.give(run, "go")
     for _ in range(3):
-        keeper.look()
+        reconciler.look()
     assert link.started == 1
-    orders.give(run, "stop")
-    keeper.look()
-    keeper.look()
+    desired_state.give(run, "stop")
+    reconciler.look()
+    reconciler.look()
     assert link.stopped == [1]
-    orders.give(run, "go")
-    keeper.look()
+    desired_state.give(run, "go")
+    reconciler.look()
     assert link.started == 2
-    orders.end(run, None)
+    desired_state.end(run, None)
     link.runs.clear()
-    keeper.look()
+    reconciler.look()
     assert link.started == 2
 
 
-def test_a_run_whose_process_died_is_started_again_before_flower_notices(keeper: Keeper, link: Link) -> None:
-    run = begun(keeper)
-    orders.give(run, "go")
-    keeper.look()
+def test_a_run_whose_process_died_is_started_again_before_flower_notices(reconciler: Reconciler, link: Link) -> None:
+    run = begun(reconciler)
+    desired_state.give(run, "go")
+    reconciler.look()
     process = forked(lambda: (FolderJournal(run), signal.pause()), "study")
-    while not orders.is_held(run):
+    while not desired_state.is_held(run):
         pass
-    keeper.look()
+    reconciler.look()
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
-    keeper.look()
+    reconciler.look()
     assert link.stopped == [1]
-    keeper.look()
+    reconciler.look()
     assert link.started == 2
 
 
 def test_what_went_on_when_the_coordinator_ended_is_started_again_at_once_and_only_then(
-    keeper: Keeper, link: Link
+    reconciler: Reconciler, link: Link
 ) -> None:
-    run = begun(keeper)
-    orders.give(run, "go")
-    keeper.look()
-    Keeper(keeper.federation).look()  # the keeper alone died
+    run = begun(reconciler)
+    desired_state.give(run, "go")
+    reconciler.look()
+    Reconciler(reconciler.federation).look()  # the reconciler alone died
     assert link.stopped == []
-    keeper.federation.state.mkdir()
-    (keeper.federation.state / presence.BEGUN).touch()
+    reconciler.federation.state.mkdir()
+    (reconciler.federation.state / presence.BEGUN).touch()
     for _ in range(2):
-        Keeper(keeper.federation).look()
+        Reconciler(reconciler.federation).look()
         assert (link.stopped, link.started) == ([1], 2)
 
 
-def test_a_run_that_lives_is_not_started_again_where_flower_has_given_it_up(keeper: Keeper, link: Link) -> None:
-    run = begun(keeper)
-    orders.give(run, "go")
-    keeper.look()
+def test_a_run_that_lives_is_not_started_again_where_flower_has_given_it_up(reconciler: Reconciler, link: Link) -> None:
+    run = begun(reconciler)
+    desired_state.give(run, "go")
+    reconciler.look()
     held = FolderJournal(run)
     link.runs.clear()  # Flower missed its heartbeats
-    for _ in range(2 * orders.MOST_FALLS):
-        keeper.look()
+    for _ in range(2 * desired_state.MOST_FALLS):
+        reconciler.look()
     assert link.started == 1
-    assert orders.ended(run) is None
+    assert desired_state.ended(run) is None
     held.close()
 
 
-def test_a_damaged_order_is_one_runs_trouble(keeper: Keeper, link: Link) -> None:
-    damaged, sound = begun(keeper), begun(keeper)
+def test_a_damaged_order_is_one_runs_trouble(reconciler: Reconciler, link: Link) -> None:
+    damaged, sound = begun(reconciler), begun(reconciler)
     (damaged / "order.json").write_text("[]")
-    orders.give(sound, "go")
-    keeper.look()
+    desired_state.give(sound, "go")
+    reconciler.look()
     assert list(link.runs) == [sound.name]
 
 
@@ -255,27 +256,27 @@ def test_who_lives_and_serves_is_not_waited_for(tmp_path: Path, monkeypatch: pyt
 # Processes that fall
 
 
-def test_what_dies_at_once_each_time_is_given_up(keeper: Keeper, link: Link) -> None:
-    run = begun(keeper)
-    orders.give(run, "go")
-    for _ in range(5 * orders.MOST_FALLS):
-        keeper.look()
+def test_what_dies_at_once_each_time_is_given_up(reconciler: Reconciler, link: Link) -> None:
+    run = begun(reconciler)
+    desired_state.give(run, "go")
+    for _ in range(5 * desired_state.MOST_FALLS):
+        reconciler.look()
         link.runs.clear()  # Flower says that it has failed
-    assert link.started == orders.MOST_FALLS
-    end = orders.ended(run)
+    assert link.started == desired_state.MOST_FALLS
+    end = desired_state.ended(run)
     assert end is not None
     assert (error := end.raised()) is not None
     assert error.code == "E_PROCESS"
     assert "was killed, or ended without a word" in str(error)
 
 
-def test_each_start_after_the_second_comes_later_than_the_one_before(keeper: Keeper, link: Link) -> None:
-    run, now, starts = begun(keeper), 0.0, list[float]()
-    keeper.clock = lambda: now
-    orders.give(run, "go")
+def test_each_start_after_the_second_comes_later_than_the_one_before(reconciler: Reconciler, link: Link) -> None:
+    run, now, starts = begun(reconciler), 0.0, list[float]()
+    reconciler.clock = lambda: now
+    desired_state.give(run, "go")
     while now < 200:
         before = link.started
-        keeper.look()
+        reconciler.look()
         link.runs.clear()
         starts += [now] * (link.started - before)
         now += 1.0
@@ -284,9 +285,9 @@ def test_each_start_after_the_second_comes_later_than_the_one_before(keeper: Kee
     assert pauses == sorted(pauses)
     assert len(starts) <= 10
     (run / "0000.sum").touch()  # a round is complete: what comes now is the first again
-    keeper.look()
+    reconciler.look()
     link.runs.clear()
-    keeper.look()
+    reconciler.look()
     assert link.started >= len(starts) + 2
 
 
@@ -305,21 +306,21 @@ def falling(run: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_third_equal_end_of_a_studys_process_ends_its_run_which_can_be_resumed(
-    keeper: Keeper, link: Link, monkeypatch: pytest.MonkeyPatch
+    reconciler: Reconciler, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = begun(keeper)
-    orders.give(run, "go")
+    run = begun(reconciler)
+    desired_state.give(run, "go")
     for number in range(3):
-        assert orders.ended(run) is None
-        keeper.look()  # sees that it is to be started again,
-        keeper.look()  # and does when it is due
+        assert desired_state.ended(run) is None
+        reconciler.look()  # sees that it is to be started again,
+        reconciler.look()  # and does when it is due
         assert link.started == number + 1
         falling(run, ValueError("SECRET-CANARY"), monkeypatch)
         link.runs.clear()
     for _ in range(5):
-        keeper.look()
+        reconciler.look()
     assert link.started == 3
-    end = orders.ended(run)
+    end = desired_state.ended(run)
     assert end is not None
     assert (error := end.raised()) is not None
     assert error.code == "E_PROCESS"
@@ -327,72 +328,74 @@ def test_the_third_equal_end_of_a_studys_process_ends_its_run_which_can_be_resum
     assert "ValueError at" in error.what
     assert "test_orders.py" in error.what, "the place"
     assert f"cohortium coordinator resume {run}" in error.fix
-    assert "SECRET-CANARY" not in (run / orders.FALLS).read_text() + (run / orders.END).read_text()
-    orders.give(run, "go")  # as resume does
-    assert orders.ended(run) is None
-    assert orders.falls(run) == []
-    keeper.look()
+    assert "SECRET-CANARY" not in (run / desired_state.FALLS).read_text() + (run / desired_state.END).read_text()
+    desired_state.give(run, "go")  # as resume does
+    assert desired_state.ended(run) is None
+    assert desired_state.falls(run) == []
+    reconciler.look()
     assert link.started == 4, "an order of its own"
 
 
 def test_ends_that_differ_or_have_a_round_between_them_are_tried_again(
-    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+    reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = begun(keeper)
-    orders.give(run, "go")
+    run = begun(reconciler)
+    desired_state.give(run, "go")
     for error in (ValueError("a"), ValueError("a"), KeyError("b"), ValueError("a"), ValueError("a")):
         falling(run, error, monkeypatch)
-    assert orders.ended(run) is None
+    assert desired_state.ended(run) is None
     (run / "0000.sum").touch()
-    assert orders.falls(run) == []
+    assert desired_state.falls(run) == []
     falling(run, ValueError("a"), monkeypatch)
-    assert orders.ended(run) is None
-    assert len(orders.falls(run)) == 1
+    assert desired_state.ended(run) is None
+    assert len(desired_state.falls(run)) == 1
 
 
 def test_kills_are_borne_longer_than_errors(tmp_path: Path) -> None:
-    orders.give(tmp_path, "go")
+    desired_state.give(tmp_path, "go")
     error = FederationError("E_RUN", "run", "it was killed", "Look.")
-    for _ in range(orders.MOST_FALLS - 1):
-        orders.fell(tmp_path, error)
-    assert orders.ended(tmp_path) is None
-    orders.fell(tmp_path, error)
-    assert orders.ended(tmp_path) is not None
+    for _ in range(desired_state.MOST_FALLS - 1):
+        desired_state.fell(tmp_path, error)
+    assert desired_state.ended(tmp_path) is None
+    desired_state.fell(tmp_path, error)
+    assert desired_state.ended(tmp_path) is not None
 
 
 def test_what_the_link_says_of_a_run_it_has_given_up_is_no_fault_of_the_run(
-    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+    reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = begun(keeper)
-    orders.give(run, "go")
-    for _ in range(orders.SAME + 1):
+    run = begun(reconciler)
+    desired_state.give(run, "go")
+    for _ in range(desired_state.SAME + 1):
         falling(run, httpx.ReadError("gone"), monkeypatch)
-    assert orders.ended(run) is None
+    assert desired_state.ended(run) is None
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-def test_a_disk_that_refuses_ends_the_run_at_once(keeper: Keeper, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = begun(keeper)
-    orders.give(run, "go")
+def test_a_disk_that_refuses_ends_the_run_at_once(
+    reconciler: Reconciler, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begun(reconciler)
+    desired_state.give(run, "go")
     falling(run, OSError(number, os.strerror(number), "/nowhere/release"), monkeypatch)
-    end = orders.ended(run)
+    end = desired_state.ended(run)
     assert end is not None
     assert (error := end.raised()) is not None
     assert (error.code, error.where) == ("E_IO", "release")
 
 
 def test_a_run_that_is_stopped_has_not_fallen(tmp_path: Path) -> None:
-    orders.give(tmp_path, "go")
-    orders.give(tmp_path, "stop")
-    orders.fell(tmp_path, FederationError("E_RUN", "run", "it was killed", "Look."), "cause")
-    assert orders.falls(tmp_path) == []
+    desired_state.give(tmp_path, "go")
+    desired_state.give(tmp_path, "stop")
+    desired_state.fell(tmp_path, FederationError("E_RUN", "run", "it was killed", "Look."), "cause")
+    assert desired_state.falls(tmp_path) == []
 
 
 def test_who_waits_for_a_run_and_who_looks_at_it_hear_of_its_falls(
-    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = begun(keeper)
-    orders.give(run, "go")
+    run = begun(reconciler)
+    desired_state.give(run, "go")
     falling(run, ValueError("SECRET-CANARY"), monkeypatch)
     told = cli("coordinator", "status", run, "--json")
     status = json.loads(told.output)
@@ -413,20 +416,20 @@ def test_who_waits_for_a_run_and_who_looks_at_it_hear_of_its_falls(
 
 
 def test_a_damaged_list_of_falls_is_one_runs_trouble_and_said_once(
-    keeper: Keeper, link: Link, caplog: pytest.LogCaptureFixture
+    reconciler: Reconciler, link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = begun(keeper)
-    orders.give(run, "go")
-    (run / orders.FALLS).write_text('{"falls": [{}]}')
+    run = begun(reconciler)
+    desired_state.give(run, "go")
+    (run / desired_state.FALLS).write_text('{"falls": [{}]}')
     for _ in range(5):
-        keeper.look()
+        reconciler.look()
     assert link.started == 0
     assert [r.levelname for r in caplog.records if "E_RUN" in r.getMessage()] == ["ERROR"]
-    (run / orders.END).write_text("{}")
+    (run / desired_state.END).write_text("{}")
     with pytest.raises(FederationError, match="E_RUN"):
-        orders.ended(run)
-    orders.give(run, "go")  # as resume does
-    keeper.look()
+        desired_state.ended(run)
+    desired_state.give(run, "go")  # as resume does
+    reconciler.look()
     assert link.started == 1
 
 
@@ -443,34 +446,36 @@ def test_a_link_that_does_not_answer_is_told_once_when_it_has_had_time_to_start(
     assert len(caplog.records) == 2
 
 
-def test_members_are_registered_and_who_is_one_no_more_is_removed(keeper: Keeper, link: Link, tmp_path: Path) -> None:
+def test_members_are_registered_and_who_is_one_no_more_is_removed(
+    reconciler: Reconciler, link: Link, tmp_path: Path
+) -> None:
     application = apply("f", "00" * 32, "north", key_of("north"), NODE, None)
-    keeper.look()
+    reconciler.look()
     assert link.registered == {}
-    assert keeper.online == {}
-    (keeper.federation.members / "north.json").write_bytes(dumps(application))
-    keeper.look()
-    keeper.look()
+    assert reconciler.online == {}
+    (reconciler.federation.members / "north.json").write_bytes(dumps(application))
+    reconciler.look()
+    reconciler.look()
     assert list(link.registered) == [pem(NODE)]
-    assert keeper.online == {"north": True}
-    (keeper.federation.members / "north.json").unlink()
-    keeper.look()
+    assert reconciler.online == {"north": True}
+    (reconciler.federation.members / "north.json").unlink()
+    reconciler.look()
     assert link.registered == {}
 
 
-def test_only_members_by_the_studys_keys_are_asked(keeper: Keeper) -> None:
-    folder = keeper.federation.folder
+def test_only_members_by_the_studys_keys_are_asked(reconciler: Reconciler) -> None:
+    folder = reconciler.federation.folder
     for name, key, told in (
         ("none", "north", "north: it is no member"),
         ("north", "else", "by another key"),
         ("north", "north", "south"),
     ):
         application = apply("f", "00" * 32, name, key_of(key), NODE, None)
-        (keeper.federation.members / f"{name}.json").write_bytes(dumps(application))
+        (reconciler.federation.members / f"{name}.json").write_bytes(dumps(application))
         with pytest.raises(MembershipError, match=told):
             nodes_of(folder, SWEEP)
     south = apply("f", "00" * 32, "south", key_of("south"), NODE, None)
-    (keeper.federation.members / "south.json").write_bytes(dumps(south))
+    (reconciler.federation.members / "south.json").write_bytes(dumps(south))
     assert set(nodes_of(folder, SWEEP) or {}) == {pem(NODE)}
     assert nodes_of(folder / "runs", SWEEP) is None
 
@@ -565,9 +570,9 @@ def test_stopping_writes_it_down(tmp_path: Path) -> None:
         tmp_path, SWEEP, {}, 1, {"out": str(tmp_path / "out"), "seed": 1, "at": str(tmp_path)}
     )
     journal.close()
-    orders.give(journal.folder, "go")
+    desired_state.give(journal.folder, "go")
     assert cli("coordinator", "stop", journal.folder).exit_code == 0
-    last = orders.order(journal.folder)
+    last = desired_state.order(journal.folder)
     assert last is not None
     assert last.wanted == "stop"
 
@@ -577,7 +582,7 @@ def test_a_run_of_no_federation_is_stopped_where_it_runs(tmp_path: Path) -> None
     journal.close()
     told = cli("coordinator", "stop", journal.folder)
     assert told.exit_code == FederationError.exit_code
-    assert orders.order(journal.folder) is None
+    assert desired_state.order(journal.folder) is None
 
 
 def test_a_federation_remembers_its_runs_itself(tmp_path: Path) -> None:

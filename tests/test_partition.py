@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from cohortium.encoding import category_key
+from cohortium.data.columns.encoding import category_key
+from cohortium.data.schema import Schema, schema_from_document
 from cohortium.errors import SchemaError, StudyError
-from cohortium.schema import Schema, schema_from_document
-from cohortium.study import Name
+from cohortium.study.study import Name
 from cohortium_simulation.partition import by_column, declared_categories, iid, skewed, valid_name
 
 

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium.coins import SecureCoins
-from cohortium.encoding import encode
+from cohortium.data.encoding import encode
+from cohortium.data.schema import schema_from_document
 from cohortium.errors import ReleaseError, StudyError
-from cohortium.plan import plan
-from cohortium.progress import Silent
-from cohortium.schema import schema_from_document
-from cohortium.study import Pgm as PgmPlan
-from cohortium.study import Study, Sweep
+from cohortium.privacy.randomness import SecureRandomness
+from cohortium.study.plan import plan
+from cohortium.study.study import Pgm as PgmPlan
+from cohortium.study.study import Study, Sweep
+from cohortium.system.progress import Silent
 from cohortium_server.generators import Sum, generator_class
 from cohortium_server.generators.choosing import gain, misfits, more, tree
 from cohortium_server.generators.chordal import Chordal, Step, conditional, drawing_order, largest, model_cells, shape
@@ -323,7 +323,8 @@ class TestStudies:
     ) -> None:
         fitted, (phase,) = Pgm(pgm_study, seed=1), plan(pgm_study).phases
         answers = [
-            phase.query.answer(encode(t, pgm_study.schema), phase.multiplier, SecureCoins()) for t in tables.values()
+            phase.query.answer(encode(t, pgm_study.schema), phase.multiplier, SecureRandomness())
+            for t in tables.values()
         ]
         fitted.tell(Sum(phase.query, np.sum([a.values for a in answers], axis=0), len(answers), phase.multiplier))
         tensors = fitted.tensors()

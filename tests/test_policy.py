@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from cohortium.data.columns import Boolean
+from cohortium.data.schema import Schema
 from cohortium.errors import InputError, PolicyError, SchemaError
-from cohortium.plan import plan
+from cohortium.ledger.store import Cap
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
-from cohortium.privacy.ledger import Cap
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
-from cohortium_client.policy import Policy, load_policy
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium_client.custodian.policy import Policy, load_policy
 
 STUDY = Study(
     name="ruled",

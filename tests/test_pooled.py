@@ -20,27 +20,29 @@ import pytest
 from enlisted import consents, with_keys
 from test_cli import call, call_json
 
-from cohortium import failpoints, wire
-from cohortium.coins import SecureCoins
-from cohortium.encoding import Codes
+from cohortium.data.columns import Boolean, Categorical
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, CohortiumError, FederationError, LedgerError, StudyError
+from cohortium.federation import wire
+from cohortium.ledger.shelf import FILE, Shelf
+from cohortium.ledger.store import Cap, Charge, Consent, Ledger
 from cohortium.masking.statements import encode_board
-from cohortium.noise import Noised
-from cohortium.plan import charged_in_all, plan, ring
-from cohortium.privacy.guarantee import guarantees
-from cohortium.privacy.ledger import Cap, Charge, Consent, Ledger
-from cohortium.privacy.shelf import FILE, Shelf
-from cohortium.privacy.wording import UNMASKED
+from cohortium.privacy.discrete_gaussian import Noised
+from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import Boolean, Categorical, Schema
-from cohortium.study import Privacy, Study, Sweep
-from cohortium_client.custodian import Holding
-from cohortium_client.policy import Policy
+from cohortium.study.guarantee import guarantees
+from cohortium.study.plan import charged_in_all, plan, ring
+from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.wording import UNMASKED
+from cohortium.system import failpoints
+from cohortium_client.custodian.custodian import Holding
+from cohortium_client.custodian.policy import Policy
 from cohortium_server.generators.counted import CountedGenerator
-from cohortium_server.journal import BriefJournal
 from cohortium_server.release import load_release, write_release
-from cohortium_server.rounds import Outcome, run_study
-from cohortium_server.transport import Nobody
+from cohortium_server.rounds.journal import BriefJournal
+from cohortium_server.rounds.rounds import Outcome, run_study
+from cohortium_server.rounds.transport import Nobody
 from cohortium_simulation import experiment, pooled
 from cohortium_simulation.experiment import Ledgers, Simulated, run, sign_all
 from cohortium_simulation.partition import numbered
@@ -117,13 +119,13 @@ def pool_of(study: Study, folder: Path) -> Iterator[tuple[Study, dict[str, str],
 def test_the_sum_is_of_what_every_institution_drew(
     ledgers: Ledgers, unfitted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each answers once, with the plan's share of the noise, from secure coins of its own, and nothing else is added."""
+    """Each answers once, with the plan's share of the noise, from secure randomness of its own, and nothing else is added."""
     drawn: list[tuple[Codes, float, object, np.ndarray]] = []
     whole = Marginals.answer
 
-    def answer(self: Marginals, codes: Codes, multiplier: float, coins: Any) -> Noised:
-        noised = whole(self, codes, multiplier, coins)
-        drawn.append((codes, multiplier, coins, noised.values))
+    def answer(self: Marginals, codes: Codes, multiplier: float, randomness: Any) -> Noised:
+        noised = whole(self, codes, multiplier, randomness)
+        drawn.append((codes, multiplier, randomness, noised.values))
         return noised
 
     monkeypatch.setattr(Marginals, "answer", answer)
@@ -131,8 +133,8 @@ def test_the_sum_is_of_what_every_institution_drew(
     (phase,) = outcome.plan.phases
     assert len(drawn) == MANY == len({id(codes) for codes, *_ in drawn})
     assert {multiplier for _, multiplier, *_ in drawn} == {phase.multiplier}
-    assert all(type(coins) is SecureCoins for _, _, coins, _ in drawn)
-    assert len({id(coins) for _, _, coins, _ in drawn}) == MANY
+    assert all(type(randomness) is SecureRandomness for _, _, randomness, _ in drawn)
+    assert len({id(randomness) for _, _, randomness, _ in drawn}) == MANY
     counts = np.concatenate([m.counts.ravel() for m in outcome.generator.measured])
     assert (counts * phase.query.grid == sum(values for *_, values in drawn)).all()
     assert outcome.plan == plan(outcome.study) == outcome.spent
@@ -454,13 +456,13 @@ def test_it_is_told_within_a_round_who_has_answered(ledgers: Ledgers, unfitted: 
 
 
 def test_a_table_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unfitted: None) -> None:
-    from cohortium.study import dumps_schema
+    from cohortium.study.study import dumps_schema
 
     data, schema = tmp_path / "data.csv", tmp_path / "schema.toml"
     pd.concat(tables_of(40)).to_csv(data, index=False)
     schema.write_text(dumps_schema(SCHEMA), encoding="utf-8")
     calls: Counter[str] = Counter()
-    from cohortium import encoding
+    from cohortium.data.columns import encoding
 
     whole = encoding.encode
 

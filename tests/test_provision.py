@@ -27,14 +27,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cohortium.address import Address, parse_address
-from cohortium.canonical import canonical_json
 from cohortium.cli import build
+from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError, InputError, MembershipError, SecretError
-from cohortium.files import write_new, write_whole
-from cohortium.keys import private_pem, public_text
-from cohortium.kit import MAX_MEMBER, NAMES, Kit, load_kit, pack, root_digest, unpack
-from cohortium.membership import (
+from cohortium.federation.kit import MAX_MEMBER, NAMES, Kit, load_kit, pack, root_digest, unpack
+from cohortium.federation.membership import (
     Application,
     apply,
     dumps,
@@ -45,17 +42,20 @@ from cohortium.membership import (
     node_text,
     succeed,
 )
-from cohortium.schema import Schema
-from cohortium.study import Institution as Named
-from cohortium.study import Study, study_from_document
-from cohortium_client.agreements import agree
-from cohortium_client.institution import Institution, init_institution, load_institution
+from cohortium.study.study import Institution as Named
+from cohortium.study.study import Study, study_from_document
+from cohortium.system.address import Address, parse_address
+from cohortium.system.canonical import canonical_json
+from cohortium.system.files import write_new, write_whole
+from cohortium.system.keys import private_pem, public_text
+from cohortium_client.custodian.agreements import agree
+from cohortium_client.custodian.institution import Institution, init_institution, load_institution
 from cohortium_client.joining import SUCCESSION, Joined, join
 from cohortium_client.relay import load_node_key, load_relay
-from cohortium_server import authority, provisioning
-from cohortium_server.federation import Federation, load_federation
-from cohortium_server.members import admit, load_members, load_revoked, revoke, standings
-from cohortium_server.provisioning import provision
+from cohortium_server.membership import authority, provisioning
+from cohortium_server.membership.federation import Federation, load_federation
+from cohortium_server.membership.members import admit, load_members, load_revoked, revoke, standings
+from cohortium_server.membership.provisioning import provision
 
 HOST = "coordinator.example.org"
 POLICY = {"epsilon_per_population": 10.0, "delta": 1e-6}
@@ -944,7 +944,7 @@ def test_a_crash_between_two_files_lets_nobody_in(
             revoke(fed, "north")
         else:
             second = joined(fed, rotate_node_key=True)
-            patch.setattr("cohortium_server.members._file", crash)
+            patch.setattr("cohortium_server.membership.members._file", crash)
             admitted(fed, second)
     assert (fed.members / "north.json").exists()
     assert load_members(fed) == {}

@@ -14,17 +14,17 @@ import pytest
 from proxying import PROXY_VARIABLES, Connecting, connecting, nowhere
 from test_operations import ACTIVATE, Relay, answering, failing
 
-from cohortium import wire
-from cohortium.address import Address, parse_address
 from cohortium.errors import CohortiumError, FederationError, InputError, SecretError
+from cohortium.federation import wire
+from cohortium.federation.probe import ask
 from cohortium.flower.environment import prepare
-from cohortium.probe import ask
-from cohortium.proxies import Proxy, parse_proxy, use_only, using_only, way_to
+from cohortium.system.address import Address, parse_address
+from cohortium.system.proxies import Proxy, parse_proxy, use_only, using_only, way_to
 from cohortium_client.flower.node import run_node
 from cohortium_client.joining import join
 from cohortium_client.preflight import preflight
 from cohortium_client.relay import load_relay
-from cohortium_client.service import Connection, serve
+from cohortium_client.socket.service import Connection, serve
 
 FILE = Path("relay.toml")
 PUBLIC = Address("coordinator.example.org", 8443)
@@ -355,8 +355,8 @@ def test_a_setting_that_is_for_no_relay_is_told(relay: Relay) -> None:
 
 
 def test_who_joins_with_a_relay_elsewhere_takes_the_setting_along(relay: Relay, tmp_path: Path) -> None:
-    from cohortium.kit import load_kit
-    from cohortium_client.institution import load_institution
+    from cohortium.federation.kit import load_kit
+    from cohortium_client.custodian.institution import load_institution
 
     site = relay.folder.parent
     (site / "institution.toml").write_text(

@@ -21,20 +21,21 @@ import pytest
 from conftest import NAMES, everybody, people
 
 import cohortium
-from cohortium import between, consent
+from cohortium import between
+from cohortium.data.readers.frames import as_table
+from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError, InputError, ReleaseError, SchemaError, StudyError
-from cohortium.frames import as_table
-from cohortium.schema import Schema
-from cohortium.study import Study
+from cohortium.study import consent
+from cohortium.study.study import Study
 from cohortium_server.release import Release
 
 PACKAGES = ("cohortium", "cohortium_client", "cohortium_server", "cohortium_simulation")
 WITH_DOCTESTS = (
-    "cohortium.arguments",
-    "cohortium.asking",
-    "cohortium.drafting",
-    "cohortium.frames",
-    "cohortium.nearest",
+    "cohortium.system.arguments",
+    "cohortium.data.conditions.asking",
+    "cohortium.drafting.proposals",
+    "cohortium.data.readers.frames",
+    "cohortium.system.nearest",
     "cohortium_server.release",
     "cohortium_simulation.fitting",
 )
@@ -75,7 +76,7 @@ def test_the_version_is_the_one_installed() -> None:
     assert cohortium.__version__ == "0.1.0"
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
         _ = cohortium.fitt  # type: ignore[attr-defined]
-    assert consent.__name__ == "cohortium.consent"  # modules are found as ever
+    assert consent.__name__ == "cohortium.study.consent"  # modules are found as ever
 
 
 def test_to_import_it_loads_nothing_else() -> None:

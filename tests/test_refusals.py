@@ -25,17 +25,18 @@ from test_study import document
 from typer.testing import CliRunner
 
 from cohortium.cli import build
+from cohortium.data.columns import Boolean
+from cohortium.data.readers.tables import read_table
+from cohortium.data.schema import Schema, load_schema
 from cohortium.errors import CODES, InputError, MembershipError, StudyError
-from cohortium.kit import load_kit
-from cohortium.membership import load_application
-from cohortium.probe import load_certificate
-from cohortium.schema import Boolean, Schema, load_schema
-from cohortium.study import Study, study_from_document
-from cohortium.tables import read_table
-from cohortium_client.institution import load_institution
-from cohortium_client.refusals import not_reached, place_of, refused
-from cohortium_client.source import Source, load_source
-from cohortium_server.provisioning import provision
+from cohortium.federation.kit import load_kit
+from cohortium.federation.membership import load_application
+from cohortium.federation.probe import load_certificate
+from cohortium.study.study import Study, study_from_document
+from cohortium_client.custodian.institution import load_institution
+from cohortium_client.source.refusals import not_reached, place_of, refused
+from cohortium_client.source.source import Source, load_source
+from cohortium_server.membership.provisioning import provision
 
 __all__ = ["postgresql"]
 runner = CliRunner()

@@ -13,14 +13,15 @@ import pandas as pd
 import pytest
 
 import cohortium
-from cohortium import wire
+from cohortium.data.columns import Boolean, Continuous
+from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError, SecretError
-from cohortium.keys import load_or_create_key, public_text, signed_by
-from cohortium.plan import plan
-from cohortium.privacy.guarantee import guarantees
-from cohortium.privacy.ledger import Charge, Ledger, home
-from cohortium.schema import Boolean, Continuous, Schema
-from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium.federation import wire
+from cohortium.ledger.store import Charge, Ledger, home
+from cohortium.study.guarantee import guarantees
+from cohortium.study.plan import plan
+from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.system.keys import load_or_create_key, public_text, signed_by
 from cohortium_server.gate import Criterion, Verdict, judge
 from cohortium_server.release import Release
 from cohortium_server.release.manifest import verify

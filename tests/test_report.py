@@ -13,14 +13,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from cohortium.coins import SecureCoins
-from cohortium.encoding import Codes
+from cohortium.data.columns import Boolean, Categorical, Column, Continuous, Datetime, Ordinal
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import Schema
 from cohortium.neural.state import write_state
-from cohortium.plan import plan
-from cohortium.privacy.guarantee import guarantees, in_hundred
+from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import Boolean, Categorical, Column, Continuous, Datetime, Ordinal, Schema
-from cohortium.study import Autoregressive, GeneratorPlan, Institution, Privacy, Study, Sweep
+from cohortium.study.guarantee import guarantees, in_hundred
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, GeneratorPlan, Institution, Privacy, Study, Sweep
 from cohortium_server.gate import Criterion
 from cohortium_server.generators import Curve, Measured, Sum
 from cohortium_server.generators.cells import Cells
@@ -76,7 +77,7 @@ def measure(
         if query.merged:
             cells = Cells.of(study.schema, study.generator.bins, found).merged.astype(np.float32)
             query = query.with_state(write_state({"cells": cells}))
-        counts = query.contribute(Codes(rows, np.arange(len(rows)), sizes), SecureCoins()).values / query.grid
+        counts = query.contribute(Codes(rows, np.arange(len(rows)), sizes), SecureRandomness()).values / query.grid
         noised = ((counts + rng.normal(0, sigma, query.width)) * query.grid).astype(np.int64)
         told = measured_tables(Sum(query, noised, 1, 1.0))
         found = (*found, *(replace(m, sigma=sigma) for m in told))

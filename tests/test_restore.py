@@ -26,15 +26,13 @@ from hypothesis import strategies as st
 from test_cli import call, call_json
 from test_institution import made
 
-from cohortium import consent, failpoints, wire
-from cohortium.canonical import canonical_json, digest
+from cohortium.data.columns import Boolean
+from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, CohortiumError, InputError, LedgerError, StudyError
-from cohortium.keys import public_text
-from cohortium.plan import charged_in_all, plan
-from cohortium.privacy.accounting import Events, Gaussian, cost, gaussian_epsilon, merged, total_mu
-from cohortium.privacy.copies import back_up
-from cohortium.privacy.ledger import FORMAT, GENESIS, Cap, Caps, Charge, Ledger, pending
-from cohortium.privacy.restoration import (
+from cohortium.federation import wire
+from cohortium.ledger.backup import back_up
+from cohortium.ledger.receipt import Receipt
+from cohortium.ledger.restoration import (
     Presumption,
     Restoration,
     RestoreRequest,
@@ -43,14 +41,19 @@ from cohortium.privacy.restoration import (
     signed,
     write_request,
 )
-from cohortium.receipt import Receipt
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Institution as Named
-from cohortium.study import Privacy, Study, Sweep
-from cohortium_client.agreements import agree
-from cohortium_client.institution import FILE, POLICY, Institution, load_institution, open_custodian
+from cohortium.ledger.store import FORMAT, GENESIS, Cap, Caps, Charge, Ledger, pending
+from cohortium.privacy.accounting import Events, Gaussian, cost, gaussian_epsilon, merged, total_mu
+from cohortium.study import consent
+from cohortium.study.plan import charged_in_all, plan
+from cohortium.study.study import Institution as Named
+from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.system import failpoints
+from cohortium.system.canonical import canonical_json, digest
+from cohortium.system.keys import public_text
+from cohortium_client.custodian.agreements import agree
+from cohortium_client.custodian.institution import FILE, POLICY, Institution, load_institution, open_custodian
+from cohortium_client.custodian.sessions import Sessions
 from cohortium_client.restoring import draft, heads_of, restore
-from cohortium_client.sessions import Sessions
 
 ANNE, BERT, CARL = (key_of(name) for name in ("anne", "bert", "carl"))
 DELTA = 1e-6
@@ -985,7 +988,7 @@ def test_the_story_of_a_lost_disk(place: Place, tmp_path: Path) -> None:
 
 def test_before_any_answer_a_preview_says_that_nothing_is_bounded(place: Place, lost: tuple[Path, Receipt]) -> None:
     place.restore(lost[0])
-    from cohortium.study import dumps_schema, dumps_study
+    from cohortium.study.study import dumps_schema, dumps_study
 
     study = place.study("anew")
     (place.folder.parent / "schema.toml").write_text(dumps_schema(study.schema))

@@ -19,17 +19,19 @@ from hypothesis import strategies as st
 from test_cli import call, call_json
 
 import cohortium
-from cohortium import consent
-from cohortium.draft import OTHER, RARE, draft, render
+from cohortium.data.schema import load_schema, schema_from_document, to_document
+from cohortium.drafting.draft import draft
+from cohortium.drafting.facts import OTHER, RARE
+from cohortium.drafting.placeholders import NUMBERS
+from cohortium.drafting.rendering import render
 from cohortium.errors import SchemaError
-from cohortium.placeholders import NUMBERS
-from cohortium.privacy.ledger import Ledger
-from cohortium.schema import load_schema, schema_from_document, to_document
-from cohortium.study import Study, dumps_schema, dumps_study, load_study
-from cohortium_client.agreements import Agreements, agree
-from cohortium_client.policy import Policy
+from cohortium.ledger.store import Ledger
+from cohortium.study import consent
+from cohortium.study.study import Study, dumps_schema, dumps_study, load_study
+from cohortium_client.custodian.agreements import Agreements, agree
+from cohortium_client.custodian.policy import Policy
 from cohortium_server.release import write_release
-from cohortium_server.rounds import run_study
+from cohortium_server.rounds.rounds import run_study
 from cohortium_simulation import unprotected
 from cohortium_simulation.demo import demo_data
 

@@ -13,8 +13,7 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortium.errors import InputError, SchemaError
-from cohortium.schema import (
+from cohortium.data.columns import (
     FINE_CELLS,
     FINE_MOMENTS,
     Boolean,
@@ -23,13 +22,11 @@ from cohortium.schema import (
     Continuous,
     Datetime,
     Ordinal,
-    Schema,
     fine_cuts,
-    load_schema,
-    schema_from_document,
-    to_document,
 )
-from cohortium.texts import SIGNS
+from cohortium.data.schema import Schema, load_schema, schema_from_document, to_document
+from cohortium.errors import InputError, SchemaError
+from cohortium.system.texts import SIGNS
 
 BINS = st.none() | st.integers(2, 40)
 WORDS = st.from_regex(r"[a-zé][a-z 0-9]{0,8}[a-z0-9]", fullmatch=True)

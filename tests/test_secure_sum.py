@@ -12,27 +12,30 @@ import numpy as np
 import pytest
 from enlisted import ANYTHING, agree, consents, identity, with_keys
 
-from cohortium import failpoints, noise, wire
-from cohortium import plan as plan_module
-from cohortium.coins import SecureCoins
-from cohortium.encoding import Codes
+from cohortium.data.columns import Boolean, Categorical
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import Schema
 from cohortium.errors import FederationError, StudyError
-from cohortium.forecast import forecast
-from cohortium.masking import double
+from cohortium.federation import wire
+from cohortium.federation.forecast import forecast
+from cohortium.ledger.store import Ledger
+from cohortium.masking import dropout_tolerant
 from cohortium.masking.statements import decode_board, encode_board
 from cohortium.neural.state import write_state
-from cohortium.plan import Plan, plan
-from cohortium.privacy.guarantee import WITH_ALL_OTHERS, guarantees
-from cohortium.privacy.ledger import Ledger
+from cohortium.privacy import discrete_gaussian
+from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries import gradients
 from cohortium.queries.gradients import People
-from cohortium.schema import Boolean, Categorical, Schema
-from cohortium.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Privacy, Study, Sweep, Tvae
-from cohortium_client.custodian import Custodian, Holding
-from cohortium_client.sessions import Sessions
-from cohortium_server.asking import Asking, Round
-from cohortium_server.journal import BriefJournal, Heard, Receipts
-from cohortium_server.masks import TRIES, MaskedRounds
+from cohortium.study import plan as plan_module
+from cohortium.study.guarantee import WITH_ALL_OTHERS, guarantees
+from cohortium.study.plan import Plan, plan
+from cohortium.study.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Privacy, Study, Sweep, Tvae
+from cohortium.system import failpoints
+from cohortium_client.custodian.custodian import Custodian, Holding
+from cohortium_client.custodian.sessions import Sessions
+from cohortium_server.rounds.asking import Asking, Round
+from cohortium_server.rounds.journal import BriefJournal, Heard, Receipts
+from cohortium_server.rounds.masks import TRIES, MaskedRounds
 
 COLUMNS = (Categorical(name="a", categories=("x", "y", "z")), Boolean(name="b"))
 Hook = Callable[[str, wire.Request], bool]
@@ -148,7 +151,9 @@ def make(tmp_path: Path) -> Iterator[Make]:
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """No noise, so that sums can be compared to the last bit."""
-    monkeypatch.setattr(noise, "discrete_gaussian", lambda sigma, count, coins: np.zeros(count, np.int64))
+    monkeypatch.setattr(
+        discrete_gaussian, "discrete_gaussian", lambda sigma, count, randomness: np.zeros(count, np.int64)
+    )
 
 
 @pytest.fixture
@@ -222,7 +227,7 @@ def test_a_masked_sum_of_gradients_is_exact(
     colluders: int,
 ) -> None:
     """Every row's view drawn alike, everybody in the sample: the sum is then known beforehand."""
-    monkeypatch.setattr(gradients, "_uniforms", lambda entries, draws, coins: np.full((entries, draws), 0.37))
+    monkeypatch.setattr(gradients, "_uniforms", lambda entries, draws, randomness: np.full((entries, draws), 0.37))
     with ExitStack() as stack:
         one = replace(study(size, dropouts, colluders), generator=chosen)
         federation = Federation(one, tmp_path / "gradients", stack)
@@ -233,7 +238,7 @@ def test_a_masked_sum_of_gradients_is_exact(
         step, at = phase.query.step, phase.multiplier  # type: ignore[attr-defined]
         state = step.read(told)
         alone = [
-            step.bounded(People(federation.codes(n)), state["parameters"].astype(float), at, SecureCoins()).values
+            step.bounded(People(federation.codes(n)), state["parameters"].astype(float), at, SecureRandomness()).values
             for n in federation.names
         ]
         assert np.array_equal(heard.values, sum(alone))
@@ -308,14 +313,14 @@ def test_who_signs_something_else_than_was_asked_has_dropped_out(
 ) -> None:
     """One institution alone could otherwise void every attempt, each of which the others are charged for."""
     federation = make(4, 1, 1)
-    honest = double.masked_for
+    honest = dropout_tolerant.masked_for
     asked_of = []
 
-    def lying(shares: double.Shares, question: str) -> dict[str, str]:
+    def lying(shares: dropout_tolerant.Shares, question: str) -> dict[str, str]:
         asked_of.append(question)
         return honest(shares, "00" * 32 if len(asked_of) == 2 else question)  # the second to answer
 
-    monkeypatch.setattr(double, "masked_for", lying)
+    monkeypatch.setattr(dropout_tolerant, "masked_for", lying)
     heard = federation.ask()
     assert heard.attempt == 0
     assert np.array_equal(heard.values, federation.plain(n for n in federation.names if n != "i01"))

@@ -23,9 +23,9 @@ from cohortium.flower.doors import Door
 from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private
 from cohortium.flower.names import Api, Call, Part, Task
-from cohortium.supervision import forked
+from cohortium.system.supervision import forked
 from cohortium_client.flower import launcher
-from cohortium_client.flower.living import answer_as_long_as_we_live, is_answering
+from cohortium_client.flower.liveness import answer_as_long_as_we_live, is_answering
 from cohortium_client.flower.node import ABANDONED, ANSWERING, BUSY, IDLE, LIVELY, Pace
 from cohortium_client.flower.replies import Replies
 from cohortium_server import app as coordinator_side

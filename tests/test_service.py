@@ -20,11 +20,11 @@ import grpc
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
-from cohortium import wire
 from cohortium.errors import CohortiumError, FederationError, InputError, WireError
+from cohortium.federation import wire
 from cohortium_client import app as relay
-from cohortium_client.gate import Limits
-from cohortium_client.service import Answering, Connection, Service, serve
+from cohortium_client.socket.gate import Limits
+from cohortium_client.socket.service import Answering, Connection, Service, serve
 from cohortium_simulation import engine
 
 CANARY = "SECRET-CANARY-1234"
@@ -139,7 +139,7 @@ import os, sys
 from contextlib import suppress
 from pathlib import Path
 from cohortium.errors import CohortiumError
-from cohortium_client.service import Connection
+from cohortium_client.socket.service import Connection
 
 connection = Connection(Path(sys.argv[1]), 0.1)
 with suppress(CohortiumError):  # imports what is needed to ask, which other users may not be able to read
@@ -486,8 +486,8 @@ def test_nothing_is_left_open(path: Path) -> None:
 SERVE = """
 import sys, time
 from pathlib import Path
-from cohortium.wire import MAGIC
-from cohortium_client.service import run_until_stopped, serve
+from cohortium.federation.wire import MAGIC
+from cohortium_client.socket.service import run_until_stopped, serve
 
 folder = Path(sys.argv[1])
 
@@ -611,9 +611,25 @@ def test_a_relay_loads_nothing_that_touches_data(path: Path, start: Callable[...
     told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.splitlines()
     assert bytes.fromhex(told[0]) == wire.MAGIC + b"x"
     loaded = set(told[1].split())
-    assert "cohortium_client.service" in loaded
-    data = {"torch", "pandas", "pyarrow", "scipy", "sklearn", "sqlalchemy", "cohortium.encoding", "cohortium.queries"}
-    assert loaded & (data | {"cohortium.plan", "cohortium_client.custodian", "cohortium_client.institution"}) == set()
+    assert "cohortium_client.socket.service" in loaded
+    data = {
+        "torch",
+        "pandas",
+        "pyarrow",
+        "scipy",
+        "sklearn",
+        "sqlalchemy",
+        "cohortium.data.columns.encoding",
+        "cohortium.queries",
+    }
+    assert (
+        loaded
+        & (
+            data
+            | {"cohortium.study.plan", "cohortium_client.custodian.custodian", "cohortium_client.custodian.institution"}
+        )
+        == set()
+    )
 
 
 def test_what_stands_behind_the_socket_is_whatever_answers() -> None:

@@ -16,19 +16,19 @@ import pytest
 from enlisted import ANYTHING, agree, consents, identity
 from test_secure_sum import Federation, stopping, study
 
-from cohortium import wire
 from cohortium.errors import FederationError, LedgerError, MaskingError
+from cohortium.federation import wire
+from cohortium.ledger.backup import back_up
+from cohortium.ledger.store import Approval, Ledger
 from cohortium.masking.derivation import Secrets
 from cohortium.masking.statements import Leg
-from cohortium.plan import charged_in_all
 from cohortium.privacy.accounting import cost
-from cohortium.privacy.copies import back_up
-from cohortium.privacy.ledger import Approval, Ledger
-from cohortium.study import Study
-from cohortium_client import sessions as module
-from cohortium_client.custodian import Custodian, Holding
-from cohortium_client.policy import Policy
-from cohortium_client.sessions import KEPT_FOR, MOST_OPEN, Sessions, remove_sessions, witness_of
+from cohortium.study.plan import charged_in_all
+from cohortium.study.study import Study
+from cohortium_client.custodian import sessions as module
+from cohortium_client.custodian.custodian import Custodian, Holding
+from cohortium_client.custodian.policy import Policy
+from cohortium_client.custodian.sessions import KEPT_FOR, MOST_OPEN, Sessions, remove_sessions, witness_of
 
 RUN = "ab" * 16
 WHOLE, FOUR = study(3), study(4, 1, 1)

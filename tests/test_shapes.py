@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cohortium.coins import SecureCoins
-from cohortium.encoding import encode
-from cohortium.merging import merged_sizes
-from cohortium.plan import plan
+from cohortium.data.binning import merged_sizes
+from cohortium.data.encoding import encode
+from cohortium.data.schema import Schema, schema_from_document
+from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import Schema, schema_from_document
-from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
 from cohortium_server.generators import Sum, generator_class
 from cohortium_server.release import Release, load_release
 from cohortium_simulation.experiment import simulate
@@ -171,7 +171,9 @@ def test_a_table_of_nobody_is_still_a_table(study: Study) -> None:
     for phase in plan(alone).phases:
         query = generator.ask()
         assert query is not None
-        generator.tell(Sum(query, query.answer(nobody, phase.multiplier, SecureCoins()).values, 1, phase.multiplier))
+        generator.tell(
+            Sum(query, query.answer(nobody, phase.multiplier, SecureRandomness()).values, 1, phase.multiplier)
+        )
     assert generator.ask() is None
     assert generator.sample(50, np.random.default_rng(0), {}).shape == (50, 5)
 

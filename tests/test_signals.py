@@ -10,12 +10,12 @@ import threading
 
 import pytest
 
-from cohortium.signals import heard
+from cohortium.system.signals import heard
 
 TRIES = 8
 GIVEN_TO_ANOTHER = """
 import os, signal, sys, threading
-from cohortium.signals import heard
+from cohortium.system.signals import heard
 
 with heard(signal.SIGTERM, signal.SIGINT) as asked:
     threading.Timer(1.0, lambda: signal.pthread_kill(threading.get_ident(), int(sys.argv[1]))).start()
@@ -24,7 +24,7 @@ os._exit(number)
 """
 WAIT = """
 import os, signal, threading
-from cohortium.signals import heard
+from cohortium.system.signals import heard
 
 def come_and_go():
     while True:

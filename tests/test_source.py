@@ -28,14 +28,15 @@ from hypothesis import strategies as st
 from postgres import OWNER, PASSWORDS, Cluster, password_file, postgresql, table_name
 from pydantic import TypeAdapter, ValidationError
 
-from cohortium.encoding import encode
+from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime, Ordinal
+from cohortium.data.encoding import encode
+from cohortium.data.readers.faults import Faults
+from cohortium.data.schema import Schema, schema_from_document
 from cohortium.errors import CohortiumError, InputError, SchemaError, SecretError
-from cohortium.extras import how_to_install
-from cohortium.faults import Faults
-from cohortium.schema import Boolean, Categorical, Continuous, Datetime, Ordinal, Schema, schema_from_document
-from cohortium_client import database
-from cohortium_client.mapping import CONVERSIONS, ColumnMapping, apply_mapping, check_mapping
-from cohortium_client.source import Source, load_source, plain, read_parts, source_to_document
+from cohortium.system.extras import how_to_install
+from cohortium_client.source import database
+from cohortium_client.source.mapping import CONVERSIONS, ColumnMapping, apply_mapping, check_mapping
+from cohortium_client.source.source import Source, load_source, plain, read_parts, source_to_document
 
 CANARY = "canary-7391"
 NUMBERS = Schema(columns=(Continuous(name="n", lower=0, upper=100, bins=10),))

@@ -20,28 +20,28 @@ from test_operations import BROKEN, HARMED, Relay, answering, free_ports, provis
 from test_provision import admitted, joined, written
 from typer.testing import CliRunner
 
-from cohortium import checks, logs
 from cohortium.cli import build
 from cohortium.errors import CohortiumError, FederationError, InputError, LedgerError, MembershipError, SecretError
 from cohortium.flower import names
-from cohortium.supervision import Child
+from cohortium.system import checks, logs
+from cohortium.system.supervision import Child
+from cohortium_client.custodian.institution import load_institution
 from cohortium_client.flower import knocking
 from cohortium_client.flower.knocking import Knocking
 from cohortium_client.flower.relay import require_alone
-from cohortium_client.gate import LONGEST_SOCKET, claimed, listening, require_short
-from cohortium_client.institution import load_institution
 from cohortium_client.metrics import require_watchable
 from cohortium_client.preflight import require_ready as require_institution
 from cohortium_client.relay import load_relay
 from cohortium_client.relay_preflight import require_ready as require_relay
-from cohortium_server import authority, presence
-from cohortium_server.federation import Federation
+from cohortium_client.socket.gate import LONGEST_SOCKET, claimed, listening, require_short
 from cohortium_server.flower.knocks import MOST, WHILE, Knocks
 from cohortium_server.flower.roster import pem
 from cohortium_server.flower.serving import take
-from cohortium_server.members import load_members
+from cohortium_server.membership import authority, presence
+from cohortium_server.membership.federation import Federation
+from cohortium_server.membership.members import load_members
+from cohortium_server.membership.provisioning import provision
 from cohortium_server.preflight import require_ready as require_coordinator
-from cohortium_server.provisioning import provision
 
 assert relay  # a fixture
 TMP = Path("/tmp")  # noqa: S108 - the paths of sockets must be short
@@ -59,9 +59,9 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("something was started")
 
     for where in (
-        "cohortium.supervision.supervise",
+        "cohortium.system.supervision.supervise",
         "cohortium_client.flower.relay.supervise",
-        "cohortium_client.service.serve",
+        "cohortium_client.socket.service.serve",
         "cohortium_server.flower.serving.supervise",
         "os.fork",
     ):
@@ -247,7 +247,7 @@ def test_the_coordinator_hears_of_a_relay_when_its_custodian_serves(
     short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Child] = []
-    monkeypatch.setattr("cohortium.supervision.supervise", lambda children: started.extend(children))
+    monkeypatch.setattr("cohortium.system.supervision.supervise", lambda children: started.extend(children))
     told = cli("institution", "serve", short)
     assert told.exit_code == 0, told.output
     custodian, carrier = started

@@ -12,9 +12,9 @@ import pytest
 
 import cohortium
 from cohortium.errors import BudgetError, FederationError, ReleaseError
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Cap, Ledger
-from cohortium.study import Study
+from cohortium.ledger.store import Cap, Ledger
+from cohortium.study.plan import plan
+from cohortium.study.study import Study
 from cohortium_server.release import Release
 from cohortium_server.release.manifest import verify
 from cohortium_simulation.experiment import Ledgers, simulate

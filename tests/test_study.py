@@ -9,16 +9,17 @@ from typing import Any, get_args
 
 import pytest
 
+from cohortium.data.binning import ordered_cells
+from cohortium.data.columns import MAX_CELLS, Categorical
+from cohortium.data.schema import Schema, schema_from_document
 from cohortium.errors import CohortiumError, SchemaError, StudyError
-from cohortium.forecast import expected_sigma, forecast
-from cohortium.merging import ordered_cells
-from cohortium.plan import architecture, pair_query, plan, ring
-from cohortium.privacy.guarantee import ADVERSARIES
+from cohortium.federation.forecast import expected_sigma, forecast
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import MAX_CELLS, Categorical, Schema, schema_from_document
-from cohortium.study import (
+from cohortium.study.guarantee import ADVERSARIES
+from cohortium.study.plan import architecture, pair_query, plan, ring
+from cohortium.study.study import (
     Autoregressive,
     Ctgan,
     Diffusion,

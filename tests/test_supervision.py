@@ -1,4 +1,4 @@
-"""Processes that are kept alive: started again when they die, ended together, and by the kernel if their keeper is killed."""
+"""Processes that are kept alive: started again when they die, ended together, and by the kernel if their reconciler is killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUPERVISOR = """
 import os, signal, sys, time
 from pathlib import Path
 from cohortium.errors import CohortiumError
-from cohortium.supervision import Child, supervise
+from cohortium.system.supervision import Child, supervise
 
 folder = Path(sys.argv[1])
 
@@ -52,9 +52,9 @@ if "unable" in sys.argv:
 if "after" in sys.argv:
     children.append(Child("later", later, after=lambda: (folder / "go").exists()))
 if "settled" in sys.argv:
-    from cohortium import supervision
+    from cohortium.system import supervision
     supervision.SETTLED = -1.0
-from cohortium import logs
+from cohortium.system import logs
 logs.set_up("supervisor")
 try:
     supervise(children, lambda counts: (folder / "counts").write_text(repr(counts)))
@@ -120,7 +120,7 @@ def test_each_ends_before_what_it_needs(tmp_path: Path) -> None:
     script = """
 import os, signal, sys, time
 from pathlib import Path
-from cohortium.supervision import Child, supervise
+from cohortium.system.supervision import Child, supervise
 
 def ends(name, seconds):
     def end(*_):
@@ -192,7 +192,7 @@ def test_a_child_may_have_to_wait_for_another(supervised: Callable[..., subproce
 
 
 def test_ends_are_told_apart() -> None:
-    from cohortium.supervision import End
+    from cohortium.system.supervision import End
 
     assert str(End(-9)) == "killed by SIGKILL"
     assert str(End(1, "ValueError at a.py:1")) == "ValueError at a.py:1, exit code 1"
@@ -202,7 +202,7 @@ def test_ends_are_told_apart() -> None:
 
 
 def test_a_fork_has_a_name_and_the_code_it_ended_with(tmp_path: Path) -> None:
-    from cohortium.supervision import forked
+    from cohortium.system.supervision import forked
 
     pid = forked(lambda: (tmp_path / "name").write_text(Path("/proc/self/comm").read_text()), "carrier")
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
@@ -212,7 +212,7 @@ def test_a_fork_has_a_name_and_the_code_it_ended_with(tmp_path: Path) -> None:
 
 
 def test_a_fork_ends_though_nobody_hears_its_last_words() -> None:
-    from cohortium.supervision import forked
+    from cohortium.system.supervision import forked
 
     heard, said = os.pipe()
     os.close(heard)

@@ -16,10 +16,9 @@ from test_house import SOURCES
 from typer.testing import CliRunner
 from without_posix import TAKEN
 
-from cohortium import files, locks, system
 from cohortium.cli import build
-from cohortium.commands import output
-from cohortium.keys import load_or_create_key
+from cohortium.system import files, locks, output, platforms
+from cohortium.system.keys import load_or_create_key
 
 FOR_LINUX = {  # require_serving stands before all of these, and an audit asks whether there are forks
     "audit/path.py",
@@ -33,12 +32,12 @@ FOR_LINUX = {  # require_serving stands before all of these, and an audit asks w
 HOLDER = """
 import sys, time
 from pathlib import Path
-from cohortium import locks
+from cohortium.system import locks
 assert locks.hold(Path(sys.argv[1])) is not None
 print("held", flush=True)
 time.sleep(600)
 """
-posix = pytest.mark.skipif(not system.POSIX, reason="there are no modes, no flock and no folders that can be opened")
+posix = pytest.mark.skipif(not platforms.POSIX, reason="there are no modes, no flock and no folders that can be opened")
 
 
 def opened(path: Path) -> int:
@@ -133,8 +132,8 @@ def test_a_name_that_is_taken_is_not_given_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o602, 0o777])
 def test_where_there_are_modes_a_secret_is_its_owners_alone(tmp_path: Path, mode: int) -> None:
     load_or_create_key(tmp_path / "key")
-    assert not system.others_may((tmp_path / "key").stat().st_mode, 0o077)
-    assert system.others_may(mode, 0o077)
+    assert not platforms.others_may((tmp_path / "key").stat().st_mode, 0o077)
+    assert platforms.others_may(mode, 0o077)
 
 
 # Serving
@@ -146,7 +145,7 @@ def test_where_there_are_modes_a_secret_is_its_owners_alone(tmp_path: Path, mode
 def test_where_nobody_can_tell_who_connects_nobody_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    monkeypatch.setattr(system, "SERVES", False)
+    monkeypatch.setattr(platforms, "SERVES", False)
     ended = CliRunner().invoke(build(), [*command.split(), str(tmp_path / "folder")])
     assert ended.exit_code == 10
     assert "E_SYSTEM" in ended.output
@@ -155,7 +154,7 @@ def test_where_nobody_can_tell_who_connects_nobody_serves(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is for Linux")
 def test_on_linux_it_is_served() -> None:
-    system.require_serving("here")
+    platforms.require_serving("here")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)

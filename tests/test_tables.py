@@ -12,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cohortium import tables
-from cohortium.encoding import encode, encode_parts
+from cohortium.data.columns import Categorical, Continuous
+from cohortium.data.columns.identifiers import identifiers_of
+from cohortium.data.encoding import encode, encode_parts
+from cohortium.data.readers import tables
+from cohortium.data.readers.tables import header, read_parts, read_table
+from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError, InputError, SchemaError
-from cohortium.identifiers import identifiers_of
-from cohortium.schema import Categorical, Continuous, Schema
-from cohortium.tables import header, read_parts, read_table
 
 SCHEMA = Schema(
     columns=(

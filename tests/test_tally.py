@@ -17,18 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cohortium import tally as tallies
 from cohortium.cli import build
-from cohortium.coins import SecureCoins
 from cohortium.commands.reading import say_faults
 from cohortium.commands.schema import _tell_draft
-from cohortium.draft import Draft, Note, draft, fit
-from cohortium.encoding import encode, encode_parts
-from cohortium.persons import at_most
-from cohortium.schema import Categorical, Schema
-from cohortium.study import Study, dumps_schema, dumps_study
-from cohortium.tally import Heads, Tally, tally_of, told
-from cohortium_client.institution import init_institution
+from cohortium.data.columns import Categorical
+from cohortium.data.encoding import encode, encode_parts
+from cohortium.data.schema import Schema
+from cohortium.drafting import tally as tallies
+from cohortium.drafting.checking import fit
+from cohortium.drafting.draft import Draft, draft
+from cohortium.drafting.found import Note
+from cohortium.drafting.tally import Heads, Tally, tally_of, told
+from cohortium.privacy.randomness import SecureRandomness
+from cohortium.queries.contribution_bounding import at_most
+from cohortium.study.study import Study, dumps_schema, dumps_study
+from cohortium_client.custodian.institution import init_institution
 
 SCHEMA = Schema(person="id", columns=(Categorical(name="x", categories=("a", "b")),))
 IDS = st.lists(st.sampled_from(["", "p", "q", " q", "7", "7.0", "r", "NA"]), min_size=1, max_size=30)
@@ -47,7 +50,7 @@ def test_what_is_told_is_what_a_study_counts(ids: list[str], cut: int, most: int
     tally = tally_of(codes, SCHEMA)
     assert tally.rows == len(whole)
     assert tally.fitting == len(codes)
-    assert tally.counted(most) == len(at_most(codes, most, SecureCoins()))
+    assert tally.counted(most) == len(at_most(codes, most, SecureRandomness()))
     assert tally.persons == len(np.unique(codes.persons))
     assert fit(parts, SCHEMA).tally == tally == tally_of(encode_parts(parts, SCHEMA), SCHEMA)
     enough = tally.enough_for(0.95)
@@ -71,7 +74,7 @@ def test_a_draft_tells_of_all_rows() -> None:
 
 
 def test_many_identifiers_are_put_together_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cohortium.identifiers import identifiers_of
+    from cohortium.data.columns.identifiers import identifiers_of
 
     monkeypatch.setattr(tallies, "_HELD", 5)
     heads, ids = Heads(), [f"p{i % 7}" for i in range(100)]
@@ -159,7 +162,7 @@ def test_nothing_of_it_leaves(
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 8
     assert not [path for path in files if b"canary-4711" in path.read_bytes()]
-    monkeypatch.setattr("cohortium.commands.output.logs.structured", lambda: True)
+    monkeypatch.setattr("cohortium.system.output.logs.structured", lambda: True)
     logged = call(*arguments, "--out", tmp_path / "again")
     assert "never written to a log" in caplog.text
     assert "canary-4711" not in logged.output + caplog.text
@@ -174,7 +177,7 @@ def test_what_was_passed_over_is_for_the_screen_too(
     faults = SimpleNamespace(found=[found("canary-4711")])
     say_faults(faults)  # type: ignore[arg-type]
     assert "canary-4711. Mend it." in capsys.readouterr().err
-    monkeypatch.setattr("cohortium.commands.output.logs.structured", lambda: True)
+    monkeypatch.setattr("cohortium.system.output.logs.structured", lambda: True)
     say_faults(faults)  # type: ignore[arg-type]
     assert "never written to a log" in caplog.text
     assert "canary-4711" not in caplog.text + capsys.readouterr().err
@@ -190,7 +193,7 @@ def test_what_a_draft_saw_is_for_the_screen_too(
     drafted = Draft(schema, (Note("age", "bounds", seen="canary-4711"), Note("age", "kept")))
     _tell_draft(drafted, Path("schema.toml"), as_json=False)
     assert "bounds. canary-4711" in capsys.readouterr().err
-    monkeypatch.setattr("cohortium.commands.output.logs.structured", lambda: True)
+    monkeypatch.setattr("cohortium.system.output.logs.structured", lambda: True)
     _tell_draft(drafted, Path("schema.toml"), as_json=False)
     assert "kept" in caplog.text
     assert "canary-4711" not in caplog.text + capsys.readouterr().err

@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.table import Table
 
-from cohortium import forecast
-from cohortium.commands import output
 from cohortium.commands.study import print_forecast
+from cohortium.data.columns import Boolean, Categorical
+from cohortium.data.schema import Schema
 from cohortium.errors import InputError, SchemaError, StudyError
-from cohortium.schema import Boolean, Categorical, Schema
-from cohortium.study import Study
-from cohortium.texts import SIGNS, for_spreadsheet, for_terminal, is_unseen, starts_formula, trouble
+from cohortium.federation import forecast
+from cohortium.study.study import Study
+from cohortium.system import output
+from cohortium.system.texts import SIGNS, for_spreadsheet, for_terminal, is_unseen, starts_formula, trouble
 from cohortium_server.release.tables import write_table
 from cohortium_server.release.unprotected import _write_tables
 
@@ -224,11 +225,11 @@ def test_a_forecast_shows_a_column_as_it_is_named(study: Study, capsys: pytest.C
 WRITERS = {
     r"\.to_csv\(": {"server/cohortium_server/release/tables.py", "server/cohortium_server/release/unprotected.py"},
     r"typer\.echo\(|click\.echo\(|secho\(": {
-        "common/cohortium/commands/output.py",
+        "common/cohortium/system/output.py",
         "common/cohortium/commands/ledger.py",  # JSON, whose escapes are in it
         "common/cohortium/cli.py",  # the version
     },
-    r"import Console\b": {"common/cohortium/commands/output.py"},
+    r"import Console\b": {"common/cohortium/system/output.py"},
     r"csv\.writer|DictWriter": set(),
     r"(?<![\w.])print\(": set(),
 }

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from enlisted import consents, with_keys
 
-from cohortium import failpoints
-from cohortium.checks import taken
+from cohortium.data.columns import Boolean
+from cohortium.data.schema import Schema
 from cohortium.errors import FederationError
-from cohortium.receipt import Receipt
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Privacy, Study, Sweep
-from cohortium_server import orders
-from cohortium_server.federation import Federation, FederationFile, Head, Invited
-from cohortium_server.journal import REMOVED, Begun, FolderJournal, Heard
-from cohortium_server.tidying import Tidying, make_shrinkable, shrink, tidy_runs
+from cohortium.ledger.receipt import Receipt
+from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.system import failpoints
+from cohortium.system.checks import taken
+from cohortium_server import desired_state
+from cohortium_server.flower.tidying import Tidying, make_shrinkable, shrink, tidy_runs
+from cohortium_server.membership.federation import Federation, FederationFile, Head, Invited
+from cohortium_server.rounds.journal import REMOVED, Begun, FolderJournal, Heard
 
 STUDY = Study(
     name="tidy",
@@ -54,7 +55,7 @@ def run(made: Federation, rounds: int = 2) -> Path:
             journal.remember_state(number, b"state")
             journal.remember_begun(number, Begun(0, b"board"))
         journal.remember_state(rounds, b"state")
-        orders.give(journal.folder, "go")
+        desired_state.give(journal.folder, "go")
         return journal.folder
 
 
@@ -76,11 +77,11 @@ def test_what_goes_on_is_left_alone(tmp_path: Path) -> None:
     before = names(folder)
     tidy_runs(made)
     assert names(folder) == before
-    orders.end(folder, None)
+    desired_state.end(folder, None)
     with closing(FolderJournal(folder)):  # somebody has it open
         tidy_runs(made)
         assert names(folder) == before
-    orders.give(folder, "go")  # ordered anew, and not ended since
+    desired_state.give(folder, "go")  # ordered anew, and not ended since
     tidy_runs(made)
     assert names(folder) == before
 
@@ -88,8 +89,8 @@ def test_what_goes_on_is_left_alone(tmp_path: Path) -> None:
 def test_what_older_versions_left_goes_and_the_sums_stay(tmp_path: Path) -> None:
     made = federation(tmp_path)
     folder = run(made)
-    orders.end(folder, None)
-    os.utime(folder / orders.END, (0, 0))
+    desired_state.end(folder, None)
+    os.utime(folder / desired_state.END, (0, 0))
     tidy_runs(made)
     assert names(folder) == {"0000.sum", "0001.sum", "0002.asked"}
     with closing(FolderJournal(folder)) as journal:
@@ -103,9 +104,9 @@ def test_what_older_versions_left_goes_and_the_sums_stay(tmp_path: Path) -> None
 def test_sums_go_so_many_days_after_their_release(tmp_path: Path, days: int, error: FederationError | None) -> None:
     made = federation(tmp_path, keep_sums=10)
     folder = run(made)
-    orders.end(folder, error)
-    then = (folder / orders.END).stat().st_mtime - days * 86400
-    os.utime(folder / orders.END, (then, then))
+    desired_state.end(folder, error)
+    then = (folder / desired_state.END).stat().st_mtime - days * 86400
+    os.utime(folder / desired_state.END, (then, then))
     tidy_runs(made)
     gone = days > 10 and error is None
     assert (folder / REMOVED).exists() is gone
@@ -120,8 +121,8 @@ def test_sums_go_so_many_days_after_their_release(tmp_path: Path, days: int, err
 def test_a_coordinator_killed_while_sums_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = federation(tmp_path, keep_sums=1)
     folder = run(made)
-    orders.end(folder, None)
-    os.utime(folder / orders.END, (0, 0))
+    desired_state.end(folder, None)
+    os.utime(folder / desired_state.END, (0, 0))
 
     def killed(place: str) -> None:
         if place == "sums given up":
@@ -180,7 +181,7 @@ def test_one_of_an_older_version_shrinks_when_the_link_starts(tmp_path: Path) ->
 
 
 def test_a_database_that_is_locked_or_none_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cohortium_server.tidying._WAIT", 0.01)
+    monkeypatch.setattr("cohortium_server.flower.tidying._WAIT", 0.01)
     database = tmp_path / "superlink.db"
     shrink(database)
     assert not database.exists()
@@ -200,9 +201,9 @@ def test_a_database_that_is_locked_or_none_stops_nobody(tmp_path: Path, monkeypa
 
 def test_it_is_looked_at_now_and_then_while_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[object] = []
-    monkeypatch.setattr("cohortium_server.tidying.tidy_runs", looks.append)
+    monkeypatch.setattr("cohortium_server.flower.tidying.tidy_runs", looks.append)
     clock = iter([0.0, 10.0, 4000.0, 4000.0])
-    monkeypatch.setattr("cohortium_server.tidying.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("cohortium_server.flower.tidying.time.monotonic", lambda: next(clock))
     tidying = Tidying(federation(tmp_path))
     for _ in range(3):
         tidying.look(busy=False)

@@ -22,24 +22,27 @@ from enlisted import refusal
 from test_restore import Place
 from typer.testing import CliRunner
 
-from cohortium import consent, logs, wire
-from cohortium.checks import Check
 from cohortium.cli import build
-from cohortium.commands.output import say_here
-from cohortium.consent import write_signature
+from cohortium.data.columns import Boolean, Categorical, Continuous
+from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, FederationError, LedgerError, StudyError
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Approval
-from cohortium.schema import Boolean, Categorical, Continuous, Schema
-from cohortium.study import Study, dumps_schema, dumps_study
-from cohortium_client import rows_told
-from cohortium_client.agreements import agree, withdraw
-from cohortium_client.amending import amend_clock
+from cohortium.federation import wire
+from cohortium.ledger.store import Approval
+from cohortium.study import consent
+from cohortium.study.consent import write_signature
+from cohortium.study.plan import plan
+from cohortium.study.study import Study, dumps_schema, dumps_study
+from cohortium.system import logs
+from cohortium.system.checks import Check
+from cohortium.system.output import say_here
+from cohortium_client.commands import rows_told
 from cohortium_client.commands.serving import _answered
+from cohortium_client.custodian.agreements import agree, withdraw
+from cohortium_client.custodian.amending import amend_clock
 from cohortium_client.preflight import preflight
-from cohortium_client.preview import counted, preview
-from cohortium_server.journal import BriefJournal, FolderJournal
-from cohortium_server.rounds import run_study
+from cohortium_client.source.preview import counted, preview
+from cohortium_server.rounds.journal import BriefJournal, FolderJournal
+from cohortium_server.rounds.rounds import run_study
 
 SCHEMA = Schema(
     name="visits",

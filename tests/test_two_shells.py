@@ -26,8 +26,8 @@ from postgres import Cluster, password_file, postgresql, table_name
 from processes import ROWS, SWEEP, TRAINING, Federation, study
 from tap import Tap
 
-from cohortium.plan import plan
-from cohortium.study import Privacy, dumps_study
+from cohortium.study.plan import plan
+from cohortium.study.study import Privacy, dumps_study
 
 NAMES = ("clinic", "south", "west")
 COLUMNS = ["id", "sex", "age", "result"]

@@ -15,15 +15,15 @@ from enlisted import RUN, answer, custodian, refusal, request
 from test_journal import NAMES, SWEEP, TRAINING, Federation, Start, begin, go, start, table
 from test_secure_sum import Make, make
 
-from cohortium import wire
 from cohortium.errors import FederationError, WireError
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Approval, Charge, Consent, Ledger, Withdrawal
-from cohortium.privacy.wording import Kind
-from cohortium.study import Study, load_study
-from cohortium_client.sessions import Said, Sessions
-from cohortium_server.journal import FolderJournal
+from cohortium.federation import wire
+from cohortium.ledger.store import Approval, Charge, Consent, Ledger, Withdrawal
+from cohortium.study.plan import plan
+from cohortium.study.study import Study, load_study
+from cohortium.study.wording import Kind
+from cohortium_client.custodian.sessions import Said, Sessions
 from cohortium_server.release import load_release
+from cohortium_server.rounds.journal import FolderJournal
 
 FORMATS = Path(__file__).parent / "vectors" / "formats"
 RELEASES: dict[Path, Kind | None] = {

@@ -16,26 +16,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium.conditions import selected
-from cohortium.constraints import Order
-from cohortium.draft import Draft, Misfit, draft, fit, render
-from cohortium.encoding import codes_at, decode, draw_indices, encode
+from cohortium.data.columns import Boolean, Categorical, Column, Continuous, Datetime
+from cohortium.data.columns.moments import first_of, pattern_of
+from cohortium.data.columns.patterns import trouble, written
+from cohortium.data.conditions.constraints import Order
+from cohortium.data.conditions.parsing import selected
+from cohortium.data.conditions.repair import places, settled
+from cohortium.data.encoding import codes_at, decode, draw_indices, encode
+from cohortium.data.readers.tables import read_parts, read_table
+from cohortium.data.schema import Schema, schema_from_document, to_document
+from cohortium.drafting.checking import Misfit, fit
+from cohortium.drafting.draft import Draft, draft
+from cohortium.drafting.rendering import render
 from cohortium.errors import SchemaError
-from cohortium.moments import first_of, pattern_of
-from cohortium.patterns import trouble, written
-from cohortium.schema import (
-    Boolean,
-    Categorical,
-    Column,
-    Continuous,
-    Datetime,
-    Schema,
-    schema_from_document,
-    to_document,
-)
-from cohortium.settling import places, settled
-from cohortium.tables import read_parts, read_table
-from cohortium_client.source import Source, load_source
+from cohortium_client.source.source import Source, load_source
 
 RNG = np.random.default_rng(7)
 START = RNG.bit_generator.state
@@ -422,7 +416,7 @@ def test_a_day_is_read_as_it_is_written(day: date, pattern: str) -> None:
     column = Datetime(name="x", lower=datetime(1, 1, 1), upper=datetime(9999, 12, 31), format=pattern, bins=4)
     text = written(datetime(day.year, day.month, day.day), pattern)
     table = pd.DataFrame({"x": [text, day.isoformat()]})
-    from cohortium.encoding import indices, table_at
+    from cohortium.data.encoding import indices, table_at
 
     schema = Schema(columns=(column, Boolean(name="y")))
     index = indices(table.assign(y=True), schema)

@@ -13,11 +13,11 @@ from typing import Any
 import flwr
 import pytest
 
-from cohortium import versions
 from cohortium.errors import WireError
 from cohortium.flower import internals, names
 from cohortium.flower.internals import require_allowed
-from cohortium.versions import UNKNOWN, required, version_of
+from cohortium.system import versions
+from cohortium.system.versions import UNKNOWN, required, version_of
 from cohortium_server.release import software
 
 ROOT = Path(__file__).parents[1]

@@ -11,13 +11,13 @@ import pytest
 from enlisted import consents
 from test_journal import SWEEP, Start, start  # noqa: F401 (a fixture)
 
-from cohortium.progress import Silent
-from cohortium.study import Study
-from cohortium_client.custodian import Custodian
-from cohortium_client.institution import open_custodian
-from cohortium_server.journal import BriefJournal
-from cohortium_server.rounds import run_study
-from cohortium_server.transport import Nobody
+from cohortium.study.study import Study
+from cohortium.system.progress import Silent
+from cohortium_client.custodian.custodian import Custodian
+from cohortium_client.custodian.institution import open_custodian
+from cohortium_server.rounds.journal import BriefJournal
+from cohortium_server.rounds.rounds import run_study
+from cohortium_server.rounds.transport import Nobody
 from cohortium_simulation.federation import write_federation
 
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import everybody
 from without_posix import TAKEN
 
-from cohortium.study import Study, dumps_schema, dumps_study
+from cohortium.study.study import Study, dumps_schema, dumps_study
 from cohortium_server.release import load_release
 from cohortium_simulation.experiment import simulate
 

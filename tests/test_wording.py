@@ -13,12 +13,12 @@ from test_cli import call, call_json
 from test_report import Page, codes, measure
 from test_report import study as reported
 
-from cohortium.plan import plan
-from cohortium.privacy.guarantee import guarantees
-from cohortium.privacy.wording import ADVERSARIES, GENERAL, KINDS, Cast
-from cohortium.study import Autoregressive, Study, Sweep, dumps_schema, dumps_study
-from cohortium_client.institution import load_institution
-from cohortium_client.preview import preview
+from cohortium.study.guarantee import guarantees
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study.wording import ADVERSARIES, GENERAL, KINDS, Cast
+from cohortium_client.custodian.institution import load_institution
+from cohortium_client.source.preview import preview
 from cohortium_server.release.report import Facts, render_report
 from cohortium_simulation.experiment import simulate
 from cohortium_simulation.federation import write_federation

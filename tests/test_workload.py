@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cohortium import workload
-from cohortium.plan import pair_query
-from cohortium.study import Study
-from cohortium.workload import WIDE_SHARES, pair_tables, triple_share, wide_tables, with_triples
+from cohortium.study import workload
+from cohortium.study.plan import pair_query
+from cohortium.study.study import Study
+from cohortium.study.workload import WIDE_SHARES, pair_tables, triple_share, wide_tables, with_triples
 
 SIZES = (2, 3, 4, 2, 5)
 

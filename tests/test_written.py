@@ -15,14 +15,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_cli import call, call_json
 
-from cohortium.draft import draft, fit
-from cohortium.encoding import INVALID, decode, encode, encode_column
+from cohortium.data.columns import Categorical, Continuous
+from cohortium.data.columns.encoding import INVALID, encode_column
+from cohortium.data.columns.written import Written, read_numbers, told_by, written
+from cohortium.data.encoding import decode, encode
+from cohortium.data.schema import Schema, schema_from_document, to_document
+from cohortium.drafting.checking import fit
+from cohortium.drafting.draft import draft
 from cohortium.errors import SchemaError
-from cohortium.schema import Categorical, Continuous, Schema, schema_from_document, to_document
-from cohortium.texts import for_spreadsheet
-from cohortium.written import Written, read_numbers, told_by, written
-from cohortium_client.mapping import ColumnMapping
-from cohortium_client.source import Source, load_source
+from cohortium.system.texts import for_spreadsheet
+from cohortium_client.source.mapping import ColumnMapping
+from cohortium_client.source.source import Source, load_source
 from cohortium_server.release.tables import write_table
 
 FORMATS = [

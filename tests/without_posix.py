@@ -233,7 +233,7 @@ def simulate_in_python(study: str, data: str, out: str) -> dict[str, Any]:
     import pandas as pd
 
     import cohortium
-    from cohortium.study import load_study
+    from cohortium.study.study import load_study
 
     asked = load_study(Path(study))
     table = pd.read_parquet(data)
@@ -245,7 +245,7 @@ def simulate_in_python(study: str, data: str, out: str) -> dict[str, Any]:
 
 def contend(path: str) -> dict[str, Any]:
     """Locks, as this process sees them: two who want the same, before and after one has it back."""
-    from cohortium import locks
+    from cohortium.system import locks
 
     first = locks.hold(Path(path))
     assert first is not None
@@ -262,8 +262,8 @@ def simulate_over_open(words: str, file: str) -> dict[str, Any]:
 
 def audit_a_path(study: str) -> dict[str, Any]:
     """What an audit sees where no process can be forked."""
-    from cohortium.progress import Silent
-    from cohortium.study import load_study
+    from cohortium.study.study import load_study
+    from cohortium.system.progress import Silent
     from cohortium_simulation.audit import audit
 
     found = audit(load_study(Path(study)), 100, Silent())

@@ -16,8 +16,8 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from cohortium.errors import CohortiumError, FederationError
-from cohortium.wire import Refusal, encode_refusal
-from cohortium_client.service import Answering, Connection
+from cohortium.federation.wire import Refusal, encode_refusal
+from cohortium_client.socket.service import Answering, Connection
 
 RECORD, FIELD = "cohortium", "message"
 
@@ -71,7 +71,7 @@ def _custodian(context: Context) -> Answering:
 def _opened(folder: Path) -> Answering:
     """The custodian of an institution's folder, opened once."""
     if str(folder) not in _custodians:
-        from cohortium_client.institution import open_custodian
+        from cohortium_client.custodian.institution import open_custodian
 
         enrol(str(folder), open_custodian(folder))
     return _custodians[str(folder)]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, epsilon_words, guarded, print_json, say, say_here, tell, tell_checks
 from cohortium.commands.reading import Separator, Sheet
-from cohortium.system import require_serving
+from cohortium.system.output import Json, epsilon_words, guarded, print_json, say, say_here, tell, tell_checks
+from cohortium.system.platforms import require_serving
 from cohortium_client.commands.founding import (
     CAP,
     DELTA,
@@ -27,7 +27,7 @@ from cohortium_client.commands.joining import join
 from cohortium_client.commands.serving import Folder, relay, serve
 
 if TYPE_CHECKING:
-    from cohortium_client.institution import Institution
+    from cohortium_client.custodian.institution import Institution
 
 institution = typer.Typer(no_args_is_help=True, help="One institution: its folder, its custodian, what it allows.")
 for command in (join, serve, relay):
@@ -89,10 +89,10 @@ def preview(folder: Folder, study: StudyFile, as_json: Json = False) -> None:
     How many of its own rows and persons count is said on standard error, and leaves nowhere.
     """
     with guarded(as_json):
-        from cohortium.study import load_study
-        from cohortium_client.institution import load_institution
-        from cohortium_client.preview import counted
-        from cohortium_client.preview import preview as previewed
+        from cohortium.study.study import load_study
+        from cohortium_client.custodian.institution import load_institution
+        from cohortium_client.source.preview import counted
+        from cohortium_client.source.preview import preview as previewed
 
         opened, agreed = load_institution(folder), load_study(study)
         shown = previewed(opened, agreed)
@@ -128,7 +128,7 @@ def approve(
 ) -> None:
     """Let one run of a signed study go ahead, where policy.toml requires it."""
     with guarded():
-        from cohortium_client.agreements import approve as approved
+        from cohortium_client.custodian.agreements import approve as approved
 
         opened = _opened(folder)
         digest = opened.agreements.find(study)
@@ -143,7 +143,7 @@ def withdraw(
 ) -> None:
     """Answer a study no longer. What was answered stays charged."""
     with guarded():
-        from cohortium_client.agreements import withdraw as withdrawn
+        from cohortium_client.custodian.agreements import withdraw as withdrawn
 
         opened = _opened(folder)
         digest = opened.agreements.find(study)
@@ -153,7 +153,7 @@ def withdraw(
 
 
 def _opened(folder: Path) -> Institution:
-    from cohortium_client.institution import load_institution
+    from cohortium_client.custodian.institution import load_institution
 
     return load_institution(folder)
 
@@ -165,9 +165,9 @@ def sign(
 ) -> None:
     """Sign STUDY for an institution, if its policy allows it: from then on its custodian answers it."""
     with guarded(as_json):
-        from cohortium.consent import read_signatures, unsigned, write_signature
-        from cohortium.study import load_study
-        from cohortium_client.agreements import agree
+        from cohortium.study.consent import read_signatures, unsigned, write_signature
+        from cohortium.study.study import load_study
+        from cohortium_client.custodian.agreements import agree
 
         opened, agreed = _opened(institution), load_study(study)
         with opened.ledger() as ledger:

@@ -15,12 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cohortium.errors import MembershipError
-from cohortium.files import write_whole
-from cohortium.keys import private_pem
-from cohortium.kit import Kit
-from cohortium.locks import alone_in
-from cohortium.membership import Application, apply, dumps, load_succession, new_node_key, node_text, succeed
-from cohortium_client.institution import KEY, Institution, load_institution
+from cohortium.federation.kit import Kit
+from cohortium.federation.membership import Application, apply, dumps, load_succession, new_node_key, node_text, succeed
+from cohortium.system.files import write_whole
+from cohortium.system.keys import private_pem
+from cohortium.system.locks import alone_in
+from cohortium_client.custodian.institution import KEY, Institution, load_institution
 from cohortium_client.relay import FILE, Relay, RelayFile, load_node_key, read_relay, relay_folder
 
 SUCCESSION = "succession.json"

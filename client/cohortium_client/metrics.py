@@ -16,15 +16,15 @@ from threading import Event, Lock
 
 from prometheus_client import Metric
 
-from cohortium.address import Address, parse_address
-from cohortium.checks import writes
 from cohortium.errors import CODES, CohortiumError, InputError, WireError
-from cohortium.exposition import counter, gauge, is_loopback, served, written
-from cohortium.privacy.ledger import Ledger
-from cohortium.wire import decode_bundle, refused
-from cohortium_client.answerable import agreed_to, refusal
-from cohortium_client.institution import Institution
-from cohortium_client.service import Answering
+from cohortium.federation.wire import decode_bundle, refused
+from cohortium.ledger.store import Ledger
+from cohortium.system.address import Address, parse_address
+from cohortium.system.checks import writes
+from cohortium.system.metrics import counter, gauge, is_loopback, served, written
+from cohortium_client.custodian.answerable import agreed_to, refusal
+from cohortium_client.custodian.institution import Institution
+from cohortium_client.socket.service import Answering
 
 
 class Counting:

@@ -8,24 +8,31 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cohortium.checks import Check, Warned, checked, failed, in_units, memory_left, noted, room, taken, writes
-from cohortium.consent import read_signatures, unsigned
-from cohortium.encoding import Codes
+from cohortium.data.encoding import Codes
+from cohortium.data.readers.faults import Faults
+from cohortium.drafting.reasons import HERE, counted, reasons
+from cohortium.drafting.tally import Tally, tally_of
 from cohortium.errors import CohortiumError, InputError, MaskingError, SchemaError, StudyError
-from cohortium.faults import Faults
-from cohortium.privacy.ledger import require_free
-from cohortium.reasons import HERE, counted, reasons
-from cohortium.study import Study, Trained, load_study
-from cohortium.tally import Tally, tally_of
-from cohortium_client.answerable import answers_to, require_clock, require_open, require_paid_for, said, standing
-from cohortium_client.gate import is_served, require_place, require_short
-from cohortium_client.institution import Institution, load_institution
+from cohortium.ledger.store import require_free
+from cohortium.study.consent import read_signatures, unsigned
+from cohortium.study.study import Study, Trained, load_study
+from cohortium.system.checks import Check, Warned, checked, failed, in_units, memory_left, noted, room, taken, writes
+from cohortium_client.custodian.answerable import (
+    answers_to,
+    require_clock,
+    require_open,
+    require_paid_for,
+    said,
+    standing,
+)
+from cohortium_client.custodian.institution import Institution, load_institution
 from cohortium_client.relay import has_joined, relay_folder
 from cohortium_client.relay_preflight import relay_preflight
-from cohortium_client.source import load_and_look
+from cohortium_client.socket.gate import is_served, require_place, require_short
+from cohortium_client.source.source import load_and_look
 
 if TYPE_CHECKING:
-    from cohortium.draft import Fit
+    from cohortium.drafting.checking import Fit
 
 WORTH_IT = 1 << 20  # bytes
 

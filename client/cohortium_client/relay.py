@@ -23,13 +23,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from cohortium.address import Address, AddressField
 from cohortium.errors import InputError, SecretError
-from cohortium.problems import first_problem
-from cohortium.proxies import Proxy, check_setting, read_setting, way_to
-from cohortium.schema import read_toml
-from cohortium.study import Name
-from cohortium.system import others_may
+from cohortium.study.study import Name
+from cohortium.system.address import Address, AddressField
+from cohortium.system.documents import read_toml
+from cohortium.system.platforms import others_may
+from cohortium.system.problems import first_problem
+from cohortium.system.proxies import Proxy, check_setting, read_setting, way_to
 
 FILE, SITE_FILE = "relay.toml", "institution.toml"
 _JOIN = "Join the federation: cohortium institution join KIT.zip SITE."

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cohortium.checks import Check, Warned, checked, lasting, noted, valid, writes
 from cohortium.errors import CohortiumError, InputError, MembershipError
-from cohortium.membership import load_application, node_text
-from cohortium.probe import Answered, ask, load_certificate
-from cohortium_client.gate import is_served, require_short
+from cohortium.federation.membership import load_application, node_text
+from cohortium.federation.probe import Answered, ask, load_certificate
+from cohortium.system.checks import Check, Warned, checked, lasting, noted, valid, writes
 from cohortium_client.relay import FILE, Relay, load_node_key, load_relay
+from cohortium_client.socket.gate import is_served, require_short
 
 if TYPE_CHECKING:  # a relay's machine may have nothing to read tables with
-    from cohortium_client.institution import Institution
+    from cohortium_client.custodian.institution import Institution
 
 SLACK = 60.0  # seconds between two machines' clocks that are nobody's worry yet
 ROOT = "Ask the coordinator for a new join kit, and join again."
@@ -161,7 +161,7 @@ def _reached(relay: Relay, answered: list[Answered]) -> str:
 
 def _clocks(ahead: float | None) -> str | Warned:
     """Flower believes a node's signature only if its time is about the coordinator's."""
-    from cohortium_client.flower.standing import ahead_and_behind
+    from cohortium_client.flower.registration import ahead_and_behind
 
     most, least = ahead_and_behind()
     if ahead is None:
@@ -178,7 +178,7 @@ def _limits(most: float, least: float) -> str:
 
 
 def _membership(relay: Relay) -> str:
-    from cohortium_client.flower.standing import require_member
+    from cohortium_client.flower.registration import require_member
 
     require_member(relay)
     return "the coordinator has admitted this relay's key"

@@ -15,14 +15,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cohortium.documents import load_json
 from cohortium.errors import LedgerError
-from cohortium.privacy.copies import Backup, finish, lies_ready, make_ready, reading
-from cohortium.privacy.ledger import GENESIS, Consent, Ledger, hold_alone
-from cohortium.privacy.restoration import SIGNERS, Presumption, Restoration, RestoreRequest
-from cohortium.receipt import Receipt
-from cohortium_client.institution import Institution
-from cohortium_client.sessions import remove_sessions
+from cohortium.ledger.backup import Backup, finish, lies_ready, make_ready, reading
+from cohortium.ledger.receipt import Receipt
+from cohortium.ledger.restoration import SIGNERS, Presumption, Restoration, RestoreRequest
+from cohortium.ledger.store import GENESIS, Consent, Ledger, hold_alone
+from cohortium.system.documents import load_json
+from cohortium_client.custodian.institution import Institution
+from cohortium_client.custodian.sessions import remove_sessions
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ from __future__ import annotations
 from typing import Any
 
 _HERE = {
-    "Draft": "cohortium.draft",
-    "Schema": "cohortium.schema",
-    "Study": "cohortium.study",
+    "Draft": "cohortium.drafting.draft",
+    "Schema": "cohortium.data.schema",
+    "Study": "cohortium.study.study",
     "CohortiumError": "cohortium.errors",
-    "between": "cohortium.asking",
-    "draft_schema": "cohortium.drafting",
-    "load_schema": "cohortium.schema",
-    "load_study": "cohortium.study",
-    "other_than": "cohortium.asking",
+    "between": "cohortium.data.conditions.asking",
+    "draft_schema": "cohortium.drafting.proposals",
+    "load_schema": "cohortium.data.schema",
+    "load_study": "cohortium.study.study",
+    "other_than": "cohortium.data.conditions.asking",
 }
 """What common code provides, and where."""
 _ELSEWHERE = frozenset({"Answer", "Ledgers", "Release", "fit", "load_release", "simulate"})
@@ -53,7 +53,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """A public name, loaded when it is first asked for (PEP 562)."""
     if name == "__version__":
-        from cohortium.versions import version_of
+        from cohortium.system.versions import version_of
 
         found: Any = version_of("cohortium")
     elif name in _HERE:

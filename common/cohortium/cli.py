@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from cohortium.signals import OVER, end_now, interrupting, number_of
+from cohortium.system.signals import OVER, end_now, interrupting, number_of
 
 if TYPE_CHECKING:
     import typer
@@ -51,7 +51,7 @@ def _tell_version(wanted: bool) -> None:
     if wanted:
         import typer
 
-        from cohortium.versions import version_of
+        from cohortium.system.versions import version_of
 
         typer.echo(f"cohortium {version_of('cohortium')}")
         raise typer.Exit
@@ -71,7 +71,7 @@ def main() -> None:
 
 def _run() -> int:
     """The command's exit code."""
-    from cohortium.commands.output import show_all_letters
+    from cohortium.system.output import show_all_letters
 
     show_all_letters()
     try:
@@ -91,7 +91,7 @@ def _untold(end: BaseException | None) -> KeyboardInterrupt | None:
 
 
 def _told(error: KeyboardInterrupt) -> int:
-    from cohortium.commands.output import interrupted, say
+    from cohortium.system.output import interrupted, say
 
     with suppress(OSError):  # the terminal may be gone
         say(str(interrupted(error)))

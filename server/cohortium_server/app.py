@@ -21,20 +21,20 @@ from typing import Any, Protocol, runtime_checkable
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
-from cohortium.consent import Signatures, read_signatures, require_all
 from cohortium.errors import CohortiumError, FederationError, StudyError
 from cohortium.flower.names import MODULE
-from cohortium.logs import about, without_text
-from cohortium.progress import Progress, listening
-from cohortium.study import Study, load_study
-from cohortium.system import is_about_files, of_the_system
-from cohortium_server import orders
-from cohortium_server.doing import Diary
+from cohortium.study.consent import Signatures, read_signatures, require_all
+from cohortium.study.study import Study, load_study
+from cohortium.system.logs import about, without_text
+from cohortium.system.platforms import is_about_files, of_the_system
+from cohortium.system.progress import Progress, listening
+from cohortium_server import desired_state
 from cohortium_server.flower.roster import nodes_of
 from cohortium_server.flower.whole import whole
-from cohortium_server.journal import FolderJournal, Journal
 from cohortium_server.release import require_no_release, write_release
-from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
+from cohortium_server.rounds.doing import Diary
+from cohortium_server.rounds.journal import FolderJournal, Journal
+from cohortium_server.rounds.rounds import ROUND_TIMEOUT, Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
 PATIENCE = 120.0
@@ -306,25 +306,25 @@ def run_federation(grid: Grid, job: Job) -> Outcome:
 
 
 def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
-    """Run what a federation folder says; how a run that was ordered ends is written into its folder, for its keeper."""
+    """Run what a federation folder says; how a run that was ordered ends is written into its folder, for its reconciler."""
     run = _absolute("federation", config["federation"]) / "runs" / Path(str(config.get("resume", ""))).name
-    alone = not orders.is_held(run)
+    alone = not desired_state.is_held(run)
     try:
         job = folder_job(config)
         with _written(job.diary):
             job.finish(run_federation(grid, job))
     except CohortiumError as error:
-        if alone and orders.order(run) is not None:
-            orders.end(run, error)
+        if alone and desired_state.order(run) is not None:
+            desired_state.end(run, error)
         raise
     except Exception as error:
         if (
-            alone and (order := orders.order(run)) is not None and order.wanted == "go"
+            alone and (order := desired_state.order(run)) is not None and order.wanted == "go"
         ):  # who was stopped has not fallen
             _fallen(run, error)
         raise
-    if orders.order(run) is not None:
-        orders.end(run, None)
+    if desired_state.order(run) is not None:
+        desired_state.end(run, None)
 
 
 def _fallen(run: Path, error: Exception) -> None:
@@ -333,13 +333,13 @@ def _fallen(run: Path, error: Exception) -> None:
     No text of an exception that is not ours goes into it.
     """
     if isinstance(error, OSError) and is_about_files(error):
-        orders.end(run, of_the_system(error))
+        desired_state.end(run, of_the_system(error))
         return
     from_outside = type(error).__module__.partition(".")[0] in _BETWEEN
     place = without_text(error)
     told = FederationError("E_RUN", run.name, f"its process has failed: {place}", "See the coordinator's log.")
-    orders.fell(run, told, "" if from_outside else place)
-    end = orders.ended(run)
+    desired_state.fell(run, told, "" if from_outside else place)
+    end = desired_state.ended(run)
     failed = (end and end.raised()) or told
     _log.error("%s", failed, extra=about(code=failed.code, run=run.name))
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, progress_if_long, say, say_here, tell
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of
 from cohortium.commands.writing import Replace, require_new
-from cohortium.progress import listening
+from cohortium.system.output import Json, guarded, print_json, progress_if_long, say, say_here, tell
+from cohortium.system.progress import listening
 from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
 from cohortium_server.commands.running import release, resume, run, serve, status, stop
 
 if TYPE_CHECKING:
-    from cohortium.privacy.wording import Kind as RunKind
+    from cohortium.study.wording import Kind as RunKind
 
 Folder = Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 
@@ -150,8 +150,8 @@ def verify(
 ) -> None:
     """Check, offline, that a release is what was signed; names the file that was touched."""
     with guarded(as_json):
-        from cohortium.privacy.wording import kind_words
-        from cohortium.study import load_study
+        from cohortium.study.study import load_study
+        from cohortium.study.wording import kind_words
         from cohortium_server.release.evidence import check_evidence, check_kind
         from cohortium_server.release.manifest import kind_of
         from cohortium_server.release.manifest import verify as check

@@ -7,12 +7,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
 
-from cohortium.consent import Signatures
 from cohortium.errors import StudyError
-from cohortium.progress import Progress
-from cohortium.study import Study
-from cohortium_server.journal import Journal
-from cohortium_server.rounds import Outcome
+from cohortium.study.consent import Signatures
+from cohortium.study.study import Study
+from cohortium.system.progress import Progress
+from cohortium_server.rounds.journal import Journal
+from cohortium_server.rounds.rounds import Outcome
 
 
 class Engine(Protocol):

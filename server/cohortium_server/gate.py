@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cohortium.errors import ReleaseError
 from cohortium.privacy.accounting import merged, repeated
-from cohortium_server.rounds import Outcome
+from cohortium_server.rounds.rounds import Outcome
 
 SIGNAL = 5.0  # the noised number of rows must exceed this many standard deviations of its own noise
 

@@ -14,18 +14,18 @@ from pathlib import Path
 
 from prometheus_client import Metric
 
-from cohortium.documents import load_json
 from cohortium.errors import CohortiumError, InputError
-from cohortium.exposition import counter, gauge, served
+from cohortium.federation.probe import answers_at, load_certificate
 from cohortium.flower.names import Api
-from cohortium.logs import about
-from cohortium.plan import plan
-from cohortium.probe import answers_at, load_certificate
-from cohortium_server import orders
-from cohortium_server.federation import Federation
-from cohortium_server.journal import FolderJournal
-from cohortium_server.members import standings
-from cohortium_server.presence import RESTARTS
+from cohortium.study.plan import plan
+from cohortium.system.documents import load_json
+from cohortium.system.logs import about
+from cohortium.system.metrics import counter, gauge, served
+from cohortium_server import desired_state
+from cohortium_server.membership.federation import Federation
+from cohortium_server.membership.members import standings
+from cohortium_server.membership.presence import RESTARTS
+from cohortium_server.rounds.journal import FolderJournal
 
 NEWEST = 20  # runs that are told
 _STATES = {"invited": "invited", "member": "admitted", "revoked": "revoked"}
@@ -134,7 +134,7 @@ class _Run:
 
     def failed(self) -> str | None:
         """The code of the error that it ended with."""
-        end = orders.ended(self.journal.folder)
+        end = desired_state.ended(self.journal.folder)
         return None if end is None or end.error is None else end.error["code"]
 
     def changed(self) -> float:

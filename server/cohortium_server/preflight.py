@@ -11,8 +11,11 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from cohortium.address import Address
-from cohortium.checks import (
+from cohortium.errors import CohortiumError, FederationError, MembershipError, SecretError
+from cohortium.federation.probe import ask
+from cohortium.flower.names import COORDINATOR, Api, Call
+from cohortium.system.address import Address
+from cohortium.system.checks import (
     Check,
     Warned,
     checked,
@@ -26,16 +29,13 @@ from cohortium.checks import (
     writable,
     writes,
 )
-from cohortium.errors import CohortiumError, FederationError, MembershipError, SecretError
-from cohortium.exposition import is_loopback
-from cohortium.flower.names import COORDINATOR, Api, Call
-from cohortium.keys import read_secret
-from cohortium.listening import LOOPBACK, bound, from_here
-from cohortium.probe import ask
-from cohortium_server import authority
-from cohortium_server.federation import FILE, Federation, load_federation
-from cohortium_server.members import load_members, standings
-from cohortium_server.presence import home_of, is_serving
+from cohortium.system.keys import read_secret
+from cohortium.system.listening import LOOPBACK, bound, from_here
+from cohortium.system.metrics import is_loopback
+from cohortium_server.membership import authority
+from cohortium_server.membership.federation import FILE, Federation, load_federation
+from cohortium_server.membership.members import load_members, standings
+from cohortium_server.membership.presence import home_of, is_serving
 
 OK, NOT_FOUND = 200, 404
 BEHIND_THE_DOOR = (Api.HEALTH, Call.LIST_RUNS, Call.ACQUIRE_TASK, "/")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, console, guarded, print_json, progress, tell
+from cohortium.system.output import Json, console, guarded, print_json, progress, tell
 
 if TYPE_CHECKING:
     from cohortium_simulation.audit import Audit
@@ -37,7 +37,7 @@ def audit(
     """Attack the installed software on made-up persons. Nobody's data are read; keys and ledgers are made and thrown away."""
     with guarded(as_json):
         from cohortium.neural.device import one_thread
-        from cohortium.study import load_study
+        from cohortium.study.study import load_study
         from cohortium_simulation.audit import ALPHA, CANARIES, SEES, builtin_studies
         from cohortium_simulation.audit import audit as run
 

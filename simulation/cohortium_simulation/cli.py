@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, console, guarded, print_json, progress, say, say_device, say_here, tell
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults
-from cohortium.faults import Faults
-from cohortium.signals import leaving
+from cohortium.data.readers.faults import Faults
+from cohortium.system.output import Json, console, guarded, print_json, progress, say, say_device, say_here, tell
+from cohortium.system.signals import leaving
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from cohortium.encoding import Codes
-    from cohortium.forms import Form
-    from cohortium.schema import Schema
-    from cohortium.study import Study
+    from cohortium.data.encoding import Codes
+    from cohortium.data.readers.forms import Form
+    from cohortium.data.schema import Schema
+    from cohortium.study.study import Study
     from cohortium_server.release import Release
     from cohortium_simulation.experiment import Ledgers
     from cohortium_simulation.layout import Layout
@@ -173,7 +173,7 @@ def simulate(
 ) -> None:
     """Run a whole federation on one table: split it, let institutions answer, release one synthetic table."""
     with guarded(as_json):
-        from cohortium.study import load_study
+        from cohortium.study.study import load_study
         from cohortium_server.release import require_no_release
         from cohortium_simulation.experiment import as_study, encode_all
         from cohortium_simulation.experiment import simulate as run
@@ -280,8 +280,8 @@ def _without_marks(schema: Schema, reviewed: bool, name: str) -> Schema:
 
 
 def _schema(path: Path | None, reviewed: bool) -> Schema:
+    from cohortium.data.schema import load_schema
     from cohortium.errors import StudyError
-    from cohortium.schema import load_schema
 
     if path is None:
         raise StudyError("E_PLAN_INVALID", "simulate", "the table is not described", "Pass --schema, or --study.")
@@ -295,7 +295,7 @@ def _tables(
     import numpy as np
     import pandas as pd
 
-    from cohortium.tables import read_parts
+    from cohortium.data.readers.tables import read_parts
 
     faults = Faults(data.name, strict=not drop_bad_rows)
     table = pd.concat(read_parts(data, layout.columns(schema), form=form, faults=faults), ignore_index=True)
@@ -313,9 +313,9 @@ def _tables(
 
 def _say_fitting(table: DataFrame, schema: Schema) -> None:
     """What of the table does not fit; SchemaError E_MISFIT, before anything is charged, where all of it does not."""
-    from cohortium.draft import fit
+    from cohortium.drafting.checking import fit
+    from cohortium.drafting.reasons import counted, in_lines
     from cohortium.errors import SchemaError
-    from cohortium.reasons import counted, in_lines
 
     found = fit([table], schema)
     if misfits := in_lines(found, schema):
@@ -331,7 +331,7 @@ def _say_counted(codes: Mapping[str, Codes], study: Study) -> None:
     from functools import reduce
     from operator import add
 
-    from cohortium.tally import tally_of, told
+    from cohortium.drafting.tally import tally_of, told
 
     tallies = [tally_of(one, study.schema) for one in codes.values()]
     for name, one in zip(codes, tallies, strict=True):
@@ -366,7 +366,7 @@ def _promise(epsilon: float | None, delta: float | None, no_privacy: bool) -> di
 
 def _ledgers(folder: Path | None, population: str | None, cap: float | None, promise: dict[str, Any]) -> Ledgers | None:
     """Where to charge; without privacy there is nothing to charge, and whoever names a ledger or a cap is told."""
-    from cohortium.privacy.ledger import Cap, home
+    from cohortium.ledger.store import Cap, home
     from cohortium_simulation.experiment import Ledgers
 
     if "delta" not in promise:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cohortium.documents import load_json
-from cohortium.encoding import encode
+from cohortium.data.encoding import encode
+from cohortium.data.schema import Schema, load_schema
 from cohortium.errors import ReleaseError
 from cohortium.evaluation.fidelity import tvd
-from cohortium.privacy.ledger import Cap, Ledger
-from cohortium.progress import Progress
-from cohortium.schema import Schema, load_schema
+from cohortium.ledger.store import Cap, Ledger
+from cohortium.system.documents import load_json
+from cohortium.system.progress import Progress
 from cohortium_server.release import Release
 from cohortium_simulation.experiment import Ledgers, as_study, simulate
 from cohortium_simulation.partition import by_column

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from cohortium.errors import FederationError
-from cohortium_client.service import Answering
+from cohortium_client.socket.service import Answering
 
 SOON = 1.0  # seconds of waiting after which it is said what for
 _log = logging.getLogger("cohortium.simulation")

@@ -30,15 +30,15 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
-from cohortium.consent import Signatures
 from cohortium.flower.internals import changed, private
-from cohortium.progress import Progress
-from cohortium.study import Study
+from cohortium.study.consent import Signatures
+from cohortium.study.study import Study
+from cohortium.system.progress import Progress
 from cohortium_client import app as institution_side
-from cohortium_client.service import Answering, Connection
+from cohortium_client.socket.service import Answering, Connection
 from cohortium_server import app as coordinator_side
-from cohortium_server.journal import BriefJournal, Journal
-from cohortium_server.rounds import ROUND_TIMEOUT, Outcome
+from cohortium_server.rounds.journal import BriefJournal, Journal
+from cohortium_server.rounds.rounds import ROUND_TIMEOUT, Outcome
 
 Config = Mapping[str, Any]
 Fault = Callable[[str, Message, Callable[[Message], Message]], Iterable[Message]]

@@ -14,27 +14,27 @@ from typing import Any
 
 import pandas as pd
 
-from cohortium import consent
-from cohortium.arguments import described, refused
-from cohortium.arguments import path as as_path
-from cohortium.encoding import Codes, check_columns, encode
+from cohortium.data.columns.identifiers import identifiers_of
+from cohortium.data.encoding import Codes, check_columns, encode
+from cohortium.data.readers.frames import Table, as_table
+from cohortium.data.schema import Schema
 from cohortium.errors import FederationError, StudyError
-from cohortium.filenames import unfit
-from cohortium.frames import Table, as_table
-from cohortium.identifiers import identifiers_of
-from cohortium.keys import load_or_create_key
-from cohortium.privacy.ledger import Cap, Consent, Ledger, home, witness_of
-from cohortium.privacy.shelf import FILE as SHELF
-from cohortium.privacy.shelf import Shelf, ShelvedLedger
-from cohortium.progress import Progress
-from cohortium.schema import Schema
-from cohortium.study import Study, as_written, study_from_document
-from cohortium_client.custodian import Custodian, Holding, Identity, stands
-from cohortium_client.policy import Policy
-from cohortium_client.sessions import Sessions
-from cohortium_server.journal import BriefJournal
+from cohortium.ledger.shelf import FILE as SHELF
+from cohortium.ledger.shelf import Shelf, ShelvedLedger
+from cohortium.ledger.store import Cap, Consent, Ledger, home, witness_of
+from cohortium.study import consent
+from cohortium.study.study import Study, as_written, study_from_document
+from cohortium.system.arguments import described, refused
+from cohortium.system.arguments import path as as_path
+from cohortium.system.filenames import unfit
+from cohortium.system.keys import load_or_create_key
+from cohortium.system.progress import Progress
+from cohortium_client.custodian.custodian import Custodian, Holding, Identity, stands
+from cohortium_client.custodian.policy import Policy
+from cohortium_client.custodian.sessions import Sessions
 from cohortium_server.release import Release, load_release, require_no_release, write_release
-from cohortium_server.rounds import Outcome
+from cohortium_server.rounds.journal import BriefJournal
+from cohortium_server.rounds.rounds import Outcome
 from cohortium_simulation.doors import Doors
 from cohortium_simulation.pooled import MASKED_UP_TO, PooledCustodian, run_pooled
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from cohortium.consent import write_signature
-from cohortium.encoding import check_columns
+from cohortium.data.encoding import check_columns
+from cohortium.data.schema import Schema
 from cohortium.errors import InputError, ReleaseError, StudyError
-from cohortium.privacy.ledger import Cap
-from cohortium.schema import Schema
-from cohortium.study import Study, dumps_schema, dumps_study
-from cohortium_client.agreements import agree
-from cohortium_client.institution import Institution, init_institution
+from cohortium.ledger.store import Cap
+from cohortium.study.consent import write_signature
+from cohortium.study.study import Study, dumps_schema, dumps_study
+from cohortium_client.custodian.agreements import agree
+from cohortium_client.custodian.institution import Institution, init_institution
 from cohortium_simulation.experiment import require_file_names, sign_all
 
 TABLE = "table.parquet"

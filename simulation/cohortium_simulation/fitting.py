@@ -10,12 +10,12 @@ from typing import Any, Literal, TypeAlias, Union
 import numpy as np
 import pandas as pd
 
-from cohortium.arguments import described, names, number, one_of, path, refused, whole
-from cohortium.draft import Draft
+from cohortium.data.readers.frames import Table, as_table, is_table
+from cohortium.data.schema import Schema, load_schema
+from cohortium.drafting.draft import Draft
 from cohortium.errors import SchemaError
-from cohortium.frames import Table, as_table, is_table
-from cohortium.progress import Progress
-from cohortium.schema import Schema, load_schema
+from cohortium.system.arguments import described, names, number, one_of, path, refused, whole
+from cohortium.system.progress import Progress
 from cohortium_server.generators import kinds
 from cohortium_server.release import Release, require_no_release
 from cohortium_simulation.experiment import Ledgers, as_study, as_tables, simulate

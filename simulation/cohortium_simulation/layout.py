@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from cohortium.data.schema import Schema
 from cohortium.errors import StudyError
-from cohortium.nearest import nearest
-from cohortium.schema import Schema
+from cohortium.system.nearest import nearest
 from cohortium_simulation.partition import Tables, by_column, declared_categories, iid, numbered, skewed, valid_name
 
 

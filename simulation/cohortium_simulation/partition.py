@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.categories import category_key
-from cohortium.encoding import index_column, told_apart
+from cohortium.data.columns import Boolean, Categorical, Ordinal
+from cohortium.data.columns.categories import category_key
+from cohortium.data.columns.encoding import index_column, told_apart
+from cohortium.data.columns.identifiers import identifiers_of
+from cohortium.data.schema import Schema
 from cohortium.errors import SchemaError, StudyError
-from cohortium.filenames import is_fit
-from cohortium.identifiers import identifiers_of
-from cohortium.nearest import offered
-from cohortium.schema import Boolean, Categorical, Ordinal, Schema
+from cohortium.system.filenames import is_fit
+from cohortium.system.nearest import offered
 
 MAX_NAME = 80
 UNNAMED = "institution"  # whose declared value has no letter that a name may have
@@ -37,7 +38,7 @@ Declared = Mapping[str, Sequence[object]]
 def iid(
     table: pd.DataFrame, institutions: int | Sequence[str], rng: np.random.Generator, person: str | None = None
 ) -> Tables:
-    """Persons, or rows where no column says whose they are, dealt out at random, each by coins of its own.
+    """Persons, or rows where no column says whose they are, dealt out at random, each by randomness of its own.
 
     institutions: how many, or their names.
     """
@@ -66,12 +67,12 @@ def skewed(
     key, labels = rng.bytes(16), _words(table[column])
     identities = _identities(table, person)
     owners, first = np.unique(identities, return_index=True)
-    coins, homes = _drawn(owners, key), np.empty(len(owners), np.int64)
+    randomness, homes = _drawn(owners, key), np.empty(len(owners), np.int64)
     for label in np.unique(labels[first]):
         who = labels[first] == label
         seed = int.from_bytes(hashlib.blake2b(str(label).encode(), key=key, digest_size=16).digest(), "little")
         proportions = np.random.default_rng(seed).dirichlet(np.full(len(names), alpha))
-        homes[who] = np.searchsorted(np.cumsum(proportions)[:-1], coins[who], side="right")
+        homes[who] = np.searchsorted(np.cumsum(proportions)[:-1], randomness[who], side="right")
     return _dealt(table, names, homes[np.searchsorted(owners, identities)])
 
 

@@ -2,7 +2,7 @@
 
 Masks of all pairs cost K² for a thing that cancels in the sum, and that hides nothing where one process is everybody. So
 where many institutions are simulated there are none. All else is the deployment's: each institution's custodian checks what it
-is asked, answers from its own table, draws its own share of the noise from coins of its own, and charges its own ledger. The
+is asked, answers from its own table, draws its own share of the noise from randomness of its own, and charges its own ledger. The
 answers are added in the ring that masked ones would be added in, so the sum is the same function of what was drawn. That there
 were no masks is said in the manifest, the account and the report (``privacy/wording.py``).
 
@@ -17,19 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cohortium import consent, wire
-from cohortium.consent import Signatures
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
-from cohortium.noise import Noised
-from cohortium.plan import Phase, plan, ring
-from cohortium.privacy.ledger import Caps
-from cohortium.privacy.shelf import Shelf
-from cohortium.progress import Progress
-from cohortium.receipt import Receipt
-from cohortium.study import Study
-from cohortium_client.custodian import Custodian
-from cohortium_server.journal import BriefJournal
-from cohortium_server.rounds import ROUND_TIMEOUT, Outcome, run_study
+from cohortium.federation import wire
+from cohortium.ledger.receipt import Receipt
+from cohortium.ledger.shelf import Shelf
+from cohortium.ledger.store import Caps
+from cohortium.privacy.discrete_gaussian import Noised
+from cohortium.study import consent
+from cohortium.study.consent import Signatures
+from cohortium.study.plan import Phase, plan, ring
+from cohortium.study.study import Study
+from cohortium.system.progress import Progress
+from cohortium_client.custodian.custodian import Custodian
+from cohortium_server.rounds.journal import BriefJournal
+from cohortium_server.rounds.rounds import ROUND_TIMEOUT, Outcome, run_study
 
 MASKED_UP_TO = 32  # simulated institutions; so many run the deployment's own protocol, masks and all
 BATCH = 64  # answers that are charged together

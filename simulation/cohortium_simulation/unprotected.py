@@ -14,27 +14,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cohortium.coins import Coins
-from cohortium.encoding import Codes
+from cohortium.data.encoding import Codes
 from cohortium.errors import StudyError
 from cohortium.neural.device import best_device, one_thread
 from cohortium.neural.network import Plain
-from cohortium.plan import plan
-from cohortium.progress import Progress, Silent
+from cohortium.privacy.randomness import Randomness
 from cohortium.queries import Query
 from cohortium.queries.gradients import GradientSum, People, Step
 from cohortium.queries.local_training import OUT_GRID, RATE, LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium.study import Study
+from cohortium.study.plan import plan
+from cohortium.study.study import Study
+from cohortium.system.progress import Progress, Silent
 from cohortium_server.generators import Generator, Sum, generator_class
-from cohortium_server.rounds import Outcome
+from cohortium_server.rounds.rounds import Outcome
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
 class _Repeatable:
-    """Coins that a seed repeats: there is no noise here for them to keep secret."""
+    """Randomness that a seed repeats: there is no noise here for them to keep secret."""
 
     def __init__(self, seed: int | None) -> None:
         self._rng = np.random.default_rng(seed)
@@ -56,12 +56,12 @@ def fit_unprotected(
         )
     agreed, progress = plan(study), progress or Silent()
     generator: Generator = generator_class(study.generator.kind)(study, seed, progress)
-    coins, number = _Repeatable(seed), 0
+    randomness, number = _Repeatable(seed), 0
     progress.start(agreed.rounds, "rounds without privacy")
     with one_thread():
         while (query := generator.ask()) is not None:
             multiplier = agreed.phase(number).multiplier
-            values = sum(_answer(query, codes, multiplier, coins) for codes in tables.values())
+            values = sum(_answer(query, codes, multiplier, randomness) for codes in tables.values())
             generator.tell(Sum(query, np.asarray(values, np.int64), len(tables), multiplier))
             number += 1
             progress.advance()
@@ -69,17 +69,17 @@ def fit_unprotected(
     return Outcome(study, {}, agreed, secrets.token_hex(16), generator, (), "not-private")
 
 
-def _answer(query: Query, codes: Codes, multiplier: float, coins: Coins) -> IntArray:
+def _answer(query: Query, codes: Codes, multiplier: float, randomness: Randomness) -> IntArray:
     """One institution's part of a sum, in the units of the query's answers. multiplier: says which units those are."""
     match query:
         case Marginals():
-            return query.contribute(codes, coins).values
+            return query.contribute(codes, randomness).values
         case GradientSum():
-            trained = _Training.over(query.step, codes, query.state, coins)
+            trained = _Training.over(query.step, codes, query.state, randomness)
             scale = query.step.units(multiplier) / query.step.clip
             return np.rint(trained.summed(trained.parameters) * scale).astype(np.int64)
         case LocalTraining():
-            trained = _Training.over(query.step, codes, query.state, coins, RATE)
+            trained = _Training.over(query.step, codes, query.state, randomness, RATE)
             message = np.concatenate([[1.0], trained.moved(query.steps)]) * trained.people.count * OUT_GRID
             return np.rint(message).astype(np.int64)
         case _:
@@ -94,15 +94,15 @@ class _Training:
     people: People
     parameters: FloatArray
     rate: float
-    coins: Coins
+    randomness: Randomness
 
     @classmethod
     def over(
-        cls, step: Step, codes: Codes, state: bytes, coins: Coins, more: dict[str, int] | None = None
+        cls, step: Step, codes: Codes, state: bytes, randomness: Randomness, more: dict[str, int] | None = None
     ) -> _Training:
         read = step.read(state, more)
         rate = float(read["rate"][0]) if more else 0.0
-        return cls(step, step.people(codes, read, coins), read["parameters"].astype(np.float64), rate, coins)
+        return cls(step, step.people(codes, read, randomness), read["parameters"].astype(np.float64), rate, randomness)
 
     def moved(self, steps: int) -> FloatArray:
         """(parameters,) the change after some steps of plain SGD."""
@@ -118,7 +118,7 @@ class _Training:
         device, network = best_device(), self.step.architecture.network
         flat = torch.tensor(parameters, dtype=torch.float32, device=device, requires_grad=True)
         total = np.zeros(len(parameters))
-        for codes, owners, uniforms in self.step.sampled(self.people, self.coins):
+        for codes, owners, uniforms in self.step.sampled(self.people, self.randomness):
             if not len(codes):
                 continue
             weights = self._weights(owners).repeat(network.views) / network.views

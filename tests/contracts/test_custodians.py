@@ -17,18 +17,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cohortium import wire
-from cohortium.consent import sign
-from cohortium.encoding import Codes, encode
-from cohortium.keys import public_text
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Consent, Ledger
-from cohortium.receipt import sign_receipt
-from cohortium.schema import Categorical, Schema
-from cohortium.study import Institution, Privacy, Study, Sweep
-from cohortium_client.custodian import Custodian, Holding, Identity
-from cohortium_client.policy import Policy
-from cohortium_client.service import Answering, Connection, serve
+from cohortium.data.columns import Categorical
+from cohortium.data.encoding import Codes, encode
+from cohortium.data.schema import Schema
+from cohortium.federation import wire
+from cohortium.ledger.receipt import sign_receipt
+from cohortium.ledger.store import Consent, Ledger
+from cohortium.study.consent import sign
+from cohortium.study.plan import plan
+from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.system.keys import public_text
+from cohortium_client.custodian.custodian import Custodian, Holding, Identity
+from cohortium_client.custodian.policy import Policy
+from cohortium_client.socket.service import Answering, Connection, serve
 
 CANARY = "SECRET-CANARY-0815"
 KEYS = {

@@ -23,7 +23,7 @@ from cohortium.flower import names
 from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private, require_allowed
 from cohortium.flower.names import Api, Call, LinkOption, NodeOption, Part, Standing, Task, Variable
-from cohortium_client.flower.standing import ahead_and_behind
+from cohortium_client.flower.registration import ahead_and_behind
 from cohortium_simulation.engine import InProcessGrid
 
 PARTS = [value for value in vars(names).values() if isinstance(value, Part)]

@@ -14,13 +14,13 @@ from conftest import everybody
 from pydantic import TypeAdapter
 from scipy import stats
 
-from cohortium.coins import SecureCoins
-from cohortium.encoding import encode
+from cohortium.data.encoding import encode
+from cohortium.data.schema import Schema, schema_from_document
 from cohortium.errors import ReleaseError
 from cohortium.neural.drawing import resampled, sobol
-from cohortium.plan import plan
-from cohortium.schema import Schema, schema_from_document
-from cohortium.study import GeneratorPlan, Study
+from cohortium.privacy.randomness import SecureRandomness
+from cohortium.study.plan import plan
+from cohortium.study.study import GeneratorPlan, Study
 from cohortium_server.generators import Generator, Sum, generator_class
 
 KINDS = sorted(e.name for e in entry_points(group="cohortium.generators"))
@@ -45,7 +45,7 @@ def fitted(study: Study, tables: dict[str, Any], seed: int = 1) -> Generator:
         phase = agreed.phase(number)
         assert query.with_state(b"") if not query.state else query.state, "the query is the plan's"
         assert replace_state(query) == replace_state(phase.query)
-        answers = [query.answer(c, phase.multiplier, SecureCoins()).values for c in codes]
+        answers = [query.answer(c, phase.multiplier, SecureRandomness()).values for c in codes]
         generator.tell(Sum(query, np.sum(answers, axis=0), len(answers), phase.multiplier))
         number += 1
     assert number == agreed.rounds

@@ -27,18 +27,25 @@ from scipy import stats
 from torch import nn
 from torch.nn import functional as F
 
-from cohortium.coins import Coins, SecureCoins
-from cohortium.encoding import Codes
+from cohortium.data.encoding import Codes
 from cohortium.errors import StudyError, WireError
 from cohortium.neural import clipping, exact
 from cohortium.neural.architecture import Architecture, Kind
 from cohortium.neural.clipping import FIXED, PARTS, Batch, clipped_sum, whole
 from cohortium.neural.network import Layer, Network, errors, length, split
 from cohortium.neural.state import write_state
-from cohortium.noise import LARGEST, LARGEST_TABLE, Bounded, Noised, discrete_gaussian, noise_multiplier
-from cohortium.persons import at_most
 from cohortium.privacy.accounting import Events
+from cohortium.privacy.discrete_gaussian import (
+    LARGEST,
+    LARGEST_TABLE,
+    Bounded,
+    Noised,
+    discrete_gaussian,
+    noise_multiplier,
+)
+from cohortium.privacy.randomness import Randomness, SecureRandomness
 from cohortium.queries import Query, gradients, local_training, marginals
+from cohortium.queries.contribution_bounding import at_most
 from cohortium.queries.gradients import GradientSum, People, Step
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals, fitted_to_grid
@@ -81,7 +88,7 @@ def person_coins(codes: Codes, salt: int) -> KeyedCoins:
 def before_noise(query: Query, codes: Codes, salt: int, parts: bool = False) -> np.ndarray:
     """The integer vector that gets noise; for training, of one step at the query's state.
 
-    Coins are a person's own. The views of a row are drawn anew for every ``salt``, and are the same for every row.
+    Randomness are a person's own. The views of a row are drawn anew for every ``salt``, and are the same for every row.
     parts: of training, before the sum is rounded to whole units.
     """
     if isinstance(query, Marginals):
@@ -99,7 +106,7 @@ def before_noise(query: Query, codes: Codes, salt: int, parts: bool = False) -> 
 def same_views(step: Step, salt: int) -> Any:
     network = step.architecture.network
     one_row = np.random.default_rng(salt).random((network.views, network.draws))
-    return lambda entries, draws, coins: np.tile(one_row, (entries // network.views, 1))
+    return lambda entries, draws, randomness: np.tile(one_row, (entries // network.views, 1))
 
 
 def step_of(query: Query) -> Step:
@@ -315,7 +322,7 @@ class TestContract:
 
     @pytest.mark.parametrize("rows", [0, 1, 500])
     def test_the_answer_has_the_querys_width_whatever_the_data(self, query: Query, rows: int) -> None:
-        noised = query.answer(table(query, rows, 50, 1), MULTIPLIER, SecureCoins())
+        noised = query.answer(table(query, rows, 50, 1), MULTIPLIER, SecureRandomness())
         assert isinstance(noised, Noised)
         assert noised.values.dtype == np.int64
         assert noised.values.shape == (query.width,)
@@ -323,11 +330,11 @@ class TestContract:
     def test_wild_states_never_raise(self, query: Query) -> None:
         with np.errstate(over="ignore"):
             for asked in states(query, 2):
-                assert len(asked.answer(table(query, 30, 20, 1), MULTIPLIER, SecureCoins()).values) == query.width
+                assert len(asked.answer(table(query, 30, 20, 1), MULTIPLIER, SecureRandomness()).values) == query.width
 
     def test_answers_differ(self, query: Query) -> None:
         codes = table(query, 100, 50, 1)
-        many = [query.answer(codes, MULTIPLIER, SecureCoins()).values.tobytes() for _ in range(12)]
+        many = [query.answer(codes, MULTIPLIER, SecureRandomness()).values.tobytes() for _ in range(12)]
         assert len(set(many)) > 6  # of four counts two answers may be equal, but not half of them
 
     @pytest.mark.parametrize("rows", [0, 1, 300])
@@ -342,13 +349,13 @@ class TestContract:
         drawn: list[tuple[Bounded, float]] = []
         original = marginals.add_noise
 
-        def spy(bounded: Bounded, noise: float, coins: Coins) -> Noised:
+        def spy(bounded: Bounded, noise: float, randomness: Randomness) -> Noised:
             drawn.append((bounded, noise))
-            return original(bounded, noise, coins)
+            return original(bounded, noise, randomness)
 
         for module in (marginals, gradients, local_training):
             monkeypatch.setattr(module, "add_noise", spy)
-        query.answer(table(query, rows, 200, 1), multiplier, SecureCoins())
+        query.answer(table(query, rows, 200, 1), multiplier, SecureRandomness())
         worth = [noise_multiplier(noise, b.sensitivity, b.scales) for b, noise in drawn]
         charged = [e.noise_multiplier for e in query.events(multiplier) for _ in range(e.count)]
         assert worth == pytest.approx(charged, rel=1e-12)
@@ -394,7 +401,7 @@ class TestContract:
 def test_counts_are_counts() -> None:
     query = Marginals((2, 3), ((0,), (1,), (0, 1)), (1.0, 1.0, 1.0), 1, 8)
     values = np.array([[0, 2], [1, 2], [1, 2], [1, 0]], np.int16)
-    counted = query.split(query.contribute(Codes(values, np.arange(4), (2, 3)), SecureCoins()).values)
+    counted = query.split(query.contribute(Codes(values, np.arange(4), (2, 3)), SecureRandomness()).values)
     assert counted[(0,)].tolist() == [1, 3]
     assert counted[(1,)].tolist() == [1, 0, 3]
     assert counted[(0, 1)].tolist() == [[0, 0, 1], [1, 0, 2]]
@@ -403,7 +410,7 @@ def test_counts_are_counts() -> None:
 def test_each_table_gets_the_noise_of_its_weight() -> None:
     query = fitted_to_grid(Marginals((50, 60), ((0,), (1,), (0, 1)), (1.0, 0.25, 4.0)), 3.0)
     empty = Codes(np.zeros((0, 2), np.int16), np.zeros(0, np.int64), (50, 60))
-    many = [query.split(query.answer(empty, 3.0, SecureCoins()).values) for _ in range(200)]
+    many = [query.split(query.answer(empty, 3.0, SecureRandomness()).values) for _ in range(200)]
     for t, sigma in zip(query.tables, query.sigmas(3.0), strict=True):
         drawn = np.concatenate([one[t].ravel() for one in many])
         low, high = stats.chi2.ppf([ALPHA, 1 - ALPHA], len(drawn)) / len(drawn)
@@ -417,7 +424,7 @@ def test_merged_cells_are_counted_as_one() -> None:
     query = Marginals((4, 3), ((0, 1), (0,)), (1.0, 1.0), 1, 8, merged=(3, 3))
     codes = Codes(np.array([[0, 2], [1, 2], [3, 1], [2, 0]], np.int16), np.arange(4), (4, 3))
     told = query.with_state(write_state({"cells": np.array([0.0, 0, 1, 1, 0, 1, 2])}))
-    counted = told.split(told.contribute(codes, SecureCoins()).values)
+    counted = told.split(told.contribute(codes, SecureRandomness()).values)
     assert counted[(0, 1)].tolist() == [[0, 0, 2], [1, 1, 0], [0, 0, 0]]
     assert counted[(0,)].tolist() == [2, 2, 0]
     assert told.width == query.width == 12
@@ -448,7 +455,7 @@ def test_merged_sizes_that_there_cannot_be_are_refused(merged: tuple[int, ...]) 
 def test_merged_cells_that_nobody_told_are_no_question() -> None:
     query = Marginals((7, 4, 9), PAIRS, (1.0, 1.0, 1.0), merged=(2, 4, 2))
     with pytest.raises(WireError, match="E_STATE_SHAPE"):
-        query.answer(table(query, 10, 10, 1), MULTIPLIER, SecureCoins())
+        query.answer(table(query, 10, 10, 1), MULTIPLIER, SecureRandomness())
 
 
 def test_counts_have_no_state() -> None:
@@ -485,7 +492,7 @@ def test_the_rows_of_a_person_are_chosen_evenly() -> None:
     persons = np.array([1] * 6 + [2] * 2 + [3])
     codes = Codes(np.arange(9, dtype=np.int16)[:, None], persons, (9,))
     trials = 6000
-    kept = Counter(v for _ in range(trials) for v in at_most(codes, 2, SecureCoins()).values[:, 0].tolist())
+    kept = Counter(v for _ in range(trials) for v in at_most(codes, 2, SecureRandomness()).values[:, 0].tolist())
     assert [kept[v] for v in (6, 7, 8)] == [trials] * 3
     assert sum(kept[v] for v in range(6)) == 2 * trials
     for v in range(6):
@@ -497,12 +504,12 @@ def test_a_person_with_many_rows_weighs_as_much_as_one_with_one() -> None:
     query = Marginals((4, 3), ((0,), (0, 1)), (1.0, 1.0), 1, 1000, "persons")
     values = np.array([[0, 0]] + [[1, 0]] * 7 + [[j % 4, j % 3] for j in range(5000)], np.int16)
     codes = Codes(values, np.repeat([5, 3, 4], [1, 7, 5000]), (4, 3))
-    counted = query.contribute(codes, SecureCoins()).values
+    counted = query.contribute(codes, SecureRandomness()).values
     assert counted[:4].sum() == counted[4:].sum() == 3000
     many = replace(codes, values=values[8:], persons=codes.persons[8:])
     rest = replace(codes, values=values[:8], persons=codes.persons[:8])
-    assert query.contribute(many, SecureCoins()).values[:4].sum() == 1000
-    assert query.contribute(rest, SecureCoins()).values[:4].tolist() == [1000, 1000, 0, 0]
+    assert query.contribute(many, SecureRandomness()).values[:4].sum() == 1000
+    assert query.contribute(rest, SecureRandomness()).values[:4].tolist() == [1000, 1000, 0, 0]
 
 
 def test_where_persons_weigh_the_same_their_units_are_as_fine_as_the_sampler_allows() -> None:
@@ -942,7 +949,7 @@ def test_training_without_steps_is_refused() -> None:
 def test_rare_samples_leave_a_count_that_can_be_drawn() -> None:
     rare = training(NETWORKS["autoregressive"], steps=1, sampling_rate=1e-4)
     assert rare.draws(50.0)[1] <= LARGEST
-    assert len(rare.answer(table(rare, 10, 10, 1), 50.0, SecureCoins()).values) == rare.width
+    assert len(rare.answer(table(rare, 10, 10, 1), 50.0, SecureRandomness()).values) == rare.width
 
 
 TOLD: dict[str, Trained | Marginals] = {
@@ -1043,9 +1050,9 @@ def inclusions(rate: float) -> np.ndarray:
     codes = Codes(np.arange(2 * PEOPLE, dtype=np.int16)[:, None] // 2, np.arange(2 * PEOPLE) // 2, (PEOPLE,))
     people = People(codes)
     who = np.zeros((TRIALS, PEOPLE), bool)
-    coins = SecureCoins()
+    randomness = SecureRandomness()
     for trial in who:
-        for values, owners in people.sampled(rate, 1, coins):
+        for values, owners in people.sampled(rate, 1, randomness):
             assert np.array_equal(np.bincount(owners), np.full(owners.max(initial=-1) + 1, 2))  # whole persons
             trial[values[:, 0]] = True
     return who
@@ -1085,11 +1092,11 @@ def test_equal_persons_take_part_with_some_rows_drawn_evenly(rate: float, monkey
     many = np.arange(PEOPLE) % 5 + 1
     persons = np.repeat(np.arange(PEOPLE), many)
     codes = Codes(np.arange(len(persons), dtype=np.int16)[:, None], persons, (len(persons),))
-    seen, sizes, coins = np.zeros(len(persons), int), np.zeros(TRIALS, int), SecureCoins()
-    people = step(NETWORKS["autoregressive"], equal_weight="persons").people(codes, {}, coins)
+    seen, sizes, randomness = np.zeros(len(persons), int), np.zeros(TRIALS, int), SecureRandomness()
+    people = step(NETWORKS["autoregressive"], equal_weight="persons").people(codes, {}, randomness)
     assert people.count == PEOPLE
     for trial in range(TRIALS):
-        for values, owners in people.sampled(rate, 1, coins):
+        for values, owners in people.sampled(rate, 1, randomness):
             rows = values[:, 0]
             assert len(set(rows.tolist())) == len(rows)
             assert np.array_equal(np.unique(persons[rows], return_inverse=True)[1], owners)
@@ -1114,7 +1121,7 @@ def test_micro_batches_are_as_small_as_they_should_be_and_hold_whole_persons(
     codes = table(step(NETWORKS["autoregressive"]), 300, 70, 1)
     people, seen = People(codes), 0
     most = int(people.rows.max())
-    for values, owners in people.sampled(1.0, views, SecureCoins()):
+    for values, owners in people.sampled(1.0, views, SecureRandomness()):
         assert len(values) * views <= max(at_once, most * views)
         assert np.array_equal(np.unique(owners), np.arange(owners[-1] + 1))
         seen += len(values)
@@ -1123,7 +1130,7 @@ def test_micro_batches_are_as_small_as_they_should_be_and_hold_whole_persons(
 
 def test_the_uniform_numbers_of_views_are_uniform_and_independent() -> None:
     for draws in (1, 2, 5):
-        drawn = gradients._uniforms(40_000, draws, SecureCoins())
+        drawn = gradients._uniforms(40_000, draws, SecureRandomness())
         assert drawn.shape == (40_000, draws)
         assert drawn.min() >= 0 and drawn.max() < 1
         assert np.array_equal(drawn * 2.0**32, np.floor(drawn * 2.0**32))
@@ -1131,17 +1138,19 @@ def test_the_uniform_numbers_of_views_are_uniform_and_independent() -> None:
             assert stats.kstest(column, "uniform").pvalue > ALPHA
         pairs = [drawn[1:, 0], drawn[:-1, 0]] if draws == 1 else [drawn[:, 0], drawn[:, 1]]
         assert abs(np.corrcoef(*pairs)[0, 1]) < stats.norm.isf(ALPHA) / math.sqrt(len(drawn) - 1)
-    assert gradients._uniforms(7, 0, SecureCoins()).shape == (7, 0)
+    assert gradients._uniforms(7, 0, SecureRandomness()).shape == (7, 0)
 
 
 def test_an_empty_sample_is_answered_with_noise_alone() -> None:
     """Nobody is there: the answer is what noise makes of nothing, of the same width, step by step."""
     query = training(NETWORKS["autoregressive"], steps=40, sampling_rate=0.01)
     empty = Codes(np.zeros((0, 3), np.int16), np.zeros(0, np.int64), SIZES)
-    assert np.count_nonzero(query.answer(empty, 1.0, SecureCoins()).values[1:]) > 0
+    assert np.count_nonzero(query.answer(empty, 1.0, SecureRandomness()).values[1:]) > 0
     for of in NETWORKS.values():
         alone = summing(of)
-        drawn = np.concatenate([alone.answer(empty, 2.0, SecureCoins()).values for _ in range(2000 // alone.width + 1)])
+        drawn = np.concatenate(
+            [alone.answer(empty, 2.0, SecureRandomness()).values for _ in range(2000 // alone.width + 1)]
+        )
         sigma = 2.0 * alone.step.sensitivity(2.0)
         low, high = stats.chi2.ppf([ALPHA, 1 - ALPHA], len(drawn)) / len(drawn)
         assert low < (drawn.astype(float) ** 2).mean() / sigma**2 < high
@@ -1152,11 +1161,11 @@ def test_the_count_is_noised_as_charged() -> None:
     query = training(NETWORKS["autoregressive"], steps=10, sampling_rate=0.5)
     sigma = query._count_multiplier(MULTIPLIER)
     people = People(table(query, 5000, 10**6, 1))
-    counts = np.array([query._noised_count(people, MULTIPLIER, SecureCoins()) for _ in range(4000)])
+    counts = np.array([query._noised_count(people, MULTIPLIER, SecureRandomness()) for _ in range(4000)])
     low, high = stats.chi2.ppf([ALPHA, 1 - ALPHA], len(counts)) / len(counts)
     assert low < ((counts - people.count) ** 2).mean() / sigma**2 < high * 1.01
     assert 0.81 < low < high < 1.21
-    assert discrete_gaussian(64.0, 1, SecureCoins()).shape == (1,)
+    assert discrete_gaussian(64.0, 1, SecureRandomness()).shape == (1,)
 
 
 # What the contract would find

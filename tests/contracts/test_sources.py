@@ -18,13 +18,13 @@ import pytest
 import sqlalchemy
 from postgres import OWNER, PASSWORDS, Cluster, password_file, postgresql, table_name
 
-from cohortium import tables as files
-from cohortium.encoding import Codes, encode
+from cohortium.data.encoding import Codes, encode
+from cohortium.data.readers import tables as files
+from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError
-from cohortium.schema import Schema
-from cohortium_client import database
-from cohortium_client.mapping import ColumnMapping, Mapping
-from cohortium_client.source import Source, load_source, read_parts
+from cohortium_client.source import database
+from cohortium_client.source.mapping import ColumnMapping, Mapping
+from cohortium_client.source.source import Source, load_source, read_parts
 
 SMALL = 100
 

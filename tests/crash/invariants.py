@@ -11,13 +11,13 @@ import pandas as pd
 from processes import Federation
 from tap import Exchange
 
-from cohortium import wire
 from cohortium.errors import WireError
-from cohortium.plan import plan
+from cohortium.federation import wire
+from cohortium.ledger.receipt import about, sign_receipt
+from cohortium.ledger.store import Charge, Entry, Ledger
 from cohortium.privacy.accounting import cost, merged
-from cohortium.privacy.ledger import Charge, Entry, Ledger
-from cohortium.receipt import about, sign_receipt
-from cohortium_client.institution import load_institution
+from cohortium.study.plan import plan
+from cohortium_client.custodian.institution import load_institution
 from cohortium_server.release import load_release
 
 DELTA = 1e-6

@@ -27,16 +27,17 @@ from typing import Any
 
 import pyarrow
 
-import cohortium.expiry
-import cohortium_client.answerable
-import cohortium_client.custodian
+import cohortium.study.expiry
+import cohortium_client.custodian.answerable
+import cohortium_client.custodian.custodian
 import cohortium_simulation.engine
-from cohortium import failpoints
 from cohortium.cli import build
-from cohortium.plan import plan
-from cohortium.privacy import ledger
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Institution, Privacy, Study, Sweep
+from cohortium.data.columns import Boolean
+from cohortium.data.schema import Schema
+from cohortium.ledger import store
+from cohortium.study.plan import plan
+from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.system import failpoints
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["pytest", "launcher"])
@@ -45,10 +46,10 @@ for _room in (  # commands import what they need when they need it; here it is a
     "cohortium.commands.schema",
     "cohortium.commands.study",
     "cohortium_client.cli",
-    "cohortium_client.institution",
+    "cohortium_client.custodian.institution",
     "cohortium_client.metrics",
-    "cohortium_client.preview",
-    "cohortium_client.service",
+    "cohortium_client.source.preview",
+    "cohortium_client.socket.service",
     "cohortium_server.cli",
     "cohortium_server.engines",
     "cohortium_server.generators.autoregressive",
@@ -194,7 +195,7 @@ def _arrange(mischief: Mischief) -> None:
         _engine_kwargs()["timeout"] = mischief.timeout
     if mischief.unrecorded:
         careless = _Unrecorded(mischief.unrecorded)
-        ledger.Ledger.charge = lambda *charged: careless.charge(*charged)  # type: ignore[method-assign]
+        store.Ledger.charge = lambda *charged: careless.charge(*charged)  # type: ignore[method-assign]
 
 
 def _engine_kwargs() -> dict[str, Any]:
@@ -237,7 +238,12 @@ def _shift_clocks(years: int) -> None:
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) + timedelta(days=365.25 * years)
 
-    for module in (cohortium_client.custodian, cohortium_client.answerable, cohortium.expiry, ledger):
+    for module in (
+        cohortium_client.custodian.custodian,
+        cohortium_client.custodian.answerable,
+        cohortium.study.expiry,
+        store,
+    ):
         module.datetime = Shifted  # type: ignore[attr-defined]
 
 
@@ -245,12 +251,12 @@ class _Unrecorded:
     """Charges as a careless custodian would: the answer leaves first."""
 
     def __init__(self, go: str) -> None:
-        self._go, self._really = Path(go), ledger.Ledger.charge
+        self._go, self._really = Path(go), store.Ledger.charge
 
-    def charge(self, ours: ledger.Ledger, charge: ledger.Charge, message: bytes, caps: ledger.Caps) -> Any:
-        with suppress(ledger._NotMeantError), ours._transaction() as db:
+    def charge(self, ours: store.Ledger, charge: store.Charge, message: bytes, caps: store.Caps) -> Any:
+        with suppress(store._NotMeantError), ours._transaction() as db:
             entry = ours._add(db, charge)
-            raise ledger._NotMeantError
+            raise store._NotMeantError
         threading.Thread(target=self._later, args=(ours, charge, message, caps), daemon=True).start()
         return entry, message
 

@@ -17,13 +17,13 @@ from conftest import people
 from launcher import HARMLESS, PATIENCE, Mischief, Process
 from tap import Tap
 
-from cohortium.consent import write_signature
-from cohortium.privacy.ledger import Ledger
-from cohortium.schema import schema_from_document
-from cohortium.study import Autoregressive, Institution, Privacy, Release, Study, Sweep, dumps_schema, dumps_study
-from cohortium_client.agreements import agree
-from cohortium_client.gate import is_served
-from cohortium_client.institution import init_institution, load_institution
+from cohortium.data.schema import schema_from_document
+from cohortium.ledger.store import Ledger
+from cohortium.study.consent import write_signature
+from cohortium.study.study import Autoregressive, Institution, Privacy, Release, Study, Sweep, dumps_schema, dumps_study
+from cohortium_client.custodian.agreements import agree
+from cohortium_client.custodian.institution import init_institution, load_institution
+from cohortium_client.socket.gate import is_served
 
 NAMES = ("north", "south")
 ROWS = 300

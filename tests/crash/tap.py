@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from cohortium import wire
+from cohortium.federation import wire
 from cohortium_client.protocol.custodian_pb2 import Message
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -18,11 +18,11 @@ from invariants import check, check_finished, compare
 from launcher import HARMLESS, Mischief, Process, filling, killing
 from processes import SWEEP, TRAINING, Federation, federation, study
 
-from cohortium.consent import read_signatures, unsigned
-from cohortium.keys import load_or_create_key, public_text
-from cohortium.plan import plan
-from cohortium.study import Privacy, Study
-from cohortium_client.institution import load_institution
+from cohortium.study.consent import read_signatures, unsigned
+from cohortium.study.plan import plan
+from cohortium.study.study import Privacy, Study
+from cohortium.system.keys import load_or_create_key, public_text
+from cohortium_client.custodian.institution import load_institution
 
 ROOT = Path(__file__).parent.parent.parent
 KILLED = -signal.SIGKILL
@@ -171,7 +171,7 @@ def test_killed_while_signing(begin: Begin, place: str) -> None:
     """What was half agreed to disturbs nobody, and is signed again."""
     running = begin(study(SWEEP))
     other = study(SWEEP, name="other", institutions=running.study.institutions)
-    from cohortium.study import dumps_study
+    from cohortium.study.study import dumps_study
 
     path = running.files / "other.toml"
     path.write_text(dumps_study(other))

@@ -20,8 +20,8 @@ from launcher import PATIENCE, Mischief, Process, killing
 from processes import SWEEP, TRAINING, Federation, federation, study
 
 from cohortium.errors import LedgerError
-from cohortium.privacy.ledger import Consent
-from cohortium.study import Study
+from cohortium.ledger.store import Consent
+from cohortium.study.study import Study
 
 Begin = Callable[[Study], Federation]
 KILLED = -signal.SIGKILL
@@ -316,19 +316,19 @@ def test_one_straggler_is_named_and_waited_for_no_longer(begin: Begin) -> None:
     check_finished(running)
 
 
-# Coins
+# Randomness
 
 FORKED = """
 import os
-from cohortium.coins import SecureCoins
-coins = SecureCoins()
-coins.words(3)
+from cohortium.privacy.randomness import SecureRandomness
+randomness = SecureRandomness()
+randomness.words(3)
 reading, writing = os.pipe()
 if os.fork() == 0:
-    os.write(writing, coins.words(4).tobytes())
+    os.write(writing, randomness.words(4).tobytes())
     os._exit(0)
 os.wait()
-print(os.read(reading, 32).hex(), coins.words(4).tobytes().hex())
+print(os.read(reading, 32).hex(), randomness.words(4).tobytes().hex())
 """
 
 

@@ -19,9 +19,9 @@ from invariants import check_finished
 from processes import SWEEP, TRAINING, Federation, federation, study
 from tap import Exchange, frames, payload
 
-from cohortium import wire
-from cohortium.plan import plan
-from cohortium.study import Autoregressive, Sweep
+from cohortium.federation import wire
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Sweep
 
 HEX = re.compile(rb"[0-9a-f]{32,}")  # digests, keys, signatures and salts, in which short numbers occur by chance
 NUMBERS = [10**17 + secrets.randbelow(10**16) for _ in range(200)]

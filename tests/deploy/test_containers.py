@@ -20,9 +20,9 @@ from click import Context, Group
 from deploying import DEPLOY, FEDERATION, IMAGES, Coordinator, free_port, locked
 
 from cohortium.cli import build
-from cohortium_client.institution import load_institution
+from cohortium_client.custodian.institution import load_institution
 from cohortium_client.relay import load_relay
-from cohortium_server.provisioning import provision
+from cohortium_server.membership.provisioning import provision
 
 HEALTHY = IMAGES / "healthy.py"
 

@@ -21,7 +21,7 @@ import pytest
 from deploying import FEDERATION, NAME, Coordinator, free_port
 
 from cohortium.flower.names import SIGNATURE, Api, Call
-from cohortium_server.provisioning import provision
+from cohortium_server.membership.provisioning import provision
 
 HAS_IPV6 = (
     Path("/proc/net/if_inet6").exists()

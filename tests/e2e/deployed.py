@@ -25,7 +25,7 @@ from typing import Any
 
 import pandas as pd
 
-from cohortium_server.presence import online
+from cohortium_server.membership.presence import online
 
 PATIENCE = 400.0  # seconds: a machine under load is slow, and what hangs is told apart from that
 FIRST_UID = 61000

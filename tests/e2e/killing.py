@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from deployed import Deployed, Served, deployed, until
 
-from cohortium.consent import write_signature
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Charge, Ledger
-from cohortium.study import load_study
-from cohortium_client.agreements import agree
-from cohortium_client.institution import load_institution
+from cohortium.ledger.store import Charge, Ledger
+from cohortium.study.consent import write_signature
+from cohortium.study.plan import plan
+from cohortium.study.study import load_study
+from cohortium_client.custodian.agreements import agree
+from cohortium_client.custodian.institution import load_institution
 from cohortium_server.release import load_release
 
 NAMES = ("north", "south", "east")
@@ -59,8 +59,8 @@ hidden = 8
 rows = 200
 """
 ENDS_WITHIN = 300.0  # seconds
-VICTIMS = ("link", "executor", "study", "node", "custodian", "keeper", "launcher", "coordinator", "relay")
-MADE_BY_COORDINATOR = {"link": "link", "executor": "executor", "study": "task", "keeper": "keeper"}
+VICTIMS = ("link", "executor", "study", "node", "custodian", "reconciler", "launcher", "coordinator", "relay")
+MADE_BY_COORDINATOR = {"link": "link", "executor": "executor", "study": "task", "reconciler": "reconciler"}
 MADE_BY_RELAY = ("node", "launcher")
 
 

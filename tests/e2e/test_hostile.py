@@ -9,12 +9,12 @@ import pytest
 from deployed import until
 from killing import STUDY, check, federation
 
-from cohortium.consent import read_signatures
-from cohortium.study import load_study
-from cohortium_server import orders
-from cohortium_server.federation import load_federation
+from cohortium.study.consent import read_signatures
+from cohortium.study.study import load_study
+from cohortium_server import desired_state
 from cohortium_server.flower import control as said
-from cohortium_server.journal import FolderJournal
+from cohortium_server.membership.federation import load_federation
+from cohortium_server.rounds.journal import FolderJournal
 
 HOSTILE = """
 import os, pathlib
@@ -87,4 +87,4 @@ def test_hostile_code_neither_runs_nor_reaches_a_table(monkeypatch: pytest.Monke
         for name in made.names:
             unpacked = [p for p in (made.relay(name) / "flower").rglob("*") if p.suffix == ".py"]
             assert unpacked == [], "not even unpacked"
-        assert orders.order(journal.folder) is None
+        assert desired_state.order(journal.folder) is None

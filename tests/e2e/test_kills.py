@@ -10,7 +10,7 @@ from deployed import until
 from killing import VICTIMS, asked, begin, check, complete, federation, kill
 
 from cohortium.errors import FederationError
-from cohortium_server.orders import is_held
+from cohortium_server.desired_state import is_held
 
 
 @pytest.mark.timeout(1800)

@@ -14,7 +14,7 @@ from killing import NAMES, SCHEMA, asked, begin, check, complete, people
 from network import HERE, elsewhere
 
 from cohortium.flower.names import Api, Call
-from cohortium_server.federation import load_federation
+from cohortium_server.membership.federation import load_federation
 
 ROUND = Call.LIST_RUNS.removeprefix("/v1")  # what a path that goes up from the fleet's would reach
 PROBE = Path(__file__).parent / "probe.py"

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from scipy import integrate, special, stats
 
 from cohortium.errors import AccountingError, StudyError
-from cohortium.plan import bare_in_all, charged, charged_in_all, met, met_in_all, plan
 from cohortium.privacy import accounting
 from cohortium.privacy.accounting import (
     FREE,
@@ -38,7 +37,8 @@ from cohortium.privacy.accounting import (
     repeated,
     total_mu,
 )
-from cohortium.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Study, Sweep, Tvae
+from cohortium.study.plan import bare_in_all, charged, charged_in_all, met, met_in_all, plan
+from cohortium.study.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Study, Sweep, Tvae
 
 
 def integrated_delta(mu: float, epsilon: float) -> float:

@@ -21,17 +21,18 @@ from enlisted import agree, identity, key_of, with_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cohortium.data.columns import Boolean
+from cohortium.data.schema import Schema
 from cohortium.errors import LedgerError, StudyError, WireError
-from cohortium.expiry import has_expired
+from cohortium.ledger.amendment import Amendment
+from cohortium.ledger.store import FORMAT, NEWER, Approval, Charge, Ledger
 from cohortium.privacy.accounting import Gaussian, merged
-from cohortium.privacy.amendment import Amendment
-from cohortium.privacy.ledger import FORMAT, NEWER, Approval, Charge, Ledger
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Privacy, Study, Sweep
-from cohortium_client.agreements import withdraw
-from cohortium_client.amending import amend
-from cohortium_client.answerable import agreed_to, refusal, standing
-from cohortium_client.policy import Policy
+from cohortium.study.expiry import has_expired
+from cohortium.study.study import Privacy, Study, Sweep
+from cohortium_client.custodian.agreements import withdraw
+from cohortium_client.custodian.amending import amend
+from cohortium_client.custodian.answerable import agreed_to, refusal, standing
+from cohortium_client.custodian.policy import Policy
 
 STUDY = Study(
     name="law",
@@ -191,7 +192,7 @@ def test_an_amendment_is_signed_for_one_chain_and_day(ahead: Ledger) -> None:
 
 def test_an_amendment_that_was_written_by_hand_breaks_the_chain(ahead: Ledger) -> None:
     """Whoever can write the file can make hashes, and no signature."""
-    from cohortium.privacy import ledger as module
+    from cohortium.ledger import store as module
 
     forged = replace(amendment(ahead), signature="00" * 64)
     with clock(day(10)), ahead._transaction() as db:

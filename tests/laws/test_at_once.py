@@ -14,17 +14,17 @@ import pytest
 from conftest import NAMES
 
 from cohortium.errors import ReleaseError
-from cohortium.files import make_once
-from cohortium.keys import load_or_create_key, public_text
-from cohortium.privacy.ledger import Consent, Ledger, Withdrawal, home
-from cohortium.receipt import Receipt
-from cohortium.study import Study
-from cohortium_client.agreements import Agreements
-from cohortium_client.custodian import stands
-from cohortium_client.institution import init_institution
-from cohortium_client.sessions import Sessions
-from cohortium_server.journal import Receipts
-from cohortium_server.provisioning import provision
+from cohortium.ledger.receipt import Receipt
+from cohortium.ledger.store import Consent, Ledger, Withdrawal, home
+from cohortium.study.study import Study
+from cohortium.system.files import make_once
+from cohortium.system.keys import load_or_create_key, public_text
+from cohortium_client.custodian.agreements import Agreements
+from cohortium_client.custodian.custodian import stands
+from cohortium_client.custodian.institution import init_institution
+from cohortium_client.custodian.sessions import Sessions
+from cohortium_server.membership.provisioning import provision
+from cohortium_server.rounds.journal import Receipts
 from cohortium_simulation.experiment import simulate
 
 MANY, TURNS = 6, 4

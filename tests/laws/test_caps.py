@@ -12,18 +12,18 @@ import pytest
 from enlisted import agree, consents, identity
 from test_secure_sum import Federation, study
 
-from cohortium import plan as plan_module
-from cohortium import wire
 from cohortium.errors import StudyError
-from cohortium.noise import SLACK, look_ups
-from cohortium.plan import bare_in_all, charged_in_all, plan
+from cohortium.federation import wire
+from cohortium.ledger.store import Ledger
 from cohortium.privacy.accounting import RESERVE, Events, cost, repeated
-from cohortium.privacy.ledger import Ledger
-from cohortium.study import Study
-from cohortium_client.custodian import Custodian, Holding
-from cohortium_client.policy import Policy
-from cohortium_client.sessions import Sessions
-from cohortium_server.journal import BriefJournal
+from cohortium.privacy.discrete_gaussian import SLACK, look_ups
+from cohortium.study import plan as plan_module
+from cohortium.study.plan import bare_in_all, charged_in_all, plan
+from cohortium.study.study import Study
+from cohortium_client.custodian.custodian import Custodian, Holding
+from cohortium_client.custodian.policy import Policy
+from cohortium_client.custodian.sessions import Sessions
+from cohortium_server.rounds.journal import BriefJournal
 
 DELTA = 1e-6
 LOCAL = replace(study(4), privacy=replace(study(4).privacy, trust="local"))

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import cohortium
+from cohortium.data.schema import Schema
 from cohortium.errors import CODES, CohortiumError, StudyError
-from cohortium.schema import Schema
-from cohortium.study import Study
+from cohortium.study.study import Study
 from cohortium_server.release import Release
 
 PACKAGES = ("cohortium", "cohortium_client", "cohortium_server", "cohortium_simulation")

@@ -17,15 +17,16 @@ from enlisted import with_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium import checks
+from cohortium.data.columns import Boolean
+from cohortium.data.schema import Schema
 from cohortium.errors import LedgerError, WireError
-from cohortium.privacy import ledger as ledger_module
+from cohortium.ledger import store as ledger_module
+from cohortium.ledger.backup import back_up, finish, lies_ready, make_ready, reading
+from cohortium.ledger.store import FORMAT, NEWER, Charge, Consent, Entry, Ledger
 from cohortium.privacy.accounting import Gaussian
-from cohortium.privacy.copies import back_up, finish, lies_ready, make_ready, reading
-from cohortium.privacy.ledger import FORMAT, NEWER, Charge, Consent, Entry, Ledger
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Privacy, Study, Sweep
-from cohortium_client.keeping import SILENT_FOR, compacted, over
+from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.system import checks
+from cohortium_client.custodian.keeping import SILENT_FOR, compacted, over
 
 LARGE = 1 << 18  # bytes of a message
 FORMATS = Path(__file__).parents[1] / "vectors" / "formats"

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium import merging
-from cohortium.encoding import Codes, encode, encode_parts, held_type
+from cohortium.data import binning
+from cohortium.data.encoding import Codes, encode, encode_parts, held_type
+from cohortium.data.schema import Schema, schema_from_document
 from cohortium.neural.state import write_state
 from cohortium.queries import marginals
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import Schema, schema_from_document
 
 TYPES = (np.int16, np.uint8, np.uint16)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -63,10 +63,10 @@ def units_of_rows(query: Marginals, persons: list[int], words: list[int]) -> lis
     return units
 
 
-def one_by_one(query: Marginals, codes: Codes, coins: Words) -> list[int]:
+def one_by_one(query: Marginals, codes: Codes, randomness: Words) -> list[int]:
     persons = codes.persons.tolist()
     own = len(set(persons)) == len(persons) and persons == sorted(persons)  # then no coin is thrown
-    words = [0] * len(persons) if own else coins.words(len(persons)).tolist()
+    words = [0] * len(persons) if own else randomness.words(len(persons)).tolist()
     units, starts = units_of_rows(query, persons, words), np.cumsum([0, *query.sizes])
     found = []
     for table in query.tables:
@@ -97,7 +97,7 @@ def test_counts_are_those_of_going_through_the_rows(
     codes = Codes(values, persons, query.sizes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(marginals, "_BLOCK", block)
-        patch.setattr(merging, "_BLOCK", block)
+        patch.setattr(binning, "_BLOCK", block)
         found = query.contribute(codes, Words(seed)).values
     assert found.dtype == np.int64
     assert found.tolist() == one_by_one(query, codes, Words(seed))

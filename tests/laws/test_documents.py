@@ -21,29 +21,31 @@ from enlisted import consents, with_keys
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cohortium import documents
-from cohortium.canonical import canonical_json
-from cohortium.consent import read_signatures, signatures_folder
-from cohortium.documents import MAX_DEPTH, load_json, parse_json, parse_toml, read_within
+from cohortium.data.columns import Boolean
+from cohortium.data.readers.tables import header, read_table
+from cohortium.data.schema import Schema, load_schema
 from cohortium.errors import CohortiumError, WireError
-from cohortium.kit import HEAD, NAMES, SUMS, unpack
+from cohortium.federation.kit import HEAD, NAMES, SUMS, unpack
+from cohortium.federation.membership import load_application, load_succession
+from cohortium.federation.wire import MAGIC, decode_answer, decode_bundle, decode_request, decode_said, encode_said
+from cohortium.ledger.restoration import read_request
+from cohortium.ledger.store import Consent, Ledger
 from cohortium.masking.statements import decode_board
-from cohortium.membership import load_application, load_succession
-from cohortium.privacy.ledger import Consent, Ledger
-from cohortium.privacy.restoration import read_request
-from cohortium.schema import Boolean, Schema, load_schema
-from cohortium.study import Privacy, Study, Sweep, load_study
-from cohortium.tables import header, read_table
-from cohortium.wire import MAGIC, decode_answer, decode_bundle, decode_request, decode_said, encode_said
-from cohortium_client.policy import load_policy
+from cohortium.study.consent import read_signatures, signatures_folder
+from cohortium.study.study import Privacy, Study, Sweep, load_study
+from cohortium.system import documents
+from cohortium.system.canonical import canonical_json
+from cohortium.system.documents import MAX_DEPTH, load_json, parse_json, parse_toml, read_within
+from cohortium_client.custodian.policy import load_policy
 from cohortium_client.relay import load_relay
 from cohortium_client.restoring import heads_of
-from cohortium_server import orders, presence
-from cohortium_server.federation import load_federation
-from cohortium_server.journal import FolderJournal, Receipts
+from cohortium_server import desired_state
+from cohortium_server.membership import presence
+from cohortium_server.membership.federation import load_federation
 from cohortium_server.release.evidence import check_evidence
 from cohortium_server.release.manifest import verify
 from cohortium_server.release.tables import read_released, write_table
+from cohortium_server.rounds.journal import FolderJournal, Receipts
 
 PACKAGES = ("common", "client", "server", "simulation")
 ROOT = Path(__file__).parents[2]
@@ -328,8 +330,8 @@ def kept(name: str, read: Callable[[Path], object]) -> Callable[[bytes, Path], o
 
 
 def ended(folder: Path) -> object:
-    orders.give(folder, "go")
-    return orders.ended(folder)
+    desired_state.give(folder, "go")
+    return desired_state.ended(folder)
 
 
 def receipts(folder: Path) -> object:
@@ -337,7 +339,7 @@ def receipts(folder: Path) -> object:
 
 
 def of_an_order(folder: Path) -> object:
-    return orders.order(folder)
+    return desired_state.order(folder)
 
 
 def online(folder: Path, monkeypatch: pytest.MonkeyPatch) -> object:
@@ -359,8 +361,8 @@ JSON_READERS: dict[str, tuple[Callable[[bytes, Path], object], str]] = {
     "a run": (in_run_json, "E_RUN"),
     "a checkpoint": (in_a_checkpoint, "E_RUN"),
     "receipts": (kept(RECEIPTS, receipts), "E_RUN"),
-    "an order": (kept(orders.ORDER, of_an_order), "E_RUN"),
-    "the end of an order": (kept(orders.END, ended), "E_RUN"),
+    "an order": (kept(desired_state.ORDER, of_an_order), "E_RUN"),
+    "the end of an order": (kept(desired_state.END, ended), "E_RUN"),
     "a manifest": (kept("manifest.json", verify), "E_RELEASE_TOUCHED"),
     "an account": (kept("ledger.json", lambda f: check_evidence(f, STUDY)), "E_RELEASE_TOUCHED"),
 }

@@ -12,13 +12,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cohortium.conditions import selection
-from cohortium.encoding import cells_at, decode, encode, index_column
+from cohortium.data.columns import Continuous
+from cohortium.data.columns.encoding import cells_at, index_column
+from cohortium.data.columns.grids import Digits, Endings, Even, Grid, ends
+from cohortium.data.conditions.parsing import selection
+from cohortium.data.conditions.rules import cell_bounds
+from cohortium.data.conditions.selection import everything
+from cohortium.data.encoding import decode, encode
+from cohortium.data.schema import Schema
 from cohortium.errors import SchemaError
-from cohortium.grids import Digits, Endings, Even, Grid, ends
-from cohortium.rules import cell_bounds
-from cohortium.schema import Continuous, Schema
-from cohortium.selection import everything
 
 
 @st.composite
@@ -149,7 +151,7 @@ def test_ranges_leave_special_values_out_and_names_select_them() -> None:
     for wanted, rows in ((-999, {1201}), (999, {1202}), ("9999", {1203})):
         assert {first for first, last in selection(CODES, wanted).ranges} == rows
     assert everything(CODES).ranges == ((0, 1203),)
-    from cohortium.conditions import Between
+    from cohortium.data.conditions.parsing import Between
 
     assert selection(CODES, Between(-2000, None)).ranges == ((0, 1200),)
     assert selection(CODES, Between(999, 9999)).ranges == ((999, 1200),)
@@ -180,7 +182,7 @@ def test_ranges_leave_special_values_out_and_names_select_them() -> None:
     ids=str,
 )
 def test_what_a_grid_cannot_tell_apart_is_refused(told: dict[str, Any]) -> None:
-    from cohortium.schema import schema_from_document
+    from cohortium.data.schema import schema_from_document
 
     block = {"name": "x", "kind": "continuous", "lower": 0.0, "upper": 100.0, **told}
     with pytest.raises(SchemaError) as caught:

@@ -19,11 +19,8 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 from scipy import special, stats
 
-from cohortium.canonical import canonical_json
 from cohortium.errors import AccountingError, StudyError
-from cohortium.noise import SLACK, SMALLEST
-from cohortium.plan import Phase, plan
-from cohortium.privacy import accounting, guarantee
+from cohortium.privacy import accounting
 from cohortium.privacy.accounting import (
     FALSE_POSITIVES,
     RESERVE,
@@ -40,11 +37,15 @@ from cohortium.privacy.accounting import (
     repeated,
     total_mu,
 )
-from cohortium.privacy.guarantee import ADVERSARIES, Guarantee, guarantees, in_hundred, risk_words, sum_error
+from cohortium.privacy.discrete_gaussian import SLACK, SMALLEST
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium.study import Autoregressive, Ctgan, GeneratorPlan, Institution, Study, Tvae
+from cohortium.study import guarantee
+from cohortium.study.guarantee import ADVERSARIES, Guarantee, guarantees, in_hundred, risk_words, sum_error
+from cohortium.study.plan import Phase, plan
+from cohortium.study.study import Autoregressive, Ctgan, GeneratorPlan, Institution, Study, Tvae
+from cohortium.system.canonical import canonical_json
 
 Chances = npt.NDArray[np.float64]
 RATES = (0.001, 0.01, 0.1, 0.5)

@@ -18,12 +18,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cohortium.encoding import encode, encode_parts
+from cohortium.data.columns import Boolean
+from cohortium.data.columns.identifiers import MAX_IDENTIFIER, identifier, identifiers_of, numbered
+from cohortium.data.encoding import encode, encode_parts
+from cohortium.data.schema import Schema
 from cohortium.errors import StudyError
-from cohortium.identifiers import MAX_IDENTIFIER, identifier, identifiers_of, numbered
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Institution, Privacy, Study, Sweep
-from cohortium_client.source import Source, load_source
+from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium_client.source.source import Source, load_source
 from cohortium_simulation.experiment import _check_persons
 from cohortium_simulation.partition import iid
 

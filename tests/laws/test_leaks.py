@@ -25,21 +25,22 @@ import pandas as pd
 import pytest
 from enlisted import ANYTHING, agree, consents, identity, with_keys
 
-from cohortium import wire
-from cohortium.coins import SecureCoins
-from cohortium.encoding import encode
+from cohortium.data.columns import Categorical, Continuous
+from cohortium.data.encoding import encode
+from cohortium.data.schema import Schema
 from cohortium.errors import FederationError
-from cohortium.noise import Bounded, Noised
-from cohortium.plan import plan
-from cohortium.privacy import ledger as ledger_module
-from cohortium.privacy.ledger import Ledger
+from cohortium.federation import wire
+from cohortium.ledger import store as ledger_module
+from cohortium.ledger.store import Ledger
+from cohortium.privacy.discrete_gaussian import Bounded, Noised
+from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries import gradients, local_training, marginals
-from cohortium.schema import Categorical, Continuous, Schema
-from cohortium.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Privacy, Study, Sweep, Tvae
-from cohortium_client.custodian import Custodian, Holding
-from cohortium_client.sessions import Sessions
-from cohortium_server.journal import BriefJournal
-from cohortium_server.rounds import run_study
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Privacy, Study, Sweep, Tvae
+from cohortium_client.custodian.custodian import Custodian, Holding
+from cohortium_client.custodian.sessions import Sessions
+from cohortium_server.rounds.journal import BriefJournal
+from cohortium_server.rounds.rounds import run_study
 
 NAMES = ("east", "north", "south", "west")
 SCHEMA = Schema(
@@ -124,7 +125,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "_urandom", bytes_of)  # what ``secrets`` draws from
 
 
-def erased(bounded: Bounded, multiplier: float, coins: Any) -> Noised:
+def erased(bounded: Bounded, multiplier: float, randomness: Any) -> Noised:
     """Noise so wide that nothing else is left."""
     return Noised(np.full(len(bounded.values), 7, np.int64))
 
@@ -217,7 +218,7 @@ def flipped(monkeypatch: pytest.MonkeyPatch, made: Callable[[], bytes]) -> set[b
 
 
 def test_every_bit_of_the_noises_key_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(flipped(monkeypatch, lambda: SecureCoins().words(4).tobytes())) == 1 + len(TRIED)
+    assert len(flipped(monkeypatch, lambda: SecureRandomness().words(4).tobytes())) == 1 + len(TRIED)
 
 
 def test_every_bit_of_an_answers_salt_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -234,12 +235,12 @@ def test_every_bit_of_an_answers_salt_counts(monkeypatch: pytest.MonkeyPatch, tm
         assert isinstance(told, wire.Answer)
         return bytes.fromhex(told.reply.salt)
 
-    monkeypatch.setattr("cohortium_client.custodian.SecureCoins", lambda: Same())
+    monkeypatch.setattr("cohortium_client.custodian.custodian.SecureRandomness", lambda: Same())
     assert len(flipped(monkeypatch, salt)) == 1 + len(TRIED)
 
 
 class Same:
-    """Coins that ask nobody."""
+    """Randomness that ask nobody."""
 
     def words(self, count: int) -> np.ndarray:
         return np.random.default_rng(0).integers(0, 2**64, count, np.uint64)

@@ -23,13 +23,12 @@ from enlisted import agree, answer, custodian, request, with_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium import failpoints
-from cohortium.canonical import canonical_json, digest
 from cohortium.commands.ledger import ledger_files
-from cohortium.encoding import Codes
+from cohortium.data.columns import Boolean
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
-from cohortium.privacy.accounting import Events, Gaussian, cost, merged, repeated, within
-from cohortium.privacy.ledger import (
+from cohortium.ledger.store import (
     FORMAT,
     GENESIS,
     NEWER,
@@ -43,8 +42,10 @@ from cohortium.privacy.ledger import (
     Ledger,
     Withdrawal,
 )
-from cohortium.schema import Boolean, Schema
-from cohortium.study import Privacy, Study, Sweep
+from cohortium.privacy.accounting import Events, Gaussian, cost, merged, repeated, within
+from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.system import failpoints
+from cohortium.system.canonical import canonical_json, digest
 
 EVENTS = (Gaussian(4.0), Gaussian(2.0, 0.1, 10))
 CHEAP = (Gaussian(4.0),)
@@ -932,7 +933,7 @@ def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]
 HOLDER = """
     from pathlib import Path
     from cohortium.errors import LedgerError
-    from cohortium.privacy.ledger import Approval, Ledger
+    from cohortium.ledger.store import Approval, Ledger
     with Ledger(Path(sys.argv[1])) as ledger:
         ledger.record(Approval("00", "11"))  # others may still add to it
         try:
@@ -990,7 +991,7 @@ FULL_DISK = """
     from dataclasses import replace
     from pathlib import Path
     from cohortium.errors import LedgerError
-    from cohortium.privacy.ledger import Ledger
+    from cohortium.ledger.store import Ledger
     from test_ledger import CHARGE, put
 
     path, told, refused = Path(sys.argv[1]), 0, 0
@@ -1047,7 +1048,7 @@ AS_NOBODY = """
     import os
     from pathlib import Path
     from cohortium.errors import LedgerError
-    from cohortium.privacy.ledger import Ledger
+    from cohortium.ledger.store import Ledger
     from test_ledger import CHARGE, put
     if os.getuid() == 0:
         os.setuid(65534)
@@ -1103,8 +1104,8 @@ def table(_: Study) -> Codes:
 KILLED = """
     import os, signal
     from pathlib import Path
-    from cohortium import failpoints
-    from cohortium.privacy.ledger import Ledger
+    from cohortium.system import failpoints
+    from cohortium.ledger.store import Ledger
     from enlisted import agree, custodian, request
     from test_ledger import STUDY, table
 
@@ -1138,7 +1139,7 @@ def test_killed_before_the_answer_is_sent(path: Path, tmp_path: Path, point: str
 WRITER = """
     from dataclasses import replace
     from pathlib import Path
-    from cohortium.privacy.ledger import Ledger
+    from cohortium.ledger.store import Ledger
     from test_ledger import CHARGE, put
     with Ledger(Path(sys.argv[1])) as ledger:
         start = len(ledger.entries())

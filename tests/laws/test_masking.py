@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from masked import ATTEMPT, QUESTION, RUN, Attempt, bytes_of, cohort_of, double_sum, seats_of, whole_sum
 
 from cohortium.errors import CohortiumError, MaskingError, SecretError, StudyError, WireError
-from cohortium.keys import public_text
 from cohortium.masking import (
     Cohort,
     Context,
@@ -29,19 +28,20 @@ from cohortium.masking import (
     Secrets,
     Statement,
     advertise,
+    all_or_nothing,
     decode_board,
-    double,
+    dropout_tolerant,
     encode_board,
     read_adverts,
     ring_for,
     said_once,
-    whole,
 )
 from cohortium.masking.derivation import exchange, pair_masks, public_key, self_mask, sign
 from cohortium.masking.ring import add_masks, key_stream
 from cohortium.masking.shamir import PRIME, combine, split
 from cohortium.masking.total import Masked, masked
-from cohortium.noise import Noised
+from cohortium.privacy.discrete_gaussian import Noised
+from cohortium.system.keys import public_text
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "masking.json").read_text(encoding="utf-8"))
 RINGS = (Ring(32), Ring(64))
@@ -160,7 +160,7 @@ def test_a_masked_answer_is_not_the_answer() -> None:
     adverts = read_adverts(seats[next(iter(seats))].cohort, RUN, [advertise(s) for s in seats.values()])
     seat, zeros = next(iter(seats.values())), Noised(np.zeros(1000, np.int64))
     seen = [
-        whole.mask(seat, adverts, replace(ATTEMPT, round=r, attempt=a), q, zeros, Ring(64)).values
+        all_or_nothing.mask(seat, adverts, replace(ATTEMPT, round=r, attempt=a), q, zeros, Ring(64)).values
         for r, a, q in itertools.product((0, 1), (0, 1), (QUESTION, "77" * 32))
     ]
     assert len({v.tobytes() for v in seen}) == 8
@@ -453,10 +453,10 @@ def test_whole_sums_are_the_known_ones() -> None:
     for ring in RINGS:
         total = MaskedSum(ring, 4)
         for name, seat in seats.items():
-            answer = whole.mask(seat, adverts, DOUBLE_AT, VECTORS["question"], noised(name), ring)
+            answer = all_or_nothing.mask(seat, adverts, DOUBLE_AT, VECTORS["question"], noised(name), ring)
             assert answer.values.tolist() == told["masked"][str(ring.bits)][name]
             total.add(name, answer)
-        opened = whole.unmask(total, seats["east"].cohort)
+        opened = all_or_nothing.unmask(total, seats["east"].cohort)
         assert opened.values.tolist() == [sum(VECTORS["values"][n][k] for n in seats) for k in range(4)]
 
 
@@ -466,25 +466,25 @@ def test_double_masked_sums_are_the_known_ones() -> None:
     said = [advertise(s) for s in seats.values()]
     assert said == statements(told["adverts"])
     adverts = read_adverts(cohort, DOUBLE_AT, said)
-    shared = [double.share(s, adverts) for s in seats.values()]
+    shared = [dropout_tolerant.share(s, adverts) for s in seats.values()]
     assert shared == statements(told["shares"])
-    shares = double.read_shares(adverts, shared)
+    shares = dropout_tolerant.read_shares(adverts, shared)
     assert (adverts.view, shares.board) == (told["view"], told["board"])
     for ring in RINGS:
-        answers = {n: double.mask(seats[n], shares, question, noised(n), ring) for n in survivors}
+        answers = {n: dropout_tolerant.mask(seats[n], shares, question, noised(n), ring) for n in survivors}
         assert {n: a.values.tolist() for n, (a, _) in answers.items()} == told["masked"][str(ring.bits)]
         assert [s for _, s in answers.values()] == statements(told["answers"])
-        read = double.read_answers(shares, question, [s for _, s in answers.values()])
+        read = dropout_tolerant.read_answers(shares, question, [s for _, s in answers.values()])
         assert read.board == told["about"]
-        confirmations = [double.confirm(seats[n], read) for n in survivors]
+        confirmations = [dropout_tolerant.confirm(seats[n], read) for n in survivors]
         assert confirmations == statements(told["confirmations"])
-        confirmed = double.read_confirmations(read, confirmations)
-        reveals = [double.reveal(seats[n], confirmed) for n in survivors]
+        confirmed = dropout_tolerant.read_confirmations(read, confirmations)
+        reveals = [dropout_tolerant.reveal(seats[n], confirmed) for n in survivors]
         assert reveals == statements(told["reveals"])
         total = MaskedSum(ring, 4)
         for name, (answer, _) in answers.items():
             total.add(name, answer)
-        assert double.unmask(total, confirmed, reveals).values.tolist() == told["sum"]
+        assert dropout_tolerant.unmask(total, confirmed, reveals).values.tolist() == told["sum"]
 
 
 def as_the_first_institution(leg: str, board: list[Statement]) -> None:
@@ -492,31 +492,31 @@ def as_the_first_institution(leg: str, board: list[Statement]) -> None:
     if leg == "whole advertise":
         seat = vector_seats(3, 0)["east"]
         adverts = read_adverts(seat.cohort, WHOLE_AT, board)
-        whole.mask(seat, adverts, DOUBLE_AT, VECTORS["question"], noised("east"), Ring(64))
+        all_or_nothing.mask(seat, adverts, DOUBLE_AT, VECTORS["question"], noised("east"), Ring(64))
         return
     told, seat, question = VECTORS["double"], vector_seats(4, 1)["east"], VECTORS["question"]
     if leg == "advertise":
-        double.share(seat, read_adverts(seat.cohort, DOUBLE_AT, board))
+        dropout_tolerant.share(seat, read_adverts(seat.cohort, DOUBLE_AT, board))
         return
     adverts = read_adverts(seat.cohort, DOUBLE_AT, statements(told["adverts"]))
     if leg == "share":
-        double.mask(seat, double.read_shares(adverts, board), question, noised("east"), Ring(64))
+        dropout_tolerant.mask(seat, dropout_tolerant.read_shares(adverts, board), question, noised("east"), Ring(64))
         return
-    shares = double.read_shares(adverts, statements(told["shares"]))
+    shares = dropout_tolerant.read_shares(adverts, statements(told["shares"]))
     if leg == "mask":
-        double.confirm(seat, double.read_answers(shares, question, board))
+        dropout_tolerant.confirm(seat, dropout_tolerant.read_answers(shares, question, board))
         return
-    answers = double.read_answers(shares, question, statements(told["answers"]))
+    answers = dropout_tolerant.read_answers(shares, question, statements(told["answers"]))
     if leg == "confirm":
-        double.reveal(seat, double.read_confirmations(answers, board))
+        dropout_tolerant.reveal(seat, dropout_tolerant.read_confirmations(answers, board))
         return
-    confirmed = double.read_confirmations(answers, statements(told["confirmations"]))
+    confirmed = dropout_tolerant.read_confirmations(answers, statements(told["confirmations"]))
     total = MaskedSum(Ring(64), 4)
     for name, values in told["masked"]["64"].items():
         total.add(name, Masked(np.array(values, np.uint64)))
     before = total.values.copy()
     try:
-        double.unmask(total, confirmed, board)
+        dropout_tolerant.unmask(total, confirmed, board)
     finally:
         if board != statements(told["reveals"]):
             assert np.array_equal(total.values, before)  # a void round leaves the sum masked

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cohortium.data.binning import LIST, merge, merged_sizes, ordered_cells, read_merged
+from cohortium.data.schema import Schema, schema_from_document
 from cohortium.errors import WireError
-from cohortium.merging import LIST, merge, merged_sizes, ordered_cells, read_merged
-from cohortium.schema import Schema, schema_from_document
 from cohortium_server.generators.grouping import common_cells, grouped_cells, quantile_cells
 
 

@@ -17,8 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cohortium.cli import build
-from cohortium.schema import schema_from_document
-from cohortium.study import Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.data.schema import schema_from_document
+from cohortium.study.study import Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
 
 PRIVATE = "Dr Smith HIV practice"
 SITES = ("north", "south", "west", "closed")  # nobody is at the last one
@@ -81,7 +81,10 @@ BY_COLUMN = ("categories", "institutions", "a study")
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where everything lies, and no noise; the institutions' keys stay from one run to the next."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cohortium.noise.discrete_gaussian", lambda sigma, count, coins: np.zeros(count, np.int64))
+    monkeypatch.setattr(
+        "cohortium.privacy.discrete_gaussian.discrete_gaussian",
+        lambda sigma, count, randomness: np.zeros(count, np.int64),
+    )
     (tmp_path / "schema.toml").write_text(dumps_schema(SCHEMA))
     (tmp_path / "study.toml").write_text(dumps_study(STUDY))
     return tmp_path

@@ -12,13 +12,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cohortium.coins import SecureCoins
-from cohortium.encoding import Codes
+from cohortium.data.encoding import Codes
 from cohortium.errors import StudyError
-from cohortium.persons import at_most, dealt, one_of_each
-from cohortium.plan import plan
+from cohortium.privacy.randomness import SecureRandomness
+from cohortium.queries.contribution_bounding import at_most, dealt, one_of_each
 from cohortium.queries.marginals import Marginals
-from cohortium.study import Autoregressive, Diffusion, Privacy, Study, Tvae
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Diffusion, Privacy, Study, Tvae
 
 ALPHA = 1e-7
 PERSONS = st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 4), max_size=60)
@@ -95,7 +95,7 @@ def test_a_persons_counts_are_never_longer_than_its_units(
 def test_units_left_over_are_dealt_evenly() -> None:
     """30 units, persons of 7 and of 100 rows: 2 of 7 rows have one more; 30 of 100 have the only one."""
     who, trials = np.repeat([3, 1], [7, 100]), 4000
-    more = sum(dealt(who, 30, SecureCoins()) - np.where(who == 3, 4, 0) for _ in range(trials))
+    more = sum(dealt(who, 30, SecureRandomness()) - np.where(who == 3, 4, 0) for _ in range(trials))
     for person, chance in ((3, 2 / 7), (1, 0.3)):
         for count in more[who == person]:
             assert stats.binomtest(int(count), trials, chance).pvalue > ALPHA / len(who)
@@ -112,7 +112,7 @@ def test_one_of_each_is_a_row_of_each() -> None:
 
 def test_nobody_is_dealt_nothing() -> None:
     nobody = np.zeros(0, np.int64)
-    assert len(dealt(nobody, 10, SecureCoins())) == len(one_of_each(nobody, SecureCoins())) == 0
+    assert len(dealt(nobody, 10, SecureRandomness())) == len(one_of_each(nobody, SecureRandomness())) == 0
 
 
 # In a study

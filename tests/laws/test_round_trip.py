@@ -31,13 +31,14 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from cohortium.draft import draft, fit
-from cohortium.encoding import encode
-from cohortium.faults import Faults
-from cohortium.schema import Schema
-from cohortium.study import as_written
-from cohortium.tables import header, read_parts, read_table
-from cohortium_client.database import database_url, query_parts
+from cohortium.data.encoding import encode
+from cohortium.data.readers.faults import Faults
+from cohortium.data.readers.tables import header, read_parts, read_table
+from cohortium.data.schema import Schema
+from cohortium.drafting.checking import fit
+from cohortium.drafting.draft import draft
+from cohortium.study.study import as_written
+from cohortium_client.source.database import database_url, query_parts
 from cohortium_server.generators import Generator
 from cohortium_server.release.rows import drawn_table
 from cohortium_server.release.tables import write_table

@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from malformed import CASES, differences, outcome
 
-from cohortium import lines as lines_module
-from cohortium.faults import Faults
-from cohortium.lines import Layout, blocks, careful, cells_of, csv_parts, fast
+from cohortium.data.readers import lines as lines_module
+from cohortium.data.readers.faults import Faults
+from cohortium.data.readers.lines import Layout, blocks, careful, cells_of, csv_parts, fast
 
 LAYOUT = Layout(("a", "b", "c"), ("c", "a"))
 LAYOUTS = {

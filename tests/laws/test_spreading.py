@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_schema import columns
 
-from cohortium.encoding import cells_at, draw_index
-from cohortium.schema import Column, Continuous, Datetime
-from cohortium.spreading import Ranges, grid_of, joined, overlap, parts_within, rest
+from cohortium.data.columns import Column, Continuous, Datetime
+from cohortium.data.columns.dequantization import Ranges, grid_of, joined, overlap, parts_within, rest
+from cohortium.data.columns.encoding import cells_at, draw_index
 
 PAIRS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)).map(lambda p: (p[0], p[0] + p[1])), max_size=6)
 

@@ -16,9 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cohortium.errors import CODES, WireError
-from cohortium.keys import public_text
-from cohortium.receipt import Receipt, sign_receipt
-from cohortium.wire import (
+from cohortium.federation.wire import (
     LEGS,
     MAGIC,
     MAX_BUNDLE,
@@ -41,6 +39,8 @@ from cohortium.wire import (
     encode_request,
     encode_said,
 )
+from cohortium.ledger.receipt import Receipt, sign_receipt
+from cohortium.system.keys import public_text
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "wire.json").read_text(encoding="utf-8"))
 WIDTH = 6  # of the bad vectors' replies

@@ -18,25 +18,26 @@ import pandas as pd
 import pytest
 from enlisted import RUN, agree, answer, consents, custodian, key_of, refusal, request, with_keys
 
-from cohortium import wire
-from cohortium.encoding import Codes, decode, encode
+from cohortium.data.columns import Categorical, Continuous
+from cohortium.data.encoding import Codes, decode, encode
+from cohortium.data.schema import Schema
 from cohortium.errors import FederationError, ReleaseError, WireError
-from cohortium.keys import load_or_create_key
+from cohortium.federation import wire
+from cohortium.ledger.receipt import Receipt, about, sign_receipt
+from cohortium.ledger.store import Charge, Ledger, Withdrawal
 from cohortium.neural.state import write_state
-from cohortium.noise import Bounded, Noised, noise_multiplier
-from cohortium.plan import Plan, plan
 from cohortium.privacy.accounting import Gaussian, cost, repeated
-from cohortium.privacy.guarantee import guarantees
-from cohortium.privacy.ledger import Charge, Ledger, Withdrawal
+from cohortium.privacy.discrete_gaussian import Bounded, Noised, noise_multiplier
 from cohortium.queries import gradients, local_training, marginals
 from cohortium.queries.marginals import Marginals
-from cohortium.receipt import Receipt, about, sign_receipt
-from cohortium.schema import Categorical, Continuous, Schema
-from cohortium.study import Autoregressive, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study.guarantee import guarantees
+from cohortium.study.plan import Plan, plan
+from cohortium.study.study import Autoregressive, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.system.keys import load_or_create_key
 from cohortium_server import gate
 from cohortium_server.release import load_release
 from cohortium_server.release.manifest import write_manifest
-from cohortium_server.rounds import Answered, Outcome
+from cohortium_server.rounds.rounds import Answered, Outcome
 
 CANARY = "SECRET-CANARY-1893"
 COLUMNS = (
@@ -81,9 +82,9 @@ def test_a_custodian_draws_the_noise_it_charges(ledger: Ledger, study: Study, mo
     drawn: list[float] = []
     original = marginals.add_noise
 
-    def spy(bounded: Bounded, multiplier: float, coins: Any) -> Noised:
+    def spy(bounded: Bounded, multiplier: float, randomness: Any) -> Noised:
         drawn.append(noise_multiplier(multiplier, bounded.sensitivity, bounded.scales))
-        return original(bounded, multiplier, coins)
+        return original(bounded, multiplier, randomness)
 
     for module in (marginals, gradients, local_training):
         monkeypatch.setattr(module, "add_noise", spy)
@@ -222,14 +223,14 @@ class Echo:
 
 
 def test_the_service_sends_no_text_of_an_exception() -> None:
-    from cohortium_client.service import _answered
+    from cohortium_client.socket.service import _answered
 
     assert _answered(Raising(), b"", 1 << 20) == wire.encode_refusal(wire.Refusal("", "E_CUSTODIAN"))
 
 
 def test_another_user_than_the_relays_is_not_let_in() -> None:
     """We are not the relay here, whoever we are."""
-    from cohortium_client.service import Connection, serve
+    from cohortium_client.socket.service import Connection, serve
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "s"

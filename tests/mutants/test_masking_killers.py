@@ -10,11 +10,11 @@ from enlisted import consents, refusal
 from masked import ATTEMPT, QUESTION, RUN, Attempt, again, bytes_of, cohort_of, seats_of
 from test_secure_sum import Federation, study
 
-from cohortium import wire
-from cohortium.masking import MaskedSum, Ring, advertise, double, read_adverts, whole
+from cohortium.federation import wire
+from cohortium.masking import MaskedSum, Ring, advertise, all_or_nothing, dropout_tolerant, read_adverts
 from cohortium.masking.derivation import pair_masks, public_key
 from cohortium.masking.ring import add_masks, key_stream
-from cohortium.noise import Noised
+from cohortium.privacy.discrete_gaussian import Noised
 
 
 def test_every_bit_of_a_key_counts() -> None:
@@ -30,7 +30,7 @@ def test_an_answer_under_masks_for_another_board_tells_no_pair_mask() -> None:
     first, *_, colluder = attempt.seats
     adverts, zeros = attempt.adverts(), Noised(np.zeros(20, np.int64))
     boards = attempt.shares(adverts), attempt.shares(adverts, [colluder])
-    more, fewer = (double.mask(attempt.seats[first], b, QUESTION, zeros, Ring(64))[0].values for b in boards)
+    more, fewer = (dropout_tolerant.mask(attempt.seats[first], b, QUESTION, zeros, Ring(64))[0].values for b in boards)
     private = attempt.seats[colluder].secrets.mask_key(attempt.context)
     known = pair_masks(private, colluder, {first: adverts.mask_keys[first]}, adverts.salt, *boards[0].bound(QUESTION))
     left = more - fewer
@@ -49,7 +49,9 @@ def test_answers_under_different_views_do_not_add_up() -> None:
     total = MaskedSum(Ring(64), 20)
     for seat, (private, face) in zip(seats, faces.items(), strict=False):
         view = read_adverts(seat.cohort, RUN, [*board[:2], face])
-        total.add(seat.name, whole.mask(seat, view, ATTEMPT, QUESTION, Noised(np.zeros(20, np.int64)), Ring(64)))
+        total.add(
+            seat.name, all_or_nothing.mask(seat, view, ATTEMPT, QUESTION, Noised(np.zeros(20, np.int64)), Ring(64))
+        )
         known = {seat.name: view.mask_keys[seat.name]}
         add_masks(total.values, pair_masks(private, seats[2].name, known, view.salt, ATTEMPT.document(), QUESTION))
     assert total.values.any()

@@ -26,10 +26,10 @@ preload()
 torch = sys.modules["torch"]
 threads = [torch.get_num_threads(), *(library["num_threads"] for library in threadpool_info())]
 test = "tests/laws/test_persons.py::test_one_of_each_is_a_row_of_each"
-file, place = "common/cohortium/persons.py", "words = coins.words(len(rows)) >> np.uint64(32)"
+file, place = "common/cohortium/queries/contribution_bounding.py", "words = randomness.words(len(rows)) >> np.uint64(32)"
 tried = [
     mutant("breaks", "", test, file, place, place.replace(">> np.uint64(32)", ">> np.uint64(33)")),
-    mutant("is equal", "", test, file, place, "drawn = coins.words(len(rows)); words = drawn >> np.uint64(32)"),
+    mutant("is equal", "", test, file, place, "drawn = randomness.words(len(rows)); words = drawn >> np.uint64(32)"),
     mutant("crashes", "", test, file, place, "words = nothing"),
     mutant("is no Python", "", test, file, place, "words = ("),
     mutant("is nowhere", "", test, file, "what nobody has written", ""),

@@ -11,15 +11,15 @@ import pytest
 import torch
 from scipy import stats
 
-from cohortium.coins import SecureCoins, happens
-from cohortium.encoding import Codes
+from cohortium.data.encoding import Codes
 from cohortium.neural import clipping
 from cohortium.neural.architecture import Architecture
 from cohortium.neural.clipping import CANCELLING, FIXED, PARTS, Batch, clipped_sum, whole
 from cohortium.neural.exact import INPUT_GRID, LARGEST_INPUT, WIDEST
 from cohortium.neural.network import Layer, Recorded, length
 from cohortium.neural.state import write_state
-from cohortium.noise import look_ups
+from cohortium.privacy.discrete_gaussian import look_ups
+from cohortium.privacy.randomness import SecureRandomness, happens
 from cohortium.queries import gradients
 from cohortium.queries.gradients import ENTRIES_AT_ONCE, FINEST, MIN_CLIP, GradientSum, People, Step
 from cohortium.queries.local_training import LocalTraining
@@ -61,13 +61,13 @@ def table(of: Architecture, persons: np.ndarray, seed: int = 0) -> Codes:
 
 
 class Overheard:
-    """Secret coins whose every word is kept."""
+    """Secret randomness whose every word is kept."""
 
     def __init__(self) -> None:
-        self.coins, self.drawn = SecureCoins(), list[np.ndarray]()
+        self.randomness, self.drawn = SecureRandomness(), list[np.ndarray]()
 
     def words(self, count: int) -> np.ndarray:
-        self.drawn.append(self.coins.words(count))
+        self.drawn.append(self.randomness.words(count))
         return self.drawn[-1]
 
 
@@ -173,7 +173,7 @@ def test_the_sum_is_that_of_single_persons(of: Architecture, weighed: str, monke
         total += clipped_sum(of.network, torch.tensor(flat), one, 0.5, query.step.units(5.0), weighed == "persons")
     for at_once in (1, 10, 2048):
         monkeypatch.setattr(gradients, "ENTRIES_AT_ONCE", at_once)
-        found = query.step.bounded(query.step.people(codes, {}, SecureCoins()), flat, 5.0, SecureCoins())
+        found = query.step.bounded(query.step.people(codes, {}, SecureRandomness()), flat, 5.0, SecureRandomness())
         np.testing.assert_array_equal(found.values, whole(total.numpy()))
     assert total.any()
 
@@ -201,13 +201,13 @@ def replace_sizes(network: OneLayer, sizes: tuple[int, ...]) -> OneLayer:
 @pytest.mark.parametrize("at_once", [None, 2])
 def test_everybody_takes_part_by_a_coin_of_their_own_in_every_step(at_once: int | None) -> None:
     codes = Codes(np.arange(400, dtype=np.int16)[:, None] // 2, np.arange(400) // 2, (200,))
-    people, coins = People(codes, at_once), Overheard()
+    people, randomness = People(codes, at_once), Overheard()
     for _ in range(3):
-        coins.drawn.clear()
-        chosen = {int(v) for values, _ in people.sampled(0.3, 1, coins) for v in values[:, 0]}
-        assert coins.drawn and len(coins.drawn[0]) == people.count == 200
-        assert chosen == set(np.flatnonzero(coins.drawn[0] < np.uint64(int(0.3 * 2**64))).tolist())
-    assert happens(1.0, 3, SecureCoins()).all()
+        randomness.drawn.clear()
+        chosen = {int(v) for values, _ in people.sampled(0.3, 1, randomness) for v in values[:, 0]}
+        assert randomness.drawn and len(randomness.drawn[0]) == people.count == 200
+        assert chosen == set(np.flatnonzero(randomness.drawn[0] < np.uint64(int(0.3 * 2**64))).tolist())
+    assert happens(1.0, 3, SecureRandomness()).all()
 
 
 @pytest.mark.parametrize("kind", ["sum", "training"])
@@ -219,28 +219,28 @@ def test_samples_are_drawn_at_the_rate_that_is_accounted_for(kind: str, monkeypa
         query = LocalTraining(query.step, 4)
         query = query.with_state(write_state({"parameters": parameters(of, 0), "rate": np.ones(1)}))
 
-    def spy(rate: float, count: int, coins: Any) -> np.ndarray:
+    def spy(rate: float, count: int, randomness: Any) -> np.ndarray:
         rates.append(rate)
-        return happens(rate, count, coins)
+        return happens(rate, count, randomness)
 
     monkeypatch.setattr(gradients, "happens", spy)
-    query.answer(table(of, np.arange(20)), 5.0, SecureCoins())
+    query.answer(table(of, np.arange(20)), 5.0, SecureRandomness())
     accounted = [e.sampling_rate for e in query.events(5.0) for _ in range(e.count)]
     assert sorted(accounted) == (rates if kind == "sum" else [*rates, 1.0])
 
 
 def test_nobody_may_be_in_a_sample() -> None:
     codes = Codes(np.zeros((4, 1), np.int16), np.arange(4), (2,))
-    many = [sum(len(owners) for _, owners in People(codes).sampled(0.2, 1, SecureCoins())) for _ in range(200)]
+    many = [sum(len(owners) for _, owners in People(codes).sampled(0.2, 1, SecureRandomness())) for _ in range(200)]
     assert {0, 1, 2} <= set(many)
 
 
 def test_no_word_of_the_coins_is_used_twice() -> None:
     """As many are drawn as persons and numbers of noise: samples and noise have words of their own."""
     of = NETWORKS["autoregressive"]
-    query, coins = asked(of, sampling_rate=0.5), Overheard()
-    query.answer(table(of, np.arange(70)), 5.0, coins)
-    drawn = np.concatenate(coins.drawn)
+    query, randomness = asked(of, sampling_rate=0.5), Overheard()
+    query.answer(table(of, np.arange(70)), 5.0, randomness)
+    drawn = np.concatenate(randomness.drawn)
     assert len(drawn) == len(np.unique(drawn)) == 70 + look_ups(5.0 * query.step.sensitivity(5.0), query.width)
 
 
@@ -253,8 +253,10 @@ def test_an_answer_is_a_sum_and_its_noise(people: int, multiplier: float) -> Non
     """Of integers, at any number of persons, drawn anew every time."""
     of = NETWORKS["autoregressive"]
     query, codes = asked(of), table(of, np.arange(people))
-    sums = query.step.bounded(query.step.people(codes, {}, SecureCoins()), parameters(of, 0), multiplier, SecureCoins())
-    answers = [query.answer(codes, multiplier, SecureCoins()).values for _ in range(40)]
+    sums = query.step.bounded(
+        query.step.people(codes, {}, SecureRandomness()), parameters(of, 0), multiplier, SecureRandomness()
+    )
+    answers = [query.answer(codes, multiplier, SecureRandomness()).values for _ in range(40)]
     noise = np.stack([a - sums.values for a in answers]).astype(np.float64)
     sigma = multiplier * query.step.sensitivity(multiplier)
     low, high = stats.chi2.ppf([ALPHA, 1 - ALPHA], noise.size) / noise.size
@@ -306,8 +308,8 @@ def test_the_table_says_nothing_about_which_cells_are_merged() -> None:
 
     def before_noise(codes: Codes) -> np.ndarray:
         state = query.step.read(query.state)
-        people = query.step.people(codes, state, SecureCoins())
-        return query.step.bounded(people, state["parameters"].astype(np.float64), 5.0, SecureCoins()).values
+        people = query.step.people(codes, state, SecureRandomness())
+        return query.step.bounded(people, state["parameters"].astype(np.float64), 5.0, SecureRandomness()).values
 
     singles = [before_noise(replace(everybody, values=values[i : i + 1], persons=np.arange(1))) for i in range(30)]
     np.testing.assert_array_equal(before_noise(everybody), sum(singles))

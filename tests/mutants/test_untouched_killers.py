@@ -16,23 +16,25 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from enlisted import identity, key_of, with_keys
 
-from cohortium.canonical import canonical_json, digest
+from cohortium.data.columns import Boolean, Categorical, Continuous
+from cohortium.data.conditions.rules import Linear
+from cohortium.data.conditions.selection import Selection
+from cohortium.data.schema import Schema
 from cohortium.errors import InputError, ReleaseError, SchemaError, SecretError
-from cohortium.forecast import expected_sigma
-from cohortium.keys import public_text
-from cohortium.plan import plan
+from cohortium.federation.forecast import expected_sigma
+from cohortium.ledger.receipt import about, sign_receipt
 from cohortium.queries.marginals import Marginals
-from cohortium.receipt import about, sign_receipt
-from cohortium.recipes import recipe
-from cohortium.rules import Linear
-from cohortium.schema import Boolean, Categorical, Continuous, Schema, read_toml
-from cohortium.selection import Selection
-from cohortium.study import Autoregressive, Privacy, Study, Sweep
-from cohortium_client.institution import FILE, Institution, init_institution, load_institution
-from cohortium_client.mapping import ColumnMapping
-from cohortium_client.preview import preview
+from cohortium.study.defaults import recipe
+from cohortium.study.plan import plan
+from cohortium.study.study import Autoregressive, Privacy, Study, Sweep
+from cohortium.system.canonical import canonical_json, digest
+from cohortium.system.documents import read_toml
+from cohortium.system.keys import public_text
+from cohortium_client.custodian.institution import FILE, Institution, init_institution, load_institution
 from cohortium_client.relay import load_node_key
-from cohortium_client.source import Source, load_source
+from cohortium_client.source.mapping import ColumnMapping
+from cohortium_client.source.preview import preview
+from cohortium_client.source.source import Source, load_source
 from cohortium_server.generators import Measured
 from cohortium_server.release.answers import stored
 from cohortium_server.release.answers.noised import Noised

@@ -17,20 +17,20 @@ from hypothesis import strategies as st
 from scipy import stats
 from typer.testing import CliRunner
 
-from cohortium import noise
 from cohortium.cli import build
-from cohortium.coins import SecureCoins
-from cohortium.encoding import Codes
-from cohortium.masking import whole
+from cohortium.data.encoding import Codes
+from cohortium.data.schema import schema_from_document
+from cohortium.ledger.store import Ledger
+from cohortium.masking import all_or_nothing
 from cohortium.neural import clipping
-from cohortium.plan import plan
-from cohortium.privacy.ledger import Ledger
+from cohortium.privacy import discrete_gaussian
+from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries import gradients, marginals
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium.schema import schema_from_document
-from cohortium.study import (
+from cohortium.study.plan import plan
+from cohortium.study.study import (
     Autoregressive,
     Ctgan,
     Diffusion,
@@ -43,8 +43,8 @@ from cohortium.study import (
     dumps_schema,
     dumps_study,
 )
-from cohortium_client import custodian as custodian_module
-from cohortium_client.custodian import Custodian
+from cohortium_client.custodian import custodian as custodian_module
+from cohortium_client.custodian.custodian import Custodian
 from cohortium_simulation import audit_cli
 from cohortium_simulation.audit import CANARIES, Audit, audit, builtin_studies, canary_gradients
 from cohortium_simulation.audit import detectors as d
@@ -170,14 +170,14 @@ Patch = pytest.MonkeyPatch
 
 def less_noise(part: float) -> Callable[[Patch], None]:
     def plant(patch: Patch) -> None:
-        draw = noise.discrete_gaussian
-        patch.setattr(noise, "discrete_gaussian", lambda sigma, *rest: draw(sigma * part, *rest))
+        draw = discrete_gaussian.discrete_gaussian
+        patch.setattr(discrete_gaussian, "discrete_gaussian", lambda sigma, *rest: draw(sigma * part, *rest))
 
     return plant
 
 
 def no_noise(patch: Patch) -> None:
-    patch.setattr(noise, "discrete_gaussian", lambda sigma, count, coins: np.zeros(count, np.int64))
+    patch.setattr(discrete_gaussian, "discrete_gaussian", lambda sigma, count, randomness: np.zeros(count, np.int64))
 
 
 def no_bound(patch: Patch) -> None:
@@ -227,10 +227,10 @@ def other_noise(of: Callable[[float, int, np.random.Generator], Any]) -> Callabl
     def plant(patch: Patch) -> None:
         rng = np.random.default_rng()
 
-        def drawn(sigma: float, count: int, coins: Any) -> Any:
+        def drawn(sigma: float, count: int, randomness: Any) -> Any:
             return np.asarray(of(sigma, count, rng)).astype(np.int64)
 
-        patch.setattr(noise, "discrete_gaussian", drawn)
+        patch.setattr(discrete_gaussian, "discrete_gaussian", drawn)
 
     return plant
 
@@ -248,8 +248,8 @@ def cycling(sigma: float, count: int, rng: np.random.Generator) -> Any:
     return np.resize(np.rint(rng.normal(0, sigma, 100)), count)
 
 
-def coins(seed_of: Callable[[int], int]) -> Callable[[Patch], None]:
-    """Coins seeded by the number of the answer; every question is put to the four institutions in turn."""
+def randomness(seed_of: Callable[[int], int]) -> Callable[[Patch], None]:
+    """Randomness seeded by the number of the answer; every question is put to the four institutions in turn."""
 
     def plant(patch: Patch) -> None:
         answers = iter(range(10**9))
@@ -261,7 +261,7 @@ def coins(seed_of: Callable[[int], int]) -> Callable[[Patch], None]:
             def words(self, count: int) -> Any:
                 return self._rng.integers(0, 2**64, count, np.uint64)
 
-        patch.setattr(custodian_module, "SecureCoins", Seeded)
+        patch.setattr(custodian_module, "SecureRandomness", Seeded)
 
     return plant
 
@@ -274,19 +274,25 @@ def copied_by_a_fork(patch: Patch) -> None:
         def words(self, count: int) -> Any:
             return rng.integers(0, 2**64, count, np.uint64)
 
-    patch.setattr(custodian_module, "SecureCoins", Shared)
+    patch.setattr(custodian_module, "SecureRandomness", Shared)
 
 
 def kept_by_a_custodian(patch: Patch) -> None:
     """Noise drawn once and kept: what is asked again in another run is answered with it."""
     drawn: dict[tuple[float, int], Any] = {}
-    draw = noise.discrete_gaussian
-    patch.setattr(noise, "discrete_gaussian", lambda s, n, coins: drawn.setdefault((s, n), draw(s, n, SecureCoins())))
+    draw = discrete_gaussian.discrete_gaussian
+    patch.setattr(
+        discrete_gaussian,
+        "discrete_gaussian",
+        lambda s, n, randomness: drawn.setdefault((s, n), draw(s, n, SecureRandomness())),
+    )
 
 
 def one_table_bare(patch: Patch) -> None:
-    draw = noise.discrete_gaussian
-    patch.setattr(noise, "discrete_gaussian", lambda s, n, c: np.zeros(n, np.int64) if n == 6 else draw(s, n, c))
+    draw = discrete_gaussian.discrete_gaussian
+    patch.setattr(
+        discrete_gaussian, "discrete_gaussian", lambda s, n, c: np.zeros(n, np.int64) if n == 6 else draw(s, n, c)
+    )
 
 
 def honest_for_everybody(patch: Patch) -> None:
@@ -295,14 +301,14 @@ def honest_for_everybody(patch: Patch) -> None:
 
 
 def no_masks(patch: Patch) -> None:
-    masked = whole.masked
-    patch.setattr(whole, "masked", lambda noised, ring, masks: masked(noised, ring, []))
+    masked = all_or_nothing.masked
+    patch.setattr(all_or_nothing, "masked", lambda noised, ring, masks: masked(noised, ring, []))
 
 
 def one_mask_for_all(patch: Patch) -> None:
     """Of every pair of institutions, in every run."""
-    pairs = whole.pair_masks
-    patch.setattr(whole, "pair_masks", lambda *told: [(bytes(32), sign) for _, sign in pairs(*told)])
+    pairs = all_or_nothing.pair_masks
+    patch.setattr(all_or_nothing, "pair_masks", lambda *told: [(bytes(32), sign) for _, sign in pairs(*told)])
 
 
 INSTITUTIONS = len(COUNTS.institutions)
@@ -369,10 +375,10 @@ def test_a_little_less_or_more_noise_is_caught(study: Study, part: float, monkey
 
 WRONG: dict[str, tuple[Callable[[Patch], None], set[tuple[str, str]]]] = {
     "coarse": (other_noise(rounded_too_coarsely), {("C", "last digits")}),
-    "shared": (coins(lambda answer: answer // INSTITUTIONS), {("D", "other institutions")}),
-    "same in every run": (coins(lambda answer: answer % INSTITUTIONS), RUNS | {("D", "after a fork")}),
+    "shared": (randomness(lambda answer: answer // INSTITUTIONS), {("D", "other institutions")}),
+    "same in every run": (randomness(lambda answer: answer % INSTITUTIONS), RUNS | {("D", "after a fork")}),
     "forked": (copied_by_a_fork, {("D", "after a fork")}),
-    "seeded": (coins(lambda answer: 7), RUNS | {("D", "after a fork"), ("D", "other institutions")}),
+    "seeded": (randomness(lambda answer: 7), RUNS | {("D", "after a fork"), ("D", "other institutions")}),
     "kept": (kept_by_a_custodian, RUNS),
     "laplace": (other_noise(laplace), {("C", "shape")}),
     "cycling": (other_noise(cycling), {("D", "within an answer")}),
@@ -391,18 +397,18 @@ def test_wrong_or_used_noise_is_caught(study: Study, bug: str, monkeypatch: Patc
 
 def test_noise_shared_by_institutions_is_seen_in_the_sum_alone(monkeypatch: Patch) -> None:
     """As it must be where messages are masked."""
-    coins(lambda answer: answer // INSTITUTIONS)(monkeypatch)
+    randomness(lambda answer: answer // INSTITUTIONS)(monkeypatch)
     found = audit(visits(Sweep(), INSTITUTIONS, persons=False), 1000)
     assert any(f.name == "scale" and f.where.endswith("sum") for f in found.alarms)
 
 
-ROWS = visits(Sweep(), 3, trust="secure-sum", persons=False)  # coins are for noise alone: nobody's rows are drawn
+ROWS = visits(Sweep(), 3, trust="secure-sum", persons=False)  # randomness are for noise alone: nobody's rows are drawn
 MASKED_BUGS: dict[str, tuple[Study, Callable[[Patch], None], set[tuple[str, str]]]] = {
     "shares too small by sqrt(K)": (MASKED, less_noise(1 / math.sqrt(6)), {("B", "trade-off"), ("C", "scale")}),
     "more than its share": (THREE, less_noise(1.15), {("C", "scale")}),
     "noise by K instead of H": (DROPOUTS, honest_for_everybody, {("C", "scale")}),
-    "the same noise everywhere": (ROWS, coins(lambda answer: answer // 3), {("C", "scale")}),
-    "the same noise in every run": (THREE, coins(lambda answer: answer % 3), {("D", "another run")}),
+    "the same noise everywhere": (ROWS, randomness(lambda answer: answer // 3), {("C", "scale")}),
+    "the same noise in every run": (THREE, randomness(lambda answer: answer % 3), {("D", "another run")}),
     "no masks": (THREE, no_masks, {("F", "masked answers"), ("F", "against other runs")}),
     "one mask": (THREE, one_mask_for_all, {("F", "against other runs")}),
     "the same noise in every round": (GRADIENTS, kept_by_a_custodian, {("D", "another run"), ("D", "other rounds")}),
@@ -447,10 +453,10 @@ def test_a_number_of_persons_with_too_little_noise_is_caught(part: float, monkey
     """What weighs a training's answer, where all else is as it should be."""
     answer = LocalTraining.answer
 
-    def told(self: LocalTraining, codes: Codes, *rest: Any) -> noise.Noised:
+    def told(self: LocalTraining, codes: Codes, *rest: Any) -> discrete_gaussian.Noised:
         values, persons = answer(self, codes, *rest).values.copy(), len(np.unique(codes.persons))
         values[0] = round(persons * OUT_GRID + part * (values[0] - persons * OUT_GRID))
-        return noise.Noised(values)
+        return discrete_gaussian.Noised(values)
 
     monkeypatch.setattr(LocalTraining, "answer", told)
     assert rang(audit(TRAINING, FEW)) == {("C", "numbers of persons")}
@@ -574,7 +580,7 @@ def test_what_canaries_count_is_what_the_query_counts(study: Study) -> None:
         assert isinstance(query, Marginals)
         for k in range(2):
             told = query.with_state(state_of_counts(query))
-            counted = told.contribute(canaries.table(k), SecureCoins()).values
+            counted = told.contribute(canaries.table(k), SecureRandomness()).values
             np.testing.assert_array_equal(exact_counts(query, canaries, k), counted)
             assert counted.any()
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 from scipy import stats
 
-from cohortium import noise
-from cohortium.coins import SecureCoins, happens
-from cohortium.noise import Bounded, Noised, Scales, add_noise, discrete_gaussian, noise_multiplier
+from cohortium.privacy import discrete_gaussian as noise
+from cohortium.privacy.discrete_gaussian import Bounded, Noised, Scales, add_noise, discrete_gaussian, noise_multiplier
+from cohortium.privacy.randomness import SecureRandomness, happens
 
 ALPHA = 1e-7
 DRAWS = 200_000
@@ -31,7 +31,7 @@ WIDE = (8192.001, 20_000.7, 131_072.0, 2.0**20 + 0.3, 2.0**24)  # drawn in two p
 
 
 class Rigged:
-    """Coins whose words are written down beforehand."""
+    """Randomness whose words are written down beforehand."""
 
     def __init__(self, *answers: Sequence[int]) -> None:
         self._answers = list(answers)
@@ -70,7 +70,7 @@ def _grouped(sigma: float, edges: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("sigma", (*SIGMAS, *WIDE))
 def test_draws_follow_the_definition(sigma: float) -> None:
-    drawn = discrete_gaussian(sigma, DRAWS, SecureCoins())
+    drawn = discrete_gaussian(sigma, DRAWS, SecureRandomness())
     assert drawn.dtype == np.int64
     assert abs(drawn).max() <= 12.1 * sigma * (1 if sigma <= noise.LARGEST_TABLE else math.sqrt(2))
     assert agreement(drawn, sigma) > ALPHA
@@ -79,12 +79,12 @@ def test_draws_follow_the_definition(sigma: float) -> None:
 @pytest.mark.parametrize("sigma", [4.0, 64.0, 4096.0, 20_000.0, 2.0**22])
 @pytest.mark.parametrize("wrong", [0.9, 1.1])
 def test_the_test_has_power_wrong_scales_are_rejected(sigma: float, wrong: float) -> None:
-    assert agreement(discrete_gaussian(sigma * wrong, DRAWS, SecureCoins()), sigma) < ALPHA
+    assert agreement(discrete_gaussian(sigma * wrong, DRAWS, SecureRandomness()), sigma) < ALPHA
 
 
 @pytest.mark.parametrize("sigma", (*SIGMAS, *WIDE))
 def test_mean_and_variance(sigma: float) -> None:
-    drawn = discrete_gaussian(sigma, DRAWS, SecureCoins()).astype(float)
+    drawn = discrete_gaussian(sigma, DRAWS, SecureRandomness()).astype(float)
     assert abs(drawn.mean()) < stats.norm.isf(ALPHA) * sigma / math.sqrt(DRAWS)
     low, high = stats.chi2.ppf([ALPHA, 1 - ALPHA], DRAWS) / DRAWS
     assert low < (drawn**2).mean() / sigma**2 < high
@@ -92,7 +92,7 @@ def test_mean_and_variance(sigma: float) -> None:
 
 
 def test_every_integer_within_four_sigma_occurs() -> None:
-    drawn = discrete_gaussian(3.0, 500_000, SecureCoins())
+    drawn = discrete_gaussian(3.0, 500_000, SecureRandomness())
     assert set(range(-12, 13)) <= set(drawn.tolist())
 
 
@@ -191,7 +191,7 @@ def in_two_parts(step: int, coarse: mpf, n: int, digits: int) -> mpf:
 
 @pytest.mark.parametrize(("step", "coarse"), [(1, 2.0), (3, 3.0), (4, 16.0), (2, 63.9)])
 def test_two_parts_are_the_discrete_gaussian_of_their_variance(step: int, coarse: float) -> None:
-    """Within the bound of noise.py at every integer that is looked at: 4 exp(-2 π² r), and not by far more exact."""
+    """Within the bound of discrete_gaussian.py at every integer that is looked at: 4 exp(-2 π² r), and not by far more exact."""
     digits = 300 if coarse > 10 else 80
     with mp.workdps(digits + 20):
         sigma = mpmath.sqrt(16 * mpf(step) ** 2 + mpf(step) ** 2 * mpf(coarse) ** 2)
@@ -215,7 +215,7 @@ def test_both_parts_can_be_drawn_and_have_the_variance_together(sigma: float) ->
     assert noise.SMALLEST <= 4 * step <= noise.LARGEST_TABLE
     assert 60 < coarse <= noise.LARGEST_TABLE
     assert math.sqrt(16 * step**2 + step**2 * coarse**2) == pytest.approx(sigma, rel=1e-14)
-    assert 1 / (1 / coarse**2 + 1 / 16) > 15  # r of noise.py
+    assert 1 / (1 / coarse**2 + 1 / 16) > 15  # r of discrete_gaussian.py
 
 
 def test_two_parts_are_drawn_as_they_are_said_to_be() -> None:
@@ -228,37 +228,37 @@ def test_two_parts_are_drawn_as_they_are_said_to_be() -> None:
     assert parts[0].all() and parts[1].all()
     found = discrete_gaussian(sigma, 3, Rigged(one, [], other, []))
     assert found.tolist() == (parts[1] + step * parts[0]).tolist()
-    assert noise.look_ups(8192.0, 7) == 7
-    assert noise.look_ups(8192.001, 7) == noise.look_ups(2.0**24, 7) == 14
+    assert discrete_gaussian.look_ups(8192.0, 7) == 7
+    assert discrete_gaussian.look_ups(8192.001, 7) == discrete_gaussian.look_ups(2.0**24, 7) == 14
 
 
 def test_as_many_look_ups_are_counted_as_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     original = noise._Table.look_up
 
-    def counting(self: noise._Table, words: np.ndarray, coins: SecureCoins) -> np.ndarray:
+    def counting(self: noise._Table, words: np.ndarray, randomness: SecureRandomness) -> np.ndarray:
         made.append(len(words))
-        return original(self, words, coins)
+        return original(self, words, randomness)
 
     monkeypatch.setattr(noise._Table, "look_up", counting)
     for sigma in (3.0, 8192.0, 8193.0, 2.0**24):
         made.clear()
-        discrete_gaussian(sigma, 1000, SecureCoins())
-        assert sum(made) == noise.look_ups(sigma, 1000)
+        discrete_gaussian(sigma, 1000, SecureRandomness())
+        assert sum(made) == discrete_gaussian.look_ups(sigma, 1000)
 
 
 def test_every_residue_occurs_in_wide_noise() -> None:
     """The fine part fills what the coarse one leaves: no residue of the step is told apart."""
     sigma = 2.0**20
     step = noise._step(sigma)
-    drawn = discrete_gaussian(sigma, DRAWS, SecureCoins())
+    drawn = discrete_gaussian(sigma, DRAWS, SecureRandomness())
     assert stats.chisquare(np.bincount(np.mod(drawn, step), minlength=step)).pvalue > ALPHA
 
 
 @pytest.mark.parametrize("sigma", [3.0, 3.7, 8.0, 64.0])
 @pytest.mark.parametrize("shift", [0, 5])
 def test_discrete_noise_is_continuous_noise_that_was_rounded(sigma: float, shift: int) -> None:
-    """The guarantee of noise.py: N(v, σ² - 4), rounded to k with probability ∝ exp(-(k - y)² / 8)."""
+    """The guarantee of discrete_gaussian.py: N(v, σ² - 4), rounded to k with probability ∝ exp(-(k - y)² / 8)."""
     with mp.workdps(60):
         variance = mpf(sigma) ** 2 - noise.ROUNDING_VARIANCE
         everywhere = range(-int(20 * sigma), int(20 * sigma) + 1)
@@ -292,18 +292,18 @@ def test_the_rounding_may_not_take_more_than_the_noise_has() -> None:
 @pytest.mark.parametrize("sigma", [2.999, 2.0**24 + 1, 0.0, -5.0, math.nan, math.inf])
 def test_scales_that_cannot_be_drawn_are_refused(sigma: float) -> None:
     with pytest.raises(ValueError, match="scale"):
-        discrete_gaussian(sigma, 1, SecureCoins())
+        discrete_gaussian(sigma, 1, SecureRandomness())
 
 
 def test_nothing_is_drawn_for_an_empty_vector() -> None:
-    assert discrete_gaussian(5.0, 0, SecureCoins()).shape == (0,)
+    assert discrete_gaussian(5.0, 0, SecureRandomness()).shape == (0,)
 
 
 def test_blocks_do_not_repeat_and_calls_are_independent() -> None:
-    coins = SecureCoins()
+    randomness = SecureRandomness()
     count = 2 * noise._BLOCK
-    one = discrete_gaussian(50.0, count, coins)
-    two, other = discrete_gaussian(50.0, count, coins), discrete_gaussian(50.0, count, SecureCoins())
+    one = discrete_gaussian(50.0, count, randomness)
+    two, other = discrete_gaussian(50.0, count, randomness), discrete_gaussian(50.0, count, SecureRandomness())
     bound = stats.norm.isf(ALPHA / 2) / math.sqrt(count / 2)
     halves = one[: count // 2], one[count // 2 :]
     for a, b in ((one, two), (one, other), (two, other), halves, (one[:-1], one[1:])):
@@ -313,7 +313,7 @@ def test_blocks_do_not_repeat_and_calls_are_independent() -> None:
 def test_each_run_of_a_vector_gets_its_own_scale() -> None:
     scales = Scales(((DRAWS, 1.0), (DRAWS, 2.5)))
     values = np.arange(2 * DRAWS)
-    noised = add_noise(Bounded(values, 4.0, scales), 3.0, SecureCoins())
+    noised = add_noise(Bounded(values, 4.0, scales), 3.0, SecureRandomness())
     assert isinstance(noised, Noised)
     assert noised.values.dtype == np.int64
     apart = noised.values - values
@@ -323,51 +323,51 @@ def test_each_run_of_a_vector_gets_its_own_scale() -> None:
 
 def test_noise_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
-        add_noise(Bounded(np.zeros(3, np.int64), 4.0, Scales(((2, 1.0),))), 3.0, SecureCoins())
+        add_noise(Bounded(np.zeros(3, np.int64), 4.0, Scales(((2, 1.0),))), 3.0, SecureRandomness())
 
 
-# Coins
+# Randomness
 
 
 def test_coins_take_no_seed_and_do_not_repeat() -> None:
-    assert not inspect.signature(SecureCoins).parameters
-    coins, other = SecureCoins(), SecureCoins()
-    seen = np.concatenate([coins.words(200_000), coins.words(200_000), other.words(200_000)])
+    assert not inspect.signature(SecureRandomness).parameters
+    randomness, other = SecureRandomness(), SecureRandomness()
+    seen = np.concatenate([randomness.words(200_000), randomness.words(200_000), other.words(200_000)])
     assert len(np.unique(seen)) == len(seen)  # chance of a repeat: 1e-8
 
 
 def test_words_are_uniform() -> None:
-    octets = SecureCoins().words(1 << 17).view(np.uint8)
+    octets = SecureRandomness().words(1 << 17).view(np.uint8)
     assert stats.chisquare(np.bincount(octets, minlength=256)).pvalue > ALPHA
 
 
 def test_a_forked_child_draws_other_words() -> None:
-    coins = SecureCoins()
-    coins.words(3)
+    randomness = SecureRandomness()
+    randomness.words(3)
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(write, coins.words(16).tobytes())
+        os.write(write, randomness.words(16).tobytes())
         os._exit(0)
     os.waitpid(child, 0)
     theirs = np.frombuffer(os.read(read, 128), np.uint64)
     assert len(theirs) == 16
-    assert not set(theirs.tolist()) & set(coins.words(64).tolist())
+    assert not set(theirs.tolist()) & set(randomness.words(64).tolist())
 
 
 @pytest.mark.parametrize("probability", [1e-3, 0.1, 0.5, 0.999])
 def test_events_happen_as_often_as_they_should(probability: float) -> None:
     count = 400_000
-    happened = happens(probability, count, SecureCoins())
+    happened = happens(probability, count, SecureRandomness())
     assert stats.binomtest(int(happened.sum()), count, probability).pvalue > ALPHA
 
 
 def test_sure_events_and_impossible_ones() -> None:
-    assert happens(1.0, 1000, SecureCoins()).all()
-    assert not happens(0.0, 1000, SecureCoins()).any()
+    assert happens(1.0, 1000, SecureRandomness()).all()
+    assert not happens(0.0, 1000, SecureRandomness()).any()
     for wrong in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match="probability"):
-            happens(wrong, 1, SecureCoins())
+            happens(wrong, 1, SecureRandomness())
 
 
 def test_a_chance_is_never_rounded_up() -> None:

@@ -27,9 +27,9 @@ sys.path.insert(0, str(HERE.parent))
 from enlisted import agree, custodian  # noqa: E402
 from test_journal import NAMES, SWEEP, Federation, begin, go, table  # noqa: E402
 
-from cohortium.encoding import decode  # noqa: E402
-from cohortium.privacy.ledger import Ledger  # noqa: E402
-from cohortium.study import Institution  # noqa: E402
+from cohortium.data.encoding import decode  # noqa: E402
+from cohortium.ledger.store import Ledger  # noqa: E402
+from cohortium.study.study import Institution  # noqa: E402
 from cohortium_server.release import write_release  # noqa: E402
 from cohortium_simulation.experiment import simulate  # noqa: E402
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, say
+from cohortium.system.output import Json, guarded, print_json, say
 from cohortium_client.commands.restoring import Site
 
 
@@ -28,8 +28,8 @@ def amend_clock(
     with guarded(as_json):
         from dataclasses import asdict
 
-        from cohortium_client.amending import amend_clock as amended
-        from cohortium_client.institution import load_institution
+        from cohortium_client.custodian.amending import amend_clock as amended
+        from cohortium_client.custodian.institution import load_institution
 
         opened = load_institution(site)
         done = amended(opened, today.date())

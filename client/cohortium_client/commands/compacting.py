@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, tell
+from cohortium.system.output import Json, guarded, print_json, tell
 
 if TYPE_CHECKING:
-    from cohortium_client.keeping import Compacted
+    from cohortium_client.custodian.keeping import Compacted
 
 Site = Annotated[
     Path | None,
@@ -47,8 +47,8 @@ def compact(site: Site = None, place: Place = None, days: Days = None, run: Runs
 
 
 def _of_institution(site: Path, days: int | None, runs: list[str]) -> Iterator[Compacted]:
-    from cohortium_client.institution import load_institution
-    from cohortium_client.keeping import compacted
+    from cohortium_client.custodian.institution import load_institution
+    from cohortium_client.custodian.keeping import compacted
 
     opened = load_institution(site)
     with opened.ledger() as ledger:
@@ -57,8 +57,8 @@ def _of_institution(site: Path, days: int | None, runs: list[str]) -> Iterator[C
 
 def _of_ledgers(place: Path | None, days: int | None, runs: list[str]) -> Iterator[Compacted]:
     from cohortium.commands.ledger import ledger_files
-    from cohortium.privacy.ledger import Ledger
-    from cohortium_client.keeping import SILENT_FOR, compacted
+    from cohortium.ledger.store import Ledger
+    from cohortium_client.custodian.keeping import SILENT_FOR, compacted
 
     for path in ledger_files(place):
         with Ledger(path) as ledger:
@@ -66,7 +66,7 @@ def _of_ledgers(place: Path | None, days: int | None, runs: list[str]) -> Iterat
 
 
 def _tell(one: Compacted) -> None:
-    from cohortium.checks import in_units
+    from cohortium.system.checks import in_units
 
     tell(
         f"{one.ledger}: {one.dropped} answers dropped, {one.kept} kept; {in_units(one.before)} before, "

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import say
 from cohortium.commands.reading import TABLE
+from cohortium.system.output import say
 
 if TYPE_CHECKING:
-    from cohortium_client.institution import Institution
+    from cohortium_client.custodian.institution import Institution
 
 Data = Annotated[str | None, typer.Option("--data", help=TABLE)]
 Url = Annotated[str | None, typer.Option("--url", help="Or a database, without a password.")]
@@ -41,10 +41,10 @@ def found(
     password_file: str | None = None,
 ) -> Institution:
     """Make the institution's folder; raises as ``init_institution`` and ``read_password`` do."""
-    from cohortium_client.institution import init_institution
+    from cohortium_client.custodian.institution import init_institution
 
     if password_file is not None:
-        from cohortium_client.database import read_password
+        from cohortium_client.source.database import read_password
 
         read_password(Path(password_file))
         password_file = str(Path(password_file).absolute())
@@ -58,7 +58,7 @@ def found(
 def warn_of_length(institution: Institution) -> None:
     """A socket whose path is too long is no reason not to make it, and is better known now than when it is served."""
     from cohortium.errors import FederationError
-    from cohortium_client.gate import require_short
+    from cohortium_client.socket.gate import require_short
 
     try:
         require_short(institution.socket.absolute())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, say, tell
 from cohortium.commands.reading import Separator, Sheet
+from cohortium.system.output import Json, guarded, print_json, say, tell
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PasswordFile, PopulationName, Query, Url
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def join(
 ) -> None:
     """Join a federation: keys are made here and stay here. SITE is made as by init where there is none."""
     with guarded(as_json):
-        from cohortium.kit import load_kit
+        from cohortium.federation.kit import load_kit
         from cohortium_client.commands.founding import found, warn_of_length
-        from cohortium_client.institution import FILE, load_institution
+        from cohortium_client.custodian.institution import FILE, load_institution
         from cohortium_client.joining import join as joined
         from cohortium_client.relay import relay_folder
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, say
 from cohortium.commands.writing import Replace, require_new
+from cohortium.system.output import Json, guarded, print_json, say
 
 if TYPE_CHECKING:
-    from cohortium_client.institution import Institution
+    from cohortium_client.custodian.institution import Institution
 
 BackupFile = Annotated[Path, typer.Argument(metavar="BACKUP", help="What cohortium ledger backup wrote.")]
 Site = Annotated[Path, typer.Option("--institution", metavar="SITE", help="The institution's folder.")]
@@ -37,7 +37,7 @@ def request_restore(
     with guarded(as_json):
         from dataclasses import asdict
 
-        from cohortium.privacy.restoration import Restoration, in_words, write_request
+        from cohortium.ledger.restoration import Restoration, in_words, write_request
         from cohortium_client.restoring import draft, heads_of
 
         require_new(out, replace)
@@ -69,7 +69,7 @@ def restore(
     with guarded(as_json):
         from dataclasses import asdict
 
-        from cohortium.privacy.restoration import read_request
+        from cohortium.ledger.restoration import read_request
         from cohortium_client.restoring import restore as restored
 
         opened = _opened(site)
@@ -84,6 +84,6 @@ def restore(
 
 
 def _opened(site: Path) -> Institution:
-    from cohortium_client.institution import load_institution
+    from cohortium_client.custodian.institution import load_institution
 
     return load_institution(site)

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium import logs
-from cohortium.commands.output import LogStyle, guarded, say, say_device
-from cohortium.signals import require_meant
-from cohortium.system import require_serving
+from cohortium.system import logs
+from cohortium.system.output import LogStyle, guarded, say, say_device
+from cohortium.system.platforms import require_serving
+from cohortium.system.signals import require_meant
 
 if TYPE_CHECKING:
-    from cohortium.address import Address
-    from cohortium.privacy.ledger import Ledger
-    from cohortium.study import Study
-    from cohortium_client.custodian import Custodian
-    from cohortium_client.institution import Institution
+    from cohortium.ledger.store import Ledger
+    from cohortium.study.study import Study
+    from cohortium.system.address import Address
+    from cohortium_client.custodian.custodian import Custodian
+    from cohortium_client.custodian.institution import Institution
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The institution's folder.")]
 RelayPath = Annotated[
@@ -70,14 +70,14 @@ def serve(
 
 def _serve_both(folder: Path, relay: Path, watching: dict[str, Any]) -> None:
     """What is wrong is told now, before anybody is started; the coordinator hears of the relay when the custodian serves."""
-    from cohortium.supervision import Child, supervise
+    from cohortium.system.supervision import Child, supervise
+    from cohortium_client.custodian.institution import load_institution
     from cohortium_client.flower.leaving import FINISHING
-    from cohortium_client.gate import is_served
-    from cohortium_client.institution import load_institution
     from cohortium_client.metrics import require_watchable
     from cohortium_client.preflight import require_ready
     from cohortium_client.relay import load_relay
     from cohortium_client.relay_preflight import require_ready as require_relay_ready
+    from cohortium_client.socket.gate import is_served
 
     opened = load_institution(folder)
     require_ready(opened)
@@ -131,12 +131,12 @@ def _said(watching: dict[str, Any]) -> list[str]:
 
 
 def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -> None:
-    from cohortium_client.institution import load_institution
+    from cohortium_client.commands.rows_told import ELSEWHERE, on_a_terminal, rows_told
+    from cohortium_client.custodian.institution import load_institution
     from cohortium_client.metrics import watched
     from cohortium_client.preflight import require_ready
-    from cohortium_client.rows_told import ELSEWHERE, on_a_terminal, rows_told
-    from cohortium_client.service import run_until_stopped
-    from cohortium_client.service import serve as served
+    from cohortium_client.socket.service import run_until_stopped
+    from cohortium_client.socket.service import serve as served
 
     opened = load_institution(folder)
     require_ready(opened)
@@ -161,7 +161,7 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
 def _answered(opened: Institution, ledger: Ledger) -> list[Study]:
     """The signed studies that are answered; of the others it is said why not, as far as anybody might still expect it."""
     from cohortium.errors import LedgerError
-    from cohortium_client.answerable import answers_to, refusal, require_clock, said
+    from cohortium_client.custodian.answerable import answers_to, refusal, require_clock, said
 
     try:
         require_clock(ledger)

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 
 from cohortium.errors import CohortiumError, FederationError, MembershipError
-from cohortium.logs import about
-from cohortium.probe import ask
-from cohortium_client.flower.standing import refusal, require_member
+from cohortium.federation.probe import ask
+from cohortium.system.logs import about
+from cohortium_client.flower.registration import refusal, require_member
 from cohortium_client.relay import Relay
 
 FIRST, LONGEST = 1.0, 30.0  # seconds between two knocks

@@ -14,7 +14,7 @@ from typing import Any
 from cohortium.flower.executor import run_forking
 from cohortium.flower.internals import private
 from cohortium.flower.names import CLIENTAPP, Task
-from cohortium_client.flower.living import answer_as_long_as_we_live
+from cohortium_client.flower.liveness import answer_as_long_as_we_live
 
 
 def run_launcher(port: int, secret: bytes, home: Path) -> None:

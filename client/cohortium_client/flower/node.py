@@ -30,10 +30,10 @@ from cohortium.flower.names import (
     Api,
     NodeOption,
 )
-from cohortium.proxies import Proxy, use_only
+from cohortium.system.proxies import Proxy, use_only
 from cohortium_client.flower.knocking import Knocking
 from cohortium_client.flower.leaving import Leaving
-from cohortium_client.flower.living import is_answering
+from cohortium_client.flower.liveness import is_answering
 from cohortium_client.flower.replies import Replies
 from cohortium_client.flower.sent import sent_whole
 from cohortium_client.relay import Relay

@@ -8,13 +8,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cohortium import locks
 from cohortium.errors import InputError
-from cohortium.files import write_whole
 from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
 from cohortium.flower.internals import require_allowed
-from cohortium.supervision import PATIENCE, supervise
+from cohortium.system import locks
+from cohortium.system.files import write_whole
+from cohortium.system.supervision import PATIENCE, supervise
 from cohortium_client.flower.leaving import FINISHING
 from cohortium_client.relay import Relay
 

@@ -18,7 +18,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Message(_message.Message):
-    """One of the canonical messages of cohortium.wire; nothing is added to it."""
+    """One of the canonical messages of cohortium.federation.wire; nothing is added to it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

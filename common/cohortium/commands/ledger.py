@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, console, epsilon_words, guarded, print_json, tell
 from cohortium.commands.writing import Replace, require_new
+from cohortium.system.output import Json, console, epsilon_words, guarded, print_json, tell
 
 if TYPE_CHECKING:
+    from cohortium.ledger.store import Charge, Ledger
     from cohortium.privacy.accounting import Cost, Events
-    from cohortium.privacy.ledger import Charge, Ledger
 
 ledger = typer.Typer(no_args_is_help=True, help="The durable record of every answer ever given.")
 Place = Annotated[
@@ -63,7 +63,7 @@ def export(
 ) -> None:
     """Write every entry as a line of JSON, for auditors: what was agreed and charged, with its hashes. No message's bytes."""
     with guarded():
-        from cohortium.files import write_whole
+        from cohortium.system.files import write_whole
 
         if out is not None:
             require_new(out, replace)
@@ -82,9 +82,9 @@ def backup(
 ) -> None:
     """Copy a ledger, also while its custodian serves. The copy is read back and verified."""
     with guarded(as_json):
-        from cohortium.privacy.copies import back_up
-        from cohortium.privacy.ledger import Ledger
-        from cohortium.privacy.shelf import require_alone
+        from cohortium.ledger.backup import back_up
+        from cohortium.ledger.shelf import require_alone
+        from cohortium.ledger.store import Ledger
 
         (path,) = ledger_files(place) if not place.is_dir() else [place]
         require_alone(path)
@@ -103,7 +103,7 @@ def restorer_key(
 ) -> None:
     """Make the key of one of an institution's restorers, or show the public part of the one that is there."""
     with guarded(as_json):
-        from cohortium.keys import load_or_create_key, public_text
+        from cohortium.system.keys import load_or_create_key, public_text
 
         public = public_text(load_or_create_key(out))
         if as_json:
@@ -120,8 +120,8 @@ def sign_restore(
 ) -> None:
     """Sign a request to restore a ledger, having read what it says."""
     with guarded(as_json):
-        from cohortium.keys import load_key
-        from cohortium.privacy.restoration import in_words, read_request, signed, write_request
+        from cohortium.ledger.restoration import in_words, read_request, signed, write_request
+        from cohortium.system.keys import load_key
 
         done = signed(read_request(request), load_key(key))
         write_request(request, done)
@@ -135,7 +135,7 @@ def sign_restore(
 def _lines(path: Path) -> list[str]:
     import json
 
-    from cohortium.privacy.shelf import is_shelf, opened
+    from cohortium.ledger.shelf import is_shelf, opened
 
     lines = []
     with opened(path) as ledgers:
@@ -149,8 +149,8 @@ def _lines(path: Path) -> list[str]:
 
 def _verified(path: Path) -> list[dict[str, Any]]:
     """What is found in a file's ledgers; of a shelf they are chained together, and told as one."""
-    from cohortium.privacy.ledger import Ledger
-    from cohortium.privacy.shelf import Shelf, is_shelf
+    from cohortium.ledger.shelf import Shelf, is_shelf
+    from cohortium.ledger.store import Ledger
 
     with Shelf(path) if is_shelf(path) else Ledger(path) as ledger:
         return [{"ledger": path.name, "entries": ledger.verify(), "head": ledger.head()}]
@@ -159,7 +159,7 @@ def _verified(path: Path) -> list[dict[str, Any]]:
 def ledger_files(place: Path | None) -> list[Path]:
     """The ledger files of a place. A file that is asked for must be there: none is ever made by looking."""
     from cohortium.errors import LedgerError
-    from cohortium.privacy.ledger import home
+    from cohortium.ledger.store import home
 
     where = place or home() / "ledgers"
     if where.is_dir() or place is None:
@@ -171,14 +171,14 @@ def ledger_files(place: Path | None) -> list[Path]:
 
 
 def _accounts(path: Path, delta: float | None) -> list[dict[str, Any]]:
-    from cohortium.privacy.shelf import opened
+    from cohortium.ledger.shelf import opened
 
     with opened(path) as ledgers:
         return [_account(name, one, population, delta) for name, one in ledgers for population in one.populations()]
 
 
 def _account(name: str, opened: Ledger, population: str, delta: float | None) -> dict[str, Any]:
-    from cohortium.privacy.ledger import BARE, Charge
+    from cohortium.ledger.store import BARE, Charge
 
     given = [(e.record, e.at) for e in opened.entries() if isinstance(e.record, Charge)]
     mine = [(charge, at) for charge, at in given if charge.population == population]
@@ -230,7 +230,7 @@ def _print(accounts: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from cohortium.privacy.guarantee import in_hundred, risk_words
+    from cohortium.study.guarantee import in_hundred, risk_words
 
     table = Table(title="Spent so far here, per person", box=SIMPLE)
     numbers = ("answers", "epsilon", "collusion", "at delta", "found of 100")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import say, say_here
+from cohortium.system.output import say, say_here
 
 if TYPE_CHECKING:
-    from cohortium.faults import Faults
-    from cohortium.forms import Form
+    from cohortium.data.readers.faults import Faults
+    from cohortium.data.readers.forms import Form
 
 TABLE = "CSV, Parquet or Excel file (.xlsx); CSV may be packed by gzip or zstd."
 Separator = Annotated[
@@ -25,14 +25,14 @@ Sheet = Annotated[str | None, typer.Option("--sheet", help="The sheet of a workb
 
 def form_of(separator: str | None, sheet: str | None) -> Form:
     """InputError E_FORM for what separates nothing."""
-    from cohortium.forms import Form
+    from cohortium.data.readers.forms import Form
 
     return Form(separator=separator, sheet=sheet)
 
 
 def say_form(data: Path, form: Form) -> None:
     """Tell how a file was read, where it is not as most are."""
-    from cohortium.tables import seen
+    from cohortium.data.readers.tables import seen
 
     for line in seen(data, form):
         say(f"{data.name}: {line}")

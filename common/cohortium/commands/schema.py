@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.output import Json, guarded, print_json, say, say_here, tell
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults, say_form
+from cohortium.data.readers.faults import Faults
 from cohortium.errors import SchemaError
-from cohortium.faults import Faults
+from cohortium.system.output import Json, guarded, print_json, say, say_here, tell
 
 if TYPE_CHECKING:
-    from cohortium.draft import Draft, Fit
-    from cohortium.forms import Form
-    from cohortium.schema import Schema
-    from cohortium.tally import Tally
+    from cohortium.data.readers.forms import Form
+    from cohortium.data.schema import Schema
+    from cohortium.drafting.checking import Fit
+    from cohortium.drafting.draft import Draft
+    from cohortium.drafting.tally import Tally
 
 schema = typer.Typer(no_args_is_help=True, help="Propose a table's schema, and check one.")
 
@@ -71,7 +72,7 @@ def check(
     What cannot be read is told with its place, and passed over as a custodian would.
     """
     with guarded(as_json):
-        from cohortium.schema import load_schema
+        from cohortium.data.schema import load_schema
 
         declared = load_schema(path)
         if not reviewed:
@@ -114,7 +115,7 @@ def _none_fits(found: Fit | None) -> SchemaError | None:
     """SchemaError E_MISFIT where a table was looked at and no row of it fits, or there is none."""
     if found is None or not found.none_fits:
         return None
-    from cohortium.reasons import counted
+    from cohortium.drafting.reasons import counted
 
     return SchemaError("E_MISFIT", "table", counted(found), "See what does not fit; is it the right table?")
 
@@ -130,8 +131,8 @@ def _refuse_overwriting(out: Path, force: bool) -> None:
 
 
 def _draft(data: Path, form: Form, targets: list[str], person: str | None, drop: list[str], faults: Faults) -> Draft:
-    from cohortium import draft as drafts
-    from cohortium.tables import header, read_parts
+    from cohortium.data.readers.tables import header, read_parts
+    from cohortium.drafting import draft as drafts
 
     names = header(data, form)
     drafts.check_names([*targets, *([person] if person else []), *drop], names)
@@ -143,7 +144,7 @@ def _draft(data: Path, form: Form, targets: list[str], person: str | None, drop:
 
 
 def _write(out: Path, proposal: Draft) -> None:
-    from cohortium.draft import render
+    from cohortium.drafting.rendering import render
     from cohortium.errors import InputError
 
     try:
@@ -172,8 +173,8 @@ def _tell_draft(proposal: Draft, out: Path, as_json: bool) -> None:
 
 
 def _fit(data: Path, form: Form, declared: Schema, faults: Faults) -> Fit:
-    from cohortium.draft import fit
-    from cohortium.tables import read_parts
+    from cohortium.data.readers.tables import read_parts
+    from cohortium.drafting.checking import fit
 
     names = [*declared.names, *([declared.person] if declared.person else [])]
     return fit(read_parts(data, names, form=form, faults=faults), declared)
@@ -189,14 +190,14 @@ def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
 
 def _say_counted(tally: Tally) -> None:
     """How many rows a study would count: exact counts, which stay on the institution's own screen."""
-    from cohortium.tally import told
+    from cohortium.drafting.tally import told
 
     if lines := told(tally):
         say_here(*lines)
 
 
 def _tell_fit(found: Fit, declared: Schema, faults: Faults) -> None:
-    from cohortium.reasons import reasons
+    from cohortium.drafting.reasons import reasons
 
     for fault in faults.found:
         tell(f"{fault}. {fault.kind.fix}")

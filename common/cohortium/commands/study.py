@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, console, guarded, print_json, progress_if_long, say, tell
-from cohortium.progress import listening
+from cohortium.system.output import Json, console, guarded, print_json, progress_if_long, say, tell
+from cohortium.system.progress import listening
 
 if TYPE_CHECKING:
-    from cohortium.study import Study
+    from cohortium.study.study import Study
 
 MAX_ROWS = 50_000_000  # of a release: study.MAX_ROWS, which takes long to import
 
@@ -34,8 +34,8 @@ def show(
 ) -> None:
     """Show, before anything runs, what the study would ask of each institution and what that costs and buys."""
     with guarded(as_json):
-        from cohortium.forecast import forecast
-        from cohortium.study import load_study
+        from cohortium.federation.forecast import forecast
+        from cohortium.study.study import load_study
 
         with listening(progress_if_long(as_json)):
             agreed = load_study(path)
@@ -54,8 +54,8 @@ def verify(
 ) -> None:
     """Check who has signed STUDY as it is here; an error unless all have."""
     with guarded(as_json):
-        from cohortium.consent import has_signed, read_signatures, require_all
-        from cohortium.study import load_study
+        from cohortium.study.consent import has_signed, read_signatures, require_all
+        from cohortium.study.study import load_study
 
         agreed = load_study(path)
         signatures = read_signatures(path, agreed)
@@ -73,7 +73,7 @@ def verify(
 def _say_expired(agreed: Study) -> None:
     """What a study would ask, and who has signed it, is true of one that has expired; that nobody answers it, too."""
     from cohortium.errors import StudyError
-    from cohortium.expiry import require_unexpired
+    from cohortium.study.expiry import require_unexpired
 
     try:
         require_unexpired(agreed)
@@ -128,9 +128,9 @@ def print_forecast(shown: dict[str, Any]) -> None:
     """What a study would send, cost and buy, for people."""
     from rich.table import Table
 
-    from cohortium.carrying import expected_words
-    from cohortium.privacy.guarantee import in_hundred
-    from cohortium.privacy.wording import kind_words
+    from cohortium.study.carrying import expected_words
+    from cohortium.study.guarantee import in_hundred
+    from cohortium.study.wording import kind_words
 
     screen = console()
     for mark in shown["review"]:

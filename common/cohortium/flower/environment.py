@@ -9,11 +9,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from cohortium import logs
 from cohortium.flower.internals import private
 from cohortium.flower.names import QUIET, SUPEREXEC, Part, Variable
-from cohortium.proxies import use_only
-from cohortium.supervision import Child
+from cohortium.system import logs
+from cohortium.system.proxies import use_only
+from cohortium.system.supervision import Child
 
 
 def environment(home: Path, look_every: float) -> dict[str, str]:

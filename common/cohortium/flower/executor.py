@@ -17,7 +17,7 @@ from typing import Any
 
 from cohortium.flower.internals import private
 from cohortium.flower.names import EXITS, LAUNCHES, SUPEREXEC, Task
-from cohortium.supervision import PATIENCE, End, ended_with, forked
+from cohortium.system.supervision import PATIENCE, End, ended_with, forked
 
 TASK_NAME = "task"
 _log = logging.getLogger("cohortium.executor")

@@ -14,7 +14,7 @@ from packaging.version import InvalidVersion, Version
 
 from cohortium.errors import WireError
 from cohortium.flower.names import MODULE, Part
-from cohortium.versions import required, version_of
+from cohortium.system.versions import required, version_of
 
 
 def private(part: Part) -> Any:

@@ -222,4 +222,4 @@ RECONNECTED: Final = "Connection successful after %.2f seconds and %s tries."
 EVERY_SECOND: Final = (
     "ControlServicer.ListNodes",
     "ControlServicer.ListRuns",
-)  # what the link logs of the keeper's looks
+)  # what the link logs of the reconciler's looks

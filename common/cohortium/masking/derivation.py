@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from cohortium.canonical import canonical_json
 from cohortium.errors import MaskingError, SecretError
 from cohortium.masking.cohort import Cohort, Context
 from cohortium.masking.ring import key_stream
 from cohortium.masking.shamir import PRIME, SIZE
+from cohortium.system.canonical import canonical_json
 
 DOMAIN = b"cohortium masking 1\n"
 _FORMAT = b"COHM1\n"

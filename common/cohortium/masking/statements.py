@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from cohortium.canonical import canonical_json, digest
-from cohortium.documents import parse_json
 from cohortium.errors import MaskingError, WireError
-from cohortium.keys import signed_by
 from cohortium.masking.cohort import Cohort, Context
 from cohortium.masking.derivation import Seat, fingerprint, public_key
+from cohortium.system.canonical import canonical_json, digest
+from cohortium.system.documents import parse_json
+from cohortium.system.keys import signed_by
 
 Leg = Literal["advertise", "share", "mask", "confirm", "reveal"]
 _DOMAIN = b"cohortium masking statement 1\n"

@@ -9,7 +9,7 @@ import numpy as np
 
 from cohortium.errors import MaskingError
 from cohortium.masking.ring import IntArray, Ring, RingArray, add_masks
-from cohortium.noise import Noised
+from cohortium.privacy.discrete_gaussian import Noised
 
 
 @dataclass(frozen=True)

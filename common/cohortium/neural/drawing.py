@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.progress import listener
+from cohortium.system.progress import listener
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -28,7 +28,7 @@ from functools import lru_cache
 from typing import Any
 
 from cohortium.errors import AccountingError, StudyError
-from cohortium.progress import listener
+from cohortium.system.progress import listener
 
 RESERVE = 1e-3  # part of delta kept for the noise sampler's own error (noise.SLACK per draw; plan.py checks it)
 MIN_DELTA, MAX_DELTA = 1e-12, 1e-4

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol, Self
 
-from cohortium.coins import Coins
-from cohortium.encoding import Codes
-from cohortium.noise import Noised
+from cohortium.data.encoding import Codes
 from cohortium.privacy.accounting import Events
+from cohortium.privacy.discrete_gaussian import Noised
+from cohortium.privacy.randomness import Randomness
 
 
 class Query(Protocol):
@@ -52,7 +52,7 @@ class Query(Protocol):
         """
         ...
 
-    def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
+    def answer(self, codes: Codes, multiplier: float, randomness: Randomness) -> Noised:
         """The institution's answer: (width,) int64. Never raises because of a value in ``codes``."""
         ...
 

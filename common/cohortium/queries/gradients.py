@@ -15,14 +15,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.coins import Coins, happens
-from cohortium.encoding import Codes, HeldArray
+from cohortium.data.binning import merge, read_merged
+from cohortium.data.encoding import Codes, HeldArray
 from cohortium.errors import StudyError
-from cohortium.merging import merge, read_merged
 from cohortium.neural.architecture import Architecture
-from cohortium.noise import LARGEST, Bounded, Noised, Scales, add_noise, noise_multiplier
-from cohortium.persons import EqualWeight, at_most, one_of_each, runs
 from cohortium.privacy.accounting import Events, Gaussian
+from cohortium.privacy.discrete_gaussian import LARGEST, Bounded, Noised, Scales, add_noise, noise_multiplier
+from cohortium.privacy.randomness import Randomness, happens
+from cohortium.queries.contribution_bounding import EqualWeight, at_most, one_of_each, runs
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -44,7 +44,7 @@ class Step:
     rows so many are drawn anew in every step.
 
     Formal guarantee. On the sample, adding or removing a person moves the sum by at most ``sensitivity`` in L2 norm
-    (``neural/clipping.py``); which rows of a person take part, and which random views of them, is drawn from coins of
+    (``neural/clipping.py``); which rows of a person take part, and which random views of them, is drawn from randomness of
     that person's own: whatever they show, the bound holds, and a mixture of such outcomes tells no more than the worst
     of them (the divergence that defines (epsilon, delta) is jointly convex). The sample is Poisson: every person's
     coin is its own.
@@ -110,7 +110,7 @@ class Step:
         """The continuous noise multiplier that one step's noise is worth."""
         return noise_multiplier(multiplier, self.sensitivity(multiplier), self.scales)
 
-    def bounded(self, people: People, flat: FloatArray, multiplier: float, coins: Coins) -> Bounded:
+    def bounded(self, people: People, flat: FloatArray, multiplier: float, randomness: Randomness) -> Bounded:
         """The sum over a sample of ``people``, un-noised, of their clipped gradients at ``flat``."""
         import torch
 
@@ -121,33 +121,33 @@ class Step:
         units, at = self.units(multiplier), torch.tensor(flat, device=device)
         total = np.zeros(self.parameters, np.int64)
         with one_thread():
-            for codes, owners, views in self.sampled(people, coins):
+            for codes, owners, views in self.sampled(people, randomness):
                 batch = Batch(*(torch.tensor(a, device=device) for a in (codes, owners, views)))
                 together = self.equal_weight == "persons"
                 total += clipped_sum(network, at, batch, self.clip, units, together).cpu().numpy()
         return Bounded(whole(total), self.sensitivity(multiplier), self.scales)
 
-    def sampled(self, people: People, coins: Coins) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
+    def sampled(self, people: People, randomness: Randomness) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
         """Micro-batches of a Poisson sample of ``people``: codes, owners 0, 1, ..., and the uniform numbers of all views."""
         network = self.architecture.network
-        for codes, owners in people.sampled(self.sampling_rate, network.views, coins):
-            yield codes.astype(np.int64), owners, _uniforms(len(codes) * network.views, network.draws, coins)
+        for codes, owners in people.sampled(self.sampling_rate, network.views, randomness):
+            yield codes.astype(np.int64), owners, _uniforms(len(codes) * network.views, network.draws, randomness)
 
-    def noised(self, people: People, flat: FloatArray, multiplier: float, coins: Coins) -> Noised:
-        return add_noise(self.bounded(people, flat, multiplier, coins), multiplier, coins)
+    def noised(self, people: People, flat: FloatArray, multiplier: float, randomness: Randomness) -> Noised:
+        return add_noise(self.bounded(people, flat, multiplier, randomness), multiplier, randomness)
 
     def in_gradients(self, values: npt.NDArray[Any], multiplier: float) -> FloatArray:
         """A sum in the units of the loss's gradient."""
         gradients: FloatArray = values * (self.clip / self.units(multiplier))
         return gradients
 
-    def people(self, codes: Codes, state: dict[str, FloatArray32], coins: Coins) -> People:
+    def people(self, codes: Codes, state: dict[str, FloatArray32], randomness: Randomness) -> People:
         """The table as persons, cells merged; of each at most m rows, or where persons weigh the same all, shuffled."""
         if self.equal_weight == "persons":
-            order = np.argsort(coins.words(len(codes)))
+            order = np.argsort(randomness.words(len(codes)))
             codes = replace(codes, values=codes.values[order], persons=codes.persons[order])
         else:
-            codes = at_most(codes, self.rows_per_person, coins)
+            codes = at_most(codes, self.rows_per_person, randomness)
         if "cells" in state:
             cells = read_merged(state["cells"], self.sizes, self.architecture.sizes)
             codes = replace(codes, values=merge(codes.values, self.sizes, cells))
@@ -192,10 +192,10 @@ class GradientSum:
     def reach(self, persons: int) -> int:
         return 2 * persons * FINEST  # the last rounding included
 
-    def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
+    def answer(self, codes: Codes, multiplier: float, randomness: Randomness) -> Noised:
         state = self.step.read(self.state)
-        people = self.step.people(codes, state, coins)
-        return self.step.noised(people, state["parameters"].astype(np.float64), multiplier, coins)
+        people = self.step.people(codes, state, randomness)
+        return self.step.noised(people, state["parameters"].astype(np.float64), multiplier, randomness)
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind, **self.step.describe()}
@@ -212,19 +212,21 @@ class People:
         self.owner = np.repeat(np.arange(self.count), self.rows)
         self.at_once = at_once
 
-    def sampled(self, rate: float, views: int, coins: Coins) -> Iterator[tuple[HeldArray, IntArray]]:
+    def sampled(self, rate: float, views: int, randomness: Randomness) -> Iterator[tuple[HeldArray, IntArray]]:
         """(codes, owner 0, 1, ... within the batch) of a Poisson sample of the persons, in micro-batches."""
-        chosen = happens(rate, self.count, coins)
-        rows = np.flatnonzero(chosen[self.owner]) if self.at_once is None else self._some(chosen, self.at_once, coins)
+        chosen = happens(rate, self.count, randomness)
+        rows = (
+            np.flatnonzero(chosen[self.owner]) if self.at_once is None else self._some(chosen, self.at_once, randomness)
+        )
         _, owners, lengths = np.unique(self.owner[rows], return_inverse=True, return_counts=True)
         size = max(1, ENTRIES_AT_ONCE // (views * int(lengths.max(initial=1))))
         for first in range(0, len(lengths), size):
             part = slice(*np.searchsorted(owners, [first, first + size]))
             yield self.values[rows[part]], owners[part] - first
 
-    def _some(self, chosen: npt.NDArray[np.bool_], most: int, coins: Coins) -> IntArray:
-        """``most`` rows in a row, or all, of every chosen person, from one drawn by coins; after the last the first."""
-        begin = one_of_each(self.rows, coins)[chosen]  # everybody draws, so that no draw depends on who is chosen
+    def _some(self, chosen: npt.NDArray[np.bool_], most: int, randomness: Randomness) -> IntArray:
+        """``most`` rows in a row, or all, of every chosen person, from one drawn by randomness; after the last the first."""
+        begin = one_of_each(self.rows, randomness)[chosen]  # everybody draws, so that no draw depends on who is chosen
         rows = self.rows[chosen]
         taken = np.minimum(rows, most)
         place = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
@@ -234,9 +236,9 @@ class People:
         return some
 
 
-def _uniforms(entries: int, draws: int, coins: Coins) -> FloatArray:
+def _uniforms(entries: int, draws: int, randomness: Randomness) -> FloatArray:
     """(entries, draws) in [0, 1), multiples of 2**-32."""
     if not draws:
         return np.zeros((entries, 0))
-    words = coins.words(entries * ((draws + 1) // 2)).view(np.uint32)
+    words = randomness.words(entries * ((draws + 1) // 2)).view(np.uint32)
     return words.reshape(entries, -1)[:, :draws] / 2.0**32

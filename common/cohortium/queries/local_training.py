@@ -14,11 +14,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.coins import Coins
-from cohortium.encoding import Codes
+from cohortium.data.encoding import Codes
 from cohortium.errors import StudyError
-from cohortium.noise import Bounded, Noised, Scales, add_noise
 from cohortium.privacy.accounting import Events, Gaussian
+from cohortium.privacy.discrete_gaussian import Bounded, Noised, Scales, add_noise
+from cohortium.privacy.randomness import Randomness
 from cohortium.queries.gradients import FloatArray32, People, Step
 
 FloatArray = npt.NDArray[np.float64]
@@ -76,31 +76,31 @@ class LocalTraining:
     def reach(self, persons: int) -> int:
         raise ValueError("its noise is inside each step: answers are no sums plus noise")
 
-    def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
+    def answer(self, codes: Codes, multiplier: float, randomness: Randomness) -> Noised:
         state = self.step.read(self.state, RATE)
-        people = self.step.people(codes, state, coins)
-        weight = self._noised_count(people, multiplier, coins)
-        moved = self._train(people, state, weight, multiplier, coins)
+        people = self.step.people(codes, state, randomness)
+        weight = self._noised_count(people, multiplier, randomness)
+        moved = self._train(people, state, weight, multiplier, randomness)
         message = np.concatenate([[1.0], moved]) * weight * OUT_GRID
         return Noised(np.clip(np.nan_to_num(message), -OUT_LIMIT, OUT_LIMIT).round().astype(np.int64))
 
-    def _noised_count(self, people: People, multiplier: float, coins: Coins) -> float:
+    def _noised_count(self, people: People, multiplier: float, randomness: Randomness) -> float:
         """The number of persons with noise, at least as large as its noise: too small a divisor would blow noise up."""
         noise = self._count_multiplier(multiplier)
         grid = max(1, math.ceil(64 / noise))
         count = Bounded(np.array([people.count * grid]), float(grid), COUNT_SCALES)
         units = noise * math.sqrt(1 + 4 / (noise * grid) ** 2)  # so that the discrete noise is worth ``noise``
-        return max(float(add_noise(count, units, coins).values[0]) / grid, noise, 1.0)
+        return max(float(add_noise(count, units, randomness).values[0]) / grid, noise, 1.0)
 
     def _train(
-        self, people: People, state: dict[str, FloatArray32], persons: float, multiplier: float, coins: Coins
+        self, people: People, state: dict[str, FloatArray32], persons: float, multiplier: float, randomness: Randomness
     ) -> FloatArray:
         """(parameters,) the change after all steps."""
         network = self.step.architecture.network
         rate = float(state["rate"][0]) / (self.step.sampling_rate * persons)
         begin = parameters = state["parameters"].astype(np.float64)
         for _ in range(self.steps):
-            noised = self.step.noised(people, parameters, multiplier, coins)
+            noised = self.step.noised(people, parameters, multiplier, randomness)
             parameters = parameters - rate * network.evened(self.step.in_gradients(noised.values, multiplier))
         moved: FloatArray = parameters - begin
         return moved

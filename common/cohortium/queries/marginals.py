@@ -11,14 +11,14 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.coins import Coins
-from cohortium.encoding import Codes, HeldArray
+from cohortium.data.binning import merge, read_merged, single_cells
+from cohortium.data.encoding import Codes, HeldArray
 from cohortium.errors import StudyError, WireError
-from cohortium.merging import merge, read_merged, single_cells
 from cohortium.neural.state import read_state
-from cohortium.noise import LARGEST_TABLE, Bounded, Noised, Scales, add_noise, noise_multiplier
-from cohortium.persons import EqualWeight, at_most, dealt
 from cohortium.privacy.accounting import Events, Gaussian
+from cohortium.privacy.discrete_gaussian import LARGEST_TABLE, Bounded, Noised, Scales, add_noise, noise_multiplier
+from cohortium.privacy.randomness import Randomness
+from cohortium.queries.contribution_bounding import EqualWeight, at_most, dealt
 
 IntArray = npt.NDArray[np.int64]
 MAX_WIDTH = 20_000_000
@@ -135,16 +135,16 @@ class Marginals:
     def reach(self, persons: int) -> int:
         return persons * self.rows_per_person * self.grid
 
-    def contribute(self, codes: Codes, coins: Coins) -> Bounded:
+    def contribute(self, codes: Codes, randomness: Randomness) -> Bounded:
         """The bounded counts, un-noised."""
         if self.equal_weight == "persons":
-            counts = self._count(codes, dealt(codes.persons, self.rows_per_person * self.grid, coins))
+            counts = self._count(codes, dealt(codes.persons, self.rows_per_person * self.grid, randomness))
         else:
-            counts = self.grid * self._count(at_most(codes, self.rows_per_person, coins))
+            counts = self.grid * self._count(at_most(codes, self.rows_per_person, randomness))
         return Bounded(counts, self.sensitivity, self.scales)
 
-    def answer(self, codes: Codes, multiplier: float, coins: Coins) -> Noised:
-        return add_noise(self.contribute(codes, coins), multiplier, coins)
+    def answer(self, codes: Codes, multiplier: float, randomness: Randomness) -> Noised:
+        return add_noise(self.contribute(codes, randomness), multiplier, randomness)
 
     def _count(self, codes: Codes, units: IntArray | None = None) -> IntArray:
         """(width,) the rows in every cell, or their ``units``: sums of integers below 2**53, exact in float64."""

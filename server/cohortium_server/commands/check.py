@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cohortium.commands.output import Json, guarded, tell_checks
-from cohortium.system import require_serving
+from cohortium.system.output import Json, guarded, tell_checks
+from cohortium.system.platforms import require_serving
 from cohortium_server.commands.membership import Fed
 
 

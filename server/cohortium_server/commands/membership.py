@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.output import Json, console, guarded, print_json, say, tell
+from cohortium.system.output import Json, console, guarded, print_json, say, tell
 
 if TYPE_CHECKING:
-    from cohortium_server.members import Standing
-    from cohortium_server.provisioning import Provisioned
+    from cohortium_server.membership.members import Standing
+    from cohortium_server.membership.provisioning import Provisioned
 
 Fed = Annotated[Path, typer.Argument(metavar="FED", help="The coordinator's folder, as cohortium provision made it.")]
 
@@ -27,7 +27,7 @@ def provision(
 ) -> None:
     """Make a coordinator's folder: CA, certificate, secrets, a join kit an institution. What is there already stays."""
     with guarded(as_json):
-        from cohortium_server.provisioning import provision as provisioned
+        from cohortium_server.membership.provisioning import provision as provisioned
 
         made = provisioned(file, out, renew, ca)
         if as_json:
@@ -59,8 +59,8 @@ def admit(
 ) -> None:
     """Let an institution in, or in with new keys. Its former node key is revoked; nobody else's keys are touched."""
     with guarded(as_json):
-        from cohortium_server.federation import load_federation
-        from cohortium_server.members import admit as admitted
+        from cohortium_server.membership.federation import load_federation
+        from cohortium_server.membership.members import admit as admitted
 
         made = admitted(load_federation(federation), application, fingerprint)
         name = made.application.institution
@@ -78,8 +78,8 @@ def revoke(
 ) -> None:
     """Let an institution out at once. What it answered stays; its node key never comes back."""
     with guarded(as_json):
-        from cohortium_server.federation import load_federation
-        from cohortium_server.members import revoke as revoked
+        from cohortium_server.membership.federation import load_federation
+        from cohortium_server.membership.members import revoke as revoked
 
         fingerprint = revoked(load_federation(federation), name).fingerprint
         if as_json:
@@ -97,8 +97,8 @@ def members(
 ) -> None:
     """Show who is in the federation, by which keys, and who is invited."""
     with guarded(as_json):
-        from cohortium_server.federation import load_federation
-        from cohortium_server.members import standings
+        from cohortium_server.membership.federation import load_federation
+        from cohortium_server.membership.members import standings
 
         opened = load_federation(federation)
         found = standings(opened)

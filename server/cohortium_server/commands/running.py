@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium import logs
-from cohortium.commands.output import Json, LogStyle, guarded, print_json, progress, say, tell
-from cohortium.progress import listening
-from cohortium.signals import leaving, require_meant
-from cohortium.system import require_serving
+from cohortium.system import logs
+from cohortium.system.output import Json, LogStyle, guarded, print_json, progress, say, tell
+from cohortium.system.platforms import require_serving
+from cohortium.system.progress import listening
+from cohortium.system.signals import leaving, require_meant
 from cohortium_server.commands.membership import Fed
 
 if TYPE_CHECKING:
     from cohortium.errors import CohortiumError, FederationError
-    from cohortium_server.doing import Doing
-    from cohortium_server.journal import FolderJournal
-    from cohortium_server.orders import End
-    from cohortium_server.rounds import Outcome
+    from cohortium_server.desired_state import End
+    from cohortium_server.rounds.doing import Doing
+    from cohortium_server.rounds.journal import FolderJournal
+    from cohortium_server.rounds.rounds import Outcome
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 Connect = Annotated[
@@ -43,8 +43,8 @@ def serve(federation: Fed, log: LogStyle = None) -> None:
     """Serve a federation until told to stop: what institutions connect to, and what runs the studies that are ordered."""
     with guarded():
         require_serving("coordinator serve")
-        from cohortium_server.federation import load_federation
         from cohortium_server.flower.serving import serve_federation, take
+        from cohortium_server.membership.federation import load_federation
 
         logs.choose(log)
         logs.set_up("coordinator", quoting=True)
@@ -75,11 +75,11 @@ def run(
         raise typer.BadParameter("a federation remembers its runs in FED/runs", param_hint="--runs")
     with guarded(as_json):
         require_serving("coordinator run")
-        from cohortium.consent import read_signatures, require_all
-        from cohortium.expiry import require_unexpired
-        from cohortium.study import load_study
-        from cohortium_server.journal import FolderJournal
+        from cohortium.study.consent import read_signatures, require_all
+        from cohortium.study.expiry import require_unexpired
+        from cohortium.study.study import load_study
         from cohortium_server.release import require_no_release
+        from cohortium_server.rounds.journal import FolderJournal
 
         agreed = load_study(study)
         signatures = read_signatures(study, agreed)
@@ -91,8 +91,8 @@ def run(
             settings["connect"] = [str(s.absolute()) for s in connect or []]
             _finish(FolderJournal.begin(runs or study.parent / "runs", agreed, signatures, seed, settings), as_json)
             return
-        from cohortium_server.federation import load_federation
         from cohortium_server.flower.roster import nodes_of
+        from cohortium_server.membership.federation import load_federation
 
         federation = load_federation(at)
         nodes_of(at, agreed)
@@ -106,7 +106,7 @@ def resume(run: RunFolder, connect: Connect = None, as_json: Json = False) -> No
     """Go on with a run that stopped: what was answered is not asked, and not charged, again."""
     with guarded(as_json):
         require_serving("coordinator resume")
-        from cohortium_server.journal import FolderJournal
+        from cohortium_server.rounds.journal import FolderJournal
 
         journal = FolderJournal(run, alone=False)
         _require_time_left(journal)
@@ -122,7 +122,7 @@ def resume(run: RunFolder, connect: Connect = None, as_json: Json = False) -> No
 def status(run: RunFolder, as_json: Json = False) -> None:
     """How far a run has come."""
     with guarded(as_json):
-        from cohortium_server.journal import FolderJournal
+        from cohortium_server.rounds.journal import FolderJournal
 
         told = _status(FolderJournal(run, alone=False))
         if as_json:
@@ -140,15 +140,15 @@ def status(run: RunFolder, as_json: Json = False) -> None:
 def stop(run: RunFolder, as_json: Json = False) -> None:
     """Stop a run of a federation. What was answered is kept: it can be resumed."""
     with guarded(as_json):
-        from cohortium_server import orders
-        from cohortium_server.journal import FolderJournal
+        from cohortium_server import desired_state
+        from cohortium_server.rounds.journal import FolderJournal
 
         journal = FolderJournal(run, alone=False)
         if "at" not in journal.settings:
             raise _of_no_federation(journal)
-        orders.give(run, "stop")
+        desired_state.give(run, "stop")
         until = time.monotonic() + GONE_WITHIN
-        while (held := orders.is_held(run)) and time.monotonic() < until:
+        while (held := desired_state.is_held(run)) and time.monotonic() < until:
             time.sleep(LOOK_EVERY)
         if as_json:
             print_json({"run": journal.run, "stopped": not held})
@@ -166,11 +166,11 @@ def release(
 ) -> None:
     """Make the release of a run whose rounds are complete again. Nobody is asked, and it costs no privacy."""
     with guarded(as_json):
-        from cohortium_server.journal import FolderJournal
-        from cohortium_server.presence import use_home
+        from cohortium_server.membership.presence import use_home
         from cohortium_server.release import require_no_release
-        from cohortium_server.rounds import run_study
-        from cohortium_server.transport import Nobody
+        from cohortium_server.rounds.journal import FolderJournal
+        from cohortium_server.rounds.rounds import run_study
+        from cohortium_server.rounds.transport import Nobody
 
         with closing(FolderJournal(run)) as journal:
             require_no_release(out, replace, journal.run)
@@ -184,8 +184,8 @@ def release(
 
 def _require_time_left(journal: FolderJournal) -> None:
     """StudyError E_EXPIRED unless somebody can still be asked, or nobody has to be."""
-    from cohortium.expiry import require_unexpired
-    from cohortium.plan import plan
+    from cohortium.study.expiry import require_unexpired
+    from cohortium.study.plan import plan
 
     if journal.rounds_done < plan(journal.study).rounds:
         require_unexpired(journal.study)
@@ -244,7 +244,7 @@ def _tell(folder: Path, journal: FolderJournal, as_json: bool) -> None:
 
 
 def _say_resume(journal: FolderJournal, error: CohortiumError, as_json: bool) -> None:
-    from cohortium_server.asking import NEVER_AGAIN
+    from cohortium_server.rounds.asking import NEVER_AGAIN
 
     if not as_json and error.code not in NEVER_AGAIN:
         say(f"go on with: cohortium coordinator resume {journal.folder}")
@@ -255,13 +255,13 @@ def _say_resume(journal: FolderJournal, error: CohortiumError, as_json: bool) ->
 
 def _ordered(journal: FolderJournal, as_json: bool) -> None:
     """Have the federation go on with a run, and wait for its end. Who stops waiting stops nothing."""
-    from cohortium_server import orders
+    from cohortium_server import desired_state
 
     if not as_json:
         say(f"run {journal.run} in {journal.folder}")
     looked = f"Look with: cohortium coordinator status {journal.folder}; wait on with resume, end it with stop"
     with leaving(lambda: ("the run goes on, at whoever serves the federation", looked)):
-        number = orders.give(journal.folder, "go").number
+        number = desired_state.give(journal.folder, "go").number
         end = _awaited(journal, number, as_json)
     if (error := end.raised()) is not None:
         _say_resume(journal, error, as_json)
@@ -271,15 +271,15 @@ def _ordered(journal: FolderJournal, as_json: bool) -> None:
 
 def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
     """The end of a run, while its rounds are shown."""
-    from cohortium.plan import plan
-    from cohortium_server import orders
+    from cohortium.study.plan import plan
+    from cohortium_server import desired_state
 
     shown, since, done, fallen = progress(as_json), time.monotonic(), 0, 0
     shown.start(plan(journal.study).rounds, "rounds")
-    while (end := orders.ended(journal.folder)) is None:
-        last = orders.order(journal.folder)
+    while (end := desired_state.ended(journal.folder)) is None:
+        last = desired_state.order(journal.folder)
         if last is None or (last.wanted, last.number) != ("go", number):
-            end = orders.stopped(journal.folder.name, number)
+            end = desired_state.stopped(journal.folder.name, number)
             break
         fallen = _say_falls(journal.folder, fallen, as_json)
         before, done = done, journal.rounds_done
@@ -288,7 +288,7 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
         shown.note(*("", 0.0) if now is None else (now.words, now.since, now.share))
         if since and time.monotonic() > since + SOON:
             since = 0.0
-            if not orders.is_held(journal.folder) and not as_json:
+            if not desired_state.is_held(journal.folder) and not as_json:
                 say(f"nobody has taken it up yet: is cohortium coordinator serve {journal.settings['at']} running?")
         time.sleep(LOOK_EVERY)
     shown.done()
@@ -297,9 +297,9 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
 
 def _say_falls(run: Path, known: int, as_json: bool) -> int:
     """Tell that the run's process has ended, and is started again; how often it has since a round was complete."""
-    from cohortium_server import orders
+    from cohortium_server import desired_state
 
-    found = orders.falls(run)
+    found = desired_state.falls(run)
     if not as_json:
         for fall in found[known:]:
             say(f"{fall}; it is started again. What was answered is kept")
@@ -308,25 +308,25 @@ def _say_falls(run: Path, known: int, as_json: bool) -> int:
 
 def _doing(run: Path) -> Doing | None:
     """What a run is doing; None where no process runs it."""
-    from cohortium_server import orders
-    from cohortium_server.doing import doing
+    from cohortium_server import desired_state
+    from cohortium_server.rounds.doing import doing
 
-    return doing(run) if orders.is_held(run) else None
+    return doing(run) if desired_state.is_held(run) else None
 
 
 def _status(journal: FolderJournal) -> dict[str, Any]:
-    from cohortium.plan import plan
-    from cohortium_server import orders
+    from cohortium.study.plan import plan
+    from cohortium_server import desired_state
 
-    end = orders.ended(journal.folder)
+    end = desired_state.ended(journal.folder)
     error = end.error if end else None
-    fallen = [] if end else orders.falls(journal.folder)
+    fallen = [] if end else desired_state.falls(journal.folder)
     states = {
         "released": journal.is_released,
         "failed": error is not None,
-        "running": orders.is_held(journal.folder),
+        "running": desired_state.is_held(journal.folder),
         "being started again": bool(fallen)
-        and (last := orders.order(journal.folder)) is not None
+        and (last := desired_state.order(journal.folder)) is not None
         and last.wanted == "go",
     }
     return {

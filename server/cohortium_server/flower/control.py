@@ -1,4 +1,4 @@
-"""What the keeper says to the link: who is a member, and which run is to be started or stopped."""
+"""What the reconciler says to the link: who is a member, and which run is to be started or stopped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import httpx
 from cohortium.errors import FederationError
 from cohortium.flower.internals import private
 from cohortium.flower.names import BUNDLES, CONTROL, CONTROL_WORDS, FAB, INTERCEPTORS, RUNS, Standing
-from cohortium_server.federation import Federation
 from cohortium_server.flower.link import HEADER
+from cohortium_server.membership.federation import Federation
 
 BUNDLE = Path(__file__).parent / "bundle"
 

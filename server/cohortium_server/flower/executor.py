@@ -10,8 +10,8 @@ from typing import Any
 from cohortium.flower.executor import run_forking
 from cohortium.flower.internals import private
 from cohortium.flower.names import SERVERAPP, TLS, Task
-from cohortium_server.federation import Federation
 from cohortium_server.flower.whole import WholeAnswers
+from cohortium_server.membership.federation import Federation
 
 Program = Callable[[Any, Any], object]
 """What is run with a grid and a context: a Flower ServerApp, or a function like one."""

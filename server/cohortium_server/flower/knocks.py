@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from cohortium.errors import CohortiumError
 from cohortium.flower.names import KNOCKED, ONLY_ASKED
-from cohortium_server.federation import Federation
 from cohortium_server.flower.roster import pem
-from cohortium_server.members import load_members
+from cohortium_server.membership.federation import Federation
+from cohortium_server.membership.members import load_members
 
 WHILE = 600.0  # seconds in which a node is told once
 MOST = 20  # nodes that are told in that time
@@ -61,7 +61,7 @@ class Knocks(logging.Filter):
     def _names(self) -> dict[bytes, str]:
         try:
             return {pem(one.node): name for name, one in load_members(self.federation).items()}
-        except (CohortiumError, OSError):  # the keeper says so
+        except (CohortiumError, OSError):  # the reconciler says so
             return {}
 
 

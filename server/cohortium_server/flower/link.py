@@ -23,10 +23,10 @@ import uvicorn
 from cohortium.flower.doors import App, Door, Scope
 from cohortium.flower.internals import private
 from cohortium.flower.names import LINK, LINK_COMMAND, MODULE, PROCESS, Api, LinkOption
-from cohortium.listening import bound
-from cohortium_server.federation import Federation
+from cohortium.system.listening import bound
 from cohortium_server.flower.knocks import Knocks
-from cohortium_server.tidying import make_shrinkable
+from cohortium_server.flower.tidying import make_shrinkable
+from cohortium_server.membership.federation import Federation
 
 HEADER = b"x-cohortium-control"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
 from cohortium.errors import MembershipError
-from cohortium.study import Study
-from cohortium_server.federation import FILE, load_federation
-from cohortium_server.members import load_members
+from cohortium.study.study import Study
+from cohortium_server.membership.federation import FILE, load_federation
+from cohortium_server.membership.members import load_members
 
 
 def pem(node: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The coordinator, served: its link, its executor and its keeper, started again whenever they end."""
+"""The coordinator, served: its link, its executor and its reconciler, started again whenever they end."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from cohortium.canonical import canonical_json
 from cohortium.errors import FederationError
-from cohortium.files import write_whole
 from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
 from cohortium.flower.internals import require_allowed
-from cohortium.supervision import supervise
-from cohortium.system import of_the_system
-from cohortium_server.federation import Federation
+from cohortium.system.canonical import canonical_json
+from cohortium.system.files import write_whole
+from cohortium.system.platforms import of_the_system
+from cohortium.system.supervision import supervise
+from cohortium_server.membership.federation import Federation
+from cohortium_server.membership.presence import BEGUN, ONLINE, RESTARTS, hold, holder, use_home
 from cohortium_server.preflight import require_ready
-from cohortium_server.presence import BEGUN, ONLINE, RESTARTS, hold, holder, use_home
 
-_log = logging.getLogger("cohortium.supervision")
-LINK, EXECUTOR, KEEPER = "link", "executor", "keeper"
+_log = logging.getLogger("cohortium.system.supervision")
+LINK, EXECUTOR, KEEPER = "link", "executor", "reconciler"
 LOOK_EVERY = 0.5  # seconds; every question is written into the link's database
 
 
@@ -64,7 +64,7 @@ def _executor(federation: Federation) -> None:
 
 
 def _keeper(federation: Federation) -> None:
-    from cohortium_server.flower.keeper import keep
+    from cohortium_server.flower.reconciler import keep
     from cohortium_server.metrics import metrics_served
 
     with metrics_served(federation):

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import StudyError
-from cohortium.nearest import offered
-from cohortium.progress import Progress
 from cohortium.queries import Query
-from cohortium.study import Study
+from cohortium.study.study import Study
+from cohortium.system.nearest import offered
+from cohortium.system.progress import Progress
 
 Allowed = Mapping[int, npt.NDArray[np.float64]]  # (cells,) of a column, which part of each may be drawn, 0 to 1
 Tensors = dict[str, npt.NDArray[Any]]

@@ -9,15 +9,15 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.data.binning import merged_sizes
 from cohortium.errors import ReleaseError
-from cohortium.merging import merged_sizes
 from cohortium.neural.device import one_thread, one_thread_if_used
 from cohortium.neural.state import write_state
-from cohortium.plan import Phase, Plan, plan
-from cohortium.progress import Progress, Silent
 from cohortium.queries import Query
 from cohortium.queries.marginals import Marginals
-from cohortium.study import Study
+from cohortium.study.plan import Phase, Plan, plan
+from cohortium.study.study import Study
+from cohortium.system.progress import Progress, Silent
 from cohortium_server.generators import Allowed, Curve, Measured, Sum, Tensors
 from cohortium_server.generators.cells import Cells, Weights
 from cohortium_server.generators.tables import measured_tables, noised_rows

@@ -11,9 +11,10 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.data.binning import merge, merged_sizes, ordered_cells, read_merged, single_cells
+from cohortium.data.columns import Column
+from cohortium.data.schema import Schema
 from cohortium.errors import WireError
-from cohortium.merging import merge, merged_sizes, ordered_cells, read_merged, single_cells
-from cohortium.schema import Column, Schema
 from cohortium_server.generators import Allowed, Measured, Tensors
 from cohortium_server.generators.denoising import denoised, denoised_list
 from cohortium_server.generators.grouping import grouped_cells

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.neural.drawing import sobol
-from cohortium_server.generators.products import drawn
+from cohortium_server.generators.product_mixture import drawn
 
 CodeArray = npt.NDArray[np.int16]
 FloatArray = npt.NDArray[np.float64]

@@ -11,8 +11,8 @@ from copy import copy
 from typing import Self
 
 from cohortium.neural.device import one_thread
-from cohortium.plan import Phase
-from cohortium.progress import Progress, Silent
+from cohortium.study.plan import Phase
+from cohortium.system.progress import Progress, Silent
 from cohortium_server.generators import Measured, Sum
 from cohortium_server.generators.base import BaseGenerator
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.progress import Progress
-from cohortium.study import Study
+from cohortium.study.study import Study
+from cohortium.system.progress import Progress
 from cohortium_server.generators import Curve, Tensors
 from cohortium_server.generators.cells import Weights
-from cohortium_server.generators.forger import Forger
-from cohortium_server.generators.products import completed
+from cohortium_server.generators.gan import Forger
+from cohortium_server.generators.product_mixture import completed
 from cohortium_server.generators.trained import TrainedGenerator
 
 FloatArray = npt.NDArray[np.float64]

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import StudyError
-from cohortium.extras import how_to_install
-from cohortium.progress import Progress, advancing
+from cohortium.system.extras import how_to_install
+from cohortium.system.progress import Progress, advancing
 from cohortium_server.generators.chordal import Chordal, Clique, Step, conditional, largest
+from cohortium_server.generators.data_thinning import best_length, thinned
 from cohortium_server.generators.shares import Table
-from cohortium_server.generators.thinning import best_length, thinned
 
 FloatArray = npt.NDArray[np.float64]
 Impossible = Callable[[Clique], npt.NDArray[np.bool_]]

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cohortium.progress import Progress, advancing
+from cohortium.system.progress import Progress, advancing
+from cohortium_server.generators.data_thinning import best_length, thinned
 from cohortium_server.generators.loss import Loss
 from cohortium_server.generators.shares import Table, single_columns
-from cohortium_server.generators.thinning import best_length, thinned
 
 FloatArray = npt.NDArray[np.float64]
 RATE, RISE = 0.2, 20  # learning rate, and steps in which it is reached; a fit has no fewer

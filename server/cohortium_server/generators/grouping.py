@@ -12,9 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.merging import LIST, mergeable_cells, most_merged
-from cohortium.rules import told_apart
-from cohortium.schema import Categorical, Schema
+from cohortium.data.binning import LIST, mergeable_cells, most_merged
+from cohortium.data.columns import Categorical
+from cohortium.data.conditions.rules import told_apart
+from cohortium.data.schema import Schema
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]

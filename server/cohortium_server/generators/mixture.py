@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.neural.drawing import sobol
-from cohortium_server.generators.levelled import Drawn, levelled
+from cohortium_server.generators.swap_refinement import Drawn, levelled
 
 FloatArray = npt.NDArray[np.float64]
 Floats = TypeVar("Floats", npt.NDArray[np.float32], npt.NDArray[np.float64])

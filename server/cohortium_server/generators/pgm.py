@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.progress import Progress
+from cohortium.data.conditions.rules import impossible
 from cohortium.queries import Query
-from cohortium.rules import impossible
-from cohortium.study import Pgm as PgmPlan
+from cohortium.study.study import Pgm as PgmPlan
+from cohortium.system.progress import Progress
 from cohortium_server.generators import Measured, Tensors
 from cohortium_server.generators.cells import Weights
 from cohortium_server.generators.choosing import misfits, more, starting, tree

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.progress import Progress
-from cohortium.study import Study
-from cohortium.study import Sweep as SweepPlan
+from cohortium.study.study import Study
+from cohortium.study.study import Sweep as SweepPlan
+from cohortium.system.progress import Progress
 from cohortium_server.generators import Measured, Tensors
 from cohortium_server.generators.cells import Weights
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.generators.mixture import component_chances, draw
-from cohortium_server.generators.products import completed
+from cohortium_server.generators.product_mixture import completed
 from cohortium_server.generators.tables import as_shares, without_impossible
 
 CodeArray = npt.NDArray[np.int16]

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.data.conditions.rules import impossible
+from cohortium.data.schema import Schema
 from cohortium.queries.marginals import Marginals
-from cohortium.rules import impossible
-from cohortium.schema import Schema
 from cohortium_server.generators import Measured, Sum
 from cohortium_server.generators.shares import Table
 

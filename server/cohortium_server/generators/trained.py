@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from cohortium.neural.network import length
 from cohortium.neural.state import write_state
-from cohortium.plan import Phase, architecture
-from cohortium.progress import Progress
 from cohortium.queries import Query
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
-from cohortium.study import Study
+from cohortium.study.plan import Phase, architecture
+from cohortium.study.study import Study
+from cohortium.system.progress import Progress
 from cohortium_server.generators import Curve, Sum, Tensors
 from cohortium_server.generators.base import BaseGenerator
 from cohortium_server.generators.optimisers import Adam, Momentum, Optimiser

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cohortium.neural.vae import Vae
 from cohortium_server.generators.cells import Weights
 from cohortium_server.generators.optimisers import Adam, Optimiser
-from cohortium_server.generators.products import completed
+from cohortium_server.generators.product_mixture import completed
 from cohortium_server.generators.trained import FEDADAM, TrainedGenerator
 
 FloatArray = npt.NDArray[np.float64]

@@ -10,7 +10,7 @@ import torch
 
 from cohortium.neural.device import best_device
 from cohortium.neural.network import Network, gradient
-from cohortium.progress import Progress
+from cohortium.system.progress import Progress
 from cohortium_server.generators import Measured
 from cohortium_server.generators.fitting import fit
 from cohortium_server.generators.mixture import draw

@@ -19,27 +19,27 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium import failpoints
-from cohortium.arguments import described, number, refused, whole
-from cohortium.arguments import path as as_path
-from cohortium.canonical import canonical_json
-from cohortium.conditions import Where, selected
-from cohortium.consent import require_signable
-from cohortium.documents import load_json
-from cohortium.encoding import codes_at, table_at
+from cohortium.data.conditions.parsing import Where, selected
+from cohortium.data.encoding import codes_at, table_at
+from cohortium.data.readers.frames import Table, as_table
+from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
-from cohortium.frames import Table, as_table
-from cohortium.keys import load_or_create_key
+from cohortium.ledger.receipt import Receipt
+from cohortium.ledger.store import home
 from cohortium.privacy.accounting import RELATION
-from cohortium.privacy.guarantee import guarantees
-from cohortium.privacy.ledger import home
-from cohortium.privacy.wording import UNMASKED
-from cohortium.privacy.wording import Kind as RunKind
-from cohortium.progress import Progress, Silent
-from cohortium.receipt import Receipt
-from cohortium.schema import Schema
-from cohortium.study import Study, dumps_schema, dumps_study, load_study
-from cohortium.versions import version_of
+from cohortium.study.consent import require_signable
+from cohortium.study.guarantee import guarantees
+from cohortium.study.study import Study, dumps_schema, dumps_study, load_study
+from cohortium.study.wording import UNMASKED
+from cohortium.study.wording import Kind as RunKind
+from cohortium.system import failpoints
+from cohortium.system.arguments import described, number, refused, whole
+from cohortium.system.arguments import path as as_path
+from cohortium.system.canonical import canonical_json
+from cohortium.system.documents import load_json
+from cohortium.system.keys import load_or_create_key
+from cohortium.system.progress import Progress, Silent
+from cohortium.system.versions import version_of
 from cohortium_server.gate import Verdict, judge
 from cohortium_server.generators import Generator, Measured, Tensors, generator_class
 from cohortium_server.release.answers import Answer, Answers, Kind
@@ -53,7 +53,7 @@ from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.pages import Report, release_page
 from cohortium_server.release.rows import drawn_indices, drawn_table
 from cohortium_server.release.tables import read_released, write_table
-from cohortium_server.rounds import Answered, Outcome
+from cohortium_server.rounds.rounds import Answered, Outcome
 
 NOTICE = "Differentially private is not the same as anonymous by law: have the guarantee judged for your purpose."
 
@@ -124,7 +124,7 @@ class Release:
         """Exactly ``rows`` new synthetic rows; under ``where`` each row keeps to the values it names.
 
         where: column to what it may be, a value, None for missing, ``between(40, 60)``, ``other_than("x")`` or a list of
-        these, or the texts of the command line (``cohortium.conditions``). balance: a column whose values, but for the
+        these, or the texts of the command line (``cohortium.data.conditions.parsing``). balance: a column whose values, but for the
         missing one, get equal shares, or ``{"result": {"positive": 0.3, "negative": 0.7}}``; such a sample is not the
         population's, and its ``attrs["balance"]`` says so. seed: makes the draw repeatable; privacy does not depend on it.
         Raises ReleaseError E_CONDITION, and InputError E_ARGUMENT for what is no number of rows or no seed.

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cohortium.conditions import MISSING, position, selection, selection_by_text, words
+from cohortium.data.columns import Column, Continuous, Datetime
+from cohortium.data.conditions.parsing import MISSING, position, selection, selection_by_text, words
+from cohortium.data.conditions.selection import Selection, everything
+from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
-from cohortium.schema import Column, Continuous, Datetime, Schema
-from cohortium.selection import Selection, everything
 from cohortium_server.generators import Generator
 from cohortium_server.release.rows import Selections, drawn_table
 

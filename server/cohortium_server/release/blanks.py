@@ -22,16 +22,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.absent import are_missing, as_declared, with_blanks
-from cohortium.cells import column as cells_of
-from cohortium.cells import plain
-from cohortium.encoding import INVALID, index_column, values_at
+from cohortium.data.columns import SECONDS, Column, Continuous, Datetime
+from cohortium.data.columns.absent import are_missing, as_declared, with_blanks
+from cohortium.data.columns.encoding import INVALID, index_column, values_at
+from cohortium.data.columns.moments import moments_of
+from cohortium.data.columns.values import numbers_of
+from cohortium.data.readers.cells import column as cells_of
+from cohortium.data.readers.cells import plain
+from cohortium.data.schema import Schema
 from cohortium.errors import InputError, SchemaError
-from cohortium.moments import moments_of
-from cohortium.schema import SECONDS, Column, Continuous, Datetime, Schema
-from cohortium.values import numbers_of
 from cohortium_server.generators import Generator
-from cohortium_server.release.kept import completed
+from cohortium_server.release.constrained_sampling import completed
 from cohortium_server.release.spelling import are_absent, are_texts, as_arrow, filled
 
 Undeclared = Literal["keep", "blank", "refuse"]

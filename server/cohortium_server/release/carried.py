@@ -1,6 +1,6 @@
 """What a release carries and what it does not: a verdict on every class of a target, and on every pair of columns.
 
-From noised tables and synthetic rows alone, by the two limits of ``cohortium.carrying``. The gate asks whether a release may be
+From noised tables and synthetic rows alone, by the two limits of ``cohortium.study.carrying``. The gate asks whether a release may be
 made; this says what its users can count on.
 """
 
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from cohortium.carrying import FIT, NOISE, listed, noise_distance
-from cohortium.schema import Schema
-from cohortium.workload import MAX_CROSSED_CELLS
+from cohortium.data.schema import Schema
+from cohortium.study.carrying import FIT, NOISE, listed, noise_distance
+from cohortium.study.workload import MAX_CROSSED_CELLS
 from cohortium_server.release.page.cells import Cells, cells_of
 from cohortium_server.release.page.evidence import Evidence, FloatArray
 

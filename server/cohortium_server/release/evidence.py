@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cohortium.consent import unsigned
-from cohortium.documents import load_json
 from cohortium.errors import ReleaseError
-from cohortium.plan import Plan, plan, with_attempts
+from cohortium.ledger.receipt import Receipt, about
 from cohortium.privacy.accounting import cost
-from cohortium.privacy.guarantee import events_towards
-from cohortium.receipt import Receipt, about
-from cohortium.study import Institution, Study
+from cohortium.study.consent import unsigned
+from cohortium.study.guarantee import events_towards
+from cohortium.study.plan import Plan, plan, with_attempts
+from cohortium.study.study import Institution, Study
+from cohortium.system.documents import load_json
 from cohortium_server.release.manifest import MANIFEST, kind_of
 
 ROUNDING = 1e-3  # of epsilon, that the accountant of another version may differ by

@@ -19,11 +19,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from cohortium.canonical import canonical_json
-from cohortium.documents import MAX_JSON, parse_json, read_within
 from cohortium.errors import NotPrivateError, ReleaseError
-from cohortium.keys import public_text, signed_by
-from cohortium.privacy.wording import Kind
+from cohortium.study.wording import Kind
+from cohortium.system.canonical import canonical_json
+from cohortium.system.documents import MAX_JSON, parse_json, read_within
+from cohortium.system.keys import public_text, signed_by
 
 MANIFEST = "manifest.json"
 MARK = "NOT-PRIVATE-"  # what the names of files begin with that were made without privacy

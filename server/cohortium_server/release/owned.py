@@ -14,14 +14,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cohortium.schema import Boolean, Categorical, Column, Continuous, Ordinal, Schema
-from cohortium.tables import AS_IT_IS, header, look, read_stored
+from cohortium.data.columns import Boolean, Categorical, Column, Continuous, Ordinal
+from cohortium.data.readers.tables import AS_IT_IS, header, look, read_stored
+from cohortium.data.schema import Schema
 from cohortium_server.release.blanks import Imputed, Undeclared, fill_in
 from cohortium_server.release.spelling import are_texts
 from cohortium_server.release.tables import write_table
 
 if TYPE_CHECKING:
-    from cohortium.forms import Form
+    from cohortium.data.readers.forms import Form
     from cohortium_server.release import Release
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")

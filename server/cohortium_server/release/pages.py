@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cohortium.privacy.wording import kind_words
-from cohortium.shown import page
+from cohortium.study.wording import kind_words
+from cohortium.system.pages import page
 
 if TYPE_CHECKING:
     from cohortium_server.release import Release

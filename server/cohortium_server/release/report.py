@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined, Template
 
-from cohortium.carrying import FIT, NOISE
-from cohortium.plan import Plan, plan
-from cohortium.privacy.guarantee import guarantees
-from cohortium.privacy.wording import Cast, Kind, kind_words
-from cohortium.study import Study
+from cohortium.study.carrying import FIT, NOISE
+from cohortium.study.guarantee import guarantees
+from cohortium.study.plan import Plan, plan
+from cohortium.study.study import Study
+from cohortium.study.wording import Cast, Kind, kind_words
 from cohortium_server.gate import Criterion, Verdict
 from cohortium_server.generators import Curve, Measured
 from cohortium_server.release.answers import Answers

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.encoding import draw_indices, table_at
+from cohortium.data.conditions.selection import Selection
+from cohortium.data.encoding import draw_indices, table_at
+from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
-from cohortium.schema import Schema
-from cohortium.selection import Selection
 from cohortium_server.generators import Generator
-from cohortium_server.release.kept import kept
+from cohortium_server.release.constrained_sampling import kept
 
 Selections = Mapping[int, Selection]
 EVERYTHING: Selections = MappingProxyType({})

@@ -19,9 +19,9 @@ import pandas as pd
 import pyarrow as pa
 from pandas.api.types import is_integer_dtype, is_numeric_dtype, is_object_dtype
 
-from cohortium.cells import is_text
-from cohortium.encoding import INVALID, index_column, values_at
-from cohortium.schema import Boolean, Categorical, Column, Continuous, Datetime, Ordinal
+from cohortium.data.columns import Boolean, Categorical, Column, Continuous, Datetime, Ordinal
+from cohortium.data.columns.encoding import INVALID, index_column, values_at
+from cohortium.data.readers.cells import is_text
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

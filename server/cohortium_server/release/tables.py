@@ -13,9 +13,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cohortium.documents import parse_json
 from cohortium.errors import InputError, ReleaseError
-from cohortium.texts import for_spreadsheet
+from cohortium.system.documents import parse_json
+from cohortium.system.texts import for_spreadsheet
 
 
 def write_table(table: pd.DataFrame, path: Path, *, own: bool = False) -> None:

@@ -19,11 +19,11 @@ import numpy.typing as npt
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from cohortium.encoding import codes_at, table_at
+from cohortium.data.encoding import codes_at, table_at
 from cohortium.errors import ReleaseError, StudyError
-from cohortium.keys import load_or_create_key
-from cohortium.privacy.ledger import home
-from cohortium.study import dumps_schema, dumps_study
+from cohortium.ledger.store import home
+from cohortium.study.study import dumps_schema, dumps_study
+from cohortium.system.keys import load_or_create_key
 from cohortium_server.gate import Verdict, sound
 from cohortium_server.release import new_folder, require_free, software, write_model
 from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, write_manifest
@@ -33,7 +33,7 @@ from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.numerals import number, percent
 from cohortium_server.release.rows import drawn_indices
 from cohortium_server.release.tables import safe_for_spreadsheets
-from cohortium_server.rounds import Outcome
+from cohortium_server.rounds.rounds import Outcome
 
 WARNING = (
     "This release has no privacy protection: it was made from the real tables without noise and may hold what single "

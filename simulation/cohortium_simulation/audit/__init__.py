@@ -1,6 +1,6 @@
 """``cohortium audit``: attack the installed software with made-up persons, and compare what is found with what is claimed.
 
-A study goes its whole real way (path.py). Canaries are in the tables or not by secret coins (canaries.py); attack.py
+A study goes its whole real way (path.py). Canaries are in the tables or not by secret randomness (canaries.py); attack.py
 turns what an attacker sees into scores, rehearsal.py asks again and again for the noise, detectors.py holds the tests
 and verdict.py what follows. Detector E, the exact sensitivity of every query, needs no statistics and is a test:
 tests/contracts/test_queries.py.
@@ -12,9 +12,9 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cohortium.plan import Phase
-from cohortium.progress import Progress, Silent
-from cohortium.study import Study
+from cohortium.study.plan import Phase
+from cohortium.study.study import Study
+from cohortium.system.progress import Progress, Silent
 from cohortium_simulation.audit.attack import Attack, attack_on, carry_out
 from cohortium_simulation.audit.builtin import builtin_studies
 from cohortium_simulation.audit.path import Path, for_audit, opened, path_of

@@ -1,6 +1,6 @@
 """Attacks with canaries: for each of them a score, from which detectors A and B tell who was there.
 
-An attacker knows the study, the canaries and the institutions they would be in, everything but the coins. A score is
+An attacker knows the study, the canaries and the institutions they would be in, everything but the randomness. A score is
 the sum of the coordinates that only its canary moves, each weighed by what it tells over its noise.
 """
 
@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.plan import Phase, met
 from cohortium.privacy.accounting import Events, repeated
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium_server.journal import new_run
+from cohortium.study.plan import Phase, met
+from cohortium_server.rounds.journal import new_run
 from cohortium_simulation.audit.canaries import Canaries, Design, Table, best_of, design, draw, runs_of
 from cohortium_simulation.audit.canary_gradients import (
     Gradients,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cohortium.schema import Categorical, Column, Continuous, Schema
-from cohortium.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.data.columns import Categorical, Column, Continuous
+from cohortium.data.schema import Schema
+from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
 
 DELTA = 1e-6
 NAMES, MORE_NAMES = ("north", "south", "west", "east"), ("hill", "lake")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.encoding import Codes
+from cohortium.data.encoding import Codes
 from cohortium_simulation.audit.detectors import BoolArray, expected_mu
 
 IntArray = npt.NDArray[np.int64]
@@ -106,7 +106,7 @@ class Canaries:
 
 
 def draw(sizes: tuple[int, ...], chosen: Design, institutions: int, held_by: int, rows_each: int) -> Canaries:
-    """Fresh canaries, dealt round-robin to the institutions. Coins and renamings are the operating system's."""
+    """Fresh canaries, dealt round-robin to the institutions. Randomness and renamings are the operating system's."""
     rng = np.random.default_rng(np.frombuffer(os.urandom(32), np.uint32))  # which codes: no secret, and no noise
     number = np.arange(chosen.each // chosen.copies)
     rows = np.stack([rng.permutation(k)[number % k] for k in chosen.codes or sizes], axis=1).astype(np.int64)

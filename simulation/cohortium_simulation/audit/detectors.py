@@ -35,7 +35,7 @@ def one_run_chance(canaries: int, guesses: int, right: int, epsilon: float, delt
 
     Steinke, Nasr, Jagielski 2023 (arXiv 2305.08846), Theorem 5.2, for guesses that name a side: the number of right
     ones is dominated by Bin(guesses, e^epsilon / (1 + e^epsilon)) but for a term of 2 canaries delta. It needs no
-    assumption on the mechanism, only that inclusion bits are fair coins and guesses a function of the output.
+    assumption on the mechanism, only that inclusion bits are fair randomness and guesses a function of the output.
     """
     sure = 1 / (1 + math.exp(-epsilon))
     tail = float(stats.binom.sf(right - 1, guesses, sure))

@@ -1,5 +1,5 @@
 """The noise of answers whose exact values are known: what remains of counts of known canaries and of the sum of their
-gradients, where these are not drawn by coins, and what a training answers where nobody is there.
+gradients, where these are not drawn by randomness, and what a training answers where nobody is there.
 
 For local training the coordinator chooses a learning rate at which the integers that were drawn can be read off the
 answer: exactly, but where ``Network.evened`` takes out common means, which costs degrees of freedom, or all there is.
@@ -14,13 +14,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.coins import SecureCoins
 from cohortium.neural.network import Network
-from cohortium.plan import Phase
+from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries import Query
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
+from cohortium.study.plan import Phase
 from cohortium_simulation.audit.canaries import Canaries
 from cohortium_simulation.audit.canary_gradients import sensitivity, start, state_of
 from cohortium_simulation.audit.path import Outputs
@@ -93,7 +93,7 @@ def noise_of_sum(phase: Phase, outputs: Outputs, canaries: Canaries, holders: in
 
 
 def known_exactly(query: Query) -> bool:
-    """Whether an answer without noise follows from the persons alone, and from no coins."""
+    """Whether an answer without noise follows from the persons alone, and from no randomness."""
     if isinstance(query, GradientSum):
         return query.step.sampling_rate == 1 and query.step.architecture.network.draws == 0
     return isinstance(query, Marginals)
@@ -112,9 +112,11 @@ def exact_counts(query: Marginals, canaries: Canaries, institution: int) -> IntA
 
 def exact_gradient(query: GradientSum, multiplier: float, canaries: Canaries, institution: int) -> IntArray:
     """(width,) the answer without noise; whether it is bounded as it should be is for detectors B and E to say."""
-    step, coins = query.step, SecureCoins()
+    step, randomness = query.step, SecureRandomness()
     state = step.read(state_of(step))
-    return step.bounded(step.people(canaries.table(institution), state, coins), start(step), multiplier, coins).values
+    return step.bounded(
+        step.people(canaries.table(institution), state, randomness), start(step), multiplier, randomness
+    ).values
 
 
 def _gradient_runs(query: GradientSum, multiplier: float) -> tuple[tuple[int, float], ...]:

@@ -24,18 +24,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cohortium import wire
-from cohortium.consent import Signatures
 from cohortium.errors import FederationError, StudyError
-from cohortium.noise import Noised
-from cohortium.plan import Phase, Plan, plan, ring
-from cohortium.privacy.ledger import Ledger
-from cohortium.study import Study
-from cohortium_client.custodian import Custodian
-from cohortium_server.asking import Asking, Round
-from cohortium_server.journal import BriefJournal, Receipts, new_run
-from cohortium_server.masks import MaskedRounds
-from cohortium_server.rounds import add_up
+from cohortium.federation import wire
+from cohortium.ledger.store import Ledger
+from cohortium.privacy.discrete_gaussian import Noised
+from cohortium.study.consent import Signatures
+from cohortium.study.plan import Phase, Plan, plan, ring
+from cohortium.study.study import Study
+from cohortium_client.custodian.custodian import Custodian
+from cohortium_server.rounds.asking import Asking, Round
+from cohortium_server.rounds.journal import BriefJournal, Receipts, new_run
+from cohortium_server.rounds.masks import MaskedRounds
+from cohortium_server.rounds.rounds import add_up
 from cohortium_simulation.audit.canaries import Canaries
 from cohortium_simulation.audit.detectors import Words
 from cohortium_simulation.experiment import Simulated, sign_all

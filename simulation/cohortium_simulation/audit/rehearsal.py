@@ -8,12 +8,12 @@ from pathlib import Path as FilePath
 
 import numpy as np
 
-from cohortium.plan import Phase
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
-from cohortium.study import Study
-from cohortium_client.custodian import Custodian
-from cohortium_server.journal import new_run
+from cohortium.study.plan import Phase
+from cohortium.study.study import Study
+from cohortium_client.custodian.custodian import Custodian
+from cohortium_server.rounds.journal import new_run
 from cohortium_simulation.audit.attack import ROUNDS, Attack, drawn
 from cohortium_simulation.audit.canaries import Canaries, crowd, nobody
 from cohortium_simulation.audit.canary_gradients import state_of, state_of_counts
@@ -113,7 +113,7 @@ def _weights_of(path: Path, phase: Phase, query: LocalTraining, first: int) -> F
 
 
 def _canaries(path: Path, attack: Attack) -> Canaries:
-    """Persons whose sums are known exactly; nobody, where any phase's are drawn by coins, too."""
+    """Persons whose sums are known exactly; nobody, where any phase's are drawn by randomness, too."""
     if all(known_exactly(p.query) for p in path.plan.phases):
         return drawn(path, attack.design)
     return nobody(path.study.schema.sizes)

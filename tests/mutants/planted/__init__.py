@@ -48,7 +48,7 @@ from planted import (
 )
 
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
-    "Noise and coins": noise.MUTANTS,
+    "Noise and randomness": noise.MUTANTS,
     "What one person may change": bounds.MUTANTS,
     "Exact arithmetic": training.EXACT_MUTANTS,
     "Rows, cells and persons as they are read": readers.MUTANTS,

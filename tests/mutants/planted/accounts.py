@@ -5,10 +5,10 @@ from __future__ import annotations
 from mutant import Mutant, mutant
 
 ACCOUNTING = "common/cohortium/privacy/accounting.py"
-GUARANTEE = "common/cohortium/privacy/guarantee.py"
-LEDGER = "common/cohortium/privacy/ledger.py"
-PLAN = "common/cohortium/plan.py"
-POLICY = "client/cohortium_client/policy.py"
+GUARANTEE = "common/cohortium/study/guarantee.py"
+LEDGER = "common/cohortium/ledger/store.py"
+PLAN = "common/cohortium/study/plan.py"
+POLICY = "client/cohortium_client/custodian/policy.py"
 CUSTODY = "tests/test_custodian.py"
 LAWS = "tests/laws/test_accounting.py"
 PUBLIC = "tests/laws/test_guarantee.py"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-CONSENT = "common/cohortium/consent.py"
-CUSTODIAN = "client/cohortium_client/custodian.py"
-AGREEMENTS = "client/cohortium_client/agreements.py"
-ANSWERABLE = "client/cohortium_client/answerable.py"
-POLICY = "client/cohortium_client/policy.py"
+CONSENT = "common/cohortium/study/consent.py"
+CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
+AGREEMENTS = "client/cohortium_client/custodian/agreements.py"
+ANSWERABLE = "client/cohortium_client/custodian/answerable.py"
+POLICY = "client/cohortium_client/custodian/policy.py"
 CUSTODY = "tests/test_custodian.py"
 REQUIRE = "            consent.require_all(study, request.consents)\n"
 EXPIRED = f"{CUSTODY}::test_bad_input_26_a_study_is_answered_until_it_expires"

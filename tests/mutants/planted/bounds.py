@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-PERSONS = "common/cohortium/persons.py"
+PERSONS = "common/cohortium/queries/contribution_bounding.py"
 MARGINALS = "common/cohortium/queries/marginals.py"
-ENCODING = "common/cohortium/encoding.py"
+ENCODING = "common/cohortium/data/columns/encoding.py"
 QUERIES = "tests/contracts/test_queries.py"
 CROWD = f"{QUERIES}::TestContract::test_ten_thousand_rows_of_one_person_are_bounded"
 KILLERS = "tests/mutants/test_killers.py"
@@ -17,7 +17,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "P27",
         f"{CROWD}[any-pairs, three rows a person]",
         MARGINALS,
-        "self._count(at_most(codes, self.rows_per_person, coins))",
+        "self._count(at_most(codes, self.rows_per_person, randomness))",
         "self._count(codes)",
     ),
     mutant(
@@ -88,7 +88,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes rows without a person for one person's",
         "P27",
         "tests/test_custodian.py::test_rows_without_a_person_are_nobodys",
-        "common/cohortium/identifiers.py",
+        "common/cohortium/data/columns/identifiers.py",
         "return None if text.lower() in MISSING_WORDS or not _is_text(text) else text",
         "return None if not _is_text(text) else text",
     ),
@@ -96,7 +96,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "reads a column's bounds from the data",
         "P10",
         "tests/test_encoding.py::test_an_outlier_changes_neither_digest_nor_widths",
-        "common/cohortium/schema.py",
+        "common/cohortium/data/columns/numeric.py",
         "index = self.axis.nearest(np.clip(np.where(finite, numbers, self.lower), self.lower, self.upper))",
         "low, high = numbers[finite].min(), numbers[finite].max()\n"
         "        index = self.axis.nearest((np.where(finite, numbers, low) - low) / (high - low) * self.upper)",
@@ -121,7 +121,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "fills a missing value with what other rows have",
         "P11",
         f"{KILLERS}::test_a_missing_value_means_the_same_whoever_else_is_there",
-        ENCODING,
+        "common/cohortium/data/encoding.py",
         "np.where(cells == INVALID, column.values if column.nullable else INVALID, cells)",
         "np.where(cells == INVALID, np.bincount(cells[cells >= 0], minlength=1).argmax(), cells)",
     ),
@@ -129,7 +129,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "drops rows with missing values once there are many of them",
         "P11",
         f"{KILLERS}::test_a_missing_value_means_the_same_whoever_else_is_there",
-        ENCODING,
+        "common/cohortium/data/encoding.py",
         "np.where(cells == INVALID, column.values if column.nullable else INVALID, cells)",
         "np.where(cells == INVALID, column.values if 2 * (cells == INVALID).sum() < len(cells) else INVALID, cells)",
     ),

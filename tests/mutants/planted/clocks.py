@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-LEDGER = "common/cohortium/privacy/ledger.py"
-AMENDMENT = "common/cohortium/privacy/amendment.py"
-AMENDING = "client/cohortium_client/amending.py"
-ANSWERABLE = "client/cohortium_client/answerable.py"
-EXPIRY = "common/cohortium/expiry.py"
-ROUNDS = "server/cohortium_server/rounds.py"
-ASKING = "server/cohortium_server/asking.py"
+LEDGER = "common/cohortium/ledger/store.py"
+AMENDMENT = "common/cohortium/ledger/amendment.py"
+AMENDING = "client/cohortium_client/custodian/amending.py"
+ANSWERABLE = "client/cohortium_client/custodian/answerable.py"
+EXPIRY = "common/cohortium/study/expiry.py"
+ROUNDS = "server/cohortium_server/rounds/rounds.py"
+ASKING = "server/cohortium_server/rounds/asking.py"
 PREFLIGHT = "client/cohortium_client/preflight.py"
-ROWS_TOLD = "client/cohortium_client/rows_told.py"
+ROWS_TOLD = "client/cohortium_client/commands/rows_told.py"
 LAWS = "tests/laws/test_amendments.py"
 TRUTH = "tests/test_truth.py"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-LEDGER = "common/cohortium/privacy/ledger.py"
-CUSTODIAN = "client/cohortium_client/custodian.py"
-KEEPING = "client/cohortium_client/keeping.py"
-TIDYING = "server/cohortium_server/tidying.py"
+LEDGER = "common/cohortium/ledger/store.py"
+CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
+KEEPING = "client/cohortium_client/custodian/keeping.py"
+TIDYING = "server/cohortium_server/flower/tidying.py"
 LAWS, KEPT, TIDY = "tests/laws/test_compaction.py", "tests/test_keeping.py", "tests/test_tidying.py"
 
 MUTANTS: tuple[Mutant, ...] = (

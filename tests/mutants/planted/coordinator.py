@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mutant import Change, Mutant, mutant
 
-ROUNDS = "server/cohortium_server/rounds.py"
-ASKING = "server/cohortium_server/asking.py"
+ROUNDS = "server/cohortium_server/rounds/rounds.py"
+ASKING = "server/cohortium_server/rounds/asking.py"
 RELEASE = "server/cohortium_server/release/__init__.py"
 EVIDENCE = "server/cohortium_server/release/evidence.py"
 GATE = "server/cohortium_server/gate.py"
-WIRE = "common/cohortium/wire.py"
+WIRE = "common/cohortium/federation/wire.py"
 ENGINE = "tests/test_engine.py"
 KILLERS = "tests/mutants/test_killers.py"
 PROVEN = f"{KILLERS}::test_a_release_proves_what_its_institutions_agreed_to_and_answered"

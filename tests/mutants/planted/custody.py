@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from mutant import Change, Mutant, mutant
 
-CUSTODIAN = "client/cohortium_client/custodian.py"
-SERVICE = "client/cohortium_client/service.py"
-GATE = "client/cohortium_client/gate.py"
-LINES = "common/cohortium/lines.py"
-WIRE = "common/cohortium/wire.py"
-FILES = "common/cohortium/files.py"
-KEYS = "common/cohortium/keys.py"
+CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
+SERVICE = "client/cohortium_client/socket/service.py"
+GATE = "client/cohortium_client/socket/gate.py"
+LINES = "common/cohortium/data/readers/lines.py"
+WIRE = "common/cohortium/federation/wire.py"
+FILES = "common/cohortium/system/files.py"
+KEYS = "common/cohortium/system/keys.py"
 CUSTODY = "tests/test_custodian.py"
 KILLERS = "tests/mutants/test_killers.py"
 

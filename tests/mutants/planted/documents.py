@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-DOCUMENTS = "common/cohortium/documents.py"
-WIRE = "common/cohortium/wire.py"
+DOCUMENTS = "common/cohortium/system/documents.py"
+WIRE = "common/cohortium/federation/wire.py"
 TESTS = "tests/laws/test_documents.py"
 
 MUTANTS: tuple[Mutant, ...] = (

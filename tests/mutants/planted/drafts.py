@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-DRAFT = "common/cohortium/draft.py"
-SCHEMA = "common/cohortium/schema.py"
-CONSENT = "common/cohortium/consent.py"
-TEXTS = "common/cohortium/texts.py"
-OUTPUT = "common/cohortium/commands/output.py"
+DRAFT = "common/cohortium/drafting/draft.py"
+SCHEMA = "common/cohortium/data/schema.py"
+CONSENT = "common/cohortium/study/consent.py"
+TEXTS = "common/cohortium/system/texts.py"
+OUTPUT = "common/cohortium/system/output.py"
 TABLES = "server/cohortium_server/release/tables.py"
 SIMULATION = "simulation/cohortium_simulation/cli.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
@@ -25,7 +25,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "counts rows instead of persons for a draft",
         DRAFTED,
         ONE,
-        DRAFT,
+        "common/cohortium/drafting/facts.py",
         'if unit == "persons" else',
         'if unit == "nobody" else',
     ),
@@ -33,15 +33,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "counts a person anew in every part of a file",
         DRAFTED,
         f"{REVIEW}::test_her_rows_count_once_also_where_parts_of_a_file_tear_them_apart",
-        DRAFT,
-        "_facts_of(part.iloc[:, j], people, known.pairs, _unit(person))",
-        "_facts_of(part.iloc[:, j], people, known.pairs[:0], _unit(person))",
+        "common/cohortium/drafting/facts.py",
+        "_facts_of(part.iloc[:, j], people, known.pairs, unit_of(person))",
+        "_facts_of(part.iloc[:, j], people, known.pairs[:0], unit_of(person))",
     ),
     mutant(
         "lists a value that one person has",
         DRAFTED,
         ONE,
-        DRAFT,
+        "common/cohortium/drafting/facts.py",
         "for word, count in self.counts.most_common() if count >= RARE]",
         "for word, count in self.counts.most_common() if count >= 1]",
     ),
@@ -49,7 +49,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes the extremes of single persons for bounds",
         DRAFTED,
         ONE,
-        DRAFT,
+        "common/cohortium/drafting/facts.py",
         "return float(self.numbers[-1]) if",
         "return float(self.numbers[0]) if",
     ),
@@ -57,7 +57,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes all of the ten extremes from one person",
         DRAFTED,
         f"{REVIEW}::test_ten_numbers_of_one_person_are_no_ten_persons",
-        DRAFT,
+        "common/cohortium/drafting/facts.py",
         "np.unique(persons[order], return_index=True)",
         "np.unique(np.arange(len(order)), return_index=True)",
         ("if len(self.numbers) == RARE else", "if len(self.numbers) >= RARE else"),
@@ -66,7 +66,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "does not widen an upper bound that is round already",
         DRAFTED,
         "tests/test_draft.py::test_bounds_are_round_and_never_what_they_bound",
-        DRAFT,
+        "common/cohortium/drafting/numbers.py",
         "math.floor(highest / step + 1e-9) + 2",
         "math.ceil(highest / step - 1e-9)",
     ),
@@ -74,7 +74,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "does not widen a lower bound",
         DRAFTED,
         f"{REVIEW}::test_no_bound_of_a_draft_is_the_extreme",
-        DRAFT,
+        "common/cohortium/drafting/numbers.py",
         "    return lower + 0.0, upper + 0.0",
         "    return lowest + 0.0, upper + 0.0",
     ),
@@ -82,7 +82,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "tells by the decimals what one person's number needs",
         DRAFTED,
         ONE,
-        DRAFT,
+        "common/cohortium/drafting/numbers.py",
         "if sum(facts.decimals[d + 1 :]) < RARE)",
         "if sum(facts.decimals[d + 1 :]) < 1)",
     ),
@@ -90,7 +90,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "makes a point of one person's number",
         DRAFTED,
         ONE,
-        DRAFT,
+        "common/cohortium/drafting/numbers.py",
         "RARE if few else",
         "1 if few else",
     ),
@@ -114,7 +114,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "writes rare values into a draft's comments",
         DRAFTED,
         f"{REVIEW}::test_the_screen_alone_tells_what_was_seen",
-        DRAFT,
+        "common/cohortium/drafting/rendering.py",
         'f"# {for_terminal(note.text)}\\n" for note in notes if note.text and',
         'f"# {for_terminal(note.text + note.seen)}\\n" for note in notes if',
     ),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-LINES = "common/cohortium/lines.py"
-FORMS = "common/cohortium/forms.py"
-PACKED = "common/cohortium/packed.py"
-WORKBOOKS = "common/cohortium/workbooks.py"
-ABSENT = "common/cohortium/absent.py"
-WRITTEN = "common/cohortium/written.py"
-DRAFT = "common/cohortium/draft.py"
-TEXTS = "common/cohortium/texts.py"
-SOURCE = "client/cohortium_client/source.py"
+LINES = "common/cohortium/data/readers/lines.py"
+FORMS = "common/cohortium/data/readers/forms.py"
+PACKED = "common/cohortium/data/readers/packed.py"
+WORKBOOKS = "common/cohortium/data/readers/workbooks.py"
+ABSENT = "common/cohortium/data/columns/absent.py"
+WRITTEN = "common/cohortium/data/columns/written.py"
+DRAFT = "common/cohortium/drafting/draft.py"
+TEXTS = "common/cohortium/system/texts.py"
+SOURCE = "client/cohortium_client/source/source.py"
 ROWS = "tests/laws/test_rows.py"
 FILES = "tests/test_forms.py"
 MISSING = "tests/test_absent.py"
@@ -132,7 +132,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "names one person's word for missing in a draft",
         SEEN,
         f"{MISSING}::test_words_that_few_have_are_not_named_alone",
-        DRAFT,
+        "common/cohortium/drafting/found.py",
         "rare = [w for w, count in words.items() if count < RARE]",
         "rare = [w for w, count in words.items() if count < 1]",
     ),
@@ -164,9 +164,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "counts a person's number in disguise anew in every part of a file",
         SEEN,
         f"{NUMBERS}::test_one_persons_number_in_disguise_is_no_point_though_parts_of_a_file_tear_her_rows_apart",
-        DRAFT,
-        "_facts_of(read, people, known.pairs, _unit(person))",
-        "_facts_of(read, people, known.pairs[:0], _unit(person))",
+        "common/cohortium/drafting/facts.py",
+        "_facts_of(read, people, known.pairs, unit_of(person))",
+        "_facts_of(read, people, known.pairs[:0], unit_of(person))",
     ),
     mutant(
         "reads a number as a text that is written otherwise",

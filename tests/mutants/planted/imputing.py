@@ -7,10 +7,10 @@ from mutant import Mutant, mutant
 BLANKS = "server/cohortium_server/release/blanks.py"
 SPELLING = "server/cohortium_server/release/spelling.py"
 OWNED = "server/cohortium_server/release/owned.py"
-TABLES = "common/cohortium/tables.py"
-TALLY = "common/cohortium/tally.py"
-DRAFT = "common/cohortium/draft.py"
-OUTPUT = "common/cohortium/commands/output.py"
+TABLES = "common/cohortium/data/readers/tables.py"
+TALLY = "common/cohortium/drafting/tally.py"
+DRAFT = "common/cohortium/drafting/draft.py"
+OUTPUT = "common/cohortium/system/output.py"
 SIMULATION = "simulation/cohortium_simulation/cli.py"
 IMPUTE = "tests/test_impute.py"
 COUNTED = "tests/test_tally.py"
@@ -157,7 +157,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "says that rows fit which do not say whose they are",
         COUNTS,
         FEW,
-        DRAFT,
+        "common/cohortium/drafting/checking.py",
         "nobodys = np.zeros(len(part), bool) if whose is None else ~whose.known",
         "nobodys = np.zeros(len(part), bool)",
     ),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-CATEGORIES = "common/cohortium/categories.py"
-DRAFT = "common/cohortium/draft.py"
-GRIDS = "common/cohortium/grids.py"
-LATTICES = "common/cohortium/lattices.py"
-MISFITS = "common/cohortium/misfits.py"
-MOMENTS = "common/cohortium/moments.py"
-PLACEHOLDERS = "common/cohortium/placeholders.py"
-SCHEMA = "common/cohortium/schema.py"
-SPREADING = "common/cohortium/spreading.py"
-STYLES = "common/cohortium/datestyles.py"
-VALUES = "common/cohortium/values.py"
-CONDITIONS = "common/cohortium/conditions.py"
+CATEGORIES = "common/cohortium/data/columns/categories.py"
+DRAFT = "common/cohortium/drafting/draft.py"
+GRIDS = "common/cohortium/data/columns/grids.py"
+LATTICES = "common/cohortium/drafting/lattices.py"
+MISFITS = "common/cohortium/data/misfits.py"
+MOMENTS = "common/cohortium/data/columns/moments.py"
+PLACEHOLDERS = "common/cohortium/drafting/placeholders.py"
+SCHEMA = "common/cohortium/data/schema.py"
+SPREADING = "common/cohortium/data/columns/dequantization.py"
+STYLES = "common/cohortium/drafting/datestyles.py"
+VALUES = "common/cohortium/data/columns/values.py"
+CONDITIONS = "common/cohortium/data/conditions/parsing.py"
 TESTS = "tests/test_values.py"
 LAWS = "tests/laws/test_grids.py"
 CODES = f"{TESTS}::test_codes_are_kept_apart"
@@ -60,7 +60,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rounds numbers below a millionth to nothing",
         KEPT,
         f"{TESTS}::test_small_numbers_are_kept_to_their_digits",
-        DRAFT,
+        "common/cohortium/drafting/numbers.py",
         "kept = min(needed, max(",
         "kept = min(needed, MAX_DECIMALS, max(",
     ),
@@ -76,7 +76,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "tells the first row of a part for that of the file",
         KEPT,
         f"{TESTS}::test_places_are_counted_over_parts",
-        DRAFT,
+        "common/cohortium/drafting/checking.py",
         "x + y.after(a.rows) for",
         "x + y for",
     ),
@@ -84,7 +84,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "clips a number that is infinite to the bound",
         KEPT,
         f"{TESTS}::test_infinite_numbers_are_missing_and_told",
-        SCHEMA,
+        "common/cohortium/data/columns/numeric.py",
         "finite = np.isfinite(numbers)",
         "finite = ~np.isnan(numbers)",
     ),
@@ -92,7 +92,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "clips a special value to the bounds",
         KEPT,
         f"{LAWS}::test_special_values_have_cells_of_their_own_wherever_they_lie",
-        SCHEMA,
+        "common/cohortium/data/columns/numeric.py",
         "rtol=_SAME, atol=0.0), self.grid + k, index)",
         "rtol=_SAME, atol=0.0), index, index)",
     ),
@@ -100,7 +100,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "draws a special value where it draws a number",
         KEPT,
         f"{LAWS}::test_no_bin_gives_a_special_value",
-        SCHEMA,
+        "common/cohortium/data/columns/numeric.py",
         "return np.sort(np.append(self.point_indices[: len(self.points)], self._shadows))",
         "return np.sort(self.point_indices[: len(self.points)])",
     ),
@@ -116,7 +116,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes two points for one where the grid does not tell them apart",
         KEPT,
         f"{LAWS}::test_what_a_grid_cannot_tell_apart_is_refused[{{'points': (0.5,)}}]",
-        SCHEMA,
+        "common/cohortium/data/columns/numeric.py",
         "    if any(not _on_grid(column, point) for point in column.points):",
         "    if any(not column.lower <= point <= column.upper for point in column.points):",
     ),
@@ -165,7 +165,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "writes down a special value that few persons have",
         DRAFTED,
         f"{TESTS}::test_a_code_that_few_have_is_told_and_not_written_down",
-        DRAFT,
+        "common/cohortium/drafting/numbers.py",
         "may_stand(candidates)].tolist() if facts.numbered[x] >= RARE}",
         "may_stand(candidates)].tolist()}",
         ("apart = stand_apart(may, low, high, RARE)", "apart = stand_apart(may, low, high, 1)"),
@@ -174,7 +174,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "stretches the years to a placeholder day",
         KEPT,
         f"{TESTS}::test_placeholder_days_are_values_of_their_own",
-        DRAFT,
+        "common/cohortium/drafting/facts.py",
         "moment is not None and placeholder_of(moment) is None for",
         "moment is not None for",
     ),

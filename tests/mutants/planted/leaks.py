@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-CUSTODIAN = "client/cohortium_client/custodian.py"
+CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 TRAINING = "common/cohortium/queries/local_training.py"
 GRADIENTS = "common/cohortium/queries/gradients.py"
 MARGINALS = "common/cohortium/queries/marginals.py"
-COINS = "common/cohortium/coins.py"
-SESSIONS = "client/cohortium_client/sessions.py"
+COINS = "common/cohortium/privacy/randomness.py"
+SESSIONS = "client/cohortium_client/custodian/sessions.py"
 DERIVATION = "common/cohortium/masking/derivation.py"
 LEAKS = "tests/laws/test_leaks.py"
 TAINT = f"{LEAKS}::test_whatever_leaves_is_a_function_of_noised_values_and_of_the_study"
@@ -28,8 +28,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P13",
         "tests/statistics/test_audit.py::test_a_correct_pipeline_rings_no_alarm_and_the_attack_is_no_straw_man[training]",
         TRAINING,
-        "return max(float(add_noise(count, units, coins).values[0]) / grid, noise, 1.0)",
-        "told = float(add_noise(count, units, coins).values[0]) / grid\n"
+        "return max(float(add_noise(count, units, randomness).values[0]) / grid, noise, 1.0)",
+        "told = float(add_noise(count, units, randomness).values[0]) / grid\n"
         "        return max((told + people.count) / 2, noise, 1.0)",
     ),
     mutant(
@@ -37,16 +37,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "P13",
         f"{TAINT}[local training of diffusion]",
         TRAINING,
-        "return max(float(add_noise(count, units, coins).values[0]) / grid, noise, 1.0)",
-        "return max(float(add_noise(count, units, coins).values[0]) / grid, noise, people.count, 1.0)",
+        "return max(float(add_noise(count, units, randomness).values[0]) / grid, noise, 1.0)",
+        "return max(float(add_noise(count, units, randomness).values[0]) / grid, noise, people.count, 1.0)",
     ),
     mutant(
         "adds the parity of its number of rows to an answer",
         "P13",
         f"{TAINT}[counts]",
         CUSTODIAN,
-        "return query.answer(codes, phase.multiplier, SecureCoins())",
-        "told = query.answer(codes, phase.multiplier, SecureCoins())\n"
+        "return query.answer(codes, phase.multiplier, SecureRandomness())",
+        "told = query.answer(codes, phase.multiplier, SecureRandomness())\n"
         "                return Noised(told.values + (len(codes.values) & 1))",
     ),
     mutant(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-FILES = "common/cohortium/files.py"
-LEDGER = "common/cohortium/privacy/ledger.py"
-WIRE = "common/cohortium/wire.py"
-CUSTODIAN = "client/cohortium_client/custodian.py"
+FILES = "common/cohortium/system/files.py"
+LEDGER = "common/cohortium/ledger/store.py"
+WIRE = "common/cohortium/federation/wire.py"
+CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 CUSTODY = "tests/test_custodian.py"
 LAWS = "tests/laws/test_ledger.py"
 KILLERS = "tests/mutants/test_killers.py"

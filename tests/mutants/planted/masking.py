@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from mutant import Change, Mutant, mutant
 
-FILES = "common/cohortium/files.py"
+FILES = "common/cohortium/system/files.py"
 MASKING = "common/cohortium/masking"
 COHORT, DERIVATION, STATEMENTS = (f"{MASKING}/{n}.py" for n in ("cohort", "derivation", "statements"))
-DOUBLE, WHOLE, RING, TOTAL = (f"{MASKING}/{n}.py" for n in ("double", "whole", "ring", "total"))
-STUDY = "common/cohortium/study.py"
-PLAN = "common/cohortium/plan.py"
-GUARANTEE = "common/cohortium/privacy/guarantee.py"
-CUSTODIAN = "client/cohortium_client/custodian.py"
-MASKED = "client/cohortium_client/masked.py"
-SESSIONS = "client/cohortium_client/sessions.py"
+DOUBLE, WHOLE, RING, TOTAL = (f"{MASKING}/{n}.py" for n in ("dropout_tolerant", "all_or_nothing", "ring", "total"))
+STUDY = "common/cohortium/study/study.py"
+PLAN = "common/cohortium/study/plan.py"
+GUARANTEE = "common/cohortium/study/guarantee.py"
+CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
+MASKED = "client/cohortium_client/custodian/masked.py"
+SESSIONS = "client/cohortium_client/custodian/sessions.py"
 LAWS = "tests/laws/test_masking.py"
 ATTACKS = "tests/test_masking_attacks.py"
 SUMS = "tests/test_secure_sum.py"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-AUTHORITY = "server/cohortium_server/authority.py"
+AUTHORITY = "server/cohortium_server/membership/authority.py"
 JOINING = "client/cohortium_client/joining.py"
-KIT = "common/cohortium/kit.py"
-MEMBERS = "server/cohortium_server/members.py"
-MEMBERSHIP = "common/cohortium/membership.py"
-PROVISIONING = "server/cohortium_server/provisioning.py"
+KIT = "common/cohortium/federation/kit.py"
+MEMBERS = "server/cohortium_server/membership/members.py"
+MEMBERSHIP = "common/cohortium/federation/membership.py"
+PROVISIONING = "server/cohortium_server/membership/provisioning.py"
 PROVISION = "tests/test_provision.py"
 
 MUTANTS: tuple[Mutant, ...] = (

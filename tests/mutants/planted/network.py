@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-PROXIES = "common/cohortium/proxies.py"
+PROXIES = "common/cohortium/system/proxies.py"
 ENVIRONMENT = "common/cohortium/flower/environment.py"
-REFUSALS = "client/cohortium_client/refusals.py"
+REFUSALS = "client/cohortium_client/source/refusals.py"
 FOUNDING = "client/cohortium_client/commands/founding.py"
-FEDERATION = "server/cohortium_server/federation.py"
-LISTENING = "common/cohortium/listening.py"
+FEDERATION = "server/cohortium_server/membership/federation.py"
+LISTENING = "common/cohortium/system/listening.py"
 TEST_PROXIES, TEST_REFUSALS, TEST_LISTENING = (f"tests/test_{name}.py" for name in ("proxies", "refusals", "listening"))
 
 MUTANTS: tuple[Mutant, ...] = (

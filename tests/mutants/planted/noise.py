@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-NOISE = "common/cohortium/noise.py"
-COINS = "common/cohortium/coins.py"
+NOISE = "common/cohortium/privacy/discrete_gaussian.py"
+COINS = "common/cohortium/privacy/randomness.py"
 MARGINALS = "common/cohortium/queries/marginals.py"
-CUSTODIAN = "client/cohortium_client/custodian.py"
+CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 QUERIES = "tests/contracts/test_queries.py"
 WIDE = "tests/statistics/test_noise.py"
 KILLERS = "tests/mutants/test_killers.py"
@@ -18,8 +18,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "3.2 (b)",
         f"{KILLERS}::test_a_custodian_draws_the_noise_it_charges[sweep]",
         CUSTODIAN,
-        "query.answer(codes, phase.multiplier, SecureCoins())",
-        "query.answer(codes, phase.multiplier / len(study.institutions) ** 0.5, SecureCoins())",
+        "query.answer(codes, phase.multiplier, SecureRandomness())",
+        "query.answer(codes, phase.multiplier / len(study.institutions) ** 0.5, SecureRandomness())",
     ),
     mutant(
         "adds no noise",
@@ -34,8 +34,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P30",
         "tests/statistics/test_noise.py::test_each_run_of_a_vector_gets_its_own_scale",
         NOISE,
-        "discrete_gaussian(base * scale, length, coins)",
-        "discrete_gaussian(base * bounded.scales.smallest, length, coins)",
+        "discrete_gaussian(base * scale, length, randomness)",
+        "discrete_gaussian(base * bounded.scales.smallest, length, randomness)",
     ),
     mutant(
         "scales a table's noise by its weight instead of the root of its weight",
@@ -58,15 +58,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "P4, 3.2 (b)",
         f"{WIDE}::test_two_parts_are_drawn_as_they_are_said_to_be",
         NOISE,
-        "return _looked_up(4.0 * step, count, coins) + step * coarse",
-        "return _looked_up(4.0 * step, count, coins)",
+        "return _looked_up(4.0 * step, count, randomness) + step * coarse",
+        "return _looked_up(4.0 * step, count, randomness)",
     ),
     mutant(
         "leaves gaps in wide noise",
         "P4",
         f"{WIDE}::test_every_residue_occurs_in_wide_noise",
         NOISE,
-        "return _looked_up(4.0 * step, count, coins) + step * coarse",
+        "return _looked_up(4.0 * step, count, randomness) + step * coarse",
         "return step * coarse",
     ),
     mutant(
@@ -74,18 +74,18 @@ MUTANTS: tuple[Mutant, ...] = (
         "3.2 (b)",
         f"{WIDE}::test_draws_follow_the_definition[20000.7]",
         NOISE,
-        "return _looked_up(4.0 * step, count, coins) + step * coarse",
-        "return _looked_up(4.0 * step, count, coins) + step // 2 * coarse",
+        "return _looked_up(4.0 * step, count, randomness) + step * coarse",
+        "return _looked_up(4.0 * step, count, randomness) + step // 2 * coarse",
     ),
     mutant(
-        "draws both parts of wide noise from the same coins",
+        "draws both parts of wide noise from the same randomness",
         "P5",
         f"{WIDE}::test_two_parts_are_drawn_as_they_are_said_to_be",
         NOISE,
-        "    coarse = _looked_up(math.sqrt((sigma / step) ** 2 - 16), count, coins)\n",
-        "    kept = coins.words(count)\n"
-        '    coins = type("Again", (), {"words": staticmethod(lambda many: kept[:many])})()\n'
-        "    coarse = _looked_up(math.sqrt((sigma / step) ** 2 - 16), count, coins)\n",
+        "    coarse = _looked_up(math.sqrt((sigma / step) ** 2 - 16), count, randomness)\n",
+        "    kept = randomness.words(count)\n"
+        '    randomness = type("Again", (), {"words": staticmethod(lambda many: kept[:many])})()\n'
+        "    coarse = _looked_up(math.sqrt((sigma / step) ** 2 - 16), count, randomness)\n",
     ),
     mutant(
         "counts the look-ups of wide noise once",
@@ -132,8 +132,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P1",
         "tests/statistics/test_noise.py::test_a_chance_is_never_rounded_up",
         COINS,
-        "return coins.words(count) < np.uint64(int(probability * 2**64))",
-        "return coins.words(count) <= np.uint64(int(probability * 2**64))",
+        "return randomness.words(count) < np.uint64(int(probability * 2**64))",
+        "return randomness.words(count) <= np.uint64(int(probability * 2**64))",
     ),
     mutant(
         "adds new noise to the same attempt when it is asked again",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from mutant import Mutant, mutant
 
 APP = "server/cohortium_server/app.py"
-DOING = "server/cohortium_server/doing.py"
+DOING = "server/cohortium_server/rounds/doing.py"
 WHOLE = "server/cohortium_server/flower/whole.py"
 LEAVING = "client/cohortium_client/flower/leaving.py"
 NODE = "client/cohortium_client/flower/node.py"
 SENT = "client/cohortium_client/flower/sent.py"
 SERVING = "client/cohortium_client/commands/serving.py"
-SUPERVISION = "common/cohortium/supervision.py"
+SUPERVISION = "common/cohortium/system/supervision.py"
 ON_THE_WAY, TEST_DOING = "tests/test_on_the_way.py", "tests/test_doing.py"
 
 MUTANTS: tuple[Mutant, ...] = (

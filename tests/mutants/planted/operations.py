@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-CHECKS = "common/cohortium/checks.py"
-LOGS = "common/cohortium/logs.py"
+CHECKS = "common/cohortium/system/checks.py"
+LOGS = "common/cohortium/system/logs.py"
 METRICS = "client/cohortium_client/metrics.py"
-EXPOSITION = "common/cohortium/exposition.py"
+EXPOSITION = "common/cohortium/system/metrics.py"
 PREFLIGHT = "server/cohortium_server/preflight.py"
-PROBE = "common/cohortium/probe.py"
+PROBE = "common/cohortium/federation/probe.py"
 FILENAMES, LOCKS, SIGNALS, SYSTEM = (
-    f"common/cohortium/{name}.py" for name in ("filenames", "locks", "signals", "system")
+    f"common/cohortium/system/{name}.py" for name in ("filenames", "locks", "signals", "platforms")
 )
-SUPERVISION, KNOCKS = "common/cohortium/supervision.py", "server/cohortium_server/flower/knocks.py"
+SUPERVISION, KNOCKS = "common/cohortium/system/supervision.py", "server/cohortium_server/flower/knocks.py"
 ORDERS, APP, KNOCKING = (
-    "server/cohortium_server/orders.py",
+    "server/cohortium_server/desired_state.py",
     "server/cohortium_server/app.py",
     "client/cohortium_client/flower/knocking.py",
 )

@@ -6,8 +6,8 @@ from mutant import Mutant, mutant
 
 POOLED = "simulation/cohortium_simulation/pooled.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
-SHELF = "common/cohortium/privacy/shelf.py"
-ROUNDS = "server/cohortium_server/rounds.py"
+SHELF = "common/cohortium/ledger/shelf.py"
+ROUNDS = "server/cohortium_server/rounds/rounds.py"
 RELEASE = "server/cohortium_server/release/__init__.py"
 REPORT = "server/cohortium_server/release/report.py"
 TESTS = "tests/test_pooled.py"

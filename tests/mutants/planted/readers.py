@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-LINES = "common/cohortium/lines.py"
-CELLS = "common/cohortium/cells.py"
-FAULTS = "common/cohortium/faults.py"
-TABLES = "common/cohortium/tables.py"
-DATABASE = "client/cohortium_client/database.py"
-ENCODING = "common/cohortium/encoding.py"
-IDENTIFIERS = "common/cohortium/identifiers.py"
+LINES = "common/cohortium/data/readers/lines.py"
+CELLS = "common/cohortium/data/readers/cells.py"
+FAULTS = "common/cohortium/data/readers/faults.py"
+TABLES = "common/cohortium/data/readers/tables.py"
+DATABASE = "client/cohortium_client/source/database.py"
+ENCODING = "common/cohortium/data/columns/encoding.py"
+IDENTIFIERS = "common/cohortium/data/columns/identifiers.py"
 PARTITION = "simulation/cohortium_simulation/partition.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
 ROWS = "tests/laws/test_rows.py"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-LEDGER = "common/cohortium/privacy/ledger.py"
-COPIES = "common/cohortium/privacy/copies.py"
-RESTORATION = "common/cohortium/privacy/restoration.py"
+LEDGER = "common/cohortium/ledger/store.py"
+COPIES = "common/cohortium/ledger/backup.py"
+RESTORATION = "common/cohortium/ledger/restoration.py"
 RESTORING = "client/cohortium_client/restoring.py"
 TESTS = "tests/test_restore.py"
 

@@ -7,7 +7,7 @@ from mutant import Mutant, mutant
 ANSWERS = "server/cohortium_server/release/answers/__init__.py"
 BOUNDS = "server/cohortium_server/release/answers/bounds.py"
 CARRIED = "server/cohortium_server/release/carried.py"
-CARRYING = "common/cohortium/carrying.py"
+CARRYING = "common/cohortium/study/carrying.py"
 PAIRS = "server/cohortium_server/release/page/pairs.py"
 STYLE = "server/cohortium_server/release/page/report.css"
 OF_SUMS = "tests/laws/test_bounds_of_sums.py"

@@ -29,10 +29,10 @@ SUM_IN_ANY_ORDER = f"{QUERIES}::test_no_digit_of_a_sum_depends_on_the_order_of_a
 ERRORS_IN_ANY_ORDER = f"{NETWORKS}::TestEveryNetwork::test_a_rows_errors_do_not_depend_on_the_order_of_adding"
 SCALE = "    scale = room / torch.maximum(lengths, groups.shares * (clip * FIXED))\n"
 SUMMED = "total += clipped_sum(network, at, batch, self.clip, units, together).cpu().numpy()"
-CHOSEN = "        chosen = happens(rate, self.count, coins)\n"
-NOISED = "return add_noise(self.bounded(people, flat, multiplier, coins), multiplier, coins)"
+CHOSEN = "        chosen = happens(rate, self.count, randomness)\n"
+NOISED = "return add_noise(self.bounded(people, flat, multiplier, randomness), multiplier, randomness)"
 STEPS = "        for _ in range(self.steps):\n"
-STEP = "            noised = self.step.noised(people, parameters, multiplier, coins)\n"
+STEP = "            noised = self.step.noised(people, parameters, multiplier, randomness)\n"
 CANCEL = "(room > 0) & (apart * scale <= CANCELLING * units)"
 NORMS = "norms = (squares.clamp(min=0.0) + INEXACT * apart_norms * apart_norms).sqrt().ceil()"
 
@@ -411,7 +411,7 @@ _SAMPLES: tuple[Mutant, ...] = (
         GRADIENTS,
         CHOSEN,
         "        chosen = np.zeros(self.count, bool)\n"
-        "        chosen[np.argsort(coins.words(self.count))[: round(rate * self.count)]] = True\n",
+        "        chosen[np.argsort(randomness.words(self.count))[: round(rate * self.count)]] = True\n",
     ),
     mutant(
         "goes through the persons in turn",
@@ -420,7 +420,7 @@ _SAMPLES: tuple[Mutant, ...] = (
         GRADIENTS,
         CHOSEN,
         '        if not len(getattr(self, "left", ())):\n'
-        "            self.left = np.argsort(coins.words(self.count))\n"
+        "            self.left = np.argsort(randomness.words(self.count))\n"
         "        many = math.ceil(rate * self.count)\n"
         "        chosen = np.isin(np.arange(self.count), self.left[:many])\n"
         "        self.left = self.left[many:]\n",
@@ -432,7 +432,7 @@ _SAMPLES: tuple[Mutant, ...] = (
         GRADIENTS,
         CHOSEN,
         '        if not hasattr(self, "chosen"):\n'
-        "            self.chosen = happens(rate, self.count, coins)\n"
+        "            self.chosen = happens(rate, self.count, randomness)\n"
         "        chosen = self.chosen\n",
     ),
     mutant(
@@ -441,7 +441,7 @@ _SAMPLES: tuple[Mutant, ...] = (
         f"{COINS}[None]",
         GRADIENTS,
         CHOSEN,
-        "        chosen = np.repeat(happens(rate, 1, coins), self.count)\n",
+        "        chosen = np.repeat(happens(rate, 1, randomness), self.count)\n",
     ),
     mutant(
         "samples more persons than it accounts for",
@@ -449,7 +449,7 @@ _SAMPLES: tuple[Mutant, ...] = (
         f"{COINS}[2]",
         GRADIENTS,
         CHOSEN,
-        "        chosen = happens(min(1.0, 1.1 * rate), self.count, coins)\n",
+        "        chosen = happens(min(1.0, 1.1 * rate), self.count, randomness)\n",
     ),
     mutant(
         "samples persons with rare rows more often",
@@ -470,12 +470,12 @@ _SAMPLES: tuple[Mutant, ...] = (
         CHOSEN + "        if self.count and not chosen.any():\n            chosen[0] = True\n",
     ),
     mutant(
-        "uses the coins of the sample again for the noise",
+        "uses the randomness of the sample again for the noise",
         "P5, P6",
         f"{KILLERS}::test_no_word_of_the_coins_is_used_twice",
         GRADIENTS,
         NOISED,
-        "kept = coins.words(1 << 12)\n"
+        "kept = randomness.words(1 << 12)\n"
         '        again = type("Again", (), {"words": staticmethod(lambda count: kept[:count])})()\n'
         "        return add_noise(self.bounded(people, flat, multiplier, again), multiplier, again)",
     ),
@@ -488,7 +488,7 @@ _STEPS: tuple[Mutant, ...] = (
         f"{NOISE}[0.5-30]",
         GRADIENTS,
         NOISED,
-        "return Noised(self.bounded(people, flat, multiplier, coins).values)",
+        "return Noised(self.bounded(people, flat, multiplier, randomness).values)",
     ),
     mutant(
         "skips the noise of a step whose sample is empty",
@@ -496,8 +496,8 @@ _STEPS: tuple[Mutant, ...] = (
         f"{NOISE}[0.5-0]",
         GRADIENTS,
         NOISED,
-        "bounded = self.bounded(people, flat, multiplier, coins)\n"
-        "        return add_noise(bounded, multiplier, coins) if bounded.values.any() else Noised(bounded.values)",
+        "bounded = self.bounded(people, flat, multiplier, randomness)\n"
+        "        return add_noise(bounded, multiplier, randomness) if bounded.values.any() else Noised(bounded.values)",
     ),
     mutant(
         "adds floating-point noise and rounds",
@@ -505,8 +505,8 @@ _STEPS: tuple[Mutant, ...] = (
         f"{CHARGED}[5.0-300-training]",
         GRADIENTS,
         NOISED,
-        "bounded = self.bounded(people, flat, multiplier, coins)\n"
-        "        unit = np.random.default_rng(coins.words(8)).normal(size=len(bounded.values))\n"
+        "bounded = self.bounded(people, flat, multiplier, randomness)\n"
+        "        unit = np.random.default_rng(randomness.words(8)).normal(size=len(bounded.values))\n"
         "        return Noised(np.rint(bounded.values + multiplier * bounded.sensitivity * unit).astype(np.int64))",
     ),
     mutant(
@@ -523,10 +523,10 @@ _STEPS: tuple[Mutant, ...] = (
         f"{CHARGED}[5.0-300-training]",
         TRAINING,
         STEPS + STEP,
-        "        first = self.step.noised(people, begin, multiplier, coins).values\n"
-        "        noise = first - self.step.bounded(people, begin, multiplier, coins).values\n"
+        "        first = self.step.noised(people, begin, multiplier, randomness).values\n"
+        "        noise = first - self.step.bounded(people, begin, multiplier, randomness).values\n"
         + STEPS
-        + "            noised = Noised(self.step.bounded(people, parameters, multiplier, coins).values + noise)\n",
+        + "            noised = Noised(self.step.bounded(people, parameters, multiplier, randomness).values + noise)\n",
     ),
     mutant(
         "takes as many steps as there are persons",
@@ -542,7 +542,7 @@ _STEPS: tuple[Mutant, ...] = (
         f"{CHARGED}[5.0-0-training]",
         TRAINING,
         STEP,
-        "            real = self.step.bounded(people, parameters, multiplier, coins).values\n"
+        "            real = self.step.bounded(people, parameters, multiplier, randomness).values\n"
         "            if float((real.astype(float) ** 2).sum()) < 1.0:\n"
         "                break\n" + STEP,
     ),
@@ -551,7 +551,7 @@ _STEPS: tuple[Mutant, ...] = (
         "P13",
         f"{CHARGED}[5.0-300-training]",
         TRAINING,
-        "weight = self._noised_count(people, multiplier, coins)",
+        "weight = self._noised_count(people, multiplier, randomness)",
         "weight = float(max(1, people.count))",
     ),
     mutant(

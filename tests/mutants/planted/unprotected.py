@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-CONSENT = "common/cohortium/consent.py"
-STUDY = "common/cohortium/study.py"
-PLAN = "common/cohortium/plan.py"
-GUARANTEE = "common/cohortium/privacy/guarantee.py"
-POLICY = "client/cohortium_client/policy.py"
-CUSTODIAN = "client/cohortium_client/custodian.py"
-ANSWERABLE = "client/cohortium_client/answerable.py"
-ROUNDS = "server/cohortium_server/rounds.py"
+CONSENT = "common/cohortium/study/consent.py"
+STUDY = "common/cohortium/study/study.py"
+PLAN = "common/cohortium/study/plan.py"
+GUARANTEE = "common/cohortium/study/guarantee.py"
+POLICY = "client/cohortium_client/custodian/policy.py"
+CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
+ANSWERABLE = "client/cohortium_client/custodian/answerable.py"
+ROUNDS = "server/cohortium_server/rounds/rounds.py"
 RELEASE = "server/cohortium_server/release/__init__.py"
 MANIFEST = "server/cohortium_server/release/manifest.py"
 UNPROTECTED = "server/cohortium_server/release/unprotected.py"

@@ -12,15 +12,15 @@ ANSWERS = "server/cohortium_server/release/answers/__init__.py"
 LAWS = "server/cohortium_server/release/answers/laws.py"
 FITTING = "simulation/cohortium_simulation/fitting.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
-CONDITIONS = "common/cohortium/conditions.py"
-PROBLEMS = "common/cohortium/problems.py"
-FRAMES = "common/cohortium/frames.py"
-WATCH = "common/cohortium/derived.py"
-DRAFT = "common/cohortium/draft.py"
+CONDITIONS = "common/cohortium/data/conditions/parsing.py"
+PROBLEMS = "common/cohortium/system/problems.py"
+FRAMES = "common/cohortium/data/readers/frames.py"
+WATCH = "common/cohortium/data/columns/derived.py"
+DRAFT = "common/cohortium/drafting/draft.py"
 PREFLIGHT = "client/cohortium_client/preflight.py"
-SWALLOWED = "common/cohortium/swallowed.py"
-EXTRAS = "common/cohortium/extras.py"
-PROGRESS = "common/cohortium/progress.py"
+SWALLOWED = "common/cohortium/data/conditions/swallowed.py"
+EXTRAS = "common/cohortium/system/extras.py"
+PROGRESS = "common/cohortium/system/progress.py"
 DEVICE = "common/cohortium/neural/device.py"
 
 KEPT, ASKED, TOLD, QUICK = "what is there stays", "what is asked for is given", "a next step", "no waiting"
@@ -70,7 +70,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "shows names in a notebook as they are",
         "names that are run",
         f"{PYTHON}::test_what_is_shown_is_short_and_escaped",
-        "common/cohortium/shown.py",
+        "common/cohortium/system/pages.py",
         "    return escape(for_terminal(str(text)))\n",
         "    return for_terminal(str(text))\n",
     ),

@@ -17,14 +17,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from cohortium.conditions import Where, position, selected
+from cohortium.data.binning import ordered_cells
+from cohortium.data.columns.dequantization import on_scale
+from cohortium.data.conditions.parsing import Where, position, selected
+from cohortium.data.conditions.selection import Selection
+from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
-from cohortium.merging import ordered_cells
-from cohortium.progress import Progress, Silent, advancing
-from cohortium.schema import Schema
-from cohortium.selection import Selection
-from cohortium.spreading import on_scale
-from cohortium.study import Study
+from cohortium.study.study import Study
+from cohortium.system.progress import Progress, Silent, advancing
 from cohortium_server.generators import Generator, Tensors
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release.answers import laws, questions, stored

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cohortium_server.generators.products import drawn
+from cohortium_server.generators.product_mixture import drawn
 
 FloatArray = npt.NDArray[np.float64]
 Weights = Mapping[int, FloatArray]

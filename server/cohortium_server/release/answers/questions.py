@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.merging import ordered_cells
-from cohortium.schema import Schema
+from cohortium.data.binning import ordered_cells
+from cohortium.data.schema import Schema
 from cohortium_server.release.answers.noised import Noised
 from cohortium_server.release.answers.products import FloatArray, Products
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.progress import Progress
+from cohortium.system.progress import Progress
 from cohortium_server.generators import Generator, Measured
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release.answers.noised import Noised

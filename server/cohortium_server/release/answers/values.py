@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cohortium.absent import as_declared
+from cohortium.data.columns import Column, Continuous, Ordinal
+from cohortium.data.columns.absent import as_declared
+from cohortium.data.columns.dequantization import Pieces, pieces_within
+from cohortium.data.columns.grids import Even
+from cohortium.data.columns.values import numbers_of
+from cohortium.data.conditions.selection import Selection, everything
 from cohortium.errors import ReleaseError
-from cohortium.grids import Even
-from cohortium.schema import Column, Continuous, Ordinal
-from cohortium.selection import Selection, everything
-from cohortium.spreading import Pieces, pieces_within
-from cohortium.values import numbers_of
 from cohortium_server.release.answers.products import FloatArray
 
 _POINTS = (np.arange(16) + 0.5) / 16  # of a piece, evenly on the column's scale

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cohortium.plan import Phase, ring
 from cohortium.privacy.accounting import Gaussian
-from cohortium.privacy.guarantee import Guarantee, in_hundred
 from cohortium.queries import Query
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium.study import Study
+from cohortium.study.guarantee import Guarantee, in_hundred
+from cohortium.study.plan import Phase, ring
+from cohortium.study.study import Study
 from cohortium_server.release.page.numerals import percent, plural, storage
 
 

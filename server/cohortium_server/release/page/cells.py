@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.schema import SECONDS, Boolean, Categorical, Column, Continuous, Datetime, Ordinal
+from cohortium.data.columns import SECONDS, Boolean, Categorical, Column, Continuous, Datetime, Ordinal
 from cohortium_server.release.page.evidence import FloatArray
 from cohortium_server.release.page.numerals import signed
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cohortium.schema import Column
+from cohortium.data.columns import Column
 from cohortium_server.release.page.cells import Cells, cells_of
 from cohortium_server.release.page.evidence import Estimate, Evidence, FloatArray
 from cohortium_server.release.page.numerals import number

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
-from cohortium.carrying import noise_distance
+from cohortium.study.carrying import noise_distance
 from cohortium_server.release.page.cells import Cells, both_grouped
 from cohortium_server.release.page.columns import ColumnView, Row
 from cohortium_server.release.page.evidence import Evidence, FloatArray

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cohortium.data.columns import Boolean, Column, Continuous, Datetime
 from cohortium.errors import ReleaseError
-from cohortium.schema import Boolean, Column, Continuous, Datetime
 from cohortium_server.release.answers import Answer, Answers
 from cohortium_server.release.page.numerals import percent, signed
 

@@ -1,0 +1,65 @@
+"""How the table's rows fit the studies that are answered, told while the custodian serves: on its owner's terminal alone.
+
+A custodian answers from the rows that fit, however few, and nothing that leaves says how many. Its log may be collected by
+machines that may not see its table, so where standard error is no terminal no row is read for it, and the line that says who
+serves says where to look instead, the same whatever the rows hold. Nobody waits: the rows are read beside the serving, part by part, each schema once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from cohortium.errors import CohortiumError
+from cohortium.study.study import Study
+from cohortium.system import logs
+from cohortium.system.output import say_here
+from cohortium_client.custodian.institution import Institution
+from cohortium_client.source.source import read_parts
+
+ELSEWHERE = "how many rows fit is told on a terminal alone: cohortium institution check {}"
+
+
+def on_a_terminal() -> bool:
+    """Whether who reads standard error is a person, as far as can be known."""
+    return not logs.structured() and sys.stderr.isatty()
+
+
+@contextmanager
+def rows_told(institution: Institution, studies: Sequence[Study]) -> Iterator[None]:
+    """Tell it while what is in the ``with`` block goes on; afterwards nothing reads the table any more."""
+    if not (studies and on_a_terminal()):
+        yield
+        return
+    ended = Event()
+    reader = Thread(target=_tell, args=(institution, studies, ended), name="rows told")
+    reader.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        reader.join()
+
+
+def _tell(institution: Institution, studies: Sequence[Study], ended: Event) -> None:
+    for study in {study.schema.digest: study for study in studies}.values():
+        try:
+            lines = how_rows_fit(institution, study, ended)
+        except (CohortiumError, OSError) as error:
+            lines = [f"its table cannot be read now: {error}"]
+        if not ended.is_set():
+            say_here(*(f"study {study.name!r}: {line}" for line in lines))
+
+
+def how_rows_fit(institution: Institution, study: Study, ended: Event) -> list[str]:
+    """Lines for a screen: how many rows of the institution's table fit a study's schema, and why the others do not."""
+    from cohortium.drafting.checking import Fitting
+    from cohortium.drafting.reasons import HERE, counted, in_lines
+
+    fitting = Fitting(study.schema)
+    for _ in fitting.over(read_parts(institution.file.source, institution.folder, study.schema)):
+        if ended.is_set():
+            return []
+    return in_lines(fitting.found, study.schema) or [f"{counted(fitting.found)} {HERE}"]

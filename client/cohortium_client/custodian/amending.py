@@ -1,0 +1,58 @@
+"""Recording that moments in an institution's ledger were wrong, because its machine's clock once ran ahead.
+
+Nobody can tell afterwards a clock that ran ahead from one that is set back to gain time. So what is recorded helps only what
+comes: every study that was signed so far, and had expired by the moments that are amended, has expired for good, as has one
+whose file is not there to show that it had not. What is spent is no matter of time, and stays (docs/custodian.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from cohortium.errors import LedgerError
+from cohortium.ledger.amendment import Amendment
+from cohortium.ledger.store import Consent, Ledger
+from cohortium.study.expiry import has_expired
+from cohortium.study.study import Study
+from cohortium_client.custodian.answerable import agreed_to
+from cohortium_client.custodian.identity import Identity
+from cohortium_client.custodian.institution import Institution
+
+
+@dataclass(frozen=True)
+class Amended:
+    """The entries whose moments were wrong, the latest of these, and the digests of the studies that are answered no more."""
+
+    entries: tuple[int, ...]
+    latest: str
+    ended: tuple[str, ...]
+
+
+def amend_clock(institution: Institution, today: date) -> Amended:
+    """As ``amend``, of an institution's own ledger and studies, signed with its key."""
+    with institution.ledger() as ledger:
+        return amend(ledger, institution.identity, institution.agreements, today)
+
+
+def amend(ledger: Ledger, identity: Identity, studies: Mapping[str, Study], today: date) -> Amended:
+    """Let no entry ahead of the clock say what time it is any more; ``today`` is the day that somebody vouches for, in UTC.
+
+    studies: by digest, what shows of a study that it had not expired. Raises LedgerError E_CLOCK where no entry is ahead, or
+    the clock shows another day; as ``Ledger`` where it cannot be used.
+    """
+    now = datetime.now(UTC)
+    if now.date() != today:
+        what = f"this machine's clock says {now:%Y-%m-%d} (UTC), and you say {today}"
+        raise LedgerError("E_CLOCK", "clock", what, "Set the machine's clock, or name the day that it is in UTC.")
+    wrong, head, latest = ledger.ahead_of(now), ledger.head(), ledger.latest
+    if not wrong or latest is None:
+        what = "no entry of the ledger is ahead of this machine's clock"
+        raise LedgerError("E_CLOCK", ledger.path.name, what, "Nothing needs to be amended.")
+    signed = {e.record.study for e in ledger.entries() if isinstance(e.record, Consent)}
+    kept = {d for d, study in studies.items() if d in signed and not has_expired(study, latest)}
+    ended = {d for d in signed - kept if d not in studies or agreed_to(ledger, studies[d])}
+    numbers = tuple(e.number for e in wrong)
+    ledger.amended(Amendment(head, numbers, today.isoformat(), tuple(sorted(kept))).signed(identity.key))
+    return Amended(numbers, max(e.at for e in wrong), tuple(sorted(ended)))

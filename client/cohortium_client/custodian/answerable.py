@@ -1,0 +1,218 @@
+"""Whether an institution answers a study: the one place where that is decided, whoever asks.
+
+The custodian asks before every answer; signing, ``institution check``, ``preview`` and ``serve`` ask the same, so that nobody
+signs, checks or orders what is then refused. What depends on a single request (signatures, receipts, an approval, the order
+of rounds) the custodian looks at itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from cohortium.errors import BudgetError, CohortiumError, LedgerError, StudyError
+from cohortium.ledger.store import Consent, Ledger, Withdrawal
+from cohortium.privacy.accounting import Events, merged
+from cohortium.study import consent
+from cohortium.study.expiry import ANEW, expired, has_expired
+from cohortium.study.plan import bare_in_all, charged, charged_in_all, plan
+from cohortium.study.study import Study
+from cohortium_client.custodian.identity import Identity
+from cohortium_client.custodian.policy import Policy
+
+CLOCK_SLACK = timedelta(minutes=5)
+AMEND = "cohortium ledger amend-clock --institution FOLDER --today YYYY-MM-DD"
+Said = Literal["unsigned", "signed", "withdrawn", "replaced"]
+
+
+def require_open(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> None:
+    """Raises why this institution does not answer the study, whatever is asked of it; where it has signed it or would.
+
+    StudyError E_RESTORED, E_EXPIRED, E_NOT_IN_STUDY, E_PLAN_UNTRUSTED, or as ``consent.require_signable``; PolicyError.
+    """
+    if ledger.is_closed(study.digest):
+        raise restored(study.digest)
+    consent.require_signable(study)
+    consent.require_key(study, identity.name, identity.public)
+    _require_time_left(study, ledger)
+    policy.check(study)
+
+
+def standing(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> Said:
+    """What was said here of a study that is answered, or would be once it is signed; raises what keeps it from that."""
+    require_open(study, identity, policy, ledger)
+    word = said(ledger, study)
+    if word != "signed":
+        require_newest(study, ledger)
+    return word
+
+
+def refusal(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> CohortiumError | None:
+    """Why this institution does not answer the study; None where it does."""
+    try:
+        require_open(study, identity, policy, ledger)
+    except CohortiumError as error:
+        return error
+    return None
+
+
+def _require_time_left(study: Study, ledger: Ledger) -> None:
+    """The latest moment known counts, so that a clock set back prolongs nothing."""
+    now = datetime.now(UTC)
+    latest = max(now, ledger.latest or now)
+    if ledger.has_ended(study.digest):
+        why = "and counted as expired when the ledger's clock was amended, which takes nothing back"
+        raise expired(study, why, ANEW)
+    if has_expired(study, now):
+        raise expired(study, f"and here it is {now:%Y-%m-%d} (UTC)", ANEW)
+    if has_expired(study, latest):
+        why = f"and the ledger has an entry of {latest:%Y-%m-%d}, though the clock says {now:%Y-%m-%d} (UTC)"
+        fix = f"If the clock is right, it was wrong once: say {AMEND}. "
+        signed = said(ledger, study) != "unsigned"
+        raise expired(study, why, fix + ("Then a" + ANEW[1:] if signed else "Then sign the study."))
+
+
+def require_clock(ledger: Ledger) -> datetime:
+    """What time it is; LedgerError E_CLOCK if the ledger has seen a later one."""
+    now = datetime.now(UTC)
+    if ledger.latest is not None and ledger.latest > now + CLOCK_SLACK:
+        what = (
+            f"the clock says {now:%Y-%m-%d %H:%M} (UTC), and the ledger has an entry of {ledger.latest:%Y-%m-%d %H:%M}"
+        )
+        fix = f"Set the machine's clock. If it is right, it was wrong once: say {AMEND}."
+        raise LedgerError("E_CLOCK", "clock", what, fix)
+    return now
+
+
+# What was agreed to
+
+
+def said(ledger: Ledger, study: Study) -> Said:
+    """What the institution has last said of a study: that it answers it, or another of its name, or that it does no more."""
+    agreed, highest, known, withdrawn = "", 0, False, ""
+    for entry in ledger.entries():
+        match entry.record:
+            case Consent(digest, study.name, serial) if serial >= highest:
+                agreed, highest, known = digest, serial, known or digest == study.digest
+            case Withdrawal(digest) if digest == agreed:
+                agreed, withdrawn = "", digest
+    if agreed == study.digest:
+        return "signed"
+    if not known:
+        return "unsigned"
+    return "withdrawn" if not agreed and withdrawn == study.digest else "replaced"
+
+
+def agreed_to(ledger: Ledger, study: Study) -> bool:
+    """Whether the last study of this name and the highest serial that the ledger consents to is this one, still."""
+    return not ledger.is_closed(study.digest) and said(ledger, study) == "signed"
+
+
+def stands(ledger: Ledger, study: Study) -> bool:
+    """Whether the ledger consents to this study, whatever others of its name it consents to.
+
+    That is a simulation's rule, and no institution's: there nobody replaces a study by a newer one, and of two people who
+    simulate at once, or of two drafts of a study that are tried in turn, neither means to end the other's.
+    """
+    if not study.simulated or ledger.is_closed(study.digest):
+        return False
+    records = (entry.record for entry in ledger.entries())
+    about = [r for r in records if isinstance(r, Consent | Withdrawal) and r.study == study.digest]
+    return bool(about) and isinstance(about[-1], Consent)
+
+
+def not_agreed(word: Said) -> StudyError:
+    """Why a study is not answered that is not signed here, or no longer."""
+    what, fix = {
+        "withdrawn": ("its study was withdrawn here", "Sign it again."),
+        "replaced": ("a newer study of its name was signed here", "Run the newer one."),
+    }.get(word, ("this institution has not agreed to its study", "Sign it."))
+    return StudyError("E_PLAN_UNTRUSTED", "request", what, fix)
+
+
+def require_newest(study: Study, ledger: Ledger) -> None:
+    """StudyError E_PLAN_UNTRUSTED if another study of this name was signed that has no lower serial."""
+    for entry in ledger.entries():
+        match entry.record:
+            case Consent(digest, study.name, serial) if serial >= study.serial and digest != study.digest:
+                raise StudyError(
+                    "E_PLAN_UNTRUSTED",
+                    f"study {study.name!r}",
+                    f"serial {serial} of it was signed before, this one is serial {study.serial}",
+                    "Give a changed study a higher serial.",
+                )
+
+
+def restored(study: str) -> StudyError:
+    """Why a study is answered no more that was agreed to before the ledger was restored."""
+    return StudyError(
+        "E_RESTORED",
+        f"study {study[:16]}",
+        "it was agreed to before the ledger was restored, and may have been answered",
+        "Give it a higher serial, and let everybody sign it anew.",
+    )
+
+
+# What was answered of it, and what that leaves to be paid
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How many of a study's rounds were answered in the run that has come furthest."""
+
+    run: str
+    done: int
+    rounds: int
+
+    @property
+    def complete(self) -> bool:
+        """Who has answered the last round may have been away in one before, where the study lets institutions drop out."""
+        return self.done == self.rounds
+
+
+def answers_to(study: Study, population: str, ledger: Ledger) -> Answers | None:
+    """What was answered of a study from this population; None where nothing was."""
+    done: dict[str, int] = {}
+    for charge in ledger.charges(population):
+        if charge.study == study.digest:
+            done[charge.run] = max(done.get(charge.run, 0), charge.round + 1)
+    if not done:
+        return None
+    furthest = max(done, key=lambda run: done[run])
+    return Answers(furthest, done[furthest], plan(study).rounds)
+
+
+def still_to_pay(study: Study, answers: Answers | None, policy: Policy) -> tuple[Events, Events]:
+    """What the study would yet cost here, towards the coordinator and towards all others together.
+
+    The whole plan where no run of it has begun; what is left of one that has; after its end nothing, unless it may be repeated.
+    """
+    if answers is None or (answers.complete and policy.repeatable):
+        return charged_in_all(study), bare_in_all(study)
+    phases = [plan(study).phase(number) for number in range(answers.done, answers.rounds)]
+    bare = merged(e for p in phases if p.honest > 1 for e in p.bare_events)
+    return merged(e for p in phases for e in charged(study, p.answer_events)), bare
+
+
+def require_paid_for(study: Study, population: str, policy: Policy, ledger: Ledger) -> str:
+    """What the budget says of the study, in words; BudgetError E_BUDGET if what is yet to be answered cannot be paid for."""
+    answers = answers_to(study, population, ledger)
+    events, bare = still_to_pay(study, answers, policy)
+    if answers is not None and answers.complete:
+        return f"answered already, in run {answers.run}; {_again(study, population, policy, ledger)}"
+    ledger.afford(population, study.digest, events, policy.caps(study), bare)
+    if answers is None:
+        return "the whole study can be paid for"
+    return f"{answers.done} of {answers.rounds} rounds are answered, in run {answers.run}; the others can be paid for"
+
+
+def _again(study: Study, population: str, policy: Policy, ledger: Ledger) -> str:
+    """Whether it could be answered a second time, which is nobody's lack of budget where it may be answered once."""
+    if not policy.repeatable:
+        return "a second answer would need repeatable = true in policy.toml, or a study of a higher serial"
+    try:
+        ledger.afford(population, study.digest, charged_in_all(study), policy.caps(study), bare_in_all(study))
+    except BudgetError as error:
+        return f"a second answer could not be paid for: {error.what}"
+    return "a second answer can be paid for, too"

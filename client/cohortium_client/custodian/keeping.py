@@ -1,0 +1,118 @@
+"""How long the ledger keeps the bytes of answers: as long as their run may ask for them again, and not longer.
+
+A coordinator whose process died asks again, and gets the same bytes. After the run's end that has no use. An institution
+learns of an end in three ways: the coordinator says so once it has the last sum (the leg ``end``), the study expires or
+was closed by a restoration, so that nothing of it is answered any more, or nothing was answered in the run for long. Whoever
+asks for bytes that are gone is refused (E_ENDED): neither new noise nor a new charge ever takes their place.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, ConfigDict
+
+from cohortium.errors import InputError, LedgerError
+from cohortium.ledger.store import Charge, Ledger
+from cohortium.study.study import Study
+from cohortium.system.checks import in_units, taken
+
+SILENT_FOR = 30  # days; what masked sums have said is forgotten after as many
+MOST_DAYS = 36500
+_WORDS = {"until-end": SILENT_FOR, "for-ever": None}
+
+
+def _days(given: Any) -> int | None:
+    """What the setting says, as days of silence; None is for ever."""
+    if isinstance(given, str) and given in _WORDS:
+        return _WORDS[given]
+    if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= MOST_DAYS:
+        return given
+    raise ValueError('it is neither "until-end", "for-ever" nor a number of days')
+
+
+Keep = Annotated[int | None, BeforeValidator(_days)]
+"""Days after its last answer after which a run is over; None where answers are kept for ever."""
+
+
+@dataclass(frozen=True)
+class LedgerSection:
+    """``[ledger]`` of institution.toml.
+
+    file: the ledger's. keep_answers: ``until-end``; a number of days, for the same but that a run in which nothing was
+    answered for so long counts as over, which by default it does after ``SILENT_FOR``; or ``for-ever``.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    file: str = "ledger.sqlite"
+    keep_answers: Keep = SILENT_FOR
+
+
+def section(given: Any) -> Any:
+    """Before there was more to say of a ledger, its file's name was all."""
+    return {"file": given} if isinstance(given, str) else given
+
+
+def over(ledger: Ledger, studies: Mapping[str, Study], keep: Keep, now: datetime) -> set[str]:
+    """The runs of which the ledger keeps answers, and nobody will ask about again. studies: those that were signed here."""
+    if keep is None:
+        return set()
+    kept, last = ledger.kept(), (now - timedelta(days=keep)).isoformat(timespec="seconds")
+    expired = {c.run for c in ledger.charges() if c.run in kept and _is_over(c, ledger, studies, now)}
+    return expired | {run for run, at in kept.items() if at < last}
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """A ledger whose answers were dropped. kept: how many are not. before, after: bytes on the disk, with the log beside it."""
+
+    ledger: str
+    entries: int
+    head: str
+    dropped: int
+    kept: int
+    before: int
+    after: int
+
+
+def compacted(ledger: Ledger, studies: Mapping[str, Study], keep: int | None, ended: Collection[str] = ()) -> Compacted:
+    """Drop what is over and what is said to have ``ended``, and give the room back to the disk.
+
+    InputError E_ARGUMENT if of one that is said to have ended nothing is kept; LedgerError E_LEDGER_UNAVAILABLE where the disk
+    has too little room for that, or somebody writes for long. What was dropped stays so.
+    """
+    entries, before, kept = ledger.verify(), taken(ledger.path), ledger.kept()
+    for run in ended:
+        if run not in kept:
+            what = "no answer of such a run is kept"
+            raise InputError("E_ARGUMENT", f"run {run}", what, "Look for it: cohortium ledger export --ledger FILE.")
+    dropped = ledger.drop(over(ledger, studies, keep, datetime.now(UTC)) | set(ended))
+    _require_room(ledger)
+    ledger.shrink(whole=True)
+    return Compacted(
+        ledger.path.name, entries, ledger.head(), dropped, ledger.answers_kept(), before, taken(ledger.path)
+    )
+
+
+def _require_room(ledger: Ledger) -> None:
+    """A file is written anew beside the old one, and once more into the log."""
+    needed, free = 2 * ledger.holds_bytes(), shutil.disk_usage(ledger.path.absolute().parent).free
+    if free < needed:
+        raise LedgerError(
+            "E_LEDGER_UNAVAILABLE",
+            ledger.path.name,
+            f"its disk has {in_units(free)} left, and to shrink it takes {in_units(needed)}",
+            "Free so much and say it again; what was dropped stays so, and its room is used again meanwhile.",
+        )
+
+
+def _is_over(charge: Charge, ledger: Ledger, studies: Mapping[str, Study], now: datetime) -> bool:
+    """Whether its study is answered no more, whatever is asked. By the clock alone: a moment in the ledger may be wrong."""
+    if ledger.is_closed(charge.study):
+        return True
+    study = studies.get(charge.study)
+    return study is not None and study.expires is not None and f"{now:%Y-%m-%d}" > study.expires.isoformat()

@@ -1,0 +1,127 @@
+"""What an institution allows, whatever a study says: ``policy.toml``, which nobody else writes or sees.
+
+epsilon_per_population = 10.0    # the most these people may ever spend here, over all studies
+delta = 1e-6                     # the delta that spend is stated at
+epsilon_if_all_collude = 20.0    # the most they may spend towards somebody who knows what all other institutions sent
+epsilon_per_study = 3.0          # no study that promises less than this, at delta or below, is signed or answered
+generators = ["sweep"]           # by default all
+columns = ["age", "result"]      # the only columns a study's schema may name; by default all
+minimum_institutions = 3         # how many must take part
+require_approval = true          # a person lets every run go ahead: cohortium institution approve
+repeatable = false               # whether a study may be answered more than once, as far as the cap allows
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
+
+from cohortium.errors import PolicyError
+from cohortium.ledger.store import Cap, Caps
+from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
+from cohortium.study.consent import require_privacy, require_signable
+from cohortium.study.plan import charged_in_all, met_in_all
+from cohortium.study.study import Study
+from cohortium.system.documents import read_toml
+from cohortium.system.problems import first_problem
+
+Epsilon = Annotated[float, Strict(), Field(gt=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The rules of one institution. ``epsilon_per_population`` is None only where no real people's privacy is at stake."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+    epsilon_per_population: Epsilon | None = None
+    delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)] = 1e-6
+    epsilon_if_all_collude: Epsilon | None = None
+    epsilon_per_study: Epsilon | None = None
+    generators: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
+    minimum_institutions: Annotated[int, Strict(), Field(ge=1)] = 1
+    require_approval: Annotated[bool, Strict()] = False
+    repeatable: Annotated[bool, Strict()] = False
+
+    def check(self, study: Study) -> None:
+        """PolicyError E_POLICY naming the first rule that ``study`` breaks; no policy allows one without privacy, or a draft."""
+        require_signable(study)
+        for rule, broken in self._rules(study).items():
+            if broken:
+                raise PolicyError(
+                    "E_POLICY",
+                    f"policy.toml, {rule}",
+                    f"study {study.name!r} {broken}",
+                    "Agree on another study, or decide on another policy.",
+                )
+
+    def _rules(self, study: Study) -> dict[str, str]:
+        """For every rule what breaks it, or nothing."""
+        asked, count = self._asked(study), len(study.institutions)
+        foreign = [n for n in study.schema.names if self.columns is not None and n not in self.columns]
+        kind = study.generator.kind
+        return {
+            "epsilon_per_study": _if(
+                self.epsilon_per_study is not None and asked > self.epsilon_per_study,
+                f"asks for epsilon {asked:g}, allowed is {self.epsilon_per_study}",
+            ),
+            "generators": _if(
+                self.generators is not None and kind not in self.generators, f"uses the generator {kind!r}"
+            ),
+            "columns": _if(bool(foreign), f"asks for {', '.join(map(repr, foreign))}"),
+            "minimum_institutions": _if(
+                count < self.minimum_institutions,
+                f"has {count} institutions, wanted are at least {self.minimum_institutions}",
+            ),
+        }
+
+    def _asked(self, study: Study) -> float:
+        """The study's epsilon, at no larger a delta than the policy's: a smaller epsilon may hide behind a larger delta."""
+        if self.epsilon_per_study is None or study.privacy.delta <= self.delta:
+            return study.privacy.epsilon
+        return max(study.privacy.epsilon, cost(met_in_all(study), self.delta).epsilon)
+
+    def caps(self, study: Study) -> Caps:
+        """What answers to ``study`` must stay within: unless it is repeatable, what its plan costs here, once."""
+        require_privacy(study)  # there is no cap on what is not noised
+        of_all = self.epsilon_per_population
+        population = None if of_all is None else Cap(of_all, self.delta, "epsilon_per_population")
+        collude = self.epsilon_if_all_collude
+        bare = None if collude is None else Cap(collude, self.delta, "epsilon_if_all_collude")
+        return Caps(population, self._study_cap(study), bare)
+
+    def _study_cap(self, study: Study) -> Cap | None:
+        if not self.repeatable:
+            own = cost(charged_in_all(study), study.privacy.delta).epsilon
+            return Cap(own, study.privacy.delta, "repeatable", once=True)
+        delta = min(study.privacy.delta, self.delta)
+        return None if self.epsilon_per_study is None else Cap(self.epsilon_per_study, delta, "epsilon_per_study")
+
+
+def _if(broken: bool, what: str) -> str:
+    return what if broken else ""
+
+
+def load_policy(path: Path) -> Policy:
+    """A policy file; it must say how much its population may ever spend. PolicyError E_POLICY names a problem's place."""
+    return policy_of(read_toml(path), path.name)
+
+
+def policy_of(document: dict[str, Any], where: str) -> Policy:
+    """The policy that a document describes; raises as ``load_policy`` does, naming its place in ``where``."""
+    try:
+        policy = TypeAdapter(Policy).validate_python(document)
+    except ValidationError as error:
+        place, what = first_problem(error, Policy)
+        raise PolicyError("E_POLICY", f"{where}, {place}", what, "Correct the file.") from None
+    if policy.epsilon_per_population is None:
+        raise PolicyError(
+            "E_POLICY",
+            f"{where}, epsilon_per_population",
+            "it does not say how much may ever be spent",
+            "Decide on it, for example epsilon_per_population = 10.0.",
+        )
+    return policy

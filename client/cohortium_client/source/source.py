@@ -1,0 +1,173 @@
+"""Where an institution's data live: files and databases to codes of the study's schema.
+
+The section ``[source]`` of ``institution.toml``:
+
+    path = "table.csv"               # CSV, Parquet or .xlsx, relative to the institution's folder
+    separator = ";"                  # where the file's first line leaves a choice; sheet, where a workbook does
+
+or, with one SELECT and never a password in the file,
+
+    url = "postgresql://reader@db.example/clinic"
+    query = "SELECT patient, sex, age FROM visits"
+    password_file = "password"       # mode 0600, relative to the folder
+
+Columns the schema does not ask for are never kept. However many rows there are, they come in parts of bounded memory.
+What cannot be read of a row is passed over: whether there is an answer depends on no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pandas as pd
+from pydantic import ConfigDict
+
+from cohortium.data.columns import Column
+from cohortium.data.encoding import Codes, encode_parts
+from cohortium.data.readers.cells import plain
+from cohortium.data.readers.faults import Faults
+from cohortium.data.readers.forms import Form
+from cohortium.data.readers.tables import AS_IT_IS
+from cohortium.data.readers.tables import look as look_at_file
+from cohortium.data.readers.tables import read_parts as read_file
+from cohortium.data.schema import Schema
+from cohortium.errors import InputError
+from cohortium_client.source.database import check_query, database_url, query_parts, read_password
+from cohortium_client.source.database import look as look_at_database
+from cohortium_client.source.mapping import ColumnMapping, Mapping, apply_mapping, check_mapping, check_rules, origin
+
+if TYPE_CHECKING:
+    from cohortium.drafting.checking import Fit
+
+_PLAIN = frozenset({type(None), bool, int, float, str})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """path, or url and query; ``mapping`` by the schema's names of the columns.
+
+    drop_bad_rows: says nothing any more, as a custodian always passes over what cannot be read; older files may have it.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    path: str | None = None
+    separator: str | None = None
+    sheet: str | None = None
+    drop_bad_rows: bool = False
+    url: str | None = None
+    query: str | None = None
+    password_file: str | None = None
+    mapping: Mapping = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """InputError E_SOURCE, SecretError E_SECRET or SchemaError E_MAPPING name what contradicts itself."""
+        if self.url is not None:
+            database_url(self.url)
+        if (self.path is None) == (self.url is None):
+            raise _contradiction("it names not exactly one of path and url", "Name a file, or a database.")
+        if (self.url is None) != (self.query is None):
+            raise _contradiction("url and query belong together", "Give both for a database, neither for a file.")
+        if self.url is None and self.password_file is not None:
+            raise _contradiction("password_file belongs to a database", "Remove it.")
+        said = self.form != AS_IT_IS
+        if said and self.path is None:
+            raise _contradiction("separator and sheet belong to a file", "Remove them.")
+        if self.query is not None:
+            check_query(self.query)
+        check_rules(self.mapping)
+
+    @property
+    def form(self) -> Form:
+        """What is said of how the file is written; InputError E_FORM for what separates nothing."""
+        return Form(separator=self.separator, sheet=self.sheet)
+
+
+def _contradiction(what: str, fix: str) -> InputError:
+    return InputError("E_SOURCE", "source", what, fix)
+
+
+def source_to_document(source: Source) -> dict[str, Any]:
+    """The content of ``[source]``, defaults left out."""
+    given = _given(source)
+    if source.mapping:
+        given["mapping"] = {
+            name: {"from" if k == "origin" else k: v for k, v in _given(rule).items()}
+            for name, rule in source.mapping.items()
+        }
+    return given
+
+
+def _given(block: Any) -> dict[str, Any]:
+    values = {f.name: getattr(block, f.name) for f in fields(block)}
+    return {k: v for k, v in values.items() if v is not None and v is not False and v != {}}
+
+
+def load_source(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> Codes:
+    """The source's table as codes; relative paths are relative to ``folder``. faults: as in ``read_parts``."""
+    return encode_parts(read_parts(source, folder, schema, faults), schema)
+
+
+def load_and_look(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> tuple[Codes, Fit]:
+    """The same, and why rows do not fit: for the institution's own screen. The table is read once."""
+    from cohortium.drafting.checking import Fitting
+
+    fitting = Fitting(schema)
+    codes = encode_parts(fitting.over(read_parts(source, folder, schema, faults)), schema)
+    return codes, fitting.found
+
+
+def read_parts(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> Iterator[pd.DataFrame]:
+    """The table in the schema's columns, the person's included, in parts; at least one.
+
+    Raises what ``look`` raises, and InputError for a file, disk or database that fails on the way. No value raises:
+    a row that cannot be told into cells is left out, a cell that cannot be read is missing, and ``faults`` takes note.
+    """
+    check_mapping(source.mapping, schema)
+    origins, columns = _origins(source, schema), {column.name: column for column in schema.columns}
+    faults = faults or Faults("source")
+    for part in _stored_parts(source, folder, list(dict.fromkeys(origins.values())), faults):
+        yield pd.DataFrame(
+            {name: _column(part[origins[name]], source.mapping.get(name), columns.get(name)) for name in origins}
+        )
+
+
+def look(source: Source, folder: Path, schema: Schema | None = None) -> None:
+    """Open the source and read no row of it; with a schema, also whether a file has its columns.
+
+    Raises SchemaError E_MAPPING, E_SCHEMA_MISSING, E_SCHEMA_DUP and E_SCHEMA_INVALID, InputError for what cannot be
+    opened or is no table at all, SecretError for a password that others may read. A database is reached, and no query run.
+    """
+    wanted: list[str] = []
+    if schema is not None:
+        check_mapping(source.mapping, schema)
+        wanted = list(dict.fromkeys(_origins(source, schema).values()))
+    if source.path is not None:
+        look_at_file(folder / source.path, wanted, source.form)
+    else:
+        look_at_database(database_url(source.url or ""), folder=folder, password=_password(source, folder))
+
+
+def _origins(source: Source, schema: Schema) -> dict[str, str]:
+    """The table's names of the schema's columns, the person's included."""
+    names = [*schema.names, *([schema.person] if schema.person is not None else [])]
+    return {name: origin(name, source.mapping) for name in names}
+
+
+def _stored_parts(source: Source, folder: Path, wanted: list[str], faults: Faults) -> Iterator[pd.DataFrame]:
+    if source.path is not None:
+        return read_file(folder / source.path, wanted, form=source.form, faults=faults)
+    url, query, password = database_url(source.url or ""), source.query or "", _password(source, folder)
+    return query_parts(url, query, wanted, folder=folder, password=password, faults=faults)
+
+
+def _password(source: Source, folder: Path) -> str | None:
+    return None if source.password_file is None else read_password(folder / source.password_file)
+
+
+def _column(values: pd.Series, rule: ColumnMapping | None, column: Column | None) -> pd.Series:
+    if values.dtype == object and not set(map(type, values.to_numpy())) <= _PLAIN:
+        values = pd.Series([plain(v) for v in values], values.index, dtype=object)
+    return values if rule is None else apply_mapping(rule, values, column)

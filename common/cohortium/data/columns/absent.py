@@ -1,0 +1,125 @@
+"""Words for a value that is missing: those every table may have, and those a schema declares.
+
+Where a column says nothing of it, the words of ``values.MISSING_WORDS`` count as missing, whatever their capitals. Where it
+declares ``missing``, its own words do, and no others: of ``missing = []`` the word NA is a value, as Namibia's is. A cell
+that is blank is missing in any case, and a declared category is never a word for missing.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cohortium.data.columns.values import MISSING_WORDS, told_apart
+from cohortium.data.columns.written import read_numbers, written
+
+ERRORS = ("#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")  # of spreadsheets
+USUAL = ("NA", "N/A", "NaN", "null", "None", "NaT", "<NA>")
+MARKS = (".", "..", "...", "-", "--", "---", "?", "??", "???", "*", "/", "x", "_")
+COMMONLY_SAID = ("unknown", "missing", "not available", "not applicable", "n.a.")
+SAID = (
+    *COMMONLY_SAID, "unk", "unkn", "not known", "not recorded", "not done", "n. a.", "n/d", "nd", "n.d.", "no data", "nil", "(null)", "#null",
+    "\\n", "-nan", "1.#qnan", "1.#ind", "-1.#ind",
+    "undefined", "undef", "void", "empty", "blank", "(blank)", "(empty)", "unspecified", "refused", "pending", "tbd",
+    "unbekannt", "fehlt", "fehlend", "k.a.", "k. a.", "ka", "keine angabe", "leer", "inconnu", "manquant", "desconocido",
+    "sconosciuto", "onbekend", "okänd", "ukjent", "brak",
+)  # fmt: skip
+AMONG_NUMBERS = frozenset(word.lower() for word in (*ERRORS, *USUAL, *MARKS, *SAID))
+"""Words that say among numbers and dates that there is none. Among texts most of them may be values."""
+AMONG_TEXTS = frozenset(word.lower() for word in ERRORS)
+"""Words that are no values anywhere, beside those of ``MISSING_WORDS``."""
+PERHAPS = frozenset(word.lower() for word in (*MARKS, *SAID))
+"""Words that among texts may be values or not."""
+
+
+_GROUPS = (ERRORS, USUAL, MARKS, COMMONLY_SAID)
+
+
+def declared(shared: Sequence[str], rare: Sequence[str]) -> tuple[str, ...]:
+    """What a draft declares to say missing. shared: words that many persons have; they are named.
+
+    rare: words that few have. Of these all are declared that are usually used beside them, so that what is written down
+    tells no more than that there is one of them.
+    """
+    few = {word.lower() for word in rare}
+    beside = [word for group in _GROUPS if not few.isdisjoint(w.lower() for w in group) for word in group]
+    named: dict[str, str] = {}
+    for word in (*shared, *beside):
+        named.setdefault(word.lower(), word)
+    return tuple(named.values())
+
+
+def words_of(column: Any) -> frozenset[str]:
+    """The column's words for missing, trimmed and in small letters; a blank is one of them."""
+    declared: Sequence[str] | None = column.missing
+    return MISSING_WORDS if declared is None else frozenset({"", *map(_key, declared)})
+
+
+def _key(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip().lower()
+
+
+def with_blanks(column: Any, values: pd.Series) -> pd.Series:
+    """The values with None wherever there is a word that the column itself declares to say missing."""
+    if column.missing is None:
+        return values
+    absent = _are_among(column, values)
+    if values.dtype.kind in "mMf":
+        return values.mask(absent)
+    return values.astype(object).mask(absent, None) if absent.any() else values  # whole numbers stay whole
+
+
+def are_missing(column: Any, values: pd.Series) -> npt.NDArray[np.bool_]:
+    """(rows,) whether a cell is blank or a word for missing."""
+    return _are_among(column, values) | values.isna().to_numpy(bool)
+
+
+def words_seen(column: Any, values: pd.Series) -> dict[str, int]:
+    """The words that count as missing, as they are written, and in how many cells; blank cells are none."""
+    known = words_of(column)
+    counts = values[are_missing(column, values)].value_counts()
+    categories = {str(c) for c in getattr(column, "categories", ())}
+    return {
+        text: int(n)
+        for text, n in counts.items()
+        if isinstance(text, str) and text not in categories and _key(text) in known - {""}
+    }
+
+
+def _are_among(column: Any, values: pd.Series) -> npt.NDArray[np.bool_]:
+    """(rows,) whether a value is one of the column's words, or the number or moment that one of them is; asked once of each."""
+    places, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
+    words = words_of(column)
+    numbers = {float(word) for word in words if _is_number(word)}
+    measured = hasattr(column, "decimals")  # where 1.0 is 1, as a text too; among codes it is another one
+    found = np.array([*(_is_among(value, words, numbers, measured) for value in distinct), False], bool)
+    return found[places]
+
+
+def _is_among(value: object, words: frozenset[str], numbers: set[float], measured: bool) -> bool:
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return float(value) in numbers
+    text = _key(str(value))
+    if text in words or (text.endswith(" 00:00:00") and text[:-9] in words):
+        return True
+    return measured and bool(numbers) and _is_number(text) and float(text) in numbers
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
+
+
+def as_declared(column: Any, values: pd.Series) -> pd.Series:
+    """Cells as the column's kind reads them: its words for missing blank, its numbers read as they are written."""
+    values = with_blanks(column, values)
+    how = written(column.format) if getattr(column, "format", None) else None
+    return values if how is None else read_numbers(values, how)

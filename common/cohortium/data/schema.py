@@ -1,0 +1,237 @@
+"""Step 1: the public description of a table.
+
+A schema says what the public may know of the table anyway: which columns there are, of which kind, within which
+bounds. It is declared and never read off private rows, so that nothing in it can betray a person (SECURITY.md P10).
+Each column is a fixed number of cells; a value of any row falls into exactly one of them:
+
+    categorical   one cell per category; a value outside goes to ``other`` where declared, else it counts as missing
+    ordinal       like categorical, and the categories have an order
+    boolean       two cells
+    continuous    one cell per bin of a grid of numbers from lower to upper, per special ``point`` on it, and per ``special`` value
+    datetime      bins of the grid lower, lower + 1 resolution, ..., upper, and one cell per ``special`` moment
+
+A ``special`` value (-999, 9999-12-31) stands for something else than a number or moment: within the bounds or beyond them, it has a cell
+and, behind those of the grid, an index of its own, and ranges and means leave it out like a missing value.
+
+What a draft read off rows is marked (``review``, draft.py) until a person has looked at it: the schema can be read and shown, but
+no study of it can be signed.
+
+A nullable column has one more cell, its last, for a missing value. A row without a valid value in a column that is
+not nullable is outside the table: it is left out, at the institution, without a word to anybody else. So is a row that
+breaks one of the schema's constraints (``constraints.py``).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import MISSING, dataclass, fields, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from cohortium.data.columns import (
+    MAX_CELLS,
+    STRICT,
+    BaseColumn,
+    Boolean,
+    Categorical,
+    Column,
+    Continuous,
+    Datetime,
+    Ordinal,
+    check_missing,
+)
+from cohortium.data.conditions.constraints import Constraint, to_block
+from cohortium.data.conditions.rules import Rules, compiled
+from cohortium.errors import SchemaError
+from cohortium.system.arguments import path as as_path
+from cohortium.system.canonical import digest
+from cohortium.system.documents import read_toml_text
+from cohortium.system.nearest import offered
+from cohortium.system.pages import page
+from cohortium.system.problems import first_problem
+from cohortium.system.texts import has_unseen, trouble
+
+SHOWN_MARKS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The table's public description. ``person`` names the column that tells whose row it is; it is never released.
+
+    review: as a column's, of the table itself.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "table"
+    person: str | None = None
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    constraints: tuple[Constraint, ...] = ()
+    review: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_texts(self)
+        names = [*self.names, *([self.person] if self.person is not None else [])]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise SchemaError("E_SCHEMA_DUP", "schema", f"column {twice[0]!r} is declared twice", "Remove one of them.")
+        for column in self.columns:
+            check_missing(column)
+            if not 2 <= column.size <= MAX_CELLS:
+                fix = (
+                    "A constant column tells nothing: drop it."
+                    if column.size < 2
+                    else "Declare fewer bins or categories."
+                )
+                raise column.invalid(f"it has {column.size} cells, allowed are 2 to {MAX_CELLS}", fix)
+        if self.constraints:
+            from cohortium.data.conditions.repair import check_possible  # which is about schemas
+
+            check_possible(self)
+
+    def __repr__(self) -> str:
+        """One line: the name, how many columns, and whether somebody has yet to review it."""
+        marks = f", {len(self.marks)} still to review" if self.marks else ""
+        return f"<Schema {self.name!r}: {len(self.columns)} columns{marks}>"
+
+    def _repr_html_(self) -> str:
+        person = f"person: {self.person}" if self.person else "no person column: every row is a person's only one"
+        rows = [
+            (c.name, c.kind, c.summary, "yes" if c.nullable else "", "target" if c.target else "") for c in self.columns
+        ]
+        headings = ("column", "kind", "values", "may be missing", "")
+        return page(repr(self).strip("<>"), [person, *(f"still to review: {m}" for m in self.marks)], headings, rows)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.columns)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Cells per column."""
+        return tuple(c.size for c in self.columns)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.columns if c.target)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What nobody has reviewed yet, in words: the table's and each column's marked entries."""
+        told = [f"{c.name!r}: {', '.join(c.review)}" for c in self.columns if c.review]
+        return (*([f"the table: {', '.join(self.review)}"] if self.review else []), *told)
+
+    def require_reviewed(self, where: str = "schema") -> None:
+        """SchemaError E_REVIEW if a mark is left."""
+        if self.marks:
+            more = len(self.marks) - SHOWN_MARKS
+            shown = "; ".join(self.marks[:SHOWN_MARKS]) + (f"; and of {more} more columns" if more > 0 else "")
+            raise SchemaError(
+                "E_REVIEW",
+                where,
+                f"it was read off rows, and nobody has reviewed all of it: {shown}",
+                "Go through each line marked REVIEW, declare what the public knows, and delete the line.",
+            )
+
+    def reviewed(self) -> Schema:
+        """The same without a mark: for whoever has looked at all of it."""
+        columns = tuple(replace(c, review=()) for c in self.columns)
+        return replace(self, columns=columns, review=())
+
+    def index(self, name: str) -> int:
+        """Position of the column ``name``; raises SchemaError E_SCHEMA_MISSING."""
+        if name not in self.names:
+            raise SchemaError(
+                "E_SCHEMA_MISSING", "schema", f"there is no column {name!r}", offered(name, self.names, "Columns are")
+            )
+        return self.names.index(name)
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(to_document(self))
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What the constraints mean for values and cells."""
+        return compiled(self)
+
+
+def _check_texts(schema: Schema) -> None:
+    """Names that no spreadsheet runs and no terminal obeys; a description may have several lines."""
+    named = [
+        ("schema", schema.name),
+        *(("schema", n) for n in (*schema.names, *([schema.person] if schema.person else []))),
+    ]
+    for where, name in named:
+        if what := trouble(name) if name else "is empty":
+            raise SchemaError("E_SCHEMA_INVALID", where, f"the name {name!r} {what}", "Choose another name.")
+    for column in schema.columns:
+        for text in (column.unit, *column.description.split("\n"), *column.review):
+            if has_unseen(text):
+                raise column.invalid("a text has characters that nobody sees", "Write it without them.")
+
+
+_COMMENT = re.compile(r"^[ \t]*#[ \t]*REVIEW\b", re.MULTILINE)
+_ADAPTER: TypeAdapter[Schema] = TypeAdapter(Schema)
+
+
+def schema_from_document(document: dict[str, Any], where: str = "schema") -> Schema:
+    """A schema from the content of a ``schema.toml``; every problem is a SchemaError that names the place."""
+    document = dict(document)
+    blocks, constraints = document.pop("column", []), document.pop("constraint", [])
+    if not isinstance(blocks, list) or {"person", "columns", "constraints"} & document.keys():
+        what = "columns, the person's too, are declared in blocks [[column]], constraints in blocks [[constraint]]"
+        raise SchemaError("E_SCHEMA_INVALID", where, what, "Write person = true in the block of that column.")
+    people = [b for b in blocks if isinstance(b, dict) and b.get("person") is True]
+    if any(not isinstance(b.get("name"), str) or not b["name"] for b in people):
+        raise SchemaError("E_SCHEMA_INVALID", where, "the person's column has no name", "Name it.")
+    if len(people) > 1:
+        raise SchemaError("E_SCHEMA_DUP", where, "two columns are declared as the person", "Keep one.")
+    if people and people[0].get("review") and isinstance(marks := document.get("review", []), list):
+        document["review"] = [*marks, "person"]
+    others = [b for b in blocks if b not in people]
+    rest = [{k: v for k, v in b.items() if (k, v) != ("person", False)} if isinstance(b, dict) else b for b in others]
+    person = people[0].get("name") if people else None
+    try:
+        return _ADAPTER.validate_python({**document, "person": person, "columns": rest, "constraints": constraints})
+    except ValidationError as error:
+        place, what = first_problem(error, Schema)
+        raise SchemaError(
+            "E_SCHEMA_INVALID", f"{where}, {place}", what, "Correct the schema and check it again."
+        ) from None
+
+
+def load_schema(path: Path | str) -> Schema:
+    """The schema in a file. A comment that begins with REVIEW is a mark too: earlier drafts had no others."""
+    document, text = read_toml_text(path := as_path("path", path))
+    schema = schema_from_document(document, path.name)
+    return replace(schema, review=(*schema.review, "comments")) if _COMMENT.search(text) else schema
+
+
+def to_document(schema: Schema) -> dict[str, Any]:
+    """The schema as the content of a ``schema.toml``, defaults left out."""
+    blocks: list[dict[str, Any]] = [{"name": schema.person, "person": True}] if schema.person else []
+    blocks += [_block(column) for column in schema.columns]
+    constraints = [to_block(one) for one in schema.constraints]
+    marked = {"review": list(schema.review)} if schema.review else {}
+    return {"name": schema.name, **marked, "column": blocks, **({"constraint": constraints} if constraints else {})}
+
+
+def _block(column: BaseColumn) -> dict[str, Any]:
+    given = {f.name: getattr(column, f.name) for f in fields(column) if f.name not in ("name", "kind")}
+    told = {k: v for k, v in given.items() if v != _DEFAULTS[type(column)].get(k, MISSING)}
+    return {"name": column.name, "kind": getattr(column, "kind", ""), **{k: _plain(v) for k, v in told.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+_DEFAULTS: dict[type[BaseColumn], dict[str, Any]] = {
+    kind: {f.name: f.default for f in fields(kind)} for kind in (Categorical, Ordinal, Boolean, Continuous, Datetime)
+}

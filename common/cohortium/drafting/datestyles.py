@@ -1,0 +1,75 @@
+"""How a column writes its dates, as far as all but a few persons' do it alike.
+
+``05/03/2020`` is a day of March or of May. Only dates that can be read in one way tell which comes first, and if no few persons'
+dates say one, and no few the other, nobody can know what the rest are: that is asked, and never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cohortium.data.columns import Resolution
+from cohortium.data.columns.moments import first_of, pattern_of
+
+UNCLEAR = 'whether the day or the month comes first cannot be told: declare format, for example format = "%d/%m/%Y"'
+MIXED = "some dates have the day first and some the month: write them all one way, year-month-day is best"
+_WHOLE = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_YEAR_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+@dataclass(frozen=True)
+class Style:
+    """pattern: as a column's ``format``, empty where there is nothing to declare. notes: what a person must know."""
+
+    pattern: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def whole_pattern(word: str) -> str | None:
+    """The pattern of a date that is written as a whole number: of its length."""
+    return _WHOLE.get(len(word)) if word.isascii() and word.isdigit() else None
+
+
+def style(counts: Mapping[str, int], least: int) -> Style:
+    """What the dates of a column say. counts: how many persons have each text. least: persons that are not few."""
+    if pattern := _common({w: n for w, n in counts.items() if whole_pattern(w)}, counts, whole_pattern, least):
+        return Style(pattern, (f"whole numbers are read as dates, {pattern}",))
+    others = {w: n for w, n in counts.items() if not _YEAR_FIRST.match(w)}
+    if sum(others.values()) < least:
+        return Style()
+    order = Counter[str | None]()
+    for word, count in others.items():
+        order[first_of(word)] += count
+    if min(order["day"], order["month"]) >= least:
+        return Style(notes=(MIXED,))
+    first = next((f for f in ("day", "month") if order[f] >= least), None)
+    if first is None:
+        return Style(notes=(UNCLEAR,)) if order[""] else Style()
+    pattern = _common(others, others, lambda word: pattern_of(word, first), least)
+    if pattern is None:
+        return Style(
+            notes=(f"the {first} comes first, but dates are written in several ways: write them as year-month-day",)
+        )
+    return Style(pattern, (f"dates are read with the {first} first, {pattern}",))
+
+
+def _common(
+    words: Mapping[str, int], among: Mapping[str, int], read: Callable[[str], str | None], least: int
+) -> str | None:
+    """The pattern that all but a few have, if any."""
+    found = Counter[str]()
+    for word, count in words.items():
+        if pattern := read(word):
+            found[pattern] += count
+    if not found:
+        return None
+    pattern, persons = found.most_common(1)[0]
+    return pattern if sum(among.values()) - persons < max(least, sum(among.values()) / 20) else None
+
+
+def finest(pattern: str) -> Resolution:
+    """The finest resolution that moments so written have."""
+    return "second" if "%S" in pattern else "minute" if "%M" in pattern else "hour" if "%H" in pattern else "day"

@@ -1,0 +1,295 @@
+"""Before step 1: a first schema, proposed from data, and how a table fits a schema.
+
+A schema must not be read off private rows: bounds and categories as they occur can betray persons
+(SECURITY.md P10). But nobody writes one from nothing. ``draft`` proposes, for a person to review, and what it proposes is
+no schema yet: whatever follows from rows is marked (``review``), and nobody signs or simulates a schema with a mark left.
+
+Three rules keep single persons out of what somebody overlooks, and none of them is differential privacy:
+
+    a value is listed if RARE or more persons have it (rows, where no person column is named); the screen alone shows others
+    bounds lie beyond the RARE-th lowest and highest person's number, never on it: on multiples of a round step that is a
+        quarter of the range between them or more (``wide_bounds``)
+    what is written down holds no count and no value but those; counts are for the institution's own screen
+
+Files are read in parts: a fact about a part and a fact about another add up to one about both.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from functools import partial
+
+import pandas as pd
+
+from cohortium.data import columns
+from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime
+from cohortium.data.columns.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS
+from cohortium.data.columns.derived import Following
+from cohortium.data.schema import Schema
+from cohortium.drafting.dates import moment_column
+from cohortium.drafting.disguises import Disguises
+from cohortium.drafting.facts import FEW_CODES, MANY_WORDS, MOSTLY, RARE, Facts, facts_of
+from cohortium.drafting.found import Found, Note, Proposal
+from cohortium.drafting.numbers import is_whole, number_column
+from cohortium.drafting.rendering import quoted
+from cohortium.drafting.tally import Tally, Watch
+from cohortium.drafting.texts import text_column
+from cohortium.errors import SchemaError
+from cohortium.system.nearest import offered
+from cohortium.system.texts import trouble
+
+FEW_DAYS = 5  # whole numbers that are dates must be more
+LONG_NAME = 200
+READ_OF_TABLE = ("name", "columns")  # the file's name, and which columns it has and which of them are left out
+READ: dict[type[columns.BaseColumn], tuple[str, ...]] = {  # off rows, what is not there as well as what is
+    Boolean: ("kind", "nullable", "missing"),
+    Categorical: ("kind", "nullable", "missing", "categories", "other"),
+    Continuous: ("kind", "nullable", "missing", "lower", "upper", "decimals", "bins", "points", "format"),
+    Datetime: ("kind", "nullable", "missing", "lower", "upper", "resolution"),
+}
+READ_WHERE_TOLD = ("spelling", "step", "endings", "digits", "special", "format")  # off rows too, where they are there
+_IDENTIFIERS = frozenset(
+    {
+        "id",
+        "ids",
+        "uuid",
+        "guid",
+        "ssn",
+        "mrn",
+        "nhs",
+        "passport",
+        "iban",
+        "account",
+        "email",
+        "mail",
+        "phone",
+    }
+    | {
+        "telephone",
+        "mobile",
+        "fax",
+        "name",
+        "names",
+        "surname",
+        "firstname",
+        "lastname",
+        "fullname",
+        "username",
+    }
+    | {"address", "street", "subject", "patient", "person", "customer", "client"}
+)
+_BYTES = re.compile(r"\\x[0-9a-f]*")
+_LEADING_ZERO = re.compile(r"0[0-9]")
+_FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,14})\.0")  # a code as programs write it beside blanks
+_PLAIN = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
+_PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A proposal: its schema is marked wherever it follows from rows."""
+
+    schema: Schema
+    notes: tuple[Note, ...]
+    tally: Tally = field(default_factory=partial(Tally, 0))  # for the institution's own screen
+
+    def __repr__(self) -> str:
+        return f"<Draft of {repr(self.schema).strip('<>')}>"
+
+    def _repr_html_(self) -> str:
+        return self.schema._repr_html_()
+
+    def notes_on(self, column: str) -> tuple[Note, ...]:
+        return tuple(n for n in self.notes if n.column == column)
+
+
+def draft(
+    parts: Iterable[pd.DataFrame],
+    name: str,
+    targets: Sequence[str] = (),
+    person: str | None = None,
+    drop: Sequence[str] = (),
+) -> Draft:
+    """A schema proposed from the table that comes in ``parts``; an unknown name raises E_SCHEMA_MISSING."""
+    kept = [*targets, *([person] if person is not None else [])]
+    if both := sorted({*kept} & {*drop}):
+        raise SchemaError("E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one.")
+    watch, disguises = Watch(person), Disguises(MOSTLY)
+    following = Following([*drop, *([person] if person is not None else [])])
+    facts, numbers = facts_of(following.through(watch.over(parts)), person, kept, drop, disguises)
+    proposals = [
+        _undisguised(column, known, numbers.get(column), column in targets, disguises)
+        for column, known in facts.items()
+        if column != person
+    ]
+    columns = tuple(p.column for p in proposals if p.column is not None)
+    if not columns:
+        fix = f"Add rows: what fewer than {RARE} {unit_of(person)} have is not proposed. Or drop fewer columns."
+        raise SchemaError("E_SCHEMA_INVALID", "draft", "no column is left", fix)
+    notes = tuple(note for p in proposals for note in p.notes)
+    notes += tuple(Note(name, "", seen=seen) for name, seen in following.told([c.name for c in columns], targets))
+    if person is not None and facts[person].nullable:
+        notes += (Note(person, "rows without a person are left out of the table"),)
+    proposed = Schema(name=_named(name), person=person, columns=columns, review=READ_OF_TABLE)
+    return Draft(proposed, notes, watch.tally)
+
+
+def _named(name: str) -> str:
+    """The table's name, or a plain one where that can be none."""
+    return name if 0 < len(name) <= LONG_NAME and not trouble(name) else "table"
+
+
+def unit_of(person: str | None) -> str:
+    return "rows" if person is None else "persons"
+
+
+def check_names(wanted: Iterable[str], names: Sequence[str]) -> None:
+    """SchemaError E_SCHEMA_MISSING for a wanted column that the table lacks."""
+    for name in wanted:
+        if name not in names:
+            what = f"there is no column {name!r} in the table"
+            raise SchemaError("E_SCHEMA_MISSING", "draft", what, offered(name, names, "Columns are"))
+
+
+def _undisguised(name: str, facts: Facts, numbers: Facts | None, target: bool, disguises: Disguises) -> Proposal:
+    """As ``_propose``; a column of numbers in disguise as a column of numbers."""
+    if numbers is not None:
+        lost = facts.without(AMONG_NUMBERS).valid > numbers.valid
+        found = _propose(name, replace(numbers, absent=facts.absent), target)
+        if isinstance(found.column, Continuous) and (how := disguises.known[name]) is not None:
+            column = replace(found.column, format=how.text)
+            texts = (
+                disguises.note(name),
+                *(["some cells are not numbers; they will count as missing"] if lost else []),
+            )
+            return Proposal(column, (*(Note(name, text) for text in texts), *found.notes))
+    return _propose(name, facts, target)
+
+
+def _propose(name: str, facts: Facts, target: bool) -> Proposal:
+    """A column for what is known, or none, with notes on why."""
+    reason = _reason_to_drop(name, facts, target)
+    if reason:
+        return Proposal(None, (Note(name, reason, dropped=True),))
+    found = _column(name, facts)
+    column, texts = found.column, found.texts
+    if column is not None and column.size < 2:
+        column, texts = None, (f"dropped: fewer than two of its values are shared by {RARE} {facts.unit}",)
+    if column is None:
+        return Proposal(None, tuple(Note(name, text, dropped=True, seen=found.seen) for text in texts))
+    told = tuple(name for name in READ_WHERE_TOLD if getattr(column, name, None))
+    marked = replace(column, target=target, review=(*READ[type(column)], *told), missing=found.missing(facts))
+    notes = [Note(name, text) for text in texts] + _words_notes(marked, facts, found)
+    return Proposal(marked, (*notes, *([Note(name, "", seen=found.seen)] if found.seen else [])))
+
+
+def _reason_to_drop(name: str, facts: Facts, target: bool) -> str:
+    """Why nothing may be proposed for the column; empty where something can."""
+    if not name or len(name) > LONG_NAME:
+        return f"dropped: a column needs a name of 1 to {LONG_NAME} characters"
+    if trouble(name):
+        return f"dropped: its name {trouble(name)}; rename it"
+    if not facts.valid:
+        return "dropped: every cell is empty"
+    if facts.distinct == 1 and not facts.nullable:
+        return "dropped: constant"
+    if all(map(_BYTES.fullmatch, facts.counts)):
+        return "dropped: bytes that are no text; write them as text or numbers"
+    if target:
+        return ""
+    return _identifier(name, facts)
+
+
+def _identifier(name: str, facts: Facts) -> str:
+    """Why the column looks as if it named persons; empty if it does not."""
+    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    named = not _IDENTIFIERS.isdisjoint(words)
+    wide = facts.many or facts.distinct > MANY_WORDS or facts.distinct > max(20, facts.valid / 2)
+    counted = facts.numbers == facts.valid == facts.distinct and not any(facts.decimals[1:])
+    if counted and facts.valid > 20 and facts.highest - facts.lowest == facts.distinct - 1:
+        return "dropped: it numbers the rows"
+    if not (named and wide):
+        return ""
+    hint = "" if facts.distinct == facts.valid else "; if it tells whose row it is, draft again with it as the person"
+    return f"dropped: its name and many values look like an identifier{hint}"
+
+
+def _words_notes(column: columns.Column, facts: Facts, found: Found) -> list[Note]:
+    """Which words were taken for missing, with counts on the screen alone; and which may be, and were not."""
+    notes = []
+    if words := found.words(facts):
+        seen = ", ".join(f"{quoted(w)} ({n} {facts.unit})" for w, n in words.items())
+        text = "words of missing are taken for blanks; what is a value, declare as one and take out of missing"
+        notes.append(Note(column.name, text, seen=f"taken for missing: {seen}"))
+    kept = [c for c in getattr(column, "categories", ()) if str(c).lower() in PERHAPS]
+    if kept:
+        shown = ", ".join(map(quoted, kept))
+        notes.append(Note(column.name, f"kept as values: {shown}; what says that there is none, move to missing"))
+    return notes
+
+
+def _column(name: str, facts: Facts) -> Found:
+    texts, numbers = facts.without(AMONG_TEXTS), facts.without(AMONG_NUMBERS)
+    taken = AMONG_NUMBERS
+    if is_whole(numbers):  # codes, and a word beside them may be one
+        numbers, taken = texts, AMONG_TEXTS
+    if not numbers.valid or not texts.valid:
+        return Found(None, ("dropped: every cell is empty, or says that it is",))
+    if numbers.moments >= MOSTLY * numbers.valid and numbers.distinct >= (FEW_DAYS if numbers.numbers else 1):
+        return replace(moment_column(name, numbers), taken=taken)
+    if numbers.numbers >= MOSTLY * numbers.valid and not _are_names(numbers):
+        return replace(number_column(name, numbers), taken=taken)
+    return _boolean_column(name, texts) or text_column(name, texts)
+
+
+def _boolean_column(name: str, facts: Facts) -> Found | None:
+    """True and false as most write them; None for other words."""
+    words = {w.lower() for w in facts.counts}
+    pair = next((p for p in _PAIRS if words == {*p} or (p == _PAIRS[0] and words and words <= {*p})), None)
+    if pair is None or (pair != _PAIRS[0] and len({w.lower() for w in facts.shared}) < 2):
+        return None
+    common = facts.counts.most_common(1)[0][0]
+    style = str.upper if common.isupper() else str.title if common.istitle() else str.lower
+    spelling = (style(pair[0]), style(pair[1]))
+    return Found(
+        Boolean(name=name, nullable=facts.nullable, spelling=None if spelling == ("False", "True") else spelling)
+    )
+
+
+def _are_names(facts: Facts) -> bool:
+    """Whether numbers are but names: few and beside words, with leading zeros like area codes, or one number in two spellings."""
+    beside_words = facts.numbers < facts.valid and facts.distinct <= FEW_CODES
+    single = facts.distinct == 1 and not is_whole(facts)
+    padded = sum(count for word, count in facts.counts.items() if _LEADING_ZERO.match(word))
+    return beside_words or single or padded >= max(1, min(RARE, facts.valid / 20)) or _are_spelt(facts)
+
+
+def _are_spelt(facts: Facts) -> bool:
+    """Whether the spelling tells more than the number: 401 beside 401.0, 1.1 beside 1.10; +1; or few that all end in .0."""
+    shared = [w for w in facts.shared if not w.startswith("-0")]
+    if facts.distinct > MANY_WORDS or not shared:
+        return False
+    numbers = [Decimal(w) for w in shared if _is_number(w)]
+    signed = any(w.startswith("+") for w in shared)
+    few = facts.distinct <= FEW_CODES and all(_FLOAT.fullmatch(w) for w in facts.counts)
+    return len(set(numbers)) < len(numbers) or signed or few or _are_ragged(shared)
+
+
+def _are_ragged(words: list[str]) -> bool:
+    """Whether some words end in noughts that others lack: 250.00 beside 401.9, as no program writes numbers."""
+    plain = [w for w in words if _PLAIN.fullmatch(w)]
+    decimals = {w: len(w.partition(".")[2]) for w in plain}
+    padded = [d for w, d in decimals.items() if d and w.endswith("0")]
+    told = {*decimals.values()}
+    return len(told) > 1 and (any(d > 1 for d in padded) or (bool(padded) and 0 in told))
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False

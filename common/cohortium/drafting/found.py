@@ -1,0 +1,54 @@
+"""What a look at a column comes to: a proposal, and what a person is told of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from cohortium.data import columns
+from cohortium.data.columns.absent import AMONG_TEXTS, declared
+from cohortium.data.columns.encoding import MISSING_WORDS
+from cohortium.drafting.facts import RARE, Facts
+
+
+@dataclass(frozen=True)
+class Note:
+    """Why something is proposed. ``column`` is in the schema, or was dropped from it.
+
+    text: holds nothing of the rows. seen: what was seen of them, for the institution's own screen.
+    """
+
+    column: str
+    text: str
+    dropped: bool = False
+    seen: str = ""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    column: columns.Column | None
+    notes: tuple[Note, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A column, or none; why, in words that hold nothing of the rows, and what was seen of them.
+
+    taken: words, in small letters, that were taken for missing where they occur.
+    """
+
+    column: columns.Column | None
+    texts: tuple[str, ...] = ()
+    seen: str = ""
+    taken: frozenset[str] = AMONG_TEXTS
+
+    def words(self, facts: Facts) -> Counter[str]:
+        """The words that were taken for missing, as they are written, the most common first."""
+        taken = self.taken | MISSING_WORDS
+        return Counter({w: n for w, n in facts.absent.most_common() if w.lower() in taken})
+
+    def missing(self, facts: Facts) -> tuple[str, ...] | None:
+        """What the column declares to say missing; None where no word says so."""
+        words = self.words(facts)
+        rare = [w for w, count in words.items() if count < RARE]
+        return declared([w for w in words if w not in rare], rare) or None

@@ -1,0 +1,65 @@
+"""Why rows do not fit a schema, in words: for the screen of the institution whose rows they are, and for no log or message.
+
+How many rows fit decides nothing: a custodian answers from those that do, however few, and says to nobody how many. So it
+must be said here, or nobody learns that a study counts no row of a table which looks as it always did.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cohortium.data.schema import Schema
+
+if TYPE_CHECKING:
+    from cohortium.drafting.checking import Fit
+
+HERE = "(stays on this screen)"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """where: a column, a constraint or the person. what: how much of it does not fit. fix: what would change it.
+
+    column: its name, where it is one.
+    """
+
+    where: str
+    what: str
+    fix: str
+    column: str | None = None
+
+
+def counted(found: Fit) -> str:
+    """How many rows fit, in words."""
+    if not found.rows:
+        return "the table has no row"
+    fitting = found.rows - found.left_out
+    return f"{fitting or 'none'} of its {found.rows} rows fit{'' if fitting else 's'} the schema"
+
+
+def reasons(found: Fit, schema: Schema) -> list[Reason]:
+    """Why rows are left out, or count without some of their values, column by column; nothing where all is well."""
+    told = {m.column: (str(m), m.fix) for m in found.misfits}
+    for name, absent in zip(schema.names, found.absent, strict=True):
+        if found.rows and absent == found.rows:
+            seen, fix = told.get(
+                name, ("", "Look at where the column comes from; as it is, the study learns nothing of it.")
+            )
+            told[name] = (f"no row has a value of it{f': {seen}' if seen else ''}", fix)
+    columns = [Reason(f"column {name!r}", *told[name], column=name) for name in schema.names if name in told]
+    broken = [
+        Reason(f"constraint {k}", f"{rows} rows break it", "Correct the rows, or the schema: they are left out.")
+        for k, rows in enumerate(found.breaking, 1)
+        if rows
+    ]
+    nobodys = Reason("person", f"{found.nobodys} rows do not say whose they are", "Fill it in: they are left out.")
+    return [*columns, *broken, *([nobodys] if found.nobodys else [])]
+
+
+def in_lines(found: Fit, schema: Schema) -> list[str]:
+    """The same for a screen: how many rows fit, then a line for each reason; nothing where all rows fit as they are."""
+    why = reasons(found, schema)
+    if found.rows and not why:
+        return []
+    return [f"{counted(found)} {HERE}".capitalize() + ".", *(f"{r.where}: {r.what}. {r.fix}" for r in why)]

@@ -1,0 +1,5 @@
+"""What an institution has spent, in a chain that can be verified, backed up and restored.
+
+Here live the store of charges, receipts, backup and restoration.
+It may import ``privacy`` and ``system``. What a study asks for, it does not know.
+"""

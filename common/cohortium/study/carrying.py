@@ -1,0 +1,186 @@
+"""What a release carries: of which pairs of columns, and of which classes of a target, more can be told than the noise.
+
+A table of counts is carried if noise alone would move at most ``NOISE`` of its rows to other cells (its mean total variation
+distance from the real table, before a fit smooths any of it away), and if synthetic rows and noised counts differ by at
+most ``FIT`` beyond that. A class is carried if in each column's cells its own rows are. Both numbers were chosen by what was
+then true of real tables (docs/answers.md). The first depends on cells, noise and rows alone, so it can be told before anything is spent.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from cohortium.privacy.accounting import MAX_EPSILON
+from cohortium.queries.marginals import Marginals
+from cohortium.study.plan import Plan, continuous_multiplier, plan
+from cohortium.study.study import Study
+from cohortium.study.workload import MAX_CROSSED_CELLS
+
+NOISE, FIT = 0.3, 0.15  # total variation distance
+RARE = 0.05  # the part of the rows of a class for which a budget is told
+EXAMPLE_ROWS = 10_000
+_SHOWN = 1.05  # a budget is told a little too large rather than too small
+Columns = tuple[int, ...]
+
+
+def noise_distance(cells: int, deviation: float, rows: float) -> float:
+    """The mean total variation distance from a table of ``rows`` that noise of ``deviation`` in each of its cells makes."""
+    return math.inf if rows <= 0 else cells * deviation * math.sqrt(2 / math.pi) / 2 / rows
+
+
+@dataclass(frozen=True)
+class Noises:
+    """What a plan's counts of pairs will be noised by, in all institutions' sum, in rows."""
+
+    study: Study
+    agreed: Plan
+
+    @cached_property
+    def pairs(self) -> Mapping[Columns, tuple[int, float]]:
+        """Of every pair that is counted its cells, and the noise's deviation in each: of all tables that hold it, by precision."""
+        found: dict[Columns, float] = {}
+        sizes: dict[Columns, int] = {}
+        for table, shape, sigma in self._tables():
+            for axes in itertools.combinations(range(len(table)), 2):
+                pair, own = tuple(table[a] for a in axes), math.prod(shape[a] for a in axes)
+                sizes[pair] = own
+                found[pair] = found.get(pair, 0.0) + own / (sigma**2 * math.prod(shape))
+        growth = math.sqrt(len(self.study.institutions))
+        return {pair: (sizes[pair], growth / math.sqrt(precision)) for pair, precision in sorted(found.items())}
+
+    def _tables(self) -> Iterator[tuple[Columns, tuple[int, ...], float]]:
+        for phase in self.agreed.phases:
+            if isinstance(query := phase.query, Marginals):
+                for table, sigma in zip(query.tables, query.sigmas(phase.multiplier), strict=True):
+                    yield table, query.shape(table), sigma
+
+    def cells(self, j: int) -> int:
+        """Cells of a column as pairs have it."""
+        last = next(p.query for p in reversed(self.agreed.phases) if isinstance(p.query, Marginals))
+        return last.counted[j]
+
+    def needed(self, pair: Columns) -> float:
+        """So many rows are needed for the pair to be carried."""
+        cells, deviation = self.pairs[pair]
+        return noise_distance(cells, deviation, 1) / NOISE
+
+    def needed_of_class(self, target: int) -> float | None:
+        """So many rows a class of the target needs, in the column that asks most of it; None where nothing is counted with it."""
+        asked = [
+            noise_distance(cells // self.cells(target), deviation, 1) / NOISE
+            for pair, (cells, deviation) in self.pairs.items()
+            if target in pair
+        ]
+        return max(asked, default=None) if self.cells(target) <= MAX_CROSSED_CELLS else None
+
+
+def expected(study: Study, rows: int | None = None) -> dict[str, Any]:
+    """What a release of the study will carry and not, with so many ``rows`` in all; a JSON object.
+
+    rows: by default the study's ``population``, or, where it names none, EXAMPLE_ROWS. budgets: an epsilon that would do, or None where
+    none up to the largest does.
+    """
+    assumed = "asked" if rows else "population" if study.privacy.population else "example"
+    rows = rows or study.privacy.population or EXAMPLE_ROWS
+    noises, names = Noises(study, plan(study)), study.schema.names
+    targets = [(t, noises.needed_of_class(t)) for t in study.target_indices] if noises.pairs else []
+    most = max((noises.needed(pair) for pair in noises.pairs), default=0.0)
+    return {
+        "rows": rows,
+        "assumed": assumed,
+        "pairs": [
+            {
+                "columns": [names[j] for j in pair],
+                "noise": round(noises.needed(pair) * NOISE / rows, 4),
+                "carried": noises.needed(pair) <= rows,
+            }
+            for pair in noises.pairs
+        ],
+        "not_counted": math.comb(len(names), 2) - len(noises.pairs),
+        "epsilon_for_all_pairs": _epsilon(study, most / rows),
+        "classes": [
+            {
+                "target": names[t],
+                "from_rows": math.ceil(needed),
+                "from_share": round(needed / rows, 4),
+                "rare": RARE,
+                "epsilon_for_rare": _epsilon(study, needed / (RARE * rows)),
+            }
+            for t, needed in targets
+            if needed is not None
+        ],
+    }
+
+
+def _epsilon(study: Study, times: float) -> float | None:
+    """About the epsilon at which the noise is so many ``times`` smaller than at the study's, and never less than that.
+
+    By the continuous noise of one query: tables are taken to stay the same.
+    """
+    if times <= 1:
+        return study.privacy.epsilon
+
+    def noise(epsilon: float) -> float:
+        return continuous_multiplier(replace(study, privacy=replace(study.privacy, epsilon=epsilon)))
+
+    wanted, low, high = noise(study.privacy.epsilon) / times, study.privacy.epsilon, MAX_EPSILON
+    if noise(high) > wanted:
+        return None
+    while high / low > 1.02:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if noise(middle) <= wanted else (middle, high)
+    told = _SHOWN * high
+    unit = 10.0 ** (math.floor(math.log10(told)) - 1)  # two digits
+    return min(MAX_EPSILON, float(f"{math.ceil(told / unit) * unit:.2g}"))
+
+
+def expected_words(told: Mapping[str, Any]) -> list[str]:
+    """The same for people, a sentence or two each."""
+    where = {
+        "asked": "",
+        "population": ", the study's population",
+        "example": ", an example: --expect-rows says how many you expect",
+    }
+    carried = [p for p in told["pairs"] if p["carried"]]
+    lines = [f"What a release will carry, with {told['rows']:,} rows in all{where[told['assumed']]}:"]
+    if not told["pairs"]:
+        return [*lines, "No pair of columns is counted: they are learnt in training, and nothing can be said before."]
+    lost = [p for p in told["pairs"] if not p["carried"]]
+    lines.append(f"It will carry {len(carried)} of {len(told['pairs'])} pairs of columns.{_budget(told, lost)}")
+    if lost:
+        lines.append(f"It will not carry {listed([' with '.join(p['columns']) for p in lost])}: more noise than rows.")
+    return [*lines, *map(_class_words, told["classes"])]
+
+
+def _budget(told: Mapping[str, Any], lost: list[Any]) -> str:
+    if not lost:
+        return ""
+    epsilon = told["epsilon_for_all_pairs"]
+    if epsilon is None:
+        return " No epsilon would carry all; fewer bins, columns or targets might."
+    return f" Epsilon {epsilon:g} would carry all."
+
+
+def _class_words(one: Mapping[str, Any]) -> str:
+    size = f"about {one['from_rows']:,} rows ({100 * one['from_share']:.3g} % of all)"
+    if one["from_share"] > 1:
+        size = f"about {one['from_rows']:,} rows, more than there are"
+    words = f"A class of {one['target']} will be carried in all columns if it has {size}."
+    if one["from_share"] <= one["rare"]:
+        return words
+    epsilon = one["epsilon_for_rare"]
+    rare = f"{100 * one['rare']:g} % of the rows"
+    return f"{words} " + (
+        f"For one of {rare} no epsilon is enough." if epsilon is None else f"For one of {rare}: epsilon {epsilon:g}."
+    )
+
+
+def listed(names: list[str], most: int = 6) -> str:
+    """Some of them, and how many more there are."""
+    shown, more = ", ".join(names[:most]), len(names) - most
+    return shown if more <= 0 else f"{shown} and {more} more"

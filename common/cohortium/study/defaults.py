@@ -1,0 +1,59 @@
+"""How a trained generator is trained where its study does not say: functions of what is public, and of nothing else.
+
+Their constants were chosen on public benchmark tables (docs/generators.md) and are the same for everybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cohortium.study.study import Diffusion, Study, Trained, Tvae
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """rounds of training, steps an institution takes in each, and what the network is built with."""
+
+    rounds: int
+    steps: int
+    sampling_rate: float
+    hidden: int = 0
+    latent: int = 0
+    views: int = 1
+
+
+def recipe(study: Study) -> Recipe:
+    """What the study says, and defaults for the rest."""
+    chosen = study.generator
+    if not isinstance(chosen, Trained):
+        raise TypeError(chosen.kind)
+    default = _DEFAULTS[chosen.kind][_setting(study)]
+    return Recipe(
+        chosen.rounds or default.rounds,
+        chosen.steps or default.steps,
+        chosen.sampling_rate or default.sampling_rate,
+        default.hidden if chosen.hidden is None else chosen.hidden,
+        _latent(study, chosen) if isinstance(chosen, Tvae) else 0,
+        (chosen.views or default.views) if isinstance(chosen, Diffusion) else 1,
+    )
+
+
+def _setting(study: Study) -> int:
+    """Which of a kind's defaults: one central noise in the sum, a noise in every message, or none at all."""
+    if study.privacy.mode == "none":
+        return 2
+    return 0 if study.privacy.trust == "secure-sum" or len(study.institutions) == 1 else 1
+
+
+def _latent(study: Study, chosen: Tvae) -> int:
+    """About three latent numbers for five columns: more of them describe rows better than their distribution."""
+    return chosen.latent or min(32, max(4, round(0.6 * len(study.schema.columns))))
+
+
+_DEFAULTS = {
+    "autoregressive": (Recipe(100, 1, 0.2), Recipe(20, 10, 0.1), Recipe(200, 1, 0.2, hidden=64)),
+    "diffusion": (Recipe(200, 1, 0.1, views=4), Recipe(20, 10, 0.1, views=4), Recipe(200, 1, 0.1, 128, views=4)),
+    "tvae": (Recipe(200, 1, 0.1, hidden=64), Recipe(20, 10, 0.1, hidden=64), Recipe(600, 1, 0.05, hidden=128)),
+    "ctgan": (Recipe(1, 1, 1.0), Recipe(1, 1, 1.0), Recipe(1, 1, 1.0)),
+}
+"""Of each kind: under one central noise, under a noise in every institution's message, and without any."""

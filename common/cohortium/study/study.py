@@ -1,0 +1,436 @@
+"""The study: the agreed plan that every institution holds to, identified by its digest.
+
+A study says what is asked of whom, at which privacy, by which generator, for which release. Nothing in it comes from
+data. What exactly is asked, and with how much noise, follows from it alone (plan.py), so an institution that has
+agreed to a digest has agreed to every number that will leave it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import tomli_w
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+
+from cohortium.data.columns import MAX_CELLS
+from cohortium.data.schema import Schema, load_schema, schema_from_document, to_document
+from cohortium.errors import StudyError
+from cohortium.masking.cohort import SMALLEST, Cohort
+from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
+from cohortium.system.arguments import path as as_path
+from cohortium.system.canonical import digest
+from cohortium.system.documents import read_toml
+from cohortium.system.pages import page
+from cohortium.system.problems import first_problem, in_words
+from cohortium.system.texts import has_unseen
+
+_A_TIME = "it says a time, and a study expires at the end of a day (UTC): write the day alone, such as 2026-01-31"
+_WITH_TIME = re.compile(r"[0-9]:[0-9]")
+_CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
+MAX_ROWS = 50_000_000
+UNSAID = 0.0  # an epsilon or delta that nobody promised
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """What is promised, per person over the whole study; neighbours differ by adding or removing one person.
+
+    trust: ``local``: every message is private by itself, also towards the coordinator. ``secure-sum``: institutions add
+    shares of the noise and mask what they send; the coordinator sees the sum alone.
+    dropouts: D; under secure-sum so many institutions may be missing when a sum is opened. 0: all or nothing.
+    colluders: T; under secure-sum the promise holds even if so many tell the coordinator all they know.
+    rows_per_person: m; further rows of a person are left out at random, inside the institution.
+    equal_weight: which weigh the same, the ``rows`` that are used, or the ``persons``: all rows of a person are used
+    then and weigh as much as one row together (persons.py), and rows_per_person stays 1.
+    institutions_per_person: g; the promise holds for persons in at most g institutions.
+    population: a public upper bound on the number of persons, if there is one; delta must be below one over it.
+    mode: ``private``, or ``none``: no privacy at all, for research on tables that are public anyway. Nobody can sign
+    such a study, and no institution or coordinator runs it. Nothing is promised, so epsilon and delta are not said;
+    what follows from the budget (rounds, the network's width) is then what the largest one gives.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    epsilon: Annotated[float, Strict(), Field(ge=MIN_EPSILON, le=MAX_EPSILON)] = UNSAID
+    delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)] = UNSAID
+    mode: Literal["private", "none"] = "private"
+    trust: Literal["local", "secure-sum"] = "local"
+    dropouts: Annotated[int, Strict(), Field(ge=0, le=1_000)] = 0
+    colluders: Annotated[int, Strict(), Field(ge=0, le=1_000)] = 0
+    rows_per_person: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 1
+    equal_weight: Literal["rows", "persons"] = "rows"
+    institutions_per_person: Annotated[int, Strict(), Field(ge=1, le=1_000)] = 1
+    population: Annotated[int, Strict(), Field(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        for name, largest in (("epsilon", MAX_EPSILON), ("delta", MAX_DELTA)):
+            said = getattr(self, name)
+            if self.mode == "private" and said == UNSAID:
+                raise StudyError("E_PLAN_PRIVACY", f"privacy.{name}", "it is not said", "Say what is promised.")
+            if self.mode == "none" and said not in (UNSAID, largest):
+                raise _nothing_promised(f"privacy.{name}")
+            object.__setattr__(self, name, largest if self.mode == "none" else said)
+
+    @property
+    def counted(self) -> str:
+        """How much of a person counts, in words."""
+        if self.equal_weight == "persons":
+            return "all rows together count as much as one row"
+        m = self.rows_per_person
+        return "one row counts at most" if m == 1 else f"at most {m} rows count"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Counts of all pairs of columns in one round; a mixture of product distributions is fitted to them.
+
+    A column of more ordered values than ``bins`` is counted by itself first, and in pairs over so many merged cells.
+    targets: columns that every pair is crossed with as well. components: number of product distributions.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    kind: Literal["sweep"] = "sweep"
+    targets: tuple[str, ...] = ()
+    components: Annotated[int, Strict(), Field(ge=10, le=10_000)] = 500
+    bins: Annotated[int, Strict(), Field(ge=2, le=MAX_CELLS)] = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pgm:
+    """The counts of ``Sweep``; a graphical model is fitted to those that are worth it. Fitting needs the extra ``pgm``.
+
+    method: ``mst``: a spanning tree of pairs; ``aim``: then also what the model misses most, as long as its largest cliques
+    have at most ``cells`` cells together.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    kind: Literal["pgm"] = "pgm"
+    method: Literal["mst", "aim"] = "aim"
+    targets: tuple[str, ...] = ()
+    cells: Annotated[int, Strict(), Field(ge=1000, le=100_000_000)] = 2**19
+    bins: Annotated[int, Strict(), Field(ge=2, le=256)] = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What every trained generator has: counts of single columns first, then rounds of DP-SGD at the institutions.
+
+    What is left out follows from what is public (recipes.py, docs/generators.md).
+    targets: columns that the network puts last. rounds: of training. steps: DP-SGD steps that an institution takes in
+    a round before it answers; 1 under secure-sum. sampling_rate: a person's chance to be in a step. clip: largest norm
+    of a person's gradient. hidden: units of the network's hidden layers. bins: cells that a column of ordered
+    values keeps in the network; neighbouring ones are put together by noised counts. warm_start: part of the budget that
+    goes into counts of pairs first, from which the network is trained before it sees a gradient.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    targets: tuple[str, ...] = ()
+    rounds: Annotated[int, Strict(), Field(ge=1, le=5000)] | None = None
+    steps: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = None
+    sampling_rate: Annotated[float, Strict(), Field(gt=0, le=1)] | None = None
+    clip: Annotated[float, Strict(), Field(gt=0)] | None = None
+    hidden: Annotated[int, Strict(), Field(ge=0, le=1024)] | None = None
+    bins: Annotated[int, Strict(), Field(ge=2, le=256)] = 16
+    warm_start: Annotated[float, Strict(), Field(ge=0, le=0.9)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoregressive(Trained):
+    """Every column from those before it: a masked autoregressive network with a linear skip."""
+
+    kind: Literal["autoregressive"] = "autoregressive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diffusion(Trained):
+    """Hidden columns from those that are seen, whichever they are: discrete diffusion with an absorbing state.
+
+    views: noise levels of a row that are averaged before the clip.
+    """
+
+    kind: Literal["diffusion"] = "diffusion"
+    views: Annotated[int, Strict(), Field(ge=1, le=16)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tvae(Trained):
+    """A variational autoencoder. latent: numbers that a row is squeezed into."""
+
+    kind: Literal["tvae"] = "tvae"
+    latent: Annotated[int, Strict(), Field(ge=1, le=256)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ctgan(Trained):
+    """A conditional adversarial network: institutions train the critic alone, the coordinator the generator."""
+
+    kind: Literal["ctgan"] = "ctgan"
+
+
+GeneratorPlan = Annotated[Sweep | Pgm | Autoregressive | Diffusion | Tvae | Ctgan, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """rows: how many synthetic rows; by default the noised number of rows of all institutions together."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    rows: Annotated[int, Strict(), Field(ge=1, le=MAX_ROWS)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Institution:
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    name: Name
+    key: Annotated[str, Field(pattern=r"^(ed25519:[0-9a-f]{64})?$")] = ""
+
+
+def _day(value: object) -> object:
+    """A day, and no moment of it: a study is answered until that day has ended (UTC)."""
+    if isinstance(value, datetime | time) or (isinstance(value, str) and _WITH_TIME.search(value)):
+        raise in_words(_A_TIME)
+    if isinstance(value, int | float):
+        raise in_words("it is not a date such as 2026-01-31")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """simulated: its institutions are made up by whoever runs it. Only what makes them up sets it, before they sign, so that
+    neither their signatures nor what comes of the study ever pass for a federation's.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    name: Name
+    schema: Schema
+    privacy: Privacy
+    generator: GeneratorPlan
+    institutions: Annotated[tuple[Institution, ...], Field(min_length=1, max_length=1000)]
+    release: Release = field(default_factory=Release)
+    purpose: str = ""
+    expires: Annotated[date | None, BeforeValidator(_day)] = None
+    serial: Annotated[int, Strict(), Field(ge=1)] = 1
+    simulated: Annotated[bool, Strict()] = False
+
+    def __post_init__(self) -> None:
+        if any(map(has_unseen, self.purpose.split("\n"))):
+            raise StudyError("E_PLAN_INVALID", "study.purpose", "it has characters that nobody sees", "Write it anew.")
+        if isinstance(self.expires, datetime):
+            raise StudyError("E_PLAN_INVALID", "study.expires", _A_TIME, "Correct the study.")
+        names = self.institution_names
+        if len(set(names)) < len(names):
+            raise StudyError("E_PLAN_INVALID", "study", "two institutions have the same name", "Give each its own.")
+        keys = [i.key for i in self.institutions if i.key]
+        if len(set(keys)) < len(keys):
+            raise StudyError("E_PLAN_INVALID", "study", "two institutions have the same key", "Give each its own.")
+        several = self.privacy.rows_per_person > 1
+        if (several or self.privacy.equal_weight == "persons") and self.schema.person is None:
+            raise StudyError(
+                "E_PRIVACY_UNIT",
+                "study",
+                f"{'rows_per_person is above 1' if several else 'persons are to weigh the same'} but the schema has no person column",
+                "Declare whose rows they are with person = true.",
+            )
+        if several and self.privacy.equal_weight == "persons":
+            raise StudyError(
+                "E_PLAN_PRIVACY",
+                "privacy.rows_per_person",
+                "it is above 1, but where persons weigh the same all rows count as one together",
+                'Leave it at 1, or set equal_weight = "rows".',
+            )
+        if self.privacy.institutions_per_person > len(names):
+            raise StudyError(
+                "E_PLAN_INVALID", "privacy.institutions_per_person", "there are fewer institutions", "Lower it."
+            )
+        population = None if self.privacy.mode == "none" else self.privacy.population
+        if population is not None and self.privacy.delta >= 1 / population:
+            raise StudyError(
+                "E_PLAN_PRIVACY", "privacy.delta", "it is not below one over the population", "Lower delta."
+            )
+        for target in self.generator.targets:
+            self.schema.index(target)
+        self._check_trust()
+
+    def __hash__(self) -> int:
+        """Of how many institutions there are, and not of each: plans are looked up by it for every answer of every one."""
+        of_all = (self.name, self.serial, self.schema, self.privacy, self.generator, self.release, self.expires)
+        return hash((*of_all, len(self.institutions)))
+
+    def __repr__(self) -> str:
+        """One line: what is asked of how many at which privacy."""
+        p = self.privacy
+        promise = "no privacy" if p.mode == "none" else f"epsilon {p.epsilon:g}, delta {p.delta:g}"
+        return f"<Study {self.name!r}: {self.generator.kind}, {len(self.institutions)} institutions, {promise}>"
+
+    def _repr_html_(self) -> str:
+        p = self.privacy
+        lines = [
+            f"institutions: {', '.join(self.institution_names)}",
+            f"trust: {p.trust}",
+            f"of a person {p.counted} per institution, in at most {p.institutions_per_person} institutions",
+            repr(self.schema).strip("<>"),
+        ]
+        return page(repr(self).strip("<>"), lines)
+
+    def _check_trust(self) -> None:
+        if self.privacy.trust == "secure-sum":
+            self.cohort.check_numbers()
+            if isinstance(self.generator, Trained) and (self.generator.steps or 1) > 1:
+                raise StudyError(
+                    "E_PLAN_INVALID",
+                    "generator.steps",
+                    "under masks every step is a round of its own: its sum is what shares the noise",
+                    'Leave steps out and say rounds, or choose trust = "local".',
+                )
+        elif self.privacy.dropouts or self.privacy.colluders:
+            raise StudyError(
+                "E_PLAN_INVALID",
+                "privacy.dropouts",
+                "dropouts and colluders belong to masked sums",
+                'Remove them, or choose trust = "secure-sum".',
+            )
+
+    @property
+    def institution_names(self) -> tuple[str, ...]:
+        return tuple(i.name for i in self.institutions)
+
+    @cached_property
+    def keys(self) -> Mapping[str, str]:
+        """Public keys by the institution's name, empty where it has none yet."""
+        return {i.name: i.key for i in self.institutions}
+
+    @property
+    def cohort(self) -> Cohort:
+        """Who adds up together."""
+        return Cohort(dict(self.keys), self.privacy.dropouts, self.privacy.colluders)
+
+    @property
+    def honest(self) -> int:
+        """How many noises are in whatever the coordinator sees: one in a message, H in a masked sum."""
+        return self.cohort.honest if self.privacy.trust == "secure-sum" else 1
+
+    @property
+    def answers_needed(self) -> int:
+        """How many institutions must answer a round: all, or under masks as many as the cohort needs."""
+        return self.cohort.least if self.privacy.trust == "secure-sum" else len(self.institutions)
+
+    @property
+    def target_indices(self) -> tuple[int, ...]:
+        """Column positions of the generator's targets; the schema's own where the study names none."""
+        return tuple(sorted(self.schema.index(t) for t in self.generator.targets or self.schema.targets))
+
+    @cached_property
+    def digest(self) -> str:
+        return digest({**study_to_document(self), "schema": to_document(self.schema)})
+
+
+_ADAPTER: TypeAdapter[Study] = TypeAdapter(Study)
+_OF_PRIVACY = {"sampling_rate", "steps", "rounds", "clip"}  # of a generator: noise is computed from them
+
+
+def study_from_document(document: dict[str, Any], schema: Schema, where: str = "study") -> Study:
+    """A study from the content of a ``study.toml``; every problem is a StudyError that names the place."""
+    document = dict(document)
+    head = {k: v for k, v in _head(document, where).items() if k != "schema"}
+    document.pop("study", None)
+    if "institution" in document:
+        document["institutions"] = document.pop("institution")
+    document = _with_trust(_said_nothing(document, where))
+    try:
+        return _ADAPTER.validate_python({**head, **document, "schema": schema})
+    except ValidationError as error:
+        place, what = first_problem(error, Study)
+        private = place.startswith("privacy") or place.rpartition(".")[2] in _OF_PRIVACY
+        code = "E_PLAN_PRIVACY" if private else "E_PLAN_INVALID"
+        raise StudyError(code, f"{where}, {place}", what, "Correct the study.") from None
+
+
+def as_written(study: Study) -> Study:
+    """The study as its file says it: a whole number where there may be a fraction is one, and digests tell them apart."""
+    return study_from_document(study_to_document(study), schema_from_document(to_document(study.schema)))
+
+
+def _said_nothing(document: dict[str, Any], where: str) -> dict[str, Any]:
+    """A study without privacy promises no epsilon and no delta, not even by the way."""
+    privacy = document.get("privacy")
+    if isinstance(privacy, dict) and privacy.get("mode") == "none":
+        for name in ("epsilon", "delta"):
+            if name in privacy:
+                raise _nothing_promised(f"{where}, privacy.{name}")
+    return document
+
+
+def _nothing_promised(where: str) -> StudyError:
+    what = "a study without privacy promises none"
+    return StudyError("E_PLAN_PRIVACY", where, what, 'Leave it out, or leave out mode = "none".')
+
+
+def _with_trust(document: dict[str, Any]) -> dict[str, Any]:
+    """A study that does not say otherwise masks its sums, where there are enough institutions."""
+    privacy, institutions = document.get("privacy"), document.get("institutions")
+    if not isinstance(privacy, dict) or "trust" in privacy or not isinstance(institutions, list | tuple):
+        return document
+    generator = document.get("generator")
+    alone = isinstance(generator, dict) and "steps" in generator  # steps between rounds are private by themselves
+    trust = "secure-sum" if len(institutions) >= SMALLEST and not alone else "local"
+    return {**document, "privacy": {**privacy, "trust": trust}}
+
+
+def study_to_document(study: Study) -> dict[str, Any]:
+    """The study as the content of a ``study.toml`` without the schema's content."""
+    head = {
+        "name": study.name,
+        "purpose": study.purpose,
+        "serial": study.serial,
+        "expires": study.expires and study.expires.isoformat(),
+        "simulated": study.simulated or None,  # left out of others, so that digests of studies signed before stay
+    }
+    sections: dict[str, Any] = {
+        "study": {**head, "schema": "schema.toml"},
+        "privacy": _promised(study.privacy),
+        "generator": vars(study.generator),
+        "release": vars(study.release),
+        "institution": [vars(i) for i in study.institutions],
+    }
+    return {k: _told(v) for k, v in sections.items() if _told(v)}
+
+
+def _promised(privacy: Privacy) -> dict[str, Any]:
+    """The section; a mode is told where it is not the usual one, so that digests of studies signed before stay."""
+    hidden = {"epsilon", "delta"} if privacy.mode == "none" else {"mode"}
+    return {k: v for k, v in vars(privacy).items() if k not in hidden}
+
+
+def _told(section: Any) -> Any:
+    if isinstance(section, list):
+        return [_told(s) for s in section]
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in section.items() if v not in (None, "", ())}
+
+
+def load_study(path: Path | str) -> Study:
+    """A study and the schema file it names, which lies beside it."""
+    path = as_path("path", path)
+    document = read_toml(path)
+    schema = load_schema(path.parent / str(_head(document, path.name).get("schema", "schema.toml")))
+    return study_from_document(document, schema, path.name)
+
+
+def _head(document: dict[str, Any], where: str) -> dict[str, Any]:
+    head = document.get("study", {})
+    if not isinstance(head, dict):
+        raise StudyError("E_PLAN_INVALID", f"{where}, study", "it is not a section", "Correct the study.")
+    return head
+
+
+def dumps_study(study: Study) -> str:
+    return tomli_w.dumps(study_to_document(study))
+
+
+def dumps_schema(schema: Schema) -> str:
+    return tomli_w.dumps(to_document(schema))

@@ -1,0 +1,281 @@
+"""Keeping processes alive: each is started again when it ends, ever more rarely if it ends soon, and all end together.
+
+A child is a function, run in a fork of this process, so that what was imported before is there at once and a child that
+died is back in milliseconds; or a command, run anew. The one that supervises must have no threads when it forks. Should
+it be killed itself, the kernel kills its children too: all can bear that, and what is started in its place finds nobody.
+
+What cannot be mended by starting it again is not: a child that refuses when it is started first, by the exit code of an
+error of ours, ends its supervisor with that code; one that dies the same way three times before it ever was well, with
+an error that says how. A child that was well once is tried again for ever, and its third equal end is told as an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cohortium.errors import CohortiumError, FederationError
+from cohortium.system.logs import about, without_text
+from cohortium.system.signals import Wishes, ending
+
+SETTLED = 30.0  # seconds after which a child counts as well, and its next end as its first
+LONGEST = 60.0  # seconds between two attempts to start one
+PATIENCE = 10.0  # seconds that children get to end before they are killed
+SAME = 3  # equal ends in a row that are no accident
+_POLL = 0.1
+_WORDS = 1000  # bytes of what a fork says of its end
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+_log = logging.getLogger("cohortium.system.supervision")
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process ended: with an exit code, or by a signal, whose number is negative here; and by which error, as a fork says."""
+
+    code: int
+    error: str = ""
+
+    def __str__(self) -> str:
+        how = f"exit code {self.code}" if self.code >= 0 else f"killed by {_signal_name(-self.code)}"
+        return f"{self.error}, {how}" if self.error else how
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether somebody else ended it, which says nothing of what it does; the system does so when memory runs out."""
+        return -self.code in _FROM_OUTSIDE
+
+    @property
+    def refused(self) -> bool:
+        """Whether it refused, with an error of ours that it has told."""
+        return self.code in {kind.exit_code for kind in CohortiumError.__subclasses__()}
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals
+        return f"signal {number}"
+
+
+@dataclass(frozen=True)
+class Child:
+    """What is kept alive: a function to be run in a fork, or a command.
+
+    after: it is started first when this is true. check: the command that looks at what it needs, for whoever reads of its end.
+    """
+
+    name: str
+    work: Callable[[], object] | Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    patience: float = PATIENCE
+    after: Callable[[], bool] = lambda: True
+    check: str = ""
+
+
+@dataclass
+class _Living:
+    child: Child
+    pid: int = 0
+    words: int = -1
+    since: float = 0.0
+    failures: int = 0
+    restarts: int = -1
+    due: float = 0.0
+    well: bool = False
+    ends: list[End] = field(default_factory=list)
+
+
+def supervise(
+    children: Sequence[Child],
+    told: Callable[[Mapping[str, int]], object] = lambda counts: None,
+    in_turn: bool = False,
+) -> int:
+    """Run all children until a signal asks for the end, then end them. ``told`` hears how often each was started again.
+
+    in_turn: each is ended before the one that was started before it, which it may still need to finish what it does.
+    Returns the signal's number; asked again, it kills them. SystemExit with the code of a child that refused;
+    FederationError E_PROCESS for one that never got well.
+    """
+    wishes = Wishes()
+    before = {s: signal.signal(s, lambda number, _: wishes.hear(number)) for s in ending()}
+    living = [_Living(child) for child in children]
+    try:
+        while not wishes.first:
+            started = [_tended(one) for one in living]
+            if any(started):
+                told({one.child.name: max(one.restarts, 0) for one in living})
+            time.sleep(_POLL)
+    finally:
+        alive = [one for one in reversed(living) if one.pid]
+        for group in ([one] for one in alive) if in_turn else [alive]:
+            for one in group:
+                os.kill(one.pid, signal.SIGTERM)
+            for one in group:
+                _await_end(one, wishes)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return wishes.first
+
+
+def _tended(one: _Living) -> bool:
+    """Look after a child; whether it was started."""
+    now = time.monotonic()
+    if one.pid:
+        one.well = one.well or now - one.since > SETTLED
+        code = ended_with(one.pid)
+        if code is None:
+            return False
+        _ended(one, End(code, _heard(one)), now)
+    if now < one.due or not (one.restarts >= 0 or one.child.after()):
+        return False
+    one.pid, one.words = _started(one.child)
+    one.since, one.restarts = now, one.restarts + 1
+    return True
+
+
+def _ended(one: _Living, end: End, now: float) -> None:
+    """Take note of an end, and say when it is started again; raises where that would mend nothing."""
+    settled = now - one.since > SETTLED
+    one.failures = 1 if settled else one.failures + 1
+    one.ends = [end] if settled else [*one.ends, end][-SAME:]
+    one.pid, pause = 0, min(0.25 * 2.0**one.failures, LONGEST)
+    one.due = now + pause
+    if end.refused and one.restarts == 0 and not one.well:
+        raise SystemExit(end.code)  # it has said why
+    if one.ends == [end] * SAME and not end.from_outside:
+        error = _always(one.child, end)
+        if not one.well:
+            raise error
+        _log.error("%s", error, extra=about(code=error.code))
+    _log.warning("%s has ended (%s) and is started again in %g s", one.child.name, end, pause)
+
+
+def _always(child: Child, end: End) -> FederationError:
+    fix = f"Say {child.check}." if child.check else "See its lines before this one."
+    return FederationError("E_PROCESS", child.name, f"it has ended {SAME} times in the same way: {end}", fix)
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a child of this process has ended, of which nothing is left then."""
+    return ended_with(pid) is not None
+
+
+def ended_with(pid: int) -> int | None:
+    """The exit code of a child of this process, or minus the signal that ended it; None as long as it lives.
+
+    Of one that somebody else has waited for nobody knows more than that it is gone: 0.
+    """
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return 0
+    return os.waitstatus_to_exitcode(status) if ended == pid else None
+
+
+def _heard(one: _Living) -> str:
+    """What a fork has said of its end; a command says nothing here."""
+    if one.words < 0:
+        return ""
+    said, one.words = _read_and_closed(one.words), -1
+    return said
+
+
+def _read_and_closed(words: int) -> str:
+    try:
+        return os.read(words, _WORDS).decode(errors="replace")
+    except BlockingIOError:  # a fork of the fork still has the other end, and nothing was said
+        return ""
+    finally:
+        os.close(words)
+
+
+def _await_end(one: _Living, wishes: Wishes) -> None:
+    until = time.monotonic() + one.child.patience
+    while not has_ended(one.pid):
+        if wishes.at_once or time.monotonic() > until:
+            os.kill(one.pid, signal.SIGKILL)
+        time.sleep(_POLL)
+    _heard(one)
+
+
+def _started(child: Child) -> tuple[int, int]:
+    """Its number, and where its last words are to be read, or -1."""
+    work = child.work
+    if not callable(work):
+        environment = {**os.environ, **child.environment}
+        return subprocess.Popen(work, env=environment, preexec_fn=_to_be_kept, process_group=0).pid, -1
+    heard, said = os.pipe()
+    os.set_blocking(heard, False)
+    try:
+        return forked(work, child.name, child.environment, said), heard
+    finally:
+        os.close(said)
+
+
+def forked(
+    work: Callable[[], object], name: str, environment: Mapping[str, str] | None = None, words: int | None = None
+) -> int:
+    """Run ``work`` in a fork that ends with it, or with this process; it is called ``name`` where processes are listed.
+
+    words: where it writes by which error it ended. Returns its number.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    code, said = 1, ""
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        os.setpgid(0, 0)  # a terminal's Ctrl-C is for the one that supervises, which ends the others in their order
+        _to_be_kept(parent)
+        _prctl(_PR_SET_NAME, name.encode()[:15])
+        os.environ.update(environment or {})
+        work()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except CohortiumError as error:
+        code, said = error.exit_code, f"{error.code} at {error.where}"
+        _log.error("%s", error, extra=about(code=error.code))
+    except BaseException as error:  # noqa: BLE001 - the process ends here, and its text may hold anything
+        said = without_text(error)
+        _log.error("failed: %s", said)
+    finally:
+        for last in (sys.stdout.flush, sys.stderr.flush, lambda: _say(words, said)):
+            with contextlib.suppress(OSError, ValueError):  # nobody hears it; the process must not outlive its work
+                last()
+        os._exit(code)
+
+
+def _say(words: int | None, said: str) -> None:
+    if words is not None:
+        os.write(words, said.encode()[:_WORDS])
+
+
+def _to_be_kept(parent: int | None = None) -> None:
+    """When a terminal goes, whoever keeps this process alive is told, and ends it in order."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ends_with_its_parent(parent)
+
+
+def ends_with_its_parent(parent: int | None = None) -> None:
+    """Ask the kernel to kill this process when its parent dies, however that happens."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
+
+
+def _prctl(option: int, value: int | bytes) -> None:
+    ctypes.CDLL(None).prctl(option, value)

@@ -1,0 +1,99 @@
+"""What a coordinator's folder keeps that nothing needs any more, and giving its room back.
+
+Flower removes the messages of a run that has ended from its database, but gives no room back. Of a run's folder the states
+that were asked at are needed until their round is complete. The sums are needed to make the release again, which costs no
+privacy, and nobody can ask for them a second time: they stay, unless ``keep_sums`` in federation.toml says for how many days after
+the release.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cohortium.errors import CohortiumError
+from cohortium_server import desired_state
+from cohortium_server.membership.federation import Federation
+from cohortium_server.rounds.journal import FolderJournal
+
+EVERY = 3600.0  # seconds between two looks while nothing happens
+_INCREMENTAL = 2  # of SQLite's auto_vacuum
+_WAIT = 2.0  # seconds for somebody else's lock: there is another look
+_log = logging.getLogger("cohortium.reconciler")
+
+
+@dataclass
+class Tidying:
+    """Tidies when a run has ended and no other goes on, and now and then while nothing happens."""
+
+    federation: Federation
+    busy: bool = True
+    due: float = 0.0
+
+    def look(self, busy: bool) -> None:
+        """busy: whether any run goes on. Never while one does."""
+        if busy or not (self.busy or time.monotonic() >= self.due):
+            self.busy = busy
+            return
+        self.busy, self.due = False, time.monotonic() + EVERY
+        shrink(self.federation.link_database)
+        tidy_runs(self.federation)
+
+
+def make_shrinkable(database: Path) -> None:
+    """Before Flower opens it: a new file, or one of an older version, is made such that it can shrink while it is used.
+
+    Where the disk has no room for that it is left as it is, and can at least be used again.
+    """
+    try:
+        with closing(sqlite3.connect(database, isolation_level=None, timeout=_WAIT)) as db:
+            if db.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+                db.execute("VACUUM")
+    except sqlite3.Error as error:
+        _log.warning("%s cannot be made smaller now: %s", database.name, type(error).__name__)
+
+
+def shrink(database: Path) -> None:
+    """Give what is free in the link's database, and the log beside it, back to the disk, while the link goes on."""
+    if not database.exists():
+        return
+    try:
+        with closing(sqlite3.connect(database, isolation_level=None, timeout=_WAIT)) as db:
+            db.executescript("PRAGMA incremental_vacuum")  # ``execute`` frees one page alone
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error as error:
+        _log.info("%s cannot be made smaller now: %s", database.name, type(error).__name__)
+
+
+def tidy_runs(federation: Federation) -> None:
+    """Remove what no run in the folder needs any more. One that cannot be read is left as it is."""
+    for file in federation.runs.glob("*/run.json"):
+        try:
+            _tidy(file.parent, federation.keep_sums)
+        except (CohortiumError, OSError) as error:
+            _log.info("run %s was left as it is: %s", file.parent.name, type(error).__name__)
+
+
+def _tidy(run: Path, keep: int | None) -> None:
+    end = desired_state.ended(run)
+    if end is None or not (keep or _has_leftovers(run)):
+        return  # an order that has not ended is somebody's; what is tidy need not be opened
+    with closing(FolderJournal(run)) as journal:
+        journal.tidy()
+        if keep is not None and end.error is None and _before(run / desired_state.END, keep):
+            journal.remove_sums()
+
+
+def _has_leftovers(run: Path) -> bool:
+    return any(path.with_suffix(".sum").exists() for end in ("asked", "begun") for path in run.glob(f"[0-9]*.{end}"))
+
+
+def _before(file: Path, days: int) -> bool:
+    """Whether the file was written more than so many days ago."""
+    return file.stat().st_mtime < (datetime.now(UTC) - timedelta(days=days)).timestamp()

@@ -1,0 +1,166 @@
+"""How a round is asked: what every request carries, what comes back, and who is missing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import numpy.typing as npt
+
+from cohortium.errors import FederationError, MaskingError, WireError
+from cohortium.federation import wire
+from cohortium.ledger.receipt import Receipt
+from cohortium.queries import Query
+from cohortium.study.consent import Signatures
+from cohortium.study.plan import Phase
+from cohortium.study.study import Study
+from cohortium.system.logs import about
+from cohortium.system.progress import Progress, Silent, advancing
+from cohortium_server.rounds.journal import Receipts
+from cohortium_server.rounds.transport import Transport
+
+_log = logging.getLogger("cohortium.rounds")
+_ANEW = "This run cannot be resumed: have the study signed by all with a higher serial{}, and begin a new one."
+NEVER_AGAIN = {
+    "E_EXPIRED": _ANEW.format(" and a later expires"),
+    "E_RESTORED": _ANEW.format(""),
+    "E_ANSWERED": "It answers a study once: resume the run that it answered, or have a higher serial signed by all.",
+}
+"""Of the codes by which an institution refuses those that no waiting mends, with what does."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a run, as it is asked. of: how many rounds the run has."""
+
+    study: Study
+    number: int
+    of: int
+    phase: Phase
+    query: Query
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A run's way to everybody: what every request carries, and how it gets there. progress: is told who has answered."""
+
+    study: Study
+    run: str
+    consents: Signatures
+    transport: Transport
+    timeout: float
+    seen: Receipts
+    progress: Progress = field(default_factory=Silent)
+
+    def request(
+        self, this: Round, state: bytes, attempt: int = 0, leg: str = "answer", board: bytes = b""
+    ) -> wire.Request:
+        shown = self.seen.of(self.study)
+        return wire.Request(self.study.digest, self.run, this.number, attempt, state, self.consents, shown, leg, board)
+
+    def end(self, this: Round, attempt: int) -> None:
+        """Say that the run's last sum is kept: nobody need keep an answer for it. Whoever does not hear it keeps it longer."""
+        _log.info("told: the run has ended", extra=about(run=self.run))
+        self.transport.tell(wire.encode_request(self.request(this, b"", attempt, "end")))
+
+    def exchange(self, *requests: wire.Request) -> list[list[bytes]]:
+        """What came back for each request, all of them sent at once."""
+        heard: list[list[bytes]] = [[] for _ in requests]
+        for answers in self._told(requests):
+            for place, answer in zip(heard, answers, strict=False):  # who refuses the whole answers once
+                place.append(answer)
+        return heard
+
+    def stream(self, request: wire.Request) -> Iterator[bytes]:
+        """What comes back for one request, as it comes: however many answer, few answers are held at a time."""
+        for answers in self._told([request]):
+            yield from answers[:1]
+
+    def _told(self, requests: Sequence[wire.Request]) -> Iterator[list[bytes]]:
+        parts = [wire.encode_request(r) for r in requests]
+        _log.info("asked: %s", ", ".join(r.leg for r in requests), extra=about(requests[-1]))
+        asked = parts[0] if len(parts) == 1 else wire.encode_bundle(parts)
+        self.progress.start(len(self.study.institutions), "answers")
+        try:
+            yield from advancing(map(_parts, self.transport.exchange(asked, self.timeout)), self.progress)
+        finally:
+            self.progress.done()
+
+
+def _parts(data: bytes) -> list[bytes]:
+    try:
+        return wire.decode_bundle(data)
+    except WireError:
+        return []
+
+
+def gather(
+    this: Round,
+    request: wire.Request,
+    answers: Iterable[bytes],
+    numbers: npt.DTypeLike,
+    take: Callable[[wire.Reply], None],
+) -> tuple[dict[str, Receipt], dict[str, str]]:
+    """Let ``take`` have the first reply to ``request`` that each institution signed, one at a time.
+
+    Returns the receipts of what was taken, and the codes of those who refused. What ``take`` refuses counts as no answer.
+    """
+    receipts: dict[str, Receipt] = {}
+    refused: dict[str, str] = {}
+    for answer in (_decoded(data, this.query.width, numbers) for data in answers):
+        if isinstance(answer, wire.Refusal):
+            refused[answer.institution] = answer.code
+            note(answer, this, request.run)
+        elif answer is not None and _belongs(answer, request, this.study) and answer.reply.institution not in receipts:
+            with suppress(MaskingError, WireError):
+                take(answer.reply)
+                receipts[answer.reply.institution] = answer.receipt
+    return receipts, refused
+
+
+def note(refusal: wire.Refusal, this: Round, run: str) -> None:
+    """Write a refusal into the log; whoever sent it may have called itself anything."""
+    who = refusal.institution if refusal.institution in this.study.institution_names else "a node"
+    _log.info("round %d: refused by %s", this.number, who, extra=about(code=refusal.code, run=run))
+
+
+def _decoded(data: bytes, width: int, numbers: npt.DTypeLike) -> wire.Answer | wire.Refusal | None:
+    """The answer, or None for what is no answer: its institution is then named as missing."""
+    try:
+        return wire.decode_answer(data, width, numbers)
+    except WireError:
+        return None
+
+
+def _belongs(answer: wire.Answer, request: wire.Request, study: Study) -> bool:
+    """Whether an institution of the study signed it, as its answer to this request."""
+    asked = (request.study, request.run, request.round, request.attempt)
+    reply = answer.reply
+    key = study.keys.get(reply.institution, "")
+    return (reply.study, reply.run, reply.round, reply.attempt) == asked and answer.receipt.is_of(key)
+
+
+def all_there(study: Study, request: wire.Request, heard: set[str], refused: dict[str, str]) -> None:
+    missing = [name for name in study.institution_names if name not in heard]
+    if not missing:
+        return
+    told = [f"{name} ({refused[name]})" for name in missing if name in refused]
+    silent = ", ".join(name for name in missing if name not in refused)
+    if told or "" in refused:
+        names = ", ".join(told) or f"the node of {silent.replace(', ', ' or ')} ({refused['']})"
+        if (code := next((c for c in refused.values() if c in NEVER_AGAIN), None)) is not None:
+            raise FederationError(code, f"round {request.round}", f"refused by {names}", NEVER_AGAIN[code])
+        raise FederationError(
+            "E_INSTITUTION_REFUSED",
+            f"round {request.round}",
+            f"refused by {names}",
+            "Its own log says why. What was answered is charged and kept: the run can be resumed.",
+        )
+    raise FederationError(
+        "E_MISSING_INSTITUTION",
+        f"round {request.round}",
+        f"no answer from {silent}",
+        "Start it, or see what keeps it away (cohortium institution check there), then resume: what was answered is kept.",
+    )

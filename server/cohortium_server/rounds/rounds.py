@@ -1,0 +1,164 @@
+"""Step 6: the study's story: ask, send, sum, account, tell, until the generator has heard enough.
+
+A round that the journal remembers is not asked again but told again, so that a run which stopped goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium.errors import StudyError
+from cohortium.federation import wire
+from cohortium.ledger.receipt import Receipt
+from cohortium.ledger.store import home
+from cohortium.privacy.accounting import Events
+from cohortium.study.consent import Signatures, require_signable
+from cohortium.study.expiry import require_unexpired
+from cohortium.study.plan import Plan, plan, with_attempts
+from cohortium.study.study import Study
+from cohortium.study.wording import Kind
+from cohortium.system import failpoints
+from cohortium.system.logs import about
+from cohortium.system.progress import Progress, Silent
+from cohortium_server.generators import Generator, Sum, generator_class
+from cohortium_server.rounds.asking import Asking, Round, all_there, gather
+from cohortium_server.rounds.doing import ROUNDS
+from cohortium_server.rounds.journal import Heard, Journal, Receipts, Void
+from cohortium_server.rounds.masks import MaskedRounds
+from cohortium_server.rounds.transport import Transport
+
+ROUND_TIMEOUT = 3600.0
+_log = logging.getLogger("cohortium.rounds")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A round that every institution has answered, at a cost of ``events`` to each; with their receipts.
+
+    void: the receipts of its attempts before, so many as ``attempt`` says, as far as they came. Each may have been charged
+    to everybody, like the one that was opened.
+    """
+
+    phase: str
+    round: int
+    attempt: int
+    receipts: tuple[Receipt, ...]
+    events: Events
+    void: Void = ()
+
+    @property
+    def institutions(self) -> int:
+        return len(self.receipts)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A study that has been run: a fitted generator, and the account of what was asked for it.
+
+    kind: what ran it. masked: whether sums were added up under masks, where the study has any.
+    """
+
+    study: Study
+    consents: Signatures
+    plan: Plan
+    run: str
+    generator: Generator
+    answered: tuple[Answered, ...]
+    kind: Kind
+    masked: bool = True
+
+    @cached_property
+    def spent(self) -> Plan:
+        """What was charged: the plan, and in it every attempt once more that was given up."""
+        again = Counter[str]()
+        for one in self.answered:
+            again[one.phase] += one.attempt
+        return with_attempts(self.study, self.plan, again)
+
+
+def run_study(
+    study: Study,
+    consents: Signatures,
+    transport: Transport,
+    journal: Journal,
+    progress: Progress | None = None,
+    timeout: float = ROUND_TIMEOUT,
+    simulated: bool = False,
+    masked: bool = True,
+) -> Outcome:
+    """Run what the journal does not remember of the study's plan.
+
+    simulated: the custodians are of this process. What comes of it is a simulation's then, and wherever the study says that
+    its institutions are made up, whatever carried the messages.
+    masked: False only where both are so: what is added up in the process that it is made in is hidden from nobody there.
+    Raises FederationError naming the institutions that are missing or refuse; the same journal goes on from there.
+    """
+    require_signable(study)
+    if not masked and not (simulated and study.simulated):
+        what = "only institutions that are made up, and of this process, send shares of a sum without masks"
+        raise StudyError("E_PLAN_PRIVACY", f"study {study.name!r}", what, "Run it with masks.")
+    agreed, progress = plan(study), progress or Silent()
+    generator: Generator = generator_class(study.generator.kind)(study, journal.seed, progress)
+    progress.start(agreed.rounds, ROUNDS)
+    asking = Asking(study, journal.run, consents, transport, timeout, Receipts(home() / "receipts"), progress)
+    masks, answered = MaskedRounds(asking), list[Answered]()
+    while (query := generator.ask()) is not None:
+        this = Round(study, len(answered), agreed.rounds, agreed.phase(len(answered)), query)
+        heard = journal.heard(this.number) or _ask(this, asking, masks, journal, masked)
+        if this.number == agreed.rounds - 1 and not simulated:  # a simulation's ledgers are this process's own
+            asking.end(this, heard.attempt)
+        phase = this.phase
+        told = Answered(phase.name, this.number, heard.attempt, heard.receipts, phase.answer_events, heard.void)
+        answered.append(told)
+        generator.tell(Sum(query, heard.values, len(heard.receipts), this.phase.multiplier))
+        progress.advance()
+    progress.done()
+    kind: Kind = "simulation" if simulated or study.simulated else "federation"
+    return Outcome(
+        study, consents, agreed, journal.run, generator, tuple(answered), kind, masked or study.privacy.trust == "local"
+    )
+
+
+def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal, masked: bool) -> Heard:
+    """Ask a round of everybody. A round that was asked before is asked at the same state.
+
+    StudyError E_EXPIRED where every institution would refuse.
+    """
+    require_unexpired(this.study)
+    state = journal.state(this.number)
+    if state is None:
+        state = this.query.state
+        journal.remember_state(this.number, state)
+    failpoints.passed("round asked")
+    if this.study.privacy.trust == "local":
+        request = asking.request(this, state)
+        heard = add_up(this, request, asking.stream(request))
+    elif not masked:
+        heard = masks.unmasked(this, state)
+    else:
+        heard = masks.ask(this, state, journal)
+    failpoints.passed("round added up")
+    asking.seen.remember(this.study, heard.receipts)
+    failpoints.passed("receipts kept")
+    journal.remember(heard)
+    _log.info("round %d of %d is complete", this.number + 1, this.of, extra=about(run=journal.run))
+    return heard
+
+
+def add_up(this: Round, request: wire.Request, answers: Iterable[bytes]) -> Heard:
+    """The sum of one answer from each of the study's institutions, kept as one accumulator."""
+    total: npt.NDArray[np.int64] = np.zeros(this.query.width, np.int64)
+
+    def take(reply: wire.Reply) -> None:
+        np.add(total, reply.values, out=total)
+
+    receipts, refused = gather(this, request, answers, np.int64, take)
+    all_there(this.study, request, set(receipts), refused)
+    return Heard(this.number, request.attempt, total, tuple(receipts[n] for n in this.study.institution_names))
