@@ -1,4 +1,4 @@
-"""README's tables of the benchmark, from its runs."""
+"""The benchmark's tables in README (six rows) and in docs/benchmarks.md (all of them), from its runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from peers.runner import PEERS
 from wanted import WANTED
 
 BEGIN, END = "<!-- utility: begin (python benchmarks/utility.py --show --readme) -->", "<!-- utility: end -->"
+FEW_BEGIN, FEW_END = "<!-- results: begin (python benchmarks/utility.py --show --readme) -->", "<!-- results: end -->"
+FEW = ("adult16", "bank", "sdnist", "covid", "heart16", "nass")
+FEW_COLUMNS = {
+    "pairs": {"sweep": "sweep", "dpmm MST": "dpmm MST", "independent columns": "independent"},
+    "boosting": {"sweep": "sweep", "dpmm MST": "dpmm MST", "real rows": "real rows"},
+}
 NAMES = {
     "adult16": "Adult (39,073 × 14)",
     "bank": "Bank (36,169 × 17)",
@@ -27,14 +33,39 @@ Groups = dict[tuple[str, float, str, str], list[Run]]
 
 
 def written(text: str, runs: Sequence[Run]) -> str:
-    """README with the tables between its markers made anew; ValueError where there are no markers."""
-    before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError("README has no markers for the tables")
+    """A page with all tables between its markers made anew; ValueError where there are no markers."""
     groups = cases.groups(runs)
     tables = "\n\n".join(t for t in (at_one(groups), by_epsilon(groups), by_setting(groups)) if t)
-    return f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}"
+    return _between(text, BEGIN, tables, END)
+
+
+def summarised(text: str, runs: Sequence[Run]) -> str:
+    """A page with the short table between its markers made anew; ValueError where there are no markers."""
+    return _between(text, FEW_BEGIN, at_a_glance(cases.groups(runs)), FEW_END)
+
+
+PAGES = {"README.md": summarised, "docs/benchmarks.md": written}
+
+
+def _between(text: str, begin: str, tables: str, end: str) -> str:
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError("the page has no markers for the tables")
+    return f"{before}{begin}\n\n{tables}\n\n{end}{after}"
+
+
+def at_a_glance(groups: Groups) -> str:
+    """Epsilon 1, one institution: the default generator and one peer, a line for each of six tables."""
+    told = [(measure, generator) for measure, chosen in FEW_COLUMNS.items() for generator in chosen]
+    names = {"pairs": "2-way TVD", "boosting": "AUC"}
+    heads = [f"{names[measure]}: {FEW_COLUMNS[measure][generator]}" for measure, generator in told]
+    rows = [_row("rows × columns", *heads), _row("---", *["---:"] * len(told))]
+    for name in FEW:
+        epsilons = [math.inf if generator in BASELINES else 1.0 for _, generator in told]
+        found = [groups.get((name, e, g, "one"), []) for (_, g), e in zip(told, epsilons, strict=True)]
+        rows.append(_row(NAMES[name], *(figure(runs, m) if runs else "" for (m, _), runs in zip(told, found, strict=True))))
+    return "\n".join(rows)
 
 
 def at_one(groups: Groups) -> str:

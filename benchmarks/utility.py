@@ -3,7 +3,7 @@
     python benchmarks/utility.py                                # sweep, main tables, epsilon 1, one institution, 5 seeds
     python benchmarks/utility.py --wanted                       # every case that has a figure to reach
     python benchmarks/utility.py --sets covid nass --epsilon .3 1 3 10 --generators sweep "dpmm MST" --settings one "10 local"
-    python benchmarks/utility.py --show --readme                # run nothing; write README's tables from what there is
+    python benchmarks/utility.py --show --readme                # run nothing; write the tables of README and docs/benchmarks.md from what there is
 
 Every run is a line of benchmarks/results/runs.jsonl, with the commit it was made at; what is there is not run again
 (``--again``: unless it was made at another commit), so an interrupted benchmark goes on where it was. Tables
@@ -26,7 +26,7 @@ import cases
 import sets
 from cases import MEASURES, Case, Run
 from peers.runner import LIMIT
-from readme import written
+from readme import PAGES
 from rich.console import Console
 from rich.table import Table
 from wanted import WANTED, missed
@@ -55,7 +55,7 @@ def options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=LIMIT, help="a processor's seconds that a peer's run may take")
     parser.add_argument("--runs", type=Path, default=RESULTS / "runs.jsonl")
     parser.add_argument("--out", type=Path, default=RESULTS / "utility.json")
-    parser.add_argument("--readme", action="store_true", help="write README's tables")
+    parser.add_argument("--readme", action="store_true", help="write the tables of README and docs/benchmarks.md")
     return parser.parse_args(words)
 
 
@@ -128,8 +128,9 @@ def main() -> None:
     everything = list(cases.read(told.runs).values())  # others may have run meanwhile
     told.out.write_text(document(everything), encoding="utf-8")
     if told.readme:
-        readme = ROOT / "README.md"
-        readme.write_text(written(readme.read_text(encoding="utf-8"), everything), encoding="utf-8")
+        for name, renewed in PAGES.items():
+            page = ROOT / name
+            page.write_text(renewed(page.read_text(encoding="utf-8"), everything), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The benchmark of utility: its tables and cells, its file of runs, peers, README's tables."""
+"""The benchmark of utility: its tables and cells, its file of runs, peers, the tables in README and docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -72,7 +72,11 @@ def test_a_benchmark_goes_on_where_it_stopped_and_writes_readmes_tables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     load("heart16")
-    (tmp_path / "README.md").write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n", encoding="utf-8")
+    pages = {"README.md": (readme.FEW_BEGIN, readme.FEW_END), "docs/benchmarks.md": (readme.BEGIN, readme.END)}
+    assert pages.keys() == readme.PAGES.keys()
+    (tmp_path / "docs").mkdir()
+    for name, (begin, end) in pages.items():
+        (tmp_path / name).write_text(f"before\n{begin}\nold\n{end}\nafter\n", encoding="utf-8")
     monkeypatch.setattr(utility, "ROOT", tmp_path)
     files = ["--runs", str(tmp_path / "runs.jsonl"), "--out", str(tmp_path / "utility.json")]
     chosen = ["utility", "--sets", "heart16", "--seeds", "1", *files]
@@ -85,23 +89,33 @@ def test_a_benchmark_goes_on_where_it_stopped_and_writes_readmes_tables(
     monkeypatch.setattr(cases, "run", lambda *_: pytest.fail("it was run already"))
     monkeypatch.setattr(sys, "argv", [*chosen, "--readme"])
     utility.main()
-    text = (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert text.startswith("before\n")
-    assert text.endswith("after\n")
-    assert "| sweep |" in text
-    assert "old" not in text
-    assert readme.written(text, list(runs.values())) == text
+    for name, renewed in readme.PAGES.items():
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert text.startswith("before\n")
+        assert text.endswith("after\n")
+        assert readme.figure([sweep], "pairs") in text
+        assert "old" not in text
+        assert renewed(text, list(runs.values())) == text
     capsys.readouterr()
 
 
-def test_a_readme_without_markers_is_left_alone() -> None:
+@pytest.mark.parametrize("name", readme.PAGES)
+def test_a_page_without_markers_is_left_alone(name: str) -> None:
     with pytest.raises(ValueError, match="markers"):
-        readme.written("nothing here", [])
+        readme.PAGES[name]("nothing here", [])
 
 
-def test_readme_shows_the_runs_there_are() -> None:
+@pytest.mark.parametrize("name", readme.PAGES)
+def test_pages_show_the_runs_there_are(name: str) -> None:
+    text = (BENCHMARKS.parent / name).read_text(encoding="utf-8")
+    assert readme.PAGES[name](text, list(cases.read(BENCHMARKS / "results" / "runs.jsonl").values())) == text
+
+
+def test_the_readme_has_six_results() -> None:
     text = (BENCHMARKS.parent / "README.md").read_text(encoding="utf-8")
-    assert readme.written(text, list(cases.read(BENCHMARKS / "results" / "runs.jsonl").values())) == text
+    table = text.partition(readme.FEW_BEGIN)[2].partition(readme.FEW_END)[0]
+    assert len(table.strip().splitlines()) == 2 + 6
+    assert all(cell.strip() for line in table.strip().splitlines() for cell in line.strip("|").split("|"))
 
 
 def test_runs_are_read_as_they_were_written_and_the_last_counts(tmp_path: Path) -> None:
