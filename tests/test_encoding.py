@@ -1,4 +1,4 @@
-"""Codes: rows 11 to 17 of SECURITY.md 5.2, and the laws of encode and decode."""
+"""Codes: rows 11 to 17 of docs/threat-model.md 5.2, and the laws of encode and decode."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def bins_of_points_alone(column: Any) -> list[int]:
 
 
 def test_an_outlier_changes_neither_digest_nor_widths() -> None:
-    """SECURITY.md P10."""
+    """docs/threat-model.md P10."""
     schema = Schema(columns=(AGE, SEX, DAY))
     table = pd.DataFrame({"age": ["30", "40"], "sex": ["f", "m"], "day": ["2020-01-01", "2020-05-01"]})
     outlier = pd.DataFrame({"age": ["1000000000"], "sex": ["new category"], "day": ["2999-01-01"]})
@@ -194,7 +194,7 @@ def test_an_outlier_changes_neither_digest_nor_widths() -> None:
 
 
 def test_a_missing_value_changes_no_width_and_no_row() -> None:
-    """SECURITY.md P11."""
+    """docs/threat-model.md P11."""
     schema = Schema(columns=(AGE, SEX))
     full = pd.DataFrame({"age": [30.0, 40.0], "sex": ["f", "m"]})
     holed = pd.DataFrame({"age": [30.0, np.nan], "sex": ["f", "m"]})

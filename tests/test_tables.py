@@ -1,4 +1,4 @@
-"""Files to tables: the rows 1 to 10, 14, 18 and 19 of SECURITY.md 5.2."""
+"""Files to tables: the rows 1 to 10, 14, 18 and 19 of docs/threat-model.md 5.2."""
 
 from __future__ import annotations
 

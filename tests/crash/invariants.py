@@ -1,4 +1,4 @@
-"""What must hold whatever was killed when (SECURITY.md 5.1)."""
+"""What must hold whatever was killed when (docs/threat-model.md 5.1)."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ def test_a_cohort_needs_keys_and_a_measure() -> None:
 
 
 def test_thresholds_of_the_paper() -> None:
-    """Floor(2K/3) + 1, for the sizes that SECURITY.md and the docs name."""
+    """Floor(2K/3) + 1, for the sizes that the docs name."""
     assert [cohort_of(k, 1).threshold for k in (4, 5, 6, 10, 50, 100)] == [3, 4, 5, 7, 34, 67]
     assert [cohort_of(10, d, t).honest for d, t in ((0, 0), (2, 3), (0, 9))] == [10, 5, 1]
 

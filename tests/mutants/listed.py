@@ -14,8 +14,8 @@ HEAD = """# Planted privacy bugs
 Each line is a bug planted into a copy of the product, and the one test that must fail because of it and pass without it.
 `make mutants` (part of `make test`) plants all of them, one at a time, prints "mutants killed N of N" and fails if one
 survives, if the code a mutant changes has changed, or if this page is not current. A test that breaks down instead of
-finding something does not count. Numbers are those of SECURITY.md: P pitfalls, F findings, T adversaries, A assets, plain
-ones its sections. The mutants are in `tests/mutants/planted/`; this page is written from them by
+finding something does not count. Numbers are those of [threat-model.md](threat-model.md): P pitfalls, F findings, T
+adversaries, A assets, plain ones its sections. The mutants are in `tests/mutants/planted/`; this page is written from them by
 `python tests/mutants --docs`.
 
 Each of the pitfalls P1 to P20 has a mutant. Some cannot be planted as they are told; then the nearest thing to them is:

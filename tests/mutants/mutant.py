@@ -43,7 +43,7 @@ class Change:
 class Mutant:
     """A planted bug.
 
-    name: what the mutated product does wrong. pitfall: the number in SECURITY.md, section 2, or words.
+    name: what the mutated product does wrong. pitfall: numbers of docs/threat-model.md, or words.
     killed_by: the pytest node id of one test. changes: most often one.
     """
 

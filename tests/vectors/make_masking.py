@@ -2,7 +2,7 @@
 
     python tests/vectors/make_masking.py
 
-This is the protocol a second time: keys, shares, masks, statements, from RFC 5869 and the text of SECURITY.md alone.
+This is the protocol a second time: keys, shares, masks, statements, from RFC 5869 and the protocol of docs/threat-model.md 4.2.
 Change it only together with the version of the protocol.
 """
 

@@ -15,7 +15,7 @@
     format = "1.234,5"                   # how it writes numbers (``written``)
 
 A mapping is a map of single rows: what becomes of a row depends on that row and the mapping alone, so nothing is
-learnt from the table and nobody's row changes another's (SECURITY.md P10 to P12). The steps come in this order:
+learnt from the table and nobody's row changes another's (docs/threat-model.md P10 to P12). The steps come in this order:
 
 | step                        | what it does                                                                         |
 |-----------------------------|--------------------------------------------------------------------------------------|

@@ -1,7 +1,7 @@
 """Step 2: tables to codes and back.
 
 ``encode`` is a map of single rows: what becomes of a row depends on that row and the schema alone, so one person's
-rows change nobody else's codes and nothing about the table is learnt on the way (SECURITY.md P10 to P12). ``decode``
+rows change nobody else's codes and nothing about the table is learnt on the way (docs/threat-model.md P10 to P12). ``decode``
 can only emit values the schema declares.
 """
 

@@ -1,7 +1,7 @@
 """Step 1: the public description of a table.
 
 A schema says what the public may know of the table anyway: which columns there are, of which kind, within which
-bounds. It is declared and never read off private rows, so that nothing in it can betray a person (SECURITY.md P10).
+bounds. It is declared and never read off private rows, so that nothing in it can betray a person (docs/threat-model.md P10).
 Each column is a fixed number of cells; a value of any row falls into exactly one of them:
 
     categorical   one cell per category; a value outside goes to ``other`` where declared, else it counts as missing

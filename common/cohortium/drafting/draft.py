@@ -1,7 +1,7 @@
 """Before step 1: a first schema, proposed from data, and how a table fits a schema.
 
 A schema must not be read off private rows: bounds and categories as they occur can betray persons
-(SECURITY.md P10). But nobody writes one from nothing. ``draft`` proposes, for a person to review, and what it proposes is
+(docs/threat-model.md P10). But nobody writes one from nothing. ``draft`` proposes, for a person to review, and what it proposes is
 no schema yet: whatever follows from rows is marked (``review``), and nobody signs or simulates a schema with a mark left.
 
 Three rules keep single persons out of what somebody overlooks, and none of them is differential privacy:

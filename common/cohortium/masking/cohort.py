@@ -40,8 +40,8 @@ class Cohort:
     """The study's K institutions and what it tolerates.
 
     keys: Ed25519 public key (``ed25519:`` and hex) by the institution's name, as pinned in the study.
-    dropouts: D; that many may be missing when the sum is opened. 0: all or nothing (whole.py), else double masking
-    (double.py). colluders: T; that many may tell the coordinator all they know, or leave out their noise.
+    dropouts: D; that many may be missing when the sum is opened. 0: all or nothing (all_or_nothing.py), else double masking
+    (dropout_tolerant.py). colluders: T; that many may tell the coordinator all they know, or leave out their noise.
     """
 
     keys: dict[str, str]

@@ -1,7 +1,7 @@
 """Secret randomness: the only randomness that noise, Poisson samples and the choice of a person's rows are drawn from.
 
 AES-256 in counter mode under a key of 32 fresh bytes of the operating system. There is no way to pass a seed or a
-key: randomness cannot be repeated, by anyone, on purpose or by a restored snapshot of a configuration (SECURITY.md P5, P6).
+key: randomness cannot be repeated, by anyone, on purpose or by a restored snapshot of a configuration (docs/threat-model.md P5, P6).
 Tests that need rigged randomness bring their own implementation of the ``Randomness`` protocol.
 """
 

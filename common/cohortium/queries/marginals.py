@@ -32,12 +32,12 @@ class Marginals:
 
     sizes: cells of every column of the schema.
     merged: cells of every column as the tables have it, where ``state`` puts neighbouring cells together; else empty.
-    state: the merged cell of every cell, column after column (safetensors, ``merging.read_merged``).
+    state: the merged cell of every cell, column after column (safetensors, ``binning.read_merged``).
     tables: column positions of each table, ascending, one to three of them.
     weights: relative precision of each table; a table of weight w gets noise of relative scale 1 / sqrt(w).
     grid: a row counts ``grid``, so that even little noise is an integer of many grid units.
     equal_weight: "rows": at most m = rows_per_person rows of a person count, each ``grid``; "persons": all rows of a
-    person count, m * grid units together (``persons.dealt``), and the tables count persons.
+    person count, m * grid units together (``contribution_bounding.dealt``), and the tables count persons.
 
     Formal guarantee. Either way a person's rows have at most m * grid units in all, the same in every table, and a
     row is in one cell of each table: what a person adds to a table are nonnegative integers of sum at most m * grid,
@@ -209,7 +209,7 @@ def _fewer(merged: tuple[int, ...], sizes: tuple[int, ...]) -> bool:
 def fitted_to_grid(query: Marginals, multiplier: float, units: float = 64.0) -> Marginals:
     """The same query on the coarsest grid (a power of two) whose finest noise spans at least ``units`` grid units.
 
-    At 64 units the integer noise costs 0.05 % more than continuous noise would (noise.py). Where persons weigh the
+    At 64 units the integer noise costs 0.05 % more than continuous noise would (discrete_gaussian.py). Where persons weigh the
     same, on the finest grid instead whose widest noise one table of the sampler draws, with a tenth to spare for a multiplier
     that is not final: the more units a person has, the more evenly they are dealt. Dealing adds at most 1/4 unit² of
     variance a row, so N / (2 grid)² to a cell of N rows: with 3,686 units to the widest noise's standard deviation

@@ -22,7 +22,7 @@ independent noises and so is worth more than one message:
    (1 + t)/(1 - t). Adding K of variance s² one by one, r is at least s²/2 each time: ``sum_error``. (Kairouz, Liu,
    Steinke 2021, arXiv 2102.06387, bound the same divergence.) At the least noise that is drawn, 3 grid units, a
    thousand institutions make it 1e-35; below one unit it would not be small.
-3. *Rounding.* noise.py's lemma holds for any integer vector v and any variance: the discrete Gaussian of variance K s²
+3. *Rounding.* discrete_gaussian.py's lemma holds for any integer vector v and any variance: the discrete Gaussian of variance K s²
    is post-processed continuous noise of variance K s² - 4. That is the sum of g independent noises of variance
    (K s² - 4)/g, so the sum is computed from v_1, ..., v_g with one of these each: g mechanisms, Gaussian or Gaussian on a Poisson
    sample, of noise multiplier sqrt(K/g) z sqrt(1 - 4/(K s²)), z being the multiplier of one message. Without sampling

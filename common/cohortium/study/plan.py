@@ -50,7 +50,7 @@ class Phase:
     def answer_events(self) -> Events:
         """What one institution's answer in a round costs.
 
-        The sum of H noises of variance s² is, but for ``noise.sum_error``, one of variance H s² (privacy/guarantee.py).
+        The sum of H noises of variance s² is, but for ``discrete_gaussian.sum_error``, one of variance H s² (guarantee.py).
         """
         return self.query.events(math.sqrt(self.honest) * self.multiplier)
 
@@ -114,7 +114,7 @@ def with_attempts(study: Study, agreed: Plan, again: Mapping[str, int]) -> Plan:
 
 
 def _check_sampler(study: Study, phases: tuple[Phase, ...], epsilon: float) -> None:
-    """The sampler can draw the plan's noise, and its own error fits into the part of delta kept for it (noise.py)."""
+    """The sampler can draw the plan's noise, and its own error fits into the part of delta kept for it (discrete_gaussian.py)."""
     drawn = [(p.rounds, *p.query.draws(p.multiplier)) for p in phases]
     if max(scale for _, _, scale in drawn) > LARGEST:
         raise StudyError(
@@ -134,7 +134,7 @@ def _check_sampler(study: Study, phases: tuple[Phase, ...], epsilon: float) -> N
 
 
 def _relied_on(study: Study) -> int:
-    """How many institutions' noises a claim rests on; of a masked sum all, and one more for ``noise.sum_error``."""
+    """How many institutions' noises a claim rests on; of a masked sum all, and one more for ``discrete_gaussian.sum_error``."""
     if study.privacy.trust == "local":
         return study.privacy.institutions_per_person
     if sum_error(SMALLEST, study.honest) > SLACK / 2:

@@ -121,7 +121,7 @@ class Pgm:
 class Trained:
     """What every trained generator has: counts of single columns first, then rounds of DP-SGD at the institutions.
 
-    What is left out follows from what is public (recipes.py, docs/generators.md).
+    What is left out follows from what is public (defaults.py, docs/generators.md).
     targets: columns that the network puts last. rounds: of training. steps: DP-SGD steps that an institution takes in
     a round before it answers; 1 under secure-sum. sampling_rate: a person's chance to be in a step. clip: largest norm
     of a person's gradient. hidden: units of the network's hidden layers. bins: cells that a column of ordered

@@ -25,7 +25,7 @@ def draw(
 ) -> npt.NDArray[np.int16]:
     """(rows, columns) codes. Components are picked evenly, their columns by a Sobol sequence: less error than chance.
 
-    Then they are levelled (``levelled.py``), within the cells of the ``crossed`` columns too.
+    Then they are levelled (``swap_refinement.py``), within the cells of the ``crossed`` columns too.
 
     Under conditions the components are re-weighted by Bayes' rule, P(b | condition) ∝ the product of their chances of
     an allowed cell, and every column keeps to its allowed cells: exact, and never short of rows.

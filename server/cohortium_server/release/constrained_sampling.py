@@ -1,7 +1,7 @@
 """Rows that keep the schema's constraints: the model conditioned on them.
 
 Values that break a constraint are drawn anew, given the rest of the row, where as few as possible need to move: first those that
-follow from others (``turns.py``), then all in the columns still at fault. To reject rows whole would be the model under a
+follow from others (``sequential_sampling.py``), then all in the columns still at fault. To reject rows whole would be the model under a
 condition, but rows that break something are not spread evenly: it moved every column's distribution. What is left after
 some rounds gets the values of the kept row that is most like it; and where no row was kept, those of a row found by
 search. So as many rows come out as were asked for, and every step is bounded.

@@ -244,7 +244,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "forgets a schema's constraints where it is signed",
-        "2.2",
+        "T11",
         "tests/test_constraints.py::test_constraints_are_part_of_the_document_and_of_the_digest",
         SCHEMA,
         '**({"constraint": constraints} if constraints else {})}',
@@ -367,7 +367,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # What attacks the installed software
     mutant(
         "hears no alarm of a wrong scale",
-        "2.4",
+        "3.1",
         f"{AUDIT}::test_a_little_less_or_more_noise_is_caught[0.85-counts]",
         VERDICT,
         "not limits.low <= 1 <= limits.high,",
@@ -375,7 +375,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "tells nothing of the noise of numbers of persons",
-        "2.4",
+        "3.1",
         f"{AUDIT}::test_a_number_of_persons_with_too_little_noise_is_caught[bare]",
         VERDICT,
         "for phase, n in rehearsal.weights.items()",
@@ -383,7 +383,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "believes an attack on few guesses",
-        "2.4",
+        "3.1",
         f"{AUDIT}::test_upper_limits_are_clopper_and_pearsons",
         DETECTORS,
         "return 1.0 if hits >= trials else float(stats.beta.isf(alpha, hits + 1, trials - hits))",
