@@ -11,10 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-SOURCES = [p for room in ("common", "client", "server", "simulation", "tests", "tools", "benchmarks") for p in sorted((ROOT / room).rglob("*.py"))]
+SOURCES = [
+    p
+    for room in ("common", "client", "server", "simulation", "tests", "tools", "benchmarks")
+    for p in sorted((ROOT / room).rglob("*.py"))
+]
 NAMES = {p.name for p in SOURCES} | {p.name for p in (ROOT / "deploy").rglob("*.py")}
 THREATS = ROOT / "docs" / "threat-model.md"
-NUMBER = r"[PTFA]\d+|\d(?:\.\d)?(?: \([a-z]\)| R\d| \(receipts\)|, (?:keys|rotation|process split|manifest|no privacy))?"
+NUMBER = (
+    r"[PTFA]\d+|\d(?:\.\d)?(?: \([a-z]\)| R\d| \(receipts\)|, (?:keys|rotation|process split|manifest|no privacy))?"
+)
 
 
 def text_of(page: Path) -> str:
@@ -85,13 +91,26 @@ def citations() -> dict[str, str]:
     """Every number that code, tests, documents or mutants cite, and one place that does."""
     cited = {found: f"mutants: {told}" for told in pitfalls() for found in re.findall(rf"\b(?:{NUMBER})", told)}
     for page in [*SOURCES, *(p for p in PAGES if p != THREATS)]:
-        for tail in re.findall(r"threat-model\.md\)?,? ((?:(?:, | and | to )?[PTFA\d][\w.]*(?: R\d| \([a-z]\))?)+)", text_of(page)):
+        for tail in re.findall(
+            r"threat-model\.md\)?,? ((?:(?:, | and | to )?[PTFA\d][\w.]*(?: R\d| \([a-z]\))?)+)", text_of(page)
+        ):
             cited |= dict.fromkeys(re.findall(rf"\b(?:{NUMBER})", tail), str(page))
     return cited
 
 
 def test_numbers_are_cited() -> None:
-    assert {"P10", "T9", "F2", "A4", "3.2 (b)", "4.2 R4", "5.1", "5.2", "6, keys", "6, no privacy"} <= citations().keys()
+    assert {
+        "P10",
+        "T9",
+        "F2",
+        "A4",
+        "3.2 (b)",
+        "4.2 R4",
+        "5.1",
+        "5.2",
+        "6, keys",
+        "6, no privacy",
+    } <= citations().keys()
 
 
 def test_every_number_that_is_cited_is_explained() -> None:
@@ -105,7 +124,9 @@ def test_every_bad_input_that_a_test_is_named_for_is_explained() -> None:
     assert len(named) > 30
     assert named <= explained == set(range(1, 48))
     rows = dict(re.findall(r'<a id="bad-input-\d+"></a>(\d+) \|.*?\|.*?\| (.*)\|$', text_of(THREATS), re.M))
-    assert {n for n in explained if not rows[str(n)].strip()} <= named, "a row without a test's name says where it is tested"
+    assert {n for n in explained if not rows[str(n)].strip()} <= named, (
+        "a row without a test's name says where it is tested"
+    )
 
 
 def test_what_is_cited_is_in_the_repository() -> None:
@@ -150,6 +171,11 @@ def test_every_folder_is_on_the_tour() -> None:
     """The folders of the product that have modules, and no others."""
     tour = text_of(ROOT / "docs" / "architecture.md").partition("## The tour")[2].partition("\n## ")[0]
     told = set(re.findall(r"^\| `([\w/]+)/`", tour, re.M))
-    packages = ("common/cohortium", "client/cohortium_client", "server/cohortium_server", "simulation/cohortium_simulation")
+    packages = (
+        "common/cohortium",
+        "client/cohortium_client",
+        "server/cohortium_server",
+        "simulation/cohortium_simulation",
+    )
     there = {str(p.parent.relative_to(ROOT)) for package in packages for p in (ROOT / package).rglob("__init__.py")}
     assert told == there

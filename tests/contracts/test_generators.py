@@ -1,4 +1,6 @@
-"""What every installed generator must do. A new one joins by being installed (entry points cohortium.generators)."""
+"""What every installed generator must do. A new one joins by being installed (entry points cohortium.generators), or as a
+subclass of ``GeneratorContract`` (test_examples.py).
+"""
 
 from __future__ import annotations
 
@@ -62,8 +64,9 @@ def fitted_once(study: Study) -> Generator:
     return fitted(study, everybody())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-class TestEveryGenerator:
+class GeneratorContract:
+    """``kind`` is the generator's; a subclass may have a ``study`` of its own."""
+
     @pytest.fixture
     def study(self, kind: str, study: Study) -> Study:
         chosen = TypeAdapter(GeneratorPlan).validate_python({"kind": kind, **QUICK.get(kind, {})})
@@ -179,6 +182,11 @@ class TestEveryGenerator:
         share = generator.sample(4000, np.random.default_rng(0), {}).mean()
         real = np.concatenate([t["urgent"] for t in tables.values()]).mean()
         assert abs(share - real) < 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestEveryGenerator(GeneratorContract):
+    """Those that are installed."""
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in {"sweep", "pgm"}])

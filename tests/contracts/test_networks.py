@@ -1,4 +1,4 @@
-"""What every network must do. A new kind joins ``KINDS``."""
+"""What every network must do. A new kind joins ``KINDS``, or is a subclass of ``NetworkContract`` (test_examples.py)."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ def started(network: Network, seed: int = 0, scale: float = 0.3) -> torch.Tensor
     return torch.tensor(flat + network.evened(rng.normal(0, scale, len(flat))), dtype=torch.float32)
 
 
-@pytest.mark.parametrize("of", KINDS.values(), ids=KINDS.keys())
-class TestEveryNetwork:
+class NetworkContract:
+    """``of`` has the network."""
+
     def test_its_start_has_all_its_parameters(self, of: Architecture) -> None:
         flat = of.network.start([np.zeros(k) for k in SIZES], np.random.default_rng(0))
         assert flat.shape == (length(of.network),)
@@ -95,6 +96,11 @@ class TestEveryNetwork:
     def test_its_clip_is_a_number_at_any_noise(self, of: Architecture) -> None:
         for multiplier in (1e-3, 0.5, 5.0, 1e4):
             assert 0 < of.network.default_clip(multiplier) < 1e6
+
+
+@pytest.mark.parametrize("of", KINDS.values(), ids=KINDS.keys())
+class TestEveryNetwork(NetworkContract):
+    """Those that an architecture builds."""
 
 
 @pytest.mark.parametrize("of", WIDE.values(), ids=WIDE.keys())

@@ -1,13 +1,14 @@
 """What every query must keep: its sensitivity in exact integers, its shape, and the account of its noise.
 
-A new query joins ``CASES`` and gets a ``before_noise``: the integer vector that noise is added to. A new network joins
-``NETWORKS``, and with it all tests of training.
+A new query joins ``CASES``, or is a subclass of ``QueryContract`` (test_examples.py): its ``contribute`` gives the integer vector
+that noise is added to. A new network joins ``NETWORKS``, and with it all tests of training.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -91,8 +92,8 @@ def before_noise(query: Query, codes: Codes, salt: int, parts: bool = False) -> 
     Randomness are a person's own. The views of a row are drawn anew for every ``salt``, and are the same for every row.
     parts: of training, before the sum is rounded to whole units.
     """
-    if isinstance(query, Marginals):
-        return query.contribute(codes, row_coins(codes, salt)).values
+    if not isinstance(query, Trained):
+        return counted(query).contribute(codes, row_coins(codes, salt)).values
     step, state = step_of(query), read(query)
     people = step.people(codes, state, row_coins(codes, salt))
     with pytest.MonkeyPatch.context() as patch:
@@ -130,9 +131,15 @@ def squared_change(query: Query, one: np.ndarray, other: np.ndarray) -> Fraction
 
 
 def squared_sensitivity(query: Query) -> Fraction:
-    if isinstance(query, Marginals):
-        return Fraction(query.sensitivity) ** 2
-    return Fraction(step_of(query).sensitivity(MULTIPLIER)) ** 2
+    if not isinstance(query, Trained):
+        return Fraction(counted(query).sensitivity) ** 2
+    return Fraction(query.step.sensitivity(MULTIPLIER)) ** 2
+
+
+def counted(query: Query) -> Any:
+    """A query that is not trained has these beside what the coordinator sees: ``sizes``, ``scales``, ``sensitivity``, ``contribute``."""
+    assert not isinstance(query, Trained)
+    return query
 
 
 def step(of: Architecture, **changes: Any) -> Step:
@@ -247,7 +254,8 @@ def states(query: Query, seed: int) -> list[Query]:
     """The query at states nobody would train to, but a coordinator might send."""
     if isinstance(query, Marginals):
         return [at_cells(query, k) for k in (seed, -1, -2)] if query.merged else [query]
-    assert isinstance(query, Trained)
+    if not isinstance(query, Trained):
+        return [query]
     count, rng = query.step.parameters, np.random.default_rng(seed)
     drawn = rng.normal(0, 1, count)
     mixed = np.where(rng.random(count) < 0.1, HUGE * np.sign(drawn), drawn)
@@ -255,8 +263,9 @@ def states(query: Query, seed: int) -> list[Query]:
     return [query.with_state(state_of(query, w, seed=seed)) for w in wild]
 
 
-@ALL
-class TestContract:
+class QueryContract:
+    """``query`` is the one that is tried. Of a query that is not trained, ``contribute`` is what gets noise."""
+
     @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
     @given(
         rows=st.integers(0, 60),
@@ -353,7 +362,7 @@ class TestContract:
             drawn.append((bounded, noise))
             return original(bounded, noise, randomness)
 
-        for module in (marginals, gradients, local_training):
+        for module in {marginals, gradients, local_training, sys.modules[type(query).__module__]}:
             monkeypatch.setattr(module, "add_noise", spy)
         query.answer(table(query, rows, 200, 1), multiplier, SecureRandomness())
         worth = [noise_multiplier(noise, b.sensitivity, b.scales) for b, noise in drawn]
@@ -373,8 +382,9 @@ class TestContract:
         for whole_noise, honest in ((1.0, 3), (5.0, 10), (300.0, 4), (9000.0, 9)):
             part = whole_noise / math.sqrt(honest)
             asked = fitted_to_grid(query, part) if isinstance(query, Marginals) else query
-            sensitivity = asked.sensitivity if isinstance(asked, Marginals) else step_of(asked).sensitivity(part)
-            scales = asked.scales if isinstance(asked, Marginals) else step_of(asked).scales
+            trained = isinstance(asked, Trained)
+            sensitivity = step_of(asked).sensitivity(part) if trained else counted(asked).sensitivity
+            scales = step_of(asked).scales if trained else counted(asked).scales
             worth = noise_multiplier(math.sqrt(honest) * part, sensitivity, scales)
             assert {e.noise_multiplier <= worth * (1 + 1e-12) for e in asked.events(whole_noise)} == {True}
 
@@ -393,6 +403,11 @@ class TestContract:
             query = fitted_to_grid(query, 1.0)
         assert worth(query.events(1.0)) < worth(query.events(2.0)) <= 2.0
         assert all(not isinstance(v, np.ndarray) for v in query.describe().values())
+
+
+@ALL
+class TestContract(QueryContract):
+    """Those that the product asks."""
 
 
 # Marginals
