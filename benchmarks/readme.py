@@ -64,7 +64,9 @@ def at_a_glance(groups: Groups) -> str:
     for name in FEW:
         epsilons = [math.inf if generator in BASELINES else 1.0 for _, generator in told]
         found = [groups.get((name, e, g, "one"), []) for (_, g), e in zip(told, epsilons, strict=True)]
-        rows.append(_row(NAMES[name], *(figure(runs, m) if runs else "" for (m, _), runs in zip(told, found, strict=True))))
+        rows.append(
+            _row(NAMES[name], *(figure(runs, m) if runs else "" for (m, _), runs in zip(told, found, strict=True)))
+        )
     return "\n".join(rows)
 
 

@@ -31,12 +31,18 @@ from cohortium_server.release import Release
 
 PACKAGES = ("cohortium", "cohortium_client", "cohortium_server", "cohortium_simulation")
 WITH_DOCTESTS = (
-    "cohortium.system.arguments",
     "cohortium.data.conditions.asking",
-    "cohortium.drafting.proposals",
     "cohortium.data.readers.frames",
+    "cohortium.data.schema",
+    "cohortium.drafting.draft",
+    "cohortium.drafting.proposals",
+    "cohortium.errors",
+    "cohortium.study.study",
+    "cohortium.system.arguments",
     "cohortium.system.nearest",
     "cohortium_server.release",
+    "cohortium_server.release.answers",
+    "cohortium_simulation.experiment",
     "cohortium_simulation.fitting",
 )
 
@@ -95,6 +101,13 @@ def test_examples_in_docstrings_are_what_happens(
     monkeypatch.chdir(tmp_path)  # where "release/" is one
     failed, tried = doctest.testmod(import_module(name), extraglobs={"release": release})
     assert (failed, tried > 0) == (0, True)
+
+
+@pytest.mark.parametrize("name", cohortium.__all__)
+def test_every_public_name_has_an_example_that_is_run(name: str) -> None:
+    public = getattr(cohortium, name)
+    assert ">>> " in (inspect.getdoc(public) or "")
+    assert public.__module__ in WITH_DOCTESTS
 
 
 # Tables of every kind

@@ -105,7 +105,18 @@ CODES: dict[str, str] = {
 
 
 class CohortiumError(Exception):
-    """Base of the tree: a stable code, where it happened, what is wrong, and the next step."""
+    """Base of the tree: a stable code, where it happened, what is wrong, and the next step.
+
+    code: one of ``CODES``, for programs to rely on. where: a file and entry, an argument, a place in a protocol. what, fix: for
+    people; no text has a data value in it. KeyError for a code that is not declared.
+
+    >>> import cohortium
+    >>> try:
+    ...     cohortium.load_release("nowhere")
+    ... except cohortium.CohortiumError as error:
+    ...     print(error.code, "-", error.where)
+    E_RELEASE_NOT_FOUND - nowhere
+    """
 
     exit_code: ClassVar[int] = 1
 

@@ -45,6 +45,11 @@ class Ledgers:
 
     population: stays the same for the same people, whatever the table is called or however it is split; by default
     the schema's name. cap: the most the population may ever spend; None for no cap.
+
+    >>> import cohortium
+    >>> from cohortium.ledger.store import Cap
+    >>> cohortium.Ledgers(population="the town", cap=Cap(epsilon=8.0, delta=1e-6)).cap.epsilon
+    8.0
     """
 
     folder: Path = field(default_factory=lambda: home() / "ledgers")
@@ -66,7 +71,8 @@ def simulate(
 ) -> Release:
     """Run ``study`` on one table per institution, DataFrames of any library or paths, and write the release into the folder ``out``.
 
-    Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and sampling; noise
+    tables: by the names of the study's institutions, of whom each has one. Epsilon and delta are the study's, per person over
+    everything that leaves. Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and sampling; noise
     is never repeated. learn: keep in the release what questions about several columns are answered by, which takes two more
     fits' time; else it is learnt when first asked for. replace: a release that is in ``out`` already, which is
     otherwise refused with E_RELEASE_EXISTS before anything is charged. codes: the tables in codes (``encode_all``), where
@@ -79,6 +85,24 @@ def simulate(
 
     A study without privacy (``Privacy(mode="none")``) has no institutions to ask and nothing to charge: its generator is
     fitted to the tables as they are, and every file in ``out`` says so (unprotected.py).
+
+    >>> import cohortium
+    >>> from cohortium.study.study import Institution, Privacy, Sweep
+    >>> visits = {"age": [30, 41, 56, 62] * 250, "result": ["positive", "negative"] * 500}
+    >>> study = cohortium.Study(
+    ...     name="two clinics",
+    ...     schema=cohortium.draft_schema(visits, targets="result").schema.reviewed(),  # after a look at all of it
+    ...     privacy=Privacy(epsilon=3.0, delta=1e-6, trust="local"),
+    ...     generator=Sweep(),
+    ...     institutions=(Institution(name="north"), Institution(name="south")),
+    ... )
+    >>> release = cohortium.simulate(study, {"north": visits, "south": visits}, "simulated", seed=1)
+    >>> release.kind, release.study.institution_names
+    ('simulation', ('north', 'south'))
+    >>> cohortium.simulate(study, {"north": visits}, "another")
+    Traceback (most recent call last):
+    ...
+    cohortium.errors.FederationError: E_MISSING_INSTITUTION: tables: none for south. Pass a table for each institution.
     """
     _require_study(study)
     out = as_path("out", out)

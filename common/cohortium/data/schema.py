@@ -62,7 +62,12 @@ SHOWN_MARKS = 3
 class Schema:
     """The table's public description. ``person`` names the column that tells whose row it is; it is never released.
 
-    review: as a column's, of the table itself.
+    review: as a column's, of the table itself. SchemaError E_SCHEMA_INVALID, E_SCHEMA_DUP name what contradicts itself.
+
+    >>> import cohortium
+    >>> schema = cohortium.load_schema("release/schema.toml")
+    >>> schema.person, schema.names[:2], schema.sizes[:2]  # cells of each column
+    ('id', ('sex', 'age'), (2, 5))
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -205,7 +210,14 @@ def schema_from_document(document: dict[str, Any], where: str = "schema") -> Sch
 
 
 def load_schema(path: Path | str) -> Schema:
-    """The schema in a file. A comment that begins with REVIEW is a mark too: earlier drafts had no others."""
+    """The schema in a file. A comment that begins with REVIEW is a mark too: earlier drafts had no others.
+
+    Raises InputError for a file that cannot be read, SchemaError E_SCHEMA_INVALID or E_SCHEMA_DUP for what is no schema.
+
+    >>> import cohortium
+    >>> cohortium.load_schema("release/schema.toml")
+    <Schema 'visits': 6 columns>
+    """
     document, text = read_toml_text(path := as_path("path", path))
     schema = schema_from_document(document, path.name)
     return replace(schema, review=(*schema.review, "comments")) if _COMMENT.search(text) else schema

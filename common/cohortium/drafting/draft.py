@@ -91,7 +91,17 @@ _PAIRS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 
 @dataclass(frozen=True)
 class Draft:
-    """A proposal: its schema is marked wherever it follows from rows."""
+    """A proposal: its schema is marked wherever it follows from rows.
+
+    notes: why what is proposed, column by column. They and ``tally`` hold what was seen of rows: for the institution's own screen.
+
+    >>> import cohortium
+    >>> draft = cohortium.draft_schema({"age": [30, 41, 56, 62] * 50, "result": ["positive", "negative"] * 100}, targets="result")
+    >>> draft.schema.columns[1].categories
+    ('negative', 'positive')
+    >>> bool(draft.notes_on("age"))
+    True
+    """
 
     schema: Schema
     notes: tuple[Note, ...]

@@ -48,7 +48,7 @@ class Privacy:
     colluders: T; under secure-sum the promise holds even if so many tell the coordinator all they know.
     rows_per_person: m; further rows of a person are left out at random, inside the institution.
     equal_weight: which weigh the same, the ``rows`` that are used, or the ``persons``: all rows of a person are used
-    then and weigh as much as one row together (persons.py), and rows_per_person stays 1.
+    then and weigh as much as one row together (contribution_bounding.py), and rows_per_person stays 1.
     institutions_per_person: g; the promise holds for persons in at most g institutions.
     population: a public upper bound on the number of persons, if there is one; delta must be below one over it.
     mode: ``private``, or ``none``: no privacy at all, for research on tables that are public anyway. Nobody can sign
@@ -202,8 +202,16 @@ def _day(value: object) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """simulated: its institutions are made up by whoever runs it. Only what makes them up sets it, before they sign, so that
+    """What every institution signs: schema, privacy, generator, institutions and release. ``digest`` names it.
+
+    simulated: its institutions are made up by whoever runs it. Only what makes them up sets it, before they sign, so that
     neither their signatures nor what comes of the study ever pass for a federation's.
+    Raises StudyError with the place of what is wrong.
+
+    >>> import cohortium
+    >>> study = cohortium.load_study("release/study.toml")
+    >>> study.privacy.epsilon, study.institution_names, len(study.digest)
+    (5.0, ('north', 'south', 'west'), 64)
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
@@ -414,7 +422,14 @@ def _told(section: Any) -> Any:
 
 
 def load_study(path: Path | str) -> Study:
-    """A study and the schema file it names, which lies beside it."""
+    """A study and the schema file it names, which lies beside it.
+
+    Raises InputError for a file that cannot be read, StudyError E_PLAN_INVALID or E_PLAN_PRIVACY, and what ``load_schema`` raises.
+
+    >>> import cohortium
+    >>> cohortium.load_study("release/study.toml").generator.kind
+    'sweep'
+    """
     path = as_path("path", path)
     document = read_toml(path)
     schema = load_schema(path.parent / str(_head(document, path.name).get("schema", "schema.toml")))

@@ -60,7 +60,13 @@ NOTICE = "Differentially private is not the same as anonymous by law: have the g
 
 @dataclass(frozen=True, repr=False)
 class Release:
-    """A released model and its tables. ``sample`` costs nothing: it only post-processes what was released."""
+    """A released model and its tables. ``sample`` costs nothing: it only post-processes what was released.
+
+    >>> import cohortium
+    >>> release = cohortium.load_release("release")
+    >>> release.kind, len(release.synthetic) == release.manifest["rows"]
+    ('simulation', True)
+    """
 
     path: Path
     study: Study
@@ -208,7 +214,12 @@ class Release:
 def load_release(path: str | Path, not_private: bool = False, progress: Progress | None = None) -> Release:
     """The release in a folder, verified first: every file is what was signed.
 
-    not_private: also one that was made without privacy; otherwise that is NotPrivateError E_NOT_PRIVATE.
+    not_private: also one that was made without privacy; otherwise that is NotPrivateError E_NOT_PRIVATE. Raises ReleaseError
+    E_RELEASE_NOT_FOUND where there is none, E_RELEASE_TOUCHED naming the file that is not what was signed.
+
+    >>> import cohortium
+    >>> cohortium.load_release("release").study.name
+    'visits'
     """
     folder = as_path("path", path)
     manifest = verify(folder, not_private=not_private)

@@ -6,7 +6,7 @@
     order          each column is at most the next one, or below it where ``strict``
     sum            ``total`` is the sum of ``parts``
 
-Conditions are texts as in ``conditions.py``: ``age<15``, ``result=positive``, ``income=missing``. A row of ``combinations`` has
+Conditions are texts as in ``parsing.py``: ``age<15``, ``result=positive``, ``income=missing``. A row of ``combinations`` has
 one value, range or ``"missing"`` a column. Orders and sums hold wherever no value of theirs is missing. ``rules.py`` has
 what they mean for the values and cells of a schema.
 """

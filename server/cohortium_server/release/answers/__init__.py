@@ -50,7 +50,15 @@ AS_MANY = (
 
 @dataclass(frozen=True)
 class Answer:
-    """An estimate, and the interval that holds the real value with a chance of ``level``. how: what it rests on."""
+    """An estimate, and the interval that holds the real value with a chance of ``level``. how: what it rests on.
+
+    In rows (persons, where those weigh the same) for a count, between 0 and 1 for a share, in the column's unit for a mean.
+
+    >>> import cohortium
+    >>> share = cohortium.load_release("release").query({"result": "positive"}, kind="share")
+    >>> 0 <= share.low <= share.estimate <= share.high <= 1, share.level
+    (True, 0.95)
+    """
 
     estimate: float
     low: float
