@@ -89,7 +89,7 @@ def person_coins(codes: Codes, salt: int) -> KeyedCoins:
 def before_noise(query: Query, codes: Codes, salt: int, parts: bool = False) -> np.ndarray:
     """The integer vector that gets noise; for training, of one step at the query's state.
 
-    Randomness are a person's own. The views of a row are drawn anew for every ``salt``, and are the same for every row.
+    Randomness is a person's own. The views of a row are drawn anew for every ``salt``, and are the same for every row.
     parts: of training, before the sum is rounded to whole units.
     """
     if not isinstance(query, Trained):

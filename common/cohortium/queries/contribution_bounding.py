@@ -1,4 +1,4 @@
-"""How much one person counts: at most m rows, or all rows together as much as one row. Secret randomness decide.
+"""How much one person counts: at most m rows, or all rows together as much as one row. Secret randomness decides which.
 
 Whatever is drawn here for a person follows from that person's own rows and randomness: adding or removing another person
 changes nothing about it. So one person's rows move a sum by what that person is given, and by nothing else.
@@ -70,7 +70,7 @@ def _in_order(persons: IntArray) -> bool:
 
 
 def _shuffled(persons: IntArray, most: int, randomness: Randomness) -> tuple[IntArray, IntArray, IntArray]:
-    """Of the persons with more than ``most`` rows, whose randomness matter, all rows: person after person, in random order.
+    """Of the persons with more than ``most`` rows, of whose rows some are chosen at random, all rows: person after person, in random order.
 
     Returns for each of these rows where it stands, how many of its person's come before it, and how many the person has.
     """

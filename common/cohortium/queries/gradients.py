@@ -225,7 +225,7 @@ class People:
             yield self.values[rows[part]], owners[part] - first
 
     def _some(self, chosen: npt.NDArray[np.bool_], most: int, randomness: Randomness) -> IntArray:
-        """``most`` rows in a row, or all, of every chosen person, from one drawn by randomness; after the last the first."""
+        """``most`` rows in a row, or all, of every chosen person, from one drawn at random; after the last the first."""
         begin = one_of_each(self.rows, randomness)[chosen]  # everybody draws, so that no draw depends on who is chosen
         rows = self.rows[chosen]
         taken = np.minimum(rows, most)

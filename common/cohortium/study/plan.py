@@ -178,7 +178,7 @@ def charged(study: Study, events: Events) -> Events:
     """What one institution is charged with for ``events`` of its own.
 
     Messages have noises independent of one another, and compose. A masked sum has one noise for all g institutions that hold
-    a person, each of which samples by randomness of its own. Noise of variance v is the sum of g independent ones of variance
+    a person, each of which samples with randomness of its own. Noise of variance v is the sum of g independent ones of variance
     v / g: so the sum is computed from g answers that each carry such a part, and what is charged is one of these.
     """
     if study.privacy.trust == "local":

@@ -143,7 +143,7 @@ def _write_kit(federation: Federation, name: str) -> bool:
 
 
 def template(institutions: tuple[str, ...]) -> str:
-    """A ``study.toml`` to begin from: the defaults that README shows, and who is there."""
+    """A ``study.toml`` to begin from: the defaults, and who is there."""
     roster = "".join(f'\n[[institution]]\nname = "{name}"\nkey = ""\n' for name in institutions)
     return f"""# A study to begin from. Write schema.toml beside it; keys: cohortium coordinator members FED --roster
 

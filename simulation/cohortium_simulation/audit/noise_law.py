@@ -1,5 +1,5 @@
 """The noise of answers whose exact values are known: what remains of counts of known canaries and of the sum of their
-gradients, where these are not drawn by randomness, and what a training answers where nobody is there.
+gradients, where these are not drawn at random, and what a training answers where nobody is there.
 
 For local training the coordinator chooses a learning rate at which the integers that were drawn can be read off the
 answer: exactly, but where ``Network.evened`` takes out common means, which costs degrees of freedom, or all there is.

@@ -113,7 +113,7 @@ def _weights_of(path: Path, phase: Phase, query: LocalTraining, first: int) -> F
 
 
 def _canaries(path: Path, attack: Attack) -> Canaries:
-    """Persons whose sums are known exactly; nobody, where any phase's are drawn by randomness, too."""
+    """Persons whose sums are known exactly; nobody, where any phase's are drawn at random, too."""
     if all(known_exactly(p.query) for p in path.plan.phases):
         return drawn(path, attack.design)
     return nobody(path.study.schema.sizes)
