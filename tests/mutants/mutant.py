@@ -15,7 +15,7 @@ PACKAGES = {
     "cohortium_server": "server",
     "cohortium_simulation": "simulation",
 }
-_LEFT_OUT = ("__pycache__", "data", "*.pyi", ".*")
+_LEFT_OUT = ("__pycache__", "*.parquet", "*.pyi", ".*")
 
 
 class RottenError(Exception):
