@@ -36,7 +36,7 @@ from rich.console import Console
 from cohortium.errors import FederationError
 from cohortium.federation.wire import MAGIC
 from cohortium.flower.environment import environment
-from cohortium.flower.names import NODE_COMMAND, NodeOption, Variable
+from cohortium.flower_names import NODE_COMMAND, NodeOption, Variable
 from cohortium.system import logs
 from cohortium.system.supervision import forked
 from cohortium_client.relay import Relay, load_relay

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
+from cohortium import flower_names
 from cohortium.data.columns import Categorical
 from cohortium.data.schema import Schema
 from cohortium.errors import (
@@ -30,7 +31,6 @@ from cohortium.errors import (
     WireError,
 )
 from cohortium.federation import wire
-from cohortium.flower import names
 from cohortium.flower.internals import private
 from cohortium.ledger.store import Cap
 from cohortium.study.consent import read_signatures, require_all
@@ -281,7 +281,7 @@ def test_the_private_names_of_flower_are_there() -> None:
     assert engine._sent(message).metadata.message_id == message.metadata.message_id != ""
 
 
-@pytest.mark.parametrize("module", [part.module for part in names.ENGINE])
+@pytest.mark.parametrize("module", [part.module for part in flower_names.ENGINE])
 def test_another_flower_is_told_by_its_version(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for changed in (None, SimpleNamespace()):
         engine._internals.cache_clear()
@@ -299,7 +299,7 @@ def test_messages_that_cannot_be_numbered_are_told() -> None:
 
 
 def test_the_bundle_ships_its_description_and_nothing_else() -> None:
-    fab = private(names.BUNDLES).build_fab_from_disk(Path(__file__).parents[1] / "deploy" / "flower-app")
+    fab = private(flower_names.BUNDLES).build_fab_from_disk(Path(__file__).parents[1] / "deploy" / "flower-app")
     with zipfile.ZipFile(io.BytesIO(fab)) as bundle:
         assert set(bundle.namelist()) == {"pyproject.toml", ".info/CONTENT"}
         described = tomllib.loads(bundle.read("pyproject.toml").decode())

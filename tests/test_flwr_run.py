@@ -21,7 +21,7 @@ import pytest
 
 from cohortium.data.columns import Boolean, Categorical
 from cohortium.data.schema import Schema
-from cohortium.flower.names import QUIET, Variable
+from cohortium.flower_names import QUIET, Variable
 from cohortium.study.consent import read_signatures
 from cohortium.study.study import Institution, Privacy, Study, Sweep, load_study
 from cohortium.study.study import Release as Rows

@@ -13,6 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from cohortium.cli import build
+from cohortium.commands.device import say_device
 from cohortium.data.columns import Boolean, Continuous
 from cohortium.data.schema import Schema
 from cohortium.federation.forecast import forecast
@@ -22,7 +23,6 @@ from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.study.plan import met, plan
 from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
-from cohortium.system.output import say_device
 from cohortium_client.source.preview import _bound
 
 SCHEMA = Schema(name="t", columns=(Continuous(name="x", lower=0, upper=10, bins=8), Boolean(name="y")))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cohortium import flower_names
 from cohortium.errors import CODES
-from cohortium.flower import names
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("common", "client", "server", "simulation")
@@ -58,8 +58,8 @@ def test_flower_is_imported_in_one_adapter_a_side_and_the_engine() -> None:
 
 
 def test_what_is_private_to_flower_is_written_down_in_one_place() -> None:
-    """Its private modules, paths, commands, options and variables: whoever needs one asks cohortium.flower.names."""
-    known = ROOT / "common/cohortium/flower/names.py", ROOT / "tests/contracts/test_flower.py"
+    """Its private modules, paths, commands, options and variables: whoever needs one asks cohortium.flower_names."""
+    known = ROOT / "common/cohortium/flower_names.py", ROOT / "tests/contracts/test_flower.py"
     pattern = re.compile(
         r"\bflwr\.(?!app\b|clientapp\b|serverapp\b|__version__)\w|/v\d/(fleet|control|runtime)|[\"']flower-su|FLWR_[A-Z]"
     )
@@ -72,7 +72,7 @@ def test_what_is_private_to_flower_is_written_down_in_one_place() -> None:
 
 def test_what_stands_before_a_coordinator_passes_on_the_paths_of_the_fleet() -> None:
     for path in ("deploy/proxy/Caddyfile", "deploy/proxy/fleet.conf"):
-        assert names.Api.FLEET in (ROOT / path).read_text(encoding="utf-8").replace("\\", "")
+        assert flower_names.Api.FLEET in (ROOT / path).read_text(encoding="utf-8").replace("\\", "")
 
 
 def test_the_relay_has_no_data() -> None:

@@ -233,7 +233,7 @@ import logging, logging.config, sys
 from cohortium.system.logs import set_up
 set_up("link", quoting=True)
 from cohortium.flower.internals import private
-from cohortium.flower.names import EVERY_SECOND, HTTP_LOG, LOG, Api, Call
+from cohortium.flower_names import EVERY_SECOND, HTTP_LOG, LOG, Api, Call
 logging.config.dictConfig(private(HTTP_LOG).get_uvicorn_log_config(logging.INFO))
 private(LOG).log(logging.INFO, "")
 private(LOG).log(logging.INFO, EVERY_SECOND[1])

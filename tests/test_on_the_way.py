@@ -19,9 +19,9 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from test_served_flower import Grid, lies
 
-from cohortium.flower import names
+from cohortium import flower_names
 from cohortium.flower.internals import private
-from cohortium.flower.names import Api
+from cohortium.flower_names import Api
 from cohortium.system.supervision import PATIENCE
 from cohortium_client.commands import serving
 from cohortium_client.flower.leaving import FINISHING, Leaving
@@ -32,7 +32,7 @@ from cohortium_server.app import FIELD, RECORD, FlowerTransport
 from cohortium_server.flower.whole import WholeAnswers, whole
 from cohortium_simulation import engine
 
-FLOWERS, OBJECTS = private(names.GRID), private(names.OBJECT_WORDS)
+FLOWERS, OBJECTS = private(flower_names.GRID), private(flower_names.OBJECT_WORDS)
 MEMBERS = {b"seven": "north", b"eight": "south"}
 LONG = 1e9
 
@@ -44,7 +44,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def numbered(message: Message) -> Message:
-    message.metadata.__dict__[names.NUMBER] = message.object_id
+    message.metadata.__dict__[flower_names.NUMBER] = message.object_id
     return message
 
 
@@ -78,7 +78,7 @@ class Link:
         told, self.announced = self.announced, []
         with FLOWERS.no_object_id_recompute():
             messages, trees = (
-                [private(names.MESSAGES).message_to_proto(m) for m in told],
+                [private(flower_names.MESSAGES).message_to_proto(m) for m in told],
                 [FLOWERS.get_object_tree(m) for m in told],
             )
         return FLOWERS.PullAppMessagesResponse(messages_list=messages, message_object_trees=trees)
@@ -418,7 +418,7 @@ class Cut:
         self.pushes = 0
 
     def send(self, message: Message, tree: Any, seconds: float) -> tuple[set[str], str]:
-        self.wanted = {part.object_id for part in private(names.TREES).iterate_object_tree(tree)}
+        self.wanted = {part.object_id for part in private(flower_names.TREES).iterate_object_tree(tree)}
         return (set(self.wanted), "session") if self.announced else (set(), "another")
 
     def push_object(self, run: int, session: str, number: str, content: bytes) -> None:
@@ -426,14 +426,14 @@ class Cut:
         self.stored[number] = content
         self.pushes += 1
         if self.pushes in self.twice:  # stored, but the node hears of the second time only
-            raise private(names.PUSHING).ObjectPushError(number, run, session)
+            raise private(flower_names.PUSHING).ObjectPushError(number, run, session)
 
 
 @pytest.mark.parametrize("announced", [True, False])
 @pytest.mark.parametrize("twice", [set(), {2}, {2, 3}])
 def test_an_answer_arrives_whole_over_a_line_that_is_cut(announced: bool, twice: set[int]) -> None:
-    node, objects = private(names.NODE_LOOP), private(names.OBJECTS).InMemoryObjectStore()
-    state = private(names.NODE_STATE).InMemoryNodeState(objects)
+    node, objects = private(flower_names.NODE_LOOP), private(flower_names.OBJECTS).InMemoryObjectStore()
+    state = private(flower_names.NODE_STATE).InMemoryNodeState(objects)
     asked = question(7)
     reply = answer_to(asked, b"noised")
     lies(node, reply, asked, state, objects)
@@ -445,8 +445,8 @@ def test_an_answer_arrives_whole_over_a_line_that_is_cut(announced: bool, twice:
 
 
 def test_an_answer_that_nobody_waits_for_is_not_sent() -> None:
-    node, objects = private(names.NODE_LOOP), private(names.OBJECTS).InMemoryObjectStore()
-    state = private(names.NODE_STATE).InMemoryNodeState(objects)
+    node, objects = private(flower_names.NODE_LOOP), private(flower_names.OBJECTS).InMemoryObjectStore()
+    state = private(flower_names.NODE_STATE).InMemoryNodeState(objects)
     asked = question(7)
     lies(node, answer_to(asked, b"noised"), asked, state, objects)
     cut = Cut(False, {1})
@@ -459,21 +459,21 @@ def test_an_answer_that_nobody_waits_for_is_not_sent() -> None:
 
 def node_answers(path: str, method: str = "POST", **headers: str) -> int:
     """What another user of the machine is answered at a node's port."""
-    node, create = private(names.NODE), behind_a_door(private(names.NODE_APP).create_app)
+    node, create = private(flower_names.NODE), behind_a_door(private(flower_names.NODE_APP).create_app)
     state = node.NodeStateFactory(node.ObjectStoreFactory())
     app = create(state_factory=state, superexec_auth_secret=b"s" * 64)
 
     async def asked() -> int:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            sent = {"content-type": names.MEDIA_TYPE, "accept": names.MEDIA_TYPE, **headers}
+            sent = {"content-type": flower_names.MEDIA_TYPE, "accept": flower_names.MEDIA_TYPE, **headers}
             return (await client.request(method, path, content=b"", headers=sent)).status_code
 
     return asyncio.run(asked())
 
 
 def runtime_calls() -> list[str]:
-    paths = private(names.NODE_APP).create_app().openapi()["paths"]
+    paths = private(flower_names.NODE_APP).create_app().openapi()["paths"]
     return sorted(path for path in paths if path.startswith(Api.RUNTIME))
 
 

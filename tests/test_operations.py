@@ -26,13 +26,12 @@ from test_provision import admitted, joined, written
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cohortium import errors
+from cohortium import errors, flower_names
 from cohortium.cli import build
 from cohortium.errors import CohortiumError, MembershipError
 from cohortium.federation.probe import ask
-from cohortium.flower import names
 from cohortium.flower.internals import private
-from cohortium.flower.names import Api, Call
+from cohortium.flower_names import Api, Call
 from cohortium.system import checks, logs
 from cohortium.system.address import Address
 from cohortium.system.checks import Check, in_units, lasting, memory_left
@@ -461,7 +460,7 @@ def test_a_version_of_flower_that_is_not_allowed(fed: Federation, monkeypatch: p
 
 
 def test_a_private_name_of_flowers_that_is_gone(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(private(names.CONTROL), "ControlHttpClient")
+    monkeypatch.delattr(private(flower_names.CONTROL), "ControlHttpClient")
     assert "ControlHttpClient" in failing(lines(fed))["Flower"]
 
 

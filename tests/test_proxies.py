@@ -191,7 +191,7 @@ def test_processes_that_speak_over_loopback_have_no_variable_of_a_proxy(
 def test_the_node_alone_has_the_way_to_the_coordinator(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     """It reaches https addresses through the proxy; what is http is of this machine."""
     from cohortium.flower.internals import private
-    from cohortium.flower.names import NODE, NODE_LOOP
+    from cohortium.flower_names import NODE, NODE_LOOP
 
     for name, value in nowhere().items():
         monkeypatch.setenv(name, value)

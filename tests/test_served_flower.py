@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 
+from cohortium import flower_names
 from cohortium.errors import WireError
-from cohortium.flower import names
 from cohortium.flower.doors import Door
 from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private
-from cohortium.flower.names import Api, Call, Part, Task
+from cohortium.flower_names import Api, Call, Part, Task
 from cohortium.system.supervision import forked
 from cohortium_client.flower import launcher
 from cohortium_client.flower.liveness import answer_as_long_as_we_live, is_answering
@@ -95,8 +95,8 @@ def test_both_doors_let_the_application_start_and_stop() -> None:
 @pytest.fixture
 def tasks() -> Iterator[Any]:
     """Flower's module of tasks, put right again."""
-    module = private(names.CLIENTAPP)
-    before = {name: getattr(module, name) for name in names.CLIENTAPP.names}
+    module = private(flower_names.CLIENTAPP)
+    before = {name: getattr(module, name) for name in flower_names.CLIENTAPP.names}
     yield module
     for name, value in before.items():
         setattr(module, name, value)
@@ -114,7 +114,7 @@ def test_whatever_bundle_arrives_the_installed_relay_answers(tasks: Any) -> None
     assert load("evil/app", "6.6.6", "00" * 32) is app
 
 
-@pytest.mark.parametrize("name", names.CLIENTAPP.names)
+@pytest.mark.parametrize("name", flower_names.CLIENTAPP.names)
 def test_where_flower_has_changed_nothing_runs(tasks: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delattr(tasks, name)
     with pytest.raises(WireError, match=f"E_FLOWER.*{name}"):
@@ -122,7 +122,7 @@ def test_where_flower_has_changed_nothing_runs(tasks: Any, monkeypatch: pytest.M
 
 
 def test_a_part_that_is_not_there_is_told() -> None:
-    there = names.CLIENTAPP.module
+    there = flower_names.CLIENTAPP.module
     assert private(Part(there, ("run_clientapp", "run_clientapp.__name__"))).run_clientapp
     for module, name in ((f"{there}.no", "x"), (there, "NoSuch"), (there, "run_clientapp.no_such")):
         with pytest.raises(WireError, match="E_FLOWER"):
@@ -218,14 +218,14 @@ def test_a_way_of_reading_answers_that_is_not_stood_in_front_of_is_refused() -> 
 def test_a_node_sends_the_answer_to_the_message_it_took_and_none_that_lies_about(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    node, objects = private(names.NODE_LOOP), private(names.OBJECTS).InMemoryObjectStore()
-    state = private(names.NODE_STATE).InMemoryNodeState(objects)
+    node, objects = private(flower_names.NODE_LOOP), private(flower_names.OBJECTS).InMemoryObjectStore()
+    state = private(flower_names.NODE_STATE).InMemoryNodeState(objects)
     replies, sent = Replies(), []
     take = replies.taking(lambda *, receive: receive())
 
     def message(**of: Any) -> Message:
         made = Message(RecordDict({RECORD: ConfigRecord({FIELD: os.urandom(8)})}), **of)
-        made.metadata.__dict__[names.NUMBER] = made.object_id
+        made.metadata.__dict__[flower_names.NUMBER] = made.object_id
         return made
 
     def send(reply: Message, *_: object) -> tuple[set[str], str]:
@@ -279,7 +279,7 @@ class Grid:
         numbers = []
         for message in messages:
             node, number = message.metadata.dst_node_id, f"m{len(self.pushed)}"
-            message.metadata.__dict__[names.NUMBER] = number
+            message.metadata.__dict__[flower_names.NUMBER] = number
             self.pushed.append(node)
             numbers.append(number)
             if self.swallow.get(node, 0):

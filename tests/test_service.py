@@ -592,7 +592,7 @@ import sys
 from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from cohortium.flower.internals import private
-from cohortium.flower.names import IDENTITY
+from cohortium.flower_names import IDENTITY
 from cohortium_client import app
 
 TaskIdentity = private(IDENTITY).TaskIdentity

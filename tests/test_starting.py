@@ -20,9 +20,9 @@ from test_operations import BROKEN, HARMED, Relay, answering, free_ports, provis
 from test_provision import admitted, joined, written
 from typer.testing import CliRunner
 
+from cohortium import flower_names
 from cohortium.cli import build
 from cohortium.errors import CohortiumError, FederationError, InputError, LedgerError, MembershipError, SecretError
-from cohortium.flower import names
 from cohortium.system import checks, logs
 from cohortium.system.supervision import Child
 from cohortium_client.custodian.institution import load_institution
@@ -373,7 +373,7 @@ def test_a_node_waits_for_a_coordinator_that_is_not_there_with_one_line(
 
 
 def test_a_node_says_why_it_is_kept_out_once_for_each_reason(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
-    with answering(relay.fed, {names.Call.ACTIVATE_NODE: 412}) as port:
+    with answering(relay.fed, {flower_names.Call.ACTIVATE_NODE: 412}) as port:
         relay.lead_to(port)
         _, lines = knocked(relay, *[response(412)] * 5, response(503), response(503), "in", caplog=caplog)
     assert [line.partition(": ")[0] for line in lines[:-1]] == ["E_MEMBER", "E_LINK"]
@@ -382,7 +382,7 @@ def test_a_node_says_why_it_is_kept_out_once_for_each_reason(relay: Relay, caplo
 
 
 def test_a_node_that_is_counted_still_says_so(relay: Relay, caplog: pytest.LogCaptureFixture) -> None:
-    with answering(relay.fed, {names.Call.ACTIVATE_NODE: 400}) as port:
+    with answering(relay.fed, {flower_names.Call.ACTIVATE_NODE: 400}) as port:
         relay.lead_to(port)
         _, lines = knocked(relay, *[response(412)] * 5, "in", caplog=caplog)
     assert len(lines) == 2
@@ -411,11 +411,11 @@ def test_who_only_asks_whether_a_node_is_known_waits_for_nothing(relay: Relay) -
 def test_attempts_to_reach_who_is_not_there_are_one_line() -> None:
     stream = StringIO()
     logs.set_up("node", quoting=True, stream=stream)
-    flower = logging.getLogger(names.MODULE)
+    flower = logging.getLogger(flower_names.MODULE)
     for _ in range(2):
         for pause in (1.0, 2.0, 4.0):
-            flower.warning(names.RETRYING, pause)
-        flower.info(names.RECONNECTED, 7.0, 4)
+            flower.warning(flower_names.RETRYING, pause)
+        flower.info(flower_names.RECONNECTED, 7.0, 4)
     told = stream.getvalue().splitlines()
     assert ["retrying" in line for line in told] == [True, False, True, False]
 
@@ -425,8 +425,8 @@ def test_attempts_to_reach_who_is_not_there_are_one_line() -> None:
 
 def knock_of(key: bytes, code: int = 2004) -> logging.LogRecord:
     """As Flower tells of a node that it has refused."""
-    text = f"[{names.Call.ACTIVATE_NODE}][ApiError:{code}] {names.KNOCKED}{key!r}, exception: No SuperNode found."
-    return logging.LogRecord(names.MODULE, logging.ERROR, "http.py", 77, text, (), None)
+    text = f"[{flower_names.Call.ACTIVATE_NODE}][ApiError:{code}] {flower_names.KNOCKED}{key!r}, exception: No SuperNode found."
+    return logging.LogRecord(flower_names.MODULE, logging.ERROR, "http.py", 77, text, (), None)
 
 
 def told_of(knocks: Knocks, *records: logging.LogRecord) -> list[tuple[str, str]]:
@@ -446,7 +446,7 @@ def test_a_node_that_knocks_again_and_again_is_one_line_at_info(fed: Federation)
     assert told_of(knocks, knock_of(key, 2003)) == [], "that is institution check"
     now += WHILE + 1
     assert len(told_of(knocks, *(knock_of(key) for _ in range(6)))) == 1
-    other = logging.LogRecord(names.MODULE, logging.ERROR, "x.py", 1, "something else", (), None)
+    other = logging.LogRecord(flower_names.MODULE, logging.ERROR, "x.py", 1, "something else", (), None)
     assert told_of(knocks, other) == [("ERROR", "something else")]
 
 
@@ -456,7 +456,7 @@ def test_strangers_cannot_fill_the_log(fed: Federation) -> None:
     assert len(told) == MOST
     assert all(level == "INFO" and "no member's" in line and "BEGIN" not in line for level, line in told)
     assert told_of(Knocks(fed, lambda: 0.0), knock_of(b"x" * 9, 2004))
-    assert Knocks(fed, lambda: 0.0).filter(logging.LogRecord("x", 40, "x", 1, names.KNOCKED, (), None))
+    assert Knocks(fed, lambda: 0.0).filter(logging.LogRecord("x", 40, "x", 1, flower_names.KNOCKED, (), None))
 
 
 def test_no_line_holds_a_key_whoever_writes_it() -> None:
@@ -464,6 +464,6 @@ def test_no_line_holds_a_key_whoever_writes_it() -> None:
     logs.set_up("link", quoting=True, stream=stream)
     body = "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE"
     for key in (f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----", f"-----BEGIN PUBLIC KEY-----\n{body}"):
-        logging.getLogger(names.MODULE).error("refused %s", key.encode())
+        logging.getLogger(flower_names.MODULE).error("refused %s", key.encode())
     assert body not in stream.getvalue()
     assert stream.getvalue().count("(a key)") == 2

@@ -13,8 +13,9 @@ from typing import Any
 import flwr
 import pytest
 
+from cohortium import flower_names
 from cohortium.errors import WireError
-from cohortium.flower import internals, names
+from cohortium.flower import internals
 from cohortium.flower.internals import require_allowed
 from cohortium.system import versions
 from cohortium.system.versions import UNKNOWN, required, version_of
@@ -84,18 +85,18 @@ def test_a_nightly_flower_is_allowed_as_what_it_becomes(
     monkeypatch.setattr(internals, "version_of", lambda _: found)
     monkeypatch.setattr(internals, "required", lambda _: ">=1.41,<1.44")
     if fits:
-        assert found in require_allowed(names.ENGINE)
+        assert found in require_allowed(flower_names.ENGINE)
     else:
         with pytest.raises(WireError, match="E_FLOWER"):
-            require_allowed(names.ENGINE)
+            require_allowed(flower_names.ENGINE)
 
 
 def test_where_nothing_says_what_is_allowed_the_names_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(internals, "required", lambda _: None)
     monkeypatch.setattr(internals, "version_of", lambda _: "0.1")
-    assert "0.1" in require_allowed(names.ENGINE)
+    assert "0.1" in require_allowed(flower_names.ENGINE)
     with pytest.raises(WireError, match="E_FLOWER"):
-        require_allowed((names.Part(names.CLOCKS.module, ("NO_SUCH",)),))
+        require_allowed((flower_names.Part(flower_names.CLOCKS.module, ("NO_SUCH",)),))
 
 
 def test_a_bare_checkout_says_that_nobody_knows_its_version(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ LIBRARIES = """
 def take_away() -> None:
     """From now on, in this process."""
     os.environ["USERNAME"] = "somebody"  # Windows always has it
-    from cohortium.flower.names import ENGINE
+    from cohortium.flower_names import ENGINE
 
     for name in (*LIBRARIES.split(), *(part.module for part in ENGINE)):  # each by its own rules for Windows
         importlib.import_module(name)

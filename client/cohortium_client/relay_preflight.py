@@ -60,7 +60,7 @@ def require_ready(relay: Relay, institution: Institution | None = None) -> None:
 
 def _flower() -> str:
     from cohortium.flower.internals import require_allowed
-    from cohortium.flower.names import INSTITUTION
+    from cohortium.flower_names import INSTITUTION
 
     return require_allowed(INSTITUTION)
 

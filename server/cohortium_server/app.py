@@ -22,7 +22,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from cohortium.errors import CohortiumError, FederationError, StudyError
-from cohortium.flower.names import MODULE
+from cohortium.flower_names import MODULE
 from cohortium.study.consent import Signatures, read_signatures, require_all
 from cohortium.study.study import Study, load_study
 from cohortium.system.logs import about, without_text

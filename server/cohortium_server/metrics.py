@@ -16,7 +16,7 @@ from prometheus_client import Metric
 
 from cohortium.errors import CohortiumError, InputError
 from cohortium.federation.probe import answers_at, load_certificate
-from cohortium.flower.names import Api
+from cohortium.flower_names import Api
 from cohortium.study.plan import plan
 from cohortium.system.documents import load_json
 from cohortium.system.logs import about

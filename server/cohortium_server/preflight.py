@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cohortium.errors import CohortiumError, FederationError, MembershipError, SecretError
 from cohortium.federation.probe import ask
-from cohortium.flower.names import COORDINATOR, Api, Call
+from cohortium.flower_names import COORDINATOR, Api, Call
 from cohortium.system.address import Address
 from cohortium.system.checks import (
     Check,

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cohortium.commands.device import say_device
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults
 from cohortium.data.readers.faults import Faults
-from cohortium.system.output import Json, console, guarded, print_json, progress, say, say_device, say_here, tell
+from cohortium.system.output import Json, console, guarded, print_json, progress, say, say_here, tell
 from cohortium.system.signals import leaving
 
 if TYPE_CHECKING:

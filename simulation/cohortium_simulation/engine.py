@@ -22,7 +22,7 @@ from pathlib import Path
 from threading import Event, Semaphore, Thread
 from typing import Any
 
-from cohortium.flower.names import APP_RAISED, COORDINATORS_NODE, IDENTITY, MESSAGES, NODE_LOST, NUMBER, QUIET, Variable
+from cohortium.flower_names import APP_RAISED, COORDINATORS_NODE, IDENTITY, MESSAGES, NODE_LOST, NUMBER, QUIET, Variable
 
 os.environ.setdefault(Variable.TELEMETRY, QUIET[Variable.TELEMETRY])  # read when Flower is imported
 

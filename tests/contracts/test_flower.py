@@ -1,4 +1,4 @@
-"""Flower as it is installed, held against everything that cohortium.flower.names says of it.
+"""Flower as it is installed, held against everything that cohortium.flower_names says of it.
 
 A new Flower that has changed something is red here, with what it has changed; nowhere else is any of it written down.
 """
@@ -19,16 +19,16 @@ import flwr
 import pytest
 from flwr.serverapp import Grid
 
-from cohortium.flower import names
+from cohortium import flower_names
 from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private, require_allowed
-from cohortium.flower.names import Api, Call, LinkOption, NodeOption, Part, Standing, Task, Variable
+from cohortium.flower_names import Api, Call, LinkOption, NodeOption, Part, Standing, Task, Variable
 from cohortium_client.flower.registration import ahead_and_behind
 from cohortium_simulation.engine import InProcessGrid
 
-PARTS = [value for value in vars(names).values() if isinstance(value, Part)]
+PARTS = [value for value in vars(flower_names).values() if isinstance(value, Part)]
 KEYWORDS = {
-    names.SUPEREXEC: (
+    flower_names.SUPEREXEC: (
         "run_superexec",
         (
             "runtime_api_address",
@@ -38,11 +38,11 @@ KEYWORDS = {
             "runtime_dependency_install",
         ),
     ),
-    names.CLIENTAPP: (
+    flower_names.CLIENTAPP: (
         "run_clientapp",
         ("runtime_api_address", "token", "insecure", "certificates", "parent_pid", "runtime_dependency_install"),
     ),
-    names.SERVERAPP: (
+    flower_names.SERVERAPP: (
         "run_serverapp",
         (
             "runtime_api_address",
@@ -54,13 +54,13 @@ KEYWORDS = {
             "runtime_dependency_install",
         ),
     ),
-    names.NODE_LOOP: ("_pull_and_store_message", ("receive",)),
-    names.CONTROL: (
+    flower_names.NODE_LOOP: ("_pull_and_store_message", ("receive",)),
+    flower_names.CONTROL: (
         "ControlHttpClient.from_server_address",
         ("server_address", "insecure", "root_certificates", "interceptors"),
     ),
-    names.INTERCEPTORS: ("RuntimeVersionHttpInterceptor", ("component_name",)),
-    names.OBJECTS: ("InMemoryObjectStore.delete", ()),
+    flower_names.INTERCEPTORS: ("RuntimeVersionHttpInterceptor", ("component_name",)),
+    flower_names.OBJECTS: ("InMemoryObjectStore.delete", ()),
 }
 FIELDS = {
     "fleet_pb2.ActivateNodeRequest": {"public_key", "heartbeat_interval"},
@@ -108,8 +108,8 @@ def test_every_private_name_is_there(part: Part) -> None:
 
 
 def test_every_part_is_one_sides_and_is_looked_at_before_anything_is_served() -> None:
-    assert set(PARTS) == {*names.INSTITUTION, *names.COORDINATOR, *names.ENGINE}
-    for side in (names.INSTITUTION, names.COORDINATOR, names.ENGINE):
+    assert set(PARTS) == {*flower_names.INSTITUTION, *flower_names.COORDINATOR, *flower_names.ENGINE}
+    for side in (flower_names.INSTITUTION, flower_names.COORDINATOR, flower_names.ENGINE):
         assert flwr.__version__ in require_allowed(side)
 
 
@@ -129,7 +129,7 @@ def test_every_message_has_the_fields_that_are_read_and_written(message: str) ->
 
 def options(command: str) -> dict[str, argparse.Action]:
     """What a command of Flower's takes."""
-    module = import_module({"link": names.LINK, "node": names.NODE}[command].module)
+    module = import_module({"link": flower_names.LINK, "node": flower_names.NODE}[command].module)
     (maker,) = (f for n, f in vars(module).items() if n.startswith("_parse_args_run_super"))
     return {text: action for action in maker()._actions for text in action.option_strings}
 
@@ -138,7 +138,7 @@ def options(command: str) -> dict[str, argparse.Action]:
 def test_every_option_is_taken(command: str, ours: type[LinkOption] | type[NodeOption]) -> None:
     taken = options(command)
     assert [option for option in ours if option not in taken] == []
-    assert names.PROCESS in (taken["--isolation"].choices or ())
+    assert flower_names.PROCESS in (taken["--isolation"].choices or ())
 
 
 @pytest.mark.parametrize("variable", Variable)
@@ -150,13 +150,13 @@ def test_every_switch_that_flower_has_over_doors_and_reports_is_set() -> None:
     """A new one that opens a port, reports or installs must be met with a decision."""
     switches = {w for w in words() if w.startswith(("FLWR_INTERNAL_", "FLWR_DISABLE_")) or w.endswith("_ENABLED")}
     known = {"FLWR_OIDC_ENABLED"}  # asks more of who starts runs, not less; off where it is not set
-    assert {w for w in switches if w.startswith("FLWR_")} - known == set(names.QUIET)
+    assert {w for w in switches if w.startswith("FLWR_")} - known == set(flower_names.QUIET)
 
 
 @cache
 def routes() -> dict[str, list[str]]:
     """The paths that the link's application answers, and how each may be asked."""
-    app = import_module(names.LINK_APP.module).create_app()
+    app = import_module(flower_names.LINK_APP.module).create_app()
     return {str(path): sorted(m.upper() for m in how) for path, how in app.openapi()["paths"].items()}
 
 
@@ -170,8 +170,8 @@ def test_every_path_is_an_apis_that_the_doors_know_of() -> None:
 
 
 def test_requests_are_said_in_one_media_type() -> None:
-    assert import_module("flwr.supercore.protobuf.constants").PROTOBUF_MEDIA_TYPE == names.MEDIA_TYPE
-    assert names.SIGNATURE in words()
+    assert import_module("flwr.supercore.protobuf.constants").PROTOBUF_MEDIA_TYPE == flower_names.MEDIA_TYPE
+    assert flower_names.SIGNATURE in words()
 
 
 def test_tasks_are_called_so() -> None:
@@ -190,30 +190,33 @@ def test_nodes_and_runs_are_said_to_be_so() -> None:
 
 def test_messages_are_lost_and_apps_raise_by_these_numbers() -> None:
     codes = import_module("flwr.common.constant").ErrorCode
-    assert (codes.CLIENT_APP_RAISED_EXCEPTION, codes.NODE_UNAVAILABLE) == (names.APP_RAISED, names.NODE_LOST)
-    assert import_module("flwr.common.constant").SUPERLINK_NODE_ID == names.COORDINATORS_NODE
+    assert (codes.CLIENT_APP_RAISED_EXCEPTION, codes.NODE_UNAVAILABLE) == (
+        flower_names.APP_RAISED,
+        flower_names.NODE_LOST,
+    )
+    assert import_module("flwr.common.constant").SUPERLINK_NODE_ID == flower_names.COORDINATORS_NODE
 
 
 def test_a_node_reads_answers_in_a_way_that_we_stand_in_front_of() -> None:
-    send = private(names.NODE_LOOP)._push_messages
-    (how,) = set(names.ANSWERS_READ_BY) & set(send.__code__.co_names)
-    assert hasattr(private(names.NODE_STATE).InMemoryNodeState, how)
+    send = private(flower_names.NODE_LOOP)._push_messages
+    (how,) = set(flower_names.ANSWERS_READ_BY) & set(send.__code__.co_names)
+    assert hasattr(private(flower_names.NODE_STATE).InMemoryNodeState, how)
 
 
 def test_a_node_sends_answers_by_what_we_stand_in_front_of() -> None:
-    taken = inspect.signature(private(names.NODE_LOOP)._push_messages).parameters
+    taken = inspect.signature(private(flower_names.NODE_LOOP)._push_messages).parameters
     assert {"send", "push_object", "state", "object_store"} <= set(taken)
-    assert list(inspect.signature(private(names.NODE_APP).create_app).parameters)[:2] == [
+    assert list(inspect.signature(private(flower_names.NODE_APP).create_app).parameters)[:2] == [
         "state_factory",
         "superexec_auth_secret",
     ]
 
 
 def test_a_grid_speaks_over_the_client_that_it_is_given() -> None:
-    grid = private(names.GRID).HttpGrid("127.0.0.1:1", insecure=True, token="x")
+    grid = private(flower_names.GRID).HttpGrid("127.0.0.1:1", insecure=True, token="x")
     grid._client = client = object()
     assert grid._runtime_client is client
-    assert "pull_objects" in private(names.GRID).HttpGrid.pull_messages.__code__.co_names
+    assert "pull_objects" in private(flower_names.GRID).HttpGrid.pull_messages.__code__.co_names
 
 
 def test_the_executor_is_what_flower_expects() -> None:
@@ -236,5 +239,5 @@ def test_the_tolerance_of_clocks_is_flowers_own() -> None:
 
 
 def test_the_keepers_looks_are_logged_in_these_words() -> None:
-    assert set(names.EVERY_SECOND) <= words()
-    assert logging.getLogger(names.MODULE) is private(names.LOG).FLOWER_LOGGER
+    assert set(flower_names.EVERY_SECOND) <= words()
+    assert logging.getLogger(flower_names.MODULE) is private(flower_names.LOG).FLOWER_LOGGER

@@ -15,7 +15,7 @@ from threading import Thread
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from cohortium.flower.names import SIGNATURE
+from cohortium.flower_names import SIGNATURE
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

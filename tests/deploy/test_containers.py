@@ -199,9 +199,9 @@ build()
 import cohortium_client.app, cohortium_client.relay_preflight
 import cohortium_client.flower.node, cohortium_client.flower.launcher
 from cohortium.flower.environment import prepare
-from cohortium.flower import names
+from cohortium import flower_names
 from cohortium_client.flower.relay import LOOK_EVERY
-prepare(Path("."), LOOK_EVERY, names.NODE, names.NODE_APP, names.CLIENTAPP)
+prepare(Path("."), LOOK_EVERY, flower_names.NODE, flower_names.NODE_APP, flower_names.CLIENTAPP)
 try:
     import pandas
 except ModuleNotFoundError:

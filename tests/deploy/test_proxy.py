@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from deploying import FEDERATION, NAME, Coordinator, free_port
 
-from cohortium.flower.names import SIGNATURE, Api, Call
+from cohortium.flower_names import SIGNATURE, Api, Call
 from cohortium_server.membership.provisioning import provision
 
 HAS_IPV6 = (

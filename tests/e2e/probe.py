@@ -8,7 +8,7 @@ import socket
 import ssl
 import sys
 
-from cohortium.flower.names import MEDIA_TYPE
+from cohortium.flower_names import MEDIA_TYPE
 
 
 def main() -> object:

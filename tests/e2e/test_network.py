@@ -13,7 +13,7 @@ from deployed import FIRST_UID, Served, ancestors, as_user, deployed, processes,
 from killing import NAMES, SCHEMA, asked, begin, check, complete, people
 from network import HERE, elsewhere
 
-from cohortium.flower.names import Api, Call
+from cohortium.flower_names import Api, Call
 from cohortium_server.membership.federation import load_federation
 
 ROUND = Call.LIST_RUNS.removeprefix("/v1")  # what a path that goes up from the fleet's would reach

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cohortium.commands.device import say_device
 from cohortium.system import logs
-from cohortium.system.output import LogStyle, guarded, say, say_device
+from cohortium.system.output import LogStyle, guarded, say
 from cohortium.system.platforms import require_serving
 from cohortium.system.signals import require_meant
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from cohortium.flower.executor import run_forking
 from cohortium.flower.internals import private
-from cohortium.flower.names import CLIENTAPP, Task
+from cohortium.flower_names import CLIENTAPP, Task
 from cohortium_client.flower.liveness import answer_as_long_as_we_live
 
 

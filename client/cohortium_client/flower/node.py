@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 from cohortium.flower.doors import App, Door, Scope
 from cohortium.flower.internals import private
-from cohortium.flower.names import (
+from cohortium.flower_names import (
     BEAT,
     FLEET,
     NODE,

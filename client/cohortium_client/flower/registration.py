@@ -8,7 +8,7 @@ import httpx
 
 from cohortium.errors import CohortiumError, FederationError, MembershipError
 from cohortium.flower.internals import private
-from cohortium.flower.names import CLOCKS, FLEET, FLEET_WORDS, INTERCEPTORS, KEYS, SIGNING, Api
+from cohortium.flower_names import CLOCKS, FLEET, FLEET_WORDS, INTERCEPTORS, KEYS, SIGNING, Api
 from cohortium.system.proxies import using_only
 from cohortium_client.relay import Relay, load_node_key
 

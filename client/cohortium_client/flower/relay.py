@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from cohortium import flower_names
 from cohortium.errors import InputError
-from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
 from cohortium.flower.internals import require_allowed
 from cohortium.system import locks
@@ -33,8 +33,8 @@ def serve_relay(relay: Relay) -> int:
     from cohortium_client.flower.node import beat_faster, run_node
 
     proxy = relay.proxy()  # of the environment as it is now
-    prepare(relay.home, LOOK_EVERY, names.NODE, names.NODE_APP, names.CLIENTAPP)
-    require_allowed(names.INSTITUTION)
+    prepare(relay.home, LOOK_EVERY, flower_names.NODE, flower_names.NODE_APP, flower_names.CLIENTAPP)
+    require_allowed(flower_names.INSTITUTION)
     import cohortium_client.app  # noqa: F401
 
     beat_faster()

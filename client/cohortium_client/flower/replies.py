@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cohortium.flower.internals import changed
-from cohortium.flower.names import ANSWERS_READ_BY, NODE_LOOP
+from cohortium.flower_names import ANSWERS_READ_BY, NODE_LOOP
 
 
 class Replies:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cohortium.flower.internals import private
-from cohortium.flower.names import PUSHING, TREES
+from cohortium.flower_names import PUSHING, TREES
 
 ANY_SESSION = ""  # the link then finds out by itself for whom an object was announced
 _log = logging.getLogger("cohortium.node")

@@ -133,9 +133,10 @@ def _refuse_overwriting(out: Path, force: bool) -> None:
 def _draft(data: Path, form: Form, targets: list[str], person: str | None, drop: list[str], faults: Faults) -> Draft:
     from cohortium.data.readers.tables import header, read_parts
     from cohortium.drafting import draft as drafts
+    from cohortium.drafting.facts import check_names
 
     names = header(data, form)
-    drafts.check_names([*targets, *([person] if person else []), *drop], names)
+    check_names([*targets, *([person] if person else []), *drop], names)
     kept = [name for name in names if name not in drop or name in targets or name == person]
     parts = read_parts(data, kept, form=form, faults=faults)
     return drafts.draft(

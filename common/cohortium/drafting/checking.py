@@ -23,7 +23,7 @@ from cohortium.data.misfits import ALIKE, BEYOND, FIXES, INFINITE, found_in
 from cohortium.data.schema import Schema
 from cohortium.drafting.disguises import LOOKED_AT
 from cohortium.drafting.facts import MOSTLY
-from cohortium.drafting.rendering import quoted
+from cohortium.drafting.found import quoted
 from cohortium.drafting.tally import Heads, Tally
 
 

@@ -32,14 +32,12 @@ from cohortium.data.columns.derived import Following
 from cohortium.data.schema import Schema
 from cohortium.drafting.dates import moment_column
 from cohortium.drafting.disguises import Disguises
-from cohortium.drafting.facts import FEW_CODES, MANY_WORDS, MOSTLY, RARE, Facts, facts_of
-from cohortium.drafting.found import Found, Note, Proposal
+from cohortium.drafting.facts import FEW_CODES, MANY_WORDS, MOSTLY, RARE, Facts, facts_of, unit_of
+from cohortium.drafting.found import Found, Note, Proposal, quoted
 from cohortium.drafting.numbers import is_whole, number_column
-from cohortium.drafting.rendering import quoted
 from cohortium.drafting.tally import Tally, Watch
 from cohortium.drafting.texts import text_column
 from cohortium.errors import SchemaError
-from cohortium.system.nearest import offered
 from cohortium.system.texts import trouble
 
 FEW_DAYS = 5  # whole numbers that are dates must be more
@@ -151,18 +149,6 @@ def draft(
 def _named(name: str) -> str:
     """The table's name, or a plain one where that can be none."""
     return name if 0 < len(name) <= LONG_NAME and not trouble(name) else "table"
-
-
-def unit_of(person: str | None) -> str:
-    return "rows" if person is None else "persons"
-
-
-def check_names(wanted: Iterable[str], names: Sequence[str]) -> None:
-    """SchemaError E_SCHEMA_MISSING for a wanted column that the table lacks."""
-    for name in wanted:
-        if name not in names:
-            what = f"there is no column {name!r} in the table"
-            raise SchemaError("E_SCHEMA_MISSING", "draft", what, offered(name, names, "Columns are"))
 
 
 def _undisguised(name: str, facts: Facts, numbers: Facts | None, target: bool, disguises: Disguises) -> Proposal:

@@ -20,10 +20,10 @@ from cohortium.data.columns.identifiers import identifier
 from cohortium.data.columns.moments import moments_of
 from cohortium.drafting.datestyles import whole_pattern
 from cohortium.drafting.disguises import Disguises
-from cohortium.drafting.draft import check_names, unit_of
 from cohortium.drafting.lattices import needs
 from cohortium.drafting.placeholders import may_stand, placeholder_of
 from cohortium.errors import SchemaError
+from cohortium.system.nearest import offered
 
 FEW_CODES = 12  # whole numbers of so few values are codes
 MANY_WORDS = 64  # text of more values is shortened to its most common ones, or dropped
@@ -302,3 +302,15 @@ def _moments_in(words: list[str]) -> npt.NDArray[np.datetime64]:
         read = moments_of(texts, "" if pattern == "mixed" else pattern).to_numpy().astype("datetime64[us]")
         found[like] = np.where(read < _TOO_EARLY, np.datetime64("NaT", "us"), read) if pattern != "mixed" else read
     return found
+
+
+def unit_of(person: str | None) -> str:
+    return "rows" if person is None else "persons"
+
+
+def check_names(wanted: Iterable[str], names: Sequence[str]) -> None:
+    """SchemaError E_SCHEMA_MISSING for a wanted column that the table lacks."""
+    for name in wanted:
+        if name not in names:
+            what = f"there is no column {name!r} in the table"
+            raise SchemaError("E_SCHEMA_MISSING", "draft", what, offered(name, names, "Columns are"))

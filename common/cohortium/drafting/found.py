@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import tomli_w
+
 from cohortium.data import columns
 from cohortium.data.columns.absent import AMONG_TEXTS, declared
 from cohortium.data.columns.encoding import MISSING_WORDS
@@ -52,3 +54,7 @@ class Found:
         words = self.words(facts)
         rare = [w for w, count in words.items() if count < RARE]
         return declared([w for w in words if w not in rare], rare) or None
+
+
+def quoted(text: str) -> str:
+    return tomli_w.dumps({"x": text})[4:].rstrip("\n")

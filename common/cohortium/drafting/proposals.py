@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cohortium.data.readers.frames import Table, as_table, parts_of
-from cohortium.drafting.draft import Draft, check_names, draft
+from cohortium.drafting.draft import Draft, draft
+from cohortium.drafting.facts import check_names
 from cohortium.system.arguments import described, names, refused
 
 

@@ -9,7 +9,7 @@ import tomli_w
 
 from cohortium.data import schema as schemas
 from cohortium.drafting.draft import Draft
-from cohortium.drafting.found import Note
+from cohortium.drafting.found import Note, quoted
 from cohortium.system.texts import for_terminal
 
 _HEAD = """\
@@ -59,7 +59,3 @@ def _entry(key: str, value: Any) -> str:
             line = "    "
         line += text + " "
     return "\n".join([*lines, line.rstrip()]) + "\n"
-
-
-def quoted(text: str) -> str:
-    return tomli_w.dumps({"x": text})[4:].rstrip("\n")

@@ -8,8 +8,7 @@ import re
 from cohortium.data.columns import Categorical
 from cohortium.data.columns.written import looks_like_a_number
 from cohortium.drafting.facts import MANY_WORDS, MOSTLY, RARE, Facts
-from cohortium.drafting.found import Found
-from cohortium.drafting.rendering import quoted
+from cohortium.drafting.found import Found, quoted
 from cohortium.system.texts import trouble_of_value
 
 OTHER = "__OTHER__"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cohortium.flower.internals import private
-from cohortium.flower.names import QUIET, SUPEREXEC, Part, Variable
+from cohortium.flower_names import QUIET, SUPEREXEC, Part, Variable
 from cohortium.system import logs
 from cohortium.system.proxies import use_only
 from cohortium.system.supervision import Child

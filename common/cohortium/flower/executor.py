@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from cohortium.flower.internals import private
-from cohortium.flower.names import EXITS, LAUNCHES, SUPEREXEC, Task
+from cohortium.flower_names import EXITS, LAUNCHES, SUPEREXEC, Task
 from cohortium.system.supervision import PATIENCE, End, ended_with, forked
 
 TASK_NAME = "task"

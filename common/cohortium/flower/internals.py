@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from cohortium.errors import WireError
-from cohortium.flower.names import MODULE, Part
+from cohortium.flower_names import MODULE, Part
 from cohortium.system.versions import required, version_of
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from cohortium.errors import CODES, CohortiumError
-from cohortium.flower.names import EVERY_SECOND, MODULE, RECONNECTED, RETRYING, Api
+from cohortium.flower_names import EVERY_SECOND, MODULE, RECONNECTED, RETRYING, Api
 
 VARIABLE = "COHORTIUM_LOG"
 FIELDS = ("code", "study", "run", "round", "attempt")

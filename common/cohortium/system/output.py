@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from cohortium.study.study import Study
     from cohortium.system.checks import Check
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
@@ -126,16 +125,6 @@ def console(stderr: bool = False) -> Console:
             return super().render_str("\n".join(map(for_terminal, text.split("\n"))), **style)
 
     return Plain(stderr=stderr, markup=False, emoji=False)
-
-
-def say_device(studies: Iterable[Study]) -> None:
-    """On which device this machine trains, where any of ``studies`` trains."""
-    from cohortium.study.study import Trained
-
-    if any(isinstance(study.generator, Trained) for study in studies):
-        from cohortium.neural.device import device_words
-
-        say(f"training runs on {device_words()}")
 
 
 def epsilon_words(epsilon: float | None, digits: int = 4) -> str:

@@ -13,7 +13,7 @@ import httpx
 
 from cohortium.errors import FederationError
 from cohortium.flower.internals import private
-from cohortium.flower.names import BUNDLES, CONTROL, CONTROL_WORDS, FAB, INTERCEPTORS, RUNS, Standing
+from cohortium.flower_names import BUNDLES, CONTROL, CONTROL_WORDS, FAB, INTERCEPTORS, RUNS, Standing
 from cohortium_server.flower.link import HEADER
 from cohortium_server.membership.federation import Federation
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from cohortium.flower.executor import run_forking
 from cohortium.flower.internals import private
-from cohortium.flower.names import SERVERAPP, TLS, Task
+from cohortium.flower_names import SERVERAPP, TLS, Task
 from cohortium_server.flower.whole import WholeAnswers
 from cohortium_server.membership.federation import Federation
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cohortium.errors import CohortiumError
-from cohortium.flower.names import KNOCKED, ONLY_ASKED
+from cohortium.flower_names import KNOCKED, ONLY_ASKED
 from cohortium_server.flower.roster import pem
 from cohortium_server.membership.federation import Federation
 from cohortium_server.membership.members import load_members

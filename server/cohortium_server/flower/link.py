@@ -22,7 +22,7 @@ import uvicorn
 
 from cohortium.flower.doors import App, Door, Scope
 from cohortium.flower.internals import private
-from cohortium.flower.names import LINK, LINK_COMMAND, MODULE, PROCESS, Api, LinkOption
+from cohortium.flower_names import LINK, LINK_COMMAND, MODULE, PROCESS, Api, LinkOption
 from cohortium.system.listening import bound
 from cohortium_server.flower.knocks import Knocks
 from cohortium_server.flower.tidying import make_shrinkable

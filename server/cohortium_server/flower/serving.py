@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from cohortium import flower_names
 from cohortium.errors import FederationError
-from cohortium.flower import names
 from cohortium.flower.environment import prepare, process
 from cohortium.flower.internals import require_allowed
 from cohortium.system.canonical import canonical_json
@@ -31,8 +31,8 @@ def take(federation: Federation) -> None:
     _only_here(federation.state)
     use_home(federation.state)
     require_ready(federation)
-    prepare(federation.state / "flower", LOOK_EVERY, names.LINK, names.LINK_APP, names.SERVERAPP)
-    require_allowed(names.COORDINATOR)
+    prepare(federation.state / "flower", LOOK_EVERY, flower_names.LINK, flower_names.LINK_APP, flower_names.SERVERAPP)
+    require_allowed(flower_names.COORDINATOR)
 
 
 def serve_federation(federation: Federation) -> int:

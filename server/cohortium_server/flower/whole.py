@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cohortium.flower.internals import private
-from cohortium.flower.names import GRID, OBJECT_WORDS, TREES
+from cohortium.flower_names import GRID, OBJECT_WORDS, TREES
 
 
 @dataclass

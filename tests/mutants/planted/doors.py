@@ -11,7 +11,7 @@ RELAY = "client/cohortium_client/app.py"
 REPLIES = "client/cohortium_client/flower/replies.py"
 LAUNCHER = "client/cohortium_client/flower/launcher.py"
 EXECUTOR = "common/cohortium/flower/executor.py"
-NAMES = "common/cohortium/flower/names.py"
+NAMES = "common/cohortium/flower_names.py"
 INTERNALS = "common/cohortium/flower/internals.py"
 SERVED = "tests/test_served_flower.py"
 

@@ -1,0 +1,21 @@
+"""Which device a machine trains on, said before it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from cohortium.system.output import say
+
+if TYPE_CHECKING:
+    from cohortium.study.study import Study
+
+
+def say_device(studies: Iterable[Study]) -> None:
+    """On which device this machine trains, where any of ``studies`` trains."""
+    from cohortium.study.study import Trained
+
+    if any(isinstance(study.generator, Trained) for study in studies):
+        from cohortium.neural.device import device_words
+
+        say(f"training runs on {device_words()}")
