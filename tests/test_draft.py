@@ -22,9 +22,10 @@ from cohortium.data.readers.tables import read_parts, read_table
 from cohortium.data.schema import Schema, load_schema
 from cohortium.drafting.checking import fit
 from cohortium.drafting.draft import Draft, draft
-from cohortium.drafting.facts import OTHER, RARE
+from cohortium.drafting.facts import RARE
 from cohortium.drafting.numbers import wide_bounds
 from cohortium.drafting.rendering import render
+from cohortium.drafting.texts import OTHER
 from cohortium.errors import SchemaError
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data"

@@ -21,9 +21,10 @@ from test_cli import call, call_json
 import cohortium
 from cohortium.data.schema import load_schema, schema_from_document, to_document
 from cohortium.drafting.draft import draft
-from cohortium.drafting.facts import OTHER, RARE
+from cohortium.drafting.facts import RARE
 from cohortium.drafting.placeholders import NUMBERS
 from cohortium.drafting.rendering import render
+from cohortium.drafting.texts import OTHER
 from cohortium.errors import SchemaError
 from cohortium.ledger.store import Ledger
 from cohortium.study import consent
