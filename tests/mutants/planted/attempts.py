@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-FILES = "common/cohortium/system/files.py"
 CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 MASKED = "client/cohortium_client/custodian/masked.py"
 SESSIONS = "client/cohortium_client/custodian/sessions.py"
@@ -251,9 +250,9 @@ _SESSIONS: tuple[Mutant, ...] = (
         "leaves it to the disk when a statement becomes durable",
         "5.1",
         DATABASES,
-        FILES,
-        "PRAGMA synchronous = FULL",
-        "PRAGMA synchronous = OFF",
+        SESSIONS,
+        "            self._db = open_database(path)\n",
+        '            self._db = open_database(path)\n            self._db.execute("PRAGMA synchronous = OFF")\n',
     ),
     mutant(
         "does not overwrite secrets that it forgets",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mutant import Change, Mutant, mutant
 
-FILES = "common/cohortium/system/files.py"
 MASKING = "common/cohortium/masking"
 COHORT, DERIVATION, STATEMENTS = (f"{MASKING}/{n}.py" for n in ("cohort", "derivation", "statements"))
 DOUBLE, WHOLE, RING, TOTAL = (f"{MASKING}/{n}.py" for n in ("dropout_tolerant", "all_or_nothing", "ring", "total"))
@@ -459,9 +458,9 @@ _CUSTODY: tuple[Mutant, ...] = (
         "lets others read what masks follow from",
         "A4",
         f"{SUMS}::test_secrets_are_gone_when_the_last_round_is_answered",
-        FILES,
-        "    path.chmod(0o600)\n    with path.open",
-        "    path.chmod(0o644)\n    with path.open",
+        SESSIONS,
+        "            self._db = open_database(path)\n",
+        "            self._db = open_database(path)\n            path.chmod(0o644)\n",
     ),
 )
 

@@ -187,7 +187,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "gives up a run whose process is killed three times",
-        "kill -9 at any time is borne",
+        "SIGKILL at any time is borne",
         f"{TEST_ORDERS}::test_kills_are_borne_longer_than_errors",
         ORDERS,
         "if (cause and same) or len(known) >= MOST_FALLS:",

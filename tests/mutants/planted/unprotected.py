@@ -58,8 +58,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "agrees to a study without privacy where no policy forbids it",
         WHAT,
         f"{TESTS}::test_no_institution_agrees_to_it[asleep1]",
-        ANSWERABLE,
-        "    consent.require_signable(study)\n",
+        "client/cohortium_client/custodian/agreements.py",
+        "    standing(study, identity, policy, ledger)\n",
         "",
     ),
     mutant(
