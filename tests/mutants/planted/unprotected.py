@@ -55,14 +55,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
     ),
     mutant(
-        "agrees to a study without privacy where no policy forbids it",
-        WHAT,
-        f"{TESTS}::test_no_institution_agrees_to_it[asleep1]",
-        "client/cohortium_client/custodian/agreements.py",
-        "    standing(study, identity, policy, ledger)\n",
-        "",
-    ),
-    mutant(
         "answers a study without privacy where signatures and policy let it pass",
         WHAT,
         f"{TESTS}::test_no_custodian_answers_it[asleep4]",
