@@ -205,7 +205,9 @@ def test_the_command_line_says_that_it_was_rebalanced(release: Release, tmp_path
     shown = call("sample", release.path, "--rows", 4, "--balance", "result", "--out", tmp_path / "s.csv")
     assert "2 negative, 2 positive" in shown
     assert "not the population's" in shown
-    error = call_json("sample", release.path, "--rows", 4, "--where", "age=4O..60", "--out", out, code=17)["error"]
+    error = call_json(
+        "sample", release.path, "--rows", 4, "--where", "age=4O..60", "--out", tmp_path / "n.csv", code=17
+    )["error"]
     assert isinstance(error, dict)
     assert error["where"] == "condition on 'age'"
     assert "numbers from 0 to 100" in error["fix"]

@@ -730,7 +730,7 @@ def test_bad_input_42_an_exhausted_cap_is_a_refusal_and_changes_nothing(make: Ma
     first = behind.answer(request(SWEEP))
     answer(first, SWEEP)
     before = still(ledger)
-    assert behind.answer(request(SWEEP, run=OTHER_RUN)) == refusal("E_ANSWERED")
+    assert behind.answer(request(SWEEP, run=OTHER_RUN)) == refusal("E_BUDGET")
     assert still(ledger) == before
     assert behind.answer(request(SWEEP)) == first
     with pytest.raises(BudgetError, match="E_BUDGET"):

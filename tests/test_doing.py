@@ -136,7 +136,7 @@ def test_a_log_has_a_line_for_what_lasts_and_none_for_what_is_over_soon(
     clock.now += WORTH_A_LINE
     lines.note("", 0.0)
     assert len(said) == 1
-    assert re.fullmatch(r"waiting for south, since \d\d:\d\d:\d\d", said[0])
+    assert re.fullmatch(r"waiting for south, since \d\d:\d\d:\d\dZ", said[0])
 
 
 def test_a_terminal_shows_what_goes_on_as_it_goes_on() -> None:

@@ -208,8 +208,8 @@ def test_a_folder_is_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     job.finish("outcome")  # type: ignore[arg-type]
     folder_job({"federation": str(folder), "out": str(tmp_path / "out"), "seed": ""}).finish("other")  # type: ignore[arg-type]
     assert written == [
-        ("outcome", {"out": folder / "release", "seed": 7, "learn": True}),
-        ("other", {"out": tmp_path / "out", "seed": None, "learn": True}),
+        ("outcome", {"out": folder / "release", "seed": 7, "learn": True, "replace": False}),
+        ("other", {"out": tmp_path / "out", "seed": None, "learn": True, "replace": False}),
     ]
 
 
@@ -260,7 +260,9 @@ def test_a_folder_in_use_is_refused_before_anything_is_asked(tmp_path: Path) -> 
     config = {"federation": str(folder), "out": "", "seed": ""}
     folder_job(config)
     (folder / "release" / "manifest.json").write_text("{}")
-    folder_job(config)
+    with pytest.raises(ReleaseError, match="E_RELEASE_EXISTS"):
+        folder_job(config)
+    folder_job({**config, "replace": True})
     (folder / "release" / "manifest.json").rename(folder / "release" / "thesis.doc")
     with pytest.raises(ReleaseError, match="E_RELEASE_EXISTS"):
         folder_job(config)
@@ -308,7 +310,7 @@ def test_the_bundle_ships_its_description_and_nothing_else() -> None:
         "serverapp": "cohortium_server.app:app",
         "clientapp": "cohortium_client.app:app",
     }
-    assert set(app["config"]) == {"federation", "out", "seed", "resume"}  # Flower refuses to set any other
+    assert set(app["config"]) == {"federation", "out", "seed", "resume", "replace"}  # Flower refuses to set any other
 
 
 def test_the_rest_of_the_simulation_starts_without_flower() -> None:

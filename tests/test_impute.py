@@ -534,7 +534,7 @@ def test_the_command_counts_and_names_on_standard_error(release: Release, tmp_pa
     lines = out.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "id,sex,age,urgent,more,ward,seen,result"
     assert lines[2].startswith("2,alien,") and ",perhaps,b," in lines[2]
-    quiet = call("impute", release.path, "--data", path, "--out", out, "--json")
+    quiet = call("impute", release.path, "--data", path, "--out", out, "--replace", "--json")
     accounts = {a["column"]: a for a in json.loads(quiet.stdout)["imputed"]}
     assert accounts["sex"] == {"column": "sex", "filled": 1, "blank": 0, "undeclared": 1, "beyond": 0, "retyped": ""}
     assert "alien" not in quiet.stdout

@@ -112,7 +112,7 @@ def test_an_end_is_one_runs_and_one_studys(make: Make, ledger: Ledger) -> None:
     answered(custodian)
     other = answered(custodian, OTHER_RUN)
     foreign = request(OTHER, round=LAST, leg="end")
-    assert custodian.answer(foreign) == refusal("E_PLAN_UNTRUSTED")
+    assert custodian.answer(foreign) == refusal("E_EXPIRED")  # as any question about it
     assert custodian.answer(end()) == SAID
     assert [custodian.answer(request(STUDY, run=OTHER_RUN, round=r)) for r in range(LAST + 1)] == other
     unsigned = request(STUDY, run=OTHER_RUN, round=LAST, leg="end", consents={})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import socket
 import time
@@ -354,7 +355,7 @@ def test_runs_are_told_from_their_journals(fed: Federation) -> None:
     desired_state.end(journal.folder, FederationError("E_MISSING_INSTITUTION", "north", CANARY, CANARY))
     (journal.folder / "0000.sum").write_bytes(b"")
     (fed.folder / "release").mkdir()
-    (fed.folder / "release" / "manifest.json").write_text("{}")
+    (fed.folder / "release" / "manifest.json").write_text(json.dumps({"run": journal.run}))
     told = page(watch.metrics())
     assert value(told, "cohortium_run_rounds_done", **labels) == value(told, "cohortium_run_released", **labels) == 1
     assert value(told, "cohortium_run_failed", **labels, code="E_MISSING_INSTITUTION") == 1

@@ -376,14 +376,21 @@ def test_a_message_that_comes_to_nothing_keeps_no_node() -> None:
 def test_what_an_institution_needs_to_send_its_answer_ends_after_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    from cohortium_client import relay
+    from cohortium_client import preflight, relay, relay_preflight
     from cohortium_client.custodian import institution
 
     heard: list[Any] = []
-    monkeypatch.setattr("cohortium.system.supervision.supervise", lambda children, **how: heard.append((children, how)))
+
+    def supervised(children: Any, **how: Any) -> int:
+        heard.append((children, how))
+        return int(signal.SIGTERM)
+
+    monkeypatch.setattr("cohortium.system.supervision.supervise", supervised)
+    for checks in (preflight, relay_preflight):
+        monkeypatch.setattr(checks, "require_ready", lambda *of: None)
     monkeypatch.setattr(relay, "has_joined", lambda folder: True)
     monkeypatch.setattr(relay, "load_relay", lambda folder: None)
-    monkeypatch.setattr(institution, "load_institution", lambda folder: type("I", (), {"look": lambda self: None})())
+    monkeypatch.setattr(institution, "load_institution", lambda folder: SimpleNamespace(socket=tmp_path / "s"))
     serving.serve(tmp_path)
     ((children, how),) = heard
     assert [child.name for child in children] == ["custodian", "relay"]

@@ -295,6 +295,8 @@ def falling(run: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> Non
     """The study's process comes as far as ``error``."""
 
     class Finishing:
+        diary = None
+
         def finish(self, outcome: object) -> None:
             raise error
 
@@ -533,6 +535,9 @@ def test_a_run_writes_over_a_release_only_when_told_to_and_over_its_own(
         def exchange(self, request: bytes, timeout: float) -> list[bytes]:
             asked.append(request)
             return [one.answer(request) for one in answering]
+
+        def tell(self, request: bytes) -> None:
+            pass
 
     def engine(_: str) -> Any:
         return lambda study, consents, sockets, journal, progress: run_study(study, consents, Here(), journal, progress)

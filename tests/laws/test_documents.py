@@ -330,7 +330,9 @@ def kept(name: str, read: Callable[[Path], object]) -> Callable[[bytes, Path], o
 
 
 def ended(folder: Path) -> object:
-    desired_state.give(folder, "go")
+    content = (folder / desired_state.END).read_bytes()
+    desired_state.give(folder, "go")  # which takes away how the last one ended
+    (folder / desired_state.END).write_bytes(content)
     return desired_state.ended(folder)
 
 
@@ -469,7 +471,10 @@ def test_what_a_released_table_tells_pandas(shape: Callable[[int], bytes], tmp_p
 PARSERS = (
     r"\bjson\.loads?\(|JSONDecoder\(|tomllib|validate_json\(|from_json\(|raw_decode\(|from json import|safe_load\("
 )
-OTHERS = "return TypeAdapter(Restoration).validate_json(canonical_json(document), strict=True)"  # made a moment before
+OTHERS = {  # made a moment before
+    f"return TypeAdapter({kind}).validate_json(canonical_json(document), strict=True)"
+    for kind in ("Restoration", "Amendment")
+}
 
 
 def test_nobody_else_parses() -> None:
@@ -480,7 +485,7 @@ def test_nobody_else_parses() -> None:
         for line in path.read_text().splitlines()
         if re.search(PARSERS, line)
     }
-    assert {name for name, line in found if line != OTHERS} == {"documents.py"}
+    assert {name for name, line in found if line not in OTHERS} == {"documents.py"}
 
 
 def test_nothing_that_is_written_comes_near_the_limit(release: Any) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from io import TextIOWrapper
 from signal import Signals
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -192,7 +192,7 @@ class Lines:
             self._noted, self._due = text, self._clock() + WORTH_A_LINE
         if text and self._clock() >= self._due:
             self._due = math.inf
-            say(f"{text}, since {datetime.fromtimestamp(since):%H:%M:%S}")
+            say(f"{text}, since {datetime.fromtimestamp(since, UTC):%H:%M:%S}Z")
 
 
 class Bar:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,7 +132,7 @@ def status(run: RunFolder, as_json: Json = False) -> None:
         for fall in told["falls"]:
             say(f"its process ended at {fall['at'][:19]}Z: {fall['code']} {fall['what']}")
         if (now := _doing(run)) is not None:
-            tell(f"{now.words}, since {datetime.fromtimestamp(now.since):%H:%M:%S}")
+            tell(f"{now.words}, since {datetime.fromtimestamp(now.since, UTC):%H:%M:%S}Z")
         if told["error"]:
             say("{code}: {where}: {what}. {fix}".format_map(told["error"]))
 
