@@ -65,7 +65,8 @@ cli.main()
 
 def started(*modes: str, ignoring: signal.Signals | None = None) -> subprocess.Popen[str]:
     def prepared() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore them
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         if ignoring is not None:
             signal.signal(ignoring, signal.SIG_IGN)
 

@@ -14,15 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import people
 from invariants import check, check_finished, compare
 from launcher import HARMLESS, Mischief, Process, filling, killing
-from processes import SWEEP, TRAINING, Federation, federation, study
+from processes import SCHEMA, SWEEP, TRAINING, Federation, federation, study
 
+from cohortium.ledger.shelf import FILE as SHELF
+from cohortium.ledger.shelf import Shelf
+from cohortium.ledger.store import Charge
 from cohortium.study.consent import read_signatures, unsigned
 from cohortium.study.plan import plan
-from cohortium.study.study import Privacy, Study
+from cohortium.study.study import Privacy, Study, dumps_schema
 from cohortium.system.keys import load_or_create_key, public_text
 from cohortium_client.custodian.institution import load_institution
+from cohortium_simulation.pooled import MASKED_UP_TO
 
 ROOT = Path(__file__).parent.parent.parent
 KILLED = -signal.SIGKILL
@@ -41,6 +46,7 @@ COORDINATOR = ("run begun", *ROUND, *RELEASE)
 SIGNING = ("study written aside", "study kept", "ledger committed", "witness written", "file written aside")
 RESTORING = ("backup read", "restore begun", "lost ledger aside", "ledger restored")
 COMPACTING = ("drop begun", "messages dropped", "ledger shrunk")
+POOLING = ("batch written", "batch committed")
 WITH_DROPOUTS = ("keys shared", "answers masked", "survivors confirmed", "shares revealed")
 MASKS = ("keys exchanged", *WITH_DROPOUTS)
 OTHERS = ("older release aside", "file written aside", "sums given up")  # each has a test of its own
@@ -63,7 +69,7 @@ def test_these_are_all_places() -> None:
         p.read_text() for room in ("common", "client", "server", "simulation") for p in (ROOT / room).rglob("*.py")
     )
     named = {name for text in sources for name in re.findall(r'failpoints\.passed\("(.*?)"\)', text)}
-    assert named == {*CUSTODIAN, *COORDINATOR, *SIGNING, *RESTORING, *COMPACTING, *MASKS, *OTHERS}
+    assert named == {*CUSTODIAN, *COORDINATOR, *SIGNING, *RESTORING, *COMPACTING, *POOLING, *MASKS, *OTHERS}
 
 
 @pytest.mark.parametrize("place", CUSTODIAN)
@@ -248,6 +254,27 @@ def test_killed_while_compacting(begin: Begin, place: str) -> None:
     ends(Process(running.home, *compact[: 4 if dropped else 6]), 0)
     check_finished(running)
     ends(Process(running.home, "ledger", "verify", "--ledger", site / "ledger.sqlite"), 0)
+
+
+@pytest.mark.parametrize("place", POOLING)
+def test_a_simulation_of_many_killed(tmp_path: Path, place: str) -> None:
+    """Its institutions' ledgers lie in one file: they have charged all answers of a batch, or none; then the same words go on."""
+    people(600, 0).to_csv(tmp_path / "visits.csv", index=False)
+    (tmp_path / "schema.toml").write_text(dumps_schema(SCHEMA))
+    home, many = tmp_path / "home", MASKED_UP_TO + 1
+    files = ("--data", tmp_path / "visits.csv", "--schema", tmp_path / "schema.toml", "--out", tmp_path / "release")
+    simulate = ("simulate", *files, "--institutions", many, "--epsilon", 5, "--delta", 1e-6, "--rows", 50)
+    ends(Process(home, *simulate, mischief=killing(place, 3)), KILLED)  # after keys and consents
+    assert not (tmp_path / "release").exists()
+    charged = [many] if place == "batch committed" else [0]
+    for status, more in ((None, 0), (0, many)):
+        if status is not None:
+            ends(Process(home, *simulate), status)
+        charged.append(charged[-1] + more)
+        ends(Process(home, "ledger", "verify"), 0)
+        with Shelf(home / "ledgers" / SHELF) as shelf:
+            entries = [e for name in shelf.institutions() for e in shelf.ledger(name).entries()]
+        assert len([e for e in entries if isinstance(e.record, Charge)]) == charged[-1]
 
 
 def run_of(running: Federation) -> str:
