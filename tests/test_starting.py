@@ -247,7 +247,7 @@ def test_the_coordinator_hears_of_a_relay_when_its_custodian_serves(
     short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[Child] = []
-    monkeypatch.setattr("cohortium.system.supervision.supervise", lambda children: started.extend(children))
+    monkeypatch.setattr("cohortium.system.supervision.supervise", lambda children, **_: started.extend(children) or 0)
     told = cli("institution", "serve", short)
     assert told.exit_code == 0, told.output
     custodian, carrier = started
