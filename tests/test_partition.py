@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from cohortium.data.columns.encoding import category_key
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.errors import SchemaError, StudyError
-from cohortium.study.study import Name
+from cohortium.system.filenames import Name
 from cohortium_simulation.partition import by_column, declared_categories, iid, skewed, valid_name
 
 

@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from cohortium.errors import InputError, SecretError
-from cohortium.study.study import Name
 from cohortium.system.address import Address, AddressField
 from cohortium.system.documents import read_toml
+from cohortium.system.filenames import Name
 from cohortium.system.platforms import others_may
 from cohortium.system.problems import first_problem
 from cohortium.system.proxies import Proxy, check_setting, read_setting, way_to

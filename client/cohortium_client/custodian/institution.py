@@ -30,8 +30,9 @@ from cohortium.data.encoding import Codes
 from cohortium.errors import InputError, ReleaseError
 from cohortium.federation.membership import Public
 from cohortium.ledger.store import Ledger, witness_of
-from cohortium.study.study import Name, Study
+from cohortium.study.study import Study
 from cohortium.system.documents import read_toml
+from cohortium.system.filenames import Name
 from cohortium.system.files import write_new, write_whole
 from cohortium.system.keys import load_key, load_or_create_key
 from cohortium.system.problems import first_problem

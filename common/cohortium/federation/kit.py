@@ -27,9 +27,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cohortium.errors import MembershipError
 from cohortium.federation.membership import Sha256, sha256
-from cohortium.study.study import Name
 from cohortium.system.address import Address, AddressField
 from cohortium.system.documents import parse_toml, read_within
+from cohortium.system.filenames import Name
 from cohortium.system.files import unread
 from cohortium.system.problems import first_problem
 

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from cohortium.errors import MembershipError
-from cohortium.study.study import Name
 from cohortium.system.canonical import canonical_json, digest
 from cohortium.system.documents import load_json
+from cohortium.system.filenames import Name
 from cohortium.system.files import unread
 from cohortium.system.keys import public_text, signed_by
 from cohortium.system.problems import first_problem

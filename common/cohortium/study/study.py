@@ -26,6 +26,7 @@ from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_
 from cohortium.system.arguments import path as as_path
 from cohortium.system.canonical import digest
 from cohortium.system.documents import read_toml
+from cohortium.system.filenames import Name
 from cohortium.system.pages import page
 from cohortium.system.problems import first_problem, in_words
 from cohortium.system.texts import has_unseen
@@ -33,7 +34,6 @@ from cohortium.system.texts import has_unseen
 _A_TIME = "it says a time, and a study expires at the end of a day (UTC): write the day alone, such as 2026-01-31"
 _WITH_TIME = re.compile(r"[0-9]:[0-9]")
 _CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
 MAX_ROWS = 50_000_000
 UNSAID = 0.0  # an epsilon or delta that nobody promised
 

@@ -22,9 +22,9 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.errors import MembershipError
-from cohortium.study.study import Name
 from cohortium.system.address import LARGEST_PORT, Address, AddressField
 from cohortium.system.documents import read_toml
+from cohortium.system.filenames import Name
 from cohortium.system.listening import LOOPBACK, everywhere
 from cohortium.system.metrics import is_loopback
 from cohortium.system.problems import first_problem
