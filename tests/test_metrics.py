@@ -66,8 +66,8 @@ def samples(text: str) -> Samples:
     return {(s.name, frozenset(s.labels.items())): s.value for s in found}
 
 
-def page(metrics: list[Metric]) -> Samples:
-    return samples(generate_latest(metrics._registry(lambda: metrics)).decode())
+def page(told: list[Metric]) -> Samples:
+    return samples(generate_latest(metrics._registry(lambda: told)).decode())
 
 
 def value(of: Samples, name: str, **labels: str) -> float | None:

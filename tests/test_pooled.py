@@ -462,7 +462,7 @@ def test_a_table_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     pd.concat(tables_of(40)).to_csv(data, index=False)
     schema.write_text(dumps_schema(SCHEMA), encoding="utf-8")
     calls: Counter[str] = Counter()
-    from cohortium.data.columns import encoding
+    from cohortium.data import encoding
 
     whole = encoding.encode
 

@@ -206,13 +206,14 @@ class Bar:
         self._bars = RichProgress(*shown, console=console(stderr=True), transient=True)
         self._open: list[TaskID] = []
         self._note: TaskID | None = None
-        _bars.append(self)
 
     def start(self, total: int, what: str) -> None:
         from rich.markup import escape  # a bar's words are markup, whatever the console says
 
         self._open.append(self._bars.add_task(escape(for_terminal(what)), total=total))
         self._bars.start()
+        if self not in _bars:
+            _bars.append(self)
 
     def advance(self, by: int = 1) -> None:
         self._bars.advance(self._open[-1], by)
@@ -222,6 +223,8 @@ class Bar:
         if not self._open:
             self.note("", 0.0)
             self._bars.stop()
+            with suppress(ValueError):  # an error has closed it
+                _bars.remove(self)
 
     def note(self, text: str, since: float, share: str = "") -> None:
         """A line below the bars that says what goes on, and for how long it has."""
