@@ -229,7 +229,7 @@ def test_two_parts_are_drawn_as_they_are_said_to_be() -> None:
     found = discrete_gaussian(sigma, 3, Rigged(one, [], other, []))
     assert found.tolist() == (parts[1] + step * parts[0]).tolist()
     assert noise.look_ups(8192.0, 7) == 7
-    assert noise.look_ups(8192.001, 7) == discrete_gaussian.look_ups(2.0**24, 7) == 14
+    assert noise.look_ups(8192.001, 7) == noise.look_ups(2.0**24, 7) == 14
 
 
 def test_as_many_look_ups_are_counted_as_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
