@@ -416,8 +416,8 @@ def test_there_are_no_other_databases() -> None:
     places = [p for room in ("common", "client", "server", "simulation") for p in (root / room).rglob("*.py")]
     opening = {p.name: p.read_text().count("sqlite3.connect(") for p in places if "sqlite3.connect(" in p.read_text()}
     assert opening == {
-        "ledger.py": 1,
-        "copies.py": 3,
+        "store.py": 1,
+        "backup.py": 3,
         "files.py": 2,
         "tidying.py": 2,
     }  # the last one Flower's, which is shrunk
