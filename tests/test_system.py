@@ -22,11 +22,11 @@ from cohortium.system.keys import load_or_create_key
 
 FOR_LINUX = {  # require_serving stands before all of these, and an audit asks whether there are forks
     "audit/path.py",
-    "cohortium/supervision.py",
-    "cohortium_client/gate.py",
+    "cohortium/system/supervision.py",
+    "cohortium_client/socket/gate.py",
     "cohortium_client/preflight.py",
     "cohortium_client/relay_preflight.py",
-    "cohortium_client/service.py",
+    "cohortium_client/socket/service.py",
     "flower/executor.py",
 }
 HOLDER = """
