@@ -19,7 +19,7 @@ from cohortium.system.output import say_here
 from cohortium_client.custodian.institution import Institution
 from cohortium_client.source.source import read_parts
 
-ELSEWHERE = "how many rows fit is told on a terminal alone: cohortium institution check {}"
+ELSEWHERE = "what fits the schema is told on a terminal alone: cohortium institution check {}"
 
 
 def on_a_terminal() -> bool:
