@@ -114,8 +114,8 @@ class CohortiumError(Exception):
     >>> try:
     ...     cohortium.load_release("nowhere")
     ... except cohortium.CohortiumError as error:
-    ...     print(error.code, "-", error.where)
-    E_RELEASE_NOT_FOUND - nowhere
+    ...     error.code, error.where
+    ('E_RELEASE_NOT_FOUND', 'nowhere')
     """
 
     exit_code: ClassVar[int] = 1
