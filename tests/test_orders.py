@@ -64,7 +64,10 @@ def test_an_end_belongs_to_the_order_it_ended(tmp_path: Path) -> None:
     assert again.as_dict() == error.as_dict()
     assert desired_state.give(tmp_path, "stop").number == 1
     assert desired_state.ended(tmp_path) is not None
+    older = (tmp_path / desired_state.END).read_bytes()
     assert desired_state.give(tmp_path, "go").number == 2
+    assert desired_state.ended(tmp_path) is None
+    (tmp_path / desired_state.END).write_bytes(older)  # by a process that had not heard of the newer order
     assert desired_state.ended(tmp_path) is None
     desired_state.end(tmp_path, None)
     ended = desired_state.ended(tmp_path)

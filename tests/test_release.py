@@ -139,6 +139,13 @@ def test_a_folder_with_something_else_is_never_overwritten(study: Study, tables:
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
+def test_nobody_is_asked_where_a_release_lies_that_is_to_stay(release: Release, study: Study, tables: Tables) -> None:
+    before = {path.name: path.read_bytes() for path in (home() / "ledgers").glob("*.sqlite")}
+    with pytest.raises(ReleaseError, match="E_RELEASE_EXISTS"):
+        simulate(study, tables, release.path)
+    assert {path.name: path.read_bytes() for path in (home() / "ledgers").glob("*.sqlite")} == before != {}
+
+
 def test_an_older_release_is_replaced_and_nothing_is_left_beside(
     release: Release, study: Study, tables: Tables
 ) -> None:

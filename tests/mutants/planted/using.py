@@ -37,7 +37,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "runs a study into the folder of a release without looking",
         KEPT,
-        f"{PYTHON}::test_a_second_fit_never_replaces_a_release_unasked",
+        "tests/test_release.py::test_nobody_is_asked_where_a_release_lies_that_is_to_stay",
         EXPERIMENT,
         "    require_no_release(out, replace)\n",
         "",
