@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -39,8 +40,10 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def relay(tmp_path: Path) -> Relay:
-    return Relay(tmp_path)
+def relay() -> Iterator[Relay]:
+    """In a folder whose path leaves room for a socket's."""
+    with tempfile.TemporaryDirectory(prefix="s-", dir="/tmp") as folder:
+        yield Relay(Path(folder))
 
 
 def through(address: str, **environ: str) -> str | None:
