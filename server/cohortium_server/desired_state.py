@@ -16,7 +16,7 @@ from cohortium.system import locks
 from cohortium.system.canonical import canonical_json
 from cohortium.system.documents import load_json
 from cohortium.system.files import write_whole
-from cohortium_server.rounds.journal import LOCK
+from cohortium_server.rounds.journal import LOCK, rounds_done
 
 ORDER, END, FALLS = "order.json", "ended.json", "falls.json"
 SAME = 3  # falls of one cause in a row that are no accident
@@ -155,10 +155,6 @@ def _given_up(run: Path, known: list[Fall]) -> FederationError:
     )
     fix = f"{last['fix']} Then resume it: cohortium coordinator resume {run}; nothing is asked or charged again."
     return FederationError("E_PROCESS", last["where"], what, fix)
-
-
-def rounds_done(run: Path) -> int:
-    return len(list(run.glob("*.sum")))
 
 
 def _document(error: CohortiumError) -> dict[str, str]:

@@ -25,6 +25,7 @@ from cohortium_server.flower.tidying import Tidying
 from cohortium_server.membership.federation import Federation
 from cohortium_server.membership.members import load_members
 from cohortium_server.membership.presence import BEGUN
+from cohortium_server.rounds.journal import rounds_done
 
 EVERY = 1.0  # seconds
 STARTING = 60.0  # seconds that the link may take until it answers
@@ -125,13 +126,13 @@ class Reconciler:
                 _log.error("run %s has failed", run.name, extra=about(code="E_PROCESS", run=run.name))
                 return
         self.before[run.name, order] = desired_state.last_fall(run)
-        self.starts[run.name, order, desired_state.rounds_done(run)] += 1
+        self.starts[run.name, order, rounds_done(run)] += 1
         link.start({"federation": str(self.federation.folder.absolute()), "resume": run.name})
         _log.info("run %s was started", run.name, extra=about(run=run.name))
 
     def _is_due(self, run: Path, order: int) -> bool:
         """The second start comes at once, as after a kill; each one after that later than the one before."""
-        rounds = desired_state.rounds_done(run)
+        rounds = rounds_done(run)
         starts = self.starts[run.name, order, rounds]
         if starts < 2:
             return True

@@ -325,9 +325,14 @@ class FolderJournal:
 
     @property
     def rounds_done(self) -> int:
-        if (self.folder / REMOVED).exists():
-            return int(load_json(self.folder / REMOVED))
-        return len(list(self.folder.glob("*.sum")))
+        return rounds_done(self.folder)
+
+
+def rounds_done(run: Path) -> int:
+    """How many rounds of the run in a folder are complete, also where their sums were removed since."""
+    if (run / REMOVED).exists():
+        return int(load_json(run / REMOVED))
+    return len(list(run.glob("*.sum")))
 
 
 def _documents(receipts: tuple[Receipt, ...]) -> list[dict[str, Any]]:
