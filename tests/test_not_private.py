@@ -574,7 +574,7 @@ def test_a_sweep_is_not_trained(given: list[object], tmp_path: Path) -> None:
 
 
 def test_help_names_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cohortium_simulation.cli import KINDS
+    from cohortium_simulation.options import KINDS
 
     assert {"sweep", "autoregressive"} <= set(KINDS.split(", "))
     monkeypatch.setenv("COLUMNS", "200")

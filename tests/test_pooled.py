@@ -474,7 +474,7 @@ def test_a_table_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(experiment, "encode", encode)
     monkeypatch.setattr(experiment, "write_release", lambda *_: None)  # no release is looked at
     monkeypatch.setattr(experiment, "load_release", lambda _: None)
-    monkeypatch.setattr("cohortium_simulation.cli._tell", lambda *_: None)
+    monkeypatch.setattr("cohortium_simulation.cli._report", lambda *_: None)
     options = ("--epsilon", 2, "--delta", 1e-6, "--institutions", MANY, "--out", tmp_path / "out")
     call("simulate", "--data", data, "--schema", schema, *options)
     assert calls["encode"] == MANY

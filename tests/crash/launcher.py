@@ -56,6 +56,8 @@ for _room in (  # commands import what they need when they need it; here it is a
     "cohortium_server.generators.sweep",
     "cohortium_server.release.report",
     "cohortium_simulation.cli",
+    "cohortium_simulation.described",
+    "cohortium_simulation.tables",
     "encodings.ascii",
     "encodings.utf_8_sig",
     "grpc._channel",

@@ -6,7 +6,7 @@ from mutant import Mutant, mutant
 
 PARTITION = "simulation/cohortium_simulation/partition.py"
 LAYOUT = "simulation/cohortium_simulation/layout.py"
-CLI = "simulation/cohortium_simulation/cli.py"
+TABLES = "simulation/cohortium_simulation/tables.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
 STUDY = "common/cohortium/study/study.py"
 WORDING = "common/cohortium/study/wording.py"
@@ -81,9 +81,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "tells on standard output how many rows take part nowhere",
         PUBLIC,
         f"{ROWS}::test_persons_are_counted_that_go_nowhere_on_the_screen_alone",
-        CLI,
+        TABLES,
         '        say(\n            f"{left} of',
-        '        typer.echo(\n            f"{left} of',
+        '        print(\n            f"{left} of',
     ),
     mutant(
         "makes up institutions that do not say so in what they sign",
