@@ -33,8 +33,9 @@ from cohortium.data.encoding import encode
 from cohortium.errors import ReleaseError
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_server.generators import Generator, Sum, generator_class
 from cohortium_server.release.answers import Answers, Kind
 from cohortium_server.release.answers.values import has_numbers

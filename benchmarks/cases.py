@@ -31,8 +31,9 @@ from cohortium.evaluation.fidelity import tvd
 from cohortium.evaluation.utility import auc_of_synthetic
 from cohortium.ledger.store import Ledger
 from cohortium.study import study as studies
+from cohortium.study.generators import GeneratorPlan
 from cohortium.study.plan import plan
-from cohortium.study.study import GeneratorPlan, Institution, Privacy, Study
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium.system.keys import load_or_create_key
 from cohortium_server.generators import Generator, generator_class
 from cohortium_server.rounds.journal import BriefJournal

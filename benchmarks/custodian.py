@@ -37,8 +37,9 @@ from rich.console import Console
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.federation import wire
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_client.custodian.agreements import agree
 from cohortium_client.custodian.institution import init_institution, load_institution
 from cohortium_client.socket.gate import is_served

@@ -34,7 +34,8 @@ from rich.table import Table
 from cohortium.data.columns import Categorical, Continuous
 from cohortium.data.conditions.selection import everything
 from cohortium.data.schema import Schema
-from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_server.release.answers import Answers
 from cohortium_server.release.answers.noised import Noised
 from cohortium_server.release.answers.products import Products

@@ -46,8 +46,9 @@ from cohortium.privacy.discrete_gaussian import discrete_gaussian
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.gradients import ENTRIES_AT_ONCE, FINEST
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Autoregressive
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_client.custodian.custodian import Identity
 from cohortium_server.rounds.journal import BriefJournal
 from cohortium_simulation.engine import run_in_process

@@ -16,7 +16,8 @@ from hypothesis import settings
 
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.ledger.store import Ledger
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.study.generators import Autoregressive, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_server.release import Release, load_release
 from cohortium_simulation.experiment import simulate
 

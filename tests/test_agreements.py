@@ -19,7 +19,8 @@ from cohortium.data.schema import Schema
 from cohortium.errors import LedgerError, PolicyError, StudyError
 from cohortium.ledger.store import Approval, Consent, Ledger, Withdrawal
 from cohortium.study.consent import has_signed
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium.system import failpoints
 from cohortium_client.custodian.agreements import Agreements, agree, approve, withdraw
 from cohortium_client.custodian.custodian import Custodian, Holding, Identity, agreed_to

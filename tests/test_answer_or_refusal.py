@@ -27,7 +27,8 @@ from cohortium.data.encoding import Codes
 from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError
 from cohortium.ledger.store import Ledger
-from cohortium.study.study import Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Privacy, Study, dumps_schema, dumps_study
 from cohortium_client.custodian.institution import init_institution, load_institution
 from cohortium_client.preflight import preflight
 from cohortium_client.source.source import Source, load_source, look

@@ -25,8 +25,9 @@ from cohortium.data.encoding import Codes, decode, encode
 from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_server.generators import Generator, Measured, Sum, generator_class
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release import Release, load_release

@@ -19,8 +19,9 @@ from cohortium.cli import build
 from cohortium.data.columns import Boolean, Categorical, Continuous
 from cohortium.data.schema import Schema
 from cohortium.study.carrying import FIT, NOISE, Noises, expected, expected_words, noise_distance
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study.study import Institution, Privacy, Study, dumps_schema, dumps_study
 from cohortium_server.generators import Measured
 from cohortium_server.release import Release, load_release
 from cohortium_server.release.carried import Carried, carried

@@ -17,7 +17,8 @@ from cohortium.errors import StudyError
 from cohortium.ledger.receipt import Receipt, sign_receipt
 from cohortium.study import consent
 from cohortium.study.consent import has_signed, read_signatures, require_all, sign, unsigned, write_signature
-from cohortium.study.study import Autoregressive, Institution, Privacy, Release, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study.generators import Autoregressive, Sweep
+from cohortium.study.study import Institution, Privacy, Release, Study, dumps_schema, dumps_study
 from cohortium.system.canonical import canonical_json
 from cohortium.system.keys import public_text
 

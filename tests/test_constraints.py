@@ -22,14 +22,15 @@ from test_cli import call
 
 from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime, Ordinal
 from cohortium.data.columns.encoding import INVALID
+from cohortium.data.conditions.cells import impossible
 from cohortium.data.conditions.constraints import Combinations, Constraint, Implies, Never, Order, Sum
 from cohortium.data.conditions.parsing import selected
 from cohortium.data.conditions.repair import example, places, settled
-from cohortium.data.conditions.rules import impossible
 from cohortium.data.encoding import codes_at, draw_indices, encode, encode_parts, indices, table_at
 from cohortium.data.schema import Schema, schema_from_document, to_document
 from cohortium.errors import ReleaseError, SchemaError
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.study.generators import Autoregressive, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_server.generators import Allowed
 from cohortium_server.generators.grouping import grouped_cells
 from cohortium_server.release.blanks import imputed

@@ -54,8 +54,9 @@ from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import cost, merged
 from cohortium.queries.marginals import Marginals
 from cohortium.study import consent
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium.system import failpoints
 from cohortium.system.canonical import canonical_json
 from cohortium_client.custodian.custodian import MAX_ATTEMPTS, Custodian, Holding, Identity

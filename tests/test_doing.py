@@ -123,7 +123,7 @@ def test_a_log_has_a_line_for_what_lasts_and_none_for_what_is_over_soon(
     monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(output, "say", said.append)
+    monkeypatch.setattr(output, "print_status", said.append)
     lines = Lines(clock)
     for text in ("waiting for north, south", "fitting", "waiting for south"):
         for _ in range(3):

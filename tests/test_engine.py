@@ -25,8 +25,9 @@ from cohortium.errors import FederationError
 from cohortium.federation import wire
 from cohortium.ledger.receipt import sign_receipt
 from cohortium.ledger.store import Ledger
+from cohortium.study.generators import Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium_client import app as institution_side
 from cohortium_client.socket.service import Answering
 from cohortium_server.app import FIELD, MESSAGE_TYPE, RECORD, FlowerTransport

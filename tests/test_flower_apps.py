@@ -34,7 +34,8 @@ from cohortium.federation import wire
 from cohortium.flower.internals import private
 from cohortium.ledger.store import Cap
 from cohortium.study.consent import read_signatures, require_all
-from cohortium.study.study import Institution, Privacy, Study, Sweep, load_study
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Institution, Privacy, Study, load_study
 from cohortium_client import app as institution_side
 from cohortium_client.custodian.institution import load_institution, open_custodian
 from cohortium_server import app as coordinator_side

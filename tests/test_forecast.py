@@ -13,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from cohortium.cli import build
-from cohortium.commands.device import say_device
+from cohortium.commands.device import print_device
 from cohortium.data.columns import Boolean, Continuous
 from cohortium.data.schema import Schema
 from cohortium.federation.forecast import forecast
@@ -21,8 +21,9 @@ from cohortium.neural import device
 from cohortium.privacy.accounting import Gaussian, pld_epsilon, rdp_epsilon
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import met, plan
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study.study import Institution, Privacy, Study, dumps_schema, dumps_study
 from cohortium_client.source.preview import _bound
 
 SCHEMA = Schema(name="t", columns=(Continuous(name="x", lower=0, upper=10, bins=8), Boolean(name="y")))
@@ -132,9 +133,9 @@ def test_the_device_is_told_where_there_is_training(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    say_device([study("secure-sum", Sweep())])
+    print_device([study("secure-sum", Sweep())])
     assert capsys.readouterr().err == ""
-    say_device([study("secure-sum", Sweep()), MASKED])
+    print_device([study("secure-sum", Sweep()), MASKED])
     assert capsys.readouterr().err == "training runs on the CPU\n"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Some GPU")

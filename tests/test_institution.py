@@ -17,8 +17,9 @@ from cohortium.errors import CohortiumError, InputError, LedgerError, PolicyErro
 from cohortium.federation import wire
 from cohortium.ledger.store import Ledger
 from cohortium.study import consent
+from cohortium.study.generators import Sweep
 from cohortium.study.study import Institution as Named
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium.system.keys import public_text
 from cohortium_client.custodian.agreements import agree
 from cohortium_client.custodian.institution import Institution, init_institution, load_institution, open_custodian

@@ -23,8 +23,9 @@ from cohortium.errors import FederationError
 from cohortium.federation import wire
 from cohortium.ledger.receipt import Receipt, sign_receipt
 from cohortium.ledger.store import Ledger, home
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Privacy, Study, Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium.system import failpoints
 from cohortium_client.custodian.custodian import Custodian
 from cohortium_server.rounds import journal as journal_module

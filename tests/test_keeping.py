@@ -30,8 +30,9 @@ from cohortium.data.encoding import Codes
 from cohortium.data.schema import Schema
 from cohortium.federation import wire
 from cohortium.ledger.store import Ledger
+from cohortium.study.generators import Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium_client.custodian.custodian import Custodian, Holding
 from cohortium_client.custodian.keeping import SILENT_FOR
 

@@ -29,9 +29,10 @@ from cohortium.errors import FederationError, InputError, SchemaError, StudyErro
 from cohortium.federation import wire
 from cohortium.ledger.store import Ledger
 from cohortium.study import consent
-from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium.system import logs
-from cohortium.system.output import guarded, say
+from cohortium.system.output import guarded, print_status
 from cohortium_client.custodian.agreements import agree as sign
 from cohortium_client.custodian.institution import init_institution
 from cohortium_client.custodian.policy import Policy
@@ -276,7 +277,7 @@ def test_what_is_said_to_people_is_a_line_too(written: Callable[..., StringIO]) 
     from click.exceptions import Exit
 
     stream = written()
-    say("two\nlines")
+    print_status("two\nlines")
     with pytest.raises(Exit) as caught, guarded():
         raise WireError("E_WIRE", "message", "it is none", "Send one.")
     assert caught.value.exit_code == 15
@@ -289,7 +290,7 @@ def test_without_json_people_are_spoken_to_as_before(
     written: Callable[..., StringIO], capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream = written("text")
-    say("hello")
+    print_status("hello")
     assert (stream.getvalue(), capsys.readouterr().err) == ("", "hello\n")
 
 

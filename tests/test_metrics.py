@@ -27,8 +27,9 @@ from cohortium.federation import wire
 from cohortium.federation.probe import ask
 from cohortium.ledger.store import Ledger
 from cohortium.study import consent
+from cohortium.study.generators import Sweep
 from cohortium.study.study import Institution as Named
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium.system import metrics
 from cohortium.system.address import Address, parse_address
 from cohortium_client.custodian.agreements import agree as sign

@@ -32,10 +32,10 @@ from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.study import consent
+from cohortium.study.generators import Autoregressive
 from cohortium.study.guarantee import guarantees
 from cohortium.study.plan import plan
 from cohortium.study.study import (
-    Autoregressive,
     Privacy,
     Study,
     dumps_schema,

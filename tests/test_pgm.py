@@ -22,9 +22,10 @@ from cohortium.data.encoding import encode
 from cohortium.data.schema import schema_from_document
 from cohortium.errors import ReleaseError, StudyError
 from cohortium.privacy.randomness import SecureRandomness
+from cohortium.study.generators import Pgm as PgmPlan
+from cohortium.study.generators import Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Pgm as PgmPlan
-from cohortium.study.study import Study, Sweep
+from cohortium.study.study import Study
 from cohortium.system.progress import Silent
 from cohortium_server.generators import Sum, generator_class
 from cohortium_server.generators.choosing import gain, misfits, more, tree

@@ -13,8 +13,9 @@ from cohortium.data.schema import Schema
 from cohortium.errors import InputError, PolicyError, SchemaError
 from cohortium.ledger.store import Cap
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_client.custodian.policy import Policy, load_policy
 
 STUDY = Study(

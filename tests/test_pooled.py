@@ -31,9 +31,10 @@ from cohortium.masking.statements import encode_board
 from cohortium.privacy.discrete_gaussian import Noised
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Sweep
 from cohortium.study.guarantee import guarantees
 from cohortium.study.plan import charged_in_all, plan, ring
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium.study.wording import UNMASKED
 from cohortium.system import failpoints
 from cohortium_client.custodian.custodian import Holding

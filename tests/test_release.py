@@ -18,9 +18,10 @@ from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError, SecretError
 from cohortium.federation import wire
 from cohortium.ledger.store import Charge, Ledger, home
+from cohortium.study.generators import Sweep
 from cohortium.study.guarantee import guarantees
 from cohortium.study.plan import plan
-from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium.system.keys import load_or_create_key, public_text, signed_by
 from cohortium_server.gate import Criterion, Verdict, judge
 from cohortium_server.release import Release

@@ -19,9 +19,10 @@ from cohortium.data.schema import Schema
 from cohortium.neural.state import write_state
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Autoregressive, GeneratorPlan, Sweep
 from cohortium.study.guarantee import guarantees, in_hundred
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, GeneratorPlan, Institution, Privacy, Study, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_server.gate import Criterion
 from cohortium_server.generators import Curve, Measured, Sum
 from cohortium_server.generators.cells import Cells

@@ -44,9 +44,10 @@ from cohortium.ledger.restoration import (
 from cohortium.ledger.store import FORMAT, GENESIS, Cap, Caps, Charge, Ledger, pending
 from cohortium.privacy.accounting import Events, Gaussian, cost, gaussian_epsilon, merged, total_mu
 from cohortium.study import consent
+from cohortium.study.generators import Sweep
 from cohortium.study.plan import charged_in_all, plan
 from cohortium.study.study import Institution as Named
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium.system import failpoints
 from cohortium.system.canonical import canonical_json, digest
 from cohortium.system.keys import public_text

@@ -27,9 +27,10 @@ from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries import gradients
 from cohortium.queries.gradients import People
 from cohortium.study import plan as plan_module
+from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Sweep, Tvae
 from cohortium.study.guarantee import WITH_ALL_OTHERS, guarantees
 from cohortium.study.plan import Plan, plan
-from cohortium.study.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Privacy, Study, Sweep, Tvae
+from cohortium.study.study import Privacy, Study
 from cohortium.system import failpoints
 from cohortium_client.custodian.custodian import Custodian, Holding
 from cohortium_client.custodian.sessions import Sessions

@@ -15,8 +15,9 @@ from cohortium.data.encoding import encode
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_server.generators import Sum, generator_class
 from cohortium_server.release import Release, load_release
 from cohortium_simulation.experiment import simulate

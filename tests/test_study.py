@@ -17,20 +17,14 @@ from cohortium.federation.forecast import expected_sigma, forecast
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Pgm, Sweep, Tvae
 from cohortium.study.guarantee import ADVERSARIES
 from cohortium.study.plan import architecture, pair_query, plan, ring
 from cohortium.study.study import (
-    Autoregressive,
-    Ctgan,
-    Diffusion,
-    GeneratorPlan,
     Institution,
-    Pgm,
     Privacy,
     Release,
     Study,
-    Sweep,
-    Tvae,
     dumps_schema,
     dumps_study,
     load_study,

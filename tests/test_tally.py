@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cohortium.cli import build
-from cohortium.commands.reading import say_faults
+from cohortium.commands.reading import print_faults
 from cohortium.commands.schema import _tell_draft
 from cohortium.data.columns import Categorical
 from cohortium.data.encoding import encode, encode_parts
@@ -135,7 +135,7 @@ def test_draft_check_and_simulate_tell_on_standard_error(data: Path, schema: Sch
     assert "1497" not in (tmp_path / "draft.toml").read_text(encoding="utf-8")
     (tmp_path / "schema.toml").write_text(dumps_schema(schema), encoding="utf-8")
     checked = call("schema", "check", tmp_path / "schema.toml", "--data", data)
-    assert "7 rows do not say whose they are" in checked.stdout
+    assert "7 rows have no person" in checked.stdout
     assert HALF in checked.stderr
     quiet = call("schema", "check", tmp_path / "schema.toml", "--data", data, "--json")
     assert json.loads(quiet.stdout)["data"]["left_out"] == 7
@@ -175,10 +175,10 @@ def test_what_was_passed_over_is_for_the_screen_too(
     caplog.set_level("INFO")
     found = type("Found", (str,), {"kind": SimpleNamespace(fix="Mend it.")})
     faults = SimpleNamespace(found=[found("canary-4711")])
-    say_faults(faults)  # type: ignore[arg-type]
+    print_faults(faults)  # type: ignore[arg-type]
     assert "canary-4711. Mend it." in capsys.readouterr().err
     monkeypatch.setattr("cohortium.system.output.logs.structured", lambda: True)
-    say_faults(faults)  # type: ignore[arg-type]
+    print_faults(faults)  # type: ignore[arg-type]
     assert "never written to a log" in caplog.text
     assert "canary-4711" not in caplog.text + capsys.readouterr().err
 

@@ -171,8 +171,8 @@ def test_no_csv_of_an_accepted_schema_holds_a_formula(
 
 @pytest.mark.parametrize("name", [*HOSTILE, *FINE], ids=map(str, range(len(HOSTILE + FINE))))
 def test_lines_and_objects_hold_no_orders(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    output.tell(f"column {name!s} of", "a")
-    output.say(f"file {name}", name)
+    output.print_result(f"column {name!s} of", "a")
+    output.print_status(f"file {name}", name)
     output.print_json({name: [name]})
     out, err = capsys.readouterr()
     shown = out.removesuffix("\n").split("\n") + err.removesuffix("\n").split("\n")

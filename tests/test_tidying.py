@@ -15,7 +15,8 @@ from cohortium.data.columns import Boolean
 from cohortium.data.schema import Schema
 from cohortium.errors import FederationError
 from cohortium.ledger.receipt import Receipt
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium.system import failpoints
 from cohortium.system.checks import taken
 from cohortium_server import desired_state

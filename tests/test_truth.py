@@ -34,7 +34,7 @@ from cohortium.study.plan import plan
 from cohortium.study.study import Study, dumps_schema, dumps_study
 from cohortium.system import logs
 from cohortium.system.checks import Check
-from cohortium.system.output import say_here
+from cohortium.system.output import print_private
 from cohortium_client.commands import rows_told
 from cohortium_client.commands.serving import _answered
 from cohortium_client.custodian.agreements import agree, withdraw
@@ -212,10 +212,10 @@ def test_serving_says_on_a_terminal_how_rows_fit(
     told = Event()
 
     def said(*lines: str) -> None:
-        say_here(*lines)
+        print_private(*lines)
         told.set()
 
-    monkeypatch.setattr(rows_told, "say_here", said)
+    monkeypatch.setattr(rows_told, "print_private", said)
     with rows_told.rows_told(site.institution, [study]):
         assert told.wait(60)
     out = capsys.readouterr().err

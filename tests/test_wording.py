@@ -13,9 +13,10 @@ from test_cli import call, call_json
 from test_report import Page, codes, measure
 from test_report import study as reported
 
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.guarantee import guarantees
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study.study import Study, dumps_schema, dumps_study
 from cohortium.study.wording import ADVERSARIES, GENERAL, KINDS, Cast
 from cohortium_client.custodian.institution import load_institution
 from cohortium_client.source.preview import preview

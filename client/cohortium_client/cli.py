@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium.commands.reading import Separator, Sheet
-from cohortium.system.output import Json, epsilon_words, guarded, print_json, say, say_here, tell, tell_checks
+from cohortium.system.output import (
+    Json,
+    epsilon_words,
+    guarded,
+    print_checks,
+    print_json,
+    print_private,
+    print_result,
+    print_status,
+)
 from cohortium.system.platforms import require_serving
 from cohortium_client.commands.founding import (
     CAP,
@@ -57,9 +66,9 @@ def init(
         if as_json:
             print_json({"institution": name, "folder": str(folder), "key": made.identity.public})
             return
-        say(f"{folder}: review institution.toml and policy.toml; the custodian does what they say.")
-        say("For the study's author, who should compare it with you by telephone:")
-        tell("[[institution]]", f'name = "{name}"', f'key = "{made.identity.public}"')
+        print_status(f"{folder}: review institution.toml and policy.toml; the custodian does what they say.")
+        print_status("For the study's author, who should compare it with you by telephone:")
+        print_result("[[institution]]", f'name = "{name}"', f'key = "{made.identity.public}"')
 
 
 @institution.command()
@@ -75,11 +84,11 @@ def check(
         from cohortium_client.relay_preflight import relay_preflight
 
         if has_joined(folder):  # a relay's own folder, perhaps where there is nothing to read tables with
-            tell_checks(relay_preflight(folder), as_json)
+            print_checks(relay_preflight(folder), as_json)
             return
         from cohortium_client.preflight import preflight
 
-        tell_checks(preflight(folder, study), as_json)
+        print_checks(preflight(folder, study), as_json)
 
 
 @institution.command()
@@ -100,7 +109,7 @@ def preview(folder: Folder, study: StudyFile, as_json: Json = False) -> None:
             print_json(shown)
         else:
             _print_preview(shown)
-        say_here(*counted(opened, agreed))
+        print_private(*counted(opened, agreed))
 
 
 def _print_preview(shown: dict[str, Any]) -> None:
@@ -108,14 +117,16 @@ def _print_preview(shown: dict[str, Any]) -> None:
 
     print_forecast(shown)
     for phase in shown["phases"]:
-        tell(f"• {phase['name']}: {phase['bound']}.")
-    tell(f"• Beside its numbers there leave {'; '.join(shown['beside'])}. Nothing else.")
+        print_result(f"• {phase['name']}: {phase['bound']}.")
+    print_result(f"• Beside its numbers there leave {'; '.join(shown['beside'])}. Nothing else.")
     here = shown["here"]
-    tell(
+    print_result(
         f"• Here: of {here['population']!r} epsilon {epsilon_words(here['spent'], 3)} of {here['cap']:g} is spent at delta {here['delta']:g}; "
         f"after this study it would be {epsilon_words(here['spent_afterwards'], 3)}."
     )
-    tell(f"• Would be refused: {here['refused']}" if here["refused"] else f"• The policy allows it: {here['budget']}.")
+    print_result(
+        f"• Would be refused: {here['refused']}" if here["refused"] else f"• The policy allows it: {here['budget']}."
+    )
 
 
 @institution.command()
@@ -134,7 +145,7 @@ def approve(
         digest = opened.agreements.find(study)
         with opened.ledger() as ledger:
             approved(digest, run, ledger)
-        say(f"run {run} of study {digest[:16]}… may go ahead: let the coordinator resume it")
+        print_status(f"run {run} of study {digest[:16]}… may go ahead: let the coordinator resume it")
 
 
 @institution.command()
@@ -149,7 +160,7 @@ def withdraw(
         digest = opened.agreements.find(study)
         with opened.ledger() as ledger:
             withdrawn(digest, ledger)
-        say(f"study {digest[:16]}… is answered no longer")
+        print_status(f"study {digest[:16]}… is answered no longer")
 
 
 def _opened(folder: Path) -> Institution:
@@ -178,6 +189,6 @@ def sign(
         if as_json:
             print_json({"study": agreed.digest, "signature": str(path), "unsigned": absent})
             return
-        say(f"study {agreed.name!r}, serial {agreed.serial}, digest {agreed.digest}")
-        say(f"signed by {opened.identity.name!r} in {path}: send this file to the coordinator")
-        say(f"still to sign: {', '.join(absent)}" if absent else "all institutions have signed")
+        print_status(f"study {agreed.name!r}, serial {agreed.serial}, digest {agreed.digest}")
+        print_status(f"signed by {opened.identity.name!r} in {path}: send this file to the coordinator")
+        print_status(f"still to sign: {', '.join(absent)}" if absent else "all institutions have signed")

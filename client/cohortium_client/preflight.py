@@ -15,7 +15,8 @@ from cohortium.drafting.tally import Tally, tally_of
 from cohortium.errors import CohortiumError, InputError, MaskingError, SchemaError, StudyError
 from cohortium.ledger.store import require_free
 from cohortium.study.consent import read_signatures, unsigned
-from cohortium.study.study import Study, Trained, load_study
+from cohortium.study.generators import Trained
+from cohortium.study.study import Study, load_study
 from cohortium.system.checks import Check, Warned, checked, failed, in_units, memory_left, noted, room, taken, writes
 from cohortium_client.custodian.answerable import (
     answers_to,

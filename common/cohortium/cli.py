@@ -91,10 +91,10 @@ def _untold(end: BaseException | None) -> KeyboardInterrupt | None:
 
 
 def _told(error: KeyboardInterrupt) -> int:
-    from cohortium.system.output import interrupted, say
+    from cohortium.system.output import interrupted, print_status
 
     with suppress(OSError):  # the terminal may be gone
-        say(str(interrupted(error)))
+        print_status(str(interrupted(error)))
     return OVER + number_of(error)
 
 

@@ -10,7 +10,15 @@ import typer
 
 from cohortium.commands.reading import TABLE, Separator, Sheet, form_of
 from cohortium.commands.writing import Replace, require_new
-from cohortium.system.output import Json, guarded, print_json, progress_if_long, say, say_here, tell
+from cohortium.system.output import (
+    Json,
+    guarded,
+    print_json,
+    print_private,
+    print_result,
+    print_status,
+    progress_if_long,
+)
 from cohortium.system.progress import listening
 from cohortium_server.commands.check import check
 from cohortium_server.commands.membership import admit, members, revoke
@@ -68,10 +76,10 @@ def sample(
         if as_json:
             print_json(told)
             return
-        tell(f"{len(table)} rows in {out}")
+        print_result(f"{len(table)} rows in {out}")
         if balance := table.attrs.get("balance"):
             parts = ", ".join(f"{count} {name}" for name, count in balance["rows"].items())
-            tell(f"By {balance['column']}: {parts}. {balance['note']}")
+            print_result(f"By {balance['column']}: {parts}. {balance['note']}")
 
 
 def query(
@@ -101,7 +109,7 @@ def query(
             print_json(asdict(answer))
             return
         low, estimate, high = (f"{x:.6g}" for x in (answer.low, answer.estimate, answer.high))
-        tell(f"{estimate}, between {low} and {high} with a chance of {answer.level:g} (from {answer.how}).")
+        print_result(f"{estimate}, between {low} and {high} with a chance of {answer.level:g} (from {answer.how}).")
 
 
 def impute(
@@ -137,10 +145,10 @@ def impute(
         if as_json:
             print_json({**told, "imputed": [asdict(account) for account in made.columns]})
         else:
-            tell(f"{len(table)} rows in {out}; given were {', '.join(given)}.")
+            print_result(f"{len(table)} rows in {out}; given were {', '.join(given)}.")
         if lines := made.told(undeclared):
-            say_here(*lines)
-            say("Values and counts shown here are private: they stay on this screen.")
+            print_private(*lines)
+            print_status("Values and counts shown here are private: they stay on this screen.")
 
 
 def verify(
@@ -166,14 +174,14 @@ def verify(
             print_json({"verified": True, "kind": kind, "release": str(release), "manifest": manifest})
             return
         guarantee = manifest["guarantee"]
-        tell(f"{release}: {len(manifest['files'])} files are what was signed by {manifest['key']}.")
-        tell(kind_words(kind))
-        tell(_signers(len(study.institutions), kind))
+        print_result(f"{release}: {len(manifest['files'])} files are what was signed by {manifest['key']}.")
+        print_result(kind_words(kind))
+        print_result(_signers(len(study.institutions), kind))
         for line in _carries(manifest):
-            tell(line)
-        tell(f"It cost epsilon {guarantee['epsilon']:.4f} at delta {guarantee['delta']:g}; {manifest['unit']}.")
+            print_result(line)
+        print_result(f"It cost epsilon {guarantee['epsilon']:.4f} at delta {guarantee['delta']:g}; {manifest['unit']}.")
         if key is None:
-            tell("Who that key belongs to is for you to find out; then pass it with --key.")
+            print_result("Who that key belongs to is for you to find out; then pass it with --key.")
 
 
 def _carries(manifest: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.system.output import Json, console, guarded, print_json, progress, tell
+from cohortium.system.output import Json, console, guarded, print_json, print_result, progress
 
 if TYPE_CHECKING:
     from cohortium_simulation.audit import Audit
@@ -74,11 +74,11 @@ def _show(audits: Sequence[Audit], sees: dict[str, str]) -> None:
     for one in audits:
         screen.print(_table(one))
     for detector, words in sees.items():
-        tell(f"{detector} {words}")
-    tell(EXACT)
+        print_result(f"{detector} {words}")
+    print_result(EXACT)
     if not all(a.forks for a in audits):
-        tell("Forked processes were not looked at: this system has none, or they did not answer in time.")
-    tell(CAUTION)
+        print_result("Forked processes were not looked at: this system has none, or they did not answer in time.")
+    print_result(CAUTION)
 
 
 def _table(one: Audit) -> object:

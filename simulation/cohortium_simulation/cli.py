@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cohortium.commands.device import say_device
+from cohortium.commands.device import print_device
 from cohortium.commands.reading import Separator, Sheet, form_of
-from cohortium.system.output import Json, console, guarded, print_json, progress, say, tell
+from cohortium.system.output import Json, console, guarded, print_json, print_result, print_status, progress
 from cohortium.system.signals import leaving
 from cohortium_simulation import options
 
@@ -99,11 +99,11 @@ def _run(
     from cohortium_simulation.tables import report_counted
 
     if study.privacy.mode == "none":
-        say(NOT_PRIVATE)
+        print_status(NOT_PRIVATE)
     codes = encode_all(study, tables)
     report_counted(codes, study)
     if not as_json:
-        say_device([study])
+        print_device([study])
     shown = progress(as_json)
     with leaving(_left(out, ledgers)):
         release = run(
@@ -168,15 +168,15 @@ def _report(release: Release, as_json: bool) -> None:
         )
         print_json({"release": str(release.path), **{k: m[k] for k in published if k in m}})
         return
-    tell(
+    print_result(
         f"{m['rows']} synthetic rows in {release.path} from {len(m['institutions'])} simulated institutions by {m['generator']}."
     )
     if "masks" in m:
-        tell(m["masks"])
+        print_result(m["masks"])
     if release.mark:
-        say(f"WARNING: NOT PRIVATE. {m['warning']}")
+        print_status(f"WARNING: NOT PRIVATE. {m['warning']}")
         return
-    tell(
+    print_result(
         f"Cost: epsilon {m['guarantee']['epsilon']:.4f} at delta {m['guarantee']['delta']:g} per person. Check it: cohortium verify {release.path}"
     )
 
@@ -194,7 +194,7 @@ def demo(
         from cohortium_simulation.demo import run_demo
 
         if not as_json:
-            say(
+            print_status(
                 "Six institutions of a children's hospital, COVID-19 tests of 2020 (public, de-identified; medicaldata, MIT)."
             )
         result = run_demo(generator, epsilon, out, seed, progress(as_json), trust)
@@ -231,10 +231,10 @@ def _show_demo(result: dict[str, Any]) -> None:
     screen = console()
     screen.print(spent)
     screen.print(fidelity)
-    tell(
+    print_result(
         "The comparison reads the real table. That is allowed here because the demo's data are public; a real study never does it."
     )
-    tell(
+    print_result(
         f"{result['rows']} synthetic rows by {result['generator']}, {result['seconds']:.0f} s. Look at {result['report']}"
     )
-    tell(f"Check it: cohortium verify {result['release']}")
+    print_result(f"Check it: cohortium verify {result['release']}")

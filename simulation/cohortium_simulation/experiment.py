@@ -87,7 +87,8 @@ def simulate(
     fitted to the tables as they are, and every file in ``out`` says so (unprotected.py).
 
     >>> import cohortium
-    >>> from cohortium.study.study import Institution, Privacy, Sweep
+    >>> from cohortium.study.generators import Sweep
+    from cohortium.study.study import Institution, Privacy
     >>> visits = {"age": [30, 41, 56, 62] * 250, "result": ["positive", "negative"] * 500}
     >>> study = cohortium.Study(
     ...     name="two clinics",

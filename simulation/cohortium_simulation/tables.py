@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cohortium.commands.reading import say_faults
+from cohortium.commands.reading import print_faults
 from cohortium.data.encoding import Codes
 from cohortium.data.readers.faults import Faults
 from cohortium.data.readers.forms import Form
@@ -24,7 +24,7 @@ from cohortium.drafting.reasons import counted, in_lines
 from cohortium.drafting.tally import tally_of, told
 from cohortium.errors import SchemaError
 from cohortium.study.study import Study
-from cohortium.system.output import say, say_here
+from cohortium.system.output import print_private, print_status
 from cohortium_simulation.layout import Layout
 
 
@@ -35,21 +35,21 @@ def read_tables(
     faults, fitting = Faults(data.name, strict=not drop_bad_rows), Fitting(schema)
     parts = read_parts(data, layout.columns(schema), form=form, faults=faults)
     table = pd.concat(fitting.over(parts), ignore_index=True)
-    say_faults(faults)
+    print_faults(faults)
     _report_fit(fitting.found, schema)
     tables = layout.split(table, schema, np.random.default_rng(seed))
     if left := len(table) - sum(map(len, tables.values())):
-        say(
+        print_status(
             f"{left} of {len(table)} rows take part nowhere: no institution is declared for their value of {layout.by!r}"
         )
     if empty := [name for name, part in tables.items() if part.empty]:
-        say(f"without rows, and answering all the same: {', '.join(empty)}")
+        print_status(f"without rows, and answering all the same: {', '.join(empty)}")
     return tables
 
 
 def _report_fit(found: Fit, schema: Schema) -> None:
     if misfits := in_lines(found, schema):
-        say_here(*misfits)
+        print_private(*misfits)
     if found.rows and found.none_fits:
         raise SchemaError(
             "E_MISFIT", "table", counted(found), "The lines above list what does not fit. Nothing was charged."
@@ -61,7 +61,7 @@ def report_counted(codes: Mapping[str, Codes], study: Study) -> None:
     tallies = [tally_of(one, study.schema) for one in codes.values()]
     for name, one in zip(codes, tallies, strict=True):
         if one.rows and not one.fitting:
-            say_here(f"{name!r}: none of its {one.rows} rows fits the schema; it answers from none.")
+            print_private(f"{name!r}: none of its {one.rows} rows fits the schema; it answers from none.")
     p = study.privacy
     if tallies and (lines := told(reduce(add, tallies), p.rows_per_person, p.equal_weight, "the study says")):
-        say_here(*lines)
+        print_private(*lines)

@@ -24,8 +24,9 @@ from cohortium.federation import wire
 from cohortium.ledger.receipt import sign_receipt
 from cohortium.ledger.store import Consent, Ledger
 from cohortium.study.consent import sign
+from cohortium.study.generators import Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium.system.keys import public_text
 from cohortium_client.custodian.custodian import Custodian, Holding, Identity
 from cohortium_client.custodian.policy import Policy

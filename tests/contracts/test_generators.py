@@ -21,8 +21,9 @@ from cohortium.data.schema import Schema, schema_from_document
 from cohortium.errors import ReleaseError
 from cohortium.neural.drawing import resampled, sobol
 from cohortium.privacy.randomness import SecureRandomness
+from cohortium.study.generators import GeneratorPlan
 from cohortium.study.plan import plan
-from cohortium.study.study import GeneratorPlan, Study
+from cohortium.study.study import Study
 from cohortium_server.generators import Generator, Sum, generator_class
 
 KINDS = sorted(e.name for e in entry_points(group="cohortium.generators"))

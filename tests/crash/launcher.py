@@ -35,8 +35,9 @@ from cohortium.cli import build
 from cohortium.data.columns import Boolean
 from cohortium.data.schema import Schema
 from cohortium.ledger import store
+from cohortium.study.generators import Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium.system import failpoints
 
 _FORKS = multiprocessing.get_context("forkserver")

@@ -20,7 +20,8 @@ from tap import Tap
 from cohortium.data.schema import schema_from_document
 from cohortium.ledger.store import Ledger
 from cohortium.study.consent import write_signature
-from cohortium.study.study import Autoregressive, Institution, Privacy, Release, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study.generators import Autoregressive, Sweep
+from cohortium.study.study import Institution, Privacy, Release, Study, dumps_schema, dumps_study
 from cohortium_client.custodian.agreements import agree
 from cohortium_client.custodian.institution import init_institution, load_institution
 from cohortium_client.socket.gate import is_served

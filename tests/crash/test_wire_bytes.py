@@ -20,8 +20,8 @@ from processes import SWEEP, TRAINING, Federation, federation, study
 from tap import Exchange, frames, payload
 
 from cohortium.federation import wire
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Sweep
 
 HEX = re.compile(rb"[0-9a-f]{32,}")  # digests, keys, signatures and salts, in which short numbers occur by chance
 NUMBERS = [10**17 + secrets.randbelow(10**16) for _ in range(200)]

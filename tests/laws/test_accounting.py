@@ -37,8 +37,9 @@ from cohortium.privacy.accounting import (
     repeated,
     total_mu,
 )
+from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Sweep, Tvae
 from cohortium.study.plan import bare_in_all, charged, charged_in_all, met, met_in_all, plan
-from cohortium.study.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Study, Sweep, Tvae
+from cohortium.study.study import Study
 
 
 def integrated_delta(mu: float, epsilon: float) -> float:

@@ -28,7 +28,8 @@ from cohortium.ledger.amendment import Amendment
 from cohortium.ledger.store import FORMAT, NEWER, Approval, Charge, Ledger
 from cohortium.privacy.accounting import Gaussian, merged
 from cohortium.study.expiry import has_expired
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium_client.custodian.agreements import withdraw
 from cohortium_client.custodian.amending import amend
 from cohortium_client.custodian.answerable import agreed_to, refusal, standing

@@ -24,7 +24,8 @@ from cohortium.ledger import store as ledger_module
 from cohortium.ledger.backup import back_up, finish, lies_ready, make_ready, reading
 from cohortium.ledger.store import FORMAT, NEWER, Charge, Consent, Entry, Ledger
 from cohortium.privacy.accounting import Gaussian
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium.system import checks
 from cohortium_client.custodian.keeping import SILENT_FOR, compacted, over
 

@@ -32,7 +32,8 @@ from cohortium.ledger.restoration import read_request
 from cohortium.ledger.store import Consent, Ledger
 from cohortium.masking.statements import decode_board
 from cohortium.study.consent import read_signatures, signatures_folder
-from cohortium.study.study import Privacy, Study, Sweep, load_study
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Privacy, Study, load_study
 from cohortium.system import documents
 from cohortium.system.canonical import canonical_json
 from cohortium.system.documents import MAX_DEPTH, load_json, parse_json, parse_toml, read_within

@@ -42,9 +42,10 @@ from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.study import guarantee
+from cohortium.study.generators import Autoregressive, Ctgan, GeneratorPlan, Tvae
 from cohortium.study.guarantee import ADVERSARIES, Guarantee, guarantees, in_hundred, risk_words, sum_error
 from cohortium.study.plan import Phase, plan
-from cohortium.study.study import Autoregressive, Ctgan, GeneratorPlan, Institution, Study, Tvae
+from cohortium.study.study import Institution, Study
 from cohortium.system.canonical import canonical_json
 
 Chances = npt.NDArray[np.float64]

@@ -23,7 +23,8 @@ from cohortium.data.columns.identifiers import MAX_IDENTIFIER, identifier, ident
 from cohortium.data.encoding import encode, encode_parts
 from cohortium.data.schema import Schema
 from cohortium.errors import StudyError
-from cohortium.study.study import Institution, Privacy, Study, Sweep
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Institution, Privacy, Study
 from cohortium_client.source.source import Source, load_source
 from cohortium_simulation.experiment import _check_persons
 from cohortium_simulation.partition import iid

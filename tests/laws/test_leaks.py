@@ -35,8 +35,9 @@ from cohortium.ledger.store import Ledger
 from cohortium.privacy.discrete_gaussian import Bounded, Noised
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries import gradients, local_training, marginals
+from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Sweep, Tvae
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Privacy, Study, Sweep, Tvae
+from cohortium.study.study import Privacy, Study
 from cohortium_client.custodian.custodian import Custodian, Holding
 from cohortium_client.custodian.sessions import Sessions
 from cohortium_server.rounds.journal import BriefJournal

@@ -43,7 +43,8 @@ from cohortium.ledger.store import (
     Withdrawal,
 )
 from cohortium.privacy.accounting import Events, Gaussian, cost, merged, repeated, within
-from cohortium.study.study import Privacy, Study, Sweep
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium.system import failpoints
 from cohortium.system.canonical import canonical_json, digest
 

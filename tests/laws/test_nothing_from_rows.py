@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from cohortium.cli import build
 from cohortium.data.schema import schema_from_document
-from cohortium.study.study import Institution, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study.generators import Sweep
+from cohortium.study.study import Institution, Privacy, Study, dumps_schema, dumps_study
 
 PRIVATE = "Dr Smith HIV practice"
 SITES = ("north", "south", "west", "closed")  # nobody is at the last one

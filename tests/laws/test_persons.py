@@ -17,8 +17,9 @@ from cohortium.errors import StudyError
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.contribution_bounding import at_most, dealt, one_of_each
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Autoregressive, Diffusion, Tvae
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Diffusion, Privacy, Study, Tvae
+from cohortium.study.study import Privacy, Study
 
 ALPHA = 1e-7
 PERSONS = st.lists(st.integers(-(2**62), 2**62) | st.integers(0, 4), max_size=60)

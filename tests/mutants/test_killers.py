@@ -30,9 +30,10 @@ from cohortium.privacy.accounting import Gaussian, cost, repeated
 from cohortium.privacy.discrete_gaussian import Bounded, Noised, noise_multiplier
 from cohortium.queries import gradients, local_training, marginals
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.guarantee import guarantees
 from cohortium.study.plan import Plan, plan
-from cohortium.study.study import Autoregressive, Privacy, Study, Sweep, dumps_schema, dumps_study
+from cohortium.study.study import Privacy, Study, dumps_schema, dumps_study
 from cohortium.system.keys import load_or_create_key
 from cohortium_server import gate
 from cohortium_server.release import load_release

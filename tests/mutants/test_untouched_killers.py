@@ -25,8 +25,9 @@ from cohortium.federation.forecast import expected_sigma
 from cohortium.ledger.receipt import about, sign_receipt
 from cohortium.queries.marginals import Marginals
 from cohortium.study.defaults import recipe
+from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
-from cohortium.study.study import Autoregressive, Privacy, Study, Sweep
+from cohortium.study.study import Privacy, Study
 from cohortium.system.canonical import canonical_json, digest
 from cohortium.system.documents import read_toml
 from cohortium.system.keys import public_text

@@ -29,20 +29,9 @@ from cohortium.queries import gradients, marginals
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
+from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Sweep, Tvae
 from cohortium.study.plan import plan
-from cohortium.study.study import (
-    Autoregressive,
-    Ctgan,
-    Diffusion,
-    GeneratorPlan,
-    Institution,
-    Privacy,
-    Study,
-    Sweep,
-    Tvae,
-    dumps_schema,
-    dumps_study,
-)
+from cohortium.study.study import Institution, Privacy, Study, dumps_schema, dumps_study
 from cohortium_client.custodian import custodian as custodian_module
 from cohortium_client.custodian.custodian import Custodian
 from cohortium_simulation import audit_cli

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cohortium.system.output import Json, guarded, print_json, say
+from cohortium.system.output import Json, guarded, print_json, print_status
 from cohortium_client.commands.restoring import Site
 
 
@@ -36,11 +36,15 @@ def amend_clock(
         if as_json:
             print_json({"ledger": str(opened.ledger_file), **asdict(done)})
             return
-        say(
+        print_status(
             f"{opened.ledger_file}: the moments of {len(done.entries)} entries, the latest {done.latest}, were wrong; signed "
             f"by {opened.identity.name!r}. What is spent stays spent."
         )
         for digest in done.ended:
-            say(f"study {digest[:16]}… had expired by them, or nothing shows that it had not: it is answered no more.")
+            print_status(
+                f"study {digest[:16]}… had expired by them, or nothing shows that it had not: it is answered no more."
+            )
         if done.ended:
-            say("Who wants one of these gives it a higher serial and a later expires, and everybody signs it anew.")
+            print_status(
+                "Who wants one of these gives it a higher serial and a later expires, and everybody signs it anew."
+            )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.system.output import Json, guarded, print_json, tell
+from cohortium.system.output import Json, guarded, print_json, print_result
 
 if TYPE_CHECKING:
     from cohortium_client.custodian.keeping import Compacted
@@ -68,7 +68,7 @@ def _of_ledgers(place: Path | None, days: int | None, runs: list[str]) -> Iterat
 def _tell(one: Compacted) -> None:
     from cohortium.system.checks import in_units
 
-    tell(
+    print_result(
         f"{one.ledger}: {one.dropped} answers dropped, {one.kept} kept; {in_units(one.before)} before, "
         f"{in_units(one.after)} now; {one.entries} entries, chain intact, head {one.head[:16]}…"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cohortium.commands.reading import TABLE
-from cohortium.system.output import say
+from cohortium.system.output import print_status
 
 if TYPE_CHECKING:
     from cohortium_client.custodian.institution import Institution
@@ -63,4 +63,4 @@ def warn_of_length(institution: Institution) -> None:
     try:
         require_short(institution.socket.absolute())
     except FederationError as error:
-        say(f"serve will refuse this: {error}")
+        print_status(f"serve will refuse this: {error}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cohortium.commands.reading import Separator, Sheet
-from cohortium.system.output import Json, guarded, print_json, say, tell
+from cohortium.system.output import Json, guarded, print_json, print_result, print_status
 from cohortium_client.commands.founding import CAP, DELTA, Cap, Data, Delta, PasswordFile, PopulationName, Query, Url
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def join(
         if (folder / FILE).exists():
             opened = load_institution(folder)
             if data or url or password_file:
-                say(f"{folder} is an institution's folder already: its source and policy stay as they are")
+                print_status(f"{folder} is an institution's folder already: its source and policy stay as they are")
         else:
             said = (data, url, query, population, cap, delta, separator, sheet, password_file)
             opened = found(folder, received.institution, *said)
@@ -74,10 +74,10 @@ def _document(made: Joined) -> dict[str, str]:
 
 def _tell(made: Joined, new_identity: bool) -> None:
     of = made.application
-    say(f"{of.institution!r} is ready for the federation {of.federation!r} at {made.relay.address}.")
+    print_status(f"{of.institution!r} is ready for the federation {of.federation!r} at {made.relay.address}.")
     if new_identity:
-        say(
+        print_status(
             "Its identity is new: restart the custodian. Studies that name the old key are to be written and signed anew."
         )
-    say(f"Send {made.relay.application} to the coordinator, and read this to them by telephone:")
-    tell(of.fingerprint)
+    print_status(f"Send {made.relay.application} to the coordinator, and read this to them by telephone:")
+    print_result(of.fingerprint)

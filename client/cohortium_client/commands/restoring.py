@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cohortium.commands.writing import Replace, require_new
-from cohortium.system.output import Json, guarded, print_json, say
+from cohortium.system.output import Json, guarded, print_json, print_status
 
 if TYPE_CHECKING:
     from cohortium_client.custodian.institution import Institution
@@ -49,10 +49,12 @@ def request_restore(
         if as_json:
             print_json({"needed": request is not None, "request": None if request is None else asdict(request)})
         elif request is None:
-            say("Nothing is lost by restoring this backup: say cohortium ledger restore, no request is needed.")
+            print_status(
+                "Nothing is lost by restoring this backup: say cohortium ledger restore, no request is needed."
+            )
         else:
-            say(*in_words(request).splitlines())
-            say(
+            print_status(*in_words(request).splitlines())
+            print_status(
                 f"{out}: two of the restorers in institution.toml sign it: cohortium ledger sign-restore {out} --key FILE"
             )
 
@@ -77,10 +79,12 @@ def restore(
         if as_json:
             print_json({"ledger": str(opened.ledger_file), **asdict(done)})
             return
-        say(f"{opened.ledger_file}: restored, {done.entries} entries, head {done.head[:16]}…")
+        print_status(f"{opened.ledger_file}: restored, {done.entries} entries, head {done.head[:16]}…")
         if done.restored:
-            say("Studies agreed to so far are answered no more: each needs a higher serial, and to be signed anew.")
-            say("cohortium ledger show says what is presumed spent; docs/backup.md how to go on.")
+            print_status(
+                "Studies agreed to so far are answered no more: each needs a higher serial, and to be signed anew."
+            )
+            print_status("cohortium ledger show says what is presumed spent; docs/backup.md how to go on.")
 
 
 def _opened(site: Path) -> Institution:

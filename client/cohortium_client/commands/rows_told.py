@@ -15,7 +15,7 @@ from threading import Event, Thread
 from cohortium.errors import CohortiumError
 from cohortium.study.study import Study
 from cohortium.system import logs
-from cohortium.system.output import say_here
+from cohortium.system.output import print_private
 from cohortium_client.custodian.institution import Institution
 from cohortium_client.source.source import read_parts
 
@@ -50,7 +50,7 @@ def _tell(institution: Institution, studies: Sequence[Study], ended: Event) -> N
         except (CohortiumError, OSError) as error:
             lines = [f"its table cannot be read now: {error}"]
         if not ended.is_set():
-            say_here(*(f"study {study.name!r}: {line}" for line in lines))
+            print_private(*(f"study {study.name!r}: {line}" for line in lines))
 
 
 def how_rows_fit(institution: Institution, study: Study, ended: Event) -> list[str]:

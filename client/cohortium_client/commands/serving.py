@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.commands.device import say_device
+from cohortium.commands.device import print_device
 from cohortium.system import logs
-from cohortium.system.output import LogStyle, guarded, say
+from cohortium.system.output import LogStyle, guarded, print_status
 from cohortium.system.platforms import require_serving
 from cohortium.system.signals import require_meant
 
@@ -112,9 +112,9 @@ def relay(folder: RelayPath, log: LogStyle = None) -> None:
         require_alone(opened)
         proxy = opened.proxy()
         through = "" if proxy is None else f" through the proxy {proxy} ({proxy.said})"
-        say(f"relay of {opened.institution!r} between {opened.address}{through} and {opened.socket}")
+        print_status(f"relay of {opened.institution!r} between {opened.address}{through} and {opened.socket}")
         require_meant(serve_relay(opened), *_HUNG_UP)
-        say("stopped")
+        print_status("stopped")
 
 
 def _watching(at: str | None, anywhere: bool, file: Path | None) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
     with opened.ledger().hold() as ledger:
         for study in opened.agreements.values():  # what takes its time is done before anybody waits for it
             opened.policy.caps(study)
-        say_device(opened.agreements.values())
+        print_device(opened.agreements.values())
         answered = _answered(opened, ledger)
         answering = opened.custodian(ledger)
         with watched(opened, answering, address, file) as custodian:
@@ -152,11 +152,11 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
             service = served(custodian, opened.socket, opened.file.relay_uid)
             counted = f"{len(opened.agreements)} studies signed, {len(answered)} of them are answered"
             counted += "" if on_a_terminal() else f"; {ELSEWHERE.format(folder)}"
-            say(f"custodian of {opened.identity.name!r} at {opened.socket}; {counted}")
+            print_status(f"custodian of {opened.identity.name!r} at {opened.socket}; {counted}")
             with rows_told(opened, answered):
                 told = run_until_stopped(service)
     require_meant(told, *_HUNG_UP)
-    say("stopped")
+    print_status("stopped")
 
 
 def _answered(opened: Institution, ledger: Ledger) -> list[Study]:
@@ -167,7 +167,7 @@ def _answered(opened: Institution, ledger: Ledger) -> list[Study]:
     try:
         require_clock(ledger)
     except LedgerError as error:
-        say(str(error), code=error.code)
+        print_status(str(error), code=error.code)
     answered = []
     for study in opened.agreements.values():
         if said(ledger, study) != "signed":
@@ -177,7 +177,7 @@ def _answered(opened: Institution, ledger: Ledger) -> list[Study]:
         if why is None:
             answered.append(study)
         elif done is None or not done.complete:
-            say(f"study {study.name!r}, serial {study.serial} is not answered: {why}", code=why.code)
+            print_status(f"study {study.name!r}, serial {study.serial} is not answered: {why}", code=why.code)
     return answered
 
 
@@ -188,4 +188,4 @@ def _tidy(custodian: Custodian) -> None:
     try:
         custodian.tidy()
     except LedgerError as error:
-        say(str(error), code=error.code)
+        print_status(str(error), code=error.code)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from cohortium.system.output import say
+from cohortium.system.output import print_status
 
 if TYPE_CHECKING:
     from cohortium.study.study import Study
 
 
-def say_device(studies: Iterable[Study]) -> None:
+def print_device(studies: Iterable[Study]) -> None:
     """On which device this machine trains, where any of ``studies`` trains."""
-    from cohortium.study.study import Trained
+    from cohortium.study.generators import Trained
 
     if any(isinstance(study.generator, Trained) for study in studies):
         from cohortium.neural.device import device_words
 
-        say(f"training runs on {device_words()}")
+        print_status(f"training runs on {device_words()}")

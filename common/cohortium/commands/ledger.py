@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium.commands.writing import Replace, require_new
-from cohortium.system.output import Json, console, epsilon_words, guarded, print_json, tell
+from cohortium.system.output import Json, console, epsilon_words, guarded, print_json, print_result
 
 if TYPE_CHECKING:
     from cohortium.ledger.store import Charge, Ledger
@@ -52,7 +52,7 @@ def verify(place: Place = None, as_json: Json = False) -> None:
             print_json({"ledgers": checked})
         else:
             for c in checked:
-                tell(f"{c['ledger']}: {c['entries']} entries, chain intact, head {c['head'][:16]}…")
+                print_result(f"{c['ledger']}: {c['entries']} entries, chain intact, head {c['head'][:16]}…")
 
 
 @ledger.command()
@@ -93,7 +93,7 @@ def backup(
         if as_json:
             print_json({"backup": str(out), **asdict(made)})
         else:
-            tell(f"{out}: {made.entries} entries, chain intact, head {made.head}")
+            print_result(f"{out}: {made.entries} entries, chain intact, head {made.head}")
 
 
 @ledger.command(name="restorer-key")
@@ -109,7 +109,7 @@ def restorer_key(
         if as_json:
             print_json({"key": str(out), "public": public})
         else:
-            tell(f'For restorers = [...] in institution.toml: "{public}"')
+            print_result(f'For restorers = [...] in institution.toml: "{public}"')
 
 
 @ledger.command(name="sign-restore")
@@ -128,8 +128,8 @@ def sign_restore(
         if as_json:
             print_json({"request": done.request.digest, "signers": list(done.signers)})
         else:
-            tell(*in_words(done.request).splitlines())
-            tell(f"Signed by {len(done.signers)}: {', '.join(done.signers)}")
+            print_result(*in_words(done.request).splitlines())
+            print_result(f"Signed by {len(done.signers)}: {', '.join(done.signers)}")
 
 
 def _lines(path: Path) -> list[str]:

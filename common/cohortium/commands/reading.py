@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.system.output import say, say_here
+from cohortium.system.output import print_private, print_status
 
 if TYPE_CHECKING:
     from cohortium.data.readers.faults import Faults
@@ -30,15 +30,15 @@ def form_of(separator: str | None, sheet: str | None) -> Form:
     return Form(separator=separator, sheet=sheet)
 
 
-def say_form(data: Path, form: Form) -> None:
+def print_form(data: Path, form: Form) -> None:
     """Tell how a file was read, where it is not as most are."""
     from cohortium.data.readers.tables import seen
 
     for line in seen(data, form):
-        say(f"{data.name}: {line}")
+        print_status(f"{data.name}: {line}")
 
 
-def say_faults(faults: Faults) -> None:
+def print_faults(faults: Faults) -> None:
     """Tell what of a table was passed over: for its own people alone."""
     if faults.found:
-        say_here(*(f"{fault}. {fault.kind.fix}" for fault in faults.found))
+        print_private(*(f"{fault}. {fault.kind.fix}" for fault in faults.found))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, say_faults, say_form
+from cohortium.commands.reading import TABLE, Separator, Sheet, form_of, print_faults, print_form
 from cohortium.data.readers.faults import Faults
 from cohortium.errors import SchemaError
-from cohortium.system.output import Json, guarded, print_json, say, say_here, tell
+from cohortium.system.output import Json, guarded, print_json, print_private, print_result, print_status
 
 if TYPE_CHECKING:
     from cohortium.data.readers.forms import Form
@@ -29,7 +29,7 @@ def draft(
     data: Annotated[Path, typer.Argument(help=TABLE)],
     out: Annotated[Path, typer.Option(help="Where to write the proposal.")],
     target: Annotated[list[str] | None, typer.Option(help="A column to predict; repeat it, or list A,B.")] = None,
-    person: Annotated[str | None, typer.Option(help="The column that tells whose row it is.")] = None,
+    person: Annotated[str | None, typer.Option(help="The column that identifies whose row it is.")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="A column to leave out; repeat it, or list A,B.")] = None,
     drop_bad_rows: Annotated[
         bool, typer.Option(help="Leave out rows, and take cells for missing, that cannot be read, instead of stopping.")
@@ -47,13 +47,13 @@ def draft(
         proposal = _draft(data, form, _listed(target), person, _listed(drop), faults)
         _write(out, proposal)
         if not as_json:
-            say_form(data, form)
-            say_faults(faults)
-        _tell_draft(proposal, out, as_json)
-        _say_counted(proposal.tally)
+            print_form(data, form)
+            print_faults(faults)
+        _print_draft(proposal, out, as_json)
+        _print_counted(proposal.tally)
         if person is None and not as_json:
-            say(
-                "Each row counts as a person of its own: where persons have several, name the column that says whose (--person)."
+            print_status(
+                "Each row counts as a person of its own: where persons have several rows, name the column that identifies them (--person)."
             )
 
 
@@ -63,13 +63,13 @@ def check(
     data: Annotated[Path | None, typer.Option(help=f"A table to compare with it: {TABLE}")] = None,
     separator: Separator = None,
     sheet: Sheet = None,
-    drop_bad_rows: Annotated[bool, typer.Option(help="Says nothing any more: check goes on in any case.")] = False,
+    drop_bad_rows: Annotated[bool, typer.Option(help="Has no effect any more: check goes on in any case.")] = False,
     reviewed: Annotated[bool, typer.Option("--reviewed", help="Go on although lines are still marked REVIEW.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check SCHEMA, and how the rows of --data fit it; the counts stay on this screen. A draft must be reviewed first.
 
-    What cannot be read is told with its place, and passed over as a custodian would.
+    What cannot be read is reported with its place, and passed over as a custodian would.
     """
     with guarded(as_json):
         from cohortium.data.schema import load_schema
@@ -80,39 +80,43 @@ def check(
         faults = Faults(data.name if data else "")
         form = form_of(separator, sheet)
         found = _fit(data, form, declared, faults) if data else None
-        cells = dict(zip(declared.names, declared.sizes, strict=True))
-        nothing = _none_fits(found)
+        misfit = _none_fits(found)
         if as_json:
-            print_json(
-                {
-                    **({} if nothing is None else {"error": nothing.as_dict()}),
-                    "schema": declared.name,
-                    "digest": declared.digest,
-                    "review": list(declared.marks),
-                    "cells": cells,
-                    "constraints": [str(one) for one in declared.constraints],
-                    "data": _fit_document(found, faults) if found else None,
-                }
-            )
-            if found and found.tally:
-                _say_counted(found.tally)
-            if nothing is not None:
-                raise typer.Exit(nothing.exit_code)
+            _print_document(declared, found, faults, misfit)
             return
-        tell(f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}.")
+        print_result(f"{path.name} is a valid schema of {len(declared.names)} columns, digest {declared.digest[:16]}.")
         for k, one in enumerate(declared.constraints):
             rows = f" ({found.breaking[k]} rows break it)" if found else ""
-            tell(f"Constraint {k + 1}: {one}{rows}.")
+            print_result(f"Constraint {k + 1}: {one}{rows}.")
         if data:
-            say_form(data, form)
+            print_form(data, form)
         if found:
-            _tell_fit(found, declared, faults)
-        if nothing is not None:
-            raise nothing
+            _print_fit(found, declared, faults)
+        if misfit is not None:
+            raise misfit
+
+
+def _print_document(declared: Schema, found: Fit | None, faults: Faults, misfit: SchemaError | None) -> None:
+    """The check as one JSON object; leaves with the exit code of ``misfit``."""
+    print_json(
+        {
+            **({} if misfit is None else {"error": misfit.as_dict()}),
+            "schema": declared.name,
+            "digest": declared.digest,
+            "review": list(declared.marks),
+            "cells": dict(zip(declared.names, declared.sizes, strict=True)),
+            "constraints": [str(one) for one in declared.constraints],
+            "data": _fit_document(found, faults) if found else None,
+        }
+    )
+    if found and found.tally:
+        _print_counted(found.tally)
+    if misfit is not None:
+        raise typer.Exit(misfit.exit_code)
 
 
 def _none_fits(found: Fit | None) -> SchemaError | None:
-    """SchemaError E_MISFIT where a table was looked at and no row of it fits, or there is none."""
+    """SchemaError E_MISFIT for a table of which no row fits, or that has none; None where there is no table."""
     if found is None or not found.none_fits:
         return None
     from cohortium.drafting.reasons import counted
@@ -127,7 +131,7 @@ def _listed(options: list[str] | None) -> list[str]:
 def _refuse_overwriting(out: Path, force: bool) -> None:
     if out.exists() and not force:
         what = "the file exists, and may have been reviewed"
-        raise SchemaError("E_RELEASE_EXISTS", out.name, what, "Choose another name, or say --force.")
+        raise SchemaError("E_RELEASE_EXISTS", out.name, what, "Choose another name, or pass --force.")
 
 
 def _draft(data: Path, form: Form, targets: list[str], person: str | None, drop: list[str], faults: Faults) -> Draft:
@@ -155,7 +159,7 @@ def _write(out: Path, proposal: Draft) -> None:
         raise InputError("E_INPUT_NOT_FOUND", out.name, "it cannot be written", fix) from None
 
 
-def _tell_draft(proposal: Draft, out: Path, as_json: bool) -> None:
+def _print_draft(proposal: Draft, out: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
@@ -163,11 +167,11 @@ def _tell_draft(proposal: Draft, out: Path, as_json: bool) -> None:
         print_json({"schema": str(out), "columns": columns, "review": [asdict(note) for note in proposal.notes]})
         return
     for note in proposal.notes:
-        speak = say_here if note.seen else say
-        speak(f"{note.column!r}: {'. '.join(filter(None, (note.text, note.seen)))}")
+        show = print_private if note.seen else print_status
+        show(f"{note.column!r}: {'. '.join(filter(None, (note.text, note.seen)))}")
     if any(note.seen for note in proposal.notes):
-        say("Values shown here are private: they stay on this screen.")
-    say(
+        print_status("Values shown here are private: they stay on this screen.")
+    print_status(
         f"{out.name}: a proposal of {len(proposal.schema.names)} columns. Review it before you use it: go through every line "
         "marked REVIEW, then delete the line."
     )
@@ -189,28 +193,30 @@ def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
     return {**counts, "misfits": misfits, "unread": [fault.as_dict() for fault in faults.found]}
 
 
-def _say_counted(tally: Tally) -> None:
+def _print_counted(tally: Tally) -> None:
     """How many rows a study would count: exact counts, which stay on the institution's own screen."""
     from cohortium.drafting.tally import told
 
     if lines := told(tally):
-        say_here(*lines)
+        print_private(*lines)
 
 
-def _tell_fit(found: Fit, declared: Schema, faults: Faults) -> None:
+def _print_fit(found: Fit, declared: Schema, faults: Faults) -> None:
     from cohortium.drafting.reasons import reasons
 
     for fault in faults.found:
-        tell(f"{fault}. {fault.kind.fix}")
-    tell(f"{found.rows - found.left_out} of {found.rows} rows fit, {found.left_out} would be left out.")
+        print_result(f"{fault}. {fault.kind.fix}")
+    print_result(f"{found.rows - found.left_out} of {found.rows} rows fit, {found.left_out} would be left out.")
     for name, words in found.words.items():
         shown = ", ".join(f"{json.dumps(word, ensure_ascii=False)} ({count} cells)" for word, count in words.items())
-        tell(f"{name!r}: taken for missing: {shown}. What is a value, declare as a category or take out of missing.")
+        print_result(
+            f"{name!r}: taken for missing: {shown}. What is a value, declare as a category or take out of missing."
+        )
     for reason in reasons(found, declared):
         if reason.column is not None:
-            tell(f"{reason.column!r}: {reason.what}. {reason.fix}")
+            print_result(f"{reason.column!r}: {reason.what}. {reason.fix}")
     if found.nobodys:
-        tell(f"{found.nobodys} rows do not say whose they are, and are left out.")
+        print_result(f"{found.nobodys} rows have no person and are left out.")
     if found.tally:
-        _say_counted(replace(found.tally, rows=found.tally.fitting, left_out=0))  # as those left out are told already
-    say("These counts are private: they stay on this screen.")
+        _print_counted(replace(found.tally, rows=found.tally.fitting, left_out=0))  # those left out are listed above
+    print_status("These counts are private: they stay on this screen.")

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.system.output import Json, console, guarded, print_json, progress_if_long, say, tell
+from cohortium.system.output import Json, console, guarded, print_json, print_result, print_status, progress_if_long
 from cohortium.system.progress import listening
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from cohortium.study.study import Study
 
 MAX_ROWS = 50_000_000  # of a release: study.MAX_ROWS, which takes long to import
@@ -27,7 +30,7 @@ def show(
             "--expect-rows",
             min=1,
             max=MAX_ROWS,
-            help="How many rows all institutions together are expected to have; by default the study's population.",
+            help="How many rows you expect all institutions to have together; by default the study's population.",
         ),
     ] = None,
     as_json: Json = False,
@@ -44,7 +47,7 @@ def show(
             print_json(shown)
         else:
             print_forecast(shown)
-        _say_expired(agreed)
+        _warn_expired(agreed)
 
 
 @study.command()
@@ -66,19 +69,19 @@ def verify(
         if as_json:
             print_json({"study": agreed.digest, "serial": agreed.serial, "signed": signed})
         else:
-            tell(f"All have signed study {agreed.name!r}, serial {agreed.serial}, digest {agreed.digest}.")
-        _say_expired(agreed)
+            print_result(f"All have signed study {agreed.name!r}, serial {agreed.serial}, digest {agreed.digest}.")
+        _warn_expired(agreed)
 
 
-def _say_expired(agreed: Study) -> None:
-    """What a study would ask, and who has signed it, is true of one that has expired; that nobody answers it, too."""
+def _warn_expired(agreed: Study) -> None:
+    """Warn that a study has expired: what it would ask and who has signed it may be shown, but nobody answers it."""
     from cohortium.errors import StudyError
     from cohortium.study.expiry import require_unexpired
 
     try:
         require_unexpired(agreed)
     except StudyError as error:
-        say(f"NOBODY ANSWERS IT: {error}")
+        print_status(f"NOBODY ANSWERS IT: {error}")
 
 
 def _print_signed(keys: dict[str, str], signed: dict[str, bool]) -> None:
@@ -93,46 +96,58 @@ def _print_signed(keys: dict[str, str], signed: dict[str, bool]) -> None:
 
 
 def _travelling(shown: dict[str, Any]) -> list[str]:
-    """How the sums are made, in words."""
-    told, exchanges = shown["exchanges"], f"{shown['exchanges']['in_all']} exchanges with everybody in all"
-    if not told["before"]:
+    """How answers reach the coordinator, in words."""
+    legs = shown["exchanges"]
+    exchanges = f"{legs['in_all']} exchanges with everybody in all"
+    if not legs["before"]:
         return [shown["travels"], f"{exchanges}."]
     return [
         shown["travels"],
-        f"{exchanges}: {told['before']} for keys, then {told['a_round']} a round. "
-        f"The board of signed keys that each is shown has {told['board_bytes']:,} bytes.",
+        f"{exchanges}: {legs['before']} for keys, then {legs['a_round']} a round. "
+        f"The board of signed keys that each is shown has {legs['board_bytes']:,} bytes.",
     ]
 
 
 def _calibrated(shown: dict[str, Any]) -> list[str]:
-    """Which noise a training gets, and for what, in words; nothing where nothing is trained."""
-    told = shown["training"]
-    if told is None:
+    """The noise of training and what it is calibrated to, in words; empty where nothing is trained."""
+    training = shown["training"]
+    if training is None:
         return []
-    several = "one step a round" if told["steps_a_round"] == 1 else f"{told['steps_a_round']} steps a round"
-    shares = told["noise_shares"]
-    share = f"; each institution adds {told['noise_multiplier_of_one']:.4f}, a share of one in {shares}"
+    several = "one step a round" if training["steps_a_round"] == 1 else f"{training['steps_a_round']} steps a round"
+    shares = training["noise_shares"]
+    share = f"; each institution adds {training['noise_multiplier_of_one']:.4f}, a share of one in {shares}"
     return [
-        f"Training: {told['steps']:,} noised steps in all ({several}, {told['rounds']:,} rounds) of {told['parameters']:,} parameters, "
-        f"each on a random {100 * told['sampling_rate']:g} % of the persons. A given person is expected to be in "
-        f"{told['steps_of_a_person']:,.4g} of an institution's steps, with a gradient cut to length {told['clip']:.4g}.",
-        f"Noise of a whole step: {told['noise_multiplier']:.4f} times the most that one person can move its sum"
+        f"Training: {training['steps']:,} noised steps in all ({several}, {training['rounds']:,} rounds) of {training['parameters']:,} parameters, "
+        f"each on a random {100 * training['sampling_rate']:g} % of the persons. A given person is expected to be in "
+        f"{training['steps_of_a_person']:,.4g} of an institution's steps, with a gradient cut to length {training['clip']:.4g}.",
+        f"Noise of a whole step: {training['noise_multiplier']:.4f} times the most that one person can move its sum"
         + (share if shares > 1 else "; each institution adds all of it to its own")
         + ".",
-        f"With that noise, these steps and this sampling rate the training alone costs epsilon {told['epsilon']:.4f} by {told['method']}, "
-        f"and {told['check']:.4f} by {told['check_method']}, at delta {told['delta']:g}.",
+        f"With that noise, these steps and this sampling rate the training alone costs epsilon {training['epsilon']:.4f} by {training['method']}, "
+        f"and {training['check']:.4f} by {training['check_method']}, at delta {training['delta']:g}.",
     ]
 
 
 def print_forecast(shown: dict[str, Any]) -> None:
     """What a study would send, cost and buy, for people."""
-    from rich.table import Table
-
     from cohortium.study.carrying import expected_words
-    from cohortium.study.guarantee import in_hundred
-    from cohortium.study.wording import kind_words
 
     screen = console()
+    _print_promise(screen, shown)
+    screen.print(_guarantees(shown["guarantees"]))
+    for g in shown["guarantees"]:
+        screen.print(f"• {g['towards']} sees {g['sees']}.")
+    screen.print(f"• {shown['guarantees'][1]['words']} (The coordinator's row; the others are read alike.)\n")
+    screen.print(_phases(shown["phases"]))
+    for line in (*_calibrated(shown), *_travelling(shown), *shown["buys"]):
+        screen.print(f"• {line}")
+    for number, line in enumerate(expected_words(shown["carries"])):
+        screen.print(line if number else f"\n{line}", style=None if number else "bold")
+
+
+def _print_promise(screen: Console, shown: dict[str, Any]) -> None:
+    from cohortium.study.wording import kind_words
+
     for mark in shown["review"]:
         screen.print(f"NOBODY CAN SIGN IT: the schema was read off rows, and nobody has reviewed {mark}.")
     screen.print(shown["name"], style="bold", end="  ")
@@ -142,19 +157,29 @@ def print_forecast(shown: dict[str, Any]) -> None:
     if shown["simulated"]:
         screen.print(kind_words("simulation"))
     screen.print(f"Promise: epsilon {shown['epsilon']:g}, delta {shown['delta']:g} per person ({shown['unit']}).")
+    cost = shown["cost"]
     screen.print(
-        f"Plan:    epsilon {shown['cost']['epsilon']:.4f} by {shown['cost']['method']}; {shown['cost']['check']:.4f} by {shown['cost']['check_method']}.\n"
+        f"Plan:    epsilon {cost['epsilon']:.4f} by {cost['method']}; {cost['check']:.4f} by {cost['check_method']}.\n"
     )
-    promised = Table(title="What is promised, and towards whom")
+
+
+def _guarantees(guarantees: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    from cohortium.study.guarantee import in_hundred
+
+    table = Table(title="What is promised, and towards whom")
     for heading in ("adversary", "epsilon", "at delta", "by another method", "of 100 who took part, found at most"):
-        promised.add_column(heading, justify="left" if heading == "adversary" else "right")
-    for g in shown["guarantees"]:
+        table.add_column(heading, justify="left" if heading == "adversary" else "right")
+    for g in guarantees:
         numbers = (f"{g['epsilon']:.4f}", f"{g['delta']:g}", f"{g['check']:.4f}", in_hundred(g["attack_rate"]))
-        promised.add_row(g["towards"], *numbers)
-    screen.print(promised)
-    for g in shown["guarantees"]:
-        screen.print(f"• {g['towards']} sees {g['sees']}.")
-    screen.print(f"• {shown['guarantees'][1]['words']} (The coordinator's row; the others are read alike.)\n")
+        table.add_row(g["towards"], *numbers)
+    return table
+
+
+def _phases(phases: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
     table = Table(title="What each institution would send")
     for heading in (
         "phase",
@@ -166,18 +191,7 @@ def print_forecast(shown: dict[str, Any]) -> None:
         "epsilon alone",
     ):
         table.add_column(heading, justify="left" if heading == "phase" else "right")
-    for p in shown["phases"]:
-        table.add_row(
-            p["name"],
-            str(p["rounds"]),
-            f"{p['numbers']:,}",
-            f"{p['bytes']:,}",
-            f"{p['noise_multiplier']:.3f}",
-            p["noise_words"],
-            f"{p['epsilon']:.3f}",
-        )
-    screen.print(table)
-    for line in (*_calibrated(shown), *_travelling(shown), *shown["buys"]):
-        screen.print(f"• {line}")
-    for number, line in enumerate(expected_words(shown["carries"])):
-        screen.print(line if number else f"\n{line}", style=None if number else "bold")
+    for p in phases:
+        sent = (str(p["rounds"]), f"{p['numbers']:,}", f"{p['bytes']:,}")
+        table.add_row(p["name"], *sent, f"{p['noise_multiplier']:.3f}", p["noise_words"], f"{p['epsilon']:.3f}")
+    return table

@@ -53,7 +53,7 @@ def reasons(found: Fit, schema: Schema) -> list[Reason]:
         for k, rows in enumerate(found.breaking, 1)
         if rows
     ]
-    nobodys = Reason("person", f"{found.nobodys} rows do not say whose they are", "Fill it in: they are left out.")
+    nobodys = Reason("person", f"{found.nobodys} rows have no person", "Fill it in: they are left out.")
     return [*columns, *broken, *([nobodys] if found.nobodys else [])]
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cohortium.study.study import Diffusion, Study, Trained, Tvae
+from cohortium.study.generators import Diffusion, Trained, Tvae
+from cohortium.study.study import Study
 
 
 @dataclass(frozen=True)

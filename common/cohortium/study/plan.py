@@ -23,7 +23,8 @@ from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals, fitted_to_grid
 from cohortium.study.defaults import Recipe, recipe
-from cohortium.study.study import Pgm, Study, Sweep, Trained
+from cohortium.study.generators import Pgm, Sweep, Trained
+from cohortium.study.study import Study
 from cohortium.study.workload import pair_tables, wide_tables, with_triples
 
 MOST_PERSONS = 100_000_000  # that a study without a declared population may have

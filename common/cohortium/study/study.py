@@ -18,11 +18,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import tomli_w
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
-from cohortium.data.columns import MAX_CELLS
 from cohortium.data.schema import Schema, load_schema, schema_from_document, to_document
 from cohortium.errors import StudyError
 from cohortium.masking.cohort import SMALLEST, Cohort
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
+from cohortium.study.generators import CLOSED, GeneratorPlan, Trained
 from cohortium.system.arguments import path as as_path
 from cohortium.system.canonical import digest
 from cohortium.system.documents import read_toml
@@ -33,7 +33,6 @@ from cohortium.system.texts import has_unseen
 
 _A_TIME = "it says a time, and a study expires at the end of a day (UTC): write the day alone, such as 2026-01-31"
 _WITH_TIME = re.compile(r"[0-9]:[0-9]")
-_CLOSED = ConfigDict(extra="forbid", allow_inf_nan=False)  # numbers are Strict(): "8" is not 8
 MAX_ROWS = 50_000_000
 UNSAID = 0.0  # an epsilon or delta that nobody promised
 
@@ -56,7 +55,7 @@ class Privacy:
     what follows from the budget (rounds, the network's width) is then what the largest one gives.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
     epsilon: Annotated[float, Strict(), Field(ge=MIN_EPSILON, le=MAX_EPSILON)] = UNSAID
     delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)] = UNSAID
     mode: Literal["private", "none"] = "private"
@@ -87,106 +86,16 @@ class Privacy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """Counts of all pairs of columns in one round; a mixture of product distributions is fitted to them.
-
-    A column of more ordered values than ``bins`` is counted by itself first, and in pairs over so many merged cells.
-    targets: columns that every pair is crossed with as well. components: number of product distributions.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
-    kind: Literal["sweep"] = "sweep"
-    targets: tuple[str, ...] = ()
-    components: Annotated[int, Strict(), Field(ge=10, le=10_000)] = 500
-    bins: Annotated[int, Strict(), Field(ge=2, le=MAX_CELLS)] = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pgm:
-    """The counts of ``Sweep``; a graphical model is fitted to those that are worth it. Fitting needs the extra ``pgm``.
-
-    method: ``mst``: a spanning tree of pairs; ``aim``: then also what the model misses most, as long as its largest cliques
-    have at most ``cells`` cells together.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
-    kind: Literal["pgm"] = "pgm"
-    method: Literal["mst", "aim"] = "aim"
-    targets: tuple[str, ...] = ()
-    cells: Annotated[int, Strict(), Field(ge=1000, le=100_000_000)] = 2**19
-    bins: Annotated[int, Strict(), Field(ge=2, le=256)] = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What every trained generator has: counts of single columns first, then rounds of DP-SGD at the institutions.
-
-    What is left out follows from what is public (defaults.py, docs/generators.md).
-    targets: columns that the network puts last. rounds: of training. steps: DP-SGD steps that an institution takes in
-    a round before it answers; 1 under secure-sum. sampling_rate: a person's chance to be in a step. clip: largest norm
-    of a person's gradient. hidden: units of the network's hidden layers. bins: cells that a column of ordered
-    values keeps in the network; neighbouring ones are put together by noised counts. warm_start: part of the budget that
-    goes into counts of pairs first, from which the network is trained before it sees a gradient.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
-    targets: tuple[str, ...] = ()
-    rounds: Annotated[int, Strict(), Field(ge=1, le=5000)] | None = None
-    steps: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = None
-    sampling_rate: Annotated[float, Strict(), Field(gt=0, le=1)] | None = None
-    clip: Annotated[float, Strict(), Field(gt=0)] | None = None
-    hidden: Annotated[int, Strict(), Field(ge=0, le=1024)] | None = None
-    bins: Annotated[int, Strict(), Field(ge=2, le=256)] = 16
-    warm_start: Annotated[float, Strict(), Field(ge=0, le=0.9)] = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Autoregressive(Trained):
-    """Every column from those before it: a masked autoregressive network with a linear skip."""
-
-    kind: Literal["autoregressive"] = "autoregressive"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Diffusion(Trained):
-    """Hidden columns from those that are seen, whichever they are: discrete diffusion with an absorbing state.
-
-    views: noise levels of a row that are averaged before the clip.
-    """
-
-    kind: Literal["diffusion"] = "diffusion"
-    views: Annotated[int, Strict(), Field(ge=1, le=16)] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tvae(Trained):
-    """A variational autoencoder. latent: numbers that a row is squeezed into."""
-
-    kind: Literal["tvae"] = "tvae"
-    latent: Annotated[int, Strict(), Field(ge=1, le=256)] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ctgan(Trained):
-    """A conditional adversarial network: institutions train the critic alone, the coordinator the generator."""
-
-    kind: Literal["ctgan"] = "ctgan"
-
-
-GeneratorPlan = Annotated[Sweep | Pgm | Autoregressive | Diffusion | Tvae | Ctgan, Field(discriminator="kind")]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Release:
     """rows: how many synthetic rows; by default the noised number of rows of all institutions together."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
     rows: Annotated[int, Strict(), Field(ge=1, le=MAX_ROWS)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Institution:
-    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
     name: Name
     key: Annotated[str, Field(pattern=r"^(ed25519:[0-9a-f]{64})?$")] = ""
 
@@ -214,7 +123,7 @@ class Study:
     (5.0, ('north', 'south', 'west'), 64)
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
     name: Name
     schema: Schema
     privacy: Privacy

@@ -70,7 +70,7 @@ def _tell(error: CohortiumError, exit_code: int, as_json: bool) -> NoReturn:
     if as_json:
         print_json({"error": error.as_dict()})
     else:
-        say(" ".join(str(error).split()), code=error.code)
+        print_status(" ".join(str(error).split()), code=error.code)
     raise typer.Exit(exit_code) from None
 
 
@@ -93,12 +93,12 @@ def _is_utf8(stream: object) -> bool:
     return str(getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") in ("utf8", "utf8sig")
 
 
-def tell(*lines: str) -> None:
+def print_result(*lines: str) -> None:
     """Lines of a result, on standard output. Each is one line, whatever names are in it."""
     typer.echo("\n".join(map(for_terminal, lines)))
 
 
-def say(*lines: str, code: str | None = None) -> None:
+def print_status(*lines: str, code: str | None = None) -> None:
     """Lines for the person at the screen, which never mix with results; lines of the log where logs are JSON."""
     if logs.structured():
         for line in lines:
@@ -107,12 +107,12 @@ def say(*lines: str, code: str | None = None) -> None:
         typer.echo("\n".join(map(for_terminal, lines)), err=True)
 
 
-def say_here(*lines: str) -> None:
+def print_private(*lines: str) -> None:
     """Lines that hold counts or values of somebody's rows: for the person at the screen, and never for a log."""
     if logs.structured():
-        say("what was seen of the rows is shown on a screen, and never written to a log")
+        print_status("what was seen of the rows is shown on a screen, and never written to a log")
     else:
-        say(*lines)
+        print_status(*lines)
 
 
 def console(stderr: bool = False) -> Console:
@@ -132,13 +132,13 @@ def epsilon_words(epsilon: float | None, digits: int = 4) -> str:
     return "no bound" if epsilon is None else f"{epsilon:.{digits}f}"
 
 
-def tell_checks(checks: Iterable[Check], as_json: bool) -> None:
+def print_checks(checks: Iterable[Check], as_json: bool) -> None:
     """A line for each as it is made, or all as one object; exit code 1 if one failed. A warning is no failure."""
     found: list[Check] = []
     for line in checks:
         found.append(line)
         if not as_json:
-            tell(f"{line.word} {line.name}: {line.found}. {line.fix}".rstrip())
+            print_result(f"{line.word} {line.name}: {line.found}. {line.fix}".rstrip())
     ready = all(c.passed for c in found)
     if as_json:
         print_json({"ready": ready, "checks": [c.as_dict() for c in found]})
@@ -181,7 +181,7 @@ class Lines:
 
     def _say(self, line: str) -> None:
         self._told = self._clock()
-        say(line)
+        print_status(line)
 
     def done(self) -> None:
         self._open.pop()
@@ -192,7 +192,7 @@ class Lines:
             self._noted, self._due = text, self._clock() + WORTH_A_LINE
         if text and self._clock() >= self._due:
             self._due = math.inf
-            say(f"{text}, since {datetime.fromtimestamp(since, UTC):%H:%M:%S}Z")
+            print_status(f"{text}, since {datetime.fromtimestamp(since, UTC):%H:%M:%S}Z")
 
 
 class Bar:

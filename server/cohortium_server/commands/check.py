@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cohortium.system.output import Json, guarded, tell_checks
+from cohortium.system.output import Json, guarded, print_checks
 from cohortium.system.platforms import require_serving
 from cohortium_server.commands.membership import Fed
 
@@ -13,4 +13,4 @@ def check(federation: Fed, as_json: Json = False) -> None:
         require_serving("coordinator check")
         from cohortium_server.preflight import preflight
 
-        tell_checks(preflight(federation), as_json)
+        print_checks(preflight(federation), as_json)

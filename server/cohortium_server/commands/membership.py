@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cohortium.system.output import Json, console, guarded, print_json, say, tell
+from cohortium.system.output import Json, console, guarded, print_json, print_result, print_status
 
 if TYPE_CHECKING:
     from cohortium_server.membership.members import Standing
@@ -39,14 +39,14 @@ def provision(
 
 def _tell(made: Provisioned) -> None:
     federation = made.federation
-    say(f"{federation.folder}: federation {federation.name!r} at {federation.address}")
-    say(f"the server's certificate is valid until {made.until:%Y-%m-%d}")
+    print_status(f"{federation.folder}: federation {federation.name!r} at {federation.address}")
+    print_status(f"the server's certificate is valid until {made.until:%Y-%m-%d}")
     if federation.root_key.exists():
-        say(f"{federation.root_key} is needed only to renew it: best kept off this machine")
+        print_status(f"{federation.root_key} is needed only to renew it: best kept off this machine")
     for name in made.kits:
-        tell(str(federation.kits / f"{name}.zip"))
+        print_result(str(federation.kits / f"{name}.zip"))
     if made.kits:
-        say("send each institution its kit; no secret is in it")
+        print_status("send each institution its kit; no secret is in it")
 
 
 def admit(
@@ -68,7 +68,7 @@ def admit(
             replaced = made.replaced and made.replaced.fingerprint
             print_json({"institution": name, "fingerprint": made.application.fingerprint, "replaced": replaced})
         else:
-            say(f"{name!r} is a member" + (", with new keys" if made.replaced else ""))
+            print_status(f"{name!r} is a member" + (", with new keys" if made.replaced else ""))
 
 
 def revoke(
@@ -85,7 +85,7 @@ def revoke(
         if as_json:
             print_json({"institution": name, "revoked": fingerprint})
         else:
-            say(f"{name!r} is no member any longer")
+            print_status(f"{name!r} is no member any longer")
 
 
 def members(
@@ -105,7 +105,7 @@ def members(
         if as_json:
             print_json({"federation": opened.name, "institutions": [_document(s) for s in found]})
         elif roster:
-            tell(*"\n".join(_block(s) for s in found if s.application).splitlines())
+            print_result(*"\n".join(_block(s) for s in found if s.application).splitlines())
         else:
             _print(found)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cohortium.system import logs
-from cohortium.system.output import Json, LogStyle, guarded, print_json, progress, say, tell
+from cohortium.system.output import Json, LogStyle, guarded, print_json, print_result, print_status, progress
 from cohortium.system.platforms import require_serving
 from cohortium.system.progress import listening
 from cohortium.system.signals import leaving, require_meant
@@ -50,9 +50,9 @@ def serve(federation: Fed, log: LogStyle = None) -> None:
         logs.set_up("coordinator", quoting=True)
         opened = load_federation(federation)
         take(opened)
-        say(f"federation {opened.name!r}: institutions connect to {opened.address}, here {opened.listen}")
+        print_status(f"federation {opened.name!r}: institutions connect to {opened.address}, here {opened.listen}")
         require_meant(serve_federation(opened), *_HUNG_UP)
-        say("stopped")
+        print_status("stopped")
 
 
 def run(
@@ -128,13 +128,13 @@ def status(run: RunFolder, as_json: Json = False) -> None:
         if as_json:
             print_json(told)
             return
-        tell(f"run {told['run']}: {told['done']} of {told['rounds']} rounds, {told['state']}")
+        print_result(f"run {told['run']}: {told['done']} of {told['rounds']} rounds, {told['state']}")
         for fall in told["falls"]:
-            say(f"its process ended at {fall['at'][:19]}Z: {fall['code']} {fall['what']}")
+            print_status(f"its process ended at {fall['at'][:19]}Z: {fall['code']} {fall['what']}")
         if (now := _doing(run)) is not None:
-            tell(f"{now.words}, since {datetime.fromtimestamp(now.since, UTC):%H:%M:%S}Z")
+            print_result(f"{now.words}, since {datetime.fromtimestamp(now.since, UTC):%H:%M:%S}Z")
         if told["error"]:
-            say("{code}: {where}: {what}. {fix}".format_map(told["error"]))
+            print_status("{code}: {where}: {what}. {fix}".format_map(told["error"]))
 
 
 def stop(run: RunFolder, as_json: Json = False) -> None:
@@ -153,7 +153,7 @@ def stop(run: RunFolder, as_json: Json = False) -> None:
         if as_json:
             print_json({"run": journal.run, "stopped": not held})
         else:
-            say(
+            print_status(
                 f"run {journal.run} {'is being stopped' if held else 'has stopped'}; go on with: cohortium coordinator resume {run}"
             )
 
@@ -206,7 +206,7 @@ def _finish(journal: FolderJournal, as_json: bool) -> None:
 
     settings: dict[str, Any] = journal.settings
     if not as_json:
-        say(f"run {journal.run} in {journal.folder}")
+        print_status(f"run {journal.run} in {journal.folder}")
     out, replace = Path(settings["out"]), bool(settings.get("replace"))
     again = f"Go on with: cohortium coordinator resume {journal.folder}"
     shown = progress(as_json)
@@ -239,15 +239,15 @@ def _tell(folder: Path, journal: FolderJournal, as_json: bool) -> None:
         print_json({"run": journal.run, "release": str(release.path), "guarantee": release.manifest["guarantee"]})
         return
     cost = release.manifest["guarantee"]
-    tell(f"{release.manifest['rows']} synthetic rows in {release.path}.")
-    tell(f"Cost: epsilon {cost['epsilon']:.4f} at delta {cost['delta']:g} per person.")
+    print_result(f"{release.manifest['rows']} synthetic rows in {release.path}.")
+    print_result(f"Cost: epsilon {cost['epsilon']:.4f} at delta {cost['delta']:g} per person.")
 
 
 def _say_resume(journal: FolderJournal, error: CohortiumError, as_json: bool) -> None:
     from cohortium_server.rounds.asking import NEVER_AGAIN
 
     if not as_json and error.code not in NEVER_AGAIN:
-        say(f"go on with: cohortium coordinator resume {journal.folder}")
+        print_status(f"go on with: cohortium coordinator resume {journal.folder}")
 
 
 # Over a federation: order it, and look how it goes
@@ -258,7 +258,7 @@ def _ordered(journal: FolderJournal, as_json: bool) -> None:
     from cohortium_server import desired_state
 
     if not as_json:
-        say(f"run {journal.run} in {journal.folder}")
+        print_status(f"run {journal.run} in {journal.folder}")
     looked = f"Look with: cohortium coordinator status {journal.folder}; wait on with resume, end it with stop"
     with leaving(lambda: ("the run goes on, at whoever serves the federation", looked)):
         number = desired_state.give(journal.folder, "go").number
@@ -289,7 +289,9 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
         if since and time.monotonic() > since + SOON:
             since = 0.0
             if not desired_state.is_held(journal.folder) and not as_json:
-                say(f"nobody has taken it up yet: is cohortium coordinator serve {journal.settings['at']} running?")
+                print_status(
+                    f"nobody has taken it up yet: is cohortium coordinator serve {journal.settings['at']} running?"
+                )
         time.sleep(LOOK_EVERY)
     shown.done()
     return end
@@ -302,7 +304,7 @@ def _say_falls(run: Path, known: int, as_json: bool) -> int:
     found = desired_state.falls(run)
     if not as_json:
         for fall in found[known:]:
-            say(f"{fall}; it is started again. What was answered is kept")
+            print_status(f"{fall}; it is started again. What was answered is kept")
     return len(found)
 
 

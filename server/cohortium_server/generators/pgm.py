@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.data.conditions.rules import impossible
+from cohortium.data.conditions.cells import impossible
 from cohortium.queries import Query
-from cohortium.study.study import Pgm as PgmPlan
+from cohortium.study.generators import Pgm as PgmPlan
 from cohortium.system.progress import Progress
 from cohortium_server.generators import Measured, Tensors
 from cohortium_server.generators.cells import Weights

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.study.generators import Sweep as SweepPlan
 from cohortium.study.study import Study
-from cohortium.study.study import Sweep as SweepPlan
 from cohortium.system.progress import Progress
 from cohortium_server.generators import Measured, Tensors
 from cohortium_server.generators.cells import Weights

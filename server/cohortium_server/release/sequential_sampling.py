@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.data.columns.encoding import draw_index
-from cohortium.data.conditions.rules import MISSING, Lookup, Reach
+from cohortium.data.conditions.cells import Reach
+from cohortium.data.conditions.rules import MISSING, Lookup
 from cohortium.data.encoding import codes_at
 from cohortium.data.schema import Schema
 from cohortium_server.generators import Allowed, Generator

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from cohortium.data.columns import Categorical, Column, Continuous
 from cohortium.data.schema import Schema
-from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
+from cohortium.study.generators import Autoregressive, Sweep
+from cohortium.study.study import Institution, Privacy, Study
 
 DELTA = 1e-6
 NAMES, MORE_NAMES = ("north", "south", "west", "east"), ("hill", "lake")

@@ -7,7 +7,7 @@ from mutant import Mutant, mutant
 BLANKS = "server/cohortium_server/release/blanks.py"
 SPELLING = "server/cohortium_server/release/spelling.py"
 OWNED = "server/cohortium_server/release/owned.py"
-TABLES = "common/cohortium/data/readers/tables.py"
+PARQUET = "common/cohortium/data/readers/parquet.py"
 TALLY = "common/cohortium/drafting/tally.py"
 DRAFT = "common/cohortium/drafting/draft.py"
 OUTPUT = "common/cohortium/system/output.py"
@@ -92,7 +92,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "reads Parquet's types as pandas would have them",
         THERE,
         f"{IMPUTE}::test_parquet_keeps_its_types_and_values[age-int8]",
-        TABLES,
+        PARQUET,
         "to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)",
         "to_pandas(ignore_metadata=True)",
     ),
@@ -166,15 +166,15 @@ MUTANTS: tuple[Mutant, ...] = (
         COUNTS,
         f"{COUNTED}::test_nothing_of_it_leaves",
         OUTPUT,
-        "    if logs.structured():\n        say(",
-        "    if not lines:\n        say(",
+        "    if logs.structured():\n        print_status(",
+        "    if not lines:\n        print_status(",
     ),
     mutant(
         "mixes exact counts with the results of a simulation",
         COUNTS,
         f"{COUNTED}::test_nothing_of_it_leaves",
         SIMULATION,
-        "        say_here(*lines)\n",
-        "        tell(*lines)\n",
+        "        print_private(*lines)\n",
+        "        print_result(*lines)\n",
     ),
 )

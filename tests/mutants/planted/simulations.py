@@ -82,7 +82,7 @@ MUTANTS: tuple[Mutant, ...] = (
         PUBLIC,
         f"{ROWS}::test_persons_are_counted_that_go_nowhere_on_the_screen_alone",
         TABLES,
-        '        say(\n            f"{left} of',
+        '        print_status(\n            f"{left} of',
         '        print(\n            f"{left} of',
     ),
     mutant(
@@ -154,7 +154,7 @@ MUTANTS: tuple[Mutant, ...] = (
         KIND,
         f"{KINDS}::test_a_simulation_says_that_it_is_one",
         VERIFY,
-        "        tell(kind_words(kind))\n",
+        "        print_result(kind_words(kind))\n",
         "",
     ),
     mutant(

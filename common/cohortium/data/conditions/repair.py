@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from cohortium.data.columns import Column, Continuous, Datetime
 from cohortium.data.columns.dequantization import Ranges, beside_points, grid_of, scale_of, spread
-from cohortium.data.conditions.rules import MISSING, BoolArray, IntArray, Linear, Lookup, Rule, Ruled, cell_bounds
+from cohortium.data.conditions.cells import cell_bounds
+from cohortium.data.conditions.rules import MISSING, BoolArray, IntArray, Linear, Lookup, Rule, Ruled
 from cohortium.data.conditions.selection import Selection, everything
 from cohortium.errors import SchemaError
 

@@ -39,11 +39,8 @@ from pathlib import Path
 from typing import IO
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from cohortium.data.readers import workbooks
-from cohortium.data.readers.cells import column, is_bytes
+from cohortium.data.readers import parquet, workbooks
 from cohortium.data.readers.faults import Faults
 from cohortium.data.readers.forms import Form, ambiguous, in_words, looks_blank_separated, said_by, separator_of
 from cohortium.data.readers.lines import BOM, Layout, Readable, cells_of, csv_parts
@@ -55,7 +52,6 @@ from cohortium.system.nearest import offered
 BLOCK = 8 << 20
 MAX_HEADER = 1 << 20
 MAX_COLUMNS = 10_000
-PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 PARQUET_ROWS = 65_536
 WORKBOOK_ROWS = 16_384
 LOOKED_AT = 20  # rows
@@ -105,21 +101,7 @@ def read_stored(path: Path, form: Form = AS_IT_IS) -> pd.DataFrame:
     if not _is_parquet(path):
         return read_table(path, form=form)
     with _open(path) as file:
-        opened = _parquet_file(path, file)
-        try:
-            table = _without_views(opened.read(names))
-        except (pa.ArrowException, OSError):
-            raise _not_parquet(path) from None
-    plain = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
-    _typed(table, plain, 1, Faults(path.name, strict=True))
-    stored: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
-    return stored
-
-
-def _without_views(table: pa.Table) -> pa.Table:
-    """Texts and bytes as arrays of their own: pandas chooses no rows of views."""
-    large = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    return table.cast(pa.schema([field.with_type(large.get(field.type, field.type)) for field in table.schema]))
+        return parquet.stored(path, file, names)
 
 
 def look(path: Path, columns: Sequence[str], form: Form = AS_IT_IS) -> None:
@@ -127,19 +109,15 @@ def look(path: Path, columns: Sequence[str], form: Form = AS_IT_IS) -> None:
     _check_wanted(columns, header(path, form, columns), path)
     if _is_parquet(path):
         with _open(path) as file:
-            _check_plain(path, _parquet_file(path, file), columns)
+            parquet.require_plain(path, file, columns)
 
 
 def seen(path: Path, form: Form = AS_IT_IS) -> list[str]:
     """How the file is read, in words, where it is not as most are: nothing of its rows."""
     with _open(path) as file:
         if _is_parquet(path):
-            fields = _parquet_file(path, file).schema_arrow
-            return [
-                f"column {f.name!r} holds bytes; they are read as text, where they are text"
-                for f in fields
-                if is_bytes(f.type)
-            ]
+            names = parquet.bytes_columns(path, file)
+            return [f"column {name!r} holds bytes; they are read as text, where they are text" for name in names]
         if _is_workbook(path):
             return [f"read is its sheet {workbooks.sheet(path, file, form.sheet)!r}"]
         unpacked = Unpacked(file, path.name)
@@ -161,9 +139,9 @@ def header(path: Path, form: Form = AS_IT_IS, wanted: Sequence[str] = ()) -> lis
 
 
 def _header(path: Path, form: Form, wanted: Sequence[str]) -> list[str]:
-    if _is_parquet(path):
-        return _parquet_header(path)
     with _open(path) as file:
+        if _is_parquet(path):
+            return parquet.header(path, file)
         if _is_workbook(path):
             return workbooks.header(path, file, form.sheet)
         return list(_heading(path, Unpacked(file, path.name), form, wanted).names)
@@ -179,7 +157,7 @@ def _check_wanted(wanted: Sequence[str], names: Sequence[str], path: Path) -> No
 
 
 def _is_parquet(path: Path) -> bool:
-    return path.suffix.lower() in PARQUET_SUFFIXES
+    return path.suffix.lower() in parquet.SUFFIXES
 
 
 def _is_workbook(path: Path) -> bool:
@@ -211,7 +189,12 @@ def _malformed(path: Path, what: str, fix: str) -> InputError:
     return InputError("E_CSV_PARSE", path.name, what, fix)
 
 
-# Workbooks
+# Parquet and workbooks
+
+
+def _parquet_parts(path: Path, wanted: Sequence[str], faults: Faults) -> Iterator[pd.DataFrame]:
+    with _open(path) as file:
+        yield from parquet.parts(path, file, wanted, PARQUET_ROWS, faults)
 
 
 def _workbook_parts(path: Path, form: Form, wanted: Sequence[str], faults: Faults) -> Iterator[pd.DataFrame]:
@@ -348,60 +331,3 @@ def _ask_about_blanks(path: Path, heading: _Heading, form: Form) -> None:
         rows = [line for line in heading.rest.splitlines()[:LOOKED_AT] if line.strip()]
         if looks_blank_separated(heading.names[0].encode(), rows):
             raise ambiguous(path.name, "it looks separated by blanks", b" ", " For a single column say comma.")
-
-
-# Parquet
-
-
-def _parquet_header(path: Path) -> list[str]:
-    with _open(path) as file:
-        return list(_parquet_file(path, file).schema_arrow.names)
-
-
-def _parquet_file(path: Path, file: IO[bytes]) -> pq.ParquetFile:
-    """A file whose schema is there to be asked for. Types of pandas read their own JSON in it as they see fit."""
-    try:
-        opened = pq.ParquetFile(file, buffer_size=1 << 20)
-        _ = opened.schema_arrow
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RecursionError):
-        raise _not_parquet(path) from None
-    return opened
-
-
-def _not_parquet(path: Path) -> InputError:
-    return _malformed(path, "it is not a readable Parquet file", "Write it again, or name it .csv if it is CSV.")
-
-
-def _parquet_parts(path: Path, wanted: Sequence[str], faults: Faults) -> Iterator[pd.DataFrame]:
-    with _open(path) as file:
-        table = _parquet_file(path, file)
-        _check_plain(path, table, wanted)
-        rows = 0
-        try:
-            for batch in table.iter_batches(PARQUET_ROWS, columns=list(wanted)):
-                yield _typed(batch, wanted, rows + 1, faults)
-                rows += batch.num_rows
-        except (pa.ArrowException, OSError):
-            raise _not_parquet(path) from None
-    if not rows:
-        yield _typed(table.schema_arrow.empty_table(), wanted, 1, faults)
-
-
-def _check_plain(path: Path, table: pq.ParquetFile, wanted: Sequence[str]) -> None:
-    """Nothing nested: SchemaError E_SCHEMA_INVALID."""
-    for name in wanted:
-        kind = table.schema_arrow.field(name).type
-        if pa.types.is_nested(kind.value_type if pa.types.is_dictionary(kind) else kind):
-            what = f"column {name!r} holds lists or records"
-            raise SchemaError("E_SCHEMA_INVALID", path.name, what, "Flatten it into columns of single values.")
-
-
-def _typed(batch: pa.RecordBatch | pa.Table, wanted: Sequence[str], first: int, faults: Faults) -> pd.DataFrame:
-    """``batch`` as values; its first row has the number ``first``."""
-
-    def values(name: str) -> pd.Series:
-        cells = batch.column(name)
-        cells = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
-        return column(cells, lambda kind, place: faults.note(kind, first + place, name))
-
-    return pd.DataFrame({name: values(name) for name in wanted})
