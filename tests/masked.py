@@ -27,7 +27,7 @@ from cohortium.masking import (
     dropout_tolerant,
     read_adverts,
 )
-from cohortium.masking.statements import Leg, say
+from cohortium.masking.statements import Leg, sign_statement
 from cohortium.privacy.discrete_gaussian import Noised
 from cohortium.system.keys import public_text
 
@@ -63,7 +63,7 @@ def seats_of(cohort: Cohort, context: Context | None = None, salt: object = 0) -
 
 def again(seat: Seat, leg: Leg, body: Mapping[str, Any]) -> Statement:
     """What a dishonest institution says instead: anything, rightly signed."""
-    return say(seat, leg, body)
+    return sign_statement(seat, leg, body)
 
 
 @dataclass

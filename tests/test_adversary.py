@@ -27,7 +27,7 @@ from cohortium.ledger.store import Cap, Caps, Charge, Ledger
 from cohortium.masking.statements import encode_board
 from cohortium.privacy.accounting import Gaussian, cost, repeated
 from cohortium.study.guarantee import COORDINATOR, WITH_ALL_OTHERS, WITH_SOME, guarantees
-from cohortium.study.plan import bare_in_all, charged_in_all, plan
+from cohortium.study.plan import charged_in_all, collusion_events_in_all, plan
 from cohortium.study.study import Privacy
 from cohortium.system import failpoints
 from cohortium_client.custodian.custodian import Custodian, Holding
@@ -176,7 +176,7 @@ def test_what_one_institution_shows_to_all_others_together_can_be_capped(
     trust: Literal["local", "secure-sum"], tmp_path: Path
 ) -> None:
     study = replace(masked_study(30), privacy=Privacy(epsilon=1.0, delta=1e-6, trust=trust))
-    bare = cost(bare_in_all(study) or charged_in_all(study), 1e-6).epsilon
+    bare = cost(collusion_events_in_all(study) or charged_in_all(study), 1e-6).epsilon
     with ExitStack() as stack:
         for allowed, cap in ((False, bare * (1 - 1e-6)), (True, bare)):
             ledger = stack.enter_context(Ledger(tmp_path / f"{allowed}.sqlite"))

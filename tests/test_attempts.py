@@ -85,7 +85,7 @@ class Liar:
 
     def _statement(self, leg: Leg, told: bytes) -> Statement:
         if leg != "mask":
-            document = wire.decode_said(told)
+            document = wire.decode_statement(told)
             assert isinstance(document, dict)
             return Statement.from_document(document)
         _, numbers = self.federation.masks()._total(self.federation.round())
@@ -346,7 +346,7 @@ def test_every_attempt_is_charged_and_told_of(voided: tuple[Federation, Outcome]
     before = {g.adversary: g.cost.epsilon for g in guarantees(FOUR, plan(FOUR))}
     after = {g.adversary: g.cost.epsilon for g in guarantees(FOUR, outcome.spent)}
     assert all(after[a] > 1.2 * before[a] for a in before)
-    assert after[WITH_ALL_OTHERS] == cost(repeated(phase.bare_events, 2), 1e-6).epsilon
+    assert after[WITH_ALL_OTHERS] == cost(repeated(phase.collusion_events, 2), 1e-6).epsilon
     (criterion,) = (c for c in gate.judge(outcome, np.zeros((1, 2), np.int16)).criteria if c.name == "budget")
     assert criterion.passed and f"{twice.epsilon:.4f} with 1 attempts that were given up" in criterion.value
 

@@ -18,7 +18,7 @@ from cohortium.ledger.receipt import Receipt, sign_receipt
 from cohortium.study import consent
 from cohortium.study.consent import has_signed, read_signatures, require_all, sign, unsigned, write_signature
 from cohortium.study.generators import Autoregressive, Sweep
-from cohortium.study.study import Institution, Privacy, Release, Study, dumps_schema, dumps_study
+from cohortium.study.study import Institution, Privacy, ReleasePlan, Study, dumps_schema, dumps_study
 from cohortium.system.canonical import canonical_json
 from cohortium.system.keys import public_text
 
@@ -55,7 +55,7 @@ CHANGED = {
     "a column": replace(STUDY, schema=Schema(columns=(Boolean(name="a"), Boolean(name="c")))),
     "the order of columns": replace(STUDY, schema=Schema(columns=STUDY.schema.columns[::-1])),
     "the generator": replace(STUDY, generator=Autoregressive()),
-    "the rows": replace(STUDY, release=Release(rows=10)),
+    "the rows": replace(STUDY, release=ReleasePlan(rows=10)),
     "an institution less": replace(STUDY, institutions=STUDY.institutions[:2]),
     "the order of institutions": replace(STUDY, institutions=STUDY.institutions[::-1]),
     "another's key": replace(

@@ -25,7 +25,7 @@ from cohortium.data.columns.encoding import INVALID
 from cohortium.data.conditions.cells import impossible
 from cohortium.data.conditions.constraints import Combinations, Constraint, Implies, Never, Order, Sum
 from cohortium.data.conditions.parsing import selected
-from cohortium.data.conditions.repair import example, places, settled
+from cohortium.data.conditions.repair import example, places, repaired
 from cohortium.data.encoding import codes_at, draw_indices, encode, encode_parts, indices, table_at
 from cohortium.data.schema import Schema, schema_from_document, to_document
 from cohortium.errors import ReleaseError, SchemaError
@@ -434,7 +434,7 @@ def test_values_are_settled_inside_their_cells(seed: int) -> None:
     above = true * 10 + rng.integers(0, 301 - true * 10)
     index = np.stack([true, above, true * 10 + above], axis=1)
     codes = codes_at(index, schema)
-    found, good = settled(schema, places(schema, codes), draw_indices(codes, schema, rng), rng)
+    found, good = repaired(schema, places(schema, codes), draw_indices(codes, schema, rng), rng)
     assert good.all()
     assert not schema.rules.broken(found).any()
     np.testing.assert_array_equal(codes_at(found, schema), codes)

@@ -51,7 +51,7 @@ from cohortium.ledger import store as ledger_module
 from cohortium.ledger.receipt import sign_receipt
 from cohortium.ledger.store import Approval, Charge, Ledger, Withdrawal
 from cohortium.neural.state import write_state
-from cohortium.privacy.accounting import cost, merged
+from cohortium.privacy.accounting import composed, cost
 from cohortium.queries.marginals import Marginals
 from cohortium.study import consent
 from cohortium.study.generators import Autoregressive, Sweep
@@ -767,7 +767,7 @@ def test_a_study_of_many_rounds_that_is_not_repeatable_is_answered_to_its_end(ma
 
 def test_a_cap_counts_what_other_studies_spent(make: Make, ledger: Ledger) -> None:
     events = plan(SWEEP).phases[0].events
-    both = cost(merged(events * 2), 1e-6).epsilon
+    both = cost(composed(events * 2), 1e-6).epsilon
     policy = Policy(epsilon_per_population=both * (1 - 1e-9), delta=1e-6, repeatable=True)
     behind = make(SWEEP, OTHER, policy=policy)
     answer(behind.answer(request(SWEEP)), SWEEP)

@@ -22,7 +22,7 @@ from cohortium.ledger.store import Ledger, home
 from cohortium.study.study import Study
 from cohortium.system.output import guarded
 from cohortium.system.progress import Silent
-from cohortium.system.signals import SAME, Interrupted, Wishes, leaving
+from cohortium.system.signals import SAME, EndRequests, Interrupted, leaving
 from cohortium_client.custodian.custodian import Custodian
 from cohortium_server.release import new_folder
 from cohortium_simulation.cli import _left
@@ -149,10 +149,10 @@ def test_a_second_term_is_the_same_wish_for_a_moment(monkeypatch: pytest.MonkeyP
         (signal.SIGINT, 0.0, True),
         (signal.SIGHUP, SAME * 2, False),
     ):
-        now[0], wishes = 0.0, Wishes()
-        wishes.hear(signal.SIGTERM)
+        now[0], wishes = 0.0, EndRequests()
+        wishes.record(signal.SIGTERM)
         now[0] = after
-        wishes.hear(again)
+        wishes.record(again)
         assert (wishes.first, wishes.at_once) == (signal.SIGTERM, at_once)
 
 

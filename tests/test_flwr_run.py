@@ -25,7 +25,7 @@ from cohortium.flower_names import QUIET, Variable
 from cohortium.study.consent import read_signatures
 from cohortium.study.generators import Sweep
 from cohortium.study.study import Institution, Privacy, Study, load_study
-from cohortium.study.study import Release as Rows
+from cohortium.study.study import ReleasePlan as Rows
 from cohortium_client.custodian.institution import open_custodian
 from cohortium_server.release import load_release, write_release
 from cohortium_server.rounds.journal import BriefJournal

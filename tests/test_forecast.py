@@ -22,7 +22,7 @@ from cohortium.privacy.accounting import Gaussian, pld_epsilon, rdp_epsilon
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
 from cohortium.study.generators import Autoregressive, Sweep
-from cohortium.study.plan import met, plan
+from cohortium.study.plan import person_events, plan
 from cohortium.study.study import Institution, Privacy, Study, dumps_schema, dumps_study
 from cohortium_client.source.preview import _bound
 
@@ -82,7 +82,7 @@ def test_both_accountants_answer_for_the_noise_that_is_told(g: int) -> None:
     assert "Rényi" in found["check_method"] and "loss distribution" in found["method"]
     assert found["epsilon"] < forecast(one)["cost"]["epsilon"] <= 2.0
     assert forecast(one)["phases"][-1]["epsilon"] == found["epsilon"]
-    assert sum(e.count for e in met(one, plan(one).phases[-1].events)) == 30 * g
+    assert sum(e.count for e in person_events(one, plan(one).phases[-1].events)) == 30 * g
 
 
 def test_less_noise_is_told_for_a_larger_epsilon() -> None:

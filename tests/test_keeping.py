@@ -79,7 +79,7 @@ def end(run: str = RUN, number: int = LAST) -> bytes:
     return request(STUDY, run=run, round=number, leg="end")
 
 
-SAID = wire.encode_said({})
+SAID = wire.encode_statement({})
 
 
 def test_after_its_end_a_run_is_neither_answered_nor_charged_again(make: Make, ledger: Ledger) -> None:

@@ -29,7 +29,7 @@ from cohortium.masking import (
     all_or_nothing,
     dropout_tolerant,
     read_adverts,
-    said_once,
+    require_same_statement,
 )
 from cohortium.masking.derivation import commitment, pair_masks, public_key, self_mask, sign
 from cohortium.masking.ring import RingArray, add_masks
@@ -415,7 +415,7 @@ class Store:
 
     def say(self, statement: Statement) -> Statement:
         slot = (statement.leg, statement.context)
-        self.kept[slot] = said_once(self.kept.get(slot), statement)
+        self.kept[slot] = require_same_statement(self.kept.get(slot), statement)
         return statement
 
 

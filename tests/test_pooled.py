@@ -149,7 +149,7 @@ def test_it_costs_what_the_masked_study_costs(ledgers: Ledgers, unfitted: None) 
     with Shelf(ledgers.folder / FILE) as shelf:
         for name in numbered(MANY):
             (charge,) = shelf.ledger(name).charges("people")
-            assert charge.events == charged_in_all(outcome.study) and charge.bare == phase.bare_events
+            assert charge.events == charged_in_all(outcome.study) and charge.bare == phase.collusion_events
     numbers = [(g.adversary, g.cost, g.attack_rate) for g in guarantees(outcome.study, outcome.spent, masked=False)]
     assert numbers == [(g.adversary, g.cost, g.attack_rate) for g in guarantees(outcome.study, outcome.spent)]
 

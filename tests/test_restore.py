@@ -42,7 +42,7 @@ from cohortium.ledger.restoration import (
     write_request,
 )
 from cohortium.ledger.store import FORMAT, GENESIS, Cap, Caps, Charge, Ledger, pending
-from cohortium.privacy.accounting import Events, Gaussian, cost, gaussian_epsilon, merged, total_mu
+from cohortium.privacy.accounting import Events, Gaussian, composed, cost, gaussian_epsilon, total_mu
 from cohortium.study import consent
 from cohortium.study.generators import Sweep
 from cohortium.study.plan import charged_in_all, plan
@@ -663,7 +663,7 @@ def test_the_sum_is_above_what_the_worst_mechanism_and_the_events_compose_to(
     """Against privacy loss distributions: the mechanism that every (epsilon, delta)-private one is a blurring of."""
     told = cost_after(epsilon, DELTA, events, delta)
     worst = pld.from_privacy_parameters(common.DifferentialPrivacyParameters(epsilon, DELTA), 1e-3)
-    for e in merged(events):
+    for e in composed(events):
         one = pld.from_gaussian_mechanism(
             e.noise_multiplier, sampling_prob=e.sampling_rate, value_discretization_interval=1e-3
         )

@@ -550,7 +550,7 @@ def test_a_second_confirmation_of_other_survivors_is_refused(make: Make) -> None
     fewer = encode_board(s for s in decode_board(boards[0]) if (s.leg, s.institution) != ("mask", "i03"))
     asked = replace(masks._request(federation.round(), "confirm"), board=fewer)
     told = federation.custodians["i00"].answer(wire.encode_request(asked))
-    assert wire.decode_said(told) == wire.Refusal("i00", "E_VIEW")
+    assert wire.decode_statement(told) == wire.Refusal("i00", "E_VIEW")
 
 
 # What it costs

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from cohortium.system.signals import heard
+from cohortium.system.signals import waiting_for
 
 TRIES = 8
 GIVEN_TO_ANOTHER = """
@@ -72,7 +72,7 @@ def test_it_waits_for_those_alone_and_puts_back_what_was() -> None:
     heard_of, before = list[int](), signal.getsignal(signal.SIGUSR2)
     signal.signal(signal.SIGUSR1, lambda number, _: heard_of.append(number))
     try:
-        with heard(signal.SIGUSR2) as asked:
+        with waiting_for(signal.SIGUSR2) as asked:
             os.kill(os.getpid(), signal.SIGUSR1)
             threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGUSR2)).start()
             assert asked() == signal.SIGUSR2

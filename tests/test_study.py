@@ -23,7 +23,7 @@ from cohortium.study.plan import architecture, pair_query, plan, ring
 from cohortium.study.study import (
     Institution,
     Privacy,
-    Release,
+    ReleasePlan,
     Study,
     dumps_schema,
     dumps_study,
@@ -192,7 +192,7 @@ def test_two_institutions_of_one_name_are_refused(schema: Schema) -> None:
 
 
 def test_files_come_back_as_they_were(study: Study, training_study: Study, tmp_path: Path) -> None:
-    for one in (study, training_study, replace(study, release=Release(rows=100))):
+    for one in (study, training_study, replace(study, release=ReleasePlan(rows=100))):
         (tmp_path / "study.toml").write_text(dumps_study(one))
         (tmp_path / "schema.toml").write_text(dumps_schema(one.schema))
         again = load_study(tmp_path / "study.toml")
@@ -214,7 +214,7 @@ def test_the_digest_covers_everything(study: Study, schema: Schema) -> None:
         replace(study, privacy=replace(study.privacy, epsilon=4.0)),
         replace(study, institutions=study.institutions[:2]),
         replace(study, generator=Autoregressive()),
-        replace(study, release=Release(rows=10)),
+        replace(study, release=ReleasePlan(rows=10)),
     ]
     assert len({s.digest for s in [study, *changed]}) == len(changed) + 1
 

@@ -53,7 +53,7 @@ if "after" in sys.argv:
     children.append(Child("later", later, after=lambda: (folder / "go").exists()))
 if "settled" in sys.argv:
     from cohortium.system import supervision
-    supervision.SETTLED = -1.0
+    supervision.STABLE_AFTER = -1.0
 from cohortium.system import logs
 logs.set_up("supervisor")
 try:

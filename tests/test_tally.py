@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from cohortium.cli import build
 from cohortium.commands.reading import print_faults
-from cohortium.commands.schema import _tell_draft
+from cohortium.commands.schema import _print_draft
 from cohortium.data.columns import Categorical
 from cohortium.data.encoding import encode, encode_parts
 from cohortium.data.schema import Schema
@@ -27,7 +27,7 @@ from cohortium.drafting import tally as tallies
 from cohortium.drafting.checking import fit
 from cohortium.drafting.draft import Draft, draft
 from cohortium.drafting.found import Note
-from cohortium.drafting.tally import Heads, Tally, tally_of, told
+from cohortium.drafting.tally import PersonCounts, Tally, tally_lines, tally_of
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries.contribution_bounding import at_most
 from cohortium.study.study import Study, dumps_schema, dumps_study
@@ -77,7 +77,7 @@ def test_many_identifiers_are_put_together_on_the_way(monkeypatch: pytest.Monkey
     from cohortium.data.columns.identifiers import identifiers_of
 
     monkeypatch.setattr(tallies, "_HELD", 5)
-    heads, ids = Heads(), [f"p{i % 7}" for i in range(100)]
+    heads, ids = PersonCounts(), [f"p{i % 7}" for i in range(100)]
     for start in range(0, 100, 9):
         heads.add(identifiers_of(pd.Series(ids[start : start + 9], dtype="str")))
     assert heads.sizes == dict(Counter(Counter(ids).values()))
@@ -85,21 +85,21 @@ def test_many_identifiers_are_put_together_on_the_way(monkeypatch: pytest.Monkey
 
 def test_the_words() -> None:
     many = Tally(100, 10, {1: 40, 50: 1})
-    assert told(many) == [
+    assert tally_lines(many) == [
         "10 of 100 rows do not count: they do not fit the schema, or do not say whose they are.",
         "90 rows of 41 persons: only 41 (45.5 %) count, as by default rows_per_person = 1, and 49 do not.",
         "A rows_per_person of 46 would count 86 (95.5 %), 50 all; the noise grows with it. "
         "It is said in the study's [privacy], or by --rows-per-person of simulate.",
     ]
-    assert told(Tally(90, 0, {1: 40, 50: 1}), 50) == [
+    assert tally_lines(Tally(90, 0, {1: 40, 50: 1}), 50) == [
         "90 rows of 41 persons: all of them count, as no person has more than 50."
     ]
-    assert told(Tally(90, 0, {1: 40, 50: 1}), 1, "persons") == [
+    assert tally_lines(Tally(90, 0, {1: 40, 50: 1}), 1, "persons") == [
         "90 rows of 41 persons count; all rows of a person weigh as much as one together."
     ]
-    assert told(Tally(90)) == []
-    assert told(Tally(0, 0, {})) == ["0 rows of 0 persons: all of them count, as no person has more than 1."]
-    assert "(99.9 %)" in told(Tally(99_999, 0, {1: 99_997, 2: 1}))[0]
+    assert tally_lines(Tally(90)) == []
+    assert tally_lines(Tally(0, 0, {})) == ["0 rows of 0 persons: all of them count, as no person has more than 1."]
+    assert "(99.9 %)" in tally_lines(Tally(99_999, 0, {1: 99_997, 2: 1}))[0]
 
 
 def test_two_institutions_add_up() -> None:
@@ -191,10 +191,10 @@ def test_what_a_draft_saw_is_for_the_screen_too(
 ) -> None:
     caplog.set_level("INFO")
     drafted = Draft(schema, (Note("age", "bounds", seen="canary-4711"), Note("age", "kept")))
-    _tell_draft(drafted, Path("schema.toml"), as_json=False)
+    _print_draft(drafted, Path("schema.toml"), as_json=False)
     assert "bounds. canary-4711" in capsys.readouterr().err
     monkeypatch.setattr("cohortium.system.output.logs.structured", lambda: True)
-    _tell_draft(drafted, Path("schema.toml"), as_json=False)
+    _print_draft(drafted, Path("schema.toml"), as_json=False)
     assert "kept" in caplog.text
     assert "canary-4711" not in caplog.text + capsys.readouterr().err
 

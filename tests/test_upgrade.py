@@ -113,7 +113,7 @@ def test_a_version_that_is_not_spoken_is_refused_by_name(
     for versions in (coordinator, institution):
         speaking(versions)
         assert wire.decode_bundle(told) == [told]
-        assert wire.decode_answer(told, WIDTH) == wire.decode_said(told) == wire.Refusal("north", "E_VERSION")
+        assert wire.decode_answer(told, WIDTH) == wire.decode_statement(told) == wire.Refusal("north", "E_VERSION")
 
 
 def test_the_side_that_is_behind_is_named(speaking: Speaking) -> None:

@@ -21,7 +21,7 @@ from cohortium.data.columns.moments import first_of, pattern_of
 from cohortium.data.columns.patterns import trouble, written
 from cohortium.data.conditions.constraints import Order
 from cohortium.data.conditions.parsing import selected
-from cohortium.data.conditions.repair import places, settled
+from cohortium.data.conditions.repair import places, repaired
 from cohortium.data.encoding import codes_at, decode, draw_indices, encode
 from cohortium.data.readers.tables import read_parts, read_table
 from cohortium.data.schema import Schema, schema_from_document, to_document
@@ -460,6 +460,6 @@ def test_an_order_is_not_broken_by_a_placeholder() -> None:
     assert (encode(table, schema).left_out, len(encode(table, schema))) == (1, 3)
     rng, last = np.random.default_rng(0), days[1].values - 1
     codes = np.column_stack([rng.integers(0, days[0].values, 300), rng.choice([0, 400, last], 300)]).astype(np.int16)
-    index, good = settled(schema, places(schema, codes), draw_indices(codes, schema, rng), rng)
+    index, good = repaired(schema, places(schema, codes), draw_indices(codes, schema, rng), rng)
     assert good[codes[:, 1] == last].all() and good[codes[:, 0] == days[0].values - 1].all()
     assert (codes_at(index, schema)[good] == codes[good]).all()

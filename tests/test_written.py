@@ -17,7 +17,7 @@ from test_cli import call, call_json
 
 from cohortium.data.columns import Categorical, Continuous
 from cohortium.data.columns.encoding import INVALID, encode_column
-from cohortium.data.columns.written import Written, read_numbers, told_by, written
+from cohortium.data.columns.written import Written, inferred_format, read_numbers, written
 from cohortium.data.encoding import decode, encode
 from cohortium.data.schema import Schema, schema_from_document, to_document
 from cohortium.drafting.checking import fit
@@ -202,7 +202,7 @@ def test_numbers_in_disguise_are_called_that_and_drafted_as_numbers() -> None:
     ],
 )
 def test_other_texts_are_not_taken_for_numbers(texts: list[str]) -> None:
-    assert told_by(texts, 0.95) is None
+    assert inferred_format(texts, 0.95) is None
 
 
 @pytest.mark.parametrize("odd", ["<0.5", "{} USD", "{}!"])

@@ -30,7 +30,7 @@ def build() -> typer.Typer:
     @app.callback()
     def root(
         version: bool = typer.Option(
-            False, "--version", callback=_tell_version, is_eager=True, help="Show the version."
+            False, "--version", callback=_print_version, is_eager=True, help="Show the version."
         ),
     ) -> None:
         pass
@@ -47,7 +47,7 @@ def build() -> typer.Typer:
     return app
 
 
-def _tell_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         import typer
 
@@ -63,7 +63,7 @@ def main() -> None:
         try:
             code = _run()
         except KeyboardInterrupt as error:
-            code = _told(error)
+            code = _report_interrupt(error)
         if wishes.first:
             _leave(code)
     sys.exit(code)
@@ -77,20 +77,20 @@ def _run() -> int:
     try:
         build()()
     except SystemExit as end:
-        if (error := _untold(end)) is not None:
+        if (error := _unreported(end)) is not None:
             raise error from None
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 
 
-def _untold(end: BaseException | None) -> KeyboardInterrupt | None:
+def _unreported(end: BaseException | None) -> KeyboardInterrupt | None:
     """What ended the command, where that was a signal and no command was under way that would have told of it."""
     while end is not None and not isinstance(end, KeyboardInterrupt):
         end = end.__context__
     return None if getattr(end, "told", False) else end
 
 
-def _told(error: KeyboardInterrupt) -> int:
+def _report_interrupt(error: KeyboardInterrupt) -> int:
     from cohortium.system.output import interrupted, print_status
 
     with suppress(OSError):  # the terminal may be gone

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.errors import ReleaseError
-from cohortium.privacy.accounting import merged, repeated
+from cohortium.privacy.accounting import composed, repeated
 from cohortium_server.rounds.rounds import Outcome
 
 SIGNAL = 5.0  # the noised number of rows must exceed this many standard deviations of its own noise
@@ -81,8 +81,8 @@ def _budget(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
 
 
 def _complete(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
-    asked = merged(e for answered in outcome.answered for e in answered.events)
-    planned = merged(e for phase in outcome.plan.phases for e in repeated(phase.events, 1))
+    asked = composed(e for answered in outcome.answered for e in answered.events)
+    planned = composed(e for phase in outcome.plan.phases for e in repeated(phase.events, 1))
     least = outcome.study.answers_needed
     good = asked == planned and all(a.institutions >= least for a in outcome.answered)
     return Criterion(

@@ -18,7 +18,7 @@ import pandas as pd
 
 from cohortium.data.columns import Boolean, Categorical, Ordinal
 from cohortium.data.columns.categories import category_key
-from cohortium.data.columns.encoding import index_column, told_apart
+from cohortium.data.columns.encoding import index_column, normalized
 from cohortium.data.columns.identifiers import identifiers_of
 from cohortium.data.schema import Schema
 from cohortium.errors import SchemaError, StudyError
@@ -89,7 +89,7 @@ def by_column(table: pd.DataFrame, column: str, institutions: Declared, schema: 
             if homes.setdefault(category_key(value), number) != number:
                 what = f"two institutions have the value {category_key(value)!r}, {name} and another"
                 raise StudyError("E_PLAN_INVALID", f"institutions by {column!r}", what, "Give each value to one.")
-    numbers, distinct = pd.factorize(told_apart(_as_read(table[column], column, schema)))
+    numbers, distinct = pd.factorize(normalized(_as_read(table[column], column, schema)))
     found = np.array([*(homes.get(category_key(value), NOWHERE) for value in distinct), NOWHERE], np.int64)
     return _dealt(table, tuple(institutions), found[numbers])
 
@@ -149,7 +149,7 @@ def _identities(table: pd.DataFrame, person: str | None) -> npt.NDArray[np.uint6
 
 def _words(values: pd.Series) -> npt.NDArray[np.object_]:
     """(rows,) what each value says, whatever type the others give the column; nothing where there is none."""
-    numbers, distinct = pd.factorize(told_apart(values))
+    numbers, distinct = pd.factorize(normalized(values))
     return np.array([*map(category_key, distinct), ""], object)[numbers]
 
 

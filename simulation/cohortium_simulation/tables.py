@@ -21,7 +21,7 @@ from cohortium.data.readers.tables import read_parts
 from cohortium.data.schema import Schema
 from cohortium.drafting.checking import Fit, Fitting
 from cohortium.drafting.reasons import counted, in_lines
-from cohortium.drafting.tally import tally_of, told
+from cohortium.drafting.tally import tally_lines, tally_of
 from cohortium.errors import SchemaError
 from cohortium.study.study import Study
 from cohortium.system.output import print_private, print_status
@@ -63,5 +63,5 @@ def report_counted(codes: Mapping[str, Codes], study: Study) -> None:
         if one.rows and not one.fitting:
             print_private(f"{name!r}: none of its {one.rows} rows fits the schema; it answers from none.")
     p = study.privacy
-    if tallies and (lines := told(reduce(add, tallies), p.rows_per_person, p.equal_weight, "the study says")):
+    if tallies and (lines := tally_lines(reduce(add, tallies), p.rows_per_person, p.equal_weight, "the study says")):
         print_private(*lines)

@@ -32,7 +32,7 @@ from cohortium.data.encoding import Codes
 from cohortium.errors import StudyError, WireError
 from cohortium.neural import clipping, exact
 from cohortium.neural.architecture import Architecture, Kind
-from cohortium.neural.clipping import FIXED, PARTS, Batch, clipped_sum, whole
+from cohortium.neural.clipping import FIXED, PARTS, Batch, clipped_sum, to_units
 from cohortium.neural.network import Layer, Network, errors, length, split
 from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import Events
@@ -551,7 +551,7 @@ class Reference:
     def centred(self, name: str, one_hot: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
         return self.linear(name, one_hot - centre)
 
-    def told(self, name: str) -> torch.Tensor:
+    def constant(self, name: str) -> torch.Tensor:
         return self._layers[name][1].detach()
 
 
@@ -768,10 +768,10 @@ def test_errors_that_are_no_numbers_weigh_as_zero_and_poison_nobody(
 def test_what_is_rounded_is_counted() -> None:
     """A coordinate that one person can move by less than a unit, and the others' sum lies just below a half."""
     parts = np.array([PARTS // 2 - 1, -PARTS // 2, PARTS // 2, 0, -1, 5 * PARTS])
-    assert whole(parts).tolist() == [0, 0, 1, 0, 0, 5]
-    assert (whole(parts + 1) - whole(parts)).tolist() == [1, 0, 0, 0, 0, 0]
+    assert to_units(parts).tolist() == [0, 0, 1, 0, 0, 5]
+    assert (to_units(parts + 1) - to_units(parts)).tolist() == [1, 0, 0, 0, 0, 0]
     of = NETWORKS["autoregressive, hidden"]
-    weights = sum(len(layer.places) for layer in of.network.layers if not (layer.one_hot or layer.told))
+    weights = sum(len(layer.places) for layer in of.network.layers if not (layer.one_hot or layer.constant))
     assert step(of).sensitivity(5.0) == pytest.approx(UNITS + math.sqrt(weights), rel=1e-9)
     assert step(NETWORKS["ctgan"]).sensitivity(5.0) == pytest.approx(UNITS, rel=1e-9)
 
@@ -802,7 +802,7 @@ class Twin(nn.Module):
 
     def load(self, network: Network, flat: torch.Tensor) -> None:
         for layer, p in split(network, flat):
-            if not layer.told:
+            if not layer.constant:
                 weights, biases = layer.unpack(p)
                 self.layers[f"{layer.name}_"].load_state_dict({"weight": weights, "bias": biases})
 
@@ -826,9 +826,9 @@ def what_opacus_sees(of: Architecture, flat: torch.Tensor, batch: Batch) -> tupl
         patch.setattr(exact, "cross_entropy", kept)
         total = network.loss(Spy(network, flat), batch.codes, batch.uniforms)
     factor = total.detach() / seen["loss"](seen["logits"])
-    told = [part for layer, part in split(network, flat) if layer.told]
+    told = [part for layer, part in split(network, flat) if layer.constant]
     shift = told[0] if told else 0.0
-    layers = {layer.name: layer for layer in network.layers if not layer.told}
+    layers = {layer.name: layer for layer in network.layers if not layer.constant}
     return layers, exact.as_input(seen["x"]), lambda logits: seen["loss"](logits + shift) * factor
 
 
@@ -1208,7 +1208,7 @@ def test_the_contract_finds_sums_that_are_rounded_batch_by_batch(monkeypatch: py
     original = clipping.clipped_sum
 
     def rounded(*args: Any) -> torch.Tensor:
-        return whole(original(*args)) * PARTS
+        return to_units(original(*args)) * PARTS
 
     def change() -> tuple[np.ndarray, np.ndarray]:
         without = table(query, 600, 10**6, 1)

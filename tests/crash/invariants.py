@@ -15,7 +15,7 @@ from cohortium.errors import WireError
 from cohortium.federation import wire
 from cohortium.ledger.receipt import about, sign_receipt
 from cohortium.ledger.store import Charge, Entry, Ledger
-from cohortium.privacy.accounting import cost, merged
+from cohortium.privacy.accounting import composed, cost
 from cohortium.study.plan import plan
 from cohortium_client.custodian.institution import load_institution
 from cohortium_server.release import load_release
@@ -107,7 +107,7 @@ def _check_spend(federation: Federation, name: str) -> None:
     with federation.ledger(name) as ledger:
         spent = ledger.spent(name, DELTA).epsilon
         places = Counter(c.place for c in ledger.charges())
-    assert cost(merged(e for some in events for e in some), DELTA).epsilon <= spent * (1 + 1e-9)
+    assert cost(composed(e for some in events for e in some), DELTA).epsilon <= spent * (1 + 1e-9)
     assert spent <= agreed.cost.epsilon * (1 + 1e-9)
     assert set(places.values()) <= {1} and len(places) <= agreed.rounds
 

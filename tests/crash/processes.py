@@ -21,7 +21,7 @@ from cohortium.data.schema import schema_from_document
 from cohortium.ledger.store import Ledger
 from cohortium.study.consent import write_signature
 from cohortium.study.generators import Autoregressive, Sweep
-from cohortium.study.study import Institution, Privacy, Release, Study, dumps_schema, dumps_study
+from cohortium.study.study import Institution, Privacy, ReleasePlan, Study, dumps_schema, dumps_study
 from cohortium_client.custodian.agreements import agree
 from cohortium_client.custodian.institution import init_institution, load_institution
 from cohortium_client.socket.gate import is_served
@@ -51,7 +51,7 @@ def study(generator: Sweep | Autoregressive = SWEEP, names: tuple[str, ...] = NA
         "privacy": Privacy(epsilon=5.0, delta=1e-6),
         "generator": generator,
         "institutions": tuple(Institution(name=n) for n in names),
-        "release": Release(rows=50),
+        "release": ReleasePlan(rows=50),
     }
     return Study(**(fields | changes))
 

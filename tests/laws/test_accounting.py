@@ -27,10 +27,10 @@ from cohortium.privacy.accounting import (
     ROUNDING,
     Gaussian,
     calibrate,
+    composed,
     cost,
     gaussian_delta,
     gaussian_epsilon,
-    merged,
     pld_epsilon,
     profile,
     rdp_epsilon,
@@ -38,7 +38,14 @@ from cohortium.privacy.accounting import (
     total_mu,
 )
 from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Sweep, Tvae
-from cohortium.study.plan import bare_in_all, charged, charged_in_all, met, met_in_all, plan
+from cohortium.study.plan import (
+    all_person_events,
+    charged,
+    charged_in_all,
+    collusion_events_in_all,
+    person_events,
+    plan,
+)
 from cohortium.study.study import Study
 
 
@@ -198,13 +205,13 @@ EVENT = st.builds(Gaussian, st.sampled_from([2.0, 5.0, 9.5]), st.just(1.0), st.i
 def test_order_and_grouping_of_events_do_not_matter(events: list[Gaussian], random: object) -> None:
     shuffled = sorted(events, key=lambda _: random.random())  # type: ignore[attr-defined]
     one_by_one = [replace(e, count=1) for e in shuffled for _ in range(e.count)]
-    assert merged(events) == merged(shuffled) == merged(one_by_one)
+    assert composed(events) == composed(shuffled) == composed(one_by_one)
     assert cost(events, 1e-6) == cost(one_by_one, 1e-6)
 
 
 def test_two_institutions_cost_what_two_answers_cost() -> None:
     events = (Gaussian(4.0), Gaussian(2.0, 0.1, 10))
-    assert merged(repeated(events, 2)) == merged((*events, *events))
+    assert composed(repeated(events, 2)) == composed((*events, *events))
 
 
 def test_nothing_answered_costs_nothing() -> None:
@@ -356,13 +363,13 @@ def test_a_plan_counts_every_round_of_every_institution_a_person_is_in(
 ) -> None:
     study = replace(with_privacy(institutions_per_person=institutions), generator=chosen)
     agreed = plan(study)
-    met = [
+    person_events = [
         event
         for phase in agreed.phases
         for _ in range(phase.rounds * institutions)
         for event in phase.query.events(phase.multiplier)
     ]
-    assert agreed.cost == cost(met, study.privacy.delta)
+    assert agreed.cost == cost(person_events, study.privacy.delta)
     assert 0.99 * study.privacy.epsilon <= agreed.cost.epsilon <= study.privacy.epsilon
 
 
@@ -390,12 +397,12 @@ def test_a_masked_sum_costs_g_answers_with_a_part_of_the_noise_each(
         assert phase.honest == study.honest == 3
         for e in phase.query.events(math.sqrt(3) * phase.multiplier):
             expected += phase.rounds * held_by * [replace(e, noise_multiplier=e.noise_multiplier / math.sqrt(held_by))]
-    assert merged(met_in_all(study)) == merged(expected)
-    assert merged(repeated(charged_in_all(study), held_by)) == merged(expected)
+    assert composed(all_person_events(study)) == composed(expected)
+    assert composed(repeated(charged_in_all(study), held_by)) == composed(expected)
     assert agreed.cost == cost(expected, study.privacy.delta)
     assert 0.98 * study.privacy.epsilon <= agreed.cost.epsilon <= study.privacy.epsilon
     bare = [e for p in agreed.phases for e in p.query.events(p.multiplier) for _ in range(p.rounds)]
-    assert bare_in_all(study) == merged(bare)
+    assert collusion_events_in_all(study) == composed(bare)
 
 
 @BY_KIND
@@ -405,7 +412,7 @@ def test_what_is_met_is_what_g_institutions_are_charged(
 ) -> None:
     study = replace(with_privacy(trust=trust, institutions_per_person=2), generator=chosen)
     for phase in plan(study).phases:
-        assert met(study, phase.events) == repeated(charged(study, phase.events), 2)
+        assert person_events(study, phase.events) == repeated(charged(study, phase.events), 2)
         if trust == "local":
             assert charged(study, phase.events) == phase.events
 

@@ -26,7 +26,7 @@ from cohortium.data.schema import Schema
 from cohortium.errors import LedgerError, StudyError, WireError
 from cohortium.ledger.amendment import Amendment
 from cohortium.ledger.store import FORMAT, NEWER, Approval, Charge, Ledger
-from cohortium.privacy.accounting import Gaussian, merged
+from cohortium.privacy.accounting import Gaussian, composed
 from cohortium.study.expiry import has_expired
 from cohortium.study.generators import Sweep
 from cohortium.study.study import Privacy, Study
@@ -124,10 +124,10 @@ def test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back(
             for number, step in enumerate(steps):
                 took(step, ledger, model, number)
                 model.saw(ledger.latest)
-                assert ledger.events("people") == merged(model.spent)
+                assert ledger.events("people") == composed(model.spent)
         with Ledger(path) as ledger:
             ledger.verify()
-            assert ledger.events("people") == merged(model.spent)
+            assert ledger.events("people") == composed(model.spent)
             for place, sent in model.messages.items():
                 run = place.partition("/")[0]
                 again = Charge("people", "", run, 0, 0, "bb" * 32, "", (), 1e-6)

@@ -18,7 +18,7 @@ from cohortium.ledger.store import Ledger
 from cohortium.privacy.accounting import RESERVE, Events, cost, repeated
 from cohortium.privacy.discrete_gaussian import SLACK, look_ups
 from cohortium.study import plan as plan_module
-from cohortium.study.plan import bare_in_all, charged_in_all, plan
+from cohortium.study.plan import charged_in_all, collusion_events_in_all, plan
 from cohortium.study.study import Study
 from cohortium_client.custodian.custodian import Custodian, Holding
 from cohortium_client.custodian.policy import Policy
@@ -33,7 +33,7 @@ GENEROUS = Policy(epsilon_per_population=1000.0, delta=DELTA, repeatable=True)
 
 def bare(one: Study) -> Events:
     """What one institution's whole part costs towards somebody who knows all others'."""
-    return bare_in_all(one) or charged_in_all(one)
+    return collusion_events_in_all(one) or charged_in_all(one)
 
 
 CAPS: dict[str, Callable[[Study, float], Policy]] = {

@@ -27,7 +27,14 @@ from cohortium.data.schema import Schema, load_schema
 from cohortium.errors import CohortiumError, WireError
 from cohortium.federation.kit import HEAD, NAMES, SUMS, unpack
 from cohortium.federation.membership import load_application, load_succession
-from cohortium.federation.wire import MAGIC, decode_answer, decode_bundle, decode_request, decode_said, encode_said
+from cohortium.federation.wire import (
+    MAGIC,
+    decode_answer,
+    decode_bundle,
+    decode_request,
+    decode_statement,
+    encode_statement,
+)
 from cohortium.ledger.restoration import read_request
 from cohortium.ledger.store import Consent, Ledger
 from cohortium.masking.statements import decode_board
@@ -354,7 +361,7 @@ RECEIPTS = f"{STUDY.institutions[0].key.rpartition(':')[2]}.json"
 JSON_READERS: dict[str, tuple[Callable[[bytes, Path], object], str]] = {
     "a request": (lambda c, _: decode_request(framed(c)), "E_WIRE"),
     "an answer": (lambda c, _: decode_answer(framed(c), 1), "E_WIRE"),
-    "a statement": (lambda c, _: decode_said(framed(c)), "E_WIRE"),
+    "a statement": (lambda c, _: decode_statement(framed(c)), "E_WIRE"),
     "a bundle": (lambda c, _: decode_bundle(framed(c)), "E_WIRE"),
     "a board": (lambda c, _: decode_board(c), "E_WIRE"),
     "a request to restore": (kept("r.json", lambda f: read_request(f / "r.json")), "E_RESTORE"),
@@ -398,10 +405,10 @@ def test_what_counts_as_absent_where_it_is_damaged_does_so(
 def test_a_statement_may_be_as_deep_as_the_limit_says(shape: Callable[[int], bytes]) -> None:
     """It is an object in a header: of what is in it nothing is believed yet, and all of it is read."""
     deep = {"body": json.loads(shape(MAX_DEPTH - 2))}
-    assert decode_said(encode_said(deep)) == deep
+    assert decode_statement(encode_statement(deep)) == deep
     deeper = {"body": json.loads(shape(MAX_DEPTH - 1))}
     with pytest.raises(WireError, match="E_WIRE"):
-        decode_said(encode_said(deeper))
+        decode_statement(encode_statement(deeper))
 
 
 TOML_READERS: dict[str, tuple[Callable[[Path], object], str]] = {

@@ -27,11 +27,11 @@ from cohortium.privacy.accounting import (
     Events,
     Gaussian,
     attack_rate,
+    composed,
     cost,
     gaussian_delta,
     gaussian_epsilon,
-    merged,
-    most_right,
+    max_true_positive_rate,
     pld_epsilon,
     profile,
     repeated,
@@ -100,7 +100,7 @@ DISTRIBUTION = st.lists(st.floats(0, 1), min_size=5, max_size=5).filter(lambda p
 @given(DISTRIBUTION, DISTRIBUTION, st.sampled_from(RATES))
 def test_no_test_on_any_mechanism_passes_the_bound(one: list[float], other: list[float], rate: float) -> None:
     p, q = (np.array(x) / math.fsum(x) for x in (one, other))
-    bound = most_right(rate, EPSILONS, [divergence(p, q, epsilon) for epsilon in EPSILONS])
+    bound = max_true_positive_rate(rate, EPSILONS, [divergence(p, q, epsilon) for epsilon in EPSILONS])
     assert max(best_test(p, q, rate), best_test(q, p, rate)) <= bound + 1e-12
 
 
@@ -113,15 +113,15 @@ def test_for_a_symmetric_mechanism_the_bound_is_the_best_test(sigma: float, shif
     epsilons = sorted({abs(float(e)) for e in np.log(present[both] / absent[both])})
     deltas = [divergence(absent, present, epsilon) for epsilon in epsilons]
     exact = best_test(absent, present, rate)
-    assert most_right(rate, epsilons, deltas) == pytest.approx(exact, rel=1e-9)
-    assert most_right(rate, epsilons[:1], deltas[:1]) >= most_right(rate, epsilons, deltas)
+    assert max_true_positive_rate(rate, epsilons, deltas) == pytest.approx(exact, rel=1e-9)
+    assert max_true_positive_rate(rate, epsilons[:1], deltas[:1]) >= max_true_positive_rate(rate, epsilons, deltas)
 
 
 def test_a_single_pair_gives_away_more_than_the_curve() -> None:
     """The point (epsilon, delta) that was promised is a poor witness: that is why the curve is used."""
     events = (Gaussian(2.0),)
     spent = cost(events, 1e-6)
-    assert most_right(0.01, (spent.epsilon,), (1e-6,)) > 2 * attack_rate(events, 1e-6)
+    assert max_true_positive_rate(0.01, (spent.epsilon,), (1e-6,)) > 2 * attack_rate(events, 1e-6)
 
 
 # The privacy profile
@@ -215,7 +215,7 @@ def test_one_sampled_answer_against_the_likelihood_ratio_test(noise: float, samp
     assert claimed >= presence and claimed >= absence
     epsilons = np.linspace(0, 8, 401).tolist()
     curve = [divergence(without, having, epsilon) for epsilon in epsilons]
-    assert claimed <= most_right(rate, epsilons, curve) * 1.002
+    assert claimed <= max_true_positive_rate(rate, epsilons, curve) * 1.002
 
 
 def test_the_likelihood_ratio_test_would_find_a_claim_that_is_too_low() -> None:
@@ -390,7 +390,7 @@ def test_training_is_no_cheaper_before_the_public(training_study: Study, held_by
     alone = repeated(training.events, held_by)
     assert cost(alone, 1e-6).epsilon < told["public"].cost.epsilon < told["coordinator"].cost.epsilon
     (counted,) = guarantee._summed(columns, one)
-    assert told["public"].cost == cost(merged((counted, *alone)), 1e-6)
+    assert told["public"].cost == cost(composed((counted, *alone)), 1e-6)
     assert told["public"].attack_rate < told["coordinator"].attack_rate
 
 
@@ -429,7 +429,7 @@ def test_under_masks_who_knows_more_of_the_noise_is_promised_less(
     assert coordinator.cost.epsilon <= one.privacy.epsilon < all_others.cost.epsilon
     assert (some.cost == coordinator.cost) == (colluders > 0)
     assert coordinator.cost.epsilon <= some.cost.epsilon < all_others.cost.epsilon
-    bare = [replace(e, count=e.count * held_by * p.rounds) for p in plan(one).phases for e in p.bare_events]
+    bare = [replace(e, count=e.count * held_by * p.rounds) for p in plan(one).phases for e in p.collusion_events]
     assert all_others.cost == cost(bare, one.privacy.delta)
 
 

@@ -42,7 +42,7 @@ from cohortium.ledger.store import (
     Ledger,
     Withdrawal,
 )
-from cohortium.privacy.accounting import Events, Gaussian, cost, merged, repeated, within
+from cohortium.privacy.accounting import Events, Gaussian, composed, cost, repeated, within
 from cohortium.study.generators import Sweep
 from cohortium.study.study import Privacy, Study
 from cohortium.system import failpoints
@@ -187,7 +187,7 @@ def test_a_population_goes_on_where_it_stopped_and_others_are_separate(path: Pat
         assert again.spent("others", DELTA).epsilon == epsilon(1)
         assert again.spent("nobody", DELTA).epsilon == 0
         assert again.populations() == ["others", "people"]
-        assert again.events("people", "77" * 32) == merged(repeated(EVENTS, 2))
+        assert again.events("people", "77" * 32) == composed(repeated(EVENTS, 2))
         assert [c.population for c in again.charges()] == 5 * ["people"] + ["others"]
         assert len(again.charges("others")) == 1
 
@@ -362,7 +362,7 @@ def test_what_is_remembered_as_affordable_never_passes_what_is_not(steps: list[A
         for number, (population, study, events, most, own, dry) in enumerate(steps):
             caps = Caps(Cap(most, DELTA), None if own is None else Cap(own, DELTA))
             accounts = {(population, None): most, (population, study): own}
-            after = {a: merged((*spent.get(a, ()), *events)) for a in accounts}
+            after = {a: composed((*spent.get(a, ()), *events)) for a in accounts}
             passed = [cost(after[a], DELTA).epsilon - cap for a, cap in accounts.items() if cap is not None]
             charge = replace(CHARGE, population=population, study=study, round=number, events=events)
             try:
@@ -393,22 +393,22 @@ EVENT_LISTS = st.lists(st.builds(Gaussian, NOISES, st.sampled_from([1.0, 0.25]),
 
 @given(EVENT_LISTS, EVENT_LISTS, EVENT_LISTS)
 def test_within_is_an_order(one: list[Gaussian], two: list[Gaussian], three: list[Gaussian]) -> None:
-    a, ab, abc = merged(one), merged([*one, *two]), merged([*one, *two, *three])
+    a, ab, abc = composed(one), composed([*one, *two]), composed([*one, *two, *three])
     assert within(a, a) and within(a, ab) and within(ab, abc) and within(a, abc)
     assert within(ab, a) == (not two)
     assert within((), a)
-    b = merged(two)
+    b = composed(two)
     if within(a, b) and within(b, a):
         assert a == b
 
 
 @given(EVENT_LISTS.filter(bool), st.data())
 def test_one_event_more_is_not_within(events: list[Gaussian], data: st.DataObject) -> None:
-    whole = merged(events)
+    whole = composed(events)
     more = data.draw(st.sampled_from(whole))
-    assert not within(merged([*whole, replace(more, count=1)]), whole)
-    assert not within(merged([*whole, Gaussian(99.0)]), whole)
-    fewer = merged(replace(e, count=e.count - 1) for e in whole if e.count > 1)
+    assert not within(composed([*whole, replace(more, count=1)]), whole)
+    assert not within(composed([*whole, Gaussian(99.0)]), whole)
+    fewer = composed(replace(e, count=e.count - 1) for e in whole if e.count > 1)
     assert within(fewer, whole) and not within(whole, fewer)
 
 

@@ -33,8 +33,8 @@ from cohortium.masking import (
     dropout_tolerant,
     encode_board,
     read_adverts,
+    require_same_statement,
     ring_for,
-    said_once,
 )
 from cohortium.masking.derivation import exchange, pair_masks, public_key, self_mask, sign
 from cohortium.masking.ring import add_masks, key_stream
@@ -391,9 +391,9 @@ def test_said_once() -> None:
     seat = next(iter(seats_of(cohort_of(3)).values()))
     said = advertise(seat)
     other = replace(seat, secrets=Secrets(bytes_of("others")))
-    assert said_once(None, said) == said_once(advertise(seat), said) == said
+    assert require_same_statement(None, said) == require_same_statement(advertise(seat), said) == said
     with pytest.raises(MaskingError, match="E_VIEW"):
-        said_once(said, advertise(other))
+        require_same_statement(said, advertise(other))
 
 
 @given(st.binary(max_size=300))

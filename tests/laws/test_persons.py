@@ -15,7 +15,7 @@ from scipy import stats
 from cohortium.data.encoding import Codes
 from cohortium.errors import StudyError
 from cohortium.privacy.randomness import SecureRandomness
-from cohortium.queries.contribution_bounding import at_most, dealt, one_of_each
+from cohortium.queries.contribution_bounding import at_most, one_of_each, split_units
 from cohortium.queries.marginals import Marginals
 from cohortium.study.generators import Autoregressive, Diffusion, Tvae
 from cohortium.study.plan import plan
@@ -42,7 +42,7 @@ class RowCoins:
 
 
 def shares(persons: np.ndarray, units: int, salt: int) -> np.ndarray:
-    return dealt(persons, units, RowCoins(persons, salt))
+    return split_units(persons, units, RowCoins(persons, salt))
 
 
 def rows_of(persons: np.ndarray) -> Codes:
@@ -96,7 +96,7 @@ def test_a_persons_counts_are_never_longer_than_its_units(
 def test_units_left_over_are_dealt_evenly() -> None:
     """30 units, persons of 7 and of 100 rows: 2 of 7 rows have one more; 30 of 100 have the only one."""
     who, trials = np.repeat([3, 1], [7, 100]), 4000
-    more = sum(dealt(who, 30, SecureRandomness()) - np.where(who == 3, 4, 0) for _ in range(trials))
+    more = sum(split_units(who, 30, SecureRandomness()) - np.where(who == 3, 4, 0) for _ in range(trials))
     for person, chance in ((3, 2 / 7), (1, 0.3)):
         for count in more[who == person]:
             assert stats.binomtest(int(count), trials, chance).pvalue > ALPHA / len(who)
@@ -113,7 +113,7 @@ def test_one_of_each_is_a_row_of_each() -> None:
 
 def test_nobody_is_dealt_nothing() -> None:
     nobody = np.zeros(0, np.int64)
-    assert len(dealt(nobody, 10, SecureRandomness())) == len(one_of_each(nobody, SecureRandomness())) == 0
+    assert len(split_units(nobody, 10, SecureRandomness())) == len(one_of_each(nobody, SecureRandomness())) == 0
 
 
 # In a study

@@ -13,15 +13,15 @@ from malformed import CASES, differences, outcome
 
 from cohortium.data.readers import lines as lines_module
 from cohortium.data.readers.faults import Faults
-from cohortium.data.readers.lines import Layout, blocks, careful, cells_of, csv_parts, fast
+from cohortium.data.readers.lines import CsvLayout, blocks, careful, cells_of, csv_parts, fast
 
-LAYOUT = Layout(("a", "b", "c"), ("c", "a"))
+LAYOUT = CsvLayout(("a", "b", "c"), ("c", "a"))
 LAYOUTS = {
     "commas": LAYOUT,
-    "semicolons": Layout(("a", "b", "c"), ("c", "a"), b";"),
-    "tabs": Layout(("a", "b", "c"), ("b",), b"\t"),
-    "blanks": Layout(("a", "b"), ("b",), b" "),
-    "one column": Layout(("a",), ("a",)),
+    "semicolons": CsvLayout(("a", "b", "c"), ("c", "a"), b";"),
+    "tabs": CsvLayout(("a", "b", "c"), ("b",), b"\t"),
+    "blanks": CsvLayout(("a", "b"), ("b",), b" "),
+    "one column": CsvLayout(("a",), ("a",)),
 }
 PIECES = st.sampled_from(
     [
@@ -51,7 +51,7 @@ PIECES = st.sampled_from(
 CONTENT = st.lists(PIECES, max_size=40).map(b"".join)
 
 
-def rows(content: bytes, block: int = 8 << 20, layout: Layout = LAYOUT) -> list[list[str]]:
+def rows(content: bytes, block: int = 8 << 20, layout: CsvLayout = LAYOUT) -> list[list[str]]:
     """What stands behind a header, read in blocks of a size."""
     parts = csv_parts(io.BytesIO(content), layout, block, Faults("t"))
     return [row for part in parts for row in part.to_numpy(object).tolist()]

@@ -31,13 +31,13 @@ from cohortium.federation.wire import (
     decode_bundle,
     decode_reply,
     decode_request,
-    decode_said,
+    decode_statement,
     encode_answer,
     encode_bundle,
     encode_refusal,
     encode_reply,
     encode_request,
-    encode_said,
+    encode_statement,
 )
 from cohortium.ledger.receipt import Receipt, sign_receipt
 from cohortium.system.keys import public_text
@@ -95,8 +95,8 @@ def test_good_vectors(vector: dict[str, Any]) -> None:
         assert same_reply(read.reply, reply)
         assert read.receipt.is_of(public_text(KEY))
     elif "said" in vector:
-        assert encode_said(vector["said"]) == data
-        assert decode_said(data) == vector["said"]
+        assert encode_statement(vector["said"]) == data
+        assert decode_statement(data) == vector["said"]
     elif "bundle" in vector:
         parts = [bytes.fromhex(p) for p in vector["bundle"]]
         assert encode_bundle(parts) == data
@@ -104,7 +104,7 @@ def test_good_vectors(vector: dict[str, Any]) -> None:
     else:
         refusal = Refusal(**fields(vector["refusal"]))
         assert encode_refusal(refusal) == data
-        assert decode_answer(data, WIDTH) == decode_said(data) == refusal
+        assert decode_answer(data, WIDTH) == decode_statement(data) == refusal
 
 
 @named(VECTORS["bad"])
@@ -117,7 +117,7 @@ def test_bad_vectors_are_refused_by_what_is_wrong_with_them(vector: dict[str, An
 READERS: dict[str, Callable[[bytes], object]] = {
     "request": decode_request,
     "answer": lambda data: decode_answer(data, WIDTH),
-    "said": decode_said,
+    "said": decode_statement,
     "bundle": decode_bundle,
 }
 
@@ -191,9 +191,9 @@ def test_masked_numbers_are_read_as_what_they_are_and_nothing_else(reply: Reply)
 
 @given(DOCUMENTS)
 def test_a_statement_is_read_as_it_was_written(document: dict[str, Any]) -> None:
-    assert decode_said(encode_said(document)) == document
+    assert decode_statement(encode_statement(document)) == document
     with pytest.raises(WireError, match="E_WIRE"):
-        decode_said(encode_said(document) + b"\0")
+        decode_statement(encode_statement(document) + b"\0")
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=MAX_BUNDLE))

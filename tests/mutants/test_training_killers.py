@@ -14,7 +14,7 @@ from scipy import stats
 from cohortium.data.encoding import Codes
 from cohortium.neural import clipping
 from cohortium.neural.architecture import Architecture
-from cohortium.neural.clipping import CANCELLING, FIXED, PARTS, Batch, clipped_sum, whole
+from cohortium.neural.clipping import CANCELLING, FIXED, PARTS, Batch, clipped_sum, to_units
 from cohortium.neural.exact import INPUT_GRID, LARGEST_INPUT, WIDEST
 from cohortium.neural.network import Layer, Recorded, length
 from cohortium.neural.state import write_state
@@ -174,7 +174,7 @@ def test_the_sum_is_that_of_single_persons(of: Architecture, weighed: str, monke
     for at_once in (1, 10, 2048):
         monkeypatch.setattr(gradients, "ENTRIES_AT_ONCE", at_once)
         found = query.step.bounded(query.step.people(codes, {}, SecureRandomness()), flat, 5.0, SecureRandomness())
-        np.testing.assert_array_equal(found.values, whole(total.numpy()))
+        np.testing.assert_array_equal(found.values, to_units(total.numpy()))
     assert total.any()
 
 

@@ -24,7 +24,7 @@ from cohortium.errors import InputError, ReleaseError, SchemaError, SecretError
 from cohortium.federation.forecast import expected_sigma
 from cohortium.ledger.receipt import about, sign_receipt
 from cohortium.queries.marginals import Marginals
-from cohortium.study.defaults import recipe
+from cohortium.study.defaults import training_settings
 from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
 from cohortium.study.study import Privacy, Study
@@ -117,9 +117,9 @@ def test_a_recipe_follows_from_what_is_public() -> None:
     """Whether there is one noise in all or one in every message is known from the study."""
     trained = replace(STUDY, generator=Autoregressive())
     central = replace(trained, privacy=replace(trained.privacy, trust="secure-sum"))
-    assert (recipe(trained).rounds, recipe(trained).steps) == (20, 10)
-    assert (recipe(central).rounds, recipe(central).steps) == (100, 1)
-    assert recipe(replace(trained, institutions=trained.institutions[:1])) == recipe(central)
+    assert (training_settings(trained).rounds, training_settings(trained).steps) == (20, 10)
+    assert (training_settings(central).rounds, training_settings(central).steps) == (100, 1)
+    assert training_settings(replace(trained, institutions=trained.institutions[:1])) == training_settings(central)
 
 
 # What is read

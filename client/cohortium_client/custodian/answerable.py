@@ -13,10 +13,10 @@ from typing import Literal
 
 from cohortium.errors import BudgetError, CohortiumError, LedgerError, StudyError
 from cohortium.ledger.store import Consent, Ledger, Withdrawal
-from cohortium.privacy.accounting import Events, merged
+from cohortium.privacy.accounting import Events, composed
 from cohortium.study import consent
 from cohortium.study.expiry import ANEW, expired, has_expired
-from cohortium.study.plan import bare_in_all, charged, charged_in_all, plan
+from cohortium.study.plan import charged, charged_in_all, collusion_events_in_all, plan
 from cohortium.study.study import Study
 from cohortium_client.custodian.identity import Identity
 from cohortium_client.custodian.policy import Policy
@@ -189,10 +189,10 @@ def still_to_pay(study: Study, answers: Answers | None, policy: Policy) -> tuple
     The whole plan where no run of it has begun; what is left of one that has; after its end nothing, unless it may be repeated.
     """
     if answers is None or (answers.complete and policy.repeatable):
-        return charged_in_all(study), bare_in_all(study)
+        return charged_in_all(study), collusion_events_in_all(study)
     phases = [plan(study).phase(number) for number in range(answers.done, answers.rounds)]
-    bare = merged(e for p in phases if p.honest > 1 for e in p.bare_events)
-    return merged(e for p in phases for e in charged(study, p.answer_events)), bare
+    bare = composed(e for p in phases if p.honest > 1 for e in p.collusion_events)
+    return composed(e for p in phases for e in charged(study, p.answer_events)), bare
 
 
 def require_paid_for(study: Study, population: str, policy: Policy, ledger: Ledger) -> str:
@@ -212,7 +212,9 @@ def _again(study: Study, population: str, policy: Policy, ledger: Ledger) -> str
     if not policy.repeatable:
         return "a second answer would need repeatable = true in policy.toml, or a study of a higher serial"
     try:
-        ledger.afford(population, study.digest, charged_in_all(study), policy.caps(study), bare_in_all(study))
+        ledger.afford(
+            population, study.digest, charged_in_all(study), policy.caps(study), collusion_events_in_all(study)
+        )
     except BudgetError as error:
         return f"a second answer could not be paid for: {error.what}"
     return "a second answer can be paid for, too"

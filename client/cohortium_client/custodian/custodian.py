@@ -40,7 +40,7 @@ from cohortium.masking.statements import Statement
 from cohortium.privacy.discrete_gaussian import Noised
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.study import consent
-from cohortium.study.plan import Phase, bare_in_all, charged, charged_in_all, plan, ring
+from cohortium.study.plan import Phase, charged, charged_in_all, collusion_events_in_all, plan, ring
 from cohortium.study.study import Study
 from cohortium.system import failpoints
 from cohortium.system.logs import about, in_short, without_text
@@ -161,7 +161,7 @@ class Custodian:
         if self._holding.keep is not None and self._ledger.drop({request.run}):
             self._ledger.shrink()
             _log.info("study %s has ended: its answers are kept no more", study.name, extra=about(request))
-        return wire.encode_said({}, request.version)
+        return wire.encode_statement({}, request.version)
 
     def _answered_to_the_end(self, study: Study, run: str) -> bool:
         last = plan(study).rounds - 1
@@ -336,7 +336,7 @@ class Custodian:
         self._afford_all(study, self._policy.caps(study))
 
     def _afford_all(self, study: Study, caps: Caps) -> None:
-        whole, bare = charged_in_all(study), bare_in_all(study)
+        whole, bare = charged_in_all(study), collusion_events_in_all(study)
         self._ledger.afford(self._holding.population, study.digest, whole, caps, bare)
 
     # What is answered from
@@ -365,7 +365,7 @@ class Custodian:
             message,
             charged(study, phase.answer_events),
             study.privacy.delta,
-            phase.bare_events if phase.honest > 1 else (),
+            phase.collusion_events if phase.honest > 1 else (),
         )
 
 

@@ -98,7 +98,7 @@ class Masking:
         then nothing was said.
         """
         statement = self._statement(self._seat(request), request, answered)
-        said = wire.encode_said(statement.document(), request.version)
+        said = wire.encode_statement(statement.document(), request.version)
         return self.sessions.say(self._place(request), _asked(request), said).message
 
     def mask(self, request: wire.Request, noised: Callable[[], Noised], ring: Ring) -> tuple[Masked, Mapping[str, Any]]:

@@ -23,7 +23,7 @@ from cohortium.errors import PolicyError
 from cohortium.ledger.store import Cap, Caps
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
 from cohortium.study.consent import require_privacy, require_signable
-from cohortium.study.plan import charged_in_all, met_in_all
+from cohortium.study.plan import all_person_events, charged_in_all
 from cohortium.study.study import Study
 from cohortium.system.documents import read_toml
 from cohortium.system.problems import first_problem
@@ -82,7 +82,7 @@ class Policy:
         """The study's epsilon, at no larger a delta than the policy's: a smaller epsilon may hide behind a larger delta."""
         if self.epsilon_per_study is None or study.privacy.delta <= self.delta:
             return study.privacy.epsilon
-        return max(study.privacy.epsilon, cost(met_in_all(study), self.delta).epsilon)
+        return max(study.privacy.epsilon, cost(all_person_events(study), self.delta).epsilon)
 
     def caps(self, study: Study) -> Caps:
         """What answers to ``study`` must stay within: unless it is repeatable, what its plan costs here, once."""

@@ -24,7 +24,7 @@ import grpc
 from cohortium.errors import FederationError, WireError
 from cohortium.federation.wire import FAMILY, Refusal, encode_refusal
 from cohortium.system.logs import about, without_text
-from cohortium.system.signals import ending, heard
+from cohortium.system.signals import ending, waiting_for
 from cohortium_client.protocol.custodian_pb2 import Message
 from cohortium_client.protocol.custodian_pb2_grpc import (
     CustodianServicer,
@@ -95,7 +95,7 @@ def run_until_stopped(service: Service, grace: float = GRACE) -> int:
 
     Returns the signal's number.
     """
-    with heard(*ending()) as asked:
+    with waiting_for(*ending()) as asked:
         number = asked()
     service.stop(grace)
     return number

@@ -44,7 +44,7 @@ from pydantic import ConfigDict, Field, Strict
 from cohortium.data.columns import Column, Continuous, Datetime
 from cohortium.data.columns.absent import words_of
 from cohortium.data.columns.categories import category_key
-from cohortium.data.columns.encoding import INVALID, MISSING_WORDS, encode_column, told_apart
+from cohortium.data.columns.encoding import INVALID, MISSING_WORDS, encode_column, normalized
 from cohortium.data.columns.moments import read_moments
 from cohortium.data.columns.values import numbers_of
 from cohortium.data.columns.written import Written, read_numbers, written
@@ -157,7 +157,7 @@ def _lookup(rule: ColumnMapping, words: frozenset[str]) -> Callable[[object], st
 def _recoded(values: pd.Series, read: pd.Series, rule: ColumnMapping, words: frozenset[str]) -> pd.Series:
     """Looked up once per distinct value; where one stays, it is what was ``read``. words: what says missing."""
     values, read = _without_moments(values), _without_moments(read)
-    numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
+    numbers, distinct = pd.factorize(normalized(values), use_na_sentinel=True)
     entry = _lookup(rule, words)
     entries = np.array([*(entry(v) for v in distinct), entry("")], object)[numbers]
     kept = read.to_numpy(dtype=object)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cohortium.drafting.reasons import in_lines
-from cohortium.drafting.tally import tally_of, told
+from cohortium.drafting.tally import tally_lines, tally_of
 from cohortium.errors import CohortiumError
 from cohortium.federation.forecast import forecast
 from cohortium.ledger.store import Ledger
@@ -22,9 +22,9 @@ from cohortium_client.source.source import load_and_look
 
 def preview(institution: Institution, study: Study) -> dict[str, Any]:
     """A JSON object: what ``study show`` tells, and what the study means for this institution."""
-    told = forecast(study)
-    phases = [{**told["phases"][i], "bound": _bound(p)} for i, p in enumerate(plan(study).phases)]
-    return {**told, "phases": phases, "beside": list(Cast.of(study).beside), "here": _here(institution, study)}
+    tally_lines = forecast(study)
+    phases = [{**tally_lines["phases"][i], "bound": _bound(p)} for i, p in enumerate(plan(study).phases)]
+    return {**tally_lines, "phases": phases, "beside": list(Cast.of(study).beside), "here": _here(institution, study)}
 
 
 def counted(institution: Institution, study: Study) -> list[str]:
@@ -34,7 +34,7 @@ def counted(institution: Institution, study: Study) -> list[str]:
     except CohortiumError as error:
         return [f"How many rows count cannot be told, as the table cannot be read: {error}"]
     p, tally = study.privacy, tally_of(codes, study.schema)
-    lines = told(tally, p.rows_per_person, p.equal_weight, "the study says")
+    lines = tally_lines(tally, p.rows_per_person, p.equal_weight, "the study says")
     return [
         *in_lines(found, study.schema),
         *(lines or [f"All {tally.rows} rows count, each as a person of its own."]),

@@ -218,10 +218,14 @@ def _risk(opened: Ledger, charges: list[Charge], events: Events, spent: Cost) ->
     Each run's noise may be as far from ideal noise as its delta allows. Of what is presumed no more is known than one
     point of the curve, which has all of delta in it.
     """
-    from cohortium.privacy.accounting import FALSE_POSITIVES, attack_rate, most_right
+    from cohortium.privacy.accounting import FALSE_POSITIVES, attack_rate, max_true_positive_rate
 
     if opened.presumed is not None:
-        return most_right(FALSE_POSITIVES, (spent.epsilon,), (spent.delta,)) if spent.bound is not None else 1.0
+        return (
+            max_true_positive_rate(FALSE_POSITIVES, (spent.epsilon,), (spent.delta,))
+            if spent.bound is not None
+            else 1.0
+        )
     deltas = {c.run: c.delta for c in charges}
     return attack_rate(events, min(1.0, sum(deltas.values())))
 

@@ -195,9 +195,9 @@ def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
 
 def _print_counted(tally: Tally) -> None:
     """How many rows a study would count: exact counts, which stay on the institution's own screen."""
-    from cohortium.drafting.tally import told
+    from cohortium.drafting.tally import tally_lines
 
-    if lines := told(tally):
+    if lines := tally_lines(tally):
         print_private(*lines)
 
 

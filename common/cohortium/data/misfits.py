@@ -17,7 +17,7 @@ from cohortium.data.columns import Categorical, Column, Continuous, Datetime, Or
 from cohortium.data.columns.absent import as_declared, with_blanks
 from cohortium.data.columns.categories import category_key, reader
 from cohortium.data.columns.moments import unclear
-from cohortium.data.columns.values import numbers_of, told_apart
+from cohortium.data.columns.values import normalized, numbers_of
 
 _NOISE = 1e-13  # what sums in floating point leave
 BoolArray = npt.NDArray[np.bool_]
@@ -60,7 +60,7 @@ def _in_moments(column: Datetime, values: pd.Series) -> dict[str, BoolArray]:
 @found_in.register(Ordinal)
 def _in_codes(column: Categorical | Ordinal, values: pd.Series) -> dict[str, BoolArray]:
     place, numbers = reader(column.categories), {_number(category_key(c)) for c in column.categories} - {None}
-    numbered, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
+    numbered, distinct = pd.factorize(normalized(values), use_na_sentinel=True)
     alike = [place(v) is None and _number(category_key(v)) in numbers for v in distinct]
     return {ALIKE: np.array([*alike, False])[numbered]}
 

@@ -16,7 +16,7 @@ from cohortium.data.columns import Continuous
 from cohortium.data.columns.absent import are_missing, words_seen
 from cohortium.data.columns.encoding import INVALID
 from cohortium.data.columns.identifiers import identifiers_of
-from cohortium.data.columns.written import told_by
+from cohortium.data.columns.written import inferred_format
 from cohortium.data.conditions.rules import broken_by
 from cohortium.data.encoding import indices
 from cohortium.data.misfits import ALIKE, BEYOND, FIXES, INFINITE, found_in
@@ -24,7 +24,7 @@ from cohortium.data.schema import Schema
 from cohortium.drafting.disguises import LOOKED_AT
 from cohortium.drafting.facts import MOSTLY
 from cohortium.drafting.found import quoted
-from cohortium.drafting.tally import Heads, Tally
+from cohortium.drafting.tally import PersonCounts, Tally
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Fitting:
     """Sees how rows fit a schema while a table's parts go by; holds counts alone."""
 
     def __init__(self, schema: Schema) -> None:
-        self._schema, self._heads = schema, Heads()
+        self._schema, self._heads = schema, PersonCounts()
         nothing = tuple(Misfit(name) for name in schema.names), (0,) * len(schema.constraints)
         self._total = Fit(0, 0, *nothing, absent=(0,) * len(schema.columns))
 
@@ -143,7 +143,7 @@ def _joined(a: Fit, b: Fit) -> Fit:
     return Fit(a.rows + b.rows, left_out, misfits, breaking, words, nobodys, absent=absent)
 
 
-def _fit_of(schema: Schema, heads: Heads, part: pd.DataFrame) -> Fit:
+def _fit_of(schema: Schema, heads: PersonCounts, part: pd.DataFrame) -> Fit:
     index, misfits = indices(part, schema), []
     whose = None if schema.person is None else identifiers_of(part[schema.person])
     broken = [broken_by(rules, index) for rules in schema.rules.each]
@@ -180,7 +180,7 @@ def _misfit(column: columns.Column, values: pd.Series, invalid: npt.NDArray[np.b
 def _look_written(values: pd.Series) -> str:
     """The format that cells look written in which are no numbers as they are; empty for none."""
     texts = [text for text in values.dropna().unique()[:LOOKED_AT] if isinstance(text, str)]
-    how = told_by(texts, MOSTLY) if texts else None
+    how = inferred_format(texts, MOSTLY) if texts else None
     return "" if how is None else how.text
 
 

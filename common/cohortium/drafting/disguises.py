@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from cohortium.data.columns.absent import AMONG_NUMBERS
-from cohortium.data.columns.written import Written, is_plain, read_numbers, three_digits_behind, told_by
+from cohortium.data.columns.written import Written, inferred_format, is_plain, read_numbers, three_digits_behind
 
 LOOKED_AT = 5_000  # different texts of a column
 
@@ -42,7 +42,7 @@ class Disguises:
     def _told(self, texts: list[str]) -> Written | None:
         if sum(map(is_plain, texts)) >= self.share * len(texts):
             return None
-        return told_by(texts, self.share)
+        return inferred_format(texts, self.share)
 
     def note(self, name: str) -> str:
         """What to say of a column of numbers in disguise."""

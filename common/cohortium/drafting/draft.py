@@ -35,7 +35,7 @@ from cohortium.drafting.disguises import Disguises
 from cohortium.drafting.facts import FEW_CODES, MANY_WORDS, MOSTLY, RARE, Facts, facts_of, unit_of
 from cohortium.drafting.found import Found, Note, Proposal, quoted
 from cohortium.drafting.numbers import is_whole, number_column
-from cohortium.drafting.tally import Tally, Watch
+from cohortium.drafting.tally import Tally, Tallying
 from cohortium.drafting.texts import text_column
 from cohortium.errors import SchemaError
 from cohortium.system.texts import trouble
@@ -49,7 +49,7 @@ READ: dict[type[columns.BaseColumn], tuple[str, ...]] = {  # off rows, what is n
     Continuous: ("kind", "nullable", "missing", "lower", "upper", "decimals", "bins", "points", "format"),
     Datetime: ("kind", "nullable", "missing", "lower", "upper", "resolution"),
 }
-READ_WHERE_TOLD = ("spelling", "step", "endings", "digits", "special", "format")  # off rows too, where they are there
+READ_IF_PRESENT = ("spelling", "step", "endings", "digits", "special", "format")  # off rows too, where they are there
 _IDENTIFIERS = frozenset(
     {
         "id",
@@ -126,7 +126,7 @@ def draft(
     kept = [*targets, *([person] if person is not None else [])]
     if both := sorted({*kept} & {*drop}):
         raise SchemaError("E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one.")
-    watch, disguises = Watch(person), Disguises(MOSTLY)
+    watch, disguises = Tallying(person), Disguises(MOSTLY)
     following = Following([*drop, *([person] if person is not None else [])])
     facts, numbers = facts_of(following.through(watch.over(parts)), person, kept, drop, disguises)
     proposals = [
@@ -177,7 +177,7 @@ def _propose(name: str, facts: Facts, target: bool) -> Proposal:
         column, texts = None, (f"dropped: fewer than two of its values are shared by {RARE} {facts.unit}",)
     if column is None:
         return Proposal(None, tuple(Note(name, text, dropped=True, seen=found.seen) for text in texts))
-    told = tuple(name for name in READ_WHERE_TOLD if getattr(column, name, None))
+    told = tuple(name for name in READ_IF_PRESENT if getattr(column, name, None))
     marked = replace(column, target=target, review=(*READ[type(column)], *told), missing=found.missing(facts))
     notes = [Note(name, text) for text in texts] + _words_notes(marked, facts, found)
     return Proposal(marked, (*notes, *([Note(name, "", seen=found.seen)] if found.seen else [])))

@@ -15,7 +15,7 @@ import pandas as pd
 
 from cohortium.data.columns.absent import AMONG_NUMBERS
 from cohortium.data.columns.categories import category_key
-from cohortium.data.columns.encoding import MISSING_WORDS, told_apart
+from cohortium.data.columns.encoding import MISSING_WORDS, normalized
 from cohortium.data.columns.identifiers import identifier
 from cohortium.data.columns.moments import moments_of
 from cohortium.drafting.datestyles import whole_pattern
@@ -204,7 +204,7 @@ def facts_of(
 
 def _people(values: pd.Series) -> _Hashes:
     """(rows,) a hash of whose each row is; rows that do not say it are all one person's."""
-    numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
+    numbers, distinct = pd.factorize(normalized(values), use_na_sentinel=True)
     words = [*(identifier(value) or "" for value in distinct), ""]
     hashes: _Hashes = pd.util.hash_array(np.array(words, dtype=object), categorize=False)
     return hashes[numbers]
@@ -212,7 +212,7 @@ def _people(values: pd.Series) -> _Hashes:
 
 def _facts_of(values: pd.Series, people: _Hashes, counted: _Hashes, unit: str) -> Facts:
     """Facts of one part's column, of what is not ``counted`` yet. All but the counting is done once per distinct value."""
-    numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
+    numbers, distinct = pd.factorize(normalized(values), use_na_sentinel=True)
     place: dict[str, int] = {}
     keys = [category_key(value) for value in distinct]
     places = [place.setdefault(key, len(place)) if key else -1 for key in keys]

@@ -64,7 +64,9 @@ class Tally:
         return Tally(self.rows + other.rows, self.left_out + other.left_out, sizes)
 
 
-def told(tally: Tally, rows_per_person: int = 1, equal_weight: EqualWeight = "rows", said: str = "") -> list[str]:
+def tally_lines(
+    tally: Tally, rows_per_person: int = 1, equal_weight: EqualWeight = "rows", said: str = ""
+) -> list[str]:
     """Lines for the institution's own screen: what counts, what does not, and what would change it.
 
     said: who says so, where it is not the default.
@@ -110,7 +112,7 @@ def _sizes(rows: npt.NDArray[np.int64]) -> dict[int, int]:
     return dict(zip(numbers.tolist(), persons.tolist(), strict=True))
 
 
-class Heads:
+class PersonCounts:
     """Counts whose rows go by, in parts. Of a person it holds a hash: for a count on a screen that is enough."""
 
     def __init__(self) -> None:
@@ -143,11 +145,11 @@ class Heads:
         return _sizes(self._rows[0])
 
 
-class Watch:
+class Tallying:
     """Counts the rows and persons of a table while its parts go by."""
 
     def __init__(self, person: str | None) -> None:
-        self._person, self._heads = person, Heads()
+        self._person, self._heads = person, PersonCounts()
         self._rows = self._nobodys = 0
 
     def over(self, parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:

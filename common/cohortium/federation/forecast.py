@@ -17,7 +17,7 @@ from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.study.carrying import EXAMPLE_ROWS, expected
 from cohortium.study.guarantee import guarantees
-from cohortium.study.plan import Phase, Plan, met, plan, ring
+from cohortium.study.plan import Phase, Plan, person_events, plan, ring
 from cohortium.study.study import Study
 from cohortium.study.wording import Cast
 
@@ -51,7 +51,7 @@ def forecast(study: Study, rows: int | None = None) -> dict[str, Any]:
 
 
 def _phase(study: Study, phase: Phase) -> dict[str, Any]:
-    alone = cost(met(study, phase.events), study.privacy.delta)
+    alone = cost(person_events(study, phase.events), study.privacy.delta)
     return {
         "name": phase.name,
         "query": phase.query.describe(),
@@ -88,7 +88,7 @@ def _training(study: Study, phase: Phase) -> dict[str, Any] | None:
     if (found := step_of(phase)) is None:
         return None
     step, in_a_round = found
-    alone = cost(met(study, phase.events), study.privacy.delta)
+    alone = cost(person_events(study, phase.events), study.privacy.delta)
     steps = phase.rounds * in_a_round
     return {
         "query": phase.query.kind,

@@ -167,7 +167,7 @@ def encode_refusal(refusal: Refusal) -> bytes:
     return _framed(MAGIC, {"type": "refusal", **asdict(refusal)}, b"")
 
 
-def encode_said(statement: Mapping[str, Any], version: int | None = None) -> bytes:
+def encode_statement(statement: Mapping[str, Any], version: int | None = None) -> bytes:
     """A signed statement of the masking protocol, as a document."""
     return _pack({"type": "said", "statement": dict(statement)}, b"", version)
 
@@ -206,7 +206,7 @@ def decode_answer(data: bytes, width: int, numbers: npt.DTypeLike = np.int64) ->
     return Answer(reply, receipt)
 
 
-def decode_said(data: bytes) -> dict[str, Any] | Refusal:
+def decode_statement(data: bytes) -> dict[str, Any] | Refusal:
     """The document of a statement, of which nothing is believed yet, or a refusal; WireError E_WIRE for all else."""
     if (refusal := refused(data)) is not None:
         return refusal

@@ -38,7 +38,7 @@ from typing import Any
 from cohortium.errors import BudgetError, LedgerError, PolicyError, StudyError, WireError
 from cohortium.ledger.amendment import Amendment, amendment_of
 from cohortium.ledger.restoration import Presumption, Restoration, cost_after, restoration_of
-from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged, within
+from cohortium.privacy.accounting import Cost, Events, Gaussian, composed, cost, within
 from cohortium.system import failpoints, locks
 from cohortium.system.canonical import canonical_json, digest
 from cohortium.system.documents import parse_json
@@ -428,7 +428,7 @@ class Ledger:
     def _check_cap(self, where: str, account: Account, events: Events, cap: Cap) -> None:
         """What was once found affordable need not be computed again for a part of it."""
         before = self.events(*account)
-        after = merged((*before, *events))
+        after = composed((*before, *events))
         if within(after, self._affordable.get((account, cap), ())):
             return
         total = self._cost(account, after, cap.delta).epsilon
@@ -667,14 +667,14 @@ class Ledger:
         """All events of a population's charges since the last restoration, of one study, of all, or of all ``BARE``."""
         self._refresh()
         counted = self._known.events.get((population, study), Counter())
-        return merged(Gaussian(z, q, n) for (z, q), n in counted.items())
+        return composed(Gaussian(z, q, n) for (z, q), n in counted.items())
 
     def spent(self, population: str, delta: float, more: Events = ()) -> Cost:
         """What the population has spent towards the coordinator, over all studies, and ``more``, at ``delta``.
 
         Infinite after a restoration at a delta that what was presumed leaves nothing of.
         """
-        return self._cost((population, None), merged((*self.events(population), *more)), delta)
+        return self._cost((population, None), composed((*self.events(population), *more)), delta)
 
     def spent_bare(self, population: str, delta: float) -> Cost:
         """The same towards somebody who knows what all other institutions sent."""

@@ -24,7 +24,7 @@ from cohortium.masking.statements import (
     decode_board,
     encode_board,
     read_adverts,
-    said_once,
+    require_same_statement,
 )
 from cohortium.masking.total import Masked, MaskedSum, Sum
 
@@ -45,6 +45,6 @@ __all__ = [
     "dropout_tolerant",
     "encode_board",
     "read_adverts",
+    "require_same_statement",
     "ring_for",
-    "said_once",
 ]

@@ -8,7 +8,9 @@ from functools import cached_property
 from cohortium.errors import StudyError
 
 SMALLEST = 3  # with two, each learns the other's answer from the sum
-LARGEST_DOUBLE = 200  # shares grow with K²: at 200 institutions the board of one attempt is 13 MB, sent to each of them
+LARGEST_DROPOUT_TOLERANT = (
+    200  # shares grow with K²: at 200 institutions the board of one attempt is 13 MB, sent to each of them
+)
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,11 @@ class Cohort:
         """The part of ``check`` that needs no keys yet."""
         if problem := self._problem():
             raise StudyError("E_PLAN_PRIVACY", "study.privacy", *problem)
-        if self.dropouts and self.size > LARGEST_DOUBLE:
+        if self.dropouts and self.size > LARGEST_DROPOUT_TOLERANT:
             raise StudyError(
                 "E_PLAN_LIMIT",
                 "privacy.dropouts",
-                f"of more than {LARGEST_DOUBLE} institutions none may drop out",
+                f"of more than {LARGEST_DROPOUT_TOLERANT} institutions none may drop out",
                 "Set dropouts = 0, or let fewer institutions take part.",
             )
 

@@ -37,7 +37,7 @@ Who has revealed in one attempt reveals in no other of the round: then two would
 of which there are K - T, and 2t - T > K. (An attempt is any session with this cohort; what a round is, the caller knows.)
 
 Pre-conditions, the caller's to keep, and the only ones: each leg of an attempt is answered once, durably, and repeated
-byte for byte (``said_once``), one attempt of a round is revealed in, and secrets are drawn afresh for each run, or for each
+byte for byte (``require_same_statement``), one attempt of a round is revealed in, and secrets are drawn afresh for each run, or for each
 attempt. Nothing else need be remembered: all else is checked against the institution's own signed statements, which
 follow from secrets and boards. No leg draws anything.
 """
@@ -74,7 +74,7 @@ from cohortium.masking.statements import (
     read_board,
     require_enough,
     require_own_advert,
-    say,
+    sign_statement,
     view_error,
 )
 from cohortium.masking.total import Masked, MaskedSum, Sum, masked
@@ -137,7 +137,7 @@ def share(seat: Seat, adverts: Adverts) -> Statement:
     seeds, keys = _own_shares(seat, adverts)
     sealed = {other: _seal(seat, adverts, other, seeds[other], keys[other]) for other in _others(seat, adverts)}
     body = {"view": adverts.view, "commitment": _own_commitment(seat), "shares": sealed}
-    return say(seat, "share", body)
+    return sign_statement(seat, "share", body)
 
 
 def read_shares(adverts: Adverts, statements: Iterable[Statement]) -> Shares:
@@ -221,7 +221,7 @@ def mask(seat: Seat, shares: Shares, question: str, noised: Noised, ring: Ring) 
     salt, bound, secrets = shares.adverts.salt, shares.bound(question), seat.secrets
     pairs = pair_masks(secrets.mask_key(seat.context), seat.name, others, salt, *bound)
     own = self_mask(secrets.self_seed(seat.context), seat.name, salt, *bound)
-    return masked(noised, ring, [own, *pairs]), say(seat, "mask", masked_for(shares, question))
+    return masked(noised, ring, [own, *pairs]), sign_statement(seat, "mask", masked_for(shares, question))
 
 
 def require_ready(seat: Seat, shares: Shares) -> None:
@@ -271,7 +271,7 @@ def confirm(seat: Seat, answers: Answers) -> Statement:
     require_own_shares(seat, answers.shares)
     if seat.name not in answers.survivors:
         raise view_error(seat.name, "it is to confirm survivors of which it is none")
-    return say(seat, "confirm", {"answers": answers.board})
+    return sign_statement(seat, "confirm", {"answers": answers.board})
 
 
 def read_confirmations(answers: Answers, statements: Iterable[Statement]) -> Confirmed:
@@ -307,7 +307,7 @@ def reveal(seat: Seat, confirmed: Confirmed) -> Statement:
         "seeds": {name: _element(opened[name][0]) for name in answers.survivors},
         "keys": {name: _element(opened[name][1]) for name in answers.dropped},
     }
-    return say(seat, "reveal", body)
+    return sign_statement(seat, "reveal", body)
 
 
 def _element(value: int) -> str:

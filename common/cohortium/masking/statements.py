@@ -58,13 +58,13 @@ def _numbered(document: Mapping[str, Any]) -> bool:
     return numbers == [None, None] or all(type(n) is int and 0 <= n < 2**31 for n in numbers)
 
 
-def say(seat: Seat, leg: Leg, body: Mapping[str, Any]) -> Statement:
+def sign_statement(seat: Seat, leg: Leg, body: Mapping[str, Any]) -> Statement:
     """The institution's signed statement; the same bytes whenever the same is said."""
     text = _signed_bytes(seat.name, leg, seat.context, body)
     return Statement(seat.name, leg, seat.context, body, seat.key.sign(text).hex())
 
 
-def said_once(before: Statement | None, now: Statement) -> Statement:
+def require_same_statement(before: Statement | None, now: Statement) -> Statement:
     """``now``, or MaskingError E_VIEW if the institution has said something else in this leg: ``before``, from its store.
 
     Every leg of a session is answered once, durably. This is the question to ask before a statement leaves.
@@ -156,7 +156,7 @@ def advertise(seat: Seat) -> Statement:
     body = {"mask": public_key(seat.secrets.mask_key(seat.context))}
     if seat.cohort.dropouts:
         body["encryption"] = public_key(seat.secrets.encryption_key(seat.context))
-    return say(seat, "advertise", body)
+    return sign_statement(seat, "advertise", body)
 
 
 def read_adverts(cohort: Cohort, context: Context, statements: Iterable[Statement]) -> Adverts:

@@ -40,7 +40,7 @@ def _checked(of: Architecture) -> Network:
     from cohortium.neural.exact import WIDEST
 
     network = _built(of)
-    widths = [max(n.outputs, 0 if n.one_hot else n.inputs) for n in network.layers if not n.told]
+    widths = [max(n.outputs, 0 if n.one_hot else n.inputs) for n in network.layers if not n.constant]
     if max(widths) > WIDEST:
         raise StudyError(
             "E_PLAN_LIMIT",

@@ -57,7 +57,7 @@ class Autoregressive:
         """Unit u sees the columns of rank up to u, and is seen by those of higher rank."""
         cells, ranks, units = sum(self.sizes), self._ranks, self._units
         layers = (
-            Layer("columns", 0, cells, told=True),
+            Layer("columns", 0, cells, constant=True),
             Layer("skip", cells, cells, ranks=(ranks, ranks), centred=True),
         )
         if not units:
@@ -68,7 +68,7 @@ class Autoregressive:
     def loss(self, tape: Tape, codes: Tensor, uniforms: Tensor) -> Tensor:
         """(rows,) in units of the expected length of a row's gradient."""
         told = exact.one_hot(codes, self.sizes)
-        columns = tape.told("columns")
+        columns = tape.constant("columns")
         centre = self._centre(columns)
         logits = tape.centred("skip", told, centre) + columns
         if self.hidden:

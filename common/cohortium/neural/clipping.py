@@ -50,7 +50,7 @@ def clipped_sum(network: Network, flat: Tensor, batch: Batch, clip: float, units
     clipped, by its own norm.
 
     Guarantee. Every person's part follows from that person alone and has an L2 norm of at most ``units``. So adding or
-    removing a person moves the sum of all batches, once it is rounded to whole units (``whole``), by at most
+    removing a person moves the sum of all batches, once it is rounded to whole units (``to_units``), by at most
     ``units + sqrt(n)``, n being the weights of layers whose inputs are not zeros and ones: a coordinate that is rounded
     moves by less than one unit more. Sums of batches must not be rounded one by one: a person shifts who is in which.
 
@@ -70,7 +70,7 @@ def clipped_sum(network: Network, flat: Tensor, batch: Batch, clip: float, units
     return torch.cat(each).mul_(PARTS).long()
 
 
-def whole(parts: IntArray) -> IntArray:
+def to_units(parts: IntArray) -> IntArray:
     """Whole units, the nearest, of a sum in parts."""
     return (parts + PARTS // 2) // PARTS
 

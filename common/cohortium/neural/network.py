@@ -40,7 +40,7 @@ class Layer:
     outputs: int
     one_hot: bool = False
     ranks: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    told: bool = False
+    constant: bool = False
     centred: bool = False
 
     @cached_property
@@ -85,7 +85,7 @@ class Tape(Protocol):
         """(rows, outputs) of the centred layer ``name`` at ``one_hot - centre``; centre: (inputs,) on the grid of inputs."""
         ...
 
-    def told(self, name: str) -> Tensor:
+    def constant(self, name: str) -> Tensor:
         """(outputs,) the numbers of a layer that is told."""
         ...
 
@@ -141,7 +141,7 @@ class Plain:
     def centred(self, name: str, one_hot: Tensor, centre: Tensor) -> Tensor:
         return self.linear(name, one_hot - centre)
 
-    def told(self, name: str) -> Tensor:
+    def constant(self, name: str) -> Tensor:
         return self._layers[name][1].detach()
 
 
@@ -185,7 +185,7 @@ class Recorded:
         self.traces.append(Trace(layer, inputs, outputs))
         return outputs
 
-    def told(self, name: str) -> Tensor:
+    def constant(self, name: str) -> Tensor:
         return self._layers[name][2].double()
 
 
@@ -211,7 +211,7 @@ def errors(network: Network, flat: Tensor, codes: Tensor, uniforms: Tensor) -> l
         loss = network.loss(tape, codes, uniforms)
         slopes = torch.autograd.grad(loss.sum(), [t.outputs for t in tape.traces])
     traced = {t.layer.name: (t.layer, t.inputs, slope) for t, slope in zip(tape.traces, slopes, strict=True)}
-    return [traced[layer.name] for layer in network.layers if not layer.told]
+    return [traced[layer.name] for layer in network.layers if not layer.constant]
 
 
 def gradient(network: Network, flat: Tensor, codes: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:

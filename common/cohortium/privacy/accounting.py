@@ -88,7 +88,7 @@ def repeated(events: Events, times: int) -> Events:
     return tuple(replace(e, count=e.count * times) for e in events)
 
 
-def merged(events: Iterable[Gaussian]) -> Events:
+def composed(events: Iterable[Gaussian]) -> Events:
     """The same events in a normal form: one entry per (noise, rate)."""
     counts: Counter[tuple[float, float]] = Counter()
     for e in events:
@@ -111,7 +111,7 @@ def cost(events: Iterable[Gaussian], delta: float) -> Cost:
             f"it must lie between {MIN_DELTA:g} and {MAX_DELTA:g}",
             "Choose a delta well below one over the number of persons.",
         )
-    return _cost(merged(events), delta)
+    return _cost(composed(events), delta)
 
 
 @lru_cache(maxsize=512)
@@ -156,7 +156,7 @@ def profile(events: Iterable[Gaussian], epsilons: Sequence[float]) -> tuple[floa
     Closed form or privacy loss distribution, plus what floating-point numbers may take; AccountingError E_ACCOUNTING
     where one of them is above what Rényi DP allows.
     """
-    done = merged(events)
+    done = composed(events)
     if not done:
         return (0.0,) * len(epsilons)
     lost = _lost(done)
@@ -175,7 +175,7 @@ def _deltas(events: Events, epsilons: Sequence[float]) -> list[float]:
     return [float(losses.get_delta_for_epsilon(epsilon)) for epsilon in epsilons]
 
 
-def most_right(false_positives: float, epsilons: Sequence[float], deltas: Sequence[float]) -> float:
+def max_true_positive_rate(false_positives: float, epsilons: Sequence[float], deltas: Sequence[float]) -> float:
     """The largest true-positive rate that (epsilon, delta) pairs, all of them holding, leave to any test.
 
     Each pair gives two lines (Kairouz, Oh, Viswanath 2015, arXiv 1311.0776, Theorem 2.1), one from each direction:
@@ -200,7 +200,7 @@ def attack_rate(events: Iterable[Gaussian], delta: float, false_positives: float
     """
     if not (0 < false_positives < 1 and 0 <= delta <= 1):
         raise StudyError("E_PLAN_PRIVACY", "attack rate", "a rate or delta is out of range", "Correct the study.")
-    return _attack_rate(merged(events), delta, false_positives)
+    return _attack_rate(composed(events), delta, false_positives)
 
 
 @lru_cache(maxsize=512)
@@ -224,7 +224,7 @@ def _profile_rate(events: Events, false_positives: float) -> float:
     for _ in range(3):
         epsilons = [low * (high / low) ** (k / 47) for k in range(48)]
         pairs = zip(epsilons, profile(events, epsilons), strict=True)
-        bounds = [most_right(false_positives, (epsilon,), (delta,)) for epsilon, delta in pairs]
+        bounds = [max_true_positive_rate(false_positives, (epsilon,), (delta,)) for epsilon, delta in pairs]
         at = bounds.index(min(bounds))
         best = min(best, bounds[at])
         low, high = epsilons[max(0, at - 1)], epsilons[min(47, at + 1)]

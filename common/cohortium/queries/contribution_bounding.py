@@ -31,7 +31,7 @@ def at_most(codes: Codes, rows_per_person: int, randomness: Randomness) -> Codes
     return replace(codes, values=codes.values[kept], persons=codes.persons[kept])
 
 
-def dealt(persons: IntArray, units: int, randomness: Randomness) -> IntArray:
+def split_units(persons: IntArray, units: int, randomness: Randomness) -> IntArray:
     """(rows,) the units of each row: ``units`` of every person, dealt out to that person's rows as evenly as can be.
 
     Formal guarantee. Of a person with k rows every row has floor(units / k), and units mod k rows, chosen by randomness,

@@ -91,7 +91,7 @@ class Step:
     @cached_property
     def _rounded(self) -> int:
         """Coordinates that are rounded once more after adding up."""
-        return sum(n.parameters - n.outputs for n in self.architecture.network.layers if not (n.one_hot or n.told))
+        return sum(n.parameters - n.outputs for n in self.architecture.network.layers if not (n.one_hot or n.constant))
 
     @cached_property
     def scales(self) -> Scales:
@@ -106,7 +106,7 @@ class Step:
         """In grid units. The clip, and one unit for each coordinate that is rounded at the end."""
         return (self.units(multiplier) + math.sqrt(self._rounded)) * (1 + 1e-12)
 
-    def worth(self, multiplier: float) -> float:
+    def effective_multiplier(self, multiplier: float) -> float:
         """The continuous noise multiplier that one step's noise is worth."""
         return noise_multiplier(multiplier, self.sensitivity(multiplier), self.scales)
 
@@ -114,7 +114,7 @@ class Step:
         """The sum over a sample of ``people``, un-noised, of their clipped gradients at ``flat``."""
         import torch
 
-        from cohortium.neural.clipping import Batch, clipped_sum, whole
+        from cohortium.neural.clipping import Batch, clipped_sum, to_units
         from cohortium.neural.device import best_device, one_thread
 
         device, network = best_device(), self.architecture.network
@@ -125,7 +125,7 @@ class Step:
                 batch = Batch(*(torch.tensor(a, device=device) for a in (codes, owners, views)))
                 together = self.equal_weight == "persons"
                 total += clipped_sum(network, at, batch, self.clip, units, together).cpu().numpy()
-        return Bounded(whole(total), self.sensitivity(multiplier), self.scales)
+        return Bounded(to_units(total), self.sensitivity(multiplier), self.scales)
 
     def sampled(self, people: People, randomness: Randomness) -> Iterator[tuple[IntArray, IntArray, FloatArray]]:
         """Micro-batches of a Poisson sample of ``people``: codes, owners 0, 1, ..., and the uniform numbers of all views."""
@@ -184,7 +184,7 @@ class GradientSum:
         return replace(self, state=state)
 
     def events(self, multiplier: float) -> Events:
-        return (Gaussian(self.step.worth(multiplier), self.step.sampling_rate),)
+        return (Gaussian(self.step.effective_multiplier(multiplier), self.step.sampling_rate),)
 
     def draws(self, multiplier: float) -> tuple[int, float]:
         return self.width, multiplier * self.step.sensitivity(multiplier)

@@ -62,7 +62,7 @@ class LocalTraining:
         return replace(self, state=state)
 
     def events(self, multiplier: float) -> Events:
-        step = Gaussian(self.step.worth(multiplier), self.step.sampling_rate, self.steps)
+        step = Gaussian(self.step.effective_multiplier(multiplier), self.step.sampling_rate, self.steps)
         return (Gaussian(self._count_multiplier(multiplier)), step)
 
     def _count_multiplier(self, multiplier: float) -> float:

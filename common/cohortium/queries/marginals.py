@@ -18,7 +18,7 @@ from cohortium.neural.state import read_state
 from cohortium.privacy.accounting import Events, Gaussian
 from cohortium.privacy.discrete_gaussian import LARGEST_TABLE, Bounded, Noised, Scales, add_noise, noise_multiplier
 from cohortium.privacy.randomness import Randomness
-from cohortium.queries.contribution_bounding import EqualWeight, at_most, dealt
+from cohortium.queries.contribution_bounding import EqualWeight, at_most, split_units
 
 IntArray = npt.NDArray[np.int64]
 MAX_WIDTH = 20_000_000
@@ -138,7 +138,7 @@ class Marginals:
     def contribute(self, codes: Codes, randomness: Randomness) -> Bounded:
         """The bounded counts, un-noised."""
         if self.equal_weight == "persons":
-            counts = self._count(codes, dealt(codes.persons, self.rows_per_person * self.grid, randomness))
+            counts = self._count(codes, split_units(codes.persons, self.rows_per_person * self.grid, randomness))
         else:
             counts = self.grid * self._count(at_most(codes, self.rows_per_person, randomness))
         return Bounded(counts, self.sensitivity, self.scales)

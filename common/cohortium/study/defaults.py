@@ -12,7 +12,7 @@ from cohortium.study.study import Study
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingSettings:
     """rounds of training, steps an institution takes in each, and what the network is built with."""
 
     rounds: int
@@ -23,13 +23,13 @@ class Recipe:
     views: int = 1
 
 
-def recipe(study: Study) -> Recipe:
+def training_settings(study: Study) -> TrainingSettings:
     """What the study says, and defaults for the rest."""
     chosen = study.generator
     if not isinstance(chosen, Trained):
         raise TypeError(chosen.kind)
     default = _DEFAULTS[chosen.kind][_setting(study)]
-    return Recipe(
+    return TrainingSettings(
         chosen.rounds or default.rounds,
         chosen.steps or default.steps,
         chosen.sampling_rate or default.sampling_rate,
@@ -52,9 +52,21 @@ def _latent(study: Study, chosen: Tvae) -> int:
 
 
 _DEFAULTS = {
-    "autoregressive": (Recipe(100, 1, 0.2), Recipe(20, 10, 0.1), Recipe(200, 1, 0.2, hidden=64)),
-    "diffusion": (Recipe(200, 1, 0.1, views=4), Recipe(20, 10, 0.1, views=4), Recipe(200, 1, 0.1, 128, views=4)),
-    "tvae": (Recipe(200, 1, 0.1, hidden=64), Recipe(20, 10, 0.1, hidden=64), Recipe(600, 1, 0.05, hidden=128)),
-    "ctgan": (Recipe(1, 1, 1.0), Recipe(1, 1, 1.0), Recipe(1, 1, 1.0)),
+    "autoregressive": (
+        TrainingSettings(100, 1, 0.2),
+        TrainingSettings(20, 10, 0.1),
+        TrainingSettings(200, 1, 0.2, hidden=64),
+    ),
+    "diffusion": (
+        TrainingSettings(200, 1, 0.1, views=4),
+        TrainingSettings(20, 10, 0.1, views=4),
+        TrainingSettings(200, 1, 0.1, 128, views=4),
+    ),
+    "tvae": (
+        TrainingSettings(200, 1, 0.1, hidden=64),
+        TrainingSettings(20, 10, 0.1, hidden=64),
+        TrainingSettings(600, 1, 0.05, hidden=128),
+    ),
+    "ctgan": (TrainingSettings(1, 1, 1.0), TrainingSettings(1, 1, 1.0), TrainingSettings(1, 1, 1.0)),
 }
 """Of each kind: under one central noise, under a noise in every institution's message, and without any."""

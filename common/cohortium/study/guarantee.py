@@ -52,12 +52,12 @@ from cohortium.privacy.accounting import (
     Cost,
     Events,
     attack_rate,
+    composed,
     cost,
-    merged,
     repeated,
 )
 from cohortium.privacy.discrete_gaussian import SLACK, SMALLEST, look_ups, sum_error
-from cohortium.study.plan import Phase, Plan, met
+from cohortium.study.plan import Phase, Plan, person_events
 from cohortium.study.study import Study
 from cohortium.study.wording import ADVERSARIES, COORDINATOR, PUBLIC, WITH_ALL_OTHERS, WITH_SOME, Adversary, Cast
 
@@ -130,7 +130,7 @@ def in_hundred(rate: float) -> str:
 
 def _local(study: Study, agreed: Plan) -> dict[Adversary, Events]:
     """The events a person's rows meet before each adversary in trust mode ``local``."""
-    messages = merged(e for p in agreed.phases for e in repeated(p.events, study.privacy.institutions_per_person))
+    messages = composed(e for p in agreed.phases for e in repeated(p.events, study.privacy.institutions_per_person))
     return {a: _public_events(study, agreed, messages) if a == PUBLIC else messages for a in ADVERSARIES}
 
 
@@ -143,10 +143,14 @@ def _secure_sum(study: Study, agreed: Plan) -> dict[Adversary, Events]:
     and the g institutions' compose.
     """
     held_by = study.privacy.institutions_per_person
-    sums = merged(e for p in agreed.phases for e in met(study, p.events))
-    bare = merged(e for p in agreed.phases for e in repeated(p.bare_events, p.rounds * held_by))
-    some = sums if study.privacy.colluders else merged(e for p in agreed.phases for e in met(study, _less_one(p)))
-    return {PUBLIC: sums, COORDINATOR: sums, WITH_SOME: some, WITH_ALL_OTHERS: bare}
+    sums = composed(e for p in agreed.phases for e in person_events(study, p.events))
+    against_all = composed(e for p in agreed.phases for e in repeated(p.collusion_events, p.rounds * held_by))
+    some = (
+        sums
+        if study.privacy.colluders
+        else composed(e for p in agreed.phases for e in person_events(study, _less_one(p)))
+    )
+    return {PUBLIC: sums, COORDINATOR: sums, WITH_SOME: some, WITH_ALL_OTHERS: against_all}
 
 
 def _less_one(phase: Phase) -> Events:
@@ -157,7 +161,7 @@ def _less_one(phase: Phase) -> Events:
 def _public_events(study: Study, agreed: Plan, messages: Events) -> Events:
     """The events of the sums, or ``messages`` where it is not sure that they cost less."""
     delta = study.privacy.delta
-    sums = merged(e for p in agreed.phases for e in _summed(p, study))
+    sums = composed(e for p in agreed.phases for e in _summed(p, study))
     less = cost(sums, delta).epsilon <= cost(messages, delta).epsilon
     return sums if less and _covered(study, agreed, cost(sums, delta).epsilon) else messages
 

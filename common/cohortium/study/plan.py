@@ -16,13 +16,13 @@ from cohortium.data.binning import merged_sizes
 from cohortium.errors import StudyError
 from cohortium.masking.ring import Ring, ring_for
 from cohortium.neural.architecture import Architecture
-from cohortium.privacy.accounting import RESERVE, Cost, Events, calibrate, cost, gaussian_epsilon, merged, repeated
+from cohortium.privacy.accounting import RESERVE, Cost, Events, calibrate, composed, cost, gaussian_epsilon, repeated
 from cohortium.privacy.discrete_gaussian import LARGEST, SLACK, SMALLEST, look_ups, sum_error
 from cohortium.queries import Query
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals, fitted_to_grid
-from cohortium.study.defaults import Recipe, recipe
+from cohortium.study.defaults import TrainingSettings, training_settings
 from cohortium.study.generators import Pgm, Sweep, Trained
 from cohortium.study.study import Study
 from cohortium.study.workload import pair_tables, wide_tables, with_triples
@@ -56,7 +56,7 @@ class Phase:
         return self.query.events(math.sqrt(self.honest) * self.multiplier)
 
     @property
-    def bare_events(self) -> Events:
+    def collusion_events(self) -> Events:
         """The same towards somebody who knows what all the others sent, and so sees the answer under its own noise only."""
         return self.query.events(self.multiplier)
 
@@ -162,15 +162,15 @@ def _phases(study: Study) -> tuple[Phase, ...]:
         case Sweep() | Pgm():
             return _counting_phases(study)
         case Trained() as chosen:
-            return _training_phases(study, chosen, recipe(study))
+            return _training_phases(study, chosen, training_settings(study))
 
 
-def met(study: Study, events: Events) -> Events:
+def person_events(study: Study, events: Events) -> Events:
     """What a person in g institutions meets of ``events`` of one institution: what g of them are charged with."""
     return repeated(charged(study, events), study.privacy.institutions_per_person)
 
 
-def met_in_all(study: Study) -> Events:
+def all_person_events(study: Study) -> Events:
     """What a person in g institutions meets of the whole plan."""
     return _over_institutions(study, plan(study).phases)
 
@@ -190,19 +190,19 @@ def charged(study: Study, events: Events) -> Events:
 
 def charged_in_all(study: Study) -> Events:
     """What one institution is charged with for the whole plan, each round answered once."""
-    return merged(e for phase in plan(study).phases for e in charged(study, phase.events))
+    return composed(e for phase in plan(study).phases for e in charged(study, phase.events))
 
 
-def bare_in_all(study: Study) -> Events:
+def collusion_events_in_all(study: Study) -> Events:
     """The same towards somebody who knows what all other institutions sent; empty where that is no more."""
-    return merged(
-        e for phase in plan(study).phases if phase.honest > 1 for e in repeated(phase.bare_events, phase.rounds)
+    return composed(
+        e for phase in plan(study).phases if phase.honest > 1 for e in repeated(phase.collusion_events, phase.rounds)
     )
 
 
 def _over_institutions(study: Study, phases: tuple[Phase, ...]) -> Events:
     """All events a person meets."""
-    return merged(e for p in phases for e in met(study, p.events))
+    return composed(e for p in phases for e in person_events(study, p.events))
 
 
 def calibrated(study: Study, before: tuple[Phase, ...], events_at: Callable[[float], Events]) -> float:
@@ -211,7 +211,7 @@ def calibrated(study: Study, before: tuple[Phase, ...], events_at: Callable[[flo
         return NO_NOISE
 
     def all_events(multiplier: float) -> Events:
-        return merged((*_over_institutions(study, before), *met(study, events_at(multiplier))))
+        return composed((*_over_institutions(study, before), *person_events(study, events_at(multiplier))))
 
     return calibrate(all_events, study.privacy.epsilon, study.privacy.delta)
 
@@ -274,7 +274,7 @@ def column_query(study: Study) -> Marginals:
     return Marginals(study.schema.sizes, tables, (1.0,) * len(tables), p.rows_per_person, equal_weight=p.equal_weight)
 
 
-def _training_phases(study: Study, chosen: Trained, how: Recipe) -> tuple[Phase, ...]:
+def _training_phases(study: Study, chosen: Trained, how: TrainingSettings) -> tuple[Phase, ...]:
     before = [_shared_phase(study, "columns", column_query(study), COLUMNS_SHARE)]
     if chosen.warm_start:
         before.append(_shared_phase(study, "pairs", pair_query(study), chosen.warm_start))
@@ -287,7 +287,7 @@ def _shared_phase(study: Study, name: str, query: Marginals, share: float) -> Ph
     return Phase(name, fitted_to_grid(query, multiplier), 1, multiplier, study.honest)
 
 
-def _trained_phase(study: Study, chosen: Trained, how: Recipe, before: tuple[Phase, ...]) -> Phase:
+def _trained_phase(study: Study, chosen: Trained, how: TrainingSettings, before: tuple[Phase, ...]) -> Phase:
     """All rounds of training, for what the phases ``before`` leave."""
     sizes, p, seen = study.schema.sizes, study.privacy, architecture(study)
 
@@ -303,7 +303,7 @@ def _trained_phase(study: Study, chosen: Trained, how: Recipe, before: tuple[Pha
 
 def architecture(study: Study) -> Architecture:
     """The network that a study trains."""
-    chosen, how = study.generator, recipe(study)
+    chosen, how = study.generator, training_settings(study)
     assert isinstance(chosen, Trained)  # noqa: S101 - recipe() has refused everything else
     sizes = merged_sizes(study.schema, chosen.bins)
     return Architecture(chosen.kind, sizes, column_order(study), how.hidden, how.latent, how.views)

@@ -34,7 +34,7 @@ from cohortium.system.texts import has_unseen
 _A_TIME = "it says a time, and a study expires at the end of a day (UTC): write the day alone, such as 2026-01-31"
 _WITH_TIME = re.compile(r"[0-9]:[0-9]")
 MAX_ROWS = 50_000_000
-UNSAID = 0.0  # an epsilon or delta that nobody promised
+UNSET = 0.0  # an epsilon or delta that nobody promised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,8 @@ class Privacy:
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = CLOSED
-    epsilon: Annotated[float, Strict(), Field(ge=MIN_EPSILON, le=MAX_EPSILON)] = UNSAID
-    delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)] = UNSAID
+    epsilon: Annotated[float, Strict(), Field(ge=MIN_EPSILON, le=MAX_EPSILON)] = UNSET
+    delta: Annotated[float, Strict(), Field(ge=MIN_DELTA, le=MAX_DELTA)] = UNSET
     mode: Literal["private", "none"] = "private"
     trust: Literal["local", "secure-sum"] = "local"
     dropouts: Annotated[int, Strict(), Field(ge=0, le=1_000)] = 0
@@ -70,9 +70,9 @@ class Privacy:
     def __post_init__(self) -> None:
         for name, largest in (("epsilon", MAX_EPSILON), ("delta", MAX_DELTA)):
             said = getattr(self, name)
-            if self.mode == "private" and said == UNSAID:
+            if self.mode == "private" and said == UNSET:
                 raise StudyError("E_PLAN_PRIVACY", f"privacy.{name}", "it is not said", "Say what is promised.")
-            if self.mode == "none" and said not in (UNSAID, largest):
+            if self.mode == "none" and said not in (UNSET, largest):
                 raise _nothing_promised(f"privacy.{name}")
             object.__setattr__(self, name, largest if self.mode == "none" else said)
 
@@ -86,7 +86,7 @@ class Privacy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Release:
+class ReleasePlan:
     """rows: how many synthetic rows; by default the noised number of rows of all institutions together."""
 
     __pydantic_config__: ClassVar[ConfigDict] = CLOSED
@@ -129,7 +129,7 @@ class Study:
     privacy: Privacy
     generator: GeneratorPlan
     institutions: Annotated[tuple[Institution, ...], Field(min_length=1, max_length=1000)]
-    release: Release = field(default_factory=Release)
+    release: ReleasePlan = field(default_factory=ReleasePlan)
     purpose: str = ""
     expires: Annotated[date | None, BeforeValidator(_day)] = None
     serial: Annotated[int, Strict(), Field(ge=1)] = 1
@@ -258,7 +258,7 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
     document.pop("study", None)
     if "institution" in document:
         document["institutions"] = document.pop("institution")
-    document = _with_trust(_said_nothing(document, where))
+    document = _with_trust(_require_no_promise(document, where))
     try:
         return _ADAPTER.validate_python({**head, **document, "schema": schema})
     except ValidationError as error:
@@ -273,7 +273,7 @@ def as_written(study: Study) -> Study:
     return study_from_document(study_to_document(study), schema_from_document(to_document(study.schema)))
 
 
-def _said_nothing(document: dict[str, Any], where: str) -> dict[str, Any]:
+def _require_no_promise(document: dict[str, Any], where: str) -> dict[str, Any]:
     """A study without privacy promises no epsilon and no delta, not even by the way."""
     privacy = document.get("privacy")
     if isinstance(privacy, dict) and privacy.get("mode") == "none":
@@ -315,7 +315,7 @@ def study_to_document(study: Study) -> dict[str, Any]:
         "release": vars(study.release),
         "institution": [vars(i) for i in study.institutions],
     }
-    return {k: _told(v) for k, v in sections.items() if _told(v)}
+    return {k: _without_empty(v) for k, v in sections.items() if _without_empty(v)}
 
 
 def _promised(privacy: Privacy) -> dict[str, Any]:
@@ -324,9 +324,9 @@ def _promised(privacy: Privacy) -> dict[str, Any]:
     return {k: v for k, v in vars(privacy).items() if k not in hidden}
 
 
-def _told(section: Any) -> Any:
+def _without_empty(section: Any) -> Any:
     if isinstance(section, list):
-        return [_told(s) for s in section]
+        return [_without_empty(s) for s in section]
     return {k: list(v) if isinstance(v, tuple) else v for k, v in section.items() if v not in (None, "", ())}
 
 

@@ -101,7 +101,7 @@ def set_up(process: str, style: Style | None = None, *, quoting: bool = False, s
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core writes to standard error by itself
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_Lines(process, _set_up, quoting))
-    handler.addFilter(_is_told)
+    handler.addFilter(_is_logged)
     _make_the_only_way_out(handler)
     warnings.showwarning = _warned
     sys.excepthook = lambda _, error, __: _uncaught(error)
@@ -146,7 +146,7 @@ def _not_added(handler: logging.Handler) -> None:
     """Flower adds its handler when it is imported, and uvicorn its own when it starts."""
 
 
-def _is_told(record: logging.LogRecord) -> bool:
+def _is_logged(record: logging.LogRecord) -> bool:
     """All but empty lines, Flower's successful routine requests, of which there is one every few seconds, and all but the
     first of its attempts to reach who is not there.
     """

@@ -46,13 +46,13 @@ def guarded(as_json: bool = False) -> Iterator[None]:
     try:
         yield
     except CohortiumError as error:
-        _tell(error, error.exit_code, as_json)
+        _print_error(error, error.exit_code, as_json)
     except OSError as error:
-        _tell(of_system := of_the_system(error), of_system.exit_code, as_json)
+        _print_error(of_system := of_the_system(error), of_system.exit_code, as_json)
     except KeyboardInterrupt as error:
         told, error.told = interrupted(error), True  # type: ignore[attr-defined]
         with suppress(OSError):  # the terminal may be gone
-            _tell(told, OVER + number_of(error), as_json)
+            _print_error(told, OVER + number_of(error), as_json)
         raise typer.Exit(OVER + number_of(error)) from None
 
 
@@ -65,7 +65,7 @@ def interrupted(error: KeyboardInterrupt) -> CohortiumError:
     return CohortiumError("E_INTERRUPTED", Signals(number_of(error)).name, left[0], f"{left[1]}.")
 
 
-def _tell(error: CohortiumError, exit_code: int, as_json: bool) -> NoReturn:
+def _print_error(error: CohortiumError, exit_code: int, as_json: bool) -> NoReturn:
     _close_bars()
     if as_json:
         print_json({"error": error.as_dict()})

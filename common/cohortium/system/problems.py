@@ -87,7 +87,7 @@ def _tag(context: Mapping[str, Any], given: object) -> str:
     )
 
 
-def _said(text: str) -> Callable[[Mapping[str, Any], object], str]:
+def _filled(text: str) -> Callable[[Mapping[str, Any], object], str]:
     return lambda context, given: text.format(**context)
 
 
@@ -95,38 +95,39 @@ _NUMBER, _WHOLE, _TEXT = "it is not a number", "it is not a whole number", "it i
 _DATE, _MOMENT = "it is not a date such as 2026-01-31", "it is not a moment such as 2026-01-31 or 2026-01-31T12:00:00"
 _LIST, _SECTION, _TRUTH = "it is not a list", "it is not a section", "it is neither true nor false"
 _WORDS: dict[str, Callable[[Mapping[str, Any], object], str]] = {
-    "missing": _said("it is not said"),
-    "missing_argument": _said("it is not said"),
-    "missing_keyword_only_argument": _said("it is not said"),
-    "extra_forbidden": _said("there is no such entry"),
+    "missing": _filled("it is not said"),
+    "missing_argument": _filled("it is not said"),
+    "missing_keyword_only_argument": _filled("it is not said"),
+    "extra_forbidden": _filled("there is no such entry"),
     "literal_error": _options,
     "union_tag_invalid": _tag,
     "union_tag_not_found": lambda context, given: f"it does not say its {context['discriminator'].strip(chr(39))}",
-    "greater_than_equal": _said("it is below {ge}"),
-    "greater_than": _said("it is not above {gt}"),
-    "less_than_equal": _said("it is above {le}"),
-    "less_than": _said("it is not below {lt}"),
-    "finite_number": _said("it is not a finite number"),
-    "too_short": _said("it has fewer than {min_length} entries"),
-    "too_long": _said("it has more than {max_length} entries"),
-    "string_too_short": _said("it has fewer than {min_length} letters"),
-    "string_too_long": _said("it has more than {max_length} letters"),
-    "string_pattern_mismatch": _said("it is not written as it must be, which is {pattern}"),
+    "greater_than_equal": _filled("it is below {ge}"),
+    "greater_than": _filled("it is not above {gt}"),
+    "less_than_equal": _filled("it is above {le}"),
+    "less_than": _filled("it is not below {lt}"),
+    "finite_number": _filled("it is not a finite number"),
+    "too_short": _filled("it has fewer than {min_length} entries"),
+    "too_long": _filled("it has more than {max_length} entries"),
+    "string_too_short": _filled("it has fewer than {min_length} letters"),
+    "string_too_long": _filled("it has more than {max_length} letters"),
+    "string_pattern_mismatch": _filled("it is not written as it must be, which is {pattern}"),
     "value_error": lambda context, given: str(context["error"]),
     "assertion_error": lambda context, given: str(context["error"]),
-    **dict.fromkeys(("float_type", "float_parsing"), _said(_NUMBER)),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _said(_WHOLE)),
-    **dict.fromkeys(("string_type", "string_sub_type", "string_unicode"), _said(_TEXT)),
-    **dict.fromkeys(("bool_type", "bool_parsing"), _said(_TRUTH)),
-    **dict.fromkeys(("tuple_type", "list_type", "set_type", "iterable_type"), _said(_LIST)),
+    **dict.fromkeys(("float_type", "float_parsing"), _filled(_NUMBER)),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _filled(_WHOLE)),
+    **dict.fromkeys(("string_type", "string_sub_type", "string_unicode"), _filled(_TEXT)),
+    **dict.fromkeys(("bool_type", "bool_parsing"), _filled(_TRUTH)),
+    **dict.fromkeys(("tuple_type", "list_type", "set_type", "iterable_type"), _filled(_LIST)),
     **dict.fromkeys(
-        ("dataclass_type", "model_type", "model_attributes_type", "dict_type", "dataclass_exact_type"), _said(_SECTION)
+        ("dataclass_type", "model_type", "model_attributes_type", "dict_type", "dataclass_exact_type"),
+        _filled(_SECTION),
     ),
     **dict.fromkeys(
-        ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"), _said(_DATE)
+        ("date_type", "date_parsing", "date_from_datetime_parsing", "date_from_datetime_inexact"), _filled(_DATE)
     ),
-    **dict.fromkeys(("datetime_type", "datetime_parsing", "datetime_from_date_parsing"), _said(_MOMENT)),
-    "path_type": _said("it is not a path"),
-    "is_instance_of": _said("it is not a {class}"),
-    OWN_WORDS: _said("{what}"),
+    **dict.fromkeys(("datetime_type", "datetime_parsing", "datetime_from_date_parsing"), _filled(_MOMENT)),
+    "path_type": _filled("it is not a path"),
+    "is_instance_of": _filled("it is not a {class}"),
+    OWN_WORDS: _filled("{what}"),
 }

@@ -141,15 +141,15 @@ def _variables(environ: Mapping[str, str]) -> list[str]:
 def _of_the_environment(address: Address, environ: Mapping[str, str]) -> Proxy | None:
     if is_of_this_machine(address.host):
         return None
-    variable, text = _said(_HTTPS, environ)
+    variable, text = _variable(_HTTPS, environ)
     if not text:
-        variable, text = _said(_ALL, environ)
-    if not text or _excepted(address, _said(_EXCEPT, environ)[1]):
+        variable, text = _variable(_ALL, environ)
+    if not text or _excepted(address, _variable(_EXCEPT, environ)[1]):
         return None
     return parse_proxy(text, f"{variable} {OF_THE_ENVIRONMENT}")
 
 
-def _said(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
+def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
     """A variable as it is called, and what it says. In small letters it counts before all others, empty or not."""
     if name in environ:
         return name, environ[name].strip()

@@ -49,13 +49,13 @@ def require_meant(number: int, what: str, fix: str) -> None:
         raise Interrupted(number, (what, fix))
 
 
-class Wishes:
+class EndRequests:
     """The signals that ask a process to end, as they come. first: the first one's number, 0 before. at_once: asked so again."""
 
     def __init__(self) -> None:
         self.first, self.at_once, self._since = 0, False, 0.0
 
-    def hear(self, number: int) -> None:
+    def record(self, number: int) -> None:
         if not self.first:
             self.first, self._since = number, time.monotonic()
         elif number == signal.SIGINT or (number == signal.SIGTERM and time.monotonic() > self._since + SAME):
@@ -68,17 +68,17 @@ def ending() -> tuple[signal.Signals, ...]:
     return (signal.SIGTERM, signal.SIGINT, *((signal.Signals(HANGUP),) if hangs_up else ()))
 
 
-_wishes = Wishes()
+_wishes = EndRequests()
 
 
 @contextmanager
-def interrupting() -> Iterator[Wishes]:
+def interrupting() -> Iterator[EndRequests]:
     """Inside, the signals that would end the process raise Interrupted in its main thread; asked again, it ends at once.
 
     To be used by the main thread. What this process ignores it goes on ignoring.
     """
     global _wishes
-    _wishes = Wishes()
+    _wishes = EndRequests()
     theirs = (signal.SIG_DFL, signal.default_int_handler)
     numbers = [n for n in ending() if signal.getsignal(n) in theirs]
     before = {number: signal.signal(number, _interrupt) for number in numbers}
@@ -91,7 +91,7 @@ def interrupting() -> Iterator[Wishes]:
 
 def _interrupt(number: int, _: object) -> None:
     first = not _wishes.first
-    _wishes.hear(number)
+    _wishes.record(number)
     if _wishes.at_once:
         with suppress(OSError):
             os.write(
@@ -109,7 +109,7 @@ def end_now(code: int) -> NoReturn:
 
 
 @contextmanager
-def heard(*numbers: signal.Signals) -> Iterator[Callable[[], int]]:
+def waiting_for(*numbers: signal.Signals) -> Iterator[Callable[[], int]]:
     """Inside, these signals end nothing; what is yielded waits for the first of them and returns its number.
 
     To be used by the main thread. The kernel gives a signal to any thread that happens to come or go, and Python runs its
@@ -134,5 +134,5 @@ def _first(woken: socket.socket, numbers: tuple[signal.Signals, ...]) -> int:
     while True:  # of a signal that somebody else handles, there is a byte, too
         number = woken.recv(1)[0]
         if number in numbers:
-            _wishes.hear(number)
+            _wishes.record(number)
             return number

@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 
 from cohortium.errors import CohortiumError, FederationError
 from cohortium.system.logs import about, without_text
-from cohortium.system.signals import Wishes, ending
+from cohortium.system.signals import EndRequests, ending
 
-SETTLED = 30.0  # seconds after which a child counts as well, and its next end as its first
+STABLE_AFTER = 30.0  # seconds after which a child counts as well, and its next end as its first
 LONGEST = 60.0  # seconds between two attempts to start one
 PATIENCE = 10.0  # seconds that children get to end before they are killed
 SAME = 3  # equal ends in a row that are no accident
@@ -82,7 +82,7 @@ class Child:
 
 
 @dataclass
-class _Living:
+class _Running:
     child: Child
     pid: int = 0
     words: int = -1
@@ -105,12 +105,12 @@ def supervise(
     Returns the signal's number; asked again, it kills them. SystemExit with the code of a child that refused;
     FederationError E_PROCESS for one that never got well.
     """
-    wishes = Wishes()
-    before = {s: signal.signal(s, lambda number, _: wishes.hear(number)) for s in ending()}
-    living = [_Living(child) for child in children]
+    wishes = EndRequests()
+    before = {s: signal.signal(s, lambda number, _: wishes.record(number)) for s in ending()}
+    living = [_Running(child) for child in children]
     try:
         while not wishes.first:
-            started = [_tended(one) for one in living]
+            started = [_look_after(one) for one in living]
             if any(started):
                 told({one.child.name: max(one.restarts, 0) for one in living})
             time.sleep(_POLL)
@@ -126,15 +126,15 @@ def supervise(
     return wishes.first
 
 
-def _tended(one: _Living) -> bool:
+def _look_after(one: _Running) -> bool:
     """Look after a child; whether it was started."""
     now = time.monotonic()
     if one.pid:
-        one.well = one.well or now - one.since > SETTLED
+        one.well = one.well or now - one.since > STABLE_AFTER
         code = ended_with(one.pid)
         if code is None:
             return False
-        _ended(one, End(code, _heard(one)), now)
+        _ended(one, End(code, _received(one)), now)
     if now < one.due or not (one.restarts >= 0 or one.child.after()):
         return False
     one.pid, one.words = _started(one.child)
@@ -142,9 +142,9 @@ def _tended(one: _Living) -> bool:
     return True
 
 
-def _ended(one: _Living, end: End, now: float) -> None:
+def _ended(one: _Running, end: End, now: float) -> None:
     """Take note of an end, and say when it is started again; raises where that would mend nothing."""
-    settled = now - one.since > SETTLED
+    settled = now - one.since > STABLE_AFTER
     one.failures = 1 if settled else one.failures + 1
     one.ends = [end] if settled else [*one.ends, end][-SAME:]
     one.pid, pause = 0, min(0.25 * 2.0**one.failures, LONGEST)
@@ -181,7 +181,7 @@ def ended_with(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if ended == pid else None
 
 
-def _heard(one: _Living) -> str:
+def _received(one: _Running) -> str:
     """What a fork has said of its end; a command says nothing here."""
     if one.words < 0:
         return ""
@@ -198,13 +198,13 @@ def _read_and_closed(words: int) -> str:
         os.close(words)
 
 
-def _await_end(one: _Living, wishes: Wishes) -> None:
+def _await_end(one: _Running, wishes: EndRequests) -> None:
     until = time.monotonic() + one.child.patience
     while not has_ended(one.pid):
         if wishes.at_once or time.monotonic() > until:
             os.kill(one.pid, signal.SIGKILL)
         time.sleep(_POLL)
-    _heard(one)
+    _received(one)
 
 
 def _started(child: Child) -> tuple[int, int]:
@@ -212,7 +212,7 @@ def _started(child: Child) -> tuple[int, int]:
     work = child.work
     if not callable(work):
         environment = {**os.environ, **child.environment}
-        return subprocess.Popen(work, env=environment, preexec_fn=_to_be_kept, process_group=0).pid, -1
+        return subprocess.Popen(work, env=environment, preexec_fn=_as_supervised, process_group=0).pid, -1
     heard, said = os.pipe()
     os.set_blocking(heard, False)
     try:
@@ -239,7 +239,7 @@ def forked(
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
         os.setpgid(0, 0)  # a terminal's Ctrl-C is for the one that supervises, which ends the others in their order
-        _to_be_kept(parent)
+        _as_supervised(parent)
         _prctl(_PR_SET_NAME, name.encode()[:15])
         os.environ.update(environment or {})
         work()
@@ -253,18 +253,18 @@ def forked(
         said = without_text(error)
         _log.error("failed: %s", said)
     finally:
-        for last in (sys.stdout.flush, sys.stderr.flush, lambda: _say(words, said)):
+        for last in (sys.stdout.flush, sys.stderr.flush, lambda: _send(words, said)):
             with contextlib.suppress(OSError, ValueError):  # nobody hears it; the process must not outlive its work
                 last()
         os._exit(code)
 
 
-def _say(words: int | None, said: str) -> None:
+def _send(words: int | None, said: str) -> None:
     if words is not None:
         os.write(words, said.encode()[:_WORDS])
 
 
-def _to_be_kept(parent: int | None = None) -> None:
+def _as_supervised(parent: int | None = None) -> None:
     """When a terminal goes, whoever keeps this process alive is told, and ends it in order."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ends_with_its_parent(parent)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cohortium.data.binning import LIST, mergeable_cells, most_merged
 from cohortium.data.columns import Categorical
-from cohortium.data.conditions.cells import told_apart
+from cohortium.data.conditions.cells import rule_boundaries
 from cohortium.data.schema import Schema
 
 IntArray = npt.NDArray[np.int64]
@@ -39,7 +39,7 @@ def _grouped(schema: Schema, j: int, bins: int, counts: FloatArray) -> IntArray:
     if isinstance(column, Categorical):
         merged = common_cells(values, LIST * bins)
     else:
-        cuts = told_apart(schema, j)[:several]
+        cuts = rule_boundaries(schema, j)[:several]
         kept = cuts if cuts.sum() < bins else np.zeros_like(cuts)
         merged = quantile_cells(values, bins, kept)
     return np.concatenate([merged, merged.max() + 1 + np.arange(column.size - several)])

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from cohortium.data.columns import Continuous, Datetime
 from cohortium.data.columns.dequantization import Ranges
-from cohortium.data.conditions.repair import Exhausted, example, places, possible, settled
+from cohortium.data.conditions.repair import Exhausted, example, places, possible, repaired
 from cohortium.data.conditions.rules import MISSING
 from cohortium.data.conditions.selection import Selection
 from cohortium.data.encoding import codes_at, draw_indices
@@ -94,11 +94,11 @@ def _settled(
     """
     known = np.zeros(index.shape, bool) if known is None else known
     where = places(schema, codes_at(index, schema))
-    index, good = settled(schema, where.around(index, ranges).at(index, known), index, rng)
+    index, good = repaired(schema, where.around(index, ranges).at(index, known), index, rng)
     bad = np.flatnonzero(~good)
     if schema.rules.totals and len(bad):
         free = where[bad].freed(schema.rules.totals, schema).around(index[bad], ranges)
-        index[bad], good[bad] = settled(schema, free.at(index[bad], known[bad]), index[bad], rng)
+        index[bad], good[bad] = repaired(schema, free.at(index[bad], known[bad]), index[bad], rng)
     return index, good
 
 

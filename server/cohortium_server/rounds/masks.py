@@ -273,7 +273,7 @@ class MaskedRounds:
         refused: Refused = {}
         for data in told:
             try:
-                document = wire.decode_said(data)
+                document = wire.decode_statement(data)
                 if isinstance(document, wire.Refusal):
                     refused[document.institution] = document.code
                     note(document, this, self._asking.run)

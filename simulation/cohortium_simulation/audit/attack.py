@@ -17,7 +17,7 @@ from cohortium.privacy.accounting import Events, repeated
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium.study.plan import Phase, met
+from cohortium.study.plan import Phase, person_events
 from cohortium_server.rounds.journal import new_run
 from cohortium_simulation.audit.canaries import Canaries, Design, Table, best_of, design, draw, runs_of
 from cohortium_simulation.audit.canary_gradients import (
@@ -159,7 +159,7 @@ def _on_counts(path: Path, phase: Phase, query: Marginals, first: int, wanted: i
 def _claimed_of_sum(path: Path, phase: Phase, rounds: int = 1) -> Events:
     """Under masks what is charged; else what the public's claim rests on (guarantee.py, steps 1 to 3)."""
     if not path.messages_are_seen:
-        return repeated(met(path.study, phase.answer_events), rounds)
+        return repeated(person_events(path.study, phase.answer_events), rounds)
     (one,) = phase.query.events(math.sqrt(path.shares(phase)) * phase.multiplier)
     held = path.study.privacy.institutions_per_person
     return (replace(one, noise_multiplier=one.noise_multiplier / math.sqrt(held), count=held * rounds),)

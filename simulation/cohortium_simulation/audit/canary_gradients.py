@@ -131,5 +131,5 @@ def sensitivity(step: Step, multiplier: float) -> float:
     The clip, and one unit for each coordinate that is rounded after adding up: the weights of layers whose inputs are not
     zeros and ones.
     """
-    rounded = sum(n.parameters - n.outputs for n in step.architecture.network.layers if not (n.one_hot or n.told))
+    rounded = sum(n.parameters - n.outputs for n in step.architecture.network.layers if not (n.one_hot or n.constant))
     return step.units(multiplier) + math.sqrt(rounded)

@@ -114,8 +114,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P28",
         f"{LAWS}::test_a_plan_counts_every_round_of_every_institution_a_person_is_in[autoregressive, 3-1]",
         PLAN,
-        "    return merged(e for p in phases for e in met(study, p.events))\n",
-        "    return merged(e for p in phases[-1:] for e in met(study, p.events))\n",
+        "    return composed(e for p in phases for e in person_events(study, p.events))\n",
+        "    return composed(e for p in phases[-1:] for e in person_events(study, p.events))\n",
     ),
     mutant(
         "claims the noise of all institutions for training, too",
@@ -155,7 +155,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "P9",
         f"{CUSTODY}::test_bad_input_42_a_cap_a_hair_below_the_cost_allows_nothing",
         LEDGER,
-        "        after = merged((*before, *events))\n",
+        "        after = composed((*before, *events))\n",
         "        after = before\n",
     ),
     mutant(

@@ -310,8 +310,8 @@ _CAPPED: tuple[Mutant, ...] = (
         "P9",
         f"{CAPS}::test_a_second_run_is_answered_if_both_are_within_the_cap[0.999999999-E_BUDGET-study-local]",
         LEDGER,
-        "after = merged((*before, *events))",
-        "after = merged(events) if account[1] not in (None, BARE) else merged((*before, *events))",
+        "after = composed((*before, *events))",
+        "after = composed(events) if account[1] not in (None, BARE) else composed((*before, *events))",
     ),
     mutant(
         "lets a masked sum's claim rest on the draws of one institution",

@@ -394,7 +394,7 @@ _CUSTODY: tuple[Mutant, ...] = (
         "4.5",
         f"{SUMS}::test_who_knows_all_the_others_answers_is_told_of_apart",
         CUSTODIAN,
-        "phase.bare_events if phase.honest > 1 else (),",
+        "phase.collusion_events if phase.honest > 1 else (),",
         "(),",
     ),
     mutant(
@@ -410,8 +410,8 @@ _CUSTODY: tuple[Mutant, ...] = (
         "4.5",
         f"{ADVERSARY}::test_one_who_takes_part_is_told_of_although_nobody_was_said_to_collude[10-0]",
         GUARANTEE,
-        "some = sums if study.privacy.colluders else",
-        "some = sums if study.privacy.colluders >= 0 else",
+        "        if study.privacy.colluders\n        else composed(",
+        "        if study.privacy.colluders >= 0\n        else composed(",
     ),
     mutant(
         "charges g institutions that move one noise as if each had its own",

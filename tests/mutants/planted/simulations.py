@@ -74,8 +74,8 @@ MUTANTS: tuple[Mutant, ...] = (
         PUBLIC,
         "tests/test_partition.py::test_a_column_is_read_as_the_schema_reads_it",
         PARTITION,
-        "pd.factorize(told_apart(_as_read(table[column], column, schema)))",
-        "pd.factorize(told_apart(table[column]))",
+        "pd.factorize(normalized(_as_read(table[column], column, schema)))",
+        "pd.factorize(normalized(table[column]))",
     ),
     mutant(
         "tells on standard output how many rows take part nowhere",

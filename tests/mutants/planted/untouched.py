@@ -102,7 +102,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "P25",
         "tests/test_forecast.py::test_both_accountants_answer_for_the_noise_that_is_told[3]",
         FORECAST,
-        "    step, in_a_round = found\n    alone = cost(met(study, phase.events), study.privacy.delta)",
+        "    step, in_a_round = found\n    alone = cost(person_events(study, phase.events), study.privacy.delta)",
         "    step, in_a_round = found\n    alone = cost(phase.events, study.privacy.delta)",
     ),
     mutant(

@@ -16,29 +16,29 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.data.columns.values import MISSING_WORDS, told_apart
+from cohortium.data.columns.values import MISSING_WORDS, normalized
 from cohortium.data.columns.written import read_numbers, written
 
 ERRORS = ("#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!")  # of spreadsheets
 USUAL = ("NA", "N/A", "NaN", "null", "None", "NaT", "<NA>")
 MARKS = (".", "..", "...", "-", "--", "---", "?", "??", "???", "*", "/", "x", "_")
-COMMONLY_SAID = ("unknown", "missing", "not available", "not applicable", "n.a.")
-SAID = (
-    *COMMONLY_SAID, "unk", "unkn", "not known", "not recorded", "not done", "n. a.", "n/d", "nd", "n.d.", "no data", "nil", "(null)", "#null",
+COMMON_WORDS = ("unknown", "missing", "not available", "not applicable", "n.a.")
+WORDS = (
+    *COMMON_WORDS, "unk", "unkn", "not known", "not recorded", "not done", "n. a.", "n/d", "nd", "n.d.", "no data", "nil", "(null)", "#null",
     "\\n", "-nan", "1.#qnan", "1.#ind", "-1.#ind",
     "undefined", "undef", "void", "empty", "blank", "(blank)", "(empty)", "unspecified", "refused", "pending", "tbd",
     "unbekannt", "fehlt", "fehlend", "k.a.", "k. a.", "ka", "keine angabe", "leer", "inconnu", "manquant", "desconocido",
     "sconosciuto", "onbekend", "okänd", "ukjent", "brak",
 )  # fmt: skip
-AMONG_NUMBERS = frozenset(word.lower() for word in (*ERRORS, *USUAL, *MARKS, *SAID))
+AMONG_NUMBERS = frozenset(word.lower() for word in (*ERRORS, *USUAL, *MARKS, *WORDS))
 """Words that say among numbers and dates that there is none. Among texts most of them may be values."""
 AMONG_TEXTS = frozenset(word.lower() for word in ERRORS)
 """Words that are no values anywhere, beside those of ``MISSING_WORDS``."""
-PERHAPS = frozenset(word.lower() for word in (*MARKS, *SAID))
+PERHAPS = frozenset(word.lower() for word in (*MARKS, *WORDS))
 """Words that among texts may be values or not."""
 
 
-_GROUPS = (ERRORS, USUAL, MARKS, COMMONLY_SAID)
+_GROUPS = (ERRORS, USUAL, MARKS, COMMON_WORDS)
 
 
 def declared(shared: Sequence[str], rare: Sequence[str]) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ def words_seen(column: Any, values: pd.Series) -> dict[str, int]:
 
 def _are_among(column: Any, values: pd.Series) -> npt.NDArray[np.bool_]:
     """(rows,) whether a value is one of the column's words, or the number or moment that one of them is; asked once of each."""
-    places, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
+    places, distinct = pd.factorize(normalized(values), use_na_sentinel=True)
     words = words_of(column)
     numbers = {float(word) for word in words if _is_number(word)}
     measured = hasattr(column, "decimals")  # where 1.0 is 1, as a text too; among codes it is another one

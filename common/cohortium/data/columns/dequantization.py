@@ -155,7 +155,7 @@ def _even(column: Continuous) -> Even:
     return column.axis
 
 
-def spread(column: Continuous, first: IntArray, last: IntArray, rng: np.random.Generator) -> IntArray:
+def dequantized(column: Continuous, first: IntArray, last: IntArray, rng: np.random.Generator) -> IntArray:
     """Indices drawn evenly, on the column's scale, between ``first`` and ``last`` (both included)."""
     if column.scale == "linear":
         return rng.integers(first, last, endpoint=True)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cohortium.data.columns.categories import category_key
-from cohortium.data.columns.values import told_apart
+from cohortium.data.columns.values import normalized
 
 MOST = 256  # values of a column that is looked at
 OFTEN = 10  # rows that a value of the one has on average, or nothing is told of what it goes with
@@ -66,7 +66,7 @@ class Following:
         """(rows,) numbers of a column's values, missing ones included; None of a column with too many."""
         if name in self._out or len(self._values.get(name, ())) > MOST or not rows.columns.is_unique:
             return None
-        numbers, distinct = pd.factorize(told_apart(rows[name]), use_na_sentinel=True)
+        numbers, distinct = pd.factorize(normalized(rows[name]), use_na_sentinel=True)
         known = self._values.setdefault(name, {})
         places = [known.setdefault(key, len(known)) for key in [*map(category_key, distinct), ""]]
         if len(known) > MOST:

@@ -14,12 +14,12 @@ import pandas as pd
 from cohortium.data.columns import FALSE_WORDS, SECONDS, TRUE_WORDS, Boolean, Categorical, Continuous, Datetime, Ordinal
 from cohortium.data.columns.absent import as_declared, with_blanks, words_of
 from cohortium.data.columns.categories import category_key, reader
-from cohortium.data.columns.dequantization import Ranges, beside_points, spread, stretches
+from cohortium.data.columns.dequantization import Ranges, beside_points, dequantized, stretches
 from cohortium.data.columns.grids import decimal, places
 from cohortium.data.columns.moments import as_written, moments_of
 from cohortium.data.columns.values import MISSING_WORDS as MISSING_WORDS
+from cohortium.data.columns.values import normalized as normalized
 from cohortium.data.columns.values import numbers_of
-from cohortium.data.columns.values import told_apart as told_apart
 from cohortium.data.columns.written import write_numbers, written
 
 IntArray = npt.NDArray[np.int64]
@@ -57,7 +57,7 @@ def values_at(column: Any, index: IntArray, missing: npt.NDArray[np.bool_]) -> A
 
 def _by_distinct_value(values: pd.Series, cell_of: Callable[[object], int]) -> IntArray:
     """Apply ``cell_of`` once per distinct value."""
-    numbers, distinct = pd.factorize(told_apart(values), use_na_sentinel=True)
+    numbers, distinct = pd.factorize(normalized(values), use_na_sentinel=True)
     cells = np.array([*(cell_of(v) for v in distinct), INVALID], np.int64)
     return cells[numbers]
 
@@ -136,7 +136,7 @@ def _draw_number(
 ) -> IntArray:
     bins = len(column.cuts) - 1
     inside = np.minimum(cells, bins - 1)
-    index = spread(column, *stretches(column, inside, within, rng), rng)
+    index = dequantized(column, *stretches(column, inside, within, rng), rng)
     index = beside_points(column, index, column.cuts[inside], column.cuts[inside + 1] - 1)
     return _or_points(column, cells, index)
 

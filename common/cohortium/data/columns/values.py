@@ -7,17 +7,17 @@ import numpy.typing as npt
 import pandas as pd
 
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none", "nat", "<na>"})
-_TOLD_APART = frozenset({type(None), int, float, str})
+_PLAIN_TYPES = frozenset({type(None), int, float, str})
 
 
-def told_apart(values: pd.Series) -> pd.Series:
+def normalized(values: pd.Series) -> pd.Series:
     """``values`` such that equal ones mean the same: among objects, pandas takes True for 1, and no lists.
 
     Numbers of single and half precision become those of double precision that are written the same.
     """
     if values.dtype in (np.float16, np.float32):
         return pd.Series(shortest(values.to_numpy()), values.index)
-    if values.dtype != object or set(map(type, values.to_numpy())) <= _TOLD_APART:
+    if values.dtype != object or set(map(type, values.to_numpy())) <= _PLAIN_TYPES:
         return values
 
     def plain(value: object) -> object:

@@ -194,7 +194,7 @@ _DISGUISED = re.compile(
 _STYLES = (("", "."), (",", "."), (".", ","), ("", ","), (" ", ","), (" ", "."), ("'", "."), ("'", ","))
 
 
-def told_by(texts: Collection[str], share: float) -> Written | None:
+def inferred_format(texts: Collection[str], share: float) -> Written | None:
     """How numbers are written that a part ``share`` or more of different texts are, where they are not written plainly.
 
     None where they are no numbers, or what stands around them is neither money, nor percent, nor a unit. Where each has

@@ -1,6 +1,6 @@
 """What rules mean for the cells of columns: which values a cell can hold, and which cells no row can be in.
 
-A value that no rule tells apart from its neighbours may share a cell with them (``told_apart``); a cell of a table that
+A value that no rule tells apart from its neighbours may share a cell with them (``rule_boundaries``); a cell of a table that
 breaks a constraint whatever its row holds is a structural zero (``impossible``).
 """
 
@@ -71,7 +71,7 @@ def _beside_points(column: Continuous | Datetime) -> tuple[IntArray, IntArray]:
     return np.where(some, low, first), np.where(some, high, last)
 
 
-def told_apart(schema: Ruled, j: int) -> BoolArray:
+def rule_boundaries(schema: Ruled, j: int) -> BoolArray:
     """(cells,) whether a rule tells the values of a column's cell apart from those of the cell before it."""
     column = schema.columns[j]
     first, _ = cell_bounds(column)

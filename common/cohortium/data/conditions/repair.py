@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.data.columns import Column, Continuous, Datetime
-from cohortium.data.columns.dequantization import Ranges, beside_points, grid_of, scale_of, spread
+from cohortium.data.columns.dequantization import Ranges, beside_points, dequantized, grid_of, scale_of
 from cohortium.data.conditions.cells import cell_bounds
 from cohortium.data.conditions.rules import MISSING, BoolArray, IntArray, Linear, Lookup, Rule, Ruled
 from cohortium.data.conditions.selection import Selection, everything
@@ -70,7 +70,7 @@ def places(schema: Ruled, codes: npt.NDArray[np.int16]) -> Places:
     return Places(first, last)
 
 
-def settled(schema: Ruled, where: Places, index: IntArray, rng: np.random.Generator) -> tuple[IntArray, BoolArray]:
+def repaired(schema: Ruled, where: Places, index: IntArray, rng: np.random.Generator) -> tuple[IntArray, BoolArray]:
     """(rows, columns) grid indices that keep the rules, as far as there are some where they may be; and which rows do.
 
     index: a first draw, kept where it is good.
@@ -125,7 +125,9 @@ def _between(column: Column, first: IntArray, last: IntArray, rng: np.random.Gen
     drawn, rows = last.copy(), np.flatnonzero(last < column.grid)  # others are special values
     first, last = first[rows], last[rows]
     plain = (
-        spread(column, first, last, rng) if isinstance(column, Continuous) else rng.integers(first, last, endpoint=True)
+        dequantized(column, first, last, rng)
+        if isinstance(column, Continuous)
+        else rng.integers(first, last, endpoint=True)
     )
     drawn[rows] = beside_points(column, plain, first, last)
     return drawn

@@ -29,7 +29,7 @@ from cohortium.errors import InputError
 
 SEPARATORS = (b",", b";", b"\t", b"|")
 _OTHERS = (b"^", b"~", b"\x1f", b"\x01", b"!", b"#", b":")  # of which a heading of one name is asked about
-_SAID = re.compile(rb"sep=(.)", re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(rb"sep=(.)", re.IGNORECASE)
 _WORDS = {b"\t": "tab", b" ": "blanks", b"\x1f": "the byte 1F", b"\x01": "the byte 01"}
 _NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "blank": " ", "space": " "}
 
@@ -59,9 +59,9 @@ def _separator(said: str) -> str:
     return text
 
 
-def said_by(line: bytes) -> bytes | None:
+def separator_line(line: bytes) -> bytes | None:
     """The separator of a line ``sep=;``; None of another line."""
-    said = _SAID.fullmatch(line)
+    said = _SEPARATOR_LINE.fullmatch(line)
     return said[1] if said else None
 
 

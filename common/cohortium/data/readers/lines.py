@@ -53,7 +53,7 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True)
-class Layout:
+class CsvLayout:
     """names: of all columns, as the header has them. wanted: those that become values, in this order.
 
     separator: one byte.
@@ -71,7 +71,7 @@ class Layout:
         return pa.table([pa.array(c, pa.string()) for c in columns], names=list(self.wanted))
 
 
-def csv_parts(file: Readable, layout: Layout, block: int, faults: Faults) -> Iterator[pd.DataFrame]:
+def csv_parts(file: Readable, layout: CsvLayout, block: int, faults: Faults) -> Iterator[pd.DataFrame]:
     """The rows behind the header in parts of about ``block`` bytes, at least one part; every cell is text."""
     row, any_part = FIRST_ROW, False
     for lines in blocks(file, block, blank_rows=len(layout.names) == 1):
@@ -171,12 +171,12 @@ def unreadable(cell: bytes) -> Kind | None:
     return None
 
 
-def careful(lines: bytes, first: int, layout: Layout, faults: Faults) -> pa.Table:
+def careful(lines: bytes, first: int, layout: CsvLayout, faults: Faults) -> pa.Table:
     """The rows of ``lines``, of which the first has the number ``first``, each read by itself."""
     columns: list[list[str]] = [[] for _ in layout.wanted]
     places = layout.places
     for row, line in enumerate(lines.split(b"\n")[:-1], first):
-        if (cells := _told_apart(line, row, layout, faults)) is None:
+        if (cells := _parsed_line(line, row, layout, faults)) is None:
             continue
         for column, name, place in zip(columns, layout.wanted, places, strict=True):
             if (kind := unreadable(cells[place])) is not None:
@@ -185,7 +185,7 @@ def careful(lines: bytes, first: int, layout: Layout, faults: Faults) -> pa.Tabl
     return layout.table(columns)
 
 
-def _told_apart(line: bytes, row: int, layout: Layout, faults: Faults) -> list[bytes] | None:
+def _parsed_line(line: bytes, row: int, layout: CsvLayout, faults: Faults) -> list[bytes] | None:
     """The line's cells, as many as the header has, if it is a row."""
     if len(line) > MAX_ROW:
         faults.note(LONG_ROW, row)
@@ -209,7 +209,7 @@ def _miscounted(cells: int, expected: int) -> str:
 # By PyArrow
 
 
-def fast(lines: bytes, first: int, layout: Layout, faults: Faults) -> pa.Table | None:
+def fast(lines: bytes, first: int, layout: CsvLayout, faults: Faults) -> pa.Table | None:
     """What ``careful`` gives, or None where PyArrow might give something else."""
     if b"\0" in lines or lines.startswith(BOM) or _longest(lines) > MAX_ROW or not _is_utf8(lines):
         return None
@@ -260,7 +260,7 @@ def _longest(lines: bytes) -> int:
     return int(np.diff(ends, prepend=-1).max()) - 1
 
 
-def _options(layout: Layout, size: int, passed_over: Any) -> dict[str, Any]:
+def _options(layout: CsvLayout, size: int, passed_over: Any) -> dict[str, Any]:
     return {
         # one thread, so that rows are numbered; one block, so that no row is cut
         "read_options": pacsv.ReadOptions(use_threads=False, block_size=size + 1, column_names=list(layout.names)),

@@ -42,8 +42,8 @@ import pandas as pd
 
 from cohortium.data.readers import parquet, workbooks
 from cohortium.data.readers.faults import Faults
-from cohortium.data.readers.forms import Form, ambiguous, in_words, looks_blank_separated, said_by, separator_of
-from cohortium.data.readers.lines import BOM, Layout, Readable, cells_of, csv_parts
+from cohortium.data.readers.forms import Form, ambiguous, in_words, looks_blank_separated, separator_line, separator_of
+from cohortium.data.readers.lines import BOM, CsvLayout, Readable, cells_of, csv_parts
 from cohortium.data.readers.packed import Unpacked
 from cohortium.errors import InputError, SchemaError
 from cohortium.system.files import unread
@@ -220,7 +220,7 @@ def _heading(path: Path, file: Readable, form: Form, wanted: Sequence[str]) -> _
     start = _read_whole(file, MAX_HEADER + 2)
     begin = len(start) - len(start.removeprefix(BOM))
     line, end = _first_line(path, start, begin)
-    if said := said_by(line):
+    if said := separator_line(line):
         line, end = _first_line(path, start, end)
     _Checked(path).decode(start[:end], final=True)
     if form.separator is not None or not said:
@@ -321,7 +321,7 @@ def _csv_parts(path: Path, form: Form, wanted: Sequence[str], faults: Faults) ->
         if faults.strict:
             _ask_about_blanks(path, heading, form)
             rows = _Strict(rows, path, heading.offset)
-        layout = Layout(heading.names, tuple(wanted), heading.separator)
+        layout = CsvLayout(heading.names, tuple(wanted), heading.separator)
         yield from csv_parts(rows, layout, BLOCK, faults)
 
 

@@ -77,7 +77,7 @@ def parts(
         places = [names.index(name) for name in wanted]
         held: list[Cells] = []
         first = True
-        for row in _told(rows, len(names), faults):
+        for row in _table_rows(rows, len(names), faults):
             held.append(tuple(_value(row, place, names[place], faults) for place in places))
             if len(held) == size:
                 yield _table(held, wanted)
@@ -90,7 +90,7 @@ def _table(rows: list[Cells], wanted: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series([row[j] for row in rows], dtype=object) for j, name in enumerate(wanted)})
 
 
-def _told(rows: Iterator[_Row], columns: int, faults: Faults) -> Iterator[_Row]:
+def _table_rows(rows: Iterator[_Row], columns: int, faults: Faults) -> Iterator[_Row]:
     """Rows of so many cells. A blank one is none; of one column it is a row, if one that is not blank comes behind it."""
     blank = 0
     for row in rows:
