@@ -187,7 +187,7 @@ def test_an_example_is_called_one() -> None:
 def test_where_training_is_all_nothing_is_said_before() -> None:
     told = expected(replace(STUDY, generator=Autoregressive(rounds=2)))
     assert told["pairs"] == [] and told["classes"] == [] and told["not_counted"] == 3
-    assert "nothing can be said before" in expected_words(told)[1]
+    assert "nothing can be predicted" in expected_words(told)[1]
 
 
 def test_no_budget_is_promised_where_none_would_do() -> None:

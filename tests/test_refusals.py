@@ -406,7 +406,7 @@ def test_what_join_wrote_is_read(kit: Path, tmp_path: Path, postgresql: Cluster)
 )
 def test_an_expiry_with_a_time_says_so(written: object) -> None:
     said = {**document(), "study": {"name": "s", "expires": written}}
-    with pytest.raises(StudyError, match=r"E_PLAN_INVALID: study, expires: it says a time.*write the day alone"):
+    with pytest.raises(StudyError, match=r"E_PLAN_INVALID: study, expires: it has a time.*write the day alone"):
         study_from_document(said, Schema(columns=(Boolean(name="a"),)))
 
 
@@ -422,7 +422,7 @@ def test_an_expiry_in_python_is_a_date(study: Study) -> None:
     from dataclasses import replace
 
     assert replace(study, expires=date(2030, 1, 1)).expires == date(2030, 1, 1)
-    with pytest.raises(StudyError, match=r"study\.expires: it says a time"):
+    with pytest.raises(StudyError, match=r"study\.expires: it has a time"):
         replace(study, expires=datetime(2030, 1, 1))
 
 

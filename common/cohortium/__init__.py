@@ -2,14 +2,14 @@
 
     import cohortium
 
-    draft = cohortium.draft_schema(table, targets="result")            # read draft.notes; what the public knows is yours to say
+    draft = cohortium.draft_schema(table, targets="result")            # read draft.notes: a person decides what is public
     release = cohortium.fit(table, draft.schema.reviewed(), epsilon=1)  # a DataFrame of any library, a path, or tables by institution
     rows = release.sample(1000, {"age": cohortium.between(40, 60)})    # a DataFrame, exactly 1000 rows
-    answer = release.query({"result": "positive"})                     # a count of the real table, with its interval
+    answer = release.query({"result": "positive"})                     # an estimate for the real table, with its interval
     filled = release.impute(table)                                     # blanks filled in from the model
-    release.report()                                                   # the page for everybody
+    release.report()                                                   # the public report
 
-Nothing is loaded before it is used: ``import cohortium`` takes no longer than Python itself.
+Every name is loaded lazily: ``import cohortium`` takes no longer than starting Python.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _HERE = {
     "load_study": "cohortium.study.study",
     "other_than": "cohortium.data.conditions.asking",
 }
-"""What common code provides, and where."""
+"""The public names that common code provides, and their modules."""
 _ELSEWHERE = frozenset({"Answer", "Ledgers", "Release", "fit", "load_release", "simulate"})
-"""What other parts of the product provide, as entry points: common code imports neither side."""
+"""The public names that other packages provide through entry points: common code imports neither side."""
 
 __all__ = [
     "Answer",

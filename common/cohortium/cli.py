@@ -58,7 +58,7 @@ def _print_version(wanted: bool) -> None:
 
 
 def main() -> None:
-    """Run the command. Ended by a signal, it says what that left, and waits for no thread that is still at work."""
+    """Run the command. When a signal ends it, report what is left behind and do not wait for threads still at work."""
     with interrupting() as wishes:  # before the rest is loaded, which takes a moment
         try:
             code = _run()
@@ -84,7 +84,7 @@ def _run() -> int:
 
 
 def _unreported(end: BaseException | None) -> KeyboardInterrupt | None:
-    """What ended the command, where that was a signal and no command was under way that would have told of it."""
+    """The signal that ended the command, unless a command has reported it already."""
     while end is not None and not isinstance(end, KeyboardInterrupt):
         end = end.__context__
     return None if getattr(end, "told", False) else end
@@ -99,7 +99,7 @@ def _report_interrupt(error: KeyboardInterrupt) -> int:
 
 
 def _leave(code: int) -> None:
-    """A thread that is in the middle of native code does not survive the interpreter's end, and may take it down with it."""
+    """Exit without finalizing the interpreter: a thread inside native code may crash during finalization."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

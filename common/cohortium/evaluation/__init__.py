@@ -1,5 +1,5 @@
-"""How good synthetic rows are, against real ones.
+"""How good synthetic rows are, measured against real ones.
 
-What comes out is as private as the real rows that go in: an institution, or a researcher with public data,
-computes it locally, and it never enters a public report.
+Results are as private as the real rows they are computed from: whoever may see those computes them locally.
+Here live fidelity and utility. Nothing here ever enters a public report.
 """

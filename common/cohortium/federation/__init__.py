@@ -1,5 +1,5 @@
-"""What two parties of a federation have in common: messages, the kit, membership, whether somebody answers, the forecast.
+"""What both sides of a federation share: messages, join kits, applications, a TLS probe, and a study's forecast.
 
 Here lives what both sides must agree on byte by byte.
-It may import ``study`` and all below it. Nothing here knows Flower.
+It may import ``study`` and everything below it. Nothing here knows Flower.
 """

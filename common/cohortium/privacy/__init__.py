@@ -1,1 +1,5 @@
-"""What answers cost: events and accounting, and the ledger that remembers them."""
+"""Noise and its price: secret randomness, the discrete Gaussian, and accounting by two independent methods.
+
+Here live the primitives of differential privacy, each with its formal guarantee.
+It may import ``errors`` alone. Nothing here knows a table, a query or a study.
+"""

@@ -1,9 +1,9 @@
-"""What a release carries: of which pairs of columns, and of which classes of a target, more can be told than the noise.
+"""What a release carries: the pairs of columns, and the classes of a target, whose signal exceeds the noise.
 
 A table of counts is carried if noise alone would move at most ``NOISE`` of its rows to other cells (its mean total variation
 distance from the real table, before a fit smooths any of it away), and if synthetic rows and noised counts differ by at
-most ``FIT`` beyond that. A class is carried if in each column's cells its own rows are. Both numbers were chosen by what was
-then true of real tables (docs/answers.md). The first depends on cells, noise and rows alone, so it can be told before anything is spent.
+most ``FIT`` beyond that. A class is carried if its own rows are, in each column's cells. Both thresholds were calibrated on
+real tables (docs/answers.md). The first depends on cells, noise and rows alone, so it is known before anything is spent.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from cohortium.study.study import Study
 from cohortium.study.workload import MAX_CROSSED_CELLS
 
 NOISE, FIT = 0.3, 0.15  # total variation distance
-RARE = 0.05  # the part of the rows of a class for which a budget is told
+RARE = 0.05  # the share of rows in a class for which the needed budget is reported
 EXAMPLE_ROWS = 10_000
-_SHOWN = 1.05  # a budget is told a little too large rather than too small
+_MARGIN = 1.05  # a budget is rather overstated than understated
 Columns = tuple[int, ...]
 
 
 def noise_distance(cells: int, deviation: float, rows: float) -> float:
-    """The mean total variation distance from a table of ``rows`` that noise of ``deviation`` in each of its cells makes."""
+    """Mean total variation distance from a table of ``rows`` caused by noise of ``deviation`` in each of its cells."""
     return math.inf if rows <= 0 else cells * deviation * math.sqrt(2 / math.pi) / 2 / rows
 
 
 @dataclass(frozen=True)
 class Noises:
-    """What a plan's counts of pairs will be noised by, in all institutions' sum, in rows."""
+    """The noise of a plan's counts of pairs, in the sum over all institutions, in rows."""
 
     study: Study
     agreed: Plan
 
     @cached_property
     def pairs(self) -> Mapping[Columns, tuple[int, float]]:
-        """Of every pair that is counted its cells, and the noise's deviation in each: of all tables that hold it, by precision."""
+        """By pair: its cells, and the noise's deviation in each, from all counted tables that hold it, weighted by precision."""
         found: dict[Columns, float] = {}
         sizes: dict[Columns, int] = {}
         for table, shape, sigma in self._tables():
@@ -60,17 +60,17 @@ class Noises:
                     yield table, query.shape(table), sigma
 
     def cells(self, j: int) -> int:
-        """Cells of a column as pairs have it."""
+        """Cells of a column as counted in pairs."""
         last = next(p.query for p in reversed(self.agreed.phases) if isinstance(p.query, Marginals))
         return last.counted[j]
 
     def needed(self, pair: Columns) -> float:
-        """So many rows are needed for the pair to be carried."""
+        """The rows needed for the pair to be carried."""
         cells, deviation = self.pairs[pair]
         return noise_distance(cells, deviation, 1) / NOISE
 
     def needed_of_class(self, target: int) -> float | None:
-        """So many rows a class of the target needs, in the column that asks most of it; None where nothing is counted with it."""
+        """The rows that a class of the target needs, in the column that needs most; None where no pair with it is counted."""
         asked = [
             noise_distance(cells // self.cells(target), deviation, 1) / NOISE
             for pair, (cells, deviation) in self.pairs.items()
@@ -80,10 +80,10 @@ class Noises:
 
 
 def expected(study: Study, rows: int | None = None) -> dict[str, Any]:
-    """What a release of the study will carry and not, with so many ``rows`` in all; a JSON object.
+    """What a release of the study will carry, if all institutions have ``rows`` together; a JSON object.
 
-    rows: by default the study's ``population``, or, where it names none, EXAMPLE_ROWS. budgets: an epsilon that would do, or None where
-    none up to the largest does.
+    rows: by default the study's ``population``, or EXAMPLE_ROWS where it names none. An ``epsilon_for`` is one that would
+    be enough, or None where not even the largest is.
     """
     assumed = "asked" if rows else "population" if study.privacy.population else "example"
     rows = rows or study.privacy.population or EXAMPLE_ROWS
@@ -118,9 +118,9 @@ def expected(study: Study, rows: int | None = None) -> dict[str, Any]:
 
 
 def _epsilon(study: Study, times: float) -> float | None:
-    """About the epsilon at which the noise is so many ``times`` smaller than at the study's, and never less than that.
+    """About the epsilon at which noise is ``times`` smaller than at the study's epsilon, and never less than that.
 
-    By the continuous noise of one query: tables are taken to stay the same.
+    Computed for the continuous noise of one query, with the tables unchanged.
     """
     if times <= 1:
         return study.privacy.epsilon
@@ -134,22 +134,22 @@ def _epsilon(study: Study, times: float) -> float | None:
     while high / low > 1.02:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if noise(middle) <= wanted else (middle, high)
-    told = _SHOWN * high
-    unit = 10.0 ** (math.floor(math.log10(told)) - 1)  # two digits
-    return min(MAX_EPSILON, float(f"{math.ceil(told / unit) * unit:.2g}"))
+    shown = _MARGIN * high
+    unit = 10.0 ** (math.floor(math.log10(shown)) - 1)  # two digits
+    return min(MAX_EPSILON, float(f"{math.ceil(shown / unit) * unit:.2g}"))
 
 
 def expected_words(told: Mapping[str, Any]) -> list[str]:
-    """The same for people, a sentence or two each."""
+    """``expected`` in sentences for people."""
     where = {
         "asked": "",
         "population": ", the study's population",
-        "example": ", an example: --expect-rows says how many you expect",
+        "example": ", an example; pass --expect-rows for the number you expect",
     }
     carried = [p for p in told["pairs"] if p["carried"]]
     lines = [f"What a release will carry, with {told['rows']:,} rows in all{where[told['assumed']]}:"]
     if not told["pairs"]:
-        return [*lines, "No pair of columns is counted: they are learnt in training, and nothing can be said before."]
+        return [*lines, "No pair of columns is counted: pairs are learnt in training, so nothing can be predicted."]
     lost = [p for p in told["pairs"] if not p["carried"]]
     lines.append(f"It will carry {len(carried)} of {len(told['pairs'])} pairs of columns.{_budget(told, lost)}")
     if lost:

@@ -45,8 +45,8 @@ def require_privacy(study: Study) -> None:
         raise NotPrivateError(
             "E_NOT_PRIVATE",
             f"study {study.name!r}",
-            "it has no privacy at all: what institutions hold would leave them bare",
-            'It is for research on public tables, in one process; for all else leave out mode = "none".',
+            "it has no privacy at all: institutions' data would leave them unprotected",
+            'It is for research on public tables, in one process; for anything else remove mode = "none".',
         )
 
 
@@ -61,19 +61,19 @@ def require_key(study: Study, institution: str, public: str) -> None:
             "E_PLAN_UNTRUSTED",
             institution,
             f"study {study.name!r} names another key for it",
-            f'The study must say key = "{public}" for this institution.',
+            f'The study must have key = "{public}" for this institution.',
         )
 
 
 def has_signed(study: Study, institution: str, signatures: Signatures) -> bool:
-    """Nobody has ever signed a study without privacy, or one whose schema is a draft, whatever the signature."""
+    """Whether the signature is valid; always False for a study without privacy or with a draft schema."""
     if study.privacy.mode == "none" or study.schema.marks:
         return False
     return signed_by(study.keys[institution], signatures.get(institution, ""), _statement(study, institution))
 
 
 def unsigned(study: Study, signatures: Signatures) -> list[str]:
-    """The institutions whose valid signature is not there."""
+    """The institutions without a valid signature."""
     return [name for name in study.institution_names if not has_signed(study, name, signatures)]
 
 
@@ -84,7 +84,7 @@ def require_all(study: Study, signatures: Signatures) -> None:
         raise StudyError(
             "E_PLAN_UNTRUSTED",
             f"study {study.name!r}",
-            f"{', '.join(absent)} has not signed it as it is here",
+            f"{', '.join(absent)} has not signed this version of it",
             "Have every institution sign it (cohortium study sign) and put the signatures beside it.",
         )
 
@@ -98,7 +98,7 @@ def signatures_folder(study_file: Path) -> Path:
 
 
 def write_signature(study_file: Path, study: Study, institution: str, signature: str) -> Path:
-    """Put a signature beside the study; the file it is in."""
+    """Write a signature beside the study; returns its file."""
     folder = signatures_folder(study_file)
     folder.mkdir(exist_ok=True)
     path = folder / f"{institution}.json"
@@ -108,7 +108,7 @@ def write_signature(study_file: Path, study: Study, institution: str, signature:
 
 
 def read_signatures(study_file: Path, study: Study) -> dict[str, str]:
-    """The signatures beside a study, valid or not; a file that is about another study, or is none, counts as absent."""
+    """The signatures beside a study, valid or not; a file that is malformed or about another study counts as absent."""
     found = {}
     for name in study.institution_names:
         path = signatures_folder(study_file) / f"{name}.json"

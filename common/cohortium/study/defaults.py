@@ -1,6 +1,6 @@
-"""How a trained generator is trained where its study does not say: functions of what is public, and of nothing else.
+"""Training settings that a study leaves out: functions of public facts alone.
 
-Their constants were chosen on public benchmark tables (docs/generators.md) and are the same for everybody.
+The constants were chosen on public benchmark tables (docs/generators.md) and are the same for everybody.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from cohortium.study.study import Study
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """rounds of training, steps an institution takes in each, and what the network is built with."""
+    """Rounds of training, steps of an institution in each, and what the network is built with."""
 
     rounds: int
     steps: int
@@ -24,7 +24,7 @@ class TrainingSettings:
 
 
 def training_settings(study: Study) -> TrainingSettings:
-    """What the study says, and defaults for the rest."""
+    """The study's settings, with defaults for those it leaves out."""
     chosen = study.generator
     if not isinstance(chosen, Trained):
         raise TypeError(chosen.kind)
@@ -40,14 +40,14 @@ def training_settings(study: Study) -> TrainingSettings:
 
 
 def _setting(study: Study) -> int:
-    """Which of a kind's defaults: one central noise in the sum, a noise in every message, or none at all."""
+    """Index into a kind's defaults: central noise in the sum, noise in every message, or no noise."""
     if study.privacy.mode == "none":
         return 2
     return 0 if study.privacy.trust == "secure-sum" or len(study.institutions) == 1 else 1
 
 
 def _latent(study: Study, chosen: Tvae) -> int:
-    """About three latent numbers for five columns: more of them describe rows better than their distribution."""
+    """About three latent dimensions for five columns: more of them reconstruct rows better, but fit the distribution worse."""
     return chosen.latent or min(32, max(4, round(0.6 * len(study.schema.columns))))
 
 
@@ -69,4 +69,4 @@ _DEFAULTS = {
     ),
     "ctgan": (TrainingSettings(1, 1, 1.0), TrainingSettings(1, 1, 1.0), TrainingSettings(1, 1, 1.0)),
 }
-"""Of each kind: under one central noise, under a noise in every institution's message, and without any."""
+"""By kind: with central noise, with noise in every institution's message, and without noise."""

@@ -1,7 +1,7 @@
-"""Until when a study is answered: one rule for whoever signs it, checks it, orders it and answers it.
+"""When a study expires: one rule for signing, checking, starting and answering it.
 
-``expires`` is a day, which ends when it ends in UTC, wherever a machine stands and whatever its people set their clocks to
-in summer. Moments are aware of their zone throughout: a change to or from daylight-saving time moves none of them.
+``expires`` is a day, and it ends at midnight UTC, whatever the local time zone. All times here are timezone-aware, so
+daylight-saving changes do not move them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ANEW = "Agree on it anew: a later expires, a higher serial, and everybody's sign
 
 
 def has_expired(study: Study, moment: datetime) -> bool:
-    """Whether the study's last day was over at ``moment``, which is aware of its zone."""
+    """Whether the study's last day was over at ``moment``, which is timezone-aware."""
     return study.expires is not None and moment.astimezone(UTC).date() > study.expires
 
 
@@ -27,6 +27,6 @@ def require_unexpired(study: Study) -> None:
 
 
 def expired(study: Study, why: str, fix: str) -> StudyError:
-    """What is said of a study that has expired; ``why`` goes on after the day that it was agreed until."""
+    """The error of an expired study; ``why`` continues the sentence after the day of expiry."""
     until = f"it was agreed until {study.expires}, {why}"
     return StudyError("E_EXPIRED", f"study {study.name!r}, serial {study.serial}", until, fix)

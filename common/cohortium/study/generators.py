@@ -33,10 +33,10 @@ class Sweep:
 
 @dataclass(frozen=True, kw_only=True)
 class Pgm:
-    """The counts of ``Sweep``; a graphical model is fitted to those that are worth it. Fitting needs the extra ``pgm``.
+    """The counts of ``Sweep``; a graphical model is fitted to a selection of them. Fitting needs the extra ``pgm``.
 
-    method: ``mst``: a spanning tree of pairs; ``aim``: then also what the model misses most, as long as its largest cliques
-    have at most ``cells`` cells together.
+    method: ``mst``: a spanning tree of pairs; ``aim``: then also the tables that the model fits worst, as long as its
+    largest cliques have at most ``cells`` cells together.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = CLOSED
@@ -49,14 +49,14 @@ class Pgm:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What every trained generator has: counts of single columns first, then rounds of DP-SGD at the institutions.
+    """Settings of every trained generator: counts of single columns first, then rounds of DP-SGD at the institutions.
 
-    What is left out follows from what is public (defaults.py, docs/generators.md).
+    Settings that are left out follow from public facts (defaults.py, docs/generators.md).
     targets: columns that the network puts last. rounds: of training. steps: DP-SGD steps that an institution takes in
-    a round before it answers; 1 under secure-sum. sampling_rate: a person's chance to be in a step. clip: largest norm
-    of a person's gradient. hidden: units of the network's hidden layers. bins: cells that a column of ordered
-    values keeps in the network; neighbouring ones are put together by noised counts. warm_start: part of the budget that
-    goes into counts of pairs first, from which the network is trained before it sees a gradient.
+    a round before it answers; 1 under secure-sum. sampling_rate: probability that a person is in a step. clip: largest
+    norm of a person's gradient. hidden: units of the network's hidden layers. bins: cells that the network keeps of a
+    column of ordered values; neighbouring cells are merged by noised counts. warm_start: part of the budget for counts
+    of pairs, on which the network is trained before it sees a gradient.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = CLOSED

@@ -1,4 +1,4 @@
-"""What is promised towards whom: the same study costs a person differently before different adversaries.
+"""What is promised against whom: the same study costs a person differently for different adversaries.
 
 In trust mode ``local`` every message is private by itself. Whoever sees messages (the coordinator, alone or with
 institutions that do not hold the person) sees those of the g institutions that do: their events compose, whatever the
@@ -13,7 +13,7 @@ A query that shares noise (counts, gradient sums) is answered with integers plus
 independent noises and so is worth more than one message:
 
 1. *Sensitivity.* The g institutions that hold the person change the sum by v = v_1 + ... + v_g, each of L2 norm at
-   most s on the noise's scale, and each zero unless that institution has sampled the person, by a coin of its own.
+   most s on the noise's scale, and each zero unless that institution has sampled the person, independently of others.
 2. *The noise of the sum.* Let X, Y be discrete Gaussians on the integers with variances a and b, r = a b / (a + b).
    Pr[X + Y = n] is proportional to the sum over x of exp(-x²/2a - (n - x)²/2b), that is to
    exp(-n²/2(a + b)) h(n) with h(n) = sum over x of exp(-(x - n a/(a + b))²/2r). By Poisson summation h(n) is
@@ -93,7 +93,7 @@ def guarantees(study: Study, agreed: Plan, masked: bool = True) -> tuple[Guarant
     """What the study promises towards each adversary, in the order of ``ADVERSARIES``.
 
     masked: False for a simulation that added up its institutions' answers itself (``Cast``): other words, the same numbers.
-    NotPrivateError E_NOT_PRIVATE for a study without privacy: nothing, and so there is no number for it.
+    NotPrivateError E_NOT_PRIVATE for a study without privacy: it promises nothing, so there is no number.
     """
     if study.privacy.mode == "none":
         raise NotPrivateError(
@@ -104,7 +104,7 @@ def guarantees(study: Study, agreed: Plan, masked: bool = True) -> tuple[Guarant
 
 
 def events_towards(study: Study, agreed: Plan) -> dict[Adversary, Events]:
-    """What a person meets before each adversary. agreed: the plan, or what was charged of it (``plan.with_attempts``)."""
+    """A person's events as each adversary sees them. agreed: the plan, or what was charged of it (``plan.with_attempts``)."""
     return _local(study, agreed) if study.privacy.trust == "local" else _secure_sum(study, agreed)
 
 
@@ -129,18 +129,18 @@ def in_hundred(rate: float) -> str:
 
 
 def _local(study: Study, agreed: Plan) -> dict[Adversary, Events]:
-    """The events a person's rows meet before each adversary in trust mode ``local``."""
+    """A person's events as each adversary sees them in trust mode ``local``."""
     messages = composed(e for p in agreed.phases for e in repeated(p.events, study.privacy.institutions_per_person))
     return {a: _public_events(study, agreed, messages) if a == PUBLIC else messages for a in ADVERSARIES}
 
 
 def _secure_sum(study: Study, agreed: Plan) -> dict[Adversary, Events]:
-    """The events before each adversary in trust mode ``secure-sum``.
+    """A person's events as each adversary sees them in trust mode ``secure-sum``.
 
-    The coordinator, alone or with T institutions, sees sums in which at least H = K - D - T noises are that it does not
-    know; more are never counted on, for the public neither. Where T is 0, with one institution it knows one noise more: whoever takes
-    part and reads the release is that much, too. With all others it sees every message under its own noise,
-    and the g institutions' compose.
+    The coordinator, alone or with T institutions, sees sums with at least H = K - D - T noises that it does not know;
+    more are never counted on, not even against the public. Where T is 0, together with one institution it knows one noise
+    more, as does any participant who reads the release. Together with all others it sees every message under its own
+    noise alone, and the messages of the g institutions compose.
     """
     held_by = study.privacy.institutions_per_person
     sums = composed(e for p in agreed.phases for e in person_events(study, p.events))
@@ -154,12 +154,12 @@ def _secure_sum(study: Study, agreed: Plan) -> dict[Adversary, Events]:
 
 
 def _less_one(phase: Phase) -> Events:
-    """The events of a masked phase to somebody who knows one of the H noises. H is at least 3 where T is 0."""
+    """The events of a masked phase for somebody who knows one of the H noises. H is at least 3 where T is 0."""
     return repeated(phase.query.events(math.sqrt(phase.honest - 1) * phase.multiplier), phase.rounds)
 
 
 def _public_events(study: Study, agreed: Plan, messages: Events) -> Events:
-    """The events of the sums, or ``messages`` where it is not sure that they cost less."""
+    """The events of the sums, or ``messages`` where the sums are not certain to cost less."""
     delta = study.privacy.delta
     sums = composed(e for p in agreed.phases for e in _summed(p, study))
     less = cost(sums, delta).epsilon <= cost(messages, delta).epsilon

@@ -1,8 +1,8 @@
-"""What a study asks, of everybody, and at which noise: a function of the study alone.
+"""The plan: what a study asks of every institution, and with how much noise; a function of the study alone.
 
-The coordinator and every custodian compute the plan for themselves, so neither believes the other about a query or
-about noise. Noise is never typed by anybody: it is the least with which all phases together stay within the study's
-epsilon, by both accountants.
+The coordinator and every custodian compute the plan for themselves, so neither trusts the other about a query or its
+noise. Nobody configures noise: it is the least with which all phases together stay within the study's epsilon, by both
+accountants.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Plan:
 def plan(study: Study) -> Plan:
     """The study's plan. Raises StudyError E_PLAN_LIMIT or E_PLAN_PRIVACY where there is none.
 
-    Without privacy no noise is added, and the plan's cost is infinite: whatever compares it with a promise refuses it.
+    Without privacy no noise is added, and the plan's cost is infinite: any comparison with a promise refuses it.
     """
     phases = _phases(study)
     if study.privacy.mode == "none":
@@ -102,9 +102,9 @@ def plan(study: Study) -> Plan:
 
 
 def with_attempts(study: Study, agreed: Plan, again: Mapping[str, int]) -> Plan:
-    """The plan as it was charged: ``again`` says, by phase, how many attempts at its rounds were charged beside.
+    """The plan as it was charged. again: by phase, how many further attempts at its rounds were charged.
 
-    Its cost may pass the study's epsilon. StudyError E_PLAN_PRIVACY where the noise is too imprecise for so much.
+    Its cost may exceed the study's epsilon. StudyError E_PLAN_PRIVACY where the noise is too imprecise for that.
     """
     if not any(again.values()):
         return agreed
@@ -135,7 +135,7 @@ def _check_sampler(study: Study, phases: tuple[Phase, ...], epsilon: float) -> N
 
 
 def _relied_on(study: Study) -> int:
-    """How many institutions' noises a claim rests on; of a masked sum all, and one more for ``discrete_gaussian.sum_error``."""
+    """How many institutions' noise a claim relies on; of a masked sum all, and one more for ``discrete_gaussian.sum_error``."""
     if study.privacy.trust == "local":
         return study.privacy.institutions_per_person
     if sum_error(SMALLEST, study.honest) > SLACK / 2:
@@ -146,7 +146,7 @@ def _relied_on(study: Study) -> int:
 def ring(study: Study, phase: Phase) -> Ring:
     """The ring in which a phase's masked answers are added; it follows from the study alone.
 
-    Where the study names no ``population`` there may be ``MOST_PERSONS``. More would garble a cell, and tell nothing.
+    Where the study names no ``population``, ``MOST_PERSONS`` is assumed. More would overflow a cell, and reveal nothing.
     """
     query = phase.query
     if not query.shares_noise:
@@ -166,21 +166,21 @@ def _phases(study: Study) -> tuple[Phase, ...]:
 
 
 def person_events(study: Study, events: Events) -> Events:
-    """What a person in g institutions meets of ``events`` of one institution: what g of them are charged with."""
+    """The events of a person in g institutions, given ``events`` of one institution: what g of them are charged with."""
     return repeated(charged(study, events), study.privacy.institutions_per_person)
 
 
 def all_person_events(study: Study) -> Events:
-    """What a person in g institutions meets of the whole plan."""
+    """The events of a person in g institutions, over the whole plan."""
     return _over_institutions(study, plan(study).phases)
 
 
 def charged(study: Study, events: Events) -> Events:
     """What one institution is charged with for ``events`` of its own.
 
-    Messages have noises independent of one another, and compose. A masked sum has one noise for all g institutions that hold
-    a person, each of which samples with randomness of its own. Noise of variance v is the sum of g independent ones of variance
-    v / g: so the sum is computed from g answers that each carry such a part, and what is charged is one of these.
+    The noises of messages are independent, so messages compose. A masked sum has one noise for all g institutions that hold
+    a person, each of which samples with randomness of its own. Noise of variance v is the sum of g independent noises of
+    variance v / g: so the sum is computed from g answers that each carry such a part, and the charge is for one of these.
     """
     if study.privacy.trust == "local":
         return events
@@ -189,24 +189,24 @@ def charged(study: Study, events: Events) -> Events:
 
 
 def charged_in_all(study: Study) -> Events:
-    """What one institution is charged with for the whole plan, each round answered once."""
+    """What one institution is charged with for the whole plan, if each round is answered once."""
     return composed(e for phase in plan(study).phases for e in charged(study, phase.events))
 
 
 def collusion_events_in_all(study: Study) -> Events:
-    """The same towards somebody who knows what all other institutions sent; empty where that is no more."""
+    """The same if all other institutions collude with the coordinator; empty where that costs no more."""
     return composed(
         e for phase in plan(study).phases if phase.honest > 1 for e in repeated(phase.collusion_events, phase.rounds)
     )
 
 
 def _over_institutions(study: Study, phases: tuple[Phase, ...]) -> Events:
-    """All events a person meets."""
+    """All events of a person, over the institutions that hold the person's rows."""
     return composed(e for p in phases for e in person_events(study, p.events))
 
 
 def calibrated(study: Study, before: tuple[Phase, ...], events_at: Callable[[float], Events]) -> float:
-    """The least multiplier of one more phase, given the phases ``before`` it."""
+    """The least noise multiplier of one more phase, given the phases ``before`` it."""
     if study.privacy.mode == "none":
         return NO_NOISE
 
@@ -217,7 +217,7 @@ def calibrated(study: Study, before: tuple[Phase, ...], events_at: Callable[[flo
 
 
 def continuous_multiplier(study: Study) -> float:
-    """Each institution's multiplier if noise were continuous and the study one query: good enough to choose a grid by."""
+    """Each institution's multiplier if noise were continuous and the study a single query: enough to choose a grid."""
     if study.privacy.mode == "none":
         return NO_NOISE
     held_by = study.privacy.institutions_per_person
@@ -231,21 +231,21 @@ def continuous_multiplier(study: Study) -> float:
 
 
 def _counting_phases(study: Study) -> tuple[Phase, ...]:
-    """Pairs alone, or, where cells are merged for them, single columns first: they say which cells."""
+    """Pairs alone; where their cells are merged, single columns first, whose counts decide which cells."""
     pairs = pair_query(study)
     before = (_shared_phase(study, "columns", column_query(study), FINE_SHARE),) if pairs.merged else ()
     return *before, _last_phase(study, "pairs", pairs, before)
 
 
 def _last_phase(study: Study, name: str, query: Marginals, before: tuple[Phase, ...]) -> Phase:
-    """One round of counts, for what the phases ``before`` leave."""
+    """One round of counts, with the budget that the phases ``before`` leave."""
     query, honest = fitted_to_grid(query, continuous_multiplier(study)), study.honest
     whole = calibrated(study, before, query.events)  # of all the noise that H institutions share
     return Phase(name, query, 1, whole / math.sqrt(honest), honest)
 
 
 def pair_query(study: Study) -> Marginals:
-    """All pairs, and all triples of a target with a pair of other columns; under little noise kinds fitted to counts ask all triples."""
+    """All pairs, and all triples of a target and two other columns; with little noise, generators fitted to counts ask all triples."""
     sizes = merged_sizes(study.schema, study.generator.bins)
     tables = pair_tables(sizes, study.target_indices)
     if isinstance(study.generator, Sweep | Pgm):
@@ -262,7 +262,7 @@ def pair_query(study: Study) -> Marginals:
 
 
 def _noise_of_a_count(study: Study) -> float:
-    """About the noise in the sum of a count of rows (or of persons, where those weigh the same) that is asked alone."""
+    """About the noise in the summed count of rows (or of persons, where those weigh the same) of a table asked alone."""
     rows = study.privacy.rows_per_person if study.privacy.equal_weight == "rows" else 1
     return rows * continuous_multiplier(study) * math.sqrt(max(1, len(study.institutions)))
 
@@ -282,13 +282,13 @@ def _training_phases(study: Study, chosen: Trained, how: TrainingSettings) -> tu
 
 
 def _shared_phase(study: Study, name: str, query: Marginals, share: float) -> Phase:
-    """One round that takes about ``share`` of the budget."""
+    """One round that spends about ``share`` of the budget."""
     multiplier = continuous_multiplier(study) / math.sqrt(share)
     return Phase(name, fitted_to_grid(query, multiplier), 1, multiplier, study.honest)
 
 
 def _trained_phase(study: Study, chosen: Trained, how: TrainingSettings, before: tuple[Phase, ...]) -> Phase:
-    """All rounds of training, for what the phases ``before`` leave."""
+    """All rounds of training, with the budget that the phases ``before`` leave."""
     sizes, p, seen = study.schema.sizes, study.privacy, architecture(study)
 
     def query(clip: float) -> GradientSum | LocalTraining:

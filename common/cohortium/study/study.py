@@ -1,8 +1,8 @@
-"""The study: the agreed plan that every institution holds to, identified by its digest.
+"""The study: the plan that every institution signs, identified by its digest.
 
-A study says what is asked of whom, at which privacy, by which generator, for which release. Nothing in it comes from
-data. What exactly is asked, and with how much noise, follows from it alone (plan.py), so an institution that has
-agreed to a digest has agreed to every number that will leave it.
+A study states what is asked of whom, under which privacy budget, for which generator and release. Nothing in it comes
+from data. The queries and their noise follow from the study alone (plan.py), so an institution that agrees to a digest
+agrees to every number that will leave it.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ from cohortium.system.pages import page
 from cohortium.system.problems import first_problem, in_words
 from cohortium.system.texts import has_unseen
 
-_A_TIME = "it says a time, and a study expires at the end of a day (UTC): write the day alone, such as 2026-01-31"
+_A_TIME = "it has a time, but a study expires at the end of a day (UTC): write the day alone, such as 2026-01-31"
 _WITH_TIME = re.compile(r"[0-9]:[0-9]")
 MAX_ROWS = 50_000_000
-UNSET = 0.0  # an epsilon or delta that nobody promised
+UNSET = 0.0  # no epsilon or delta is promised
 
 
 @dataclass(frozen=True, kw_only=True)
 class Privacy:
-    """What is promised, per person over the whole study; neighbours differ by adding or removing one person.
+    """What is promised per person over the whole study; neighbouring tables differ by adding or removing one person.
 
     trust: ``local``: every message is private by itself, also towards the coordinator. ``secure-sum``: institutions add
-    shares of the noise and mask what they send; the coordinator sees the sum alone.
-    dropouts: D; under secure-sum so many institutions may be missing when a sum is opened. 0: all or nothing.
-    colluders: T; under secure-sum the promise holds even if so many tell the coordinator all they know.
+    shares of the noise and mask what they send; the coordinator sees only the sum.
+    dropouts: D; under secure-sum this many institutions may be missing when a sum is opened. 0: all or nothing.
+    colluders: T; under secure-sum the promise holds even if this many share all they know with the coordinator.
     rows_per_person: m; further rows of a person are left out at random, inside the institution.
-    equal_weight: which weigh the same, the ``rows`` that are used, or the ``persons``: all rows of a person are used
-    then and weigh as much as one row together (contribution_bounding.py), and rows_per_person stays 1.
+    equal_weight: what weighs the same, the ``rows`` that are used, or the ``persons``: then all rows of a person are
+    used and weigh as much as one row together (contribution_bounding.py), and rows_per_person stays 1.
     institutions_per_person: g; the promise holds for persons in at most g institutions.
-    population: a public upper bound on the number of persons, if there is one; delta must be below one over it.
+    population: a public upper bound on the number of persons, if there is one; delta must be below its inverse.
     mode: ``private``, or ``none``: no privacy at all, for research on tables that are public anyway. Nobody can sign
-    such a study, and no institution or coordinator runs it. Nothing is promised, so epsilon and delta are not said;
-    what follows from the budget (rounds, the network's width) is then what the largest one gives.
+    such a study, and no institution or coordinator runs it. It promises nothing, so epsilon and delta are left out;
+    defaults that depend on the budget (rounds, the network's width) take their value at the largest budget.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = CLOSED
@@ -69,12 +69,12 @@ class Privacy:
 
     def __post_init__(self) -> None:
         for name, largest in (("epsilon", MAX_EPSILON), ("delta", MAX_DELTA)):
-            said = getattr(self, name)
-            if self.mode == "private" and said == UNSET:
-                raise StudyError("E_PLAN_PRIVACY", f"privacy.{name}", "it is not said", "Say what is promised.")
-            if self.mode == "none" and said not in (UNSET, largest):
+            value = getattr(self, name)
+            if self.mode == "private" and value == UNSET:
+                raise StudyError("E_PLAN_PRIVACY", f"privacy.{name}", "it is missing", "Set what is promised.")
+            if self.mode == "none" and value not in (UNSET, largest):
                 raise _nothing_promised(f"privacy.{name}")
-            object.__setattr__(self, name, largest if self.mode == "none" else said)
+            object.__setattr__(self, name, largest if self.mode == "none" else value)
 
     @property
     def counted(self) -> str:
@@ -101,7 +101,7 @@ class Institution:
 
 
 def _day(value: object) -> object:
-    """A day, and no moment of it: a study is answered until that day has ended (UTC)."""
+    """A day without a time: a study is answered until the end of that day (UTC)."""
     if isinstance(value, datetime | time) or (isinstance(value, str) and _WITH_TIME.search(value)):
         raise in_words(_A_TIME)
     if isinstance(value, int | float):
@@ -111,11 +111,11 @@ def _day(value: object) -> object:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What every institution signs: schema, privacy, generator, institutions and release. ``digest`` names it.
+    """What every institution signs: schema, privacy, generator, institutions and release. ``digest`` identifies it.
 
-    simulated: its institutions are made up by whoever runs it. Only what makes them up sets it, before they sign, so that
-    neither their signatures nor what comes of the study ever pass for a federation's.
-    Raises StudyError with the place of what is wrong.
+    simulated: whoever runs it made up its institutions. Only a simulation sets it, before they sign, so that neither
+    their signatures nor the release can pass for a federation's.
+    Raises StudyError, which names the field that is wrong.
 
     >>> import cohortium
     >>> study = cohortium.load_study("release/study.toml")
@@ -137,7 +137,7 @@ class Study:
 
     def __post_init__(self) -> None:
         if any(map(has_unseen, self.purpose.split("\n"))):
-            raise StudyError("E_PLAN_INVALID", "study.purpose", "it has characters that nobody sees", "Write it anew.")
+            raise StudyError("E_PLAN_INVALID", "study.purpose", "it has invisible characters", "Remove them.")
         if isinstance(self.expires, datetime):
             raise StudyError("E_PLAN_INVALID", "study.expires", _A_TIME, "Correct the study.")
         names = self.institution_names
@@ -175,12 +175,12 @@ class Study:
         self._check_trust()
 
     def __hash__(self) -> int:
-        """Of how many institutions there are, and not of each: plans are looked up by it for every answer of every one."""
+        """Hashes the number of institutions, not each of them: every answer looks up the plan by this hash."""
         of_all = (self.name, self.serial, self.schema, self.privacy, self.generator, self.release, self.expires)
         return hash((*of_all, len(self.institutions)))
 
     def __repr__(self) -> str:
-        """One line: what is asked of how many at which privacy."""
+        """One line: generator, number of institutions and privacy budget."""
         p = self.privacy
         promise = "no privacy" if p.mode == "none" else f"epsilon {p.epsilon:g}, delta {p.delta:g}"
         return f"<Study {self.name!r}: {self.generator.kind}, {len(self.institutions)} institutions, {promise}>"
@@ -202,8 +202,8 @@ class Study:
                 raise StudyError(
                     "E_PLAN_INVALID",
                     "generator.steps",
-                    "under masks every step is a round of its own: its sum is what shares the noise",
-                    'Leave steps out and say rounds, or choose trust = "local".',
+                    "under masks every step is a round of its own: institutions share the noise of each sum",
+                    'Remove steps and set rounds, or choose trust = "local".',
                 )
         elif self.privacy.dropouts or self.privacy.colluders:
             raise StudyError(
@@ -224,12 +224,12 @@ class Study:
 
     @property
     def cohort(self) -> Cohort:
-        """Who adds up together."""
+        """The institutions that are summed together, and what they tolerate."""
         return Cohort(dict(self.keys), self.privacy.dropouts, self.privacy.colluders)
 
     @property
     def honest(self) -> int:
-        """How many noises are in whatever the coordinator sees: one in a message, H in a masked sum."""
+        """How many institutions' noise is counted on in what the coordinator sees: one in a message, H in a masked sum."""
         return self.cohort.honest if self.privacy.trust == "secure-sum" else 1
 
     @property
@@ -252,7 +252,7 @@ _OF_PRIVACY = {"sampling_rate", "steps", "rounds", "clip"}  # of a generator: no
 
 
 def study_from_document(document: dict[str, Any], schema: Schema, where: str = "study") -> Study:
-    """A study from the content of a ``study.toml``; every problem is a StudyError that names the place."""
+    """A study from the content of a ``study.toml``; every problem is a StudyError that names the field."""
     document = dict(document)
     head = {k: v for k, v in _head(document, where).items() if k != "schema"}
     document.pop("study", None)
@@ -269,12 +269,12 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
 
 
 def as_written(study: Study) -> Study:
-    """The study as its file says it: a whole number where there may be a fraction is one, and digests tell them apart."""
+    """The study as its file would load it: 1 becomes 1.0 where a fraction is allowed, since their digests differ."""
     return study_from_document(study_to_document(study), schema_from_document(to_document(study.schema)))
 
 
 def _require_no_promise(document: dict[str, Any], where: str) -> dict[str, Any]:
-    """A study without privacy promises no epsilon and no delta, not even by the way."""
+    """StudyError E_PLAN_PRIVACY where a study without privacy sets an epsilon or a delta."""
     privacy = document.get("privacy")
     if isinstance(privacy, dict) and privacy.get("mode") == "none":
         for name in ("epsilon", "delta"):
@@ -289,7 +289,7 @@ def _nothing_promised(where: str) -> StudyError:
 
 
 def _with_trust(document: dict[str, Any]) -> dict[str, Any]:
-    """A study that does not say otherwise masks its sums, where there are enough institutions."""
+    """Sets ``trust`` where the document leaves it out: secure-sum, if there are enough institutions."""
     privacy, institutions = document.get("privacy"), document.get("institutions")
     if not isinstance(privacy, dict) or "trust" in privacy or not isinstance(institutions, list | tuple):
         return document
@@ -306,7 +306,7 @@ def study_to_document(study: Study) -> dict[str, Any]:
         "purpose": study.purpose,
         "serial": study.serial,
         "expires": study.expires and study.expires.isoformat(),
-        "simulated": study.simulated or None,  # left out of others, so that digests of studies signed before stay
+        "simulated": study.simulated or None,  # left out of others, so that digests of studies signed earlier stay
     }
     sections: dict[str, Any] = {
         "study": {**head, "schema": "schema.toml"},
@@ -319,7 +319,7 @@ def study_to_document(study: Study) -> dict[str, Any]:
 
 
 def _promised(privacy: Privacy) -> dict[str, Any]:
-    """The section; a mode is told where it is not the usual one, so that digests of studies signed before stay."""
+    """The privacy section. The default mode is left out, so that digests of studies signed earlier stay the same."""
     hidden = {"epsilon", "delta"} if privacy.mode == "none" else {"mode"}
     return {k: v for k, v in vars(privacy).items() if k not in hidden}
 

@@ -1,7 +1,7 @@
-"""Who sees what, in words: every such sentence of a report, a forecast, a preview, a manifest or an account is from here.
+"""Who sees what, in words: the source of every such sentence in reports, forecasts, previews, manifests and accounts.
 
-A sentence that holds in one trust mode is false in the other, and a wrong one is a wrong promise. So each follows from the
-study's numbers (``Cast``), and the table of docs/privacy.md is held against the same sentences with letters for numbers.
+A sentence that is true in one trust mode is false in the other, and a false sentence is a false promise. So each follows
+from the study's numbers (``Cast``), and a test compares docs/privacy.md with the same sentences, letters for numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ADVERSARIES: tuple[Adversary, ...] = (PUBLIC, COORDINATOR, WITH_SOME, WITH_ALL_O
 
 @dataclass(frozen=True)
 class Cast:
-    """Who takes part in a study, and what is counted on. A letter in the place of a number stands for any above 1.
+    """Who takes part in a study, and what is counted on. A letter in place of a number stands for any number above 1.
 
     institutions: K. dropouts: D. colluders: T. least: how many must have answered before a sum is opened. honest: H.
     pooled: a simulation whose institutions were one process, and made no masks.
@@ -46,11 +46,11 @@ class Cast:
 
     @property
     def masked(self) -> bool:
-        """Whether sums are promised and no messages, whatever was done for it."""
+        """Whether the promise is about sums rather than messages, whether or not masks were made."""
         return self.trust == "secure-sum"
 
     def towards(self, adversary: Adversary) -> str:
-        """Who that is."""
+        """The adversary in words."""
         match adversary:
             case "public":
                 return "the public"
@@ -68,7 +68,7 @@ class Cast:
         return "one institution" if self.colluders in (0, 1) else f"up to {self.colluders} institutions"
 
     def sees(self, adversary: Adversary) -> str:
-        """What they have and have not."""
+        """What the adversary has and lacks."""
         return self._sees_under_masks(adversary) if self.masked else self._sees_messages(adversary)
 
     def _sees_messages(self, adversary: Adversary) -> str:
@@ -139,7 +139,7 @@ class Cast:
 
     @property
     def travels(self) -> str:
-        """What the coordinator gets, as a sentence."""
+        """What the coordinator receives, as a sentence."""
         if not self.masked:
             which = (
                 "the institution's answers"
@@ -156,7 +156,7 @@ class Cast:
 
     @property
     def tester(self) -> str:
-        """What somebody has who tests whether a person took part."""
+        """What a membership test would be run on."""
         if self.pooled:
             return "the sums,"
         if self.masked:
@@ -189,7 +189,7 @@ UNMASKED = (
     "cancel in a sum, so that the sums, their noise and what they cost are those of the masked protocol; but nothing that an "
     "institution answered was hidden from whoever ran it."
 )
-"""What a simulation of many institutions did in the place of masks."""
+"""What a simulation of many institutions does in place of masks."""
 BESIDE = (
     "the study's digest, the run, round and attempt",
     "the institution's name",
@@ -200,7 +200,7 @@ GENERAL: dict[str, Cast] = {
     "local": Cast("local", "K"),
     "secure-sum": Cast("secure-sum", "K", "D", "T", "L", "H"),
 }
-"""With letters for numbers, as docs/privacy.md says it."""
+"""With letters for numbers, as in docs/privacy.md."""
 
 KINDS: dict[Kind, str] = {
     "federation": (

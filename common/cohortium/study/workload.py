@@ -1,7 +1,7 @@
-"""Which tables a generator asks for, and how precisely: a function of the public study alone.
+"""The workload: which tables a generator asks for, and how precisely; a function of the public study alone.
 
-All pairs of columns, and all of them within the cells of each target. Where the noise is small, all other tables of three
-columns as well: what they say of order three then outweighs that every table becomes a little noisier.
+All pairs of columns, and all pairs crossed with each target. Where the noise is small, all other tables of three columns
+as well: what they add about third-order interactions then outweighs the slightly larger noise of every table.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 Columns = tuple[int, ...]
 TARGET_WEIGHT = 0.5  # precision of a table of three columns, one of them a target, against a pair's
 MAX_CROSSED_CELLS = 64  # targets with more cells are not crossed with every pair
-MANY_COLUMNS = 50  # from which on pairs would drown single columns and targets in noise, if all tables weighed the same
+MANY_COLUMNS = 50  # from here on pairs would drown single columns and targets in noise if all tables weighed the same
 WIDE_SHARES = (0.3, 0.3, 0.3, 0.1)  # then: of single columns, pairs with a target, other pairs, triples with a target
-MAX_TRIPLES = 2_000  # other tables of three columns; where there are more, none is asked
+MAX_TRIPLES = 2_000  # other tables of three columns; if there are more, none is asked
 MAX_TRIPLE_CELLS = 2_000_000  # that they may have together, likewise
 
 
@@ -28,9 +28,9 @@ def pair_tables(sizes: Sequence[int], targets: Sequence[int]) -> dict[Columns, f
 
 
 def wide_tables(tables: dict[Columns, float], targets: Sequence[int]) -> dict[Columns, float]:
-    """The same, and where columns are many single columns too, with ``WIDE_SHARES`` of the weight for each kind.
+    """The same tables; for many columns also single columns, with ``WIDE_SHARES`` of the weight for each kind.
 
-    Found on two tables of 58 and 75 columns, with 1,616 and 2,344 rows, at epsilon 1 and 3.
+    Tuned on two tables of 58 and 75 columns, with 1,616 and 2,344 rows, at epsilon 1 and 3.
     """
     alone: list[Columns] = [(j,) for j in sorted({j for t in tables for j in t})]
     pairs, crossed = _of_order(tables, 2), _of_order(tables, 3)
@@ -46,7 +46,7 @@ def _of_order(tables: dict[Columns, float], order: int) -> list[Columns]:
 
 
 def with_triples(tables: dict[Columns, float], sizes: Sequence[int], noise: float) -> dict[Columns, float]:
-    """And all other triples, for ``triple_share`` of the whole weight."""
+    """The same tables and all other triples, with ``triple_share`` of the whole weight."""
     share = triple_share(noise)
     if not share or math.comb(len(sizes), 3) > MAX_TRIPLES + len(tables):
         return tables
@@ -58,9 +58,9 @@ def with_triples(tables: dict[Columns, float], sizes: Sequence[int], noise: floa
 
 
 def triple_share(noise: float) -> float:
-    """The part of the weight that triples without a target get.
+    """The share of the weight for triples without a target.
 
-    noise: standard deviation, in rows, in a count that is asked alone: about 3.7 at epsilon 1 and delta 1e-5, 1.4 at
-    3, 0.5 at 10. None from 2 on, a tenth more with each halving, a quarter at most.
+    noise: standard deviation, in rows, of a count that is asked alone: about 3.7 at epsilon 1 and delta 1e-5, 1.4 at
+    epsilon 3, 0.5 at 10. The share is 0 from noise 2 on, and grows by 0.1 with each halving, to 0.25 at most.
     """
     return min(0.25, max(0.0, 0.1 * math.log2(2 / noise)))

@@ -1,5 +1,5 @@
-"""What any program needs of the machine: files, locks, keys, logs, signals, and words for people.
+"""What any program needs: files, locks, keys, logs, signals, and text for people.
 
 Here live helpers that know nothing of privacy, tables or studies.
-It may import ``errors`` alone.
+They may import ``errors`` alone.
 """

@@ -95,9 +95,9 @@ _NUMBER, _WHOLE, _TEXT = "it is not a number", "it is not a whole number", "it i
 _DATE, _MOMENT = "it is not a date such as 2026-01-31", "it is not a moment such as 2026-01-31 or 2026-01-31T12:00:00"
 _LIST, _SECTION, _TRUTH = "it is not a list", "it is not a section", "it is neither true nor false"
 _WORDS: dict[str, Callable[[Mapping[str, Any], object], str]] = {
-    "missing": _filled("it is not said"),
-    "missing_argument": _filled("it is not said"),
-    "missing_keyword_only_argument": _filled("it is not said"),
+    "missing": _filled("it is missing"),
+    "missing_argument": _filled("it is missing"),
+    "missing_keyword_only_argument": _filled("it is missing"),
     "extra_forbidden": _filled("there is no such entry"),
     "literal_error": _options,
     "union_tag_invalid": _tag,

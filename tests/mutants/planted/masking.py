@@ -402,7 +402,7 @@ _CUSTODY: tuple[Mutant, ...] = (
         "4.5",
         f"{ADVERSARY}::test_one_who_takes_part_is_told_of_although_nobody_was_said_to_collude[3-0]",
         GUARANTEE,
-        "WITH_ALL_OTHERS: bare}",
+        "WITH_ALL_OTHERS: against_all}",
         "WITH_ALL_OTHERS: sums}",
     ),
     mutant(

@@ -1,5 +1,5 @@
-"""Files of tables, as people really have them: CSV of all kinds, Parquet, Excel, compressed or not.
+"""Readers of tables as people have them: CSV of all kinds, Parquet, Excel, compressed or not, and DataFrames.
 
-Here live the readers, what they refuse, and the DataFrames of other libraries.
-It may import ``data.columns``. What a value means is the schema's to say, never theirs.
+Here live the readers and what they refuse.
+They may import ``data.columns``. What a value means is decided by the schema, never by a reader.
 """
