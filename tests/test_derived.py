@@ -35,7 +35,7 @@ def told(
 ) -> dict[str, str]:
     watch = Following(out)
     assert sum(map(len, watch.through(parts_of(table, rows)))) == len(table)
-    return dict(watch.told([str(name) for name in table.columns], targets))
+    return dict(watch.described([str(name) for name in table.columns], targets))
 
 
 def test_a_column_that_follows_from_another_is_pointed_out() -> None:

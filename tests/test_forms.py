@@ -199,7 +199,7 @@ def test_packed_files_are_read(tmp_path: Path, by: str, name: str) -> None:
     assert (
         rows(written(tmp_path, PACKERS[by](b"\n") + PACKERS[by](separated(";").encode()), name)) == ROWS
     )  # two in one
-    assert seen(path) == [f"it is packed by {by}", "its cells are separated by ;"]
+    assert seen(path) == [f"it is compressed by {by}", "its cells are separated by ;"]
 
 
 @pytest.mark.parametrize("by", PACKERS)

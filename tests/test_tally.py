@@ -86,7 +86,7 @@ def test_many_identifiers_are_put_together_on_the_way(monkeypatch: pytest.Monkey
 def test_the_words() -> None:
     many = Tally(100, 10, {1: 40, 50: 1})
     assert tally_lines(many) == [
-        "10 of 100 rows do not count: they do not fit the schema, or do not say whose they are.",
+        "10 of 100 rows do not count: they do not fit the schema, or have no person.",
         "90 rows of 41 persons: only 41 (45.5 %) count, as by default rows_per_person = 1, and 49 do not.",
         "A rows_per_person of 46 would count 86 (95.5 %), 50 all; the noise grows with it. "
         "It is said in the study's [privacy], or by --rows-per-person of simulate.",

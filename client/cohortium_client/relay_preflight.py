@@ -151,7 +151,7 @@ def _proxy(relay: Relay) -> str:
     except CohortiumError as error:
         if error.code == "E_PROXY":
             raise
-    return f"{proxy} ({proxy.said}) passes on to {relay.address}"
+    return f"{proxy} ({proxy.origin}) passes on to {relay.address}"
 
 
 def _reached(relay: Relay, answered: list[Answered]) -> str:

@@ -92,23 +92,23 @@ def undeclared(column: str, schema: Schema) -> StudyError:
     )
 
 
-def _of_study(names: Sequence[str], said: Mapping[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
-    if strangers := [name for name in said if name not in names]:
+def _of_study(names: Sequence[str], declared: Mapping[str, tuple[object, ...]]) -> dict[str, tuple[object, ...]]:
+    if strangers := [name for name in declared if name not in names]:
         what = f"the study has no {', '.join(strangers)}"
         raise StudyError("E_NOT_IN_STUDY", "--institution", what, "Name its institutions as it does.")
-    return {name: said.get(name, (name,)) for name in names}
+    return {name: declared.get(name, (name,)) for name in names}
 
 
 def read_declared(texts: Sequence[str]) -> dict[str, tuple[object, ...]]:
     """Institutions from ``NAME=VALUE,VALUE`` and ``NAME``; the same name again adds values. Quotes keep a comma in a value."""
     found: dict[str, tuple[object, ...]] = {}
     for text in texts:
-        name, said, values = text.strip().partition("=")
+        name, sign, values = text.strip().partition("=")
         name = name.strip()
         if valid_name(name) != name:
             fix = f"Name it with plain letters, as in --institution '{valid_name(name)}={values or name}'."
             raise StudyError("E_PLAN_INVALID", "--institution", f"{name!r} cannot be an institution's name", fix)
-        read = next(csv.reader([values], skipinitialspace=True), []) if said else [name]
+        read = next(csv.reader([values], skipinitialspace=True), []) if sign else [name]
         if not all(value.strip() for value in read) or not read:
             raise StudyError("E_PLAN_INVALID", f"--institution {name}", "a value is empty", "Write NAME=VALUE,VALUE.")
         found[name] = (*found.get(name, ()), *read)

@@ -111,7 +111,7 @@ def relay(folder: RelayPath, log: LogStyle = None) -> None:
         require_ready(opened)
         require_alone(opened)
         proxy = opened.proxy()
-        through = "" if proxy is None else f" through the proxy {proxy} ({proxy.said})"
+        through = "" if proxy is None else f" through the proxy {proxy} ({proxy.origin})"
         print_status(f"relay of {opened.institution!r} between {opened.address}{through} and {opened.socket}")
         require_meant(serve_relay(opened), *_HUNG_UP)
         print_status("stopped")

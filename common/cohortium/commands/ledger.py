@@ -142,8 +142,8 @@ def _lines(path: Path) -> list[str]:
         for name, ledger in ledgers:
             ledger.verify()
             file = f"{name}.sqlite" if is_shelf(path) else path.name
-            told = ((type(e.record).__name__.lower(), e) for e in ledger.entries())
-            lines += [json.dumps({"ledger": file, "kind": kind, **asdict(e)}) + "\n" for kind, e in told]
+            entries = ((type(e.record).__name__.lower(), e) for e in ledger.entries())
+            lines += [json.dumps({"ledger": file, "kind": kind, **asdict(e)}) + "\n" for kind, e in entries]
     return lines
 
 

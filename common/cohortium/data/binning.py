@@ -1,7 +1,7 @@
-"""Cells put together, so that a model sees a few well-filled cells of a finely declared column, or of a long list.
+"""Binning: cells merged so that a model sees a few well-filled cells of a finely declared column, or of a long list.
 
 How many merged cells a column has follows from the study alone; which cells they hold is chosen by the coordinator, from
-noised counts. An institution takes any choice: none moves what one person can change.
+noised counts. An institution accepts any choice: none of them affects the sensitivity.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def ordered_cells(column: Column) -> int:
 
 
 def mergeable_cells(column: Column) -> int:
-    """How many of the column's cells, its first, may be put together: the ordered ones, or all of a list's categories."""
+    """How many of the column's first cells may be merged: the ordered ones, or all of a list's categories."""
     return column.values if isinstance(column, Categorical) else ordered_cells(column)
 
 
 def most_merged(column: Column, bins: int) -> int:
-    """How many merged cells those may have. Categories have no neighbours to be put together with: they keep more."""
+    """How many merged cells those may have. Categories have no neighbours to merge with, so they keep more."""
     return LIST * bins if isinstance(column, Categorical) else bins
 
 
@@ -65,7 +65,7 @@ def read_merged(numbers: npt.NDArray[np.float32], sizes: tuple[int, ...], merged
     """The merged cell of every cell as it came in a model state; WireError E_STATE_INVALID where it is out of range."""
     cells = numbers.clip(-1.0, 2.0**31).astype(np.int64)  # of a number beyond all cells, one that is
     for (first, last), most in zip(pairwise(np.cumsum([0, *sizes])), merged, strict=True):
-        part, told = cells[first:last], numbers[first:last]
-        if (part != told).any() or (part < 0).any() or (part >= most).any():
-            raise WireError("E_STATE_INVALID", "model state", "it names cells that there are not", "Restart the study.")
+        part, received = cells[first:last], numbers[first:last]
+        if (part != received).any() or (part < 0).any() or (part >= most).any():
+            raise WireError("E_STATE_INVALID", "model state", "it names cells that do not exist", "Restart the study.")
     return cells

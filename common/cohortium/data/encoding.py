@@ -1,8 +1,8 @@
 """Step 2: tables to codes and back.
 
-``encode`` is a map of single rows: what becomes of a row depends on that row and the schema alone, so one person's
-rows change nobody else's codes and nothing about the table is learnt on the way (docs/threat-model.md P10 to P12). ``decode``
-can only emit values the schema declares.
+``encode`` maps each row by itself: its codes depend on that row and the schema alone, so one person's rows change nobody
+else's codes, and nothing is learnt from the table (docs/threat-model.md P10 to P12). ``decode`` emits only values that the
+schema declares.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def encode(table: pd.DataFrame, schema: Schema) -> Codes:
     Columns may come in any order and may be more than the schema's; a column that is missing raises SchemaError
     E_SCHEMA_MISSING. No value raises: numbers beyond the bounds are clipped, undeclared categories go to ``other`` or
     count as missing, what cannot be read counts as missing, and a row with a missing value in a column that is not
-    nullable is left out, as is a row that does not say whose it is or breaks one of the schema's constraints.
+    nullable is left out, as is a row that has no person or breaks one of the schema's constraints.
     """
     codes, identifiers = _encoded(table, schema)
     return replace(codes, persons=numbered([identifiers], len(codes)))
@@ -61,7 +61,7 @@ def encode(table: pd.DataFrame, schema: Schema) -> Codes:
 def encode_parts(parts: Iterable[pd.DataFrame], schema: Schema) -> Codes:
     """Like ``encode`` over a table that comes in parts; holds one or two bytes a cell in memory, never the table.
 
-    Of the persons it holds the identifiers until all parts have come, and then their numbers.
+    It holds the persons' identifiers until all parts have arrived, and then their numbers.
     """
     held = held_type(schema.sizes)
     codes: list[Codes] = []
@@ -76,7 +76,7 @@ def encode_parts(parts: Iterable[pd.DataFrame], schema: Schema) -> Codes:
 
 
 def _encoded(table: pd.DataFrame, schema: Schema) -> tuple[Codes, Identifiers | None]:
-    """Codes without persons, and whose rows they are; None where each is its own person's."""
+    """Codes without persons, and the identifiers of the rows; None where each row is a person of its own."""
     check_columns(table.columns, schema)
     index = indices(table, schema)
     values = codes_at(index, schema)

@@ -1,8 +1,8 @@
-"""What a column cannot keep of its cells as they are: for the institution's own screen.
+"""Values that a column would change silently: for the institution's own screen.
 
-A value is told where the schema puts another one for it, or none, and would say nothing: a number between two of its
-grid's, one that is infinite, a code that differs from a declared one in how it is written, a date that is another with the
-day first.
+A value is reported where the schema would replace it by another one, or by none, without a word: a number between two
+points of the grid, an infinite number, a code that is spelt differently from a declared one, a date that reads as
+another with the day first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIXES = {
     BEYOND: "Widen the bounds, or declare codes among them as special values; as they are, values beyond are clipped.",
     ROUNDED: "Declare more decimals, another step or more digits; as they are, each becomes the nearest value.",
     ALIKE: "Codes are compared as text, 401 is not 401.0: write them as the schema does, or declare both.",
-    UNCLEAR: 'Say how dates are written, for example format = "%d/%m/%Y"; as they are, the month is read first.',
+    UNCLEAR: 'Declare how dates are written, for example format = "%d/%m/%Y"; as they are, the month is read first.',
 }
 
 

@@ -1,8 +1,8 @@
 """Step 1: the public description of a table.
 
-A schema says what the public may know of the table anyway: which columns there are, of which kind, within which
-bounds. It is declared and never read off private rows, so that nothing in it can betray a person (docs/threat-model.md P10).
-Each column is a fixed number of cells; a value of any row falls into exactly one of them:
+A schema states what the public may know of the table anyway: its columns, their kinds and their bounds. It is declared
+and never read off private rows, so nothing in it can reveal a person (docs/threat-model.md P10).
+Each column has a fixed number of cells; every value falls into exactly one of them:
 
     categorical   one cell per category; a value outside goes to ``other`` where declared, else it counts as missing
     ordinal       like categorical, and the categories have an order
@@ -10,15 +10,15 @@ Each column is a fixed number of cells; a value of any row falls into exactly on
     continuous    one cell per bin of a grid of numbers from lower to upper, per special ``point`` on it, and per ``special`` value
     datetime      bins of the grid lower, lower + 1 resolution, ..., upper, and one cell per ``special`` moment
 
-A ``special`` value (-999, 9999-12-31) stands for something else than a number or moment: within the bounds or beyond them, it has a cell
-and, behind those of the grid, an index of its own, and ranges and means leave it out like a missing value.
+A ``special`` value (-999, 9999-12-31) stands for something other than a number or moment. Within the bounds or beyond them, it
+has a cell of its own and an index after those of the grid; ranges and means exclude it like a missing value.
 
-What a draft read off rows is marked (``review``, draft.py) until a person has looked at it: the schema can be read and shown, but
-no study of it can be signed.
+Everything a draft read off rows is marked (``review``, draft.py) until a person has reviewed it: the schema can be read and
+shown, but no study of it can be signed.
 
-A nullable column has one more cell, its last, for a missing value. A row without a valid value in a column that is
-not nullable is outside the table: it is left out, at the institution, without a word to anybody else. So is a row that
-breaks one of the schema's constraints (``constraints.py``).
+A nullable column has one more cell, its last, for missing values. A row without a valid value in a column that is not
+nullable is outside the table: the institution leaves it out, and nobody else learns of it. So is a row that breaks one of the
+schema's constraints (``constraints.py``).
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ SHOWN_MARKS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """The table's public description. ``person`` names the column that tells whose row it is; it is never released.
+    """The table's public description. ``person`` names the column that identifies whose row it is; it is never released.
 
-    review: as a column's, of the table itself. SchemaError E_SCHEMA_INVALID, E_SCHEMA_DUP name what contradicts itself.
+    review: the table's own entries that a person has yet to review, like a column's.
+    Raises SchemaError E_SCHEMA_INVALID or E_SCHEMA_DUP, which name the contradiction.
 
     >>> import cohortium
     >>> schema = cohortium.load_schema("release/schema.toml")
@@ -87,7 +88,7 @@ class Schema:
             check_missing(column)
             if not 2 <= column.size <= MAX_CELLS:
                 fix = (
-                    "A constant column tells nothing: drop it."
+                    "A constant column carries no information: drop it."
                     if column.size < 2
                     else "Declare fewer bins or categories."
                 )
@@ -126,8 +127,8 @@ class Schema:
     @property
     def marks(self) -> tuple[str, ...]:
         """What nobody has reviewed yet, in words: the table's and each column's marked entries."""
-        told = [f"{c.name!r}: {', '.join(c.review)}" for c in self.columns if c.review]
-        return (*([f"the table: {', '.join(self.review)}"] if self.review else []), *told)
+        of_columns = [f"{c.name!r}: {', '.join(c.review)}" for c in self.columns if c.review]
+        return (*([f"the table: {', '.join(self.review)}"] if self.review else []), *of_columns)
 
     def require_reviewed(self, where: str = "schema") -> None:
         """SchemaError E_REVIEW if a mark is left."""
@@ -142,7 +143,7 @@ class Schema:
             )
 
     def reviewed(self) -> Schema:
-        """The same without a mark: for whoever has looked at all of it."""
+        """The same schema without marks: for whoever has reviewed all of it."""
         columns = tuple(replace(c, review=()) for c in self.columns)
         return replace(self, columns=columns, review=())
 
@@ -165,7 +166,7 @@ class Schema:
 
 
 def _check_texts(schema: Schema) -> None:
-    """Names that no spreadsheet runs and no terminal obeys; a description may have several lines."""
+    """Names must be safe in spreadsheets and terminals; a description may have several lines."""
     named = [
         ("schema", schema.name),
         *(("schema", n) for n in (*schema.names, *([schema.person] if schema.person else []))),
@@ -176,7 +177,7 @@ def _check_texts(schema: Schema) -> None:
     for column in schema.columns:
         for text in (column.unit, *column.description.split("\n"), *column.review):
             if has_unseen(text):
-                raise column.invalid("a text has characters that nobody sees", "Write it without them.")
+                raise column.invalid("a text has invisible characters", "Remove them.")
 
 
 _COMMENT = re.compile(r"^[ \t]*#[ \t]*REVIEW\b", re.MULTILINE)
@@ -234,8 +235,8 @@ def to_document(schema: Schema) -> dict[str, Any]:
 
 def _block(column: BaseColumn) -> dict[str, Any]:
     given = {f.name: getattr(column, f.name) for f in fields(column) if f.name not in ("name", "kind")}
-    told = {k: v for k, v in given.items() if v != _DEFAULTS[type(column)].get(k, MISSING)}
-    return {"name": column.name, "kind": getattr(column, "kind", ""), **{k: _plain(v) for k, v in told.items()}}
+    changed = {k: v for k, v in given.items() if v != _DEFAULTS[type(column)].get(k, MISSING)}
+    return {"name": column.name, "kind": getattr(column, "kind", ""), **{k: _plain(v) for k, v in changed.items()}}
 
 
 def _plain(value: Any) -> Any:

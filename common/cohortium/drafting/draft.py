@@ -139,7 +139,7 @@ def draft(
         fix = f"Add rows: what fewer than {RARE} {unit_of(person)} have is not proposed. Or drop fewer columns."
         raise SchemaError("E_SCHEMA_INVALID", "draft", "no column is left", fix)
     notes = tuple(note for p in proposals for note in p.notes)
-    notes += tuple(Note(name, "", seen=seen) for name, seen in following.told([c.name for c in columns], targets))
+    notes += tuple(Note(name, "", seen=seen) for name, seen in following.described([c.name for c in columns], targets))
     if person is not None and facts[person].nullable:
         notes += (Note(person, "rows without a person are left out of the table"),)
     proposed = Schema(name=_named(name), person=person, columns=columns, review=READ_OF_TABLE)
@@ -177,8 +177,8 @@ def _propose(name: str, facts: Facts, target: bool) -> Proposal:
         column, texts = None, (f"dropped: fewer than two of its values are shared by {RARE} {facts.unit}",)
     if column is None:
         return Proposal(None, tuple(Note(name, text, dropped=True, seen=found.seen) for text in texts))
-    told = tuple(name for name in READ_IF_PRESENT if getattr(column, name, None))
-    marked = replace(column, target=target, review=(*READ[type(column)], *told), missing=found.missing(facts))
+    present = tuple(name for name in READ_IF_PRESENT if getattr(column, name, None))
+    marked = replace(column, target=target, review=(*READ[type(column)], *present), missing=found.missing(facts))
     notes = [Note(name, text) for text in texts] + _words_notes(marked, facts, found)
     return Proposal(marked, (*notes, *([Note(name, "", seen=found.seen)] if found.seen else [])))
 
@@ -280,8 +280,8 @@ def _are_ragged(words: list[str]) -> bool:
     plain = [w for w in words if _PLAIN.fullmatch(w)]
     decimals = {w: len(w.partition(".")[2]) for w in plain}
     padded = [d for w, d in decimals.items() if d and w.endswith("0")]
-    told = {*decimals.values()}
-    return len(told) > 1 and (any(d > 1 for d in padded) or (bool(padded) and 0 in told))
+    present = {*decimals.values()}
+    return len(present) > 1 and (any(d > 1 for d in padded) or (bool(padded) and 0 in present))
 
 
 def _is_number(word: str) -> bool:

@@ -40,14 +40,14 @@ def counted(found: Fit) -> str:
 
 def reasons(found: Fit, schema: Schema) -> list[Reason]:
     """Why rows are left out, or count without some of their values, column by column; nothing where all is well."""
-    told = {m.column: (str(m), m.fix) for m in found.misfits}
+    problems = {m.column: (str(m), m.fix) for m in found.misfits}
     for name, absent in zip(schema.names, found.absent, strict=True):
         if found.rows and absent == found.rows:
-            seen, fix = told.get(
+            seen, fix = problems.get(
                 name, ("", "Look at where the column comes from; as it is, the study learns nothing of it.")
             )
-            told[name] = (f"no row has a value of it{f': {seen}' if seen else ''}", fix)
-    columns = [Reason(f"column {name!r}", *told[name], column=name) for name in schema.names if name in told]
+            problems[name] = (f"no row has a value of it{f': {seen}' if seen else ''}", fix)
+    columns = [Reason(f"column {name!r}", *problems[name], column=name) for name in schema.names if name in problems]
     broken = [
         Reason(f"constraint {k}", f"{rows} rows break it", "Correct the rows, or the schema: they are left out.")
         for k, rows in enumerate(found.breaking, 1)

@@ -65,7 +65,7 @@ class Tally:
 
 
 def tally_lines(
-    tally: Tally, rows_per_person: int = 1, equal_weight: EqualWeight = "rows", said: str = ""
+    tally: Tally, rows_per_person: int = 1, equal_weight: EqualWeight = "rows", decided_by: str = ""
 ) -> list[str]:
     """Lines for the institution's own screen: what counts, what does not, and what would change it.
 
@@ -74,7 +74,7 @@ def tally_lines(
     lines = []
     if tally.left_out:
         lines.append(
-            f"{tally.left_out} of {tally.rows} rows do not count: they do not fit the schema, or do not say whose they are."
+            f"{tally.left_out} of {tally.rows} rows do not count: they do not fit the schema, or have no person."
         )
     if tally.sizes is None:
         return lines
@@ -88,7 +88,7 @@ def tally_lines(
     some = f"{enough} would count {_share(tally.counted(enough), tally)}, " if enough < most else ""
     return [
         *lines,
-        f"{whose}: only {_share(counted, tally)} count, as {said or 'by default'} rows_per_person = {rows_per_person}, "
+        f"{whose}: only {_share(counted, tally)} count, as {decided_by or 'by default'} rows_per_person = {rows_per_person}, "
         f"and {tally.fitting - counted} do not.",
         f"A rows_per_person of {some}{most} all; the noise grows with it. {HOW}",
     ]

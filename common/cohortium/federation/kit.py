@@ -181,9 +181,9 @@ def _files(archive: zipfile.ZipFile, where: str) -> dict[str, bytes]:
 
 
 def _check_sums(files: dict[str, bytes], where: str) -> None:
-    told = files[SUMS].decode(errors="replace").splitlines()
+    listed = files[SUMS].decode(errors="replace").splitlines()
     for name in sorted(NAMES - {SUMS}):
-        if f"{sha256(files[name])}  {name}" not in told:
+        if f"{sha256(files[name])}  {name}" not in listed:
             raise _refused(f"{where}, {name}", f"it is not what {SUMS} says")
 
 

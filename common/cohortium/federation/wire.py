@@ -200,8 +200,8 @@ def decode_answer(data: bytes, width: int, numbers: npt.DTypeLike = np.int64) ->
         return refusal
     header, inner = _unpack(data, "answer", {"receipt": dict})
     receipt, reply = _receipt(header["receipt"]), decode_reply(inner, width, numbers)
-    told = (reply.institution, hashlib.sha256(inner).hexdigest(), answer_to(reply))
-    if (receipt.institution, receipt.message, receipt.about) != told:
+    expected = (reply.institution, hashlib.sha256(inner).hexdigest(), answer_to(reply))
+    if (receipt.institution, receipt.message, receipt.about) != expected:
         raise _malformed("its receipt is another message's")
     return Answer(reply, receipt)
 

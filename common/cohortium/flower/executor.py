@@ -57,12 +57,12 @@ class Forks:
     def reconcile(self) -> None:
         self._bury()
 
-    def _bury(self, told: bool = True) -> None:
+    def _bury(self, reported: bool = True) -> None:
         """Forget who has ended. told: whether it is said of one that was killed; it had no time to say so itself."""
         ends = {pid: ended_with(pid) for pid in self._pids}
         self._pids = {pid for pid, code in ends.items() if code is None}
         for code in ends.values():
-            if told and code is not None and code < 0:
+            if reported and code is not None and code < 0:
                 _log.warning("a %s has ended: %s", self._kind, End(code))
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ class Forks:
                 os.kill(pid, signal.SIGKILL)
         until = time.monotonic() + PATIENCE
         while self._pids and time.monotonic() < until:
-            self._bury(told=False)
+            self._bury(reported=False)
             time.sleep(0.05)
 
 

@@ -148,5 +148,5 @@ def self_mask(seed: bytes, name: str, salt: bytes, *bound: Any) -> tuple[bytes, 
 
 def commitment(seed: bytes, name: str, context: Context) -> str:
     """SHA-256 under a domain; hides b, which is 256 uniform bits, and binds to it."""
-    told = [context.document(), name, seed.hex()]
-    return hashlib.sha256(DOMAIN + b"commitment\n" + canonical_json(told)).hexdigest()
+    committed = [context.document(), name, seed.hex()]
+    return hashlib.sha256(DOMAIN + b"commitment\n" + canonical_json(committed)).hexdigest()

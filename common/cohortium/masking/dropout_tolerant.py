@@ -150,8 +150,8 @@ def read_shares(adverts: Adverts, statements: Iterable[Statement]) -> Shares:
             raise view_error(name, "it shares secrets but has not shown its keys")
         _require_share_body(name, statement.body, adverts)
     commitments = {n: s.body["commitment"] for n, s in board.items()}
-    told = digest([adverts.view, *(s.document() for s in board.values())])
-    return Shares(adverts, told, commitments, {n: s.body["shares"] for n, s in board.items()})
+    board_digest = digest([adverts.view, *(s.document() for s in board.values())])
+    return Shares(adverts, board_digest, commitments, {n: s.body["shares"] for n, s in board.items()})
 
 
 def _require_share_body(name: str, body: Mapping[str, Any], adverts: Adverts) -> None:
@@ -250,8 +250,8 @@ def read_answers(shares: Shares, question: str, statements: Iterable[Statement])
             raise view_error(name, "it has masked an answer but not shared its secrets")
         if statement.body != masked_for(shares, question):
             raise view_error(name, "it has masked for another board of shares or another question")
-    told = digest([shares.board, *(s.document() for s in board.values())])
-    return Answers(shares, question, told, tuple(board))
+    board_digest = digest([shares.board, *(s.document() for s in board.values())])
+    return Answers(shares, question, board_digest, tuple(board))
 
 
 def require_own_shares(seat: Seat, shares: Shares) -> None:
@@ -348,10 +348,10 @@ def _read_reveals(answers: Answers, statements: Iterable[Statement]) -> dict[str
 class _Recovery:
     """Gets secrets back from revealed shares, of which some may be wrong, and remembers whose were."""
 
-    def __init__(self, answers: Answers, told: Mapping[str, Mapping[str, Any]]) -> None:
-        self.answers, self.told, self.suspects = answers, told, set[str]()
+    def __init__(self, answers: Answers, revealed: Mapping[str, Mapping[str, Any]]) -> None:
+        self.answers, self.revealed, self.suspects = answers, revealed, set[str]()
         cohort = answers.shares.adverts.cohort
-        self.places, self.threshold = {n: cohort.abscissa(n) for n in told}, cohort.threshold
+        self.places, self.threshold = {n: cohort.abscissa(n) for n in revealed}, cohort.threshold
 
     def masks_left(self) -> list[tuple[bytes, int]]:
         """All that is in the sum beside the answers, as (mask key, sign)."""
@@ -375,13 +375,13 @@ class _Recovery:
 
     def _secret(self, of: str, kind: str, is_it: Callable[[bytes], bool]) -> bytes:
         """The 32 bytes that ``is_it`` knows; MaskingError E_COHORT if no subset of t shares that is tried gives them."""
-        told = {n: body[kind][of] for n, body in self.told.items()}
-        shares = {n: int(y, 16) for n, y in told.items() if is_hex(y, 2 * SIZE) and int(y, 16) < PRIME}
+        of_secret = {n: body[kind][of] for n, body in self.revealed.items()}
+        shares = {n: int(y, 16) for n, y in of_secret.items() if is_hex(y, 2 * SIZE) and int(y, 16) < PRIME}
         for subset in self._subsets(list(shares)):
             points = {self.places[n]: shares[n] for n in subset}
             value = combine(points)
             if value < 2**256 and is_it(value.to_bytes(32, "big")):
-                self._suspect(points, shares, told)
+                self._suspect(points, shares, of_secret)
                 return value.to_bytes(32, "big")
         raise MaskingError(
             "E_COHORT",
@@ -399,6 +399,6 @@ class _Recovery:
             for _ in range(_TRIES if len(ordered) > self.threshold else 0):
                 yield [ordered[k] for k in orders.permutation(len(ordered))[: self.threshold]]
 
-    def _suspect(self, points: Mapping[int, int], shares: Mapping[str, int], told: Mapping[str, Any]) -> None:
+    def _suspect(self, points: Mapping[int, int], shares: Mapping[str, int], revealed: Mapping[str, Any]) -> None:
         """Whoever's share is not on the polynomial through the right ones."""
-        self.suspects |= {n for n in told if n not in shares or combine(points, self.places[n]) != shares[n]}
+        self.suspects |= {n for n in revealed if n not in shares or combine(points, self.places[n]) != shares[n]}

@@ -67,13 +67,13 @@ class Autoregressive:
 
     def loss(self, tape: Tape, codes: Tensor, uniforms: Tensor) -> Tensor:
         """(rows,) in units of the expected length of a row's gradient."""
-        told = exact.one_hot(codes, self.sizes)
+        ones = exact.one_hot(codes, self.sizes)
         columns = tape.constant("columns")
         centre = self._centre(columns)
-        logits = tape.centred("skip", told, centre) + columns
+        logits = tape.centred("skip", ones, centre) + columns
         if self.hidden:
-            logits = logits + tape.linear("out", torch.relu(tape.centred("in", told, centre)))
-        return exact.cross_entropy(logits, told, self.sizes) * self._scale(centre)
+            logits = logits + tape.linear("out", torch.relu(tape.centred("in", ones, centre)))
+        return exact.cross_entropy(logits, ones, self.sizes) * self._scale(centre)
 
     def _centre(self, columns: Tensor) -> Tensor:
         """(cells,) the proportions of every column's cells, on the grid of inputs."""
@@ -84,8 +84,8 @@ class Autoregressive:
         squares = torch.split(centre * centre, list(self.sizes))
         before = total = torch.zeros((), dtype=centre.dtype, device=centre.device)
         for j in self.order:
-            spread = exact.as_input(1.0 - squares[j].sum())
-            total, before = total + spread * (1.0 + before), before + spread
+            scale = exact.as_input(1.0 - squares[j].sum())
+            total, before = total + scale * (1.0 + before), before + scale
         return 1.0 / total.sqrt().clamp(min=SHORTEST)
 
     def expected_length(self, flat: FloatArray) -> float:

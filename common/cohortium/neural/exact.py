@@ -121,8 +121,8 @@ def cross_entropy(logits: Tensor, one_hot: Tensor, sizes: tuple[int, ...], weigh
 
 def _ordinary_cross_entropy(logits: Tensor, one_hot: Tensor, sizes: tuple[int, ...], weights: Tensor | None) -> Tensor:
     logs = torch.cat([block.log_softmax(1) for block in torch.split(logits, list(sizes), 1)], 1)
-    told = one_hot if weights is None else one_hot * weights
-    return -(logs * told.to(logs.dtype)).sum(1)
+    weighted = one_hot if weights is None else one_hot * weights
+    return -(logs * weighted.to(logs.dtype)).sum(1)
 
 
 def one_hot(codes: Tensor, sizes: tuple[int, ...]) -> Tensor:

@@ -104,11 +104,11 @@ class Vae:
         encoder[:n] = rng.normal(size=(n, cells)) / math.sqrt(len(self.sizes))
         guess = np.concatenate([np.zeros(n), np.full(n, 2 * math.log(FIRST_DEVIATION))])
         parts = [encoder.ravel(), guess]
-        spread = np.full(n, FIRST_LINEAR)
+        deviations = np.full(n, FIRST_LINEAR)
         if self.hidden:
             parts += [rng.normal(size=self.hidden * n) / math.sqrt(n), np.zeros(self.hidden)]
-            spread = np.concatenate([spread, np.full(self.hidden, FIRST_HIDDEN / math.sqrt(self.hidden))])
-        decoder = rng.normal(size=(cells, len(spread))) * spread
+            deviations = np.concatenate([deviations, np.full(self.hidden, FIRST_HIDDEN / math.sqrt(self.hidden))])
+        decoder = rng.normal(size=(cells, len(deviations))) * deviations
         return np.concatenate([*parts, decoder.ravel(), *logs])
 
     def default_clip(self, multiplier: float) -> float:

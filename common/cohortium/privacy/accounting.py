@@ -315,14 +315,14 @@ def calibrate(events_at: Callable[[float], Events], epsilon: float, delta: float
         )
 
     def affordable(multiplier: float) -> bool:
-        told.advance()
+        progress.advance()
         try:
             return cost(events_at(multiplier), delta).epsilon <= epsilon
         except ValueError:  # the noise is too fine for the grid
             return False
 
-    told = listener()
-    told.start(TRIED, "finding the noise")
+    progress = listener()
+    progress.start(TRIED, "finding the noise")
     # from 1 outwards: far from the answer the accountants are slow, and it is never far
     low, high = 1.0, 1.0
     while low > 0.05 and affordable(low):
@@ -330,7 +330,7 @@ def calibrate(events_at: Callable[[float], Events], epsilon: float, delta: float
     while high < 1e5 and not affordable(high):
         high *= 2
     found = _smallest(affordable, low, high, precision=1e-3)
-    told.done()
+    progress.done()
     return found
 
 

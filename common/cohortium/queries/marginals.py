@@ -96,8 +96,8 @@ class Marginals:
         """(sum of sizes,) the cell that every cell of the schema is counted in; WireError at a state that is none."""
         if not self.merged:
             return single_cells(self.sizes)
-        told = read_state(self.state, {"cells": sum(self.sizes)})
-        return read_merged(told["cells"], self.sizes, self.merged)
+        state = read_state(self.state, {"cells": sum(self.sizes)})
+        return read_merged(state["cells"], self.sizes, self.merged)
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:
@@ -123,8 +123,8 @@ class Marginals:
     def with_state(self, state: bytes) -> Self:
         if state and not self.merged:
             raise WireError("E_STATE_SHAPE", "marginals", "counts depend on no model state", "Send none.")
-        told = replace(self, state=state)
-        return told if len(told.cells) else self
+        at_state = replace(self, state=state)
+        return at_state if len(at_state.cells) else self
 
     def events(self, multiplier: float) -> Events:
         return (Gaussian(noise_multiplier(multiplier, self.sensitivity, self.scales)),)
@@ -194,12 +194,12 @@ class Marginals:
 
     def describe(self) -> dict[str, Any]:
         orders = {k: sum(len(t) == k for t in self.tables) for k in (1, 2, 3)}
-        told = {
+        document = {
             "kind": self.kind,
             "tables": len(self.tables),
             "tables_by_columns": {k: n for k, n in orders.items() if n},
         }
-        return {**told, "cells": sum(self.sizes), "merged_cells": sum(self.merged)} if self.merged else told
+        return {**document, "cells": sum(self.sizes), "merged_cells": sum(self.merged)} if self.merged else document
 
 
 def _fewer(merged: tuple[int, ...], sizes: tuple[int, ...]) -> bool:

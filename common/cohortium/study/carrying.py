@@ -139,28 +139,28 @@ def _epsilon(study: Study, times: float) -> float | None:
     return min(MAX_EPSILON, float(f"{math.ceil(shown / unit) * unit:.2g}"))
 
 
-def expected_words(told: Mapping[str, Any]) -> list[str]:
+def expected_words(outlook: Mapping[str, Any]) -> list[str]:
     """``expected`` in sentences for people."""
     where = {
         "asked": "",
         "population": ", the study's population",
         "example": ", an example; pass --expect-rows for the number you expect",
     }
-    carried = [p for p in told["pairs"] if p["carried"]]
-    lines = [f"What a release will carry, with {told['rows']:,} rows in all{where[told['assumed']]}:"]
-    if not told["pairs"]:
+    carried = [p for p in outlook["pairs"] if p["carried"]]
+    lines = [f"What a release will carry, with {outlook['rows']:,} rows in all{where[outlook['assumed']]}:"]
+    if not outlook["pairs"]:
         return [*lines, "No pair of columns is counted: pairs are learnt in training, so nothing can be predicted."]
-    lost = [p for p in told["pairs"] if not p["carried"]]
-    lines.append(f"It will carry {len(carried)} of {len(told['pairs'])} pairs of columns.{_budget(told, lost)}")
+    lost = [p for p in outlook["pairs"] if not p["carried"]]
+    lines.append(f"It will carry {len(carried)} of {len(outlook['pairs'])} pairs of columns.{_budget(outlook, lost)}")
     if lost:
         lines.append(f"It will not carry {listed([' with '.join(p['columns']) for p in lost])}: more noise than rows.")
-    return [*lines, *map(_class_words, told["classes"])]
+    return [*lines, *map(_class_words, outlook["classes"])]
 
 
-def _budget(told: Mapping[str, Any], lost: list[Any]) -> str:
+def _budget(outlook: Mapping[str, Any], lost: list[Any]) -> str:
     if not lost:
         return ""
-    epsilon = told["epsilon_for_all_pairs"]
+    epsilon = outlook["epsilon_for_all_pairs"]
     if epsilon is None:
         return " No epsilon would carry all; fewer bins, columns or targets might."
     return f" Epsilon {epsilon:g} would carry all."

@@ -58,8 +58,8 @@ def one_of(name: str, value: Any, there: Iterable[str]) -> str:
     """``value`` where it is one of the texts that there are."""
     known = sorted(there)
     if value not in known:
-        said = repr(value) if isinstance(value, str) else described(value)
-        raise refused(name, f"there is no {said}", offered(value, known))
+        given = repr(value) if isinstance(value, str) else described(value)
+        raise refused(name, f"there is no {given}", offered(value, known))
     return str(value)
 
 

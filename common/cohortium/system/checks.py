@@ -95,10 +95,10 @@ def valid(certificate: x509.Certificate, where: str, fix: str) -> str:
 
 def lasting(certificate: x509.Certificate, where: str, fix: str) -> str:
     """As ``valid``; MembershipError E_CERTIFICATE also for one that is not valid for long."""
-    told, until = valid(certificate, where, fix), certificate.not_valid_after_utc
+    words, until = valid(certificate, where, fix), certificate.not_valid_after_utc
     if datetime.now(UTC) >= until - SOON:
         raise MembershipError("E_CERTIFICATE", where, f"it expires on {until:%Y-%m-%d}", fix)
-    return told
+    return words
 
 
 def room(folder: Path) -> str:

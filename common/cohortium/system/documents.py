@@ -79,8 +79,8 @@ def parse_toml(data: bytes) -> dict[str, Any]:
     if len(data) > MAX_TOML:
         raise ValueError("it is too long")
     text = data.decode("utf-8-sig")
-    bare = _TOML_TEXT.sub("_", text)
-    if _depth(bare.encode()) > MAX_DEPTH or _LONG_NAME.search(bare):
+    stripped = _TOML_TEXT.sub("_", text)
+    if _depth(stripped.encode()) > MAX_DEPTH or _LONG_NAME.search(stripped):
         raise ValueError("it is nested too deeply")
     return tomllib.loads(text)
 
@@ -91,9 +91,9 @@ def _without_strings(data: bytes) -> bytes:
     return b"".join(marks.split(b'"')[::2])
 
 
-def _depth(bare: bytes) -> int:
+def _depth(stripped: bytes) -> int:
     """How deep brackets are nested in a text without strings and comments."""
-    levels = accumulate(array("b", bare.translate(_STEPS, _OTHERS)))
+    levels = accumulate(array("b", stripped.translate(_STEPS, _OTHERS)))
     return max(levels, default=0)
 
 

@@ -19,10 +19,10 @@ def _source(extra: str, by: str) -> str:
     """What pip is given: a checkout's folder, the file it was installed from, or the name."""
     try:
         metadata = distribution(by).read_text  # of an installation, in UTF-8 always
-        told = parse_json((metadata("direct_url.json") or "{}").encode())
+        origin = parse_json((metadata("direct_url.json") or "{}").encode())
     except (PackageNotFoundError, ValueError):
-        told = {}
-    url, checkout = str(told.get("url", "")), told.get("dir_info")
+        origin = {}
+    url, checkout = str(origin.get("url", "")), origin.get("dir_info")
     if not url:
         return f'"{by}[{extra}]"'
     if checkout is None or not url.startswith("file:"):

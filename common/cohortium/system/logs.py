@@ -105,8 +105,8 @@ def set_up(process: str, style: Style | None = None, *, quoting: bool = False, s
     _make_the_only_way_out(handler)
     warnings.showwarning = _warned
     sys.excepthook = lambda _, error, __: _uncaught(error)
-    threading.excepthook = lambda told: _uncaught(told.exc_value)
-    sys.unraisablehook = lambda told: _uncaught(told.exc_value)
+    threading.excepthook = lambda failure: _uncaught(failure.exc_value)
+    sys.unraisablehook = lambda failure: _uncaught(failure.exc_value)
 
 
 _set_up: Style | None = None
@@ -201,8 +201,8 @@ class _Lines(logging.Formatter):
     def _content(self, record: logging.LogRecord) -> dict[str, Any]:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         head = {"at": at, "level": record.levelname.lower(), "process": self._process, "logger": record.name}
-        told = getattr(record, "told", {})
-        content = {**head, "message": self._message(record), **{k: told[k] for k in FIELDS if k in told}}
+        placed = getattr(record, "told", {})
+        content = {**head, "message": self._message(record), **{k: placed[k] for k in FIELDS if k in placed}}
         error = record.exc_info[1] if record.exc_info else None
         return content if error is None else {**content, "error": without_text(error)}
 

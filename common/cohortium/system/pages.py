@@ -10,13 +10,13 @@ from cohortium.system.texts import for_terminal
 
 def page(title: str, lines: Sequence[str], headings: Sequence[str] = (), rows: Iterable[Sequence[object]] = ()) -> str:
     """A title, lines below it, and a table: HTML that runs nothing and loads nothing."""
-    told = "".join(f"<div>{_escaped(line)}</div>" for line in lines)
+    text = "".join(f"<div>{_escaped(line)}</div>" for line in lines)
     head = "".join(f"<th style='text-align:left'>{_escaped(h)}</th>" for h in headings)
     body = "".join(
         "<tr>" + "".join(f"<td style='text-align:left'>{_escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if head else ""
-    return f"<div><strong>{_escaped(title)}</strong>{told}{table}</div>"
+    return f"<div><strong>{_escaped(title)}</strong>{text}{table}</div>"
 
 
 def _escaped(text: object) -> str:

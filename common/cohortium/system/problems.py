@@ -44,8 +44,8 @@ def _is_place(part: int | str) -> bool:
 def _unknown(place: tuple[int | str, ...], of: object) -> str:
     """Of an entry that is not known: those that are."""
     known = _entries(of, place[:-1])
-    told = "there is no such entry"
-    return f"{told}. {offered(place[-1], known, 'Entries are')}".rstrip(".") if known else told
+    what = "there is no such entry"
+    return f"{what}. {offered(place[-1], known, 'Entries are')}".rstrip(".") if known else what
 
 
 def _entries(of: object, place: tuple[int | str, ...]) -> list[str]:

@@ -36,11 +36,11 @@ _EXAMPLE = 'Write it like "http://proxy.example.org:3128"'
 
 @dataclass(frozen=True)
 class Proxy:
-    """said: by whom, for people to find it. credentials: ``name:password`` as in an address, percent-encoded, or nothing."""
+    """origin: where it is configured, for people to find it. credentials: ``name:password`` as in an address, percent-encoded, or nothing."""
 
     host: str
     port: int
-    said: str
+    origin: str
     credentials: str = field(default="", repr=False)
 
     def __str__(self) -> str:
@@ -53,29 +53,29 @@ class Proxy:
         return f"http://{self.credentials}{'@' * bool(self.credentials)}{Address(self.host, self.port)}"
 
 
-def parse_proxy(text: str, said: str) -> Proxy:
+def parse_proxy(text: str, origin: str) -> Proxy:
     """The proxy at an address such as ``http://proxy.example.org:3128``; InputError E_PROXY, which quotes none of it."""
     try:
         parts = urlsplit(text if "://" in text else f"http://{text}")
         port = parts.port
     except ValueError:
-        raise _wrong(said, "it is not the address of a proxy") from None
+        raise _wrong(origin, "it is not the address of a proxy") from None
     if parts.scheme != "http":
         kind = f"is one of {parts.scheme}://" if _KIND.fullmatch(parts.scheme) else "is of no known kind"
-        raise _wrong(said, f"it {kind}, and used can be those of http:// alone, which pass TLS through")
+        raise _wrong(origin, f"it {kind}, and used can be those of http:// alone, which pass TLS through")
     if not parts.hostname or port == 0 or parts.path.strip("/") or parts.query or parts.fragment:
-        raise _wrong(said, "it is not the address of a proxy")
-    return Proxy(parts.hostname, port or _PORT, said, _credentials(parts))
+        raise _wrong(origin, "it is not the address of a proxy")
+    return Proxy(parts.hostname, port or _PORT, origin, _credentials(parts))
 
 
 def _credentials(parts: SplitResult) -> str:
     return parts.netloc.rpartition("@")[0]
 
 
-def check_setting(setting: str | None, said: str) -> None:
+def check_setting(setting: str | None, origin: str) -> None:
     """InputError E_PROXY unless a file may say so."""
     if setting not in (None, ENVIRONMENT, NONE):
-        parse_proxy(setting or "", said)
+        parse_proxy(setting or "", origin)
 
 
 def read_setting(file: Path) -> str | None:
@@ -102,14 +102,14 @@ def way_to(address: Address, setting: str | None, file: Path, environ: Mapping[s
     if proxy is not None and isinstance(address.ip, IPv6Address):  # what httpx would ask it for is no address
         what = f"no proxy is asked for an IPv6 address, as the coordinator's {address} is"
         fix = 'Let the coordinator have a DNS name; where the way is open without a proxy, say proxy = "none".'
-        raise InputError("E_PROXY", proxy.said, what, fix)
+        raise InputError("E_PROXY", proxy.origin, what, fix)
     return proxy
 
 
 def _check_hidden(proxy: Proxy | None, file: Path) -> None:
     if proxy is not None and proxy.credentials and others_may(file.stat().st_mode, 0o077):
         fix = f"Run chmod 600 {file.name}, and change the password."
-        raise SecretError("E_SECRET", proxy.said, "others may read the proxy's password", fix)
+        raise SecretError("E_SECRET", proxy.origin, "others may read the proxy's password", fix)
 
 
 def use_only(proxy: Proxy | None, environ: MutableMapping[str, str] | None = None) -> None:
@@ -255,9 +255,7 @@ def _does_not_lead(proxy: Proxy, what: str, fix: str = "") -> FederationError:
 
 
 def _elsewhere(proxy: Proxy) -> str:
-    return (
-        f'Ask whoever runs the proxy, or correct what names it: {proxy.said}. Where none is needed, say proxy = "none".'
-    )
+    return f'Ask whoever runs the proxy, or correct what names it: {proxy.origin}. Where none is needed, say proxy = "none".'
 
 
 def reason(error: Exception) -> str:
@@ -267,5 +265,5 @@ def reason(error: Exception) -> str:
     return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
 
 
-def _wrong(said: str, what: str) -> InputError:
-    return InputError("E_PROXY", said, what, f'{_EXAMPLE}, or say proxy = "none" where none is needed.')
+def _wrong(origin: str, what: str) -> InputError:
+    return InputError("E_PROXY", origin, what, f'{_EXAMPLE}, or say proxy = "none" where none is needed.')

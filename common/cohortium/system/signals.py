@@ -119,11 +119,11 @@ def waiting_for(*numbers: signal.Signals) -> Iterator[Callable[[], int]]:
     wakes, woken = socket.socketpair()
     wakes.setblocking(False)
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    told = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    before_fd = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
     try:
         yield lambda: _first(woken, numbers)
     finally:
-        signal.set_wakeup_fd(told)
+        signal.set_wakeup_fd(before_fd)
         for number, handler in before.items():
             signal.signal(number, handler)
         wakes.close()

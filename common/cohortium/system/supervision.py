@@ -96,7 +96,7 @@ class _Running:
 
 def supervise(
     children: Sequence[Child],
-    told: Callable[[Mapping[str, int]], object] = lambda counts: None,
+    report: Callable[[Mapping[str, int]], object] = lambda counts: None,
     in_turn: bool = False,
 ) -> int:
     """Run all children until a signal asks for the end, then end them. ``told`` hears how often each was started again.
@@ -112,7 +112,7 @@ def supervise(
         while not wishes.first:
             started = [_look_after(one) for one in living]
             if any(started):
-                told({one.child.name: max(one.restarts, 0) for one in living})
+                report({one.child.name: max(one.restarts, 0) for one in living})
             time.sleep(_POLL)
     finally:
         alive = [one for one in reversed(living) if one.pid]
@@ -144,9 +144,9 @@ def _look_after(one: _Running) -> bool:
 
 def _ended(one: _Running, end: End, now: float) -> None:
     """Take note of an end, and say when it is started again; raises where that would mend nothing."""
-    settled = now - one.since > STABLE_AFTER
-    one.failures = 1 if settled else one.failures + 1
-    one.ends = [end] if settled else [*one.ends, end][-SAME:]
+    stable = now - one.since > STABLE_AFTER
+    one.failures = 1 if stable else one.failures + 1
+    one.ends = [end] if stable else [*one.ends, end][-SAME:]
     one.pid, pause = 0, min(0.25 * 2.0**one.failures, LONGEST)
     one.due = now + pause
     if end.refused and one.restarts == 0 and not one.well:
@@ -185,8 +185,8 @@ def _received(one: _Running) -> str:
     """What a fork has said of its end; a command says nothing here."""
     if one.words < 0:
         return ""
-    said, one.words = _read_and_closed(one.words), -1
-    return said
+    last_words, one.words = _read_and_closed(one.words), -1
+    return last_words
 
 
 def _read_and_closed(words: int) -> str:
@@ -213,12 +213,12 @@ def _started(child: Child) -> tuple[int, int]:
     if not callable(work):
         environment = {**os.environ, **child.environment}
         return subprocess.Popen(work, env=environment, preexec_fn=_as_supervised, process_group=0).pid, -1
-    heard, said = os.pipe()
-    os.set_blocking(heard, False)
+    reader, last_words = os.pipe()
+    os.set_blocking(reader, False)
     try:
-        return forked(work, child.name, child.environment, said), heard
+        return forked(work, child.name, child.environment, last_words), reader
     finally:
-        os.close(said)
+        os.close(last_words)
 
 
 def forked(
@@ -234,7 +234,7 @@ def forked(
     pid = os.fork()
     if pid:
         return pid
-    code, said = 1, ""
+    code, last_words = 1, ""
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_DFL)
@@ -247,21 +247,21 @@ def forked(
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except CohortiumError as error:
-        code, said = error.exit_code, f"{error.code} at {error.where}"
+        code, last_words = error.exit_code, f"{error.code} at {error.where}"
         _log.error("%s", error, extra=about(code=error.code))
     except BaseException as error:  # noqa: BLE001 - the process ends here, and its text may hold anything
-        said = without_text(error)
-        _log.error("failed: %s", said)
+        last_words = without_text(error)
+        _log.error("failed: %s", last_words)
     finally:
-        for last in (sys.stdout.flush, sys.stderr.flush, lambda: _send(words, said)):
+        for last in (sys.stdout.flush, sys.stderr.flush, lambda: _send(words, last_words)):
             with contextlib.suppress(OSError, ValueError):  # nobody hears it; the process must not outlive its work
                 last()
         os._exit(code)
 
 
-def _send(words: int | None, said: str) -> None:
+def _send(words: int | None, last_words: str) -> None:
     if words is not None:
-        os.write(words, said.encode()[:_WORDS])
+        os.write(words, last_words.encode()[:_WORDS])
 
 
 def _as_supervised(parent: int | None = None) -> None:

@@ -16,9 +16,9 @@ def version_of(name: str) -> str:
     It never raises: what runs is not ended because nobody knows what it is called.
     """
     module = sys.modules.get(name.replace("-", "_"))
-    told = None if module is None else vars(module).get("__version__")  # of a module that looks it up here, no call
-    if isinstance(told, str) and told not in ("", UNKNOWN):
-        return told
+    version = None if module is None else vars(module).get("__version__")  # of a module that looks it up here, no call
+    if isinstance(version, str) and version not in ("", UNKNOWN):
+        return version
     found = (_installed(each) for each in (name, _NIGHTLY.get(name)) if each)
     return next((version for version in found if version), UNKNOWN)
 

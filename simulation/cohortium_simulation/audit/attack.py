@@ -135,9 +135,9 @@ def _own(canaries: Canaries, by_institution: FloatArray) -> FloatArray:
 def _on_counts(path: Path, phase: Phase, query: Marginals, first: int, wanted: int, alpha: float) -> Attack:
     held, shares, tables = _held(path), path.shares(phase), _Tables(query, phase.multiplier)
     most = path.study.privacy.institutions_per_person / math.sqrt(shares)  # a sum moves by more than a message
-    whole = query.rows_per_person * query.grid * math.sqrt(math.fsum(tables.told.values()))
+    whole = query.rows_per_person * query.grid * math.sqrt(math.fsum(tables.precisions.values()))
     moved = whole * (math.sqrt(held) if path.messages_are_seen else held / math.sqrt(shares))
-    chosen = replace(design(query.counted, tables.told, moved, wanted, alpha), codes=query.counted)
+    chosen = replace(design(query.counted, tables.precisions, moved, wanted, alpha), codes=query.counted)
     reach = whole * math.sqrt(chosen.share)
 
     def of_messages(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
@@ -166,11 +166,11 @@ def _claimed_of_sum(path: Path, phase: Phase, rounds: int = 1) -> Events:
 
 
 class _Tables:
-    """The tables of a query and their noise. told: what one grid unit in each is worth, squared."""
+    """The tables of a query and their noise. precisions: what one grid unit in each is worth, squared."""
 
     def __init__(self, query: Marginals, multiplier: float) -> None:
         runs = count_runs(query, multiplier)
-        self.told = {t: sigma**-2 for t, (_, sigma) in zip(query.tables, runs, strict=True)}
+        self.precisions = {t: sigma**-2 for t, (_, sigma) in zip(query.tables, runs, strict=True)}
         ends = np.cumsum([0, *query.lengths])
         self.sizes = query.counted
         self.parts = {t: slice(*ends[i : i + 2]) for i, t in enumerate(query.tables)}
@@ -179,8 +179,8 @@ class _Tables:
         """(canaries,) with noise of scale 1 for one message."""
         summed = np.zeros(len(canaries.rows))
         for t in tables:
-            summed += values[self.parts[t]][canaries.cells(t, self.sizes)] * self.told[t]
-        return summed / math.sqrt(math.fsum(self.told[t] for t in tables))
+            summed += values[self.parts[t]][canaries.cells(t, self.sizes)] * self.precisions[t]
+        return summed / math.sqrt(math.fsum(self.precisions[t] for t in tables))
 
 
 # Training
@@ -256,8 +256,8 @@ def _on_training(heard_of: _Listening, wanted: int, alpha: float) -> Attack:
 
     def of_messages(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
         messages: IntArray = np.sum([h.messages for h in heard if h.messages is not None], axis=0, dtype=np.int64)
-        told = heard_of.gradients(canaries)
-        each = np.stack([told.scores(heard_of.in_gradients(one)) for one in messages])
+        gradients = heard_of.gradients(canaries)
+        each = np.stack([gradients.scores(heard_of.in_gradients(one)) for one in messages])
         return _own(canaries, each) / (heard_of.sigma * math.sqrt(held))
 
     def of_sum(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:

@@ -93,9 +93,9 @@ def separation(scores: FloatArray, included: BoolArray, alpha: float) -> Separat
 
 
 def _separation(scores: FloatArray, included: BoolArray, threshold: float, alpha: float) -> Separation:
-    said = scores > threshold
-    false = upper_limit(int((said & ~included).sum()), int((~included).sum()), alpha / 2)
-    missed = upper_limit(int((~said & included).sum()), int(included.sum()), alpha / 2)
+    claimed = scores > threshold
+    false = upper_limit(int((claimed & ~included).sum()), int((~included).sum()), alpha / 2)
+    missed = upper_limit(int((~claimed & included).sum()), int(included.sum()), alpha / 2)
     return Separation(false, 1 - missed)
 
 

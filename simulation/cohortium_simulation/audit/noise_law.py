@@ -164,8 +164,8 @@ def enough_persons(query: LocalTraining, multiplier: float) -> int:
 
 def noise_of_weights(query: LocalTraining, multiplier: float, messages: IntArray, persons: int) -> FloatArray:
     """(messages,) the noise of that number in units of its claimed scale, where so many persons, enough, are there."""
-    told: FloatArray = messages[:, 0] / OUT_GRID
-    return (told - persons) / _claimed_of_weight(query, multiplier)
+    counts: FloatArray = messages[:, 0] / OUT_GRID
+    return (counts - persons) / _claimed_of_weight(query, multiplier)
 
 
 def _claimed_of_weight(query: LocalTraining, multiplier: float) -> float:

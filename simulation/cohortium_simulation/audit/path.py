@@ -116,7 +116,7 @@ class Path:
         direct = self._to(custodians)
         with suppress(FederationError):
             self._ask(direct, question)
-        return list(itertools.chain.from_iterable(direct.told.values()))
+        return list(itertools.chain.from_iterable(direct.received.values()))
 
     def _to(self, custodians: tuple[Custodian, ...], again: bool = False) -> _Direct:
         return _Direct(custodians, self.study.privacy.dropouts, again)
@@ -132,13 +132,18 @@ class Path:
     def _seen(self, asking: Asking, this: Round, q: Question) -> Outputs:
         request = asking.request(this, q.state)
         (answers,) = asking.exchange(request)
-        heard = add_up(this, request, answers)
-        return Outputs(_values(answers, this.phase, np.int64), heard.values)
+        aggregated = add_up(this, request, answers)
+        return Outputs(_values(answers, this.phase, np.int64), aggregated.values)
 
     def _masked(self, asking: Asking, this: Round, q: Question, direct: _Direct) -> Outputs:
-        heard, numbers = MaskedRounds(asking).ask(this, q.state, BriefJournal(0)), ring(self.study, this.phase).dtype
-        sent = [_values(direct.told["mask", attempt], this.phase, numbers) for attempt in range(heard.attempt + 1)]
-        return Outputs(None, heard.values, sent[-1], sent[0] if q.again else None)
+        aggregated, numbers = (
+            MaskedRounds(asking).ask(this, q.state, BriefJournal(0)),
+            ring(self.study, this.phase).dtype,
+        )
+        sent = [
+            _values(direct.received["mask", attempt], this.phase, numbers) for attempt in range(aggregated.attempt + 1)
+        ]
+        return Outputs(None, aggregated.values, sent[-1], sent[0] if q.again else None)
 
     def forked(self, canaries: Canaries, children: int = 2) -> list[Outputs] | None:
         """What processes forked from this one answer to round 0, each from a copy of the ledgers; None where none can be."""
@@ -185,7 +190,7 @@ class _Direct:
 
     def __init__(self, custodians: tuple[Custodian, ...], gone: int, again: bool) -> None:
         self._custodians, self._there, self._again = custodians, custodians[: len(custodians) - gone], again
-        self.told: dict[tuple[str, int], list[bytes]] = {}
+        self.received: dict[tuple[str, int], list[bytes]] = {}
 
     def tell(self, request: bytes) -> None:
         """One round is asked here; its run has no end."""
@@ -195,8 +200,10 @@ class _Direct:
         place = asked.leg, asked.attempt
         if self._again and place == ("confirm", 0):
             return [wire.encode_refusal(wire.Refusal(c.identity.name, "E_VIEW")) for c in self._there]
-        self.told[place] = [c.answer(request) for c in (self._there if asked.leg in _LAST_LEGS else self._custodians)]
-        return self.told[place]
+        self.received[place] = [
+            c.answer(request) for c in (self._there if asked.leg in _LAST_LEGS else self._custodians)
+        ]
+        return self.received[place]
 
 
 def _values(answers: list[bytes], phase: Phase, numbers: npt.DTypeLike) -> Any:

@@ -57,8 +57,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P19",
         f"{QUERIES}::test_merged_cells_that_there_are_not_are_refused[-1.0-counts, merged]",
         MARGINALS,
-        'return read_merged(told["cells"], self.sizes, self.merged)',
-        'return told["cells"].astype(np.int64)',
+        'return read_merged(state["cells"], self.sizes, self.merged)',
+        'return state["cells"].astype(np.int64)',
     ),
     mutant(
         "has as many cells in a table as the state says",

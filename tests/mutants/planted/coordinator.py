@@ -55,7 +55,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "5.1",
         f"{KILLERS}::test_a_receipt_is_of_the_message_it_is_on",
         WIRE,
-        "told = (reply.institution, hashlib.sha256(inner).hexdigest(), answer_to(reply))",
+        "expected = (reply.institution, hashlib.sha256(inner).hexdigest(), answer_to(reply))",
         "told = (reply.institution, receipt.message, answer_to(reply))",
     ),
     mutant(
@@ -63,8 +63,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "6, manifest",
         f"{KILLERS}::test_a_receipt_is_of_the_message_it_is_on",
         WIRE,
-        "told = (reply.institution, hashlib.sha256(inner).hexdigest(), answer_to(reply))",
-        "told = (reply.institution, hashlib.sha256(inner).hexdigest(), receipt.about)",
+        "expected = (reply.institution, hashlib.sha256(inner).hexdigest(), answer_to(reply))",
+        "expected = (reply.institution, hashlib.sha256(inner).hexdigest(), receipt.about)",
     ),
     mutant(
         "shows no institution the head it has signed last",

@@ -208,7 +208,7 @@ MUTANTS: tuple[Mutant, ...] = (
         KEPT,
         f"{LAWS}::test_legacy_grids_have_the_cells_they_had",
         SCHEMA,
-        "told = {k: v for k, v in given.items() if v != _DEFAULTS[type(column)].get(k, MISSING)}",
-        'told = {k: v for k, v in given.items() if k == "special" or v != _DEFAULTS[type(column)].get(k, MISSING)}',
+        "changed = {k: v for k, v in given.items() if v != _DEFAULTS[type(column)].get(k, MISSING)}",
+        'changed = {k: v for k, v in given.items() if k == "special" or v != _DEFAULTS[type(column)].get(k, MISSING)}',
     ),
 )

@@ -281,8 +281,8 @@ _SUMS: tuple[Mutant, ...] = (
         "P10, P18",
         f"{BESIDE}[autoregressive]",
         REGRESSIVE,
-        'logits = tape.centred("skip", told, centre) + columns',
-        'logits = tape.centred("skip", told, exact.as_input(told.double().mean(0))) + columns',
+        'logits = tape.centred("skip", ones, centre) + columns',
+        'logits = tape.centred("skip", ones, exact.as_input(ones.double().mean(0))) + columns',
     ),
     mutant(
         "compares a critic's rows with one another",

@@ -143,8 +143,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P29",
         f"{MERGED}::test_a_cell_that_there_is_not_is_refused",
         MERGING,
-        "if (part != told).any() or (part < 0).any() or (part >= most).any():",
-        "if (part != told).any() or (part < 0).any():",
+        "if (part != received).any() or (part < 0).any() or (part >= most).any():",
+        "if (part != received).any() or (part < 0).any():",
     ),
     mutant(
         "merges a row's cells by another column's",

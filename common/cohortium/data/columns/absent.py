@@ -1,8 +1,8 @@
-"""Words for a value that is missing: those every table may have, and those a schema declares.
+"""Words for missing values: the usual ones, and those a schema declares.
 
-Where a column says nothing of it, the words of ``values.MISSING_WORDS`` count as missing, whatever their capitals. Where it
-declares ``missing``, its own words do, and no others: of ``missing = []`` the word NA is a value, as Namibia's is. A cell
-that is blank is missing in any case, and a declared category is never a word for missing.
+By default the words of ``values.MISSING_WORDS`` count as missing, in any case. Where a column declares ``missing``, its own
+words do, and no others: with ``missing = []`` the word NA is a value, as for Namibia. A blank cell is always missing, and a
+declared category is never a word for missing.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ WORDS = (
     "sconosciuto", "onbekend", "okänd", "ukjent", "brak",
 )  # fmt: skip
 AMONG_NUMBERS = frozenset(word.lower() for word in (*ERRORS, *USUAL, *MARKS, *WORDS))
-"""Words that say among numbers and dates that there is none. Among texts most of them may be values."""
+"""Words that stand for a missing value among numbers and dates. Among texts most of them may be values."""
 AMONG_TEXTS = frozenset(word.lower() for word in ERRORS)
-"""Words that are no values anywhere, beside those of ``MISSING_WORDS``."""
+"""Words that are never values, in addition to ``MISSING_WORDS``."""
 PERHAPS = frozenset(word.lower() for word in (*MARKS, *WORDS))
-"""Words that among texts may be values or not."""
+"""Words that may or may not be values among texts."""
 
 
 _GROUPS = (ERRORS, USUAL, MARKS, COMMON_WORDS)
 
 
 def declared(shared: Sequence[str], rare: Sequence[str]) -> tuple[str, ...]:
-    """What a draft declares to say missing. shared: words that many persons have; they are named.
+    """The words for missing that a draft declares. shared: words that many persons have; they are named.
 
-    rare: words that few have. Of these all are declared that are usually used beside them, so that what is written down
-    tells no more than that there is one of them.
+    rare: words that few have. Instead of such a word its whole usual group is declared, so that the draft reveals no more
+    than that one of the group occurs.
     """
     few = {word.lower() for word in rare}
     beside = [word for group in _GROUPS if not few.isdisjoint(w.lower() for w in group) for word in group]
@@ -66,7 +66,7 @@ def _key(text: str) -> str:
 
 
 def with_blanks(column: Any, values: pd.Series) -> pd.Series:
-    """The values with None wherever there is a word that the column itself declares to say missing."""
+    """The values, with None in place of every word for missing that the column itself declares."""
     if column.missing is None:
         return values
     absent = _are_among(column, values)

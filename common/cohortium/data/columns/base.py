@@ -21,7 +21,7 @@ STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 class BaseColumn:
     """What every kind of column has.
 
-    missing: words that say so, whatever their capitals; None for the usual ones (``absent``).
+    missing: words that stand for a missing value, in any case; None for the usual ones (``absent``).
     review: its entries that were read off rows and that nobody has reviewed yet.
     """
 
@@ -58,7 +58,7 @@ def check_missing(column: BaseColumn) -> None:
     """Words that somebody sees, each once, and none that is a value as well."""
     words = [word.strip().lower() for word in column.missing or ()]
     if len(set(words)) < len(words) or "" in words or any(map(has_unseen, words)):
-        what = "a word for missing is there twice, blank, or has characters that nobody sees"
+        what = "a word for missing is there twice, is blank, or has invisible characters"
         raise column.invalid(what, "Correct missing; a blank cell is missing anyway.")
     for category in getattr(column, "categories", ()):
         if str(category) in (word.strip() for word in column.missing or ()):

@@ -3,7 +3,7 @@
 | a value                                       | is the category                                             |
 |-----------------------------------------------|-------------------------------------------------------------|
 | text                                          | that is the same text, in normal form C, trimmed            |
-| a number of a type of its own: 1 or 1.0       | ``"1"``, else ``"1.0"``: such a number tells no more        |
+| a number of a type of its own: 1 or 1.0       | ``"1"``, else ``"1.0"``: the number holds no more than that |
 | a number or text, of whole-number categories  | of the same number: ``1`` and ``1.0`` are 1, ``01`` is none |
 """
 

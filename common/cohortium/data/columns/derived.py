@@ -1,7 +1,7 @@
-"""Columns that follow from others, looked for while a draft reads a table: ``target`` is ``num > 0`` in every row.
+"""Derived columns, found while a draft reads a table: for example ``target`` is ``num > 0`` in every row.
 
-Whoever predicts one from the other predicts nothing, and whoever counts both pays twice. That a column follows from another
-is read off rows, so it is told on the institution's own screen and written down nowhere.
+Predicting one from the other is no prediction, and counting both pays twice. That a column is derived is read off rows, so
+it is shown on the institution's own screen and written down nowhere.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import pandas as pd
 from cohortium.data.columns.categories import category_key
 from cohortium.data.columns.values import normalized
 
-MOST = 256  # values of a column that is looked at
-OFTEN = 10  # rows that a value of the one has on average, or nothing is told of what it goes with
+MOST = 256  # distinct values of a column that is considered
+OFTEN = 10  # rows that each value of the one must have on average, or no relation is reported
 AT_LEAST = 10  # rows with each of two values of the other: of a nearly constant column everything seems to follow
 FIRST = 1024  # rows in which most pairs contradict themselves
 Codes = npt.NDArray[np.int64]
 
 
 class Following:
-    """Looks at the parts of a table as they pass. out: columns that are not looked at, such as the person's."""
+    """Examines the parts of a table as they pass. out: columns to ignore, such as the person's."""
 
     def __init__(self, out: Collection[str] = ()) -> None:
         self._out = frozenset(out)
@@ -32,23 +32,23 @@ class Following:
         self._follows: dict[tuple[str, str], Codes] | None = None  # (values of the first,) that of the second, or -1
 
     def through(self, parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """The same parts, each looked at."""
+        """The same parts, each examined."""
         for part in parts:
             for rows in (part.iloc[:FIRST], part.iloc[FIRST:]):
                 if len(rows):
                     self._look(rows)
             yield part
 
-    def told(self, columns: Sequence[str], targets: Collection[str] = ()) -> list[tuple[str, str]]:
+    def described(self, columns: Sequence[str], targets: Collection[str] = ()) -> list[tuple[str, str]]:
         """(column, what to know of it) for each of ``columns`` that follows from another one of them."""
         found = {pair for pair in self._follows or () if {*pair} <= {*columns} and self._is_sure(*pair)}
-        told = []
+        lines = []
         for one, other in sorted(found, key=lambda pair: (columns.index(pair[1]), columns.index(pair[0]))):
             both = (other, one) in found
             if both and columns.index(one) > columns.index(other):
-                continue  # told once
-            told.append((other, _words(one, other, both, targets)))
-        return told
+                continue  # reported once
+            lines.append((other, _words(one, other, both, targets)))
+        return lines
 
     def _is_sure(self, one: str, other: str) -> bool:
         counts, others = self._counts[one], self._counts[other]
@@ -87,8 +87,8 @@ def _agree(one: Codes, other: Codes, known: Codes) -> bool:
 
 
 def _words(one: str, other: str, both: bool, targets: Collection[str]) -> str:
-    told = f"in every row it says the same as {one!r}" if both else f"in every row it follows from {one!r}"
+    words = f"in every row it says the same as {one!r}" if both else f"in every row it follows from {one!r}"
     if other in targets or one in targets:
         left = one if other in targets else other
-        return f"{told}: whoever predicts the target from it predicts nothing. Leave it out (--drop {left})"
-    return f"{told}. Leave one of them out (--drop), or keep both if both are to be released"
+        return f"{words}: whoever predicts the target from it predicts nothing. Leave it out (--drop {left})"
+    return f"{words}. Leave one of them out (--drop), or keep both if both are to be released"

@@ -70,7 +70,7 @@ class Boolean(BaseColumn):
 
 
 def _check_categories(column: BaseColumn, categories: tuple[int, ...] | tuple[str, ...]) -> None:
-    """At least one, no duplicates, in Unicode normal form C, and nothing a spreadsheet would run or nobody sees."""
+    """At least one, no duplicates, in Unicode normal form C, and nothing that a spreadsheet would run or that is invisible."""
     if not categories:
         raise column.invalid("there are no categories", "List them, or drop the column.")
     if len(set(categories)) < len(categories):

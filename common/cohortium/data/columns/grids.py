@@ -81,7 +81,7 @@ def scaled(units: npt.NDArray[Any], digits: int) -> FloatArray:
 
 @dataclass(frozen=True)
 class Even:
-    """lower + i * step. decimals: says that the step is 10**-decimals; the step is then not told."""
+    """lower + i * step. decimals: the step is 10**-decimals, and no step is declared."""
 
     lower: float
     upper: float

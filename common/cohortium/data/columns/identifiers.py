@@ -1,4 +1,4 @@
-r"""Whose a row is: persons told apart exactly, by one rule, whatever the source.
+r"""Whose a row is: persons are distinguished exactly, by one rule for all sources.
 
 Two rows are one person's if and only if their identifiers are the same text after this:
 
@@ -16,9 +16,9 @@ Two rows are one person's if and only if their identifiers are the same text aft
 | text longer than MAX_IDENTIFIER, with a NUL byte, or  | nobody's: the row is left out                     |
 | no Unicode; a whole number of more than 300 digits    |                                                   |
 
-No hash stands for an identifier. Where two persons could be taken for one, one of them would displace rows of the
-other, and move a sum by more than the sensitivity that the noise is scaled to; under a hash whose key is known, who
-wants that can search for it.
+Identifiers are not hashed. If two persons could be taken for one, one of them would displace rows of the other and move a
+sum by more than the sensitivity that the noise is scaled to; with a hash whose key is known, an attacker could search for
+such a collision.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Identifiers:
 
 
 def identifier(value: object) -> str | None:
-    """The text that a person is told by; None for nobody's."""
+    """The text that identifies a person; None where a row is nobody's."""
     text = value if isinstance(value, str) else _text(value)
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
@@ -84,7 +84,7 @@ def _is_text(text: str) -> bool:
 
 
 def identifiers_of(values: pd.Series) -> Identifiers:
-    """Whose each row is; asked once for each distinct value where pandas tells those apart exactly."""
+    """Whose each row is; computed once for each distinct value where pandas distinguishes those exactly."""
     if values.dtype == object:
         texts = [identifier(v) for v in values.to_numpy()]
         places: npt.NDArray[np.int64] = np.arange(len(texts))

@@ -19,7 +19,7 @@ from cohortium.data.columns.written import written
 from cohortium.system.texts import has_unseen, starts_formula
 
 MAX_DECIMALS = 22  # powers of ten up to that one are floats
-FINE_CELLS = 1024  # of a column of numbers that does not say how many
+FINE_CELLS = 1024  # cells of a column of numbers that does not declare bins
 _SAME = 4.5e-16  # two floats next to each other, as readers of text may differ by one
 _LEAST, _MOST = 1e-290, 1e290  # bounds of numbers of so many significant digits
 
@@ -32,7 +32,7 @@ class Continuous(BaseColumn):
     more than a multiple of the step (prices in .49 and .99); with ``digits`` it is the numbers of so many significant digits,
     for ranges over many powers of ten.
 
-    Where nothing is said, a grid of at most FINE_CELLS values has one cell per value, and a larger one so many cells, narrow
+    By default a grid of at most FINE_CELLS values has one cell per value, and a larger one FINE_CELLS cells, narrow
     everywhere and narrowest around zero (``fine_cuts``): enough for any shape, and what a study's generator puts
     together follows from noised counts. Bounds may then be as wide as the public's ignorance.
     ``bins`` cells instead cut the grid evenly on the scale ``linear`` or ``asinh`` (for heavy tails), or ``edges`` names
@@ -225,11 +225,11 @@ def _check_format(column: BaseColumn, text: str) -> None:
 
 
 def _check_grid(column: Continuous) -> None:
-    """That bounds and points are on a grid that is told, so that no value but its own is ever put for one."""
-    told = column.digits is not None or column.step is not None
+    """Bounds and points must lie on a declared grid, so that none of them is ever replaced by a neighbour."""
+    declared = column.digits is not None or column.step is not None
     (_check_digits if column.digits is not None else _check_steps)(column)
     for bound, at in ((column.lower, "lower"), (column.upper, "upper")):
-        if told and not _on_grid(column, bound):
+        if declared and not _on_grid(column, bound):
             raise column.invalid(f"{at} is not on its grid", "Move it to the next value of the grid.")
     if any(not _on_grid(column, point) for point in column.points):
         raise column.invalid("a point is not on its grid", "Correct it, or declare a finer grid.")

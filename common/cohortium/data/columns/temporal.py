@@ -23,7 +23,7 @@ SECONDS: dict[str, int] = {"second": 1, "minute": 60, "hour": 3600, "day": 86400
 class Datetime(BaseColumn):
     """Moments on the grid ``lower + i * resolution``; UTC without a zone; values beyond are clipped to the bounds.
 
-    ``bins`` cells of equal length, at most one a moment; FINE_MOMENTS where it is not said. Each of ``special`` (a placeholder such
+    ``bins`` cells of equal length, at most one a moment; FINE_MOMENTS by default. Each of ``special`` (a placeholder such
     as 9999-12-31 for "still here") has a cell of its own. ``format`` says how moments are written where they are text or
     whole numbers, in the table and in the release, as in ``moments``.
     """

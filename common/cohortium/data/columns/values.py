@@ -1,4 +1,4 @@
-"""What is missing, which values are the same, and which numbers they are: asked of cells and of identifiers."""
+"""Which values are missing, which are equal, and which numbers they are: shared by cells and identifiers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PLAIN_TYPES = frozenset({type(None), int, float, str})
 
 
 def normalized(values: pd.Series) -> pd.Series:
-    """``values`` such that equal ones mean the same: among objects, pandas takes True for 1, and no lists.
+    """``values`` such that equal ones mean the same: among objects, pandas takes True for 1 and cannot hash lists.
 
     Numbers of single and half precision become those of double precision that are written the same.
     """
@@ -27,7 +27,7 @@ def normalized(values: pd.Series) -> pd.Series:
 
 
 def numbers_of(values: pd.Series) -> npt.NDArray[np.float64]:
-    """(rows,) numbers, NaN where a value is none; infinite ones stay."""
+    """(rows,) numbers, NaN where a value is not a number; infinite ones stay."""
     if values.dtype.kind in "mM":  # moments are no numbers, whatever they are stored as
         return np.full(len(values), np.nan)
     if values.dtype in (np.float16, np.float32):
@@ -38,6 +38,6 @@ def numbers_of(values: pd.Series) -> npt.NDArray[np.float64]:
 
 
 def shortest(numbers: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Numbers of single or half precision as the shortest decimals that they are: 0.1, where their bits say 0.10000000149."""
+    """Numbers of single or half precision as the shortest decimals that round to them: 0.1 rather than 0.10000000149."""
     distinct, at = np.unique(numbers, return_inverse=True)
     return np.asarray(distinct.astype(str).astype(np.float64)[at], np.float64)

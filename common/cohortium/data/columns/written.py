@@ -5,7 +5,7 @@
     "1 234,5"    or blanks                        "1.234,5-"     or has its sign behind it
     "1'234.5"    or apostrophes                   "1234.5%"      percent, as the number that stands there: 12% is 12
 
-Anything may stand before and behind the digits. Reading is by the cell alone: whether what stands around is there or not,
+Any text may surround the digits. Each cell is read by itself: whether the surrounding text is there or not,
 and whether thousands are parted, decides nothing; where they are parted, it is into groups of three. What does not fit is no
 number, rather than another one: under "1234,5" the text ``1.5`` is none. Values that are numbers already are not texts and
 stay as they are.
@@ -40,7 +40,7 @@ _NOT_A_DIGIT = re.compile(r"[^0-9]")
 
 @dataclass(frozen=True)
 class Written:
-    """How numbers are written. group: what parts thousands. brackets, sign_last: how a number below zero is told."""
+    """How numbers are written. group: the thousands separator. brackets, sign_last: how negative numbers are written."""
 
     before: str = ""
     group: str = ""
@@ -51,7 +51,7 @@ class Written:
 
     @property
     def text(self) -> str:
-        """The format: how 1234.5 is written, in brackets or with a sign behind where these tell what is below zero."""
+        """The format: how 1234.5 is written, in brackets or with a trailing sign where negative numbers are."""
         digits = f"{self.before}1{self.group}234{self.point}5{self.behind}"
         return f"({digits})" if self.brackets else digits + "-" * self.sign_last
 
@@ -64,18 +64,17 @@ class Written:
         return _numeral(self.group, self.point)
 
     def number(self, text: str) -> float | None:
-        """The number a text is; None if it is none."""
-        bare, negative = self._bare(text)
-        if bare is None or not self._numeral.fullmatch(bare):
+        """The number that a text reads as; None if it is not a number."""
+        digits, negative = self._without_affixes(text)
+        if digits is None or not self._numeral.fullmatch(digits):
             return None
-        digits = bare
         for part in _parts_of(self.group):
             digits = digits.replace(part, "")
         value = float(digits.replace(self.point, "."))
         return -value if negative else value
 
-    def _bare(self, text: str) -> tuple[str | None, bool]:
-        """The text without what stands around its digits, and whether it is below zero."""
+    def _without_affixes(self, text: str) -> tuple[str | None, bool]:
+        """The text without what surrounds its digits, and whether it is negative."""
         text = text.strip()
         if text.startswith(_DEFUSED):  # by whoever writes for spreadsheets, as releases are
             text = text[1:]
@@ -106,10 +105,10 @@ class Written:
         if decimals is None:
             decimals = max(0, -int(Decimal(repr(value)).normalize().as_tuple().exponent))
         digits = f"{abs(value):,.{decimals}f}".replace(",", "\0").replace(".", self.point).replace("\0", self.group)
-        told = f"{self.before}{digits}{self.behind}"
+        unsigned = f"{self.before}{digits}{self.behind}"
         if not _NOT_A_DIGIT.sub("", digits).strip("0") or value >= 0:
-            return told
-        return f"({told})" if self.brackets else told + "-" if self.sign_last else "-" + told
+            return unsigned
+        return f"({unsigned})" if self.brackets else unsigned + "-" if self.sign_last else "-" + unsigned
 
 
 def _without_sign(text: str) -> tuple[str, bool]:
@@ -130,7 +129,7 @@ def _numeral(group: str, point: str) -> re.Pattern[str]:
 
 
 def written(text: str) -> Written | None:
-    """How numbers are written by a format; None if it is none."""
+    """How numbers are written by a format; None if it is not a format."""
     found = _DIGITS.search(text)
     if found is None or found["group"] == found["point"]:
         return None

@@ -1,4 +1,4 @@
-"""Conditions that need a word in Python: ranges, and whatever is none of some values."""
+"""Conditions that Python has no literal for: ranges (``between``) and exclusions (``other_than``)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What rules mean for the cells of columns: which values a cell can hold, and which cells no row can be in.
 
-A value that no rule tells apart from its neighbours may share a cell with them (``rule_boundaries``); a cell of a table that
+Values that no rule distinguishes from their neighbours may share a cell with them (``rule_boundaries``); a cell of a table that
 breaks a constraint whatever its row holds is a structural zero (``impossible``).
 """
 
@@ -72,7 +72,7 @@ def _beside_points(column: Continuous | Datetime) -> tuple[IntArray, IntArray]:
 
 
 def rule_boundaries(schema: Ruled, j: int) -> BoolArray:
-    """(cells,) whether a rule tells the values of a column's cell apart from those of the cell before it."""
+    """(cells,) whether a rule distinguishes the values of a column's cell from those of the cell before it."""
     column = schema.columns[j]
     first, _ = cell_bounds(column)
     found = np.zeros(column.size, bool)
@@ -108,10 +108,10 @@ def impossible(
     schema,) the cell of the table that each is counted in, None where it is its own. What is found follows from single
     constraints: cells may be impossible beyond it.
     """
-    told = cells or [None] * len(columns)
+    given = cells or [None] * len(columns)
     reach = {
         j: Reach(schema.columns[j], np.arange(schema.columns[j].size) if c is None else c, n)
-        for j, n, c in zip(columns, shape, told, strict=False)
+        for j, n, c in zip(columns, shape, given, strict=False)
     }
     found = np.zeros(tuple(shape), bool)
     for rule in (rule for rules in schema.rules.each for rule in rules if set(rule.columns) & set(columns)):

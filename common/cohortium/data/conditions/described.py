@@ -1,6 +1,6 @@
-"""What conditions and constraints see of a schema: its columns and what it says of them together.
+"""The part of a schema that conditions and constraints see: its columns and its constraints.
 
-They are about columns, and a schema, which is built of columns and constraints, is above them.
+A schema is built of columns and constraints, so they cannot import it; this protocol stands in for it.
 """
 
 from __future__ import annotations

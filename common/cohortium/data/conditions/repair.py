@@ -1,8 +1,8 @@
-"""Values in given cells that keep the schema's constraints together.
+"""Constraint repair: values within given cells that satisfy the schema's constraints together.
 
-Values are grid indices (``encoding.indices``). Most rows are settled by drawing anew inside their cells; sums and orders of the
-others by narrowing, column after column, the indices that leave the rest a value; and where a row is wanted that keeps
-everything, by a search over the classes of values that the rules tell apart.
+Values are grid indices (``encoding.indices``). Most rows are repaired by drawing again inside their cells. Sums and orders of
+the others are repaired by bounds propagation: column after column, the indices are narrowed to those that leave the other
+columns a value. A row that satisfies every constraint is found by a search over the classes of values that rules distinguish.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _narrowed_draw(schema: Ruled, where: Places, index: IntArray, rng: np.random
 
 
 def _stretches(schema: Ruled, j: int) -> Ranges:
-    """A column's indices, cut wherever a rule tells its values apart."""
+    """A column's indices, cut wherever a rule distinguishes its values."""
     starts = {
         int(start)
         for rule in schema.rules.lookups
@@ -196,7 +196,7 @@ def check_possible(schema: Ruled) -> None:
     """SchemaError E_SCHEMA_INVALID where a constraint is wrong, or where no row can keep all of them."""
     if possible(schema, {}):
         return
-    fix = "Take them away one by one: `cohortium schema check` says when the rest can be kept."
+    fix = "Remove them one by one: `cohortium schema check` tells when the rest can be satisfied."
     raise SchemaError("E_SCHEMA_INVALID", "constraints", "no row can keep all of them", fix)
 
 
@@ -238,7 +238,7 @@ def _connected(rules: Sequence[Rule]) -> list[set[int]]:
 
 
 def _options(schema: Ruled, j: int, wanted: Mapping[int, Selection]) -> list[tuple[int, int]]:
-    """Ranges of one column's indices that no rule tells apart; (MISSING, MISSING) for a missing value."""
+    """Ranges of one column's indices that no rule distinguishes; (MISSING, MISSING) for a missing value."""
     one = wanted.get(j, everything(schema.columns[j]))
     pieces = [(max(a, c), min(b, d)) for a, b in one.ranges for c, d in _stretches(schema, j) if max(a, c) <= min(b, d)]
     return [*pieces, *([(MISSING, MISSING)] if one.missing else [])]

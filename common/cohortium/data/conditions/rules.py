@@ -39,7 +39,7 @@ Box = Mapping[int, Selection]
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """The values of one column that a rule does not tell apart.
+    """A column's values, grouped into classes that a rule treats alike.
 
     starts: (stretches,) first index of each stretch of indices, from 0. labels: (stretches + 1,) their classes, the last a
     missing value's. count: of classes.
@@ -220,7 +220,7 @@ def _combined(schema: Described, constraint: Combinations) -> Lookup:
     if any(len(row) != len(columns) for row in constraint.rows):
         raise _UnfitError("every row has one entry a column")
     read = {j: _reader(schema.columns[j]) for j in columns}
-    boxes = [{j: read[j](told) for j, told in zip(columns, row, strict=True)} for row in constraint.rows]
+    boxes = [{j: read[j](entry) for j, entry in zip(columns, row, strict=True)} for row in constraint.rows]
     return lookup(schema, boxes, allowed=True)
 
 
@@ -228,10 +228,10 @@ def _reader(column: Column) -> Callable[[Entry], Selection]:
     """What an entry of a combination selects; categories are looked up, as there may be thousands of them."""
     rank_of = reader(getattr(column, "categories", ()))
 
-    def read(told: Entry) -> Selection:
-        if (rank := rank_of(told)) is not None:
+    def read(entry: Entry) -> Selection:
+        if (rank := rank_of(entry)) is not None:
             return Selection(((rank, rank),))
-        return selection_by_text(column, told) if isinstance(told, str) else selection(column, told)
+        return selection_by_text(column, entry) if isinstance(entry, str) else selection(column, entry)
 
     return read
 

@@ -1,4 +1,4 @@
-"""Conditions that a shell took a part of: unquoted, ``age>=40`` arrives as ``age``, and its output goes to a file ``=40``."""
+"""Conditions that the shell cut short: unquoted, ``age>=40`` arrives as ``age``, and output goes to a file named ``=40``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Typed cells to values that ``encoding`` reads: each by itself, and none raises.
+r"""Typed cells to values that ``encoding`` reads: each on its own, and none raises.
 
 | cell                                          | value                                                      |
 |-----------------------------------------------|------------------------------------------------------------|
@@ -41,7 +41,7 @@ Note = Callable[[Kind, int], None]  # a fault, and the place of its cell from 0
 
 
 class Unreadable:
-    """A text of a database that is none. kind: why not."""
+    """A database's text that cannot be read. kind: why not."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind

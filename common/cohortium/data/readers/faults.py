@@ -1,8 +1,8 @@
-"""What of a table cannot be read: whose reader notes it, and goes on or stops.
+"""Faults: rows and cells that cannot be read. A reader notes them and goes on, or stops if it is strict.
 
-A row that cannot be told into cells is no row; a cell that cannot be read is missing. Both are decided by the row's
-own bytes, so that nobody's row changes another's, nor whether there is an answer at all (docs/privacy.md). What was
-passed over is told to the table's own people alone, with its place.
+A row that cannot be split into cells is skipped; a cell that cannot be read is missing. Both follow from the row's own
+bytes, so nobody's row changes another's, or whether there is an answer at all (docs/privacy.md). What was skipped is
+reported to the table's owner alone, with its place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PLACES = 5  # rows named of each kind of fault
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault. what: said of a row or a cell. fix: the next step."""
+    """A kind of fault. what: the problem with a row or a cell. fix: the next step."""
 
     name: str
     code: str
@@ -77,7 +77,7 @@ class Faults:
         return self._strict
 
     def note(self, kind: Kind, row: int, column: str | None = None, detail: str = "") -> None:
-        """One fault. InputError with the kind's code where the reader is strict; detail: says more, and never a value."""
+        """One fault. InputError with the kind's code where the reader is strict; detail: more words, never a value."""
         if self._strict:
             place = f"row {row}" if column is None else f"row {row}, column {column!r}"
             fix = f"{kind.fix} Or pass over what cannot be read with --drop-bad-rows."

@@ -1,13 +1,13 @@
-r"""How a table is written into a file: what its people say of it, and what its first line says by itself.
+r"""How a table is written into a file: what its owner declares, and what its first line shows.
 
-What separates the cells follows from the line of the names alone, never from a row, so that nobody's row changes how the
-others are read. Where the line leaves a choice, nothing is guessed: E_FORM names what was seen and how to say what is meant.
+What separates the cells follows from the header line alone, never from a row, so nobody's row changes how the others are
+read. An ambiguous header is not guessed at: E_FORM names what was seen and how to declare what is meant.
 
 | the first line                                            | cells are separated by                    |
 |-----------------------------------------------------------|-------------------------------------------|
-| whatever it is, where ``separator`` is said               | what is said                              |
-| ``sep=;``, as Excel writes it; the names are the next one | what it says                              |
-| can be told into several names by one of ``,`` ``;`` tab  | that one                                  |
+| any, where ``separator`` is declared                      | the declared one                          |
+| ``sep=;``, as Excel writes it; the names are the next one | the one it names                          |
+| can be split into several names by one of ``,`` ``;`` tab | that one                                  |
 | ``|`` alone                                               |                                           |
 | by several; the names that are wanted are there by one    | that one                                  |
 | by several                                                | E_FORM                                    |
@@ -36,7 +36,7 @@ _NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|",
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    r"""What is said of how a file is written; None where the file is to tell it.
+    r"""What is declared about how a file is written; None where the file itself decides.
 
     separator: one character, or ``tab``, ``\t``, ``comma``, ``semicolon``, ``pipe``, ``blank``. sheet: of a workbook.
     """
@@ -51,36 +51,36 @@ class Form:
             object.__setattr__(self, "separator", _separator(self.separator))
 
 
-def _separator(said: str) -> str:
-    text = _NAMES.get(said.lower(), said)
+def _separator(given: str) -> str:
+    text = _NAMES.get(given.lower(), given)
     if len(text) != 1 or not text.isascii() or text.isalnum() or text in "\"\r\n\0._-+'":
         fix = "Give one character such as ; or the word tab."
-        raise InputError("E_FORM", "separator", f"cells cannot be separated by {said!r}", fix)
+        raise InputError("E_FORM", "separator", f"cells cannot be separated by {given!r}", fix)
     return text
 
 
 def separator_line(line: bytes) -> bytes | None:
     """The separator of a line ``sep=;``; None of another line."""
-    said = _SEPARATOR_LINE.fullmatch(line)
-    return said[1] if said else None
+    found = _SEPARATOR_LINE.fullmatch(line)
+    return found[1] if found else None
 
 
 def separator_of(line: bytes, form: Form, wanted: Collection[str], where: str) -> bytes:
     """What separates the names of a heading. wanted: columns that are known to be there. InputError E_FORM for a choice."""
     if form.separator is not None:
         return form.separator.encode()
-    told = {one: cells for one in SEPARATORS if (cells := cells_of(line, one)) is not None}
-    if wanted and (fitting := [one for one, cells in told.items() if _are_there(wanted, cells)]):
+    parsed = {one: cells for one in SEPARATORS if (cells := cells_of(line, one)) is not None}
+    if wanted and (fitting := [one for one, cells in parsed.items() if _are_there(wanted, cells)]):
         return fitting[0]
-    several = [one for one, cells in told.items() if len(cells) > 1]
+    several = [one for one, cells in parsed.items() if len(cells) > 1]
     several = [one for one in several if _has_marks_at_ends(line, one)] or several
     if len(several) > 1:
-        seen = " or ".join(f"{in_words(one)} ({len(told[one])} columns)" for one in several)
+        seen = " or ".join(f"{in_words(one)} ({len(parsed[one])} columns)" for one in several)
         raise ambiguous(where, f"its names may be separated by {seen}", several[0])
     if several:
         return several[0]
     if other := next((one for one in _OTHERS if _parts(line, one)), None):
-        raise ambiguous(where, f"it looks separated by {in_words(other)}", other, " For a single column say comma.")
+        raise ambiguous(where, f"it looks separated by {in_words(other)}", other, " For a single column pass comma.")
     return b","
 
 
@@ -109,9 +109,8 @@ def looks_blank_separated(name: bytes, rows: list[bytes]) -> bool:
 
 
 def ambiguous(where: str, what: str, separator: bytes, more: str = "") -> InputError:
-    said = _WORDS.get(separator, separator.decode())
-    said = "blank" if separator == b" " else said
-    fix = f"Say --separator '{said}', in institution.toml separator = '{said}'.{more}"
+    named = "blank" if separator == b" " else _WORDS.get(separator, separator.decode())
+    fix = f"Pass --separator '{named}', or in institution.toml set separator = '{named}'.{more}"
     return InputError("E_FORM", where, what, fix)
 
 

@@ -1,7 +1,7 @@
 """Tables as people have them in Python: a DataFrame of any library, a file, or columns by name.
 
-Polars, Arrow, DuckDB and whatever else hands its columns over by Arrow's C stream or the dataframe protocol are read by
-these; no such library is imported here. What is read so has the values that a Parquet file of it would have.
+Polars, Arrow, DuckDB and other libraries are read through Arrow's C stream or the dataframe protocol; none of them is
+imported here. The values are those that a Parquet file of the same table would have.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ def _values(table: pa.Table, name: str, where: str) -> pd.Series:
     if pa.types.is_dictionary(cells.type):
         cells = pa.chunked_array([_decoded(chunk) for chunk in cells.chunks], kind)
     whole = cells.combine_chunks()
-    faults = Faults(where, strict=True)  # a cell that cannot be read is told with its place, as in a file of one's own
+    faults = Faults(
+        where, strict=True
+    )  # a cell that cannot be read is reported with its place, as in a file of one's own
     return column(whole, lambda kind, place: faults.note(kind, place + 1, name))
 
 

@@ -1,8 +1,8 @@
-r"""CSV to rows: one line, one row, whatever stands in the others.
+r"""CSV to rows: one line is one row, whatever the other lines hold.
 
-A record of CSV may span lines where a quotation mark stays open. Then one person's quotation mark swallows the rows of
-others, and no bound holds of what one person changes. So here a **line is a row**: lines end at LF, CR or CRLF, within
-quotation marks or not, and what becomes of a line follows from its own bytes and the header alone:
+In ordinary CSV a record continues over lines while a quotation mark is open. Then one person's quotation mark can swallow
+the rows of others, and no bound on a person's contribution holds. So here a **line is a row**: lines end at LF, CR or CRLF,
+inside quotation marks or not, and the result of a line depends on its own bytes and the header alone:
 
 | line                                                    | what it becomes                     |
 |---------------------------------------------------------|-------------------------------------|
@@ -16,11 +16,11 @@ quotation marks or not, and what becomes of a line follows from its own bytes an
 
 A cell begins with a quotation mark or is plain. In the first kind ``""`` is a mark, and a single one ends the quoted
 part; what follows up to the separator belongs to the cell, too. In a plain cell marks are marks. Blanks before the first
-mark do not count, if so the whole line can be told into cells.
+mark do not count if the whole line can then be split into cells.
 
-There are two ways to read a block of lines, and they give the same (tests/laws/test_rows.py). PyArrow is fast. It
-counts rows, and where it finds as many as there are lines, each line was a row; where it does not, or objects to
-anything, the block is read line by line.
+A block of lines is read in one of two ways, with equal results (tests/laws/test_rows.py). PyArrow is fast, and its result
+is used where it finds as many rows as there are lines; where it finds fewer, or objects to anything, the block is read
+line by line.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _NOTHING = b"none"  # the content of a row that is put behind a block; an open q
 
 
 class Readable(Protocol):
-    """A file of bytes, from where it stands."""
+    """A file of bytes, from its current position."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -159,7 +159,7 @@ def _blank(separator: bytes) -> bytes:
 
 
 def unreadable(cell: bytes) -> Kind | None:
-    """Why a cell is no text, if it is none: the same whatever it was read from."""
+    """Why a cell is not text, or None if it is: the same for every source."""
     if len(cell) > MAX_CELL:
         return LONG_CELL
     if b"\0" in cell:
@@ -172,7 +172,7 @@ def unreadable(cell: bytes) -> Kind | None:
 
 
 def careful(lines: bytes, first: int, layout: CsvLayout, faults: Faults) -> pa.Table:
-    """The rows of ``lines``, of which the first has the number ``first``, each read by itself."""
+    """The rows of ``lines``, numbered from ``first``, each parsed on its own."""
     columns: list[list[str]] = [[] for _ in layout.wanted]
     places = layout.places
     for row, line in enumerate(lines.split(b"\n")[:-1], first):

@@ -1,8 +1,8 @@
-"""Files that are packed, by gzip or zstd, as the stream of bytes that was packed.
+"""Files compressed by gzip or zstd, as a stream of the bytes inside.
 
-What a file is packed by is told by its first bytes, never by its name. It is unpacked as it is read, so that however much
-comes out takes no memory; zstd's window is bounded by its library (128 MiB). More than MAX_UNPACKED bytes are refused: a
-small file can unpack to any number.
+The first bytes tell how a file is compressed, never its name. It is decompressed while it is read, so memory stays bounded;
+zstd's window is bounded by its library (128 MiB). More than MAX_UNPACKED bytes are refused: a small file can expand to any
+size.
 """
 
 from __future__ import annotations

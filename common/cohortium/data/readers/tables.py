@@ -1,21 +1,20 @@
 """Step 0: files to tables, in parts of bounded memory.
 
-A CSV file comes as text in every column, an absent cell as "": what counts as missing is decided in
-``encoding``, row by row, and never guessed from a column. A Parquet file and a workbook come in their own types. Only the
-columns asked for are turned into values. However long a file is, a part holds about ``BLOCK`` bytes of it.
+A CSV file is read as text in every column, an absent cell as "": what counts as missing is decided in ``encoding``, row by
+row, and never guessed from a column. Parquet files and workbooks keep their types. Only the columns asked for are turned
+into values. However long a file is, a part holds about ``BLOCK`` bytes of it.
 
-What a file as a whole is not decides whether it is opened. What becomes of a row or a cell never does, unless the
-reader is strict, as it is for whoever looks at a table of their own:
+``forms`` decides what separates a file's cells and which sheet of a workbook is read; ``packed`` decompresses.
 
-How a file is written, what separates its cells, and which sheet of a workbook is meant, is told by ``forms``; a file may be
-packed (``packed``).
+A file is refused for faults of the file as a whole. Faults of a row or a cell never stop a reader, unless it is strict, as
+for whoever looks at a table of their own:
 
 | input                                        | what happens                                                   |
 |----------------------------------------------|----------------------------------------------------------------|
 | no such file, a folder, not readable         | E_INPUT_NOT_FOUND                                              |
 | no bytes, or no header                       | E_EMPTY                                                        |
 | a header that is too long or too wide        | E_LIMIT                                                        |
-| a header that leaves a choice; an archive    | E_FORM with what was seen, and how to say what is meant        |
+| an ambiguous header; an archive              | E_FORM with what was seen, and how to declare what is meant    |
 | a header that is UTF-16 or Latin-1           | E_ENCODING with the offset of the byte                         |
 | two columns of one name                      | E_SCHEMA_DUP                                                   |
 | a wanted column that is not there            | E_SCHEMA_MISSING                                               |
@@ -57,7 +56,7 @@ WORKBOOK_ROWS = 16_384
 LOOKED_AT = 20  # rows
 
 
-AS_IT_IS = Form()  # what nobody has said anything of
+AS_IT_IS = Form()  # nothing is declared
 
 
 def read_table(
@@ -75,11 +74,11 @@ def read_parts(
     drop_bad_rows: bool = False,
     faults: Faults | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """The table in parts, at least one; ``columns`` in the order asked for, or all as they stand in the file.
+    """The table in parts, at least one; ``columns`` in the order asked for, or all in the file's order.
 
-    What cannot be read raises InputError with its place, or with ``drop_bad_rows`` is passed over: a row that cannot be
-    told into cells is left out, a cell that cannot be read is missing. faults: takes note of that, and decides itself
-    whether it is strict. form: what is said of how the file is written.
+    What cannot be read raises InputError with its place, or with ``drop_bad_rows`` is skipped: a row that cannot be split
+    into cells is left out, a cell that cannot be read is missing. faults: collects these, and itself decides whether it is
+    strict. form: what is declared about how the file is written.
     """
     names = header(path, form, columns or ())
     wanted = list(columns or names)
@@ -105,7 +104,7 @@ def read_stored(path: Path, form: Form = AS_IT_IS) -> pd.DataFrame:
 
 
 def look(path: Path, columns: Sequence[str], form: Form = AS_IT_IS) -> None:
-    """Open the file and read no row of it: raises whatever ``read_parts`` says of a file as a whole."""
+    """Open the file without reading a row: raises what ``read_parts`` raises for a file as a whole."""
     _check_wanted(columns, header(path, form, columns), path)
     if _is_parquet(path):
         with _open(path) as file:
@@ -113,7 +112,7 @@ def look(path: Path, columns: Sequence[str], form: Form = AS_IT_IS) -> None:
 
 
 def seen(path: Path, form: Form = AS_IT_IS) -> list[str]:
-    """How the file is read, in words, where it is not as most are: nothing of its rows."""
+    """How the file is read, in words, where that is unusual; nothing about its rows."""
     with _open(path) as file:
         if _is_parquet(path):
             names = parquet.bytes_columns(path, file)
@@ -122,8 +121,8 @@ def seen(path: Path, form: Form = AS_IT_IS) -> list[str]:
             return [f"read is its sheet {workbooks.sheet(path, file, form.sheet)!r}"]
         unpacked = Unpacked(file, path.name)
         separator = _heading(path, unpacked, form, ()).separator
-    told = [f"it is packed by {unpacked.by}"] if unpacked.by else []
-    return told if separator == b"," else [*told, f"its cells are separated by {in_words(separator)}"]
+    lines = [f"it is compressed by {unpacked.by}"] if unpacked.by else []
+    return lines if separator == b"," else [*lines, f"its cells are separated by {in_words(separator)}"]
 
 
 def header(path: Path, form: Form = AS_IT_IS, wanted: Sequence[str] = ()) -> list[str]:
@@ -216,20 +215,20 @@ class _Heading:
 
 
 def _heading(path: Path, file: Readable, form: Form, wanted: Sequence[str]) -> _Heading:
-    """What the first lines say; ``file`` stands behind ``rest``."""
+    """The heading in the first lines; ``file`` is left positioned after ``rest``."""
     start = _read_whole(file, MAX_HEADER + 2)
     begin = len(start) - len(start.removeprefix(BOM))
     line, end = _first_line(path, start, begin)
-    if said := separator_line(line):
+    if separator := separator_line(line):
         line, end = _first_line(path, start, end)
     _Checked(path).decode(start[:end], final=True)
-    if form.separator is not None or not said:
-        said = separator_of(line, form, wanted, path.name)
-    if (cells := cells_of(line, said)) is None:
+    if form.separator is not None or not separator:
+        separator = separator_of(line, form, wanted, path.name)
+    if (cells := cells_of(line, separator)) is None:
         raise _malformed(path, "a quotation mark is left open in its header", "Close it; a line's end ends the header.")
     names = _trimmed([cell.decode() for cell in cells], wanted)
     behind = end + len(b"\r\n" if start.startswith(b"\r\n", end) else start[end : end + 1])
-    return _Heading(names, said, start[behind:], behind)
+    return _Heading(names, separator, start[behind:], behind)
 
 
 def _first_line(path: Path, start: bytes, begin: int) -> tuple[bytes, int]:
@@ -259,7 +258,7 @@ def _trimmed(names: list[str], wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 class _Behind:
-    """What stands behind a heading: first what of it was read already."""
+    """The bytes after a heading, beginning with those that were read along with it."""
 
     def __init__(self, rest: bytes, file: Readable) -> None:
         self._rest, self._file = rest, file
@@ -326,8 +325,8 @@ def _csv_parts(path: Path, form: Form, wanted: Sequence[str], faults: Faults) ->
 
 
 def _ask_about_blanks(path: Path, heading: _Heading, form: Form) -> None:
-    """InputError E_FORM for one column that looks like several. Rows are looked at: for whoever reads a table of their own."""
+    """InputError E_FORM for one column that looks like several. It looks at rows, so it is for strict readers alone."""
     if len(heading.names) == 1 and form.separator is None:
         rows = [line for line in heading.rest.splitlines()[:LOOKED_AT] if line.strip()]
         if looks_blank_separated(heading.names[0].encode(), rows):
-            raise ambiguous(path.name, "it looks separated by blanks", b" ", " For a single column say comma.")
+            raise ambiguous(path.name, "it looks separated by blanks", b" ", " For a single column pass comma.")

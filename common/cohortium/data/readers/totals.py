@@ -1,8 +1,8 @@
-"""Lines below a table that add up the others, as exports and spreadsheets have them: no person's rows.
+"""Lines of totals below a table, as exports and spreadsheets have them: no person's rows.
 
-Such a line follows from everybody's rows, so nothing bounds what one person changes about it. Which lines are such is
-decided by what each holds itself: its first cell that is not blank is a word for totals, and every other one that is not
-blank, one at least, is a number.
+Such a line depends on everybody's rows, so one person's effect on it is unbounded. Each line is judged by its own cells:
+it is totals if its first cell that is not blank is a word for totals, and the others that are not blank, at least one,
+are numbers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def are_totals(cells: Sequence[bytes]) -> bool:
 
 
 def may_hold_totals(lines: bytes, separator: bytes) -> bool:
-    """Whether one of the lines may be totals; says no only where none is."""
+    """Whether one of the lines may be totals; False only if none is."""
     pattern = _first_word(separator)
     return pattern.search(b"\n" + lines[: lines.find(b"\n")] + b"\n") is not None or pattern.search(lines) is not None
 

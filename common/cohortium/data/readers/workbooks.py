@@ -1,8 +1,8 @@
-"""Excel's workbooks (.xlsx) as rows: the first row that is not blank has the names.
+"""Excel workbooks (.xlsx) as rows: the first row that is not blank has the names.
 
-Read by openpyxl, which the extra ``excel`` brings, in its streaming way; of formulas the values that Excel last saw. A cell
-comes as what it holds, by the rules of ``cells``: numbers, truths, texts, moments as text. A workbook is a ZIP archive of
-XML: one that unpacks to more than MAX_UNPACKED bytes is refused before any of it is, and entities are never expanded.
+They are streamed by openpyxl, which the extra ``excel`` installs; a formula has the value that Excel computed last. Cells
+follow the rules of ``cells``: numbers, booleans, texts, and moments as text. A workbook is a ZIP archive of XML: one that
+would expand to more than MAX_UNPACKED bytes is refused before it is expanded, and XML entities never are.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _table(rows: list[Cells], wanted: Sequence[str]) -> pd.DataFrame:
 
 
 def _table_rows(rows: Iterator[_Row], columns: int, faults: Faults) -> Iterator[_Row]:
-    """Rows of so many cells. A blank one is none; of one column it is a row, if one that is not blank comes behind it."""
+    """Rows of ``columns`` cells. A blank row is skipped; in a table of one column it counts if a row that is not blank follows."""
     blank = 0
     for row in rows:
         if row.blank:
