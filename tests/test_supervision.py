@@ -156,7 +156,7 @@ def test_a_child_that_never_gets_well_is_given_up_after_three_equal_ends_and_its
     assert process.returncode not in (0, None)
     assert len(pids(tmp_path, "failed")) == 3
     assert "E_PROCESS: failing: it has ended 3 times in the same way: ValueError at" in told
-    assert "Say cohortium institution check X." in told
+    assert "Run cohortium institution check X." in told
     assert "SECRET-CANARY" not in told.replace('raise ValueError("SECRET-CANARY")', "")
     assert not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")]))
 

@@ -89,7 +89,7 @@ def test_the_words() -> None:
         "10 of 100 rows do not count: they do not fit the schema, or have no person.",
         "90 rows of 41 persons: only 41 (45.5 %) count, as by default rows_per_person = 1, and 49 do not.",
         "A rows_per_person of 46 would count 86 (95.5 %), 50 all; the noise grows with it. "
-        "It is said in the study's [privacy], or by --rows-per-person of simulate.",
+        "Set it in the study's [privacy], or by --rows-per-person of simulate.",
     ]
     assert tally_lines(Tally(90, 0, {1: 40, 50: 1}), 50) == [
         "90 rows of 41 persons: all of them count, as no person has more than 50."
@@ -151,7 +151,7 @@ def test_nothing_of_it_leaves(
 ) -> None:
     """Neither in a file of the release or beside it, nor in a message, a log line or on standard output."""
     caplog.set_level("INFO")
-    monkeypatch.setattr(tallies, "told", lambda *_: ["canary-4711"])
+    monkeypatch.setattr(tallies, "tally_lines", lambda *_: ["canary-4711"])
     (tmp_path / "schema.toml").write_text(dumps_schema(schema), encoding="utf-8")
     arguments = ("simulate", "--data", data, "--schema", tmp_path / "schema.toml", "--institutions", 3, "--epsilon", 3,
                  "--delta", 1e-6)  # fmt: skip

@@ -15,9 +15,9 @@ CohortiumError
 ├── AuditError        an audit contradicts a claim                   exit 21
 ├── MaskingError      the masked sum cannot go on safely             exit 22
 ├── NotPrivateError   there is no privacy where there must be some   exit 23
-└── MembershipError   who is in a federation is not settled          exit 24
+└── MembershipError   who is in a federation is in doubt             exit 24
 
-Every error says where, what, and the next step. None carries a data value: texts name columns, lines,
+Every error states where, what, and the next step. None carries a data value: texts name columns, lines,
 bytes and limits, which are public or stay on the institution's own screen, and only ``code`` ever travels.
 """
 
@@ -36,7 +36,7 @@ CODES: dict[str, str] = {
     "E_EMPTY": "the file has no bytes, not even a header",
     "E_ENCODING": "the text is not UTF-8",
     "E_CSV_PARSE": "the file is not well-formed CSV or Parquet",
-    "E_FORM": "how the file is written cannot be told, or is not read",
+    "E_FORM": "how the file is written is ambiguous, or not supported",
     "E_LIMIT": "a cell, row or header is larger than allowed",
     "E_SCHEMA_DUP": "two columns have the same name",
     "E_SCHEMA_MISSING": "the table lacks a column of the schema",
@@ -72,7 +72,7 @@ CODES: dict[str, str] = {
     "E_RUN": "the folder of a run is missing, in use, or not what it was",
     "E_MISSING_INSTITUTION": "an institution of the study did not answer",
     "E_INSTITUTION_REFUSED": "an institution answered with an error code",
-    "E_CUSTODIAN": "the custodian failed; its own log says why",
+    "E_CUSTODIAN": "the custodian failed; see its own log",
     "E_CUSTODIAN_GONE": "the custodian cannot be reached",
     "E_SOCKET": "the custodian's socket cannot be opened, or another one serves there",
     "E_GATE": "the release gate refused the release",
@@ -91,7 +91,7 @@ CODES: dict[str, str] = {
     "E_OPEN_RUNS": "too many runs of masked sums are open at the institution",
     "E_NOT_PRIVATE": "the study or release has no privacy protection at all",
     "E_FEDERATION": "the coordinator's folder or its federation.toml is wrong",
-    "E_KIT": "the join kit was touched, is none, or is another federation's",
+    "E_KIT": "the join kit was altered, is not one, or is another federation's",
     "E_PROXY": "the proxy on the way to the coordinator is not described rightly, or does not let through",
     "E_LINK": "the coordinator's server cannot be reached, or does not believe who asks",
     "E_MEMBER": "the institution is not, or cannot be, a member of this federation by these keys",

@@ -1,4 +1,4 @@
-"""Which device a machine trains on, said before it does."""
+"""Which device a machine trains on, printed before it starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def print_device(studies: Iterable[Study]) -> None:
-    """On which device this machine trains, where any of ``studies`` trains."""
+    """Print on which device this machine trains, if any of ``studies`` trains."""
     from cohortium.study.generators import Trained
 
     if any(isinstance(study.generator, Trained) for study in studies):

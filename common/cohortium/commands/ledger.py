@@ -1,8 +1,8 @@
-"""``cohortium ledger``: what the people behind this institution's tables have spent, and copies of that record.
+"""``cohortium ledger``: what the people behind this institution's tables have spent, and backups of that record.
 
-``backup`` is for whoever keeps the machine. Restoring takes more than one person and so more than one word:
-``request-restore`` and ``restore`` are said at the institution (its own commands), ``restorer-key`` and ``sign-restore`` by
-its restorers, each where their key is; nothing is signed by the word that applies it.
+``backup`` is for the system's administrator. A restoration takes several persons and so several commands: the institution
+runs ``request-restore`` and ``restore`` (its own commands), its restorers run ``restorer-key`` and ``sign-restore``, each
+where their key is. The command that applies a restoration signs nothing.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def sign_restore(
     key: Annotated[Path, typer.Option("--key", help="The private key of the restorer who signs.")],
     as_json: Json = False,
 ) -> None:
-    """Sign a request to restore a ledger, having read what it says."""
+    """Sign a request to restore a ledger, after reading it."""
     with guarded(as_json):
         from cohortium.ledger.restoration import in_words, read_request, signed, write_request
         from cohortium.system.keys import load_key

@@ -1,4 +1,4 @@
-"""What a command that reads a table can be told of how its file is written."""
+"""Options of commands that read a table: how its file is written."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Sheet = Annotated[str | None, typer.Option("--sheet", help="The sheet of a workb
 
 
 def form_of(separator: str | None, sheet: str | None) -> Form:
-    """InputError E_FORM for what separates nothing."""
+    """InputError E_FORM for an invalid separator."""
     from cohortium.data.readers.forms import Form
 
     return Form(separator=separator, sheet=sheet)
 
 
 def print_form(data: Path, form: Form) -> None:
-    """Tell how a file was read, where it is not as most are."""
+    """Print how a file was read, where that is unusual."""
     from cohortium.data.readers.tables import seen
 
     for line in seen(data, form):
@@ -39,6 +39,6 @@ def print_form(data: Path, form: Form) -> None:
 
 
 def print_faults(faults: Faults) -> None:
-    """Tell what of a table was passed over: for its own people alone."""
+    """Print what was skipped in a table: for its owner alone."""
     if faults.found:
         print_private(*(f"{fault}. {fault.kind.fix}" for fault in faults.found))

@@ -1,4 +1,4 @@
-"""``cohortium study``: what would be asked of each institution, and who has agreed to it."""
+"""``cohortium study``: what a study would ask of each institution, and who has signed it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that a command makes: one that is there already is written over only where that was said."""
+"""Output files of commands: an existing one is overwritten only with --replace."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ Replace = Annotated[bool, typer.Option("--replace", help="Write over the file th
 def require_new(out: Path, replace: bool = False) -> None:
     """ReleaseError E_RELEASE_EXISTS where a file ``out`` is there and not ``replace``."""
     if out.is_file() and not replace:
-        fix = "Choose another name, or say --replace: what is in it is then gone."
+        fix = "Choose another name, or pass --replace, which deletes its content."
         raise ReleaseError("E_RELEASE_EXISTS", out.name, "the file is there already", fix)

@@ -1,4 +1,4 @@
-"""How a table fits a schema, for its owner's screen alone."""
+"""How well a table's rows fit a schema: for its owner's screen alone."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Fit:
     """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them.
 
     words: by column the words that count as missing there, and in how many cells.
-    nobodys: rows that do not say whose they are. tally: whose the fitting rows are. absent: by column the rows without a value.
+    nobodys: rows without a person. tally: how many persons the fitting rows have. absent: by column the rows without a value.
     """
 
     rows: int
@@ -97,12 +97,12 @@ class Fit:
 
     @property
     def none_fits(self) -> bool:
-        """Whether the table says nothing at all, in a study of this schema."""
+        """Whether no row of the table would count in a study of this schema."""
         return self.left_out == self.rows
 
 
 class Fitting:
-    """Sees how rows fit a schema while a table's parts go by; holds counts alone."""
+    """Measures how rows fit a schema while a table's parts pass by; holds counts alone."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema, self._heads = schema, PersonCounts()
@@ -110,7 +110,7 @@ class Fitting:
         self._total = Fit(0, 0, *nothing, absent=(0,) * len(schema.columns))
 
     def over(self, parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """The same parts; each is looked at when the next one is asked for."""
+        """The same parts; each is examined when the next one is requested."""
         for part in parts:
             yield part
             self._total = _joined(self._total, _fit_of(self._schema, self._heads, part))

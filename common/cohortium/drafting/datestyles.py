@@ -1,7 +1,7 @@
 """How a column writes its dates, as far as all but a few persons' do it alike.
 
-``05/03/2020`` is a day of March or of May. Only dates that can be read in one way tell which comes first, and if no few persons'
-dates say one, and no few the other, nobody can know what the rest are: that is asked, and never guessed.
+``05/03/2020`` is a day in March or in May. Only unambiguous dates show which comes first. If many persons' dates show one
+order and many the other, the rest cannot be known: the draft asks, and never guesses.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def whole_pattern(word: str) -> str | None:
 
 
 def style(counts: Mapping[str, int], least: int) -> Style:
-    """What the dates of a column say. counts: how many persons have each text. least: persons that are not few."""
+    """How a column's dates are written. counts: how many persons have each text. least: the persons needed to count as many."""
     if pattern := _common({w: n for w, n in counts.items() if whole_pattern(w)}, counts, whole_pattern, least):
         return Style(pattern, (f"whole numbers are read as dates, {pattern}",))
     others = {w: n for w, n in counts.items() if not _YEAR_FIRST.match(w)}

@@ -1,6 +1,6 @@
-"""Numbers that a draft finds in disguise: money, percent, decimal commas.
+"""Numbers written as text, which a draft detects: money, percent, decimal commas.
 
-How a column is written is told by the first part of the table in which it has a value; the others are read so.
+The first part of the table with a value decides how a column is written; the other parts are read the same way.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
-"""Before step 1: a first schema, proposed from data, and how a table fits a schema.
+"""Before step 1: a first schema, proposed from data.
 
-A schema must not be read off private rows: bounds and categories as they occur can betray persons
-(docs/threat-model.md P10). But nobody writes one from nothing. ``draft`` proposes, for a person to review, and what it proposes is
-no schema yet: whatever follows from rows is marked (``review``), and nobody signs or simulates a schema with a mark left.
+A schema must not be read off private rows: observed bounds and categories can reveal persons (docs/threat-model.md P10).
+But nobody writes one from scratch. ``draft`` makes a proposal for a person to review. It is not a schema yet: everything that
+follows from rows is marked (``review``), and nobody can sign or simulate a schema while a mark is left.
 
-Three rules keep single persons out of what somebody overlooks, and none of them is differential privacy:
+Three rules keep single persons out of what a reviewer overlooks; none of them is differential privacy:
 
     a value is listed if RARE or more persons have it (rows, where no person column is named); the screen alone shows others
     bounds lie beyond the RARE-th lowest and highest person's number, never on it: on multiples of a round step that is a
         quarter of the range between them or more (``wide_bounds``)
-    what is written down holds no count and no value but those; counts are for the institution's own screen
+    the written proposal holds no count and no other value; counts are for the institution's own screen
 
-Files are read in parts: a fact about a part and a fact about another add up to one about both.
+Files are read in parts: facts about two parts add up to facts about both.
 """
 
 from __future__ import annotations

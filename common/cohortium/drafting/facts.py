@@ -1,4 +1,4 @@
-"""What is known of a column's values and of how many persons have each: facts about a part of a table that add up."""
+"""Facts about a column: its values, and how many persons have each; facts about parts of a table add up."""
 
 from __future__ import annotations
 

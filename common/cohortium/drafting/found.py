@@ -1,4 +1,4 @@
-"""What a look at a column comes to: a proposal, and what a person is told of it."""
+"""The outcome for one column: a proposal, and the notes about it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Found:
         return Counter({w: n for w, n in facts.absent.most_common() if w.lower() in taken})
 
     def missing(self, facts: Facts) -> tuple[str, ...] | None:
-        """What the column declares to say missing; None where no word says so."""
+        """The words for missing that the column declares; None where none occurs."""
         words = self.words(facts)
         rare = [w for w, count in words.items() if count < RARE]
         return declared([w for w in words if w not in rare], rare) or None

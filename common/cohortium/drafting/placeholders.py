@@ -1,6 +1,6 @@
 """Numbers and days that stand for something else: ``-999`` for not measured, ``9999-12-31`` for still here.
 
-Which they may be is a list that everybody knows, so that nothing is read off rows to tell them from a person's own
+The candidates are a public list, so that nothing is read off rows to distinguish them from a person's own
 value; whether one of them means something else in a table is a guess from where the others lie, and marked for review.
 """
 

@@ -1,7 +1,7 @@
-"""Why rows do not fit a schema, in words: for the screen of the institution whose rows they are, and for no log or message.
+"""Why rows do not fit a schema, in words: for the screen of the institution that has them, and for no log or message.
 
-How many rows fit decides nothing: a custodian answers from those that do, however few, and says to nobody how many. So it
-must be said here, or nobody learns that a study counts no row of a table which looks as it always did.
+How many rows fit decides nothing: a custodian answers from those that do, however few, and reveals to nobody how many. So
+it must be reported here, or nobody would notice that a study counts no row of a table.
 """
 
 from __future__ import annotations

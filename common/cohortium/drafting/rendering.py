@@ -15,9 +15,9 @@ from cohortium.system.texts import for_terminal
 _HEAD = """\
 # A PROPOSAL READ FROM DATA. A person must review it before it is used.
 #
-# What is read off private rows can betray persons, even what many of them share. Go through every line marked REVIEW: let
-# stand what the public knows anyway (a code book, a law, common sense), correct the rest, then delete the line. Nobody can
-# sign a study, and nothing is simulated, with such a line left.
+# What is read off private rows can reveal persons, even what many of them share. Go through every line marked REVIEW: keep
+# what the public knows anyway (a code book, a law, common sense), correct the rest, then delete the line. Nobody can
+# sign a study, and nothing is simulated, while such a line is left.
 # A row with an empty cell in a column that is not nullable is left out; other institutions may have such.
 # {counted}
 """

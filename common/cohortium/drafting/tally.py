@@ -1,8 +1,8 @@
 """How many rows of a table count, and of how many persons: for the institution's own screen, and nowhere else.
 
-A study counts at most ``rows_per_person`` rows of a person. Where persons have many, most rows of a table say nothing in it,
-and nobody would know: so whoever drafts, checks, rehearses or looks at a study is told, with what would change it. What is
-counted here is exact and private. It is in no message, log or file, and nothing is decided by it.
+A study counts at most ``rows_per_person`` rows of a person. Where persons have many, most rows have no effect, and nobody
+would notice: so drafts, checks, simulations and previews report it, with what would change it. The counts are exact and
+private. They are in no message, log or file, and nothing is decided by them.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from cohortium.data.encoding import Codes
 from cohortium.data.schema import Schema
 from cohortium.queries.contribution_bounding import EqualWeight
 
-MOST = 0.95  # of the rows: the number of rows a person that this takes is told
-_HELD = 1 << 20  # identifiers held apart before they are put together
-HOW = "It is said in the study's [privacy], or by --rows-per-person of simulate."
+MOST = 0.95  # of the rows: the rows_per_person that this takes is reported
+_HELD = 1 << 20  # identifiers held before they are deduplicated
+HOW = "Set it in the study's [privacy], or by --rows-per-person of simulate."
 
 
 @dataclass(frozen=True)
 class Tally:
     """Rows of a table, and whose they are.
 
-    rows: all of them. left_out: those that do not fit the schema or say whose they are. sizes: for a number of rows how many
-    persons have so many; None where no column tells whose a row is, so that each is its own person's.
+    rows: all of them. left_out: those that do not fit the schema or have no person. sizes: for each number of rows, how many
+    persons have that many; None without a person column, where each row is a person of its own.
     """
 
     rows: int
@@ -46,7 +46,7 @@ class Tally:
         return self.fitting if self.sizes is None else sum(self.sizes.values())
 
     def counted(self, rows_per_person: int) -> int:
-        """How many rows count where at most so many of a person do."""
+        """How many rows count if at most ``rows_per_person`` of each person do."""
         if self.sizes is None:
             return self.fitting
         return sum(min(rows, rows_per_person) * persons for rows, persons in self.sizes.items())
@@ -69,7 +69,7 @@ def tally_lines(
 ) -> list[str]:
     """Lines for the institution's own screen: what counts, what does not, and what would change it.
 
-    said: who says so, where it is not the default.
+    decided_by: what set rows_per_person, where it is not the default.
     """
     lines = []
     if tally.left_out:
@@ -140,7 +140,7 @@ class PersonCounts:
 
     @property
     def sizes(self) -> dict[int, int]:
-        """For a number of rows, how many persons have so many."""
+        """For each number of rows, how many persons have that many."""
         self._put_together()
         return _sizes(self._rows[0])
 
@@ -153,7 +153,7 @@ class Tallying:
         self._rows = self._nobodys = 0
 
     def over(self, parts: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        """The same parts; each is counted when the next one is asked for, as whoever uses it has found it in order."""
+        """The same parts; each is counted when the next one is requested, after its user has accepted it."""
         for part in parts:
             yield part
             self._rows += len(part)

@@ -27,7 +27,7 @@ def auc_of_synthetic(train: pd.DataFrame, test: pd.DataFrame, target: str) -> Ut
     """Train on synthetic codes, test on real ones.
 
     train, test: tables of codes with the same columns; ``target`` is predicted from all others.
-    A class that is not in ``train`` gets no score; a ``train`` of one class can tell nothing and gives 0.5.
+    A class that is not in ``train`` gets no score; a ``train`` of one class cannot predict anything and gives 0.5.
     """
     if test[target].nunique() < 2:
         raise ValueError("the test rows are all of one class")
@@ -54,7 +54,7 @@ def _auc(model: Any, train: pd.DataFrame, test: pd.DataFrame, target: str) -> fl
     scores = _scores(model, train, test, target)
     truth = test[target].to_numpy()
     classes = sorted(set(truth.tolist()))
-    judged = classes[1:] if len(classes) == 2 else classes  # of two classes, one says it all
+    judged = classes[1:] if len(classes) == 2 else classes  # of two classes, one is enough
     nothing = np.zeros(len(test))
     return float(np.mean([roc_auc_score(truth == c, scores.get(c, nothing)) for c in judged]))
 

@@ -1,4 +1,4 @@
-"""What a study would send, cost and buy, told before it runs, from the study alone."""
+"""The forecast: what a study would send, cost and achieve, computed from the study alone before it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cohortium.study.wording import Cast
 
 
 def forecast(study: Study, rows: int | None = None) -> dict[str, Any]:
-    """Everything ``study show`` tells: a JSON object. rows: how many are expected in all (``carrying.expected``)."""
+    """Everything that ``study show`` prints: a JSON object. rows: how many are expected in all (``carrying.expected``)."""
     agreed = plan(study)
     p = study.privacy
     return {
@@ -79,7 +79,7 @@ def step_of(phase: Phase) -> tuple[Step, int] | None:
 
 
 def _training(study: Study, phase: Phase) -> dict[str, Any] | None:
-    """Which noise the training gets for the study's epsilon, its steps and its sampling rate; and what it costs alone.
+    """The noise of training, given the study's epsilon, steps and sampling rate, and the cost of training alone.
 
     noise_multiplier: of a step's whole noise that is counted on, noise_multiplier_of_one: of one institution's part in it,
     both over the most that one person can move the step's sum. steps_of_a_person: those expected to draw a given person at one institution. epsilon
@@ -124,7 +124,7 @@ def _bytes(study: Study, phase: Phase) -> int:
 
 
 def _exchanges(study: Study, agreed: Plan) -> dict[str, int]:
-    """How often the coordinator asks everybody, and how long the largest board is that masks are made from."""
+    """How often the coordinator asks everybody, and the size of the largest board that masks are made from."""
     if study.privacy.trust == "local":
         return {"before": 0, "a_round": 1, "in_all": agreed.rounds, "board_bytes": 0}
     before, a_round = (2, 3) if study.privacy.dropouts else (1, 1)
@@ -137,7 +137,7 @@ def _exchanges(study: Study, agreed: Plan) -> dict[str, int]:
 
 
 def _board_bytes(study: Study) -> int:
-    """Of the board under which answers are masked, to the byte."""
+    """Size of the board under which answers are masked, to the byte."""
     names, digest = study.institution_names, "0" * 64
     run = Context(study.digest, "0" * 32)
     if not study.privacy.dropouts:

@@ -1,4 +1,4 @@
-"""The join kit: what a coordinator sends an institution that is to join. It holds no key and no secret, and is a zip file.
+"""The join kit: a zip file that a coordinator sends to an institution it invites. It holds no private key and no secret.
 
 kit.toml     the federation, its address, the institution, the SHA-256 of the CA's certificate
 root.crt     the CA's certificate, by which the institution knows the coordinator
@@ -6,7 +6,7 @@ study.toml   who is in the federation, to write a study from
 README.txt   what to do
 SHA256SUMS   of the others
 
-The checksums tell a kit that was damaged. A kit that was swapped is told when the coordinator admits the institution, whose
+The checksums detect damage. A kit that was swapped is detected when the coordinator admits the institution, whose
 application names the CA that it was given. The same kit has the same bytes wherever it is made.
 """
 
@@ -134,7 +134,7 @@ The coordinator is reached at {kit.address}. study.toml lists who was invited wh
 
 
 def load_kit(path: Path) -> Kit:
-    """The kit in a zip file; MembershipError E_KIT says what is wrong with it."""
+    """The kit in a zip file; MembershipError E_KIT names what is wrong with it."""
     try:
         content = read_within(path, MAX_KIT)
     except OSError as error:
@@ -145,16 +145,16 @@ def load_kit(path: Path) -> Kit:
 
 
 def unpack(packed: bytes, where: str = "kit") -> Kit:
-    """The kit in a zip file's bytes. Nothing is ever written by a name that the file says."""
+    """The kit in a zip file's bytes. No name inside the archive ever becomes a path."""
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             files = _files(archive, where)
     except _DAMAGED:
-        raise _refused(where, "it is no zip file, or a damaged one") from None
+        raise _refused(where, "it is not a zip file, or it is damaged") from None
     _check_sums(files, where)
     head = _head(files[HEAD], where)
     if _digest_or_none(files[ROOT]) != head.root:
-        raise _refused(f"{where}, {ROOT}", f"it is not the certificate that {HEAD} tells of")
+        raise _refused(f"{where}, {ROOT}", f"it is not the certificate named in {HEAD}")
     return Kit(
         federation=head.federation,
         address=head.address,
@@ -184,7 +184,7 @@ def _check_sums(files: dict[str, bytes], where: str) -> None:
     listed = files[SUMS].decode(errors="replace").splitlines()
     for name in sorted(NAMES - {SUMS}):
         if f"{sha256(files[name])}  {name}" not in listed:
-            raise _refused(f"{where}, {name}", f"it is not what {SUMS} says")
+            raise _refused(f"{where}, {name}", f"its checksum is not the one in {SUMS}")
 
 
 def _head(content: bytes, where: str) -> _Head:

@@ -1,8 +1,8 @@
 """Membership: an institution's application to a federation, signed by its identity key, and the fingerprint of its keys.
 
-An application is public. What makes it believed is its fingerprint, which the institution reads out by telephone and the
-coordinator types. It says which CA the institution was given, so that a kit that was swapped on its way is noticed, too.
-An institution that changes its identity key lets the old one sign who follows it.
+An application is public. It is authenticated by its fingerprint, which the institution reads out by telephone and the
+coordinator types. It names the CA that the institution was given, so that a kit that was swapped on its way is noticed, too.
+An institution that changes its identity key has the old key sign its successor.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Succession:
 class Application:
     """What the coordinator admits.
 
-    root: SHA-256 of the federation's CA certificate. key: the identity. node: the relay's public key, in OpenSSH's words.
-    succession: where the identity was changed, who says so.
+    root: SHA-256 of the federation's CA certificate. key: the identity. node: the relay's public key, in OpenSSH's format.
+    succession: the former key's statement, where the identity key was changed.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
@@ -130,12 +130,12 @@ def load_application(path: Path) -> Application:
     if found.succession is not None and not _is_about(found.succession, found.institution, found.key):
         raise _refused(f"{path.name}, succession", "the former key has not signed that this one follows it")
     if not is_node_key(found.node):
-        raise _refused(f"{path.name}, node", "it is no P-384 public key in OpenSSH's words")
+        raise _refused(f"{path.name}, node", "it is not a P-384 public key in OpenSSH's format")
     return found
 
 
 def load_succession(path: Path, institution: str, key: str) -> Succession | None:
-    """What a former key has signed about ``key``, where the file says so."""
+    """The former key's valid statement about ``key`` in the file, or None."""
     if not path.is_file():
         return None
     try:
@@ -167,7 +167,7 @@ def new_node_key() -> ec.EllipticCurvePrivateKey:
 
 
 def node_text(key: ec.EllipticCurvePrivateKey) -> str:
-    """The public half, in OpenSSH's words without a comment."""
+    """The public half, in OpenSSH's format without a comment."""
     openssh = serialization.PublicFormat.OpenSSH
     return key.public_key().public_bytes(serialization.Encoding.OpenSSH, openssh).decode()
 

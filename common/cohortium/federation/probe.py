@@ -1,4 +1,4 @@
-"""What answers at an address: asked once over TLS, trusting one certificate alone, as institutions ask their coordinator."""
+"""A probe of an address: one HTTPS request that trusts a single CA, as institutions contact their coordinator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE = 5.0  # seconds
 @dataclass(frozen=True)
 class Answered:
     """status: HTTP's. expires: when the certificate that was shown expires. ahead: seconds that our clock is ahead of
-    theirs, to within a second; None where the answer says no time.
+    theirs, to within a second; None where the answer has no Date.
     """
 
     status: int
@@ -41,7 +41,7 @@ def ask(
     patience: float = PATIENCE,
     proxy: Proxy | None = None,
 ) -> Answered:
-    """What ``GET path`` is answered with there, by whoever ``root`` vouches for to be ``name``, by default the host.
+    """The answer to ``GET path``, from the server that ``root`` certifies as ``name``, by default the host.
 
     MembershipError E_CERTIFICATE if the certificate is not to be trusted, FederationError E_LINK if nobody answers so, and
     E_PROXY if the proxy, where one is on the way, does not lead there.

@@ -50,7 +50,7 @@ class Request:
     """The coordinator asks for the study's round ``round``; ``state`` is the public model state it is asked at.
 
     consents: every institution's signature on the study. receipts: the newest of each institution.
-    leg: ``answer``, or a leg of the masking protocol (masking/); then ``board`` holds what institutions have said in the
+    leg: ``answer``, or a leg of the masking protocol (masking/); then ``board`` holds the institutions' statements of the
     legs before; or ``end``: the coordinator has the run's last sum and asks for nothing again. version: which it is asked in, and is to be answered in.
     """
 
@@ -158,7 +158,7 @@ def encode_answer(reply: bytes, receipt: Receipt, version: int | None = None) ->
 
 
 def answer_to(message: Request | Reply) -> str:
-    """Which study, run, round and attempt a message belongs to, as its receipt says it."""
+    """Which study, run, round and attempt a message belongs to, as in its receipt."""
     return about(message.study, message.run, message.round, message.attempt)
 
 

@@ -58,7 +58,7 @@ class Forks:
         self._bury()
 
     def _bury(self, reported: bool = True) -> None:
-        """Forget who has ended. told: whether it is said of one that was killed; it had no time to say so itself."""
+        """Forget the forks that have ended. reported: whether to log one that was killed, which could not log it itself."""
         ends = {pid: ended_with(pid) for pid in self._pids}
         self._pids = {pid for pid, code in ends.items() if code is None}
         for code in ends.values():

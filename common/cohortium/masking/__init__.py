@@ -1,16 +1,16 @@
 """Step 5: masks. The coordinator learns the sum of the noised answers and nothing else about them.
 
-    cohort.py            who adds up together; D, T, H, t; which session
-    derivation.py        one secret an attempt, and the keys that follow from it
-    statements.py        what institutions sign; the board; verifying it; leg advertise
+    cohort.py            the institutions of one sum; D, T, H, t; the session
+    derivation.py        one secret per attempt, and the keys derived from it
+    statements.py        what institutions sign; the board and its verification; leg advertise
     all_or_nothing.py    no institution may drop out (D = 0): one exchange a round
     dropout_tolerant.py  double masking (D > 0): share, mask, confirm, reveal
     total.py             the coordinator's running sum
     ring.py              integers modulo 2**32 or 2**64, and AES-256-CTR masks in them
     shamir.py            secret sharing over the field of 2**521 - 1 elements
 
-Everything here is pure: it reads no clock, no file and no generator. Secrets and boards come in, statements and vectors
-go out, and each function refuses (MaskingError) before it touches a secret what an honest coordinator would not ask.
+Everything here is pure: it reads no clock, no file and no random generator. Secrets and boards come in, statements and
+vectors go out, and each function refuses (MaskingError) what an honest coordinator would not ask, before it uses a secret.
 """
 
 from cohortium.masking import all_or_nothing, dropout_tolerant

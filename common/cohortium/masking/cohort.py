@@ -1,4 +1,4 @@
-"""Who adds up together, how many may be missing or collude, and which session a statement belongs to."""
+"""The institutions of one sum, how many of them may be missing or collude, and the session of a statement."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class Cohort:
 
     @property
     def honest(self) -> int:
-        """H = K - D - T: so many honest shares of the noise are in every sum that is ever opened."""
+        """H = K - D - T: the honest shares of the noise that are in every sum that is ever opened, at least."""
         return self.size - self.dropouts - self.colluders
 
     @property
     def threshold(self) -> int:
-        """The paper's t, here floor(2K/3) + 1: so many shares give a secret back, and so many confirmations open a sum."""
+        """The paper's t, here floor(2K/3) + 1: the shares that reconstruct a secret, and the confirmations that open a sum."""
         return 2 * self.size // 3 + 1
 
     @property

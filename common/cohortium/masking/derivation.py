@@ -122,7 +122,7 @@ def fingerprint(public: str, where: str) -> bytes:
         raise MaskingError(
             "E_KEYS",
             where,
-            "its public key is none, or one with which everybody shares the same secret",
+            "its public key is invalid, or one with which everybody shares the same secret",
             "Have that institution's installation looked into; nothing has left this one.",
         ) from None
 

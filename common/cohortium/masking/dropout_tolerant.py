@@ -1,4 +1,4 @@
-"""Masked sums that D institutions may drop out of: the double masking of Bonawitz et al. 2017 on the complete graph.
+"""Dropout-tolerant masked sums: the double masking of Bonawitz et al. 2017 on the complete graph; D institutions may drop out.
 
 Bonawitz, Ivanov, Kreuter, Marcedone, McMahan, Patel, Ramage, Segal, Seth: Practical Secure Aggregation for
 Privacy-Preserving Machine Learning, CCS 2017, figure 4, in the variant for an active adversary. Institution i:

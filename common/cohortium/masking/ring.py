@@ -36,7 +36,7 @@ class Ring:
         return np.dtype(np.uint32) if self.bits == 32 else np.dtype(np.uint64)
 
     def to_ring(self, values: IntArray) -> RingArray:
-        """(width,) new array; what is out of range wraps, and never fails, as a failure would tell about the value."""
+        """(width,) new array; values out of range wrap and never raise, since an error would reveal something about them."""
         return values.astype(np.uint32) if self.bits == 32 else values.astype(np.uint64)
 
     def from_ring(self, values: RingArray) -> IntArray:

@@ -1,7 +1,7 @@
-"""What institutions say to each other: signed statements on a board that the coordinator shows to everybody.
+"""Signed statements of the masking protocol, on a board that the coordinator shows to every institution.
 
-The coordinator adds nothing of its own to a board. A statement says whose it is, in which leg of which session, and is
-signed under a key that the study pins, so the coordinator can leave statements out, but can neither make nor move one.
+The coordinator adds nothing of its own to a board. A statement names its institution, leg and session, and is signed under
+a key that the study pins, so the coordinator can withhold statements, but can neither forge nor move one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_BOARD = 64 << 20
 
 @dataclass(frozen=True)
 class Statement:
-    """What one institution says in one leg; body: JSON object, strings and lists and objects of strings.
+    """One institution's statement in one leg. body: a JSON object of strings, lists and objects of strings.
 
     signature: 128 hex digits, Ed25519 over all the other fields.
     """
@@ -59,15 +59,15 @@ def _numbered(document: Mapping[str, Any]) -> bool:
 
 
 def sign_statement(seat: Seat, leg: Leg, body: Mapping[str, Any]) -> Statement:
-    """The institution's signed statement; the same bytes whenever the same is said."""
+    """The institution's signed statement; the same bytes for the same content."""
     text = _signed_bytes(seat.name, leg, seat.context, body)
     return Statement(seat.name, leg, seat.context, body, seat.key.sign(text).hex())
 
 
 def require_same_statement(before: Statement | None, now: Statement) -> Statement:
-    """``now``, or MaskingError E_VIEW if the institution has said something else in this leg: ``before``, from its store.
+    """``now``, or MaskingError E_VIEW if it differs from the statement of this leg in the institution's store, ``before``.
 
-    Every leg of a session is answered once, durably. This is the question to ask before a statement leaves.
+    Every leg of a session is answered once, durably: check this before a statement leaves.
     """
     if before is not None and before != now:
         raise MaskingError(
@@ -103,7 +103,7 @@ def decode_board(data: bytes) -> list[Statement]:
 def read_board(cohort: Cohort, context: Context, leg: Leg, statements: Iterable[Statement]) -> dict[str, Statement]:
     """The statements by name, each of an institution of the cohort, signed by it, for this leg and session, and alone.
 
-    MaskingError E_KEYS otherwise. How many must be there is for the leg to say. The order does not matter.
+    MaskingError E_KEYS otherwise. How many must be there depends on the leg. The order does not matter.
     """
     found: dict[str, Statement] = {}
     for statement in statements:
@@ -121,7 +121,7 @@ def read_board(cohort: Cohort, context: Context, leg: Leg, statements: Iterable[
 
 
 def require_enough(cohort: Cohort, names: Iterable[str], wanted: int) -> None:
-    """MaskingError E_COHORT if fewer than ``wanted`` are there, telling who is missing."""
+    """MaskingError E_COHORT, naming who is missing, if fewer than ``wanted`` are there."""
     there = set(names)
     if len(there) < wanted:
         absent = ", ".join(n for n in cohort.names if n not in there)
@@ -160,7 +160,7 @@ def advertise(seat: Seat) -> Statement:
 
 
 def read_adverts(cohort: Cohort, context: Context, statements: Iterable[Statement]) -> Adverts:
-    """MaskingError E_KEYS for a board that shows what no honest institutions would say, E_COHORT for too few.
+    """MaskingError E_KEYS for a board that honest institutions could not have produced, E_COHORT for too few.
 
     All are needed where D = 0, else ``cohort.least``. No two of the keys on the board may be one.
     """
@@ -190,7 +190,7 @@ def require_own_advert(seat: Seat, adverts: Adverts) -> None:
 
 
 def has_fields(body: Mapping[str, Any], lengths: Mapping[str, int]) -> bool:
-    """Whether ``body`` holds exactly these fields, each so many lower-case hex digits."""
+    """Whether ``body`` holds exactly these fields, each of the given number of lower-case hex digits."""
     return set(body) == set(lengths) and all(is_hex(body[name], size) for name, size in lengths.items())
 
 

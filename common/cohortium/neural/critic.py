@@ -38,7 +38,7 @@ from cohortium.neural import exact
 from cohortium.neural.network import Layer, Tape, Tensor
 
 FloatArray = npt.NDArray[np.float64]
-MOST_TARGET_CELLS = 4  # a pair's table is told in so many slices, each as noisy as the whole would be
+MOST_TARGET_CELLS = 4  # a pair's table is asked in at most this many slices, each as noisy as the whole would be
 ROUNDING = 1.01  # what clipping keeps back so that rounding makes nobody too long, generously
 
 
@@ -89,5 +89,5 @@ class Critic:
         return ROUNDING * math.sqrt(columns * (columns + 1) / 2)
 
     def evened(self, gradient: FloatArray) -> FloatArray:
-        """The gradient itself: no two of its coordinates tell the same."""
+        """The gradient itself: no two of its coordinates are redundant."""
         return gradient

@@ -16,7 +16,7 @@ def best_device() -> str:
 
 
 def device_words() -> str:
-    """The device by its name, for whoever starts something that trains. Never part of a message."""
+    """The device by its name, for a person who starts training. Never part of a message."""
     import torch
 
     return f"CUDA device {torch.cuda.get_device_name()}" if best_device() == "cuda" else "the CPU"

@@ -1,4 +1,4 @@
-"""What an institution can train: a loss of single rows, put together from linear layers and exact arithmetic.
+"""What an institution can train: a per-row loss built from linear layers and exact arithmetic.
 
 A network is its ``layers`` and a ``loss`` of rows in which every parameter is used by ``Tape.linear``. That is enough
 for everything else here: the flat vector its parameters travel in, and per-row gradients in closed form, because the
@@ -31,8 +31,8 @@ class Layer:
     """A linear layer. ranks: of a masked one, the ranks of its outputs and of its inputs; an output sees lower ranks.
 
     one_hot: its inputs are zeros and ones, at most two ones a column of the table. centred: they are that less a centre
-    (``Tape.centred``). told: it has no inputs and is not trained: its
-    biases are numbers that the coordinator tells, and ``Tape.told`` reads.
+    (``Tape.centred``). constant: it has no inputs and is not trained: its
+    biases are constants that the coordinator sets, and ``Tape.constant`` reads.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Tape(Protocol):
         ...
 
     def constant(self, name: str) -> Tensor:
-        """(outputs,) the numbers of a layer that is told."""
+        """(outputs,) the numbers of a constant layer."""
         ...
 
 

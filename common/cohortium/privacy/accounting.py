@@ -1,18 +1,18 @@
-"""Step 7: events to (epsilon, delta), each computed by two independent ways.
+"""Step 7: events to (epsilon, delta), each computed by two independent methods.
 
 Everything this project does to data is a Gaussian mechanism on a bounded sum over persons, sometimes on a Poisson
-sample of the persons; neighbours differ by adding or removing one person. An event records what was done; what it
-costs is computed here, whenever somebody asks:
+sample of the persons; neighbours differ by adding or removing one person. An event records what was done; its cost is
+computed here, when it is needed:
 
 * without sampling all events compose to one Gaussian, whose curve is known in closed form
-  (Balle and Wang 2018, arXiv 1805.06530, Theorem 8); the second way is Rényi DP (Mironov 2017, arXiv 1702.07476);
+  (Balle and Wang 2018, arXiv 1805.06530, Theorem 8); the second method is Rényi DP (Mironov 2017, arXiv 1702.07476);
 * with sampling the privacy loss distribution (Koskela et al. 2020, arXiv 1906.03049; dp_accounting's pessimistic
   discretisation, an upper bound) is checked against Rényi DP of the sampled Gaussian (Mironov et al. 2019,
   arXiv 1908.10530).
 
-The first way is the claim; the second is an upper bound that the claim may never exceed. If either fails or they
-contradict each other AccountingError E_ACCOUNTING is raised. The convolution loses some of delta to floating-point
-numbers; that much is set aside, and where delta is too small for it Rényi DP is the claim.
+The first method gives the claim; the second is an upper bound that the claim may never exceed. If either fails, or if they
+contradict each other, AccountingError E_ACCOUNTING is raised. The convolution loses some of delta to floating-point error;
+that much is reserved, and where delta is too small for it, Rényi DP gives the claim.
 
 What an attacker can do is not one point (epsilon, delta) but the whole curve: ``profile`` gives delta at any epsilon,
 ``attack_rate`` the largest true-positive rate of any membership test that the curve leaves room for.
@@ -37,7 +37,7 @@ ROUNDING = 1e-16  # of delta, lost to floating-point numbers per step convolved;
 INTERVAL = 1e-3  # coarsest grid of privacy losses; a coarser one only makes the upper bound larger
 ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)  # whole orders have an exact formula under sampling
 RELATION = "add or remove one person"
-FALSE_POSITIVES = 0.01  # of the attacker whose success is told
+FALSE_POSITIVES = 0.01  # of the attacker whose success is reported
 TRIED = 20  # noises that are tried, about, before the smallest is found
 LEAST_LOSS, LARGEST_LOSS = 1e-6, 20.0  # epsilons between which a test's limit is looked for; outside it hardly moves
 

@@ -106,7 +106,7 @@ def noise_multiplier(multiplier: float, sensitivity: float, scales: Scales) -> f
 def sum_error(sigma: float, institutions: int) -> float:
     """How far, as a factor less 1, chances of the sum of discrete Gaussians are from the discrete Gaussian of their variance.
 
-    sigma: scale of each, in grid units, above 0. Infinite where the bound says nothing (privacy/guarantee.py, step 2).
+    sigma: scale of each, in grid units, above 0. Infinite where the bound is void (study/guarantee.py, step 2).
     """
     if institutions == 1:
         return 0.0

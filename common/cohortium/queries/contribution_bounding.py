@@ -1,7 +1,7 @@
-"""How much one person counts: at most m rows, or all rows together as much as one row. Secret randomness decides which.
+"""Contribution bounding: at most m rows of a person count, or all rows together as much as one. Secret randomness chooses.
 
-Whatever is drawn here for a person follows from that person's own rows and randomness: adding or removing another person
-changes nothing about it. So one person's rows move a sum by what that person is given, and by nothing else.
+What is drawn for a person depends on that person's own rows and randomness alone: adding or removing another person does
+not change it. So a person moves a sum by that person's own bounded share, and by nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cohortium.data.encoding import Codes
 from cohortium.privacy.randomness import Randomness
 
 IntArray = npt.NDArray[np.int64]
-EqualWeight = Literal["rows", "persons"]  # which weigh the same: the used rows, m of a person at most, or the persons
+EqualWeight = Literal["rows", "persons"]  # what weighs the same: the used rows, at most m of a person, or the persons
 
 
 def at_most(codes: Codes, rows_per_person: int, randomness: Randomness) -> Codes:
@@ -32,14 +32,14 @@ def at_most(codes: Codes, rows_per_person: int, randomness: Randomness) -> Codes
 
 
 def split_units(persons: IntArray, units: int, randomness: Randomness) -> IntArray:
-    """(rows,) the units of each row: ``units`` of every person, dealt out to that person's rows as evenly as can be.
+    """(rows,) the units of each row: the ``units`` of every person, split over that person's rows as evenly as possible.
 
     Formal guarantee. Of a person with k rows every row has floor(units / k), and units mod k rows, chosen by randomness,
     have one more. So a person's units add up to ``units`` exactly, none is lost to rounding, and each row expects
     units / k. Adding a person's rows up by cells gives nonnegative integers of sum ``units``, whose L2 norm is at
     most their sum: a person moves any table by at most ``units``, as a single row of that many would.
 
-    Edge cases: with more rows than units, so many random rows have one unit each and the others none.
+    Edge cases: with more rows than units, ``units`` random rows have one each and the others none.
     """
     if _in_order(persons):
         return np.full(len(persons), units, np.int64)

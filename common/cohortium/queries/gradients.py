@@ -41,7 +41,7 @@ class Step:
     a person's chance to be in the sample. clip: largest L2 norm of a person's gradient.
     equal_weight: "rows": a person's rows, m = rows_per_person at the most, are added up and clipped together by the
     sum of their norms; "persons": the average of a person's rows is clipped by its norm; of more than ``ROWS_AT_ONCE``
-    rows so many are drawn anew in every step.
+    rows that many are drawn afresh in every step.
 
     Formal guarantee. On the sample, adding or removing a person moves the sum by at most ``sensitivity`` in L2 norm
     (``neural/clipping.py``); which rows of a person take part, and which random views of them, is drawn from randomness of

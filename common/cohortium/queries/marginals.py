@@ -37,7 +37,7 @@ class Marginals:
     weights: relative precision of each table; a table of weight w gets noise of relative scale 1 / sqrt(w).
     grid: a row counts ``grid``, so that even little noise is an integer of many grid units.
     equal_weight: "rows": at most m = rows_per_person rows of a person count, each ``grid``; "persons": all rows of a
-    person count, m * grid units together (``contribution_bounding.dealt``), and the tables count persons.
+    person count, m * grid units together (``contribution_bounding.split_units``), and the tables count persons.
 
     Formal guarantee. Either way a person's rows have at most m * grid units in all, the same in every table, and a
     row is in one cell of each table: what a person adds to a table are nonnegative integers of sum at most m * grid,

@@ -1,4 +1,4 @@
-"""An address on a network, as people write it: ``host:port``."""
+"""A network address as people write it: ``host:port``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """The address that ``text`` says, ``host:port`` or ``[IPv6]:port``; ValueError says what is wrong."""
+    """The address in ``text``, ``host:port`` or ``[IPv6]:port``; ValueError says what is wrong."""
     written = _WRITTEN.fullmatch(text)
     if written is None:
         raise ValueError("it is not host:port")

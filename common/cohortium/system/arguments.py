@@ -1,4 +1,4 @@
-"""Arguments that a person wrote in Python: of another type or value they are one readable error, never a traceback of ours."""
+"""Arguments of the Python API: a wrong type or value is one readable error, never a traceback from inside."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _MEMORY, _LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at. fix: the next step, where it failed, or where it is a warning.
+    """The result of one check. fix: the next step, where it failed or is a warning.
 
     warning: it passed, and what was found means that less will come of a study than might, or nothing for now.
     """
@@ -43,7 +43,7 @@ class Check:
         return "FAIL" if not self.passed else "warn" if self.warning else "ok  "
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON: whether it is a warning is said of warnings alone."""
+        """For JSON; ``warning`` is present in warnings alone."""
         return {k: v for k, v in vars(self).items() if v or k != "warning"}
 
 
@@ -66,7 +66,7 @@ def checked(name: str, look: Callable[[], str | Warned]) -> Check:
         return failed(name, error)
     except OSError as error:
         where = Path(str(error.filename)).name if error.filename else name
-        fix = "Check the path and its rights, and as which user this was said."
+        fix = "Check the path and its permissions, and which user runs this command."
         return Check(name, False, f"E_IO: {where}: {error.strerror or 'the system refused it'}", fix)
 
 
@@ -75,7 +75,7 @@ def failed(name: str, error: CohortiumError) -> Check:
 
 
 def noted(look: Callable[[], object]) -> None:
-    """Look at what is no reason not to serve: what is wrong with it is said in one line of the log."""
+    """Run a check whose failure does not prevent serving: it becomes one line of the log."""
     try:
         look()
     except CohortiumError as error:
@@ -146,7 +146,7 @@ def writes(folder: Path) -> str:
 
 
 def memory_left() -> int | None:
-    """Bytes of memory that this process may still get; None where the system does not say."""
+    """Bytes of memory still available to this process; None where the system does not report it."""
     lines = _MEMORY.read_text(encoding="ascii").splitlines() if _MEMORY.is_file() else []
     machine = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     limits = [_number(_LIMIT / name) for name in ("memory.max", "memory.current")]

@@ -1,11 +1,11 @@
-"""JSON and TOML that somebody else may have written, read within bounds. Nothing else reads either.
+"""Untrusted JSON and TOML, read within bounds. Nothing else reads either format.
 
-A parser takes what it is given. One that calls itself for every level ends deep nesting in RecursionError, in a stack
-that overflows, or, since Python 3.14, in a value that the next function cannot walk through. Of two fields of one name
-the last counts to one reader and the first to another, NaN and infinity are not JSON, and half a surrogate pair cannot
-be written again. So length and depth are looked at before anything is parsed, and all of these are refused.
+Parsers accept too much. Deep nesting ends a recursive one in RecursionError, in a stack overflow, or, since Python 3.14, in
+a value that the next function cannot traverse. Of two fields with one name, one reader takes the last and another the first;
+NaN and infinity are not JSON; half a surrogate pair cannot be written again. So length and depth are checked before anything
+is parsed, and all of these are refused.
 
-What is refused is a ValueError that says what is wrong and quotes nothing; its reader makes the error with a code of it.
+A refusal is a ValueError that says what is wrong and quotes nothing; the caller turns it into an error with a code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How to install what only some need, as this installation was installed: from a checkout, a wheel or an index."""
+"""How to install an optional extra the way this installation was made: from a checkout, a wheel or an index."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cohortium.system.documents import parse_json
 
 
 def how_to_install(extra: str, by: str = "cohortium") -> str:
-    """A command that a shell takes as it stands; PEP 610 says where an installation came from."""
+    """A command ready for a shell; PEP 610 records where an installation came from."""
     return f'Run: "{sys.executable}" -m pip install {_source(extra, by)}'
 
 

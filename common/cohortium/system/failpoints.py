@@ -1,7 +1,7 @@
-"""Places where a test may stop the program.
+"""Failpoints: places where a test may stop the program.
 
-A test sets ``reached`` to a function of the place's name, in its own process; nothing else can: no configuration and no
-environment variable reaches it, so a program in use never stops here.
+A test sets ``reached``, in its own process, to a function of the failpoint's name. No configuration and no environment
+variable can, so a deployed program never stops here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,6 @@ reached: Callable[[str], None] | None = None
 
 
 def passed(name: str) -> None:
-    """The program has come to the place ``name``."""
+    """The program has reached the failpoint ``name``."""
     if reached is not None:
         reached(name)

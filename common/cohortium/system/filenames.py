@@ -1,4 +1,4 @@
-"""Names that files are given on every system: by institutions' names, which a study allows more of than disks do."""
+"""Names that are valid file names on every system: a study allows more names for institutions than file systems do."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_fit(name: str) -> bool:
 
 
 def unfit(names: Iterable[str]) -> str | None:
-    """Why no files can be named so that are told apart on every system; None where they can."""
+    """Why these names cannot be distinct files on every system; None where they can."""
     known: dict[str, str] = {}
     for name in names:
         if not is_fit(name):

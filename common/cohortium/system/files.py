@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written aside, made durable, then given their name."""
+"""Atomic, durable files: each is written aside, synced, then renamed, so it is complete or absent."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ _PATIENCE = 10.0  # seconds
 
 
 def unread(path: Path, error: OSError) -> InputError:
-    """A file that cannot be read, E_INPUT_NOT_FOUND, and why: one that is there is not said to be absent."""
+    """InputError E_INPUT_NOT_FOUND for a file that cannot be read, with the actual reason."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         what, fix = "there is no such file to read", "Check the path."
     elif isinstance(error, IsADirectoryError):
         what, fix = "it is a folder", "Name a file."
     elif isinstance(error, PermissionError):
-        what, fix = "this user may not read it", "Check its rights and its folder's, and as which user this was said."
+        what, fix = (
+            "this user may not read it",
+            "Check its permissions and its folder's, and which user runs this command.",
+        )
     else:
         what, fix = f"it cannot be read: {error.strerror or type(error).__name__}", "Check the disk."
     return InputError("E_INPUT_NOT_FOUND", path.name, what, fix)

@@ -44,7 +44,7 @@ def load_key(path: Path) -> Ed25519PrivateKey:
 
 
 def read_secret(path: Path, make: str) -> bytes:
-    """What is in a file of its owner alone; SecretError E_SECRET if others may read it, or there is none (``make``: the fix)."""
+    """The content of a private file; SecretError E_SECRET if others may read it, or if it is absent (``make``: the fix)."""
     if not path.is_file():
         raise SecretError("E_SECRET", path.name, "there is no such private key or secret", make)
     if others_may(path.stat().st_mode, 0o077):

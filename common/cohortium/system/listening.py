@@ -1,4 +1,4 @@
-"""Where a machine listens, in both families of addresses where it has both, and where it reaches itself there."""
+"""Listening addresses, in both address families where the machine has both, and how the machine reaches itself there."""
 
 from __future__ import annotations
 

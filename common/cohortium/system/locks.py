@@ -22,7 +22,7 @@ _MOMENT = 0.2  # seconds: longer than anybody who only looks holds one
 
 
 def hold(path: Path, patience: float = _MOMENT) -> int | None:
-    """The lock on a file, made where there is none. It is given back when it is closed.
+    """The lock on a file, which is created if needed. Closing the descriptor releases it.
 
     patience: seconds to wait for somebody else to give it back; returns None if nobody does.
     """
@@ -83,7 +83,7 @@ def is_held(path: Path) -> bool:
 
 
 def share(path: Path) -> int:
-    """The lock on a file, made where there is none, held beside others who share it; waits for whoever holds it alone."""
+    """A shared lock on a file, which is created if needed; waits while somebody holds it exclusively."""
     lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     _wait(lock, LockFlags.SHARED)
     return lock
@@ -100,7 +100,7 @@ def take(lock: int) -> bool:
 
 @contextmanager
 def alone(lock: int) -> Iterator[None]:
-    """Hold the lock on what is open inside the ``with`` block, after waiting for whoever holds it."""
+    """Hold the lock on an open file inside the ``with`` block, after waiting for its present holder."""
     _wait(lock, LockFlags.EXCLUSIVE)
     try:
         yield

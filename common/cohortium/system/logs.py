@@ -1,8 +1,8 @@
-"""What a process that serves writes down: one line an event, for people or as JSON for machines, and never a value.
+"""Logs of servers: one line per event, as text for people or JSON for machines, and never a data value.
 
-Others' words are not ours to trust: a library's message, a warning or the text of an exception may quote a cell. Of those a
-line holds what they are and where they arose. Only a process without data may pass on what a library says, as the relay's
-and the coordinator's do with Flower's messages; the text of an exception is left out there too. docs/logs.md tells the keys.
+Text from elsewhere is not trusted: a library's message, a warning or an exception's text may quote a cell. For those, a line
+holds only their kind and origin. Only a process without data may pass on a library's messages, as the relay and the
+coordinator do with Flower's; the text of an exception is left out there too. docs/logs.md lists the keys.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TALKATIVE = (
     "uvicorn.error",
 )  # these add ways out of their own, whenever they like
 _KEY = re.compile(r"-----BEGIN [A-Z0-9 ]+-----.*?(-----END [A-Z0-9 ]+-----|$)", re.DOTALL)  # PEM, of whatever
-_ROUTINE = (Api.FLEET, Api.RUNTIME, Api.HEALTH)  # asked every few seconds; what is refused there is told
+_ROUTINE = (Api.FLEET, Api.RUNTIME, Api.HEALTH)  # requested every few seconds; refusals are logged
 _FOUR_HUNDRED = 400
 _log = logging.getLogger(f"{OURS}.process")
 
@@ -86,7 +86,7 @@ def choose(style: Style | None) -> None:
 
 
 def wanted() -> Style:
-    """What the environment asks for; text, unless it says json."""
+    """The style set in the environment: JSON if it is ``json``, else text."""
     return Style.JSON if os.environ.get(VARIABLE) == Style.JSON else Style.TEXT
 
 
@@ -163,7 +163,7 @@ _attempting = False  # since Flower last reached whom it wanted; a process has o
 
 
 def _is_another_attempt(record: logging.LogRecord) -> bool:
-    """Whether this is told of an attempt after the first; what is told at once is passed on as it is."""
+    """Whether the record is about an attempt after the first."""
     global _attempting
     before = _attempting
     if record.msg in (RETRYING, RECONNECTED):

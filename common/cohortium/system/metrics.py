@@ -1,6 +1,6 @@
 """Metrics in Prometheus' text format: served over HTTP, or written into a file for node_exporter to read (docs/metrics.md).
 
-Only what a process hands over is told: no memory or processor time, which Prometheus' own registry would add.
+Only what a process hands over is exposed: no memory or processor time, which Prometheus' default registry would add.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def gauge(name: str, what: str, rows: Rows, *labels: str) -> Metric:
 
 
 def counter(name: str, what: str, rows: Rows, *labels: str) -> Metric:
-    """A metric that only grows until its process is started anew. name: without ``_total``, which is added."""
+    """A metric that only grows until its process restarts. name: without ``_total``, which is added."""
     return _filled(CounterMetricFamily(name, what, labels=labels), rows)
 
 
@@ -52,7 +52,7 @@ def is_loopback(address: Address) -> bool:
 
 @contextmanager
 def served(taken: Taken, address: Address) -> Iterator[None]:
-    """Answer ``GET /metrics`` at the address meanwhile; InputError E_METRICS if nobody can listen there."""
+    """Answer ``GET /metrics`` at the address inside the block; InputError E_METRICS if it cannot be bound."""
     try:
         server, thread = start_http_server(address.port, host_of(address), _registry(taken))
     except OSError as error:
@@ -71,7 +71,7 @@ def served(taken: Taken, address: Address) -> Iterator[None]:
 
 @contextmanager
 def written(taken: Taken, path: Path, every: float = EVERY) -> Iterator[None]:
-    """Write the file now, every ``every`` seconds meanwhile, and at the end. Raises OSError if it cannot be written now."""
+    """Write the file now, every ``every`` seconds inside the block, and at its end. OSError if it cannot be written now."""
     registry, done = _registry(taken), Event()
 
     def again() -> None:

@@ -1,4 +1,4 @@
-"""A name that is not there: what there is, and which of it was probably meant."""
+"""Suggestions for an unknown name: the known ones, and which was probably meant."""
 
 from __future__ import annotations
 

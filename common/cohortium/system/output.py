@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else there.")]
 LogStyle = Annotated[
     logs.Style | None,
-    typer.Option("--log", help="How it writes its log; by default what COHORTIUM_LOG says, or text (docs/logs.md)."),
+    typer.Option("--log", help="Format of the log; by default that of COHORTIUM_LOG, or text (docs/logs.md)."),
 ]
-WORTH_A_LINE = 5.0  # seconds that something goes on before a log has a line about it
+WORTH_A_LINE = 5.0  # seconds that an activity must last before the log mentions it
 _log = logging.getLogger("cohortium.commands")
 
 
@@ -50,17 +50,17 @@ def guarded(as_json: bool = False) -> Iterator[None]:
     except OSError as error:
         _print_error(of_system := of_the_system(error), of_system.exit_code, as_json)
     except KeyboardInterrupt as error:
-        told, error.told = interrupted(error), True  # type: ignore[attr-defined]
+        reported, error.told = interrupted(error), True  # type: ignore[attr-defined]
         with suppress(OSError):  # the terminal may be gone
-            _print_error(told, OVER + number_of(error), as_json)
+            _print_error(reported, OVER + number_of(error), as_json)
         raise typer.Exit(OVER + number_of(error)) from None
 
 
 def interrupted(error: KeyboardInterrupt) -> CohortiumError:
-    """What whoever ended a command by a signal is told."""
+    """The error that reports which signal ended a command, and what is left behind."""
     left = getattr(error, "left", None) or (
-        "the command was ended before it was done, and nothing of it goes on; files are whole, or not there",
-        "Say it again",
+        "the command was interrupted, and nothing of it is still running; each file is complete or absent",
+        "Run it again",
     )
     return CohortiumError("E_INTERRUPTED", Signals(number_of(error)).name, left[0], f"{left[1]}.")
 
@@ -149,7 +149,7 @@ def print_checks(checks: Iterable[Check], as_json: bool) -> None:
 class Lines:
     """A line at the start and at each quarter, of the outermost piece of work: for logs.
 
-    Of work within work a line in ``EVERY`` seconds, so that long work is not silent and short work not told twice.
+    Nested work gets a line every ``EVERY`` seconds, so that long work is not silent and short work not reported twice.
     """
 
     EVERY = 20.0
@@ -187,7 +187,7 @@ class Lines:
         self._open.pop()
 
     def note(self, text: str, since: float, share: str = "") -> None:
-        """A line for what goes on and has gone on for a while; once, until something else does."""
+        """A line for an activity that has lasted a while; once per activity."""
         if text != self._noted:
             self._noted, self._due = text, self._clock() + WORTH_A_LINE
         if text and self._clock() >= self._due:
@@ -227,7 +227,7 @@ class Bar:
                 _bars.remove(self)
 
     def note(self, text: str, since: float, share: str = "") -> None:
-        """A line below the bars that says what goes on, and for how long it has."""
+        """A line below the bars: the current activity, and for how long."""
         from rich.markup import escape
 
         if not text:
@@ -235,11 +235,11 @@ class Bar:
                 self._bars.remove_task(self._note)
                 self._note = None
             return
-        told = escape(for_terminal(f"{text}, {share or f'{max(0, time.time() - since):.0f} s'}"))
+        line = escape(for_terminal(f"{text}, {share or f'{max(0, time.time() - since):.0f} s'}"))
         if self._note is None:
-            self._note = self._bars.add_task(told, total=None)
+            self._note = self._bars.add_task(line, total=None)
         else:
-            self._bars.update(self._note, description=told)
+            self._bars.update(self._note, description=line)
 
     def close(self) -> None:
         """Give the terminal back, whatever was under way: a bar hides its cursor."""

@@ -1,4 +1,4 @@
-"""What a notebook shows of a value: public facts, a line each, and nothing that was read off a row."""
+"""HTML for notebooks: public facts about a value, one line each, and nothing read off a row."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the system underneath can do. It is asked here and nowhere else, so that all of Cohortium gives the same answer.
+"""What the operating system can do, decided in one place, so that all of Cohortium agrees.
 
-docs/platforms.md says what follows for whoever uses it.
+docs/platforms.md describes the consequences for users.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ POSIX = hasattr(os, "geteuid")
 """Files have an owner and a mode, folders can be opened and made durable, a file can be replaced while somebody reads it."""
 
 SERVES = sys.platform == "linux" and POSIX and hasattr(os, "fork") and hasattr(socket, "SO_PEERCRED")
-"""There are forks that end with their parent, and sockets that tell which user connects. Only Linux has both."""
+"""Whether forks can end with their parent and sockets identify the connecting user. Only Linux has both."""
 
 
 def others_may(mode: int, bits: int) -> bool:
-    """Whether a file's ``mode`` lets others than its owner do what ``bits`` say.
+    """Whether a file's ``mode`` grants ``bits`` to anybody but its owner.
 
     Without modes nobody can tell: who may is then for the folder's own rights to say.
     """
@@ -34,7 +34,7 @@ def require_serving(what: str) -> None:
         raise InputError(
             "E_SYSTEM",
             what,
-            "serving a federation is for Linux: this system has no forks, or no sockets that tell who connects",
+            "a federation is served on Linux: this system lacks fork, or sockets that identify the connecting user",
             "Use a Linux host, a container (deploy/), or WSL 2 on Windows; simulations and releases work here.",
         )
 

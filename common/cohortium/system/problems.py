@@ -1,4 +1,4 @@
-"""What is wrong with a document, in words that whoever wrote it can use; pydantic's own are for programmers."""
+"""What is wrong with a document, in words for its author; pydantic's own messages are for programmers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def first_problem(error: ValidationError, of: object = None) -> tuple[str, str]:
 
 
 def in_words(what: str) -> PydanticCustomError:
-    """What a validator of our own raises: ``first_problem`` tells it as it is."""
+    """The error of a validator of ours: ``first_problem`` passes its text on unchanged."""
     return PydanticCustomError(OWN_WORDS, "{what}", {"what": what})
 
 
@@ -101,7 +101,7 @@ _WORDS: dict[str, Callable[[Mapping[str, Any], object], str]] = {
     "extra_forbidden": _filled("there is no such entry"),
     "literal_error": _options,
     "union_tag_invalid": _tag,
-    "union_tag_not_found": lambda context, given: f"it does not say its {context['discriminator'].strip(chr(39))}",
+    "union_tag_not_found": lambda context, given: f"its {context['discriminator'].strip(chr(39))} is missing",
     "greater_than_equal": _filled("it is below {ge}"),
     "greater_than": _filled("it is not above {gt}"),
     "less_than_equal": _filled("it is above {le}"),

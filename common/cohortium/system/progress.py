@@ -1,4 +1,4 @@
-"""How long tasks tell where they are: three calls, whoever listens."""
+"""Progress of long tasks: three calls, whether or not anybody displays them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Silent:
 
 
 def advancing(steps: Iterable[T], progress: Progress) -> Iterator[T]:
-    """The same steps, each told once it is done."""
+    """The same steps; each is reported when it is done."""
     for step in steps:
         yield step
         progress.advance()
@@ -44,7 +44,7 @@ _listener: ContextVar[Progress | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def listening(progress: Progress) -> Iterator[None]:
-    """Whoever asks for the ``listener`` meanwhile is given ``progress``: for work below what remembers its results."""
+    """Inside, ``listener()`` returns ``progress``: for work below cached functions, which cannot pass it on."""
     token = _listener.set(progress)
     try:
         yield
@@ -53,12 +53,12 @@ def listening(progress: Progress) -> Iterator[None]:
 
 
 def listener() -> Progress:
-    """Who is to be told where a long computation is; by default nobody."""
+    """Where a long computation reports its progress; by default nowhere."""
     return _listener.get() or Silent()
 
 
 class Late:
-    """Tells another, made when it is needed, from when the work has taken ``after`` seconds: short work is not worth a word."""
+    """Forwards to another progress, made when it is needed, once work has taken ``after`` seconds: short work stays silent."""
 
     def __init__(
         self, make: Callable[[], Progress], after: float = 2.0, clock: Callable[[], float] = time.monotonic

@@ -1,6 +1,6 @@
-"""The way from an institution to its coordinator: straight, or through a proxy that passes TLS on (CONNECT).
+"""The connection from an institution to its coordinator: direct, or through a proxy that tunnels TLS (CONNECT).
 
-It is the only connection of Cohortium's own that may go through one. What is said within a machine never does: the
+It is the only connection of Cohortium's own that may use a proxy. Traffic within a machine never does: the
 processes that speak over loopback have no variable of a proxy in their environment, whatever that was when they began.
 
 A proxy's name and password are secrets: ``Proxy`` shows neither, and hands them to nobody but the client that connects.
@@ -26,7 +26,7 @@ from cohortium.system.address import Address
 from cohortium.system.documents import read_toml
 from cohortium.system.platforms import others_may
 
-ENVIRONMENT, NONE = "environment", "none"  # what a setting may say instead of an address
+ENVIRONMENT, NONE = "environment", "none"  # settings other than an address
 OF_THE_ENVIRONMENT = "of the environment"
 _PORT = 80
 _KIND = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII | re.IGNORECASE)
@@ -73,13 +73,13 @@ def _credentials(parts: SplitResult) -> str:
 
 
 def check_setting(setting: str | None, origin: str) -> None:
-    """InputError E_PROXY unless a file may say so."""
+    """InputError E_PROXY unless the setting is valid in a file."""
     if setting not in (None, ENVIRONMENT, NONE):
         parse_proxy(setting or "", origin)
 
 
 def read_setting(file: Path) -> str | None:
-    """What an institution's file says, of which a relay's user need not be allowed to read anything."""
+    """The setting in an institution's file, which the relay's user need not be allowed to read."""
     if not os.access(file, os.R_OK):
         return None
     setting = read_toml(file).get("proxy")
@@ -87,7 +87,7 @@ def read_setting(file: Path) -> str | None:
 
 
 def way_to(address: Address, setting: str | None, file: Path, environ: Mapping[str, str] | None = None) -> Proxy | None:
-    """The proxy on the way to a coordinator, None where there is none.
+    """The proxy for a coordinator's address, or None.
 
     setting: what ``file`` says: the address of a proxy, "none" or, as where nothing is said, "environment"; then the
     variables count by which other programs are told (``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), but never for an
@@ -150,7 +150,7 @@ def _of_the_environment(address: Address, environ: Mapping[str, str]) -> Proxy |
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """A variable as it is called, and what it says. In small letters it counts before all others, empty or not."""
+    """An environment variable's actual name and its value. The lower-case spelling takes precedence, empty or not."""
     if name in environ:
         return name, environ[name].strip()
     others = [(n, environ[n].strip()) for n in environ if n.lower() == name]
@@ -201,7 +201,7 @@ def _without_port(entry: str) -> tuple[str, int | None]:
 
 
 def tunnel(address: Address, patience: float, proxy: Proxy) -> socket.socket:
-    """A connection to an address, made by a proxy; FederationError E_PROXY says what keeps it from that."""
+    """A connection to an address through a proxy; FederationError E_PROXY names what prevents it."""
     try:
         connection = socket.create_connection((proxy.host, proxy.port), patience)
     except OSError as error:

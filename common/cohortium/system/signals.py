@@ -1,7 +1,7 @@
-"""Signals that end a process: waiting for one such that none is missed, and being ended by one in order, with a word.
+"""Signals that end a process: waiting for one without missing any, and ending in order with a report.
 
-SIGINT (Ctrl-C), SIGTERM (whoever stops a process) and SIGHUP (its terminal is gone) ask for an end. A second Ctrl-C, or a
-second SIGTERM a while later, wants it at once. Whoever is to outlive its terminal ignores SIGHUP (nohup): so it stays.
+SIGINT (Ctrl-C), SIGTERM (a service manager's stop) and SIGHUP (the terminal is gone) ask the process to end. A second Ctrl-C,
+or a second SIGTERM a while later, ends it at once. A process started to outlive its terminal (nohup) still ignores SIGHUP.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-SAME = 1.0  # seconds within which another signal is the same wish: a service manager tells all processes, and one tells the next
+SAME = 1.0  # seconds within which another signal is the same request: service managers signal all processes, which signal others
 OVER = 128  # and the signal's number: the exit code of who was ended by one
 HANGUP: int = getattr(signal, "SIGHUP", 0)  # Windows has none
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks for the end. left: what goes on or was kept, and how to take it up again, where that is known."""
+    """A signal asks the process to end. left: what keeps running or was saved, and how to continue, where known."""
 
     def __init__(self, number: int, left: tuple[str, str] | None = None) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ def number_of(error: KeyboardInterrupt) -> int:
 
 @contextmanager
 def leaving(left: Callable[[], tuple[str, str]]) -> Iterator[None]:
-    """Who is interrupted inside is told ``left()``: what goes on or was kept, and how to take it up again."""
+    """An interruption inside reports ``left()``: what keeps running or was saved, and how to continue."""
     try:
         yield
     except KeyboardInterrupt as error:
@@ -44,13 +44,13 @@ def leaving(left: Callable[[], tuple[str, str]]) -> Iterator[None]:
 
 
 def require_meant(number: int, what: str, fix: str) -> None:
-    """Who serves ends in order when told to; where only its terminal went, that is an interruption, and what it leaves is told."""
+    """Raise Interrupted if the signal was a hangup: a server that only lost its terminal was not asked to stop."""
     if number and number == HANGUP:
         raise Interrupted(number, (what, fix))
 
 
 class EndRequests:
-    """The signals that ask a process to end, as they come. first: the first one's number, 0 before. at_once: asked so again."""
+    """The signals received that ask the process to end. first: the first one's number, or 0. at_once: asked again."""
 
     def __init__(self) -> None:
         self.first, self.at_once, self._since = 0, False, 0.0
@@ -63,7 +63,7 @@ class EndRequests:
 
 
 def ending() -> tuple[signal.Signals, ...]:
-    """The signals that end whoever serves."""
+    """The signals that end a server."""
     hangs_up = HANGUP and signal.getsignal(HANGUP) != signal.SIG_IGN
     return (signal.SIGTERM, signal.SIGINT, *((signal.Signals(HANGUP),) if hangs_up else ()))
 
@@ -73,9 +73,9 @@ _wishes = EndRequests()
 
 @contextmanager
 def interrupting() -> Iterator[EndRequests]:
-    """Inside, the signals that would end the process raise Interrupted in its main thread; asked again, it ends at once.
+    """Inside, signals that would end the process raise Interrupted in its main thread; a repeated one ends it at once.
 
-    To be used by the main thread. What this process ignores it goes on ignoring.
+    To be used by the main thread. Signals that this process ignores stay ignored.
     """
     global _wishes
     _wishes = EndRequests()
@@ -96,7 +96,7 @@ def _interrupt(number: int, _: object) -> None:
         with suppress(OSError):
             os.write(
                 2,
-                b"E_INTERRUPTED: ended at once, as was asked again: what is to last was made durable when it was done.\n",
+                b"E_INTERRUPTED: ended at once, as requested again: everything that must last is already durable.\n",
             )
         end_now(OVER + number)
     if first:
@@ -104,13 +104,13 @@ def _interrupt(number: int, _: object) -> None:
 
 
 def end_now(code: int) -> NoReturn:
-    """End the process, whatever its threads are doing: what is to last was made durable when it was done."""
+    """End the process, whatever its threads are doing: everything that must last is already durable."""
     os._exit(code)
 
 
 @contextmanager
 def waiting_for(*numbers: signal.Signals) -> Iterator[Callable[[], int]]:
-    """Inside, these signals end nothing; what is yielded waits for the first of them and returns its number.
+    """Inside, these signals do not end the process; the function yielded waits for the first of them and returns its number.
 
     To be used by the main thread. The kernel gives a signal to any thread that happens to come or go, and Python runs its
     handler once the main thread wakes. One that waits on a lock, a queue or an event is not woken by that; a byte in a

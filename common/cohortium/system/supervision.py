@@ -1,12 +1,12 @@
-"""Keeping processes alive: each is started again when it ends, ever more rarely if it ends soon, and all end together.
+"""Supervision: each process is restarted when it ends, with exponential backoff, and all are stopped together.
 
-A child is a function, run in a fork of this process, so that what was imported before is there at once and a child that
-died is back in milliseconds; or a command, run anew. The one that supervises must have no threads when it forks. Should
-it be killed itself, the kernel kills its children too: all can bear that, and what is started in its place finds nobody.
+A child is a function, run in a fork of this process, so that imported modules are there at once and a restart takes
+milliseconds; or a command. The supervisor must have no threads when it forks. If it is killed, the kernel kills its children
+too: all of them tolerate that, and a new supervisor finds none left.
 
-What cannot be mended by starting it again is not: a child that refuses when it is started first, by the exit code of an
-error of ours, ends its supervisor with that code; one that dies the same way three times before it ever was well, with
-an error that says how. A child that was well once is tried again for ever, and its third equal end is told as an error.
+Restarting is given up where it cannot help. A child that refuses at its first start, with the exit code of one of our
+errors, ends the supervisor with that code; one that ends the same way three times before it was ever stable ends it with an
+error. A child that was stable once is restarted for ever, and its third identical end is logged as an error.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from cohortium.errors import CohortiumError, FederationError
 from cohortium.system.logs import about, without_text
 from cohortium.system.signals import EndRequests, ending
 
-STABLE_AFTER = 30.0  # seconds after which a child counts as well, and its next end as its first
+STABLE_AFTER = 30.0  # seconds after which a child counts as stable, and its next end as its first
 LONGEST = 60.0  # seconds between two attempts to start one
 PATIENCE = 10.0  # seconds that children get to end before they are killed
-SAME = 3  # equal ends in a row that are no accident
+SAME = 3  # identical ends in a row that are no coincidence
 _POLL = 0.1
-_WORDS = 1000  # bytes of what a fork says of its end
+_WORDS = 1000  # bytes of a fork's report of its end
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _log = logging.getLogger("cohortium.system.supervision")
@@ -39,7 +39,7 @@ _log = logging.getLogger("cohortium.system.supervision")
 
 @dataclass(frozen=True)
 class End:
-    """How a process ended: with an exit code, or by a signal, whose number is negative here; and by which error, as a fork says."""
+    """How a process ended: an exit code, or a signal as a negative number; and the error, if a fork reported one."""
 
     code: int
     error: str = ""
@@ -50,12 +50,12 @@ class End:
 
     @property
     def from_outside(self) -> bool:
-        """Whether somebody else ended it, which says nothing of what it does; the system does so when memory runs out."""
+        """Whether it was killed from outside, for which it may not be at fault; the system does so when memory runs out."""
         return -self.code in _FROM_OUTSIDE
 
     @property
     def refused(self) -> bool:
-        """Whether it refused, with an error of ours that it has told."""
+        """Whether it refused, with one of our errors, which it has reported."""
         return self.code in {kind.exit_code for kind in CohortiumError.__subclasses__()}
 
 
@@ -68,9 +68,9 @@ def _signal_name(number: int) -> str:
 
 @dataclass(frozen=True)
 class Child:
-    """What is kept alive: a function to be run in a fork, or a command.
+    """A supervised process: a function to run in a fork, or a command.
 
-    after: it is started first when this is true. check: the command that looks at what it needs, for whoever reads of its end.
+    after: its first start waits until this is true. check: the command that diagnoses it, named in the error of its end.
     """
 
     name: str
@@ -99,11 +99,11 @@ def supervise(
     report: Callable[[Mapping[str, int]], object] = lambda counts: None,
     in_turn: bool = False,
 ) -> int:
-    """Run all children until a signal asks for the end, then end them. ``told`` hears how often each was started again.
+    """Run all children until a signal asks for the end, then stop them. ``report`` gets the restarts of each by name.
 
-    in_turn: each is ended before the one that was started before it, which it may still need to finish what it does.
-    Returns the signal's number; asked again, it kills them. SystemExit with the code of a child that refused;
-    FederationError E_PROCESS for one that never got well.
+    in_turn: stop them one by one in reverse order, as each may still need those started before it to finish its work.
+    Returns the signal's number; a repeated signal kills them. SystemExit with the code of a child that refused;
+    FederationError E_PROCESS for one that never became stable.
     """
     wishes = EndRequests()
     before = {s: signal.signal(s, lambda number, _: wishes.record(number)) for s in ending()}
@@ -127,7 +127,7 @@ def supervise(
 
 
 def _look_after(one: _Running) -> bool:
-    """Look after a child; whether it was started."""
+    """Restart a child that has ended and is due; returns whether it was started."""
     now = time.monotonic()
     if one.pid:
         one.well = one.well or now - one.since > STABLE_AFTER
@@ -143,14 +143,14 @@ def _look_after(one: _Running) -> bool:
 
 
 def _ended(one: _Running, end: End, now: float) -> None:
-    """Take note of an end, and say when it is started again; raises where that would mend nothing."""
+    """Record an end and schedule the restart; raises where a restart cannot help."""
     stable = now - one.since > STABLE_AFTER
     one.failures = 1 if stable else one.failures + 1
     one.ends = [end] if stable else [*one.ends, end][-SAME:]
     one.pid, pause = 0, min(0.25 * 2.0**one.failures, LONGEST)
     one.due = now + pause
     if end.refused and one.restarts == 0 and not one.well:
-        raise SystemExit(end.code)  # it has said why
+        raise SystemExit(end.code)  # it has reported why
     if one.ends == [end] * SAME and not end.from_outside:
         error = _always(one.child, end)
         if not one.well:
@@ -160,19 +160,19 @@ def _ended(one: _Running, end: End, now: float) -> None:
 
 
 def _always(child: Child, end: End) -> FederationError:
-    fix = f"Say {child.check}." if child.check else "See its lines before this one."
+    fix = f"Run {child.check}." if child.check else "See its log lines before this one."
     return FederationError("E_PROCESS", child.name, f"it has ended {SAME} times in the same way: {end}", fix)
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a child of this process has ended, of which nothing is left then."""
+    """Whether a child of this process has ended; reaps it if so."""
     return ended_with(pid) is not None
 
 
 def ended_with(pid: int) -> int | None:
     """The exit code of a child of this process, or minus the signal that ended it; None as long as it lives.
 
-    Of one that somebody else has waited for nobody knows more than that it is gone: 0.
+    0 for a child that was reaped elsewhere: its code is lost.
     """
     try:
         ended, status = os.waitpid(pid, os.WNOHANG)
@@ -182,7 +182,7 @@ def ended_with(pid: int) -> int | None:
 
 
 def _received(one: _Running) -> str:
-    """What a fork has said of its end; a command says nothing here."""
+    """A fork's report of its end; empty for a command."""
     if one.words < 0:
         return ""
     last_words, one.words = _read_and_closed(one.words), -1
@@ -192,7 +192,7 @@ def _received(one: _Running) -> str:
 def _read_and_closed(words: int) -> str:
     try:
         return os.read(words, _WORDS).decode(errors="replace")
-    except BlockingIOError:  # a fork of the fork still has the other end, and nothing was said
+    except BlockingIOError:  # a fork of the fork still holds the other end, and nothing was written
         return ""
     finally:
         os.close(words)
@@ -208,7 +208,7 @@ def _await_end(one: _Running, wishes: EndRequests) -> None:
 
 
 def _started(child: Child) -> tuple[int, int]:
-    """Its number, and where its last words are to be read, or -1."""
+    """Its process id, and the descriptor to read its report from, or -1."""
     work = child.work
     if not callable(work):
         environment = {**os.environ, **child.environment}
@@ -224,9 +224,9 @@ def _started(child: Child) -> tuple[int, int]:
 def forked(
     work: Callable[[], object], name: str, environment: Mapping[str, str] | None = None, words: int | None = None
 ) -> int:
-    """Run ``work`` in a fork that ends with it, or with this process; it is called ``name`` where processes are listed.
+    """Run ``work`` in a fork that ends with it or with this process, and is listed as ``name`` among processes.
 
-    words: where it writes by which error it ended. Returns its number.
+    words: a descriptor it writes its final error to. Returns its process id.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -254,7 +254,9 @@ def forked(
         _log.error("failed: %s", last_words)
     finally:
         for last in (sys.stdout.flush, sys.stderr.flush, lambda: _send(words, last_words)):
-            with contextlib.suppress(OSError, ValueError):  # nobody hears it; the process must not outlive its work
+            with contextlib.suppress(
+                OSError, ValueError
+            ):  # nobody may be reading; the process must not outlive its work
                 last()
         os._exit(code)
 
@@ -265,7 +267,7 @@ def _send(words: int | None, last_words: str) -> None:
 
 
 def _as_supervised(parent: int | None = None) -> None:
-    """When a terminal goes, whoever keeps this process alive is told, and ends it in order."""
+    """Ignore SIGHUP: when the terminal goes, the supervisor gets the signal and stops its children in order."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     ends_with_its_parent(parent)
 

@@ -1,4 +1,4 @@
-"""Texts that others wrote, made harmless where they are shown: in a spreadsheet, and on a terminal.
+"""Untrusted texts, made harmless where they are shown: in a spreadsheet and on a terminal.
 
 The author of a study names columns and categories, an institution its population, anybody a file. A spreadsheet runs a
 cell that begins like a formula (OWASP ASVS 1.2.10), also in what it folds into the same letters, as full-width forms are; a
@@ -22,7 +22,7 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})  # controls; direction, no w
 
 
 def is_unseen(letter: str) -> bool:
-    """Whether nobody sees the letter, but a program acts on it: controls, marks of direction or no width, breaks of lines."""
+    """Whether a character is invisible but has an effect: controls, direction marks, zero-width characters, line breaks."""
     return unicodedata.category(letter) in _UNSEEN
 
 
@@ -50,7 +50,7 @@ def _bare(text: str) -> str:
 def trouble(text: str) -> str:
     """Why the text may name nothing in a schema, in words; empty if it may."""
     if has_unseen(text):
-        return "has control characters, or others that nobody sees"
+        return "has control characters, or other invisible ones"
     if not text.strip():
         return "has no letters that anybody sees"
     return _FORMULA if starts_formula(text) or text.startswith(SIGNS) else ""

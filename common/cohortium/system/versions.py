@@ -1,4 +1,4 @@
-"""Which versions of software are at work here: told in releases, to people, and when something does not fit."""
+"""Versions of the software in use: for releases, for people, and for errors about versions that do not fit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NIGHTLY: Mapping[str, str] = {"flwr": "flwr-nightly"}  # what else a package ma
 
 
 def version_of(name: str) -> str:
-    """The version of the package ``name``, as its own module tells it or it was installed as; "unknown" if neither is known.
+    """The version of the package ``name``, by its own module or its installation; "unknown" if neither has one.
 
     It never raises: what runs is not ended because nobody knows what it is called.
     """
@@ -24,7 +24,7 @@ def version_of(name: str) -> str:
 
 
 def required(name: str, by: str = "cohortium") -> str | None:
-    """What ``by`` asks for of the package ``name``, as pip writes it; None where that is not known (a bare checkout)."""
+    """The requirement of ``by`` on the package ``name``, as pip writes it; None where unknown (a plain checkout)."""
     from packaging.requirements import Requirement
 
     try:
