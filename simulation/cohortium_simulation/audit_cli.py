@@ -1,4 +1,4 @@
-"""``cohortium audit``: attack the installed software on made-up persons and compare what comes out with what is claimed."""
+"""``cohortium audit``: attack the installed software on made-up persons and compare the outputs with the claims."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def audit(
 
 
 def _end(audits: Sequence[Audit], as_json: bool) -> None:
-    """An alarm is an error; beside JSON the exit code alone, so that one object is printed."""
+    """An alarm is an error; with JSON only the exit code shows it, so that one object is printed."""
     from cohortium.errors import AuditError
 
     rang = [f"{f.detector} {f.name}" for a in audits for f in a.alarms]
@@ -77,7 +77,7 @@ def _show(audits: Sequence[Audit], sees: dict[str, str]) -> None:
         print_result(f"{detector} {words}")
     print_result(EXACT)
     if not all(a.forks for a in audits):
-        print_result("Forked processes were not looked at: this system has none, or they did not answer in time.")
+        print_result("Forked processes were not tested: this system has none, or they did not answer in time.")
     print_result(CAUTION)
 
 

@@ -65,7 +65,7 @@ def simulate(
     with guarded(as_json):
         from cohortium_server.release import require_no_release
         from cohortium_simulation import described
-        from cohortium_simulation.tables import read_tables
+        from cohortium_simulation.inputs import read_tables
 
         require_no_release(out, replace)
         split = described.Split(institutions, by, institution or (), skew)
@@ -96,7 +96,7 @@ def _run(
 ) -> None:
     from cohortium_simulation.experiment import encode_all
     from cohortium_simulation.experiment import simulate as run
-    from cohortium_simulation.tables import report_counted
+    from cohortium_simulation.inputs import report_counted
 
     if study.privacy.mode == "none":
         print_status(NOT_PRIVATE)

@@ -34,7 +34,7 @@ INSTITUTIONS_PER_PERSON = 2  # true of the bundled table (data/NOTICE)
 def run_demo(
     generator: str, epsilon: float, out: Path, seed: int | None, progress: Progress, trust: str | None = None
 ) -> dict[str, Any]:
-    """Run the demo into the folder ``out``, anew each time: its ledgers are its own. The result is a JSON object."""
+    """Run the demo into the folder ``out``, from scratch each time, with ledgers of its own. Returns a JSON object."""
     began = time.monotonic()
     table, schema = demo_data()
     parts = by_column(table, INSTITUTION, {name: (name,) for name in INSTITUTIONS})

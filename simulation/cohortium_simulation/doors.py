@@ -1,4 +1,4 @@
-"""Custodians of this process are left in order: nobody is in the middle of an answer when what they use is closed."""
+"""Orderly shutdown of custodians in this process: every answer is finished before what it uses is closed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Self
 from cohortium.errors import FederationError
 from cohortium_client.socket.service import Answering
 
-SOON = 1.0  # seconds of waiting after which it is said what for
+SOON = 1.0  # seconds of waiting after which the reason is logged
 _log = logging.getLogger("cohortium.simulation")
 
 
 class Doors:
-    """Leaving its ``with`` block, by whatever way, lets no request in any more and waits until all that are in have been answered.
+    """On leaving its ``with`` block, however that happens, admits no more requests and waits until all that are in are answered.
 
-    A thread that answered on would use a ledger that is closed, or be in native code when the interpreter ends, which may
-    take the process down. Interrupted while it waits, it waits no longer.
+    A thread that still answered would use a closed ledger, or be in native code when the interpreter ends, which may crash
+    the process. An interruption ends the waiting.
     """
 
     def __init__(self) -> None:

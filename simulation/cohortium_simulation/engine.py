@@ -110,7 +110,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         self._run: Any = None
 
     def close(self) -> None:
-        """Start no more; whatever still runs is not waited for, and nobody hears of it."""
+        """Start no more tasks; those still running are not waited for, and their results are dropped."""
         for answer in self._pending.values():
             answer.cancel()
 
@@ -162,7 +162,7 @@ class InProcessGrid(Grid):  # type: ignore[misc]
         self._come.wait(seconds)
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        self._come.clear()  # before the look: what comes meanwhile is waited for by nobody
+        self._come.clear()  # before looking: what arrives later sets it again
         done = [i for i in message_ids if i in self._pending and self._pending[i].done()]
         return [message for i in done for message in self._pending.pop(i).result()]
 

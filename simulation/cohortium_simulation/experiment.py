@@ -1,4 +1,4 @@
-"""A whole federation in one process: the deployment's own apps and custodians, on tables that are all here."""
+"""A whole federation in one process: the deployment's own apps and custodians, on local tables."""
 
 from __future__ import annotations
 
@@ -72,19 +72,19 @@ def simulate(
     """Run ``study`` on one table per institution, DataFrames of any library or paths, and write the release into the folder ``out``.
 
     tables: by the names of the study's institutions, of whom each has one. Epsilon and delta are the study's, per person over
-    everything that leaves. Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and sampling; noise
-    is never repeated. learn: keep in the release what questions about several columns are answered by, which takes two more
-    fits' time; else it is learnt when first asked for. replace: a release that is in ``out`` already, which is
-    otherwise refused with E_RELEASE_EXISTS before anything is charged. codes: the tables in codes (``encode_all``), where
-    somebody has them already.
+    everything that leaves. Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and
+    sampling; noise is never repeated. learn: store the error model for questions about several columns in the release, which
+    takes the time of two more fits; otherwise it is learnt on first use. replace: overwrite a release in ``out``, which is
+    otherwise refused with E_RELEASE_EXISTS before anything is charged. codes: the encoded tables (``encode_all``), if they
+    exist already.
 
     More than ``MASKED_UP_TO`` institutions make no masks: they are one process, in which the sum hides as much (pooled.py).
 
-    Raises what the study, an institution or the gate has to say; SchemaError E_REVIEW where the study's
+    Raises the errors of the study, the institutions and the release gate; SchemaError E_REVIEW where the study's
     schema is a draft (``draft.draft``) with marks left: ``study.schema.reviewed()`` has none.
 
-    A study without privacy (``Privacy(mode="none")``) has no institutions to ask and nothing to charge: its generator is
-    fitted to the tables as they are, and every file in ``out`` says so (unprotected.py).
+    A study without privacy (``Privacy(mode="none")``) asks no institution and charges nothing: its generator is fitted to the
+    tables as they are, and every file in ``out`` is marked accordingly (unprotected.py).
 
     >>> import cohortium
     >>> from cohortium.study.generators import Sweep
@@ -217,10 +217,10 @@ def encode_all(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, Co
 
 
 class Opened:
-    """The ledgers of simulated institutions, by name, until ``stack`` ends: the files that are there already, or entries of a shelf.
+    """The ledgers of simulated institutions, by name, until ``stack`` ends: existing files, or entries of a shelf.
 
-    Whose ledger is where stays so: people simulate anew in one folder, few institutions and many, and what was spent counts.
-    many: there are more of them than run the deployment's own protocol.
+    An institution's ledger never moves: later simulations in the same folder, of few or many institutions, add to what was
+    spent. many: there are more institutions than run the deployment's own protocol.
     """
 
     def __init__(self, names: Sequence[str], folder: Path, stack: ExitStack) -> None:
@@ -242,7 +242,7 @@ class Opened:
         self.shelf.enrol(new)
         found = {n: self.shelf.ledger(n) for n in names if n in self.shelf}
         for ledger in found.values():
-            ledger.remembering = not self.many  # what gets lost is asked for again
+            ledger.remembering = not self.many  # lost messages are asked for again
         return found
 
     @contextmanager
@@ -257,7 +257,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Simulated:
-    """An institution of a simulation: whatever is asked of it, it signs. Its key lies beside its ledger."""
+    """A simulated institution: it signs every study. Its key lies beside its ledger."""
 
     name: str
     ledger: Ledger
@@ -281,7 +281,7 @@ class Simulated:
         return Sessions(path, most=sys.maxsize)  # nobody else asks here
 
     def close(self) -> None:
-        """Let go of what its custodians opened: what is open cannot be moved or removed on every system."""
+        """Close what its custodians opened: some systems cannot move or remove open files."""
         if "sessions" in vars(self):
             self.sessions.close()
 
@@ -303,7 +303,7 @@ class Simulated:
 def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[str, str]]:
     """The study as it is written, with the keys of simulated institutions in it, and the signatures of all of them.
 
-    It says that they are simulated, so what they sign is no federation's.
+    The signed study is marked as simulated, so it cannot pass for a federation's.
     """
     keys = {identity.name: identity.public for identity in identities}
     known = tuple(changed(i, key=keys[i.name]) for i in study.institutions)
@@ -326,7 +326,7 @@ def require_file_names(study: Study) -> None:
 
 
 def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
-    """A simulation sees all tables and so can tell whether the study's g is true; a real coordinator never could."""
+    """StudyError E_PLAN_PRIVACY if a person is in more than g institutions: a simulation can check that, a coordinator cannot."""
     if study.schema.person is None:
         return
     seen = Counter(who for name in study.institution_names for who in _persons(tables[name], study.schema))
@@ -334,7 +334,7 @@ def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
         raise StudyError(
             "E_PLAN_PRIVACY",
             "privacy.institutions_per_person",
-            "some persons are in more institutions than it says, and would not be covered by the promise",
+            "some persons are in more institutions than that, and the promise would not cover them",
             "Raise it (--institutions-per-person).",
         )
 

@@ -1,4 +1,4 @@
-"""From a table to a release in one call: what a researcher types in a notebook."""
+"""``cohortium.fit``: from a table to a release in one call, for notebooks."""
 
 from __future__ import annotations
 
@@ -48,18 +48,17 @@ def fit(
 ) -> Release:
     """Fit a generator to ``tables`` with differential privacy, and release one synthetic table into the folder ``out``.
 
-    It is a simulated federation, as ``cohortium simulate`` runs one: all institutions are on this machine.
+    Runs a simulated federation on this machine, as ``cohortium simulate`` does.
 
-    tables: one table (a DataFrame of pandas, Polars or Arrow, a path, or columns by name), dealt out to so many
-    ``institutions`` or split ``by`` a column whose categories the schema declares; or a mapping of institutions to tables.
-    schema: what the public knows of the table: a ``Schema``, the path of a schema.toml, or a reviewed draft's schema. It is
-    never read off the rows by itself: ``draft_schema`` proposes one for a person to review.
+    tables: one table (any DataFrame, a path, or columns by name), split among ``institutions`` at random or ``by`` a column
+    whose categories the schema declares; or a mapping of institutions to tables.
+    schema: the table's public description: a ``Schema``, the path of a schema.toml, or a reviewed draft's schema.
     epsilon, delta: the promise per person, over everything; delta well below one over the number of persons.
-    generator: its kind; trained: what that kind takes (rounds, steps, hidden, warm_start). rows: of the synthetic table, by
-    default the noised number of real ones. rows_per_person: so many of a person's rows count. seed: repeats the split, the
-    start of the fit and the sample, and never the noise. ledgers: where what the persons have spent is kept.
-    Raises SchemaError E_REVIEW for a draft that nobody has reviewed, ReleaseError E_RELEASE_EXISTS where ``out`` holds a
-    release and not ``replace``, InputError E_ARGUMENT for what cannot be an argument.
+    generator: its kind; trained: that kind's settings (rounds, steps, hidden, warm_start). rows: of the synthetic table, by
+    default the noised number of real ones. rows_per_person: at most this many of a person's rows count. seed: repeats the
+    split, the start of the fit and the sample, never the noise. ledgers: where the persons' spending is recorded.
+    Raises SchemaError E_REVIEW for an unreviewed draft, ReleaseError E_RELEASE_EXISTS unless ``replace``, InputError
+    E_ARGUMENT for an invalid argument.
 
     >>> import cohortium
     >>> visits = {"age": [30, 41, 56, 62] * 250, "result": ["positive", "negative"] * 500}
@@ -129,7 +128,7 @@ def _parts(tables: Any, schema: Schema, institutions: int, by: str | None, seed:
 
 
 def _are_institutions(tables: object) -> bool:
-    """Whether a mapping is of institutions to tables: of columns it is where its values are none."""
+    """Whether a mapping is of institutions to tables, rather than of column names to values."""
     if not isinstance(tables, Mapping) or is_table(tables):
         return False
     return bool(tables) and all(is_table(value) or isinstance(value, Mapping) for value in tables.values())

@@ -1,4 +1,4 @@
-"""How one table becomes the tables of several institutions: settled in public, before a row is read."""
+"""The layout: how one table is split into the tables of several institutions, decided publicly before a row is read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cohortium_simulation.partition import Tables, by_column, declared_categorie
 class Layout:
     """Which institutions there are, and whose a row is.
 
-    institutions: by name, the values of column ``by`` whose rows they have; without ``by`` persons are dealt out at random.
+    institutions: by name, the values of column ``by`` whose rows they hold; without ``by`` persons are assigned at random.
     skew: unevenly in the schema's first target, by a Dirichlet distribution of this alpha.
     """
 
@@ -53,7 +53,7 @@ def laid_out(
     skew: float | None = None,
     study: Sequence[str] | None = None,
 ) -> Layout:
-    """The layout that was asked for: so many institutions, those of a study, or those declared for a column.
+    """The layout asked for: a number of institutions, those of a study, or those declared for a column.
 
     declared: ``NAME=VALUE,VALUE`` each, or ``NAME`` of which the value is the same. study: the names of a study's institutions.
     Raises StudyError E_PLAN_INVALID, or E_NOT_IN_STUDY for an institution that the study has not.
@@ -66,7 +66,9 @@ def laid_out(
         raise StudyError("E_PLAN_INVALID", "--institution", "no column is named for its values", fix)
     if study is not None:
         if number is not None:
-            raise StudyError("E_PLAN_INVALID", "--institutions", "the study says how many there are", "Leave it out.")
+            raise StudyError(
+                "E_PLAN_INVALID", "--institutions", "the study decides how many there are", "Leave it out."
+            )
         return Layout(_of_study(study, read_declared(declared)), by, skew)
     if (number is None) == (by is None):
         what = "either a number of institutions or a column to split by is needed"
@@ -80,7 +82,7 @@ def laid_out(
 
 
 def undeclared(column: str, schema: Schema) -> StudyError:
-    """Nothing of what the column holds is said: its values are persons'."""
+    """The error names no value of the column: its values are personal data."""
     meant = None if column in schema.names else nearest(column, schema.names)
     perhaps = f" Perhaps {meant} is meant." if meant else ""
     return StudyError(

@@ -30,7 +30,7 @@ NoPrivacy = Annotated[
     ),
 ]
 Institutions = Annotated[
-    int | None, typer.Option("--institutions", min=1, help="Split the persons among so many institutions at random.")
+    int | None, typer.Option("--institutions", min=1, help="Split the persons at random among this many institutions.")
 ]
 By = Annotated[
     str | None,
@@ -62,9 +62,12 @@ Trust = Annotated[
     ),
 ]
 DemoTrust = Annotated[str | None, typer.Option("--trust", help="secure-sum or local; by default what is best.")]
-Dropouts = Annotated[int, typer.Option("--dropouts", min=0, help="D, under secure-sum: so many may be missing.")]
+Dropouts = Annotated[
+    int, typer.Option("--dropouts", min=0, help="D, under secure-sum: institutions that may be missing.")
+]
 Colluders = Annotated[
-    int, typer.Option("--colluders", min=0, help="T, under secure-sum: so many may side with the coordinator.")
+    int,
+    typer.Option("--colluders", min=0, help="T, under secure-sum: institutions that may collude with the coordinator."),
 ]
 GeneratorKind = Annotated[str, typer.Option("--generator", help=f"One of {KINDS}.")]
 Targets = Annotated[list[str] | None, typer.Option("--target", help="A column to predict; repeat it for more.")]

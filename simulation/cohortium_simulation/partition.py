@@ -1,8 +1,8 @@
 """Ways to split one table into the tables of institutions, for research; rows keep their order.
 
-Which institutions there are is said in public, never read off rows: a name, or even their number, that followed from rows
-would be released with the study. Where a person's rows go follows from that person's rows alone: whoever else is
-in the table, everybody's institution stays the same. An institution may end up without rows, and answers like any other.
+The institutions are declared publicly, never read off rows: a name, or even their number, that followed from rows would be
+released with the study. A person's institution depends on that person's rows alone: other persons in the table do not
+affect it. An institution may end up without rows, and answers like any other.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ Declared = Mapping[str, Sequence[object]]
 def iid(
     table: pd.DataFrame, institutions: int | Sequence[str], rng: np.random.Generator, person: str | None = None
 ) -> Tables:
-    """Persons, or rows where no column says whose they are, dealt out at random, each by randomness of its own.
+    """Persons, or rows without a person column, assigned at random, each independently.
 
     institutions: how many, or their names.
     """
     names = numbered(institutions)
     homes = _drawn(_identities(table, person), rng.bytes(16)) * len(names)
-    return _dealt(table, names, homes.astype(np.int64))
+    return _split(table, names, homes.astype(np.int64))
 
 
 def skewed(
@@ -73,14 +73,14 @@ def skewed(
         seed = int.from_bytes(hashlib.blake2b(str(label).encode(), key=key, digest_size=16).digest(), "little")
         proportions = np.random.default_rng(seed).dirichlet(np.full(len(names), alpha))
         homes[who] = np.searchsorted(np.cumsum(proportions)[:-1], randomness[who], side="right")
-    return _dealt(table, names, homes[np.searchsorted(owners, identities)])
+    return _split(table, names, homes[np.searchsorted(owners, identities)])
 
 
 def by_column(table: pd.DataFrame, column: str, institutions: Declared, schema: Schema | None = None) -> Tables:
     """The rows of each institution's declared values of a column; rows with any other value go nowhere.
 
     schema: reads the column, where it is one of its columns with categories. The column stays in the tables. A person with
-    several values may be in several institutions; the study must say so.
+    several values may be in several institutions; the study's institutions_per_person must allow it.
     """
     _check(table, column)
     homes: dict[str, int] = {}
@@ -91,7 +91,7 @@ def by_column(table: pd.DataFrame, column: str, institutions: Declared, schema: 
                 raise StudyError("E_PLAN_INVALID", f"institutions by {column!r}", what, "Give each value to one.")
     numbers, distinct = pd.factorize(normalized(_as_read(table[column], column, schema)))
     found = np.array([*(homes.get(category_key(value), NOWHERE) for value in distinct), NOWHERE], np.int64)
-    return _dealt(table, tuple(institutions), found[numbers])
+    return _split(table, tuple(institutions), found[numbers])
 
 
 def declared_categories(schema: Schema, column: str) -> dict[str, tuple[object, ...]] | None:
@@ -119,7 +119,7 @@ def _as_read(values: pd.Series, column: str, schema: Schema | None) -> pd.Series
     return pd.Series(np.array([*categories, None], object)[index])
 
 
-def _dealt(table: pd.DataFrame, names: Sequence[str], homes: npt.NDArray[np.int64]) -> Tables:
+def _split(table: pd.DataFrame, names: Sequence[str], homes: npt.NDArray[np.int64]) -> Tables:
     """The rows of each; ``homes``: (rows,) the place of each row's institution, or NOWHERE."""
     return {name: table[homes == number] for number, name in enumerate(names)}
 
@@ -148,7 +148,7 @@ def _identities(table: pd.DataFrame, person: str | None) -> npt.NDArray[np.uint6
 
 
 def _words(values: pd.Series) -> npt.NDArray[np.object_]:
-    """(rows,) what each value says, whatever type the others give the column; nothing where there is none."""
+    """(rows,) each value as text, whatever type the others give the column; missing values are empty."""
     numbers, distinct = pd.factorize(normalized(values))
     return np.array([*map(category_key, distinct), ""], object)[numbers]
 
@@ -164,7 +164,7 @@ def _check(table: pd.DataFrame, column: str) -> None:
 
 
 def numbered(institutions: int | Sequence[str]) -> tuple[str, ...]:
-    """Names, made where only a number is said."""
+    """Names; generated where only a number is given."""
     if not isinstance(institutions, int):
         return tuple(institutions)
     if institutions < 1:
@@ -176,7 +176,7 @@ def numbered(institutions: int | Sequence[str]) -> tuple[str, ...]:
 def _names(words: Iterable[str]) -> list[str]:
     """Names that a study allows for its institutions, each once."""
     names: list[str] = []
-    taken: set[str] = set()  # files of these names are to be told apart on every disk, and there case may not count
+    taken: set[str] = set()  # files of these names must be distinct on every disk, and some ignore case
     for word in words:
         name, again = valid_name(word), 1
         while (free := name if again == 1 else f"{name[: MAX_NAME - 6]}-{again}").casefold() in taken:

@@ -1,12 +1,12 @@
-"""Many institutions in one process: their noised answers are added up as they are made, a batch at a time, without masks.
+"""Many institutions in one process: their noised answers are summed as they are made, a batch at a time, without masks.
 
-Masks of all pairs cost K² for a thing that cancels in the sum, and that hides nothing where one process is everybody. So
-where many institutions are simulated there are none. All else is the deployment's: each institution's custodian checks what it
-is asked, answers from its own table, draws its own share of the noise from randomness of its own, and charges its own ledger. The
-answers are added in the ring that masked ones would be added in, so the sum is the same function of what was drawn. That there
-were no masks is said in the manifest, the account and the report (``privacy/wording.py``).
+Pairwise masks cost K² operations, cancel in the sum, and hide nothing from the one process that plays everybody. So large
+simulations make none. Everything else is the deployment's: each institution's custodian checks the request, answers from its
+own table, draws its own share of the noise from randomness of its own, and charges its own ledger. The answers are added in
+the ring that masked ones would be added in, so the sum is the same function of what was drawn. Manifest, account and report
+state that there were no masks (``study/wording.py``).
 
-Nothing is heard of an answer before its charge is durable: those of a batch become so together, and are then passed on.
+No answer is passed on before its charge is durable: the charges of a batch become durable together.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from cohortium_client.custodian.custodian import Custodian
 from cohortium_server.rounds.journal import BriefJournal
 from cohortium_server.rounds.rounds import ROUND_TIMEOUT, Outcome, run_study
 
-MASKED_UP_TO = 32  # simulated institutions; so many run the deployment's own protocol, masks and all
+MASKED_UP_TO = 32  # simulated institutions up to which the deployment's own protocol runs, masks included
 BATCH = 64  # answers that are charged together
 BATCH_BYTES = 256 << 20  # that they take at most
 
 
 @dataclass(frozen=True)
-class Draft:
+class PreparedAnswer:
     """An answer that was computed and not charged yet: its custodian's secret."""
 
     study: Study
@@ -51,16 +51,16 @@ class Draft:
 class PooledCustodian(Custodian):
     """A made-up institution whose shares of a sum go under no masks. Other studies than simulated ones it does not answer."""
 
-    def draft(self, request: wire.Request, shown: tuple[Receipt, ...]) -> Draft | bytes:
+    def draft(self, request: wire.Request, shown: tuple[Receipt, ...]) -> PreparedAnswer | bytes:
         """Its answer, for ``charge``; or a refusal. shown: the receipts of its own that the coordinator has."""
         try:
             study = self._agreed(replace(request, receipts=shown))
             phase, caps = self._next_phase(study, request), self._policy.caps(study)
-            return Draft(study, request, phase, caps, self._computed(study, request, phase, caps))
-        except Exception as error:  # noqa: BLE001 - as in any custodian, of what happened beside the data a code is told
+            return PreparedAnswer(study, request, phase, caps, self._computed(study, request, phase, caps))
+        except Exception as error:  # noqa: BLE001 - as in any custodian: of a failure beside the data only a code is reported
             return self._refused(error, request)
 
-    def charge(self, draft: Draft) -> bytes:
+    def charge(self, draft: PreparedAnswer) -> bytes:
         """The answer that was drafted, charged and sealed; or a refusal where a cap forbids it.
 
         LedgerError where it could not be written: then nothing of the batch was.
@@ -108,7 +108,7 @@ class Pool:
         common = replace(asked, receipts=())
         with ThreadPoolExecutor(os.cpu_count() or 1, "institution") as pool:
 
-            def drafted(custodian: PooledCustodian) -> Draft | bytes:
+            def drafted(custodian: PooledCustodian) -> PreparedAnswer | bytes:
                 return custodian.draft(common, shown.get(custodian.identity.name, ()))
 
             size = self._batch(asked)
@@ -117,21 +117,21 @@ class Pool:
                 yield from self._charged(batch, list(pool.map(drafted, batch)))
 
     def tell(self, request: bytes) -> None:
-        """Institutions of this process end with it, and need no word that a run has."""
+        """Nothing to do: institutions of this process end with it, and need not learn that a run has ended."""
 
     def _batch(self, asked: wire.Request) -> int:
         agreed = plan(self._study)
         width = agreed.phase(asked.round).query.width if asked.round < agreed.rounds else 1
         return max(1, min(BATCH, BATCH_BYTES // (8 * width)))
 
-    def _charged(self, batch: Sequence[PooledCustodian], drafts: Sequence[Draft | bytes]) -> list[bytes]:
+    def _charged(self, batch: Sequence[PooledCustodian], drafts: Sequence[PreparedAnswer | bytes]) -> list[bytes]:
         """The batch's answers, every one of which is charged, durably; if that fails, refusals."""
         made = list(zip(batch, drafts, strict=True))
         try:
             with self._shelf.together():
-                return [c.charge(d) if isinstance(d, Draft) else d for c, d in made]
+                return [c.charge(d) if isinstance(d, PreparedAnswer) else d for c, d in made]
         except LedgerError as error:
-            return [c.refuse(error, d.request) if isinstance(d, Draft) else d for c, d in made]
+            return [c.refuse(error, d.request) if isinstance(d, PreparedAnswer) else d for c, d in made]
 
 
 def _by_institution(receipts: Iterable[Receipt]) -> dict[str, tuple[Receipt, ...]]:

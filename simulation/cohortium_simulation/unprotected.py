@@ -1,7 +1,7 @@
-"""A generator fitted to the real sums, without noise, clipping, custodians or ledgers: how good it is before privacy.
+"""Fitting without privacy: a generator on the real sums, without noise, clipping, custodians or ledgers, as a baseline.
 
-For research on tables that are public anyway. Everything a study without privacy leads to is marked so
-(``cohortium_server.release.unprotected``). Nothing here is used by a study with privacy.
+For research on public tables. Everything that comes of a study without privacy is marked
+(``cohortium_server.release.unprotected``). A study with privacy uses nothing from here.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def fit_unprotected(
 
 
 def _answer(query: Query, codes: Codes, multiplier: float, randomness: Randomness) -> IntArray:
-    """One institution's part of a sum, in the units of the query's answers. multiplier: says which units those are."""
+    """One institution's part of a sum, in the units of the query's answers, which the multiplier determines."""
     match query:
         case Marginals():
             return query.contribute(codes, randomness).values

@@ -58,7 +58,7 @@ for _room in (  # commands import what they need when they need it; here it is a
     "cohortium_server.release.report",
     "cohortium_simulation.cli",
     "cohortium_simulation.described",
-    "cohortium_simulation.tables",
+    "cohortium_simulation.inputs",
     "encodings.ascii",
     "encodings.utf_8_sig",
     "grpc._channel",

@@ -40,8 +40,8 @@ from cohortium_simulation.audit import detectors as d
 from cohortium_simulation.audit.canaries import design, draw
 from cohortium_simulation.audit.canary_gradients import state_of_counts
 from cohortium_simulation.audit.noise_law import exact_counts, exact_gradient, known_exactly
+from cohortium_simulation.audit.noise_runs import FIRST, NoiseRuns, Observed
 from cohortium_simulation.audit.path import for_audit
-from cohortium_simulation.audit.rehearsal import FIRST, Heard, Rehearsal
 from cohortium_simulation.audit.verdict import of_masks
 
 COUNTS, TRAINING, MASKED, DROPOUTS, GRADIENTS = builtin_studies()
@@ -418,18 +418,18 @@ def test_masks_that_two_institutions_share_are_caught(likeness: int, rings: str 
     """One more alike in the round: their difference is small."""
     masks = np.random.default_rng(9).integers(0, 2**64, (4, 5000), np.uint64)
     masks[1] += likeness * (masks[0] - masks[1] + 77)
-    runs = {FIRST: (Heard("one", None, None, masks),)}
-    assert [f.name for f in of_masks(Rehearsal(runs, True, True)) if f.alarm] == [rings] * likeness
+    runs = {FIRST: (Observed("one", None, None, masks),)}
+    assert [f.name for f in of_masks(NoiseRuns(runs, True, True)) if f.alarm] == [rings] * likeness
 
 
 def test_rounds_may_be_masked_in_rings_of_two_sizes() -> None:
     """A round's words of 32 bits are no small ones of 64."""
     rng = np.random.default_rng(8)
     narrow, wide = (rng.integers(0, 2**bits, (4, 5000), type_) for bits, type_ in ((32, np.uint32), (64, np.uint64)))
-    heard = (Heard("one", None, None, narrow), Heard("two", None, None, wide))
-    assert not any(f.alarm for f in of_masks(Rehearsal({FIRST: heard}, True, True)))
-    heard = (Heard("one", None, None, narrow >> 3), Heard("two", None, None, wide))
-    assert any(f.alarm for f in of_masks(Rehearsal({FIRST: heard}, True, True)))
+    heard = (Observed("one", None, None, narrow), Observed("two", None, None, wide))
+    assert not any(f.alarm for f in of_masks(NoiseRuns({FIRST: heard}, True, True)))
+    heard = (Observed("one", None, None, narrow >> 3), Observed("two", None, None, wide))
+    assert any(f.alarm for f in of_masks(NoiseRuns({FIRST: heard}, True, True)))
 
 
 def test_a_single_table_without_noise_is_caught(monkeypatch: Patch) -> None:

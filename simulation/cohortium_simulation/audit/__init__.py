@@ -1,9 +1,9 @@
-"""``cohortium audit``: attack the installed software with made-up persons, and compare what is found with what is claimed.
+"""``cohortium audit``: attack the installed software with made-up persons, and compare the findings with the claims.
 
-A study goes its whole real way (path.py). Canaries are in the tables or not by secret randomness (canaries.py); attack.py
-turns what an attacker sees into scores, rehearsal.py asks again and again for the noise, detectors.py holds the tests
-and verdict.py what follows. Detector E, the exact sensitivity of every query, needs no statistics and is a test:
-tests/contracts/test_queries.py.
+A study takes its whole real path (path.py). Secret randomness decides which canaries are in the tables (canaries.py);
+attack.py turns what an attacker sees into scores, noise_runs.py repeats runs to measure the noise, detectors.py holds the
+statistical tests and verdict.py draws the conclusions. Detector E, the exact sensitivity of every query, needs no statistics
+and is a test: tests/contracts/test_queries.py.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from cohortium.study.study import Study
 from cohortium.system.progress import Progress, Silent
 from cohortium_simulation.audit.attack import Attack, attack_on, carry_out
 from cohortium_simulation.audit.builtin import builtin_studies
+from cohortium_simulation.audit.noise_runs import run_for_noise
 from cohortium_simulation.audit.path import Path, for_audit, opened, path_of
-from cohortium_simulation.audit.rehearsal import rehearse
 from cohortium_simulation.audit.verdict import ALPHA, SEES, Finding, of_masks, of_noise, of_reuse, of_scores, of_weights
 
 __all__ = ["ALPHA", "CANARIES", "SEES", "Audit", "Finding", "audit", "builtin_studies"]
 
 CANARIES = 16384
-REHEARSALS = 4
+NOISE_RUNS = 4
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Audit:
 
 
 def audit(study: Study, canaries: int = CANARIES, progress: Progress | None = None) -> Audit:
-    """Run the study on canaries and judge what comes out. Nobody's data are read and nothing is charged to anybody.
+    """Run the study on canaries and judge the outputs. Nobody's data are read and nothing is charged to anybody.
 
     Raises FederationError where a custodian refuses, StudyError where the study has no plan.
     """
@@ -59,17 +59,22 @@ def audit(study: Study, canaries: int = CANARIES, progress: Progress | None = No
     with opened() as folder:
         with path_of(run, folder) as path:
             attacks = _attacks(path, canaries)
-            progress.start(sum(a.design.runs for _, a in attacks) + REHEARSALS, f"audit of {study.name}")
+            progress.start(sum(a.design.runs for _, a in attacks) + NOISE_RUNS, f"audit of {study.name}")
             for phase, attack in attacks:
                 tried += attack.design.canaries
                 for seen in carry_out(path, attack, progress.advance):
                     findings += of_scores(phase.name, seen, study.privacy.delta)
-        rehearsal = rehearse(run, folder, attacks[0][1], progress.advance)
-    findings += [*of_noise(rehearsal), *of_weights(rehearsal), *of_reuse(rehearsal), *of_masks(rehearsal)]
+        runs_for_noise = run_for_noise(run, folder, attacks[0][1], progress.advance)
+    findings += [
+        *of_noise(runs_for_noise),
+        *of_weights(runs_for_noise),
+        *of_reuse(runs_for_noise),
+        *of_masks(runs_for_noise),
+    ]
     findings.sort(key=lambda f: f.detector)
     progress.done()
     seconds = time.monotonic() - began
-    return Audit(study.name, study.digest, len(run.institutions), tried, tuple(findings), rehearsal.forks, seconds)
+    return Audit(study.name, study.digest, len(run.institutions), tried, tuple(findings), runs_for_noise.forks, seconds)
 
 
 def _attacks(path: Path, canaries: int) -> list[tuple[Phase, Attack]]:

@@ -1,7 +1,7 @@
-"""Attacks with canaries: for each of them a score, from which detectors A and B tell who was there.
+"""Membership attacks with canaries: a score for each canary, from which detectors A and B infer who was included.
 
-An attacker knows the study, the canaries and the institutions they would be in, everything but the randomness. A score is
-the sum of the coordinates that only its canary moves, each weighed by what it tells over its noise.
+The attacker knows the study, the canaries and the institutions they would be in: everything but the randomness. A score is
+the sum of the coordinates that only its canary moves, each weighted by its signal over its noise.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cohortium_simulation.audit.path import Outputs, Path, Question
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-ROUNDS = 2  # of a phase, at most, that an attack listens to
+ROUNDS = 2  # of a phase, at most, that an attack observes
 MOST_ROWS = 4_000_000
 MOST_ENTRIES = 1 << 24  # of all canaries' gradients together
 STILL = 4096.0  # units of the message that a training's noise spans, so that its model hardly moves
@@ -44,7 +44,7 @@ STILL = 4096.0  # units of the message that a training's noise spans, so that it
 class View:
     """What an attacker sees of a phase, and what is claimed of it.
 
-    score: (canaries,) from the outputs of the rounds listened to; their noise is 1, and more where persons are sampled.
+    score: (canaries,) from the outputs of the observed rounds; their noise is 1, and more where persons are sampled.
     shift: by how much a canary should move its score. most: by how much a person may. events: what was claimed.
     """
 
@@ -57,7 +57,7 @@ class View:
 
 @dataclass(frozen=True)
 class Attack:
-    """rounds: numbers of the rounds listened to. state: the model they are asked at."""
+    """rounds: numbers of the observed rounds. state: the model they are asked at."""
 
     design: Design
     rounds: tuple[int, ...]
@@ -81,7 +81,7 @@ def attack_on(path: Path, phase: Phase, first: int, wanted: int, alpha: float) -
         case Marginals() as query:
             return _on_counts(path, phase, query, first, wanted, alpha)
         case GradientSum() | LocalTraining() as query:
-            listening = _Listening(path, phase, query, tuple(range(first, first + min(ROUNDS, phase.rounds))))
+            listening = _Observation(path, phase, query, tuple(range(first, first + min(ROUNDS, phase.rounds))))
             return _on_training(listening, wanted, alpha)
         case _:
             raise NotImplementedError(phase.query.kind)
@@ -98,23 +98,23 @@ def drawn(path: Path, chosen: Design) -> Canaries:
 
 
 def _held(path: Path) -> int:
-    """How many institutions a canary is in: as many as a person may be in, if there are so many."""
+    """How many institutions a canary is in: as many as a person may be in, if there are that many."""
     return min(path.study.privacy.institutions_per_person, path.holders)
 
 
-def carry_out(path: Path, attack: Attack, tell: Callable[[], None]) -> list[Scores]:
-    """Run the attack, with fresh canaries in every run. ``tell`` is called after each."""
+def carry_out(path: Path, attack: Attack, advance: Callable[[], None]) -> list[Scores]:
+    """Run the attack, with fresh canaries in every run. ``advance`` is called after each."""
     found: list[tuple[BoolArray, list[FloatArray]]] = []
     for _ in range(attack.design.runs):
         canaries = drawn(path, attack.design)
-        heard = _listen(path, canaries, attack)
-        found.append((canaries.included, [view.score(canaries, heard) for view in attack.views]))
-        tell()
+        outputs = _observe(path, canaries, attack)
+        found.append((canaries.included, [view.score(canaries, outputs) for view in attack.views]))
+        advance()
     included = np.concatenate([there for there, _ in found])
     return [Scores(v, np.concatenate([s[k] for _, s in found]), included) for k, v in enumerate(attack.views)]
 
 
-def _listen(path: Path, canaries: Canaries, attack: Attack) -> list[Outputs]:
+def _observe(path: Path, canaries: Canaries, attack: Attack) -> list[Outputs]:
     """The outputs of the attack's rounds; those before them are asked as well, because rounds come in order."""
     custodians, run, outputs = path.custodians(canaries), new_run(), []
     for number in range(attack.rounds[-1] + 1):
@@ -140,13 +140,13 @@ def _on_counts(path: Path, phase: Phase, query: Marginals, first: int, wanted: i
     chosen = replace(design(query.counted, tables.precisions, moved, wanted, alpha), codes=query.counted)
     reach = whole * math.sqrt(chosen.share)
 
-    def of_messages(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
-        messages = heard[0].messages if heard[0].messages is not None else ()
+    def of_messages(canaries: Canaries, outputs: Sequence[Outputs]) -> FloatArray:
+        messages = outputs[0].messages if outputs[0].messages is not None else ()
         each = np.stack([tables.score(chosen.tables, canaries, m) for m in messages])
         return _own(canaries, each) / math.sqrt(held)
 
-    def of_sum(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
-        return tables.score(chosen.tables, canaries, heard[0].total) / math.sqrt(shares)
+    def of_sum(canaries: Canaries, outputs: Sequence[Outputs]) -> FloatArray:
+        return tables.score(chosen.tables, canaries, outputs[0].total) / math.sqrt(shares)
 
     one_message, own = reach * math.sqrt(held), repeated(query.events(phase.multiplier), held)
     views = (
@@ -187,8 +187,8 @@ class _Tables:
 
 
 @dataclass(frozen=True)
-class _Listening:
-    """What is listened to: some rounds of a training phase, asked at one model."""
+class _Observation:
+    """The rounds of a training phase that the attacker observes, all asked at one model."""
 
     path: Path
     phase: Phase
@@ -197,13 +197,13 @@ class _Listening:
 
     @property
     def copies(self) -> int:
-        """Canaries alike in as many institutions as there are, where only messages are looked at and nobody is in two."""
+        """Copies of each canary, one in every institution, where only messages are observed and nobody is in two."""
         alone = isinstance(self.query, LocalTraining) and self.path.study.privacy.institutions_per_person == 1
         return len(self.path.institutions) if alone else 1
 
     @property
     def steps(self) -> int:
-        """Steps listened to, of one institution."""
+        """Steps observed, of one institution."""
         return step_of(self.query)[1] * len(self.rounds)
 
     @property
@@ -237,7 +237,7 @@ class _Listening:
         return step.in_gradients(values, z)
 
     def gradients(self, canaries: Canaries) -> Gradients:
-        """(canaries,) those alike told once and repeated."""
+        """(canaries,) computed once for all copies and repeated."""
         once = gradients(self.query, canaries.rows[:: self.copies])
         return Gradients(once.own.repeat(self.copies, 0), once.norms.repeat(self.copies))
 
@@ -248,47 +248,47 @@ class _Listening:
         return self.most * float(self.gradients(canaries).moves(step, rows).mean())
 
 
-def _on_training(heard_of: _Listening, wanted: int, alpha: float) -> Attack:
-    path, held, shares = heard_of.path, _held(heard_of.path), heard_of.path.shares(heard_of.phase)
-    g, rounds, query = path.study.privacy.institutions_per_person, len(heard_of.rounds), heard_of.query
-    chosen = _training_design(heard_of, wanted, alpha)
-    reach = heard_of.expected(drawn(path, chosen))
+def _on_training(observed: _Observation, wanted: int, alpha: float) -> Attack:
+    path, held, shares = observed.path, _held(observed.path), observed.path.shares(observed.phase)
+    g, rounds, query = path.study.privacy.institutions_per_person, len(observed.rounds), observed.query
+    chosen = _training_design(observed, wanted, alpha)
+    reach = observed.expected(drawn(path, chosen))
 
-    def of_messages(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
-        messages: IntArray = np.sum([h.messages for h in heard if h.messages is not None], axis=0, dtype=np.int64)
-        gradients = heard_of.gradients(canaries)
-        each = np.stack([gradients.scores(heard_of.in_gradients(one)) for one in messages])
-        return _own(canaries, each) / (heard_of.sigma * math.sqrt(held))
+    def of_messages(canaries: Canaries, outputs: Sequence[Outputs]) -> FloatArray:
+        messages: IntArray = np.sum([h.messages for h in outputs if h.messages is not None], axis=0, dtype=np.int64)
+        known = observed.gradients(canaries)
+        each = np.stack([known.scores(observed.in_gradients(one)) for one in messages])
+        return _own(canaries, each) / (observed.sigma * math.sqrt(held))
 
-    def of_sum(canaries: Canaries, heard: Sequence[Outputs]) -> FloatArray:
-        total: IntArray = np.sum([h.total for h in heard], axis=0, dtype=np.int64)
-        return heard_of.gradients(canaries).scores(heard_of.in_gradients(total)) / (heard_of.sigma * math.sqrt(shares))
+    def of_sum(canaries: Canaries, outputs: Sequence[Outputs]) -> FloatArray:
+        total: IntArray = np.sum([h.total for h in outputs], axis=0, dtype=np.int64)
+        return observed.gradients(canaries).scores(observed.in_gradients(total)) / (observed.sigma * math.sqrt(shares))
 
     messages = View(
         "messages",
         of_messages,
         reach * math.sqrt(held),
-        heard_of.most * math.sqrt(g),
-        repeated(query.events(heard_of.phase.multiplier), rounds * g),
+        observed.most * math.sqrt(g),
+        repeated(query.events(observed.phase.multiplier), rounds * g),
     )
     views: tuple[View, ...] = (messages,) if path.messages_are_seen else ()
     if isinstance(query, GradientSum):
-        wider, claimed = math.sqrt(shares), _claimed_of_sum(path, heard_of.phase, rounds)
-        views = (*views, View("sum", of_sum, reach * held / wider, heard_of.most * g / wider, claimed))
-    return Attack(chosen, heard_of.rounds, state_of(step_of(query)[0], heard_of.rate), views)
+        wider, claimed = math.sqrt(shares), _claimed_of_sum(path, observed.phase, rounds)
+        views = (*views, View("sum", of_sum, reach * held / wider, observed.most * g / wider, claimed))
+    return Attack(chosen, observed.rounds, state_of(step_of(query)[0], observed.rate), views)
 
 
-def _training_design(heard_of: _Listening, wanted: int, alpha: float) -> Design:
+def _training_design(observed: _Observation, wanted: int, alpha: float) -> Design:
     """The design that will show most: few canaries share nothing and are seen whole, many are better statistics."""
-    step, path, copies = step_of(heard_of.query)[0], heard_of.path, heard_of.copies
+    step, path, copies = step_of(observed.query)[0], observed.path, observed.copies
     codes = step.architecture.sizes
     most = max(1, min(wanted // copies, MOST_ENTRIES // step.parameters))
     ladder = sorted({1, most, *(2**k for k in range(1, 16)), *codes})
     fitting = []
     for n in (n for n in ladder if n <= most):
         one = Design(n * copies, runs_of(n * copies, wanted), (), 1.0, copies, codes)
-        share = (heard_of.expected(drawn(path, one)) / heard_of.most) ** 2
+        share = (observed.expected(drawn(path, one)) / observed.most) ** 2
         fitting.append(replace(one, share=share))
-    held, shares = _held(path), path.shares(heard_of.phase)
-    mu = heard_of.most * (math.sqrt(held) if path.messages_are_seen else held / math.sqrt(shares))
+    held, shares = _held(path), path.shares(observed.phase)
+    mu = observed.most * (math.sqrt(held) if path.messages_are_seen else held / math.sqrt(shares))
     return best_of(fitting, mu, alpha)

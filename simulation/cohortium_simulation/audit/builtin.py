@@ -1,4 +1,4 @@
-"""Small studies whose promises an attack can come close to: counts and training without sampling, each also under masks."""
+"""Small built-in studies whose guarantees an attack can nearly reach: counts and training without sampling, also under masks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _study(name: str, generator: Sweep | Autoregressive, m: int, *columns: Colum
 
 
 def _masked(seen: Study, name: str, tolerated: int) -> Study:
-    """The same of six institutions under masks, of which so many may drop out and as many collude."""
+    """The same with six institutions under masks, of which ``tolerated`` may drop out and as many collude."""
     privacy = replace(seen.privacy, trust="secure-sum", dropouts=tolerated, colluders=tolerated)
     six = tuple(Institution(name=n) for n in (*NAMES, *MORE_NAMES))
     return replace(seen, name=name, privacy=privacy, institutions=six)

@@ -1,4 +1,4 @@
-"""Canaries: made-up persons who are there or not by a secret coin, and whose traces in an answer do not mix.
+"""Canaries: made-up persons, each included or not at random, whose traces in an answer do not mix.
 
 Canary i has the code i mod size in every column (after a random renaming of each column's codes), so that by the
 Chinese remainder theorem no two of the first n canaries share a cell of a table whose sizes have a least common
@@ -20,15 +20,15 @@ from cohortium_simulation.audit.detectors import BoolArray, expected_mu
 
 IntArray = npt.NDArray[np.int64]
 Table = tuple[int, ...]
-MOST_RUNS, FEW_RUNS = 24, 4  # few, where canaries will tell nothing anyway
+MOST_RUNS, FEW_RUNS = 24, 4  # few, where canaries will reveal nothing anyway
 
 
 @dataclass(frozen=True)
 class Design:
-    """``each`` canaries in each of ``runs`` runs, told apart by ``tables``, which carry ``share`` of the information.
+    """``each`` canaries in each of ``runs`` runs, distinguished by ``tables``, which carry ``share`` of the information.
 
     copies: how many may share their cells, because they are in different messages. codes: how many codes of each column
-    are used, its first; all where nothing is said.
+    are used, its first; by default all.
     """
 
     each: int
@@ -46,7 +46,7 @@ class Design:
 def design(sizes: Sequence[int], weights: dict[Table, float], mu: float, wanted: int, alpha: float) -> Design:
     """The design that will show most of a mechanism of sensitivity over noise ``mu`` with about ``wanted`` canaries.
 
-    weights: what each table tells, relative to the others.
+    weights: the information of each table, relative to the others.
     """
     ladder = sorted({math.lcm(*(sizes[j] for j in t)) for t in weights} | {2**k for k in range(1, 16)})
     fitting = [_design(sizes, weights, n, wanted) for n in ladder if 2 <= n <= max(2, wanted)]
@@ -67,7 +67,7 @@ def _design(sizes: Sequence[int], weights: dict[Table, float], n: int, wanted: i
 
 
 def runs_of(each: int, wanted: int) -> int:
-    """How many runs of so many canaries come to about ``wanted``."""
+    """How many runs of ``each`` canaries come to about ``wanted``."""
     return min(MOST_RUNS, math.ceil(wanted / each))
 
 
@@ -75,7 +75,7 @@ def runs_of(each: int, wanted: int) -> int:
 class Canaries:
     """One run's canaries.
 
-    rows: (canaries, columns) the codes of each. included: (canaries,) whose coin fell so. homes: (canaries, g) the
+    rows: (canaries, columns) the codes of each. included: (canaries,) who is in the tables. homes: (canaries, g) the
     institutions, by number, that each is in if included. rows_each: how many rows, all the same, each has.
     """
 
@@ -98,7 +98,7 @@ class Canaries:
     def cells(self, table: Table, sizes: Sequence[int]) -> IntArray:
         """(canaries,) where each canary is in a table, the last column running fastest.
 
-        sizes: cells that each column is counted in: the first ones as they are, and the rest put together with the last of them.
+        sizes: cells that each column is counted in: the first ones as they are, and the rest merged with the last of them.
         """
         seen = tuple(np.minimum(self.rows[:, j], sizes[j] - 1) for j in table)
         found: IntArray = np.ravel_multi_index(seen, tuple(sizes[j] for j in table))
@@ -106,7 +106,7 @@ class Canaries:
 
 
 def draw(sizes: tuple[int, ...], chosen: Design, institutions: int, held_by: int, rows_each: int) -> Canaries:
-    """Fresh canaries, dealt round-robin to the institutions. Randomness and renamings are the operating system's."""
+    """Fresh canaries, assigned round-robin to the institutions, with randomness of the operating system."""
     rng = np.random.default_rng(np.frombuffer(os.urandom(32), np.uint32))  # which codes: no secret, and no noise
     number = np.arange(chosen.each // chosen.copies)
     rows = np.stack([rng.permutation(k)[number % k] for k in chosen.codes or sizes], axis=1).astype(np.int64)

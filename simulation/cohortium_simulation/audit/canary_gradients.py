@@ -41,7 +41,7 @@ def start(step: Step) -> FloatArray:
 
 
 def state_of(step: Step, rate: float | None = None) -> bytes:
-    """The state that carries it. Where cells are merged, the first ones stay as they are and the rest are put together."""
+    """The state that carries it. Where cells are merged, the first ones stay as they are and the rest are merged."""
     tensors = {"parameters": start(step)}
     if "cells" in step.lengths:
         tensors["cells"] = _put_together(step.sizes, step.architecture.sizes)

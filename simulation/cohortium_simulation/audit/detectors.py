@@ -1,8 +1,8 @@
-"""What can be told from outputs alone: statistical tests as pure functions of numbers, each with its source.
+"""The audit's statistical tests: pure functions of outputs, each with its source.
 
-A and B bound from below what the outputs give away about who was there; C and D look at the noise. Every function
-either returns a bound that is wrong with a chance of at most its ``alpha``, or the chance of something as extreme
-under a correct pipeline (a p-value).
+A and B bound from below what the outputs reveal about who was included; C and D examine the noise. Every function returns
+either a bound that is wrong with probability at most ``alpha``, or a p-value: the probability of something as extreme under
+a correct pipeline.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _one_run(ranked: BoolArray, guesses: int, delta: float, alpha: float) -> flo
     return low
 
 
-# B: how well one threshold tells who was there
+# B: how well one threshold separates who was included from who was not
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Separation:
 
     @property
     def mu(self) -> float:
-        """The least sensitivity over noise of a Gaussian mechanism that would allow it; below 0 where it says nothing."""
+        """The least sensitivity over noise of a Gaussian mechanism that would allow it; below 0 where the bound is void."""
         return float(ndtri(self.true_positives) - ndtri(self.false_positives))
 
 
@@ -210,7 +210,7 @@ def _pearson(found: IntArray, expected: FloatArray) -> float:
 
 
 def repeats_chance(noise: IntArray, sigma: float) -> float:
-    """The two-sided chance of so few or so many pairs of equal values; 1 where too few are expected to tell.
+    """The two-sided p-value of the number of pairs of equal values; 1 where too few are expected to decide.
 
     The number of pairs is a U-statistic; its variance follows from the exact chances (Hoeffding 1948), and with a
     thousand pairs or more it is as good as Gaussian.

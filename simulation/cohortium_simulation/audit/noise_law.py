@@ -67,10 +67,10 @@ def noise_of_messages(phase: Phase, outputs: Outputs, canaries: Canaries) -> Noi
     match phase.query:
         case Marginals() as query:
             exact = [exact_counts(query, canaries, k) for k in range(len(outputs.messages))]
-            return _thinned(outputs.messages - np.stack(exact), count_runs(query, phase.multiplier))
+            return _subsampled(outputs.messages - np.stack(exact), count_runs(query, phase.multiplier))
         case GradientSum() as query:
             exact = [exact_gradient(query, phase.multiplier, canaries, k) for k in range(len(outputs.messages))]
-            return _thinned(outputs.messages - np.stack(exact), _gradient_runs(query, phase.multiplier))
+            return _subsampled(outputs.messages - np.stack(exact), _gradient_runs(query, phase.multiplier))
         case LocalTraining() as query:
             return _training_noise(query, phase.multiplier, outputs.messages)
         case _:
@@ -89,7 +89,7 @@ def noise_of_sum(phase: Phase, outputs: Outputs, canaries: Canaries, holders: in
         case _:
             return None
     wider = math.sqrt(shares)  # a sum of discrete Gaussians is one of their variance: guarantee.py, step 2
-    return _thinned((outputs.total - exact)[None], tuple((n, s * wider) for n, s in runs))
+    return _subsampled((outputs.total - exact)[None], tuple((n, s * wider) for n, s in runs))
 
 
 def known_exactly(query: Query) -> bool:
@@ -111,7 +111,7 @@ def exact_counts(query: Marginals, canaries: Canaries, institution: int) -> IntA
 
 
 def exact_gradient(query: GradientSum, multiplier: float, canaries: Canaries, institution: int) -> IntArray:
-    """(width,) the answer without noise; whether it is bounded as it should be is for detectors B and E to say."""
+    """(width,) the answer without noise; whether it is bounded as it should be is for detectors B and E."""
     step, randomness = query.step, SecureRandomness()
     state = step.read(state_of(step))
     return step.bounded(
@@ -123,7 +123,7 @@ def _gradient_runs(query: GradientSum, multiplier: float) -> tuple[tuple[int, fl
     return ((query.width, multiplier * sensitivity(query.step, multiplier)),)
 
 
-def _thinned(integers: IntArray, runs: tuple[tuple[int, float], ...]) -> Noise:
+def _subsampled(integers: IntArray, runs: tuple[tuple[int, float], ...]) -> Noise:
     """Evenly spaced coordinates of what is too long to keep, the same share of each run."""
     step = max(1, math.ceil(integers.size / MOST_COORDINATES))
     ends = np.cumsum([n for n, _ in runs])[:-1]
@@ -158,12 +158,12 @@ def units_of(query: LocalTraining, multiplier: float, rate: float, values: IntAr
 
 
 def enough_persons(query: LocalTraining, multiplier: float) -> int:
-    """So many that the number of persons that comes with an answer is not cut: below its own noise it is told as that."""
+    """Enough persons that the noised number of persons in an answer is never clipped at its lower bound."""
     return math.ceil((1 + BEYOND) * max(_claimed_of_weight(query, multiplier), 1.0))
 
 
 def noise_of_weights(query: LocalTraining, multiplier: float, messages: IntArray, persons: int) -> FloatArray:
-    """(messages,) the noise of that number in units of its claimed scale, where so many persons, enough, are there."""
+    """(messages,) the noise of that number in units of its claimed scale, where ``persons`` (enough of them) are there."""
     counts: FloatArray = messages[:, 0] / OUT_GRID
     return (counts - persons) / _claimed_of_weight(query, multiplier)
 
@@ -176,16 +176,16 @@ def _claimed_of_weight(query: LocalTraining, multiplier: float) -> float:
 def _training_noise(query: LocalTraining, multiplier: float, messages: IntArray) -> Noise:
     drawn = units_of(query, multiplier, training_rate(query, multiplier), messages)
     sigma = multiplier * sensitivity(query.step, multiplier) * math.sqrt(query.steps)
-    whole, freedom = _kept(query.step.architecture.network, query.step.parameters)
+    whole, freedom = _untouched(query.step.architecture.network, query.step.parameters)
     squares = float(((drawn[:, ~whole] / sigma) ** 2).sum())
     integers = np.rint(drawn[:, whole]).astype(np.int64)
     return Noise(integers, ((int(whole.sum()), sigma),), squares, len(messages) * freedom)
 
 
-def _kept(network: Network, parameters: int) -> tuple[npt.NDArray[np.bool_], int]:
+def _untouched(network: Network, parameters: int) -> tuple[npt.NDArray[np.bool_], int]:
     """(parameters,) which coordinates ``evened`` leaves alone, and the degrees of freedom of the others.
 
-    Of the others it may take away the mean of a group, or all there is. What it takes is then one number for each group.
+    Of the others it may remove the mean of a group, or everything. What it removes is then one number for each group.
     """
     probe = np.random.default_rng(1).normal(size=parameters)
     taken = probe - network.evened(probe)

@@ -1,10 +1,10 @@
-"""The way of an answer, whole and real: request, custodian, ledger, receipt, wire, and the coordinator's sum.
+"""The real, complete path of an answer: request, custodian, ledger, receipt, wire, and the coordinator's sum.
 
-Keys, ledgers and tables are made for the audit and end with it. ``Path.ask`` is all that the attacks need: ask
-everybody, get what an attacker sees. Where single messages are hidden from the coordinator ``messages`` is None.
+Keys, ledgers and tables are made for the audit and deleted after it. ``Path.ask`` is all that the attacks need: it asks all
+institutions and returns what an attacker sees. ``messages`` is None where masks hide them from the coordinator.
 
-Under masks the worst happens that the study allows for. The last D institutions stop when they should mask, T others
-help the attacker and add no noise, and the canaries are in the H that are left. So a sum has H noises, as is claimed.
+Under masks the worst case that the study allows for is played. The last D institutions stop when they should mask, T others
+help the attacker and add no noise, and the canaries are in the remaining H. So a sum has the noise of H, as claimed.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Path:
 
     @property
     def has_attempts(self) -> bool:
-        """Whether a round may be asked anew: only under masks that some may drop out of."""
+        """Whether a round may have another attempt: only under dropout-tolerant masks."""
         return self.study.privacy.dropouts > 0
 
     def shares(self, phase: Phase) -> int:
@@ -183,9 +183,9 @@ class Colluder(Custodian):
 
 
 class _Direct:
-    """Everybody in this process. gone: so many, the last ones, stop when they should mask. again: nobody confirms attempt 0.
+    """All institutions in this process. gone: the number that stop, the last ones, when they should mask. again: nobody confirms attempt 0.
 
-    told: what came, by leg and attempt.
+    received: the answers, by leg and attempt.
     """
 
     def __init__(self, custodians: tuple[Custodian, ...], gone: int, again: bool) -> None:
@@ -221,7 +221,7 @@ def _read_outputs(folder: FilePath) -> Outputs:
 
 
 def _fork(work: Callable[[], None]) -> int:
-    """The child's process id; the child does its work and ends without a word."""
+    """The child's process id; the child does its work and ends silently."""
     pid = os.fork()
     if pid == 0:
         code = 1

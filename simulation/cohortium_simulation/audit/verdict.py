@@ -1,4 +1,4 @@
-"""What was found, beside what was claimed. An alarm is a contradiction; no alarm is not a proof."""
+"""Findings compared with claims. An alarm is a contradiction; no alarm is not a proof."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from cohortium_simulation.audit.detectors import (
     uniform_chance,
 )
 from cohortium_simulation.audit.noise_law import Noise
-from cohortium_simulation.audit.rehearsal import AGAIN, FIRST, FORKED, RESTARTED, Heard, Rehearsal
+from cohortium_simulation.audit.noise_runs import AGAIN, FIRST, FORKED, RESTARTED, NoiseRuns, Observed
 
 ALPHA = 1e-8  # of every single test; an audit has fewer than a thousand, so all of them together stay below 1e-5
 ONE_RUN_DELTA = 1e-12  # delta of detector A, whose own slack grows with delta
@@ -126,21 +126,21 @@ def _shift(where: str, seen: Scores) -> Finding:
 # C
 
 
-def of_noise(rehearsal: Rehearsal) -> list[Finding]:
+def of_noise(runs_for_noise: NoiseRuns) -> list[Finding]:
     """Of every phase's messages and sums the law of the noise, over all runs."""
     noises: dict[str, list[Noise]] = defaultdict(list)
-    for heard in itertools.chain.from_iterable(rehearsal.runs.values()):
-        for seen, noise in (("messages", heard.messages), ("sum", heard.total)):
+    for observed in itertools.chain.from_iterable(runs_for_noise.runs.values()):
+        for seen, noise in (("messages", observed.messages), ("sum", observed.total)):
             if noise is not None:
-                noises[f"{heard.phase}, {seen}"].append(noise)
+                noises[f"{observed.phase}, {seen}"].append(noise)
     return [finding for where, found in noises.items() for finding in _law(where, found)]
 
 
-def of_weights(rehearsal: Rehearsal) -> list[Finding]:
+def of_weights(runs_for_noise: NoiseRuns) -> list[Finding]:
     """The noise of the numbers of persons that come with a training's answers."""
     return [
         _of_scale("numbers of persons", f"{phase}, messages", scale_limits(float((n**2).sum()), n.size, ALPHA / 2))
-        for phase, n in rehearsal.weights.items()
+        for phase, n in runs_for_noise.weights.items()
     ]
 
 
@@ -197,39 +197,39 @@ def _chance(detector: str, name: str, where: str, chances: Iterable[float]) -> F
 # D
 
 
-def of_reuse(rehearsal: Rehearsal) -> list[Finding]:
-    runs = rehearsal.runs
+def of_reuse(runs_for_noise: NoiseRuns) -> list[Finding]:
+    runs = runs_for_noise.runs
     first = runs[FIRST]
     pairs = {
         "another run": _aligned(first, runs[AGAIN]),
         "after a restart": _aligned(first, runs[RESTARTED]),
         "after a fork": _forks(runs),
-        "other institutions": [p for heard in first for p in _neighbours(heard.messages)],
+        "other institutions": [p for observed in first for p in _neighbours(observed.messages)],
         "other rounds": [p for a, b in itertools.pairwise(first) if a.phase == b.phase for p in _aligned((a,), (b,))],
     }
     found = [_reuse(name, [likeness(a, b) for a, b in several]) for name, several in pairs.items() if several]
-    within = [self_likeness(v) for heard in first for v in _vectors(heard)]
-    same = "the same bytes" if rehearsal.repeated else "other bytes"
+    within = [self_likeness(v) for observed in first for v in _vectors(observed)]
+    same = "the same bytes" if runs_for_noise.repeated else "other bytes"
     again = Finding(
         "D",
         "the same question again",
         "",
-        float(rehearsal.repeated),
+        float(runs_for_noise.repeated),
         1.0,
         same,
         "the same bytes",
-        not rehearsal.repeated,
+        not runs_for_noise.repeated,
     )
     return [*found, _reuse("within an answer", within), again]
 
 
-def _vectors(heard: Heard) -> list[FloatArray]:
+def _vectors(observed: Observed) -> list[FloatArray]:
     """The noises of a round, in units of their claimed scale: of each message, or of the sum where these are masked."""
-    noise = heard.messages or heard.total
+    noise = observed.messages or observed.total
     return [] if noise is None else list(noise.standard[:, :COMPARED])
 
 
-def _aligned(one: Iterable[Heard], two: Iterable[Heard]) -> list[tuple[FloatArray, FloatArray]]:
+def _aligned(one: Iterable[Observed], two: Iterable[Observed]) -> list[tuple[FloatArray, FloatArray]]:
     rounds = zip(one, two, strict=False)
     return [pair for a, b in rounds for pair in zip(_vectors(a), _vectors(b), strict=True)]
 
@@ -240,7 +240,7 @@ def _neighbours(noise: Noise | None) -> list[tuple[FloatArray, FloatArray]]:
     return list(itertools.combinations(noise.standard[:, :COMPARED], 2))
 
 
-def _forks(runs: Mapping[str, tuple[Heard, ...]]) -> list[tuple[FloatArray, FloatArray]]:
+def _forks(runs: Mapping[str, tuple[Observed, ...]]) -> list[tuple[FloatArray, FloatArray]]:
     if FORKED[0] not in runs:
         return []
     one, two = (runs[name] for name in FORKED)
@@ -266,13 +266,15 @@ def _reuse(name: str, found: Sequence[Likeness]) -> Finding:
 # F
 
 
-def of_masks(rehearsal: Rehearsal) -> list[Finding]:
+def of_masks(runs_for_noise: NoiseRuns) -> list[Finding]:
     """Whether what was sent under masks is uniform, by itself and against what was sent elsewhere; nothing without masks.
 
     The sum binds all answers of a round together. So one of them is left out: the others are independent. The
-    differences of neighbours that are looked at are fewer by one again.
+    differences between neighbours are fewer by one again.
     """
-    runs = [[heard.masked for heard in run if heard.masked is not None] for run in rehearsal.runs.values()]
+    runs = [
+        [observed.masked for observed in run if observed.masked is not None] for run in runs_for_noise.runs.values()
+    ]
     if not any(runs):
         return []
     sent = list(itertools.chain.from_iterable(runs))

@@ -6,7 +6,7 @@ from mutant import Mutant, mutant
 
 PARTITION = "simulation/cohortium_simulation/partition.py"
 LAYOUT = "simulation/cohortium_simulation/layout.py"
-TABLES = "simulation/cohortium_simulation/tables.py"
+TABLES = "simulation/cohortium_simulation/inputs.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
 STUDY = "common/cohortium/study/study.py"
 WORDING = "common/cohortium/study/wording.py"
@@ -40,10 +40,10 @@ MUTANTS: tuple[Mutant, ...] = (
         PUBLIC,
         "tests/test_partition.py::test_by_column_has_the_declared_institutions_and_no_other",
         PARTITION,
-        "    return _dealt(table, tuple(institutions), found[numbers])\n",
+        "    return _split(table, tuple(institutions), found[numbers])\n",
         "    more = [str(value) for value in distinct if category_key(value) not in homes]\n"
         "    found[found == NOWHERE] = len(institutions)\n"
-        "    return _dealt(table, (*institutions, *more[:1]), found[numbers])\n",
+        "    return _split(table, (*institutions, *more[:1]), found[numbers])\n",
     ),
     mutant(
         "leaves out a declared institution that has no rows",

@@ -378,7 +378,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "3.1",
         f"{AUDIT}::test_a_number_of_persons_with_too_little_noise_is_caught[bare]",
         VERDICT,
-        "for phase, n in rehearsal.weights.items()",
+        "for phase, n in runs_for_noise.weights.items()",
         "for phase, n in ()",
     ),
     mutant(

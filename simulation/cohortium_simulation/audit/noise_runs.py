@@ -1,4 +1,4 @@
-"""Runs that are asked for their noise: the same tables in one run, another, an attempt given up, after a restart, and forked."""
+"""Runs that reveal their noise: the same tables in two runs, an abandoned attempt, after a restart, and in forks."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ FORKED = ("forked, one", "forked, two")
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The noise of one round of one run. messages or total may be None: there is nothing to be told from them.
+class Observed:
+    """The noise of one round of one run. messages or total may be None: nothing can be learnt from them.
 
     masked: (institutions there, width), what was sent under masks, if there are any.
     """
@@ -48,51 +48,51 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """The noise of each run by what is told of it.
+class NoiseRuns:
+    """The noise of each run, by the run's kind.
 
     repeated: whether a question asked again had the same bytes. weights: by phase the noise of the numbers of persons
     that come with a training's answers, in units of its claimed scale.
     """
 
-    runs: Mapping[str, tuple[Heard, ...]]
+    runs: Mapping[str, tuple[Observed, ...]]
     repeated: bool
     forks: bool
     weights: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 def last_round(path: Path) -> int:
-    """The last round listened to: all of the plan but for most rounds of its last phase."""
+    """The last observed round: the whole plan except for most rounds of its last phase."""
     final = path.plan.phases[-1]
     return path.plan.rounds - final.rounds + min(ROUNDS, final.rounds) - 1
 
 
-def rehearse(study: Study, folder: FilePath, attack: Attack, tell: Callable[[], None]) -> Rehearsal:
-    """Three runs of one set of custodians, one after a restart, and two in forked processes. ``tell`` after each."""
+def run_for_noise(study: Study, folder: FilePath, attack: Attack, advance: Callable[[], None]) -> NoiseRuns:
+    """Three runs of one set of custodians, one after a restart, and two in forked processes. ``advance`` is called after each."""
     with path_of(study, folder) as path:
         canaries = _canaries(path, attack)
-        custodians, runs = path.custodians(canaries), dict[str, tuple[Heard, ...]]()
+        custodians, runs = path.custodians(canaries), dict[str, tuple[Observed, ...]]()
         runs[FIRST], given_up = _all_rounds(path, custodians, canaries, path.has_attempts)
         if path.has_attempts:
             runs[ATTEMPT] = given_up
-        tell()
+        advance()
         runs[AGAIN], _ = _all_rounds(path, custodians, canaries)
-        tell()
+        advance()
         once_more = Question(new_run(), 0)
         same = path.answers(custodians, once_more) == path.answers(custodians, once_more)
         forked = path.forked(canaries)
         weights = _weights(path)
-        tell()
+        advance()
     with path_of(study, folder) as path:
         runs[RESTARTED], _ = _all_rounds(path, path.custodians(canaries), canaries)
-        tell()
+        advance()
     for name, outputs in zip(FORKED, forked or (), strict=False):
-        runs[name] = (_heard(path, path.plan.phase(0), outputs, canaries),)
-    return Rehearsal(runs, same, forked is not None, weights)
+        runs[name] = (_observed(path, path.plan.phase(0), outputs, canaries),)
+    return NoiseRuns(runs, same, forked is not None, weights)
 
 
 def _weights(path: Path) -> dict[str, FloatArray]:
-    """Of every local training, from runs in which so many persons are everywhere that their noised number tells its noise."""
+    """By local training phase: the noise of the numbers of persons, from runs with enough persons to read it off."""
     found, first = dict[str, FloatArray](), 0
     for phase in path.plan.phases:
         if isinstance(phase.query, LocalTraining):
@@ -107,8 +107,8 @@ def _weights_of(path: Path, phase: Phase, query: LocalTraining, first: int) -> F
     custodians = path.custodians(crowd(path.study.schema.sizes, persons, path.holders))
     listened = range(first, first + min(ROUNDS, phase.rounds))
     asked = (Question(run, n, state=_state(path.plan.phase(n))) for n in range(listened.stop))
-    heard = [path.ask(custodians, question) for question in asked]
-    messages = np.concatenate([heard[n].messages for n in listened])
+    observed = [path.ask(custodians, question) for question in asked]
+    messages = np.concatenate([observed[n].messages for n in listened])
     return noise_of_weights(query, phase.multiplier, messages, persons)
 
 
@@ -121,15 +121,15 @@ def _canaries(path: Path, attack: Attack) -> Canaries:
 
 def _all_rounds(
     path: Path, custodians: tuple[Custodian, ...], canaries: Canaries, again: bool = False
-) -> tuple[tuple[Heard, ...], tuple[Heard, ...]]:
-    """The rounds of a new run: what was heard, and what an attempt before sent that was given up, where ``again``."""
-    run, heard, given_up = new_run(), list[Heard](), list[Heard]()
+) -> tuple[tuple[Observed, ...], tuple[Observed, ...]]:
+    """The rounds of a new run: what was observed, and what an abandoned first attempt sent, where ``again``."""
+    run, observed, given_up = new_run(), list[Observed](), list[Observed]()
     for number in range(last_round(path) + 1):
         phase = path.plan.phase(number)
         outputs = path.ask(custodians, Question(run, number, again, _state(phase)))
-        heard.append(_heard(path, phase, outputs, canaries))
-        given_up.append(Heard(phase.name, None, None, outputs.given_up))
-    return tuple(heard), tuple(given_up)
+        observed.append(_observed(path, phase, outputs, canaries))
+        given_up.append(Observed(phase.name, None, None, outputs.given_up))
+    return tuple(observed), tuple(given_up)
 
 
 def _state(phase: Phase) -> bytes:
@@ -142,7 +142,7 @@ def _state(phase: Phase) -> bytes:
             return state_of_counts(query)
 
 
-def _heard(path: Path, phase: Phase, outputs: Outputs, canaries: Canaries) -> Heard:
+def _observed(path: Path, phase: Phase, outputs: Outputs, canaries: Canaries) -> Observed:
     messages = noise_of_messages(phase, outputs, canaries)
     total = noise_of_sum(phase, outputs, canaries, path.holders, path.shares(phase))
-    return Heard(phase.name, messages, total, outputs.masked)
+    return Observed(phase.name, messages, total, outputs.masked)

@@ -1,6 +1,6 @@
-"""The tables of a simulation: one file read, compared with the schema, and split among institutions.
+"""The inputs of a simulation: one file, read, compared with the schema, and split into institutions' tables.
 
-What is counted here is for the screen of whoever holds the file, and goes nowhere else.
+The counts made here are for the screen of the file's owner, and go nowhere else.
 """
 
 from __future__ import annotations
