@@ -149,8 +149,8 @@ MEDIA_TYPE: Final = "application/protobuf"  # of every request and answer
 SIGNATURE: Final = "flwr-signature"  # the header of a node's signature
 
 
-class Standing(StrEnum):
-    """What is said of nodes and runs."""
+class Status(StrEnum):
+    """How Flower calls the states of nodes and runs."""
 
     ONLINE = "online"
     UNREGISTERED = "unregistered"

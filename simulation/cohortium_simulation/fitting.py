@@ -76,18 +76,25 @@ def fit(
     require_no_release(path("out", out), replace)
     public = _schema(schema)
     asked = _generator(generator, targets, trained)
-    privacy = {
+    privacy = _privacy(epsilon, delta, rows_per_person, institutions_per_person, trust)
+    drawn = None if seed is None else whole("seed", seed)
+    released = None if rows is None else whole("rows", rows, 1)
+    parts = _parts(tables, public, institutions, by, drawn)
+    study = as_study(public, tuple(parts), privacy, asked, released)
+    return simulate(study, parts, Path(out), seed=drawn, ledgers=ledgers, progress=progress, replace=replace)
+
+
+def _privacy(
+    epsilon: Any, delta: Any, rows_per_person: Any, institutions_per_person: Any, trust: Any
+) -> dict[str, Any]:
+    """The study's privacy section; InputError E_ARGUMENT for an invalid argument."""
+    return {
         "epsilon": number("epsilon", epsilon),
         "delta": number("delta", delta),
         "rows_per_person": whole("rows_per_person", rows_per_person, 1),
         "institutions_per_person": whole("institutions_per_person", institutions_per_person, 1),
         **({} if trust is None else {"trust": one_of("trust", trust, ("secure-sum", "local"))}),
     }
-    drawn = None if seed is None else whole("seed", seed)
-    released = None if rows is None else whole("rows", rows, 1)
-    parts = _parts(tables, public, institutions, by, drawn)
-    study = as_study(public, tuple(parts), privacy, asked, released)
-    return simulate(study, parts, Path(out), seed=drawn, ledgers=ledgers, progress=progress, replace=replace)
 
 
 def _schema(schema: SchemaLike | None) -> Schema:

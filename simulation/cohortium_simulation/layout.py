@@ -59,7 +59,7 @@ def laid_out(
     Raises StudyError E_PLAN_INVALID, or E_NOT_IN_STUDY for an institution that the study has not.
     """
     if skew is not None and (by is not None or not schema.targets):
-        what = "skew needs persons to deal out and a target in the schema"
+        what = "skew needs a number of institutions and a target in the schema"
         raise StudyError("E_PLAN_INVALID", "simulate", what, "Pass --institutions K, and mark a column target = true.")
     if declared and by is None:
         fix = "Pass --by COLUMN: the column that holds the values."

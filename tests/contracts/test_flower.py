@@ -22,7 +22,7 @@ from flwr.serverapp import Grid
 from cohortium import flower_names
 from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private, require_allowed
-from cohortium.flower_names import Api, Call, LinkOption, NodeOption, Part, Standing, Task, Variable
+from cohortium.flower_names import Api, Call, LinkOption, NodeOption, Part, Status, Task, Variable
 from cohortium_client.flower.registration import ahead_and_behind
 from cohortium_simulation.engine import InProcessGrid
 
@@ -184,8 +184,8 @@ def test_nodes_and_runs_are_said_to_be_so() -> None:
     statuses = {getattr(m, "NodeStatus", None) or getattr(m, "Status", None) for m in constants}
     said = {str(value) for kind in statuses if kind for name, value in vars(kind).items() if name.isupper()}
     run = constants[0].Status.FINISHED
-    assert run == Standing.FINISHED
-    assert {Standing.ONLINE, Standing.UNREGISTERED} <= said | words()
+    assert run == Status.FINISHED
+    assert {Status.ONLINE, Status.UNREGISTERED} <= said | words()
 
 
 def test_messages_are_lost_and_apps_raise_by_these_numbers() -> None:

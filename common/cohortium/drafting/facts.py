@@ -203,7 +203,7 @@ def facts_of(
 
 
 def _people(values: pd.Series) -> _Hashes:
-    """(rows,) a hash of whose each row is; rows that do not say it are all one person's."""
+    """(rows,) a hash of each row's person; rows without one count as one person's."""
     numbers, distinct = pd.factorize(normalized(values), use_na_sentinel=True)
     words = [*(identifier(value) or "" for value in distinct), ""]
     hashes: _Hashes = pd.util.hash_array(np.array(words, dtype=object), categorize=False)

@@ -39,7 +39,7 @@ of which there are K - T, and 2t - T > K. (An attempt is any session with this c
 Pre-conditions, the caller's to keep, and the only ones: each leg of an attempt is answered once, durably, and repeated
 byte for byte (``require_same_statement``), one attempt of a round is revealed in, and secrets are drawn afresh for each run, or for each
 attempt. Nothing else need be remembered: all else is checked against the institution's own signed statements, which
-follow from secrets and boards. No leg draws anything.
+follow from secrets and boards. No leg draws anything. (One module, longer than others: the argument spans all legs.)
 """
 
 from __future__ import annotations

@@ -45,9 +45,9 @@ class Step:
 
     Formal guarantee. On the sample, adding or removing a person moves the sum by at most ``sensitivity`` in L2 norm
     (``neural/clipping.py``); which rows of a person take part, and which random views of them, is drawn from randomness of
-    that person's own: whatever they show, the bound holds, and a mixture of such outcomes tells no more than the worst
-    of them (the divergence that defines (epsilon, delta) is jointly convex). The sample is Poisson: every person's
-    coin is its own.
+    that person's own: whatever they hold, the bound holds, and a mixture of such outcomes reveals no more than the worst
+    of them (the divergence that defines (epsilon, delta) is jointly convex). The sample is Poisson: every person is
+    sampled independently.
     """
 
     sizes: tuple[int, ...]

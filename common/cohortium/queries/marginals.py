@@ -211,7 +211,7 @@ def fitted_to_grid(query: Marginals, multiplier: float, units: float = 64.0) -> 
 
     At 64 units the integer noise costs 0.05 % more than continuous noise would (discrete_gaussian.py). Where persons weigh the
     same, on the finest grid instead whose widest noise one table of the sampler draws, with a tenth to spare for a multiplier
-    that is not final: the more units a person has, the more evenly they are dealt. Dealing adds at most 1/4 unit² of
+    that is not final: the more units a person has, the more evenly they are split. Splitting adds at most 1/4 unit² of
     variance a row, so N / (2 grid)² to a cell of N rows: with 3,686 units to the widest noise's standard deviation
     or more, less than 1 part in 500 of that noise's variance for 100,000 rows of a cell. Nothing is lost otherwise.
     """

@@ -101,7 +101,7 @@ def way_to(address: Address, setting: str | None, file: Path, environ: Mapping[s
         _check_hidden(proxy, file)
     if proxy is not None and isinstance(address.ip, IPv6Address):  # what httpx would ask it for is no address
         what = f"no proxy is asked for an IPv6 address, as the coordinator's {address} is"
-        fix = 'Let the coordinator have a DNS name; where the way is open without a proxy, say proxy = "none".'
+        fix = 'Let the coordinator have a DNS name; where the way is open without a proxy, set proxy = "none".'
         raise InputError("E_PROXY", proxy.origin, what, fix)
     return proxy
 
@@ -255,7 +255,7 @@ def _does_not_lead(proxy: Proxy, what: str, fix: str = "") -> FederationError:
 
 
 def _elsewhere(proxy: Proxy) -> str:
-    return f'Ask whoever runs the proxy, or correct what names it: {proxy.origin}. Where none is needed, say proxy = "none".'
+    return f'Ask whoever runs the proxy, or correct what names it: {proxy.origin}. Where none is needed, set proxy = "none".'
 
 
 def reason(error: Exception) -> str:
@@ -266,4 +266,4 @@ def reason(error: Exception) -> str:
 
 
 def _wrong(origin: str, what: str) -> InputError:
-    return InputError("E_PROXY", origin, what, f'{_EXAMPLE}, or say proxy = "none" where none is needed.')
+    return InputError("E_PROXY", origin, what, f'{_EXAMPLE}, or set proxy = "none" where none is needed.')

@@ -13,7 +13,7 @@ import httpx
 
 from cohortium.errors import FederationError
 from cohortium.flower.internals import private
-from cohortium.flower_names import BUNDLES, CONTROL, CONTROL_WORDS, FAB, INTERCEPTORS, RUNS, Standing
+from cohortium.flower_names import BUNDLES, CONTROL, CONTROL_WORDS, FAB, INTERCEPTORS, RUNS, Status
 from cohortium_server.flower.link import HEADER
 from cohortium_server.membership.federation import Federation
 
@@ -70,8 +70,8 @@ class Control:
 
     def nodes(self) -> list[Node]:
         listed = self._client.ListNodes(self._words.ListNodesRequest()).nodes_info
-        known = [n for n in listed if n.status != Standing.UNREGISTERED]
-        return [Node(n.node_id, n.public_key, n.status == Standing.ONLINE) for n in known]
+        known = [n for n in listed if n.status != Status.UNREGISTERED]
+        return [Node(n.node_id, n.public_key, n.status == Status.ONLINE) for n in known]
 
     def register(self, key: bytes, name: str) -> None:
         self._client.RegisterNode(self._words.RegisterNodeRequest(public_key=key, name=name))
@@ -94,7 +94,7 @@ class Control:
         """Flower's numbers of what goes on, by the run that each was started for."""
         found: dict[str, list[int]] = {}
         for number, run in self._client.ListRuns(self._words.ListRunsRequest()).run_dict.items():
-            if run.status.status != Standing.FINISHED:
+            if run.status.status != Status.FINISHED:
                 found.setdefault(run.override_config["resume"].string, []).append(number)
         return found
 

@@ -246,7 +246,7 @@ def _check_digits(column: Continuous) -> None:
 def _check_steps(column: Continuous) -> None:
     if column.step is None:
         if column.endings:
-            raise column.invalid("endings without a step", 'Say what they repeat by: step = 1.0 for prices in ".99".')
+            raise column.invalid("endings without a step", 'Declare their period: step = 1.0 for prices in ".99".')
         return
     if column.endings and column.scale != "linear":
         raise column.invalid("a grid of endings has no scale", "Remove the scale.")

@@ -142,7 +142,7 @@ def _sheet(path: Path, book: Any, name: str | None) -> Any:
     filled = [sheet for sheet in book.worksheets if any(not row.blank for row in _rows(sheet))]
     if len(filled) > 1:
         listed = ", ".join(repr(sheet.title) for sheet in filled)
-        fix = f"Say --sheet {filled[0].title!r}, in institution.toml sheet = {filled[0].title!r}."
+        fix = f"Pass --sheet {filled[0].title!r}, or in institution.toml set sheet = {filled[0].title!r}."
         raise InputError("E_FORM", path.name, f"several of its sheets hold something: {listed}", fix)
     if not filled:
         raise InputError("E_EMPTY", path.name, "none of its sheets holds anything", "Save it with the table.")
