@@ -181,7 +181,7 @@ def test_rows_are_those_asked_for_or_the_population(rows: int | None, population
 
 def test_an_example_is_called_one() -> None:
     told = expected(replace(STUDY, privacy=replace(STUDY.privacy, population=None)))
-    assert told["assumed"] == "example" and "an example: --expect-rows" in expected_words(told)[0]
+    assert told["assumed"] == "example" and "an example; pass --expect-rows" in expected_words(told)[0]
 
 
 def test_where_training_is_all_nothing_is_said_before() -> None:

@@ -130,7 +130,7 @@ def test_where_nobody_says_what_is_left_nothing_goes_on(
     with pytest.raises(Exit) as caught, guarded():
         raise error
     assert caught.value.exit_code == code
-    assert "nothing of it goes on" in capsys.readouterr().err
+    assert "nothing of it is still running" in capsys.readouterr().err
 
 
 def test_the_innermost_knows_best_what_is_left() -> None:
@@ -287,11 +287,11 @@ def test_an_interrupted_simulation_ends_in_order(
 
 def test_what_a_simulation_that_is_ended_leaves_is_told_as_it_is(tmp_path: Path) -> None:
     left = _left(tmp_path / "out", Ledgers())
-    assert "over without a release" in left()[0] and "stays charged" in left()[0]
+    assert "ended without a release" in left()[0] and "stay charged" in left()[0]
     assert "charged" not in _left(tmp_path / "out", None)()[0]
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text("{}")
-    assert "its release is whole" in left()[0]
+    assert "its release is complete" in left()[0]
 
 
 # Nothing is written over
