@@ -195,7 +195,7 @@ ROWS: dict[str, Callable[[torch.Tensor, np.random.Generator], torch.Tensor]] = {
         numbers(rng, (23, x.shape[1]), 2.0**5, LARGEST_WEIGHT, False).float(),
         numbers(rng, (23,), 2.0**5, LARGEST_WEIGHT, False).float(),
     ),
-    "chances": lambda x, rng: exact.chances(x, _blocks(x.shape[1])),
+    "chances": lambda x, rng: exact.softmax(x, _blocks(x.shape[1])),
     "as input": lambda x, rng: exact.as_input(x),
     "tabulated": lambda x, rng: exact.normal_quantile(x.abs() % 1),
 }
@@ -311,7 +311,7 @@ def test_what_nobody_has_looked_at_is_told(computed: Callable[[torch.Tensor], to
 )
 def test_chances_are_softmax(seed: int, sizes: list[int], scale: float) -> None:
     logits = torch.tensor(np.random.default_rng(seed).normal(0, scale, (4, sum(sizes)))).float().double()
-    found = exact.chances(logits, tuple(sizes))
+    found = exact.softmax(logits, tuple(sizes))
     begin = 0
     for size in sizes:
         block = found[:, begin : begin + size].double()
@@ -323,7 +323,7 @@ def test_chances_are_softmax(seed: int, sizes: list[int], scale: float) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 1000, 4097])
 def test_chances_of_many_equal_cells_are_equal(size: int) -> None:
-    found = exact.chances(torch.zeros(3, size), (size,))
+    found = exact.softmax(torch.zeros(3, size), (size,))
     assert (found == found[0, 0]).all() and found[0, 0].item() == pytest.approx(1 / size, rel=1e-6)
 
 

@@ -64,5 +64,5 @@ def _scores(model: Any, train: pd.DataFrame, test: pd.DataFrame, target: str) ->
     if train[target].nunique() < 2:
         return {}
     model.fit(train.drop(columns=target), train[target])
-    chances = model.predict_proba(test[train.columns.drop(target)])
-    return {int(c): chances[:, k] for k, c in enumerate(model.classes_)}
+    probabilities = model.predict_proba(test[train.columns.drop(target)])
+    return {int(c): probabilities[:, k] for k, c in enumerate(model.classes_)}

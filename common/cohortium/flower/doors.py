@@ -1,4 +1,4 @@
-"""Doors before what Flower serves: of its many paths, those are reached that somebody here has to reach."""
+"""An allow-list in front of Flower's HTTP servers: of their many paths, only those that are needed can be reached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ App = Callable[[Scope, Any, Callable[[dict[str, Any]], Awaitable[None]]], Awaita
 
 @dataclass(frozen=True)
 class Door:
-    """An ASGI application that passes on what ``admits`` lets through, and knows nothing of the rest (404)."""
+    """An ASGI application that forwards the requests that ``admits`` allows, and answers all others with 404."""
 
     app: App
     admits: Callable[[Scope], bool]

@@ -1,6 +1,6 @@
-"""How Flower's processes are started: they report to nobody, look for no updates, install nothing and open no further door.
+"""How Flower's processes are started: without telemetry, update checks, installations or further listening ports.
 
-They are forks of one process that has imported what they need, so that each is there at once, and again when it died.
+They are forks of one process that has imported what they need, so that each starts, and restarts, at once.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from cohortium.system.supervision import Child
 
 
 def environment(home: Path, look_every: float) -> dict[str, str]:
-    """The variables of a process of Flower's whose own files lie in ``home``. They are read when Flower is imported.
+    """The environment variables of a Flower process with its files in ``home``; they are read when Flower is imported.
 
-    look_every: seconds between two questions for what is to be run here.
+    look_every: seconds between polls for tasks.
     """
     return {**QUIET, Variable.TASK_POLL: str(look_every), Variable.HOME: str(home.absolute())}
 
 
 def prepare(home: Path, look_every: float, *parts: Part) -> None:
-    """Let this process be the one that Flower's are forked from: set its environment, then import what they need.
+    """Prepare this process for forking Flower's: set its environment, then import what they need.
 
-    They speak to one another over loopback, for which no proxy is asked, whatever the environment said.
+    They talk over loopback and never use a proxy, whatever the environment says.
     """
     use_only(None)
     os.environ.update(environment(home, look_every))

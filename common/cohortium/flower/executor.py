@@ -1,7 +1,7 @@
-"""What starts Flower's tasks here: a fork that runs the one installed app, whatever bundle a task came with.
+"""The executor of Flower's tasks: a fork that runs the one installed app, whatever bundle a task came with.
 
-Flower's own executor finds a program on the PATH, hands it the task's token on its command line and waits a second or two
-for its imports. A fork has all imports, is told the token in memory, and can run nothing but what is installed.
+Flower's own executor looks a program up on the PATH, passes it the task's token on its command line and waits a second or two
+for its imports. A fork has everything imported, gets the token in memory, and can run nothing but what is installed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Forks:
     """An executor for Flower's SuperExec: one fork a task.
 
     kind: the tasks that are run; others are refused. run: what a fork does with a task's specification. at_once: whether
-    several may run; if not, one that is still there when the next comes has been given up by whoever wanted it, and is ended.
+    several may run; if not, a task still running when the next arrives has been abandoned by its requester, and is killed.
     """
 
     def __init__(self, kind: Task, run: Callable[[Any], object], at_once: bool) -> None:
@@ -40,7 +40,7 @@ class Forks:
         return {t for t in supported_task_types if str(t) == self._kind}, set()
 
     def wait_for_capacity(self, *_: object, **__: object) -> None:
-        """There is room always: a node has one task at a time."""
+        """There is always capacity: a node has one task at a time."""
 
     def launch(self, spec: Any) -> Any:
         if str(spec.task_type) != self._kind:
@@ -66,9 +66,9 @@ class Forks:
                 _log.warning("a %s has ended: %s", self._kind, End(code))
 
     def close(self) -> None:
-        """End all tasks.
+        """Kill all tasks.
 
-        They are killed: one that is told to stop tells Flower that it is done, and its node waits for the answer for ever.
+        A task that is asked to stop reports to Flower that it is done, and its node then waits for the answer for ever.
         """
         for pid in self._pids:
             with contextlib.suppress(ProcessLookupError):
@@ -87,9 +87,9 @@ def run_forking(
     root: str | None = None,
     at_once: bool = False,
 ) -> None:
-    """Flower's SuperExec, over the tasks of ``address``, each run by a fork; returns when it is told to stop.
+    """Flower's SuperExec for the tasks of ``address``, each run in a fork; returns when it is asked to stop.
 
-    secret: what it shows to be given tasks. root: the certificate file that ``address`` is trusted by, none for this machine.
+    secret: authenticates it for tasks. root: the CA certificate file for ``address``, None on the local machine.
     """
     superexec = private(SUPEREXEC)
     superexec.get_executor = lambda *_, **__: Forks(kind, run, at_once)

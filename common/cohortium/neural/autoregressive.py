@@ -77,7 +77,7 @@ class Autoregressive:
 
     def _centre(self, columns: Tensor) -> Tensor:
         """(cells,) the proportions of every column's cells, on the grid of inputs."""
-        return exact.as_input(exact.chances(columns[None], self.sizes))[0]
+        return exact.as_input(exact.softmax(columns[None], self.sizes))[0]
 
     def _scale(self, centre: Tensor) -> Tensor:
         """() one over the expected length of a row's gradient at independent columns."""
@@ -128,11 +128,11 @@ class Autoregressive:
         h = torch.zeros(len(uniforms), self.hidden, device=flat.device)
         log_weight = torch.zeros(len(uniforms), dtype=torch.float64, device=flat.device)
         for rank, j in enumerate(self.order):
-            chances = folded.logits(self._cells(j), x, h).double().softmax(1)
+            probabilities = folded.logits(self._cells(j), x, h).double().softmax(1)
             if j in allowed:
-                chances = chances * allowed[j]
-                log_weight += chances.sum(1).log()
-            codes[:, j] = one_of(chances, uniforms[:, j])
+                probabilities = probabilities * allowed[j]
+                log_weight += probabilities.sum(1).log()
+            codes[:, j] = one_of(probabilities, uniforms[:, j])
             x[torch.arange(len(x)), self._starts[j] + codes[:, j]] = 1.0
             folded.light(x, h, [i for i, u in enumerate(self._units) if u == rank])
         return codes, log_weight

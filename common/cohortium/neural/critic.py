@@ -17,8 +17,8 @@ What is different from CTGAN, and why. CTGAN's critic is a deep network held smo
 and at the number of rounds a federation can pay, it learns next to nothing. This one is linear in its parameters, so
 the gradient at a real row
 
-* does not depend on the parameters: one round tells all that any number of rounds tell, and answers of several rounds
-  may be averaged without loss;
+* does not depend on the parameters: one round carries the information of any number of rounds, and answers of several
+  rounds may be averaged without loss;
 * is made of zeros and ones, and equally long at all rows: with ``default_clip`` nothing is ever clipped;
 * leaves the coordinator free to play the game to its end with the one noised answer, however many steps that takes.
 

@@ -23,7 +23,7 @@ def device_words() -> str:
 
 
 class _Single:
-    """The process's number of threads is one setting: the first who wants one thread sets it, and the last puts back what was."""
+    """Counts users of single-threaded torch: the first one sets the process's number of threads, the last restores it."""
 
     def __init__(self) -> None:
         self._lock, self._inside, self._before = threading.Lock(), 0, 1
@@ -51,7 +51,7 @@ _single = _Single()
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Small matrices are multiplied faster by one thread; several wait for one another, most of all on a busy machine."""
+    """Run torch on one thread inside: small matrices are multiplied faster, as several threads wait for one another."""
     _single.enter()
     try:
         yield

@@ -1,8 +1,8 @@
-"""diffusion: cells are covered at random, and a network uncovers them.
+"""Diffusion: cells are covered at random, and a network uncovers them.
 
 Model. Discrete diffusion with an absorbing state (D3PM, Austin et al. 2021, arXiv 2107.03006, section 3.1): noise
-covers the cells of a row, more of them at higher levels, until none is left to see; the network gives every covered
-column's chances from the columns that can be seen. In continuous time this is an order-agnostic autoregressive model
+covers the cells of a row, more of them at higher levels, until all are covered; the network gives every covered
+column's probabilities from the visible columns. In continuous time this is an order-agnostic autoregressive model
 (Hoogeboom et al. 2022, arXiv 2110.02037; Sahoo et al. 2024, arXiv 2406.07524): a row is drawn by uncovering its
 columns one by one in a random order, and any columns that are known can be uncovered first, so conditions and
 imputation need no other network. Every kind of column is cells here: categories, bins, missing.
@@ -10,7 +10,7 @@ imputation need no other network. Every kind of column is cells here: categories
 Network. The one-hot codes of what can be seen, nothing where covered, and one indicator a covered column; a linear
 map to the logits of all columns, and beside it a layer of ReLU units where ``hidden`` is not 0. Without them every
 column is a multinomial logistic regression on the others: convex, and so little disturbed by noise. The indicators
-let the chances shift with what is covered, which codes of nothing but zeros could not.
+let the probabilities shift with what is covered, which codes of nothing but zeros could not.
 
 Loss. A view of a row covers m of its D columns, m uniform on 1..D. The bound on the log likelihood weighs the cross
 entropy of the covered columns by D / m (Hoogeboom et al.); here it is sqrt(D / m), with which the gradient is about
@@ -55,7 +55,7 @@ class Diffusion:
 
     def __init__(self, sizes: tuple[int, ...], order: tuple[int, ...], hidden: int = 0, views: int = 4) -> None:
         self.sizes, self.order, self.hidden, self.views = sizes, order, hidden, views
-        self.draws = 1 + len(sizes)  # how many are covered, and a number for each column to tell which
+        self.draws = 1 + len(sizes)  # how many are covered, and a number for each column to decide which
         cells, inputs = sum(sizes), sum(sizes) + len(sizes)
         layers = [Layer("skip", inputs, cells, one_hot=True)]
         if hidden:
@@ -207,7 +207,7 @@ class _Rows:
         self._seen[at, self._starts[column] + self.codes[at, column]] = 1.0
         self._seen[at, sum(self.sizes) + column] = 0.0
 
-    def chances(self, column: int) -> Tensor:
+    def probabilities(self, column: int) -> Tensor:
         """(rows, cells) float64 of a column, given what is seen."""
         cells = slice(self._starts[column], self._starts[column] + self.sizes[column])
         weights, biases = self.parameters["skip"]
@@ -223,11 +223,11 @@ class _Rows:
         covered = self.codes[:, column] == COVERED
         if not covered.any():
             return torch.ones(len(points), dtype=torch.float64)
-        chances = self.chances(column)
-        chances = chances if allowed is None else chances * allowed
-        self.codes[:, column] = torch.where(covered, one_of(chances, points), self.codes[:, column])
+        probabilities = self.probabilities(column)
+        probabilities = probabilities if allowed is None else probabilities * allowed
+        self.codes[:, column] = torch.where(covered, one_of(probabilities, points), self.codes[:, column])
         self._show(column, covered)
-        return chances.sum(1)
+        return probabilities.sum(1)
 
     def given(self, allowed: Mapping[int, Tensor], points: Tensor, rng: np.random.Generator) -> _Rows:
         """The rows with their conditioned columns uncovered: those without a choice first."""

@@ -1,4 +1,4 @@
-"""How rows are drawn: from chances by one uniform number each, by importance weights, and from even points."""
+"""Sampling of rows: from probabilities by one uniform number each, by importance weights, and from quasi-random points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEAST = -1e300  # the logarithm of a weight that is as good as none
 def sobol(rows: int, columns: int, rng: np.random.Generator) -> Iterator[npt.NDArray[np.float64]]:
     """``rows`` points of a scrambled Sobol sequence, (at most CHUNK, columns) at a time.
 
-    They fill the unit cube more evenly than chance: a sample drawn from them errs less than a random one.
+    They fill the unit cube more evenly than random points, so a sample drawn from them has a smaller error.
     """
     from scipy.stats import qmc
 
@@ -36,7 +36,7 @@ def sobol(rows: int, columns: int, rng: np.random.Generator) -> Iterator[npt.NDA
         progress.done()
 
 
-def one_of(chances: Tensor, uniforms: Tensor) -> Tensor:
+def one_of(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """(rows,) int64, a place of each row in proportion to (rows, places) chances, by a uniform number (rows,) each.
 
     chances: or (places,), the same for all rows. Never an impossible place where another is possible, though rounding may
@@ -44,18 +44,18 @@ def one_of(chances: Tensor, uniforms: Tensor) -> Tensor:
     """
     import torch  # which takes a second to load; most of this is used without it
 
-    ladder = chances.cumsum(-1).double()
+    ladder = probabilities.cumsum(-1).double()
     steps = uniforms * ladder[..., -1]
-    drawn = torch.searchsorted(ladder, steps if chances.ndim == 1 else steps[:, None], right=True).flatten()
-    last = chances.shape[-1] - 1 - (chances > 0).flip(-1).int().argmax(-1)
+    drawn = torch.searchsorted(ladder, steps if probabilities.ndim == 1 else steps[:, None], right=True).flatten()
+    last = probabilities.shape[-1] - 1 - (probabilities > 0).flip(-1).int().argmax(-1)
     return torch.minimum(drawn, last)
 
 
-def one_of_each(chances: npt.NDArray[np.floating], uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def one_of_each(probabilities: npt.NDArray[np.floating], uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """``one_of`` without torch, for (rows, places) chances."""
-    ladder = chances.cumsum(-1, dtype=np.float64)
+    ladder = probabilities.cumsum(-1, dtype=np.float64)
     drawn = (ladder <= (uniforms * ladder[:, -1])[:, None]).sum(-1)
-    last = chances.shape[-1] - 1 - (chances > 0)[:, ::-1].argmax(-1)
+    last = probabilities.shape[-1] - 1 - (probabilities > 0)[:, ::-1].argmax(-1)
     places: npt.NDArray[np.int64] = np.minimum(drawn, last).astype(np.int64)
     return places
 

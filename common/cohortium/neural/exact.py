@@ -1,6 +1,6 @@
-"""Arithmetic in which a row's result never depends on the rows beside it, not even in its last digit.
+"""Exact arithmetic, in which a row's result never depends on the rows beside it, not even in its last digit.
 
-Sensitivity rests on that: if one person's presence could nudge the rounding of everybody else's gradients, the sum
+Sensitivity relies on that: if one person's presence could change the rounding of everybody else's gradients, the sum
 would move by more than that person's clipped gradient. Floating-point matrix products do depend on it (their order of
 summation follows from shapes and addresses), so here every sum is one of integers below 2**53 in float64: exact, in
 any order, on any device. What is not a sum is either a single operation that IEEE 754 rounds correctly (+, -, *, /),
@@ -73,7 +73,7 @@ def as_input(values: Tensor) -> Tensor:
     return result
 
 
-def chances(logits: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def softmax(logits: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """(rows, cells) float32: softmax within every block of ``sizes``, from tabulated exponentials.
 
     What is added up are whole numbers of at most 41 bits, in float64; all else is done element by element.
@@ -97,7 +97,7 @@ _POWERS = _POWERS.mul_(_WHOLE).float()
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, one_hot: Tensor, weights: Tensor | None, sizes: tuple[int, ...]) -> Tensor:
-        error = chances(logits, sizes).sub_(one_hot)
+        error = softmax(logits, sizes).sub_(one_hot)
         ctx.save_for_backward(error if weights is None else error * weights)
         return error.new_zeros(len(error))
 

@@ -146,8 +146,8 @@ class Vae:
     def decoded(self, flat: FloatArray, points: int, rng: np.random.Generator) -> FloatArray:
         """(points, cells) the columns' distributions at so many latent points."""
         z = torch.cat([_normal(uniforms) for uniforms in sobol(points, self.latent, rng)])
-        chances = torch.cat([block.softmax(1) for block in _Decoder(self, flat).blocks(z)], 1)
-        decoded: FloatArray = chances.double().numpy()
+        probabilities = torch.cat([block.softmax(1) for block in _Decoder(self, flat).blocks(z)], 1)
+        decoded: FloatArray = probabilities.double().numpy()
         return decoded
 
     @torch.no_grad()

@@ -38,7 +38,7 @@ class Step:
     """What one step of training asks of a table.
 
     sizes: cells of every column of the schema; the architecture may see fewer, merged as the state says. sampling_rate:
-    a person's chance to be in the sample. clip: largest L2 norm of a person's gradient.
+    a person's probability of being in the sample. clip: largest L2 norm of a person's gradient.
     equal_weight: "rows": a person's rows, m = rows_per_person at the most, are added up and clipped together by the
     sum of their norms; "persons": the average of a person's rows is clipped by its norm; of more than ``ROWS_AT_ONCE``
     rows that many are drawn afresh in every step.

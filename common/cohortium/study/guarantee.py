@@ -18,7 +18,7 @@ independent noises and so is worth more than one message:
    Pr[X + Y = n] is proportional to the sum over x of exp(-x²/2a - (n - x)²/2b), that is to
    exp(-n²/2(a + b)) h(n) with h(n) = sum over x of exp(-(x - n a/(a + b))²/2r). By Poisson summation h(n) is
    sqrt(2 pi r) (1 + 2 sum over j >= 1 of exp(-2 pi² r j²) cos(2 pi j n a/(a + b))), constant up to 1 ± t,
-   t = 2 q/(1 - q), q = exp(-2 pi² r). So X + Y has the chances of the discrete Gaussian of variance a + b up to a factor
+   t = 2 q/(1 - q), q = exp(-2 pi² r). So X + Y has the probabilities of the discrete Gaussian of variance a + b up to a factor
    (1 + t)/(1 - t). Adding K of variance s² one by one, r is at least s²/2 each time: ``sum_error``. (Kairouz, Liu,
    Steinke 2021, arXiv 2102.06387, bound the same divergence.) At the least noise that is drawn, 3 grid units, a
    thousand institutions make it 1e-35; below one unit it would not be small.

@@ -1,4 +1,4 @@
-"""Which category a value is. Codes are text: ``401``, ``401.0`` and ``401.00`` are three of them, as are ``1`` and ``+1``.
+"""The category of a value. Categories are text: ``401``, ``401.0`` and ``401.00`` are three of them, as are ``1`` and ``+1``.
 
 | a value                                       | is the category                                             |
 |-----------------------------------------------|-------------------------------------------------------------|

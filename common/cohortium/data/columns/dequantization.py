@@ -1,7 +1,7 @@
-"""Where in its cell a value is drawn: evenly on the column's scale and grid, all over the cell or within given ranges.
+"""Dequantization: a value is drawn within its cell, uniformly on the column's scale and grid, or within given ranges.
 
-Ranges are of grid indices (of numbers and moments the schema's grid, of listed values their rank): ascending, apart, and
-with both ends included.
+Ranges are of grid indices (for numbers and moments on the schema's grid, for listed values their rank): ascending, disjoint,
+and with both ends included.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 def joined(ranges: Sequence[tuple[int, int]]) -> Ranges:
-    """Ranges in any order, overlapping ones made one."""
+    """Ranges in any order, with overlapping ones joined."""
     found: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
         if found and first <= found[-1][1] + 1:

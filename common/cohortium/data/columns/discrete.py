@@ -1,4 +1,4 @@
-"""Columns of a few values: categories, ordered or not, and truths."""
+"""Columns of a few values: categories, ordered or not, and booleans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values of one column to indices of its grid and cells, and back."""
+"""Encoding of one column: values to grid indices and cells, and back."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Moments in tables: read from texts, whole numbers and types of their own, and written as they were.
+"""Moments in tables: read from texts, whole numbers and date types, and written in the same form.
 
-All are in UTC, without a zone; whatever cannot be read is missing (NaT) and nothing raises. A text without a declared
+All are in UTC, without a time zone; what cannot be read is missing (NaT), and nothing raises. A text without a declared
 pattern is read as pandas does, the month first where both readings are possible: ``unclear`` finds such texts.
 """
 

@@ -21,24 +21,24 @@ from cohortium.system.texts import has_unseen, starts_formula
 MAX_DECIMALS = 22  # powers of ten up to that one are floats
 FINE_CELLS = 1024  # cells of a column of numbers that does not declare bins
 _SAME = 4.5e-16  # two floats next to each other, as readers of text may differ by one
-_LEAST, _MOST = 1e-290, 1e290  # bounds of numbers of so many significant digits
+_LEAST, _MOST = 1e-290, 1e290  # bounds of a grid of significant digits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Continuous(BaseColumn):
-    """Numbers on a grid from ``lower`` to ``upper``; values beyond are clipped to the bounds, but those in ``special``.
+    """Numbers on a grid from ``lower`` to ``upper``; values beyond are clipped to the bounds, except those in ``special``.
 
-    The grid is ``lower + i * 10**-decimals``, or ``lower + i * step``; with ``endings`` it is the numbers that are so much
-    more than a multiple of the step (prices in .49 and .99); with ``digits`` it is the numbers of so many significant digits,
-    for ranges over many powers of ten.
+    The grid is ``lower + i * 10**-decimals``, or ``lower + i * step``; with ``endings`` it holds the numbers that exceed a
+    multiple of the step by one of the endings (prices in .49 and .99); with ``digits`` it holds the numbers of that many
+    significant digits, for ranges over many powers of ten.
 
     By default a grid of at most FINE_CELLS values has one cell per value, and a larger one FINE_CELLS cells, narrow
-    everywhere and narrowest around zero (``fine_cuts``): enough for any shape, and what a study's generator puts
-    together follows from noised counts. Bounds may then be as wide as the public's ignorance.
+    everywhere and narrowest around zero (``fine_cuts``): enough for any shape; which of them a generator merges follows
+    from noised counts. So bounds may be as wide as public knowledge requires.
     ``bins`` cells instead cut the grid evenly on the scale ``linear`` or ``asinh`` (for heavy tails), or ``edges`` names
     the cuts; a grid of at most ``bins`` values has one cell per value. Each of ``points`` (a cap) has a cell of its own.
-    ``format`` says how the numbers are written, where that is not as 1234.5 (``written.py``): so they are read, and so
-    they are released.
+    ``format`` declares how the numbers are written, where that is not as 1234.5 (``written.py``), for reading and for
+    release.
     """
 
     kind: Literal["continuous"] = "continuous"

@@ -1,6 +1,6 @@
 """Conditions on rows: columns and the values they may take, as a user writes them.
 
-In Python a mapping of columns to what they may be: a value, ``None`` for a missing one, ``between(40, 60)``,
+In Python, a mapping of columns to conditions: a value, ``None`` for a missing one, ``between(40, 60)``,
 ``other_than("x")``, or a list of these, of which one must hold:
 
     {"age": between(40, 60), "result": ["positive", "invalid"], "payor": other_than("self", None)}
@@ -9,10 +9,10 @@ As text, on the command line and in files, one condition each:
 
     age=40..60   age>=40   age<60   result=positive   result!=negative   ward=missing   seen=2020-03..   age!=40..60
 
-Conditions of several columns hold together. So do those of one column, except that of several ``=`` one must hold. Both
+Conditions on several columns must all hold. So must those on one column, except that of several ``=`` one must hold. Both
 ends of a range belong to it. Numbers are compared exactly, ordered categories by their rank, and a year, month or day
-is all its moments. Missing is one more value of a column: ``other_than`` and ``!=`` leave it in unless they name it, and
-a range leaves it out.
+stands for all its moments. Missing counts as one more value: ``other_than`` and ``!=`` include it unless they name it, and
+a range excludes it.
 """
 
 from __future__ import annotations

@@ -71,9 +71,9 @@ def places(schema: Ruled, codes: npt.NDArray[np.int16]) -> Places:
 
 
 def repaired(schema: Ruled, where: Places, index: IntArray, rng: np.random.Generator) -> tuple[IntArray, BoolArray]:
-    """(rows, columns) grid indices that keep the rules, as far as there are some where they may be; and which rows do.
+    """(rows, columns) grid indices within ``where`` that satisfy the rules where possible, and (rows,) which rows do.
 
-    index: a first draw, kept where it is good.
+    index: a first draw, returned unchanged for rows that satisfy the rules already.
     """
     rules, index = schema.rules, index.copy()
     good, hopeless = ~rules.broken(index), _hopeless(schema, where, index)
@@ -89,7 +89,7 @@ def repaired(schema: Ruled, where: Places, index: IntArray, rng: np.random.Gener
 
 
 def _hopeless(schema: Ruled, where: Places, index: IntArray) -> BoolArray:
-    """(rows,) whether a rule is broken wherever the values may be; some such rows may go unnoticed."""
+    """(rows,) whether some rule is broken by every value allowed; not all such rows are found."""
     found = np.zeros(len(index), bool)
     for rule in schema.rules.lookups:
         fixed = np.ones(len(index), bool)

@@ -1,9 +1,9 @@
 """What a schema's constraints mean for its values and cells.
 
-Every constraint becomes rules of two forms. A ``Lookup`` puts the values of each of its columns into classes and has a table of the
-classes that may occur together; a ``Linear`` bounds a weighted sum of grid indices. Values are grid indices throughout
-(``encoding.indices``), so that a rule holds exactly, whatever numbers and moments are stored as. A row is judged as the
-table holds it: clipped to the bounds and rounded to the grid.
+Every constraint is compiled to rules of two forms. A ``Lookup`` groups the values of each of its columns into classes and has a
+table of the classes that may occur together; a ``Linear`` bounds a weighted sum of grid indices. Values are grid indices
+throughout (``encoding.indices``), so that rules are exact, whatever numbers and moments are stored as. A row is judged as it is
+encoded: clipped to the bounds and rounded to the grid.
 """
 
 from __future__ import annotations
