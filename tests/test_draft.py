@@ -103,7 +103,7 @@ def test_kinds() -> None:
     assert column.format == "%d/%m/%Y" and "day first" in notes
     column, notes = proposed(["03/02/2020", "01/02/2021"] * 50)
     assert isinstance(column, Datetime)
-    assert column.format == "" and "cannot be told" in notes
+    assert column.format == "" and "it is unclear" in notes
 
 
 def test_numbers() -> None:

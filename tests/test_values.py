@@ -135,7 +135,7 @@ def test_conditions_keep_codes_apart() -> None:
 def test_check_tells_codes_that_are_only_alike(tmp_path: Path) -> None:
     other = Categorical(name="x", categories=("401", "250", "__OTHER__"), other="__OTHER__")
     found = misfit(csv(tmp_path, ["401", "401.0", "250", "250.00", "V1"] * 10), other)
-    assert found.told == {"like a category but for how they are written": (20, 2)}
+    assert found.silent == {"like a category but for how they are written": (20, 2)}
     assert "401 is not 401.0" in found.fix
 
 
@@ -269,13 +269,13 @@ def test_infinite_numbers_are_missing_and_told(tmp_path: Path) -> None:
     assert (back.isna() == infinite).all()
     assert not np.signbit(back[given_ == "-0.0"]).any()
     found = misfit(file, column)
-    assert found.told["infinite"] == (60, int(infinite.to_numpy().argmax()) + 1) and found.unreadable == 0
+    assert found.silent["infinite"] == (60, int(infinite.to_numpy().argmax()) + 1) and found.unreadable == 0
 
 
 def test_check_tells_what_is_rounded_and_where(tmp_path: Path) -> None:
     column = Continuous(name="x", lower=0, upper=100, decimals=1)
     found = misfit(csv(tmp_path, ["1.0", "2.5", "0.30000000000000004", "7.25", "9.99", "1e-9"]), column)
-    assert found.told == {"between two values of its grid": (3, 4)}
+    assert found.silent == {"between two values of its grid": (3, 4)}
     assert "decimals" in found.fix
     assert misfit(csv(tmp_path, ["1.0", "2.5", "0.30000000000000004"]), column) == Misfit("x")
 
@@ -284,7 +284,7 @@ def test_places_are_counted_over_parts() -> None:
     column = Continuous(name="x", lower=0, upper=100)
     parts = [pd.DataFrame({"x": ["1", "2"]}), pd.DataFrame({"x": ["3", "4.5"]}), pd.DataFrame({"x": ["5.5"]})]
     (found,) = fit(parts, Schema(columns=(column,))).misfits
-    assert found.told == {"between two values of its grid": (2, 4)}
+    assert found.silent == {"between two values of its grid": (2, 4)}
 
 
 def test_numbers_too_large_or_too_small_to_tell_apart_are_said_to_be(tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_the_day_or_the_month_comes_first_as_the_column_says(tmp_path: Path, pat
 
 @pytest.mark.parametrize(
     ("patterns", "note"),
-    [(("%d/%m/%Y", "%m/%d/%Y"), "some the month"), (("%d/%m/%Y",), "be told")],
+    [(("%d/%m/%Y", "%m/%d/%Y"), "some the month"), (("%d/%m/%Y",), "unclear")],
     ids=["both", "neither"],
 )
 def test_what_is_unclear_is_asked_in_draft_and_check(tmp_path: Path, patterns: tuple[str, ...], note: str) -> None:
@@ -388,7 +388,7 @@ def test_what_is_unclear_is_asked_in_draft_and_check(tmp_path: Path, patterns: t
     assert isinstance(column, Datetime) and column.format == "" and note in render(proposal)
     unclear = sum(d.day <= 12 and d.day != d.month for d in days)
     found = misfit(file, column)
-    assert found.told.get("dates of which the day may be the month", (0, 0))[0] == unclear and "format" in found.fix
+    assert found.silent.get("dates of which the day may be the month", (0, 0))[0] == unclear and "format" in found.fix
 
 
 def test_a_minute_or_an_hour_is_a_lattice_too(tmp_path: Path) -> None:

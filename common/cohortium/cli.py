@@ -87,7 +87,7 @@ def _unreported(end: BaseException | None) -> KeyboardInterrupt | None:
     """The signal that ended the command, unless a command has reported it already."""
     while end is not None and not isinstance(end, KeyboardInterrupt):
         end = end.__context__
-    return None if getattr(end, "told", False) else end
+    return None if getattr(end, "reported", False) else end
 
 
 def _report_interrupt(error: KeyboardInterrupt) -> int:

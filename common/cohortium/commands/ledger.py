@@ -148,7 +148,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _verified(path: Path) -> list[dict[str, Any]]:
-    """What is found in a file's ledgers; of a shelf they are chained together, and told as one."""
+    """The verification of a file's ledgers; those of a shelf share a chain, and are reported as one."""
     from cohortium.ledger.shelf import Shelf, is_shelf
     from cohortium.ledger.store import Ledger
 

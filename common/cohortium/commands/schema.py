@@ -188,7 +188,7 @@ def _fit(data: Path, form: Form, declared: Schema, faults: Faults) -> Fit:
 def _fit_document(found: Fit, faults: Faults) -> dict[str, object]:
     from dataclasses import asdict
 
-    misfits = [asdict(misfit) for misfit in found.misfits]
+    misfits = [{"told" if k == "silent" else k: v for k, v in asdict(misfit).items()} for misfit in found.misfits]
     counts = {name: value for name, value in asdict(found).items() if name not in ("nobodys", "tally", "absent")}
     return {**counts, "misfits": misfits, "unread": [fault.as_dict() for fault in faults.found]}
 

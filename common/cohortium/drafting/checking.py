@@ -32,7 +32,7 @@ class Misfit:
     """What does not fit in one column. Counts of private rows: for the institution's own screen.
 
     written: the format of numbers that the unreadable cells look written in.
-    told: of each kind of ``misfits``, how many cells, and the first one's row, from 1.
+    silent: by kind (``misfits``): how many cells are changed silently, and the first one's row, from 1.
     """
 
     column: str
@@ -41,7 +41,7 @@ class Misfit:
     undeclared: int = 0
     beyond: int = 0
     written: str = ""
-    told: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    silent: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     fix: str = ""
 
     def __str__(self) -> str:
@@ -52,9 +52,9 @@ class Misfit:
             "of undeclared categories": self.undeclared,
             "beyond the bounds": self.beyond,
         }
-        told = [f"{count} cells {what}" for what, count in counts.items() if count]
-        kinds = (f"{count} cells {kind} (the first in row {row})" for kind, (count, row) in self.told.items())
-        return ", ".join([*told, *kinds])
+        lines = [f"{count} cells {what}" for what, count in counts.items() if count]
+        kinds = (f"{count} cells {kind} (the first in row {row})" for kind, (count, row) in self.silent.items())
+        return ", ".join([*lines, *kinds])
 
     def __add__(self, other: Misfit) -> Misfit:
         return Misfit(
@@ -64,12 +64,12 @@ class Misfit:
             self.undeclared + other.undeclared,
             self.beyond + other.beyond,
             self.written or other.written,
-            {kind: _added(self.told.get(kind), other.told.get(kind)) for kind in (*self.told, *other.told)},
+            {kind: _added(self.silent.get(kind), other.silent.get(kind)) for kind in (*self.silent, *other.silent)},
         )
 
     def after(self, rows: int) -> Misfit:
         """The same of rows that come after some others."""
-        return replace(self, told={kind: (count, first + rows) for kind, (count, first) in self.told.items()})
+        return replace(self, silent={kind: (count, first + rows) for kind, (count, first) in self.silent.items()})
 
 
 def _added(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[int, int]:
@@ -173,7 +173,9 @@ def _misfit(column: columns.Column, values: pd.Series, invalid: npt.NDArray[np.b
         undeclared=wrong if named else 0,
         beyond=int(found[BEYOND].sum()) if BEYOND in found else 0,
         written=_look_written(values[invalid & ~empty]) if isinstance(column, Continuous) and wrong else "",
-        told={kind: (int(at.sum()), int(at.argmax()) + 1) for kind, at in found.items() if at.any() and kind != BEYOND},
+        silent={
+            kind: (int(at.sum()), int(at.argmax()) + 1) for kind, at in found.items() if at.any() and kind != BEYOND
+        },
     )
 
 
@@ -193,7 +195,7 @@ def _fix(column: columns.Column, found: Misfit) -> str:
         return f"They look like numbers in disguise: declare format = {text}, or {text} in an institution's mapping."
     if found.unreadable:
         return f"Write the cells as {column.kind} values; as they are, they count as missing."
-    if found.undeclared and ALIKE not in found.told:
+    if found.undeclared and ALIKE not in found.silent:
         return 'Declare the categories, or other = "__OTHER__"; as they are, they count as missing.'
-    kind = BEYOND if found.beyond else next((kind for kind in FIXES if kind in found.told), "")
+    kind = BEYOND if found.beyond else next((kind for kind in FIXES if kind in found.silent), "")
     return FIXES.get(kind, "")

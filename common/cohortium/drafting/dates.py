@@ -36,7 +36,7 @@ def moment_column(name: str, facts: Facts) -> Found:
     )
     texts = [f"bounds are round years beyond what all but fewer than {RARE} {facts.unit} have", *written.notes]
     if special:
-        texts.append("special days stand for something else than a day, as far as can be told")
+        texts.append("special days seem to stand for something other than a day")
     return Found(column, tuple(texts), _rare_days(facts))
 
 

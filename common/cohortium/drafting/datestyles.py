@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from cohortium.data.columns import Resolution
 from cohortium.data.columns.moments import first_of, pattern_of
 
-UNCLEAR = 'whether the day or the month comes first cannot be told: declare format, for example format = "%d/%m/%Y"'
+UNCLEAR = 'it is unclear whether the day or the month comes first: declare format, for example format = "%d/%m/%Y"'
 MIXED = "some dates have the day first and some the month: write them all one way, year-month-day is best"
 _WHOLE = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _YEAR_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")

@@ -210,7 +210,7 @@ def _identifier(name: str, facts: Facts) -> str:
         return "dropped: it numbers the rows"
     if not (named and wide):
         return ""
-    hint = "" if facts.distinct == facts.valid else "; if it tells whose row it is, draft again with it as the person"
+    hint = "" if facts.distinct == facts.valid else "; if it identifies persons, draft again with it as the person"
     return f"dropped: its name and many values look like an identifier{hint}"
 
 
@@ -224,7 +224,7 @@ def _words_notes(column: columns.Column, facts: Facts, found: Found) -> list[Not
     kept = [c for c in getattr(column, "categories", ()) if str(c).lower() in PERHAPS]
     if kept:
         shown = ", ".join(map(quoted, kept))
-        notes.append(Note(column.name, f"kept as values: {shown}; what says that there is none, move to missing"))
+        notes.append(Note(column.name, f"kept as values: {shown}; move those that mean a missing value to missing"))
     return notes
 
 

@@ -1,6 +1,6 @@
 """Which grid numbers lie on: how many decimals, which step, which endings, how many significant digits.
 
-A grid is proposed if all but a few persons' numbers lie on it, and if so many of them would not lie there by chance.
+A grid is proposed if all but a few persons' numbers lie on it, and if that would be unlikely by chance.
 Steps are tried from a public list, and endings as well as they recur; nothing of one person's number decides.
 """
 
@@ -42,7 +42,7 @@ class Lattice:
 
 
 def needs(number: float) -> tuple[int, int]:
-    """The decimals, and the significant digits, that tell a finite number; what floating point adds at the end is none."""
+    """The decimals, and the significant digits, that a finite number needs; floating-point residue at the end is ignored."""
     exact = Decimal(f"{number:.{_NOISE}g}").normalize()
     _, digits, exponent = exact.as_tuple()
     return max(0, -int(exponent)), len(digits)
@@ -173,7 +173,7 @@ def significant(persons: Mapping[int, int], few: int) -> int:
 
 
 def spans(low: float, high: float, digits: int, decimals: int) -> bool:
-    """Whether numbers from ``low`` to ``high`` are better told by their significant digits than by as many decimals for all."""
+    """Whether numbers from ``low`` to ``high`` are better described by significant digits than by one number of decimals."""
     if not 1e-280 < low < high < 1e280 or math.log10(high) - math.log10(low) < DECADES:
         return False
     return math.floor(math.log10(high)) + 1 + decimals >= digits + 4

@@ -19,7 +19,7 @@ from cohortium.drafting.placeholders import may_stand, stand_apart
 from cohortium.drafting.texts import categorical
 
 MAX_DECIMALS = 6  # of numbers about one or larger that floating point fills with digits
-_TOO_LARGE = "dropped: its numbers are too large to tell apart, like an identifier's"
+_TOO_LARGE = "dropped: its numbers are too large to distinguish, like an identifier's"
 _ONE_SIDED = "fewer than {} {} are on either side of its middle"
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _POINT_ZERO = re.compile(r"[-+]?[0-9]+\.0+")
@@ -41,11 +41,11 @@ def number_column(name: str, facts: Facts) -> Found:
 def _numbers(
     name: str, facts: Facts, special: tuple[float, ...], lowest: float, highest: float
 ) -> tuple[Continuous | None, tuple[str, ...]]:
-    """The column between two persons' numbers, and what there is to say of it."""
+    """The column, with bounds between persons' numbers, and its notes."""
     nullable = facts.nullable or facts.numbers < facts.valid or facts.infinite > 0
     texts = [f"bounds are round numbers beyond what all but fewer than {RARE} {facts.unit} have"]
     if special:
-        texts.append("special values stand for something else than a number, as far as can be told from where they lie")
+        texts.append("special values seem to stand for something other than a number, judging from where they lie")
     needed, fewest = _needed(facts), facts.positives.last
     digits = significant(dict(enumerate(facts.digits)), RARE)
     zero = (0.0,) if facts.numbered.get(0.0, 0) >= RARE else ()
@@ -65,7 +65,7 @@ def _numbers(
     if decimals < needed:
         texts.append(f"digits beyond {decimals} decimals are rounded off")
     if may_part_thousands(facts.counts, decimals):
-        texts.append('each point has three digits behind it: if it parts thousands, format = "1.234,5" says so')
+        texts.append('each point has three digits behind it: if it separates thousands, declare format = "1.234,5"')
     column = Continuous(name=name, lower=0, upper=1, nullable=nullable, special=special)
     shape = lattice({x: n for x, n in facts.numbered.items() if x not in special}, decimals, RARE)
     return _on_lattice(column, shape, wide_bounds(lowest, highest, decimals), decimals, facts, texts)
@@ -122,7 +122,7 @@ def _needed(facts: Facts) -> int:
 
 
 def _is_grid(lowest: float, highest: float, decimals: int) -> bool:
-    """Whether bounds around these, with so many decimals, are numbers that can be told apart."""
+    """Whether the grid points between such bounds, with that many decimals, are distinct floating-point numbers."""
     if max(abs(lowest), abs(highest)) > 2.0**50 / 10.0**decimals:
         return False
     lower, upper = wide_bounds(lowest, highest, decimals)

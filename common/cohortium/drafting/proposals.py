@@ -22,9 +22,9 @@ def draft_schema(
 ) -> Draft:
     """A schema proposed from ``table``, for a person to review: it is read off rows, and rows may be private.
 
-    targets: columns to predict. person: the column that tells whose row it is, which no release holds. drop: columns to
+    targets: columns to predict. person: the column that identifies whose row it is, which no release holds. drop: columns to
     leave out. name: the table's; of a file its own, otherwise "table". What is proposed and why is in ``.notes``, the schema
-    in ``.schema``; whoever has looked at all of it says so: ``draft.schema.reviewed()``.
+    in ``.schema``; after reviewing all of it, call ``draft.schema.reviewed()``.
     Raises InputError E_ARGUMENT for what is no table, SchemaError E_SCHEMA_MISSING for a column that is not there.
 
     >>> import cohortium

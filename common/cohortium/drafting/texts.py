@@ -46,10 +46,10 @@ def text_column(name: str, facts: Facts) -> Found:
 
 
 def categorical(name: str, facts: Facts, words: list[str], texts: tuple[str, ...]) -> Found:
-    """Categories as they come, and another one for values that are none of them."""
+    """The categories as they occur, and one for all other values."""
     allowed = [w for w in words if not trouble_of_value(w) and len(w) <= LONG_TEXT]
     if len(allowed) < len(words):
-        texts = (*texts, f"values that a spreadsheet would run, that nobody sees, or that are long, become {OTHER}")
+        texts = (*texts, f"values that a spreadsheet would run, that are invisible, or that are long, become {OTHER}")
     other = OTHER if len(allowed) < facts.distinct else None
     if other is not None and other not in allowed:
         allowed.append(other)

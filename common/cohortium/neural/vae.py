@@ -58,7 +58,7 @@ def default_latent(columns: int) -> int:
 
 
 class Vae:
-    """sizes: cells of each column. order: the columns' positions, the targets last; every column is told alike.
+    """sizes: cells of each column. order: the columns' positions, the targets last; all columns are decoded alike.
 
     latent: numbers that a row is guessed from, 0 for ``default_latent``. hidden: ReLUs of the decoder, 0 for none: it
     is linear then. A view is one draw of the latent numbers.

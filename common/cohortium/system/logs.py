@@ -136,7 +136,7 @@ def _make_the_only_way_out(handler: logging.Handler) -> None:
     for name in TALKATIVE:
         logging.getLogger(name).addHandler = _not_added  # type: ignore[assignment]
     root.handlers.append(handler)
-    logging.lastResort = handler  # of loggers that are told to pass nothing on
+    logging.lastResort = handler  # for loggers that do not propagate
     root.setLevel(logging.WARNING)  # below it SQLAlchemy writes down rows, and httpx every request
     for name in (OURS, *TALKATIVE):
         logging.getLogger(name).setLevel(logging.INFO)

@@ -50,9 +50,9 @@ def guarded(as_json: bool = False) -> Iterator[None]:
     except OSError as error:
         _print_error(of_system := of_the_system(error), of_system.exit_code, as_json)
     except KeyboardInterrupt as error:
-        reported, error.told = interrupted(error), True  # type: ignore[attr-defined]
+        report, error.reported = interrupted(error), True  # type: ignore[attr-defined]
         with suppress(OSError):  # the terminal may be gone
-            _print_error(reported, OVER + number_of(error), as_json)
+            _print_error(report, OVER + number_of(error), as_json)
         raise typer.Exit(OVER + number_of(error)) from None
 
 
