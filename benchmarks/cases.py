@@ -30,7 +30,7 @@ from cohortium.data.encoding import decode, encode
 from cohortium.evaluation.fidelity import tvd
 from cohortium.evaluation.utility import auc_of_synthetic
 from cohortium.ledger.store import Ledger
-from cohortium.study import study as studies
+from cohortium.study import generators as studies
 from cohortium.study.generators import GeneratorPlan
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study

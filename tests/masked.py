@@ -21,7 +21,7 @@ from cohortium.masking import (
     Seat,
     Secrets,
     Statement,
-    Sum,
+    UnmaskedSum,
     advertise,
     all_or_nothing,
     dropout_tolerant,
@@ -92,7 +92,7 @@ class Attempt:
 
     def answers(
         self, shares: dropout_tolerant.Shares, values: Mapping[str, Any], missing: Iterable[str] = ()
-    ) -> tuple[MaskedSum, dropout_tolerant.Answers, dict[str, Masked]]:
+    ) -> tuple[MaskedSum, dropout_tolerant.AnswerBoard, dict[str, Masked]]:
         given: dict[str, tuple[Masked, Statement]] = {}
         for name in shares.names:
             if name not in missing:
@@ -105,7 +105,9 @@ class Attempt:
         read = dropout_tolerant.read_answers(shares, self.question, [s for _, s in given.values()])
         return total, read, {n: a for n, (a, _) in given.items()}
 
-    def confirmed(self, answers: dropout_tolerant.Answers, missing: Iterable[str] = ()) -> dropout_tolerant.Confirmed:
+    def confirmed(
+        self, answers: dropout_tolerant.AnswerBoard, missing: Iterable[str] = ()
+    ) -> dropout_tolerant.Confirmed:
         said = [dropout_tolerant.confirm(self.seats[n], answers) for n in answers.survivors if n not in missing]
         return dropout_tolerant.read_confirmations(answers, said)
 
@@ -113,7 +115,9 @@ class Attempt:
         return [dropout_tolerant.reveal(self.seats[n], confirmed) for n in confirmed.signers if n not in missing]
 
 
-def double_sum(attempt: Attempt, values: Mapping[str, Any], missing: tuple[Iterable[str], ...] = ((),) * 5) -> Sum:
+def double_sum(
+    attempt: Attempt, values: Mapping[str, Any], missing: tuple[Iterable[str], ...] = ((),) * 5
+) -> UnmaskedSum:
     """The sum of whoever is not missing; missing: in each of the legs advertise, share, mask, confirm, reveal."""
     shares = attempt.shares(attempt.adverts(missing[0]), missing[1])
     total, answers, _ = attempt.answers(shares, values, missing[2])
@@ -136,7 +140,7 @@ def whole_answers(
     }
 
 
-def whole_sum(seats: Mapping[str, Seat], values: Mapping[str, Any], ring: Ring) -> Sum:
+def whole_sum(seats: Mapping[str, Seat], values: Mapping[str, Any], ring: Ring) -> UnmaskedSum:
     answers = whole_answers(seats, values, ring)
     total = MaskedSum(ring, len(next(iter(answers.values())).values))
     for name, answer in answers.items():

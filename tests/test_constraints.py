@@ -22,9 +22,9 @@ from test_cli import call
 
 from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime, Ordinal
 from cohortium.data.columns.encoding import INVALID
-from cohortium.data.conditions.cells import impossible
 from cohortium.data.conditions.constraints import Combinations, Constraint, Implies, Never, Order, Sum
 from cohortium.data.conditions.parsing import selected
+from cohortium.data.conditions.reach import impossible
 from cohortium.data.conditions.repair import example, places, repaired
 from cohortium.data.encoding import codes_at, draw_indices, encode, encode_parts, indices, table_at
 from cohortium.data.schema import Schema, schema_from_document, to_document

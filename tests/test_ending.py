@@ -27,7 +27,7 @@ from cohortium_client.custodian.custodian import Custodian
 from cohortium_server.release import new_folder
 from cohortium_simulation.cli import _left
 from cohortium_simulation.demo import _fresh
-from cohortium_simulation.doors import Doors
+from cohortium_simulation.draining import Drain
 from cohortium_simulation.experiment import Ledgers, simulate
 
 PATIENCE = 60.0
@@ -215,8 +215,8 @@ class Meanwhile:
 
 def test_whoever_leaves_waits_for_those_who_answer_and_lets_nobody_else_in() -> None:
     late = Meanwhile()
-    with pytest.raises(KeyboardInterrupt), Doors() as doors:
-        behind = doors.before(late)
+    with pytest.raises(KeyboardInterrupt), Drain() as drain:
+        behind = drain.before(late)
         answering = threading.Thread(target=behind.answer, args=(b"x",))
         answering.start()
         assert late.asked.wait(PATIENCE)

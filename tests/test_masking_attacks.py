@@ -449,7 +449,7 @@ def two_sides(honest: list[str], helpers: list[str]) -> list[tuple[list[str], li
     return [([*helpers, *rest[:k], sure], [*helpers, *rest[k:]]) for k in range(len(rest) + 1)]
 
 
-def is_confirmed(attempt: Attempt, answers: dropout_tolerant.Answers, signers: list[str]) -> bool:
+def is_confirmed(attempt: Attempt, answers: dropout_tolerant.AnswerBoard, signers: list[str]) -> bool:
     try:
         dropout_tolerant.read_confirmations(
             answers, [dropout_tolerant.confirm(attempt.seats[n], answers) for n in signers]
@@ -857,7 +857,7 @@ def test_the_view_tells_when_masks_are_left_out(left_out: str, monkeypatch: pyte
 
 def replace_sum() -> Any:
     """What the mutants' coordinator opens is not looked at."""
-    return dropout_tolerant.Sum(np.full(WIDTH, 12_345))
+    return dropout_tolerant.UnmaskedSum(np.full(WIDTH, 12_345))
 
 
 def test_the_view_tells_when_the_first_hundredth_is_not_masked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from cohortium_server.release import Release
 
 PACKAGES = ("cohortium", "cohortium_client", "cohortium_server", "cohortium_simulation")
 WITH_DOCTESTS = (
-    "cohortium.data.conditions.asking",
+    "cohortium.data.conditions.constructors",
     "cohortium.data.readers.frames",
     "cohortium.data.schema",
     "cohortium.drafting.draft",

@@ -192,13 +192,13 @@ def test_a_child_may_have_to_wait_for_another(supervised: Callable[..., subproce
 
 
 def test_ends_are_told_apart() -> None:
-    from cohortium.system.supervision import End
+    from cohortium.system.supervision import ProcessEnd
 
-    assert str(End(-9)) == "killed by SIGKILL"
-    assert str(End(1, "ValueError at a.py:1")) == "ValueError at a.py:1, exit code 1"
-    assert [End(c).from_outside for c in (-9, -15, -11, 1, 0)] == [True, True, False, False, False]
-    assert [End(c).refused for c in (-9, 0, 1, 2, 10, 24)] == [False, False, False, False, True, True]
-    assert "signal" in str(End(-63))
+    assert str(ProcessEnd(-9)) == "killed by SIGKILL"
+    assert str(ProcessEnd(1, "ValueError at a.py:1")) == "ValueError at a.py:1, exit code 1"
+    assert [ProcessEnd(c).from_outside for c in (-9, -15, -11, 1, 0)] == [True, True, False, False, False]
+    assert [ProcessEnd(c).refused for c in (-9, 0, 1, 2, 10, 24)] == [False, False, False, False, True, True]
+    assert "signal" in str(ProcessEnd(-63))
 
 
 def test_a_fork_has_a_name_and_the_code_it_ended_with(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cohortium.errors import CohortiumError, InputError, MembershipError
 from cohortium.federation.membership import load_application, node_text
-from cohortium.federation.probe import Answered, ask, load_certificate
+from cohortium.federation.probe import ProbeResult, ask, load_certificate
 from cohortium.system.checks import Check, Warned, checked, lasting, noted, valid, writes
 from cohortium_client.relay import FILE, Relay, load_node_key, load_relay
 from cohortium_client.socket.gate import is_served, require_short
@@ -132,7 +132,7 @@ def _coordinator(relay: Relay) -> Iterator[Check]:
     yield proxy
     if not proxy.passed:
         return
-    answered: list[Answered] = []
+    answered: list[ProbeResult] = []
     first = checked("coordinator", lambda: _reached(relay, answered))
     yield first
     if not first.passed:
@@ -154,7 +154,7 @@ def _proxy(relay: Relay) -> str:
     return f"{proxy} ({proxy.origin}) passes on to {relay.address}"
 
 
-def _reached(relay: Relay, answered: list[Answered]) -> str:
+def _reached(relay: Relay, answered: list[ProbeResult]) -> str:
     answered.append(ask(relay.address, "/", relay.root, proxy=relay.proxy()))
     return f"{relay.address} answers over TLS; its certificate is valid until {answered[0].expires:%Y-%m-%d}"
 

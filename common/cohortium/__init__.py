@@ -21,11 +21,11 @@ _HERE = {
     "Schema": "cohortium.data.schema",
     "Study": "cohortium.study.study",
     "CohortiumError": "cohortium.errors",
-    "between": "cohortium.data.conditions.asking",
+    "between": "cohortium.data.conditions.constructors",
     "draft_schema": "cohortium.drafting.proposals",
     "load_schema": "cohortium.data.schema",
     "load_study": "cohortium.study.study",
-    "other_than": "cohortium.data.conditions.asking",
+    "other_than": "cohortium.data.conditions.constructors",
 }
 """The public names that common code provides, and their modules."""
 _ELSEWHERE = frozenset({"Answer", "Ledgers", "Release", "fit", "load_release", "simulate"})

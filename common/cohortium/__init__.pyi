@@ -1,5 +1,5 @@
-from cohortium.data.conditions.asking import between as between
-from cohortium.data.conditions.asking import other_than as other_than
+from cohortium.data.conditions.constructors import between as between
+from cohortium.data.conditions.constructors import other_than as other_than
 from cohortium.data.schema import Schema as Schema
 from cohortium.data.schema import load_schema as load_schema
 from cohortium.drafting.draft import Draft as Draft

@@ -64,21 +64,21 @@ def simulate(
     """Run a whole federation on one table: split it, let institutions answer, release one synthetic table."""
     with guarded(as_json):
         from cohortium_server.release import require_no_release
-        from cohortium_simulation import described
+        from cohortium_simulation import requested
         from cohortium_simulation.inputs import read_tables
 
         require_no_release(out, replace)
-        split = described.Split(institutions, by, institution or (), skew)
+        split = requested.Split(institutions, by, institution or (), skew)
         if study is not None:
-            described.require_no_study_options(ctx)
-            agreed, layout = described.of_file(study, split, reviewed)
+            requested.require_no_study_options(ctx)
+            agreed, layout = requested.of_file(study, split, reviewed)
         else:
-            privacy = described.promise(epsilon, delta, no_privacy) | described.trusting(trust, dropouts, colluders)
+            privacy = requested.promise(epsilon, delta, no_privacy) | requested.trusting(trust, dropouts, colluders)
             privacy |= {"rows_per_person": rows_per_person, "institutions_per_person": institutions_per_person}
             privacy |= {"equal_weight": equal_weight}
             trained = {"rounds": rounds, "steps": steps, "hidden": hidden, "warm_start": warm_start}
-            model = described.generator_section(generator, target or (), trained)
-            agreed, layout = described.of_options(schema, split, privacy, model, rows, reviewed)
+            model = requested.generator_section(generator, target or (), trained)
+            agreed, layout = requested.of_options(schema, split, privacy, model, rows, reviewed)
         ledgers = _ledgers(ledger, population, cap, agreed.privacy)
         form = form_of(separator, sheet)
         tables = read_tables(data, form, agreed.schema, layout, seed, drop_bad_rows)

@@ -35,7 +35,7 @@ from cohortium_client.custodian.sessions import Sessions
 from cohortium_server.release import Release, load_release, require_no_release, write_release
 from cohortium_server.rounds.journal import BriefJournal
 from cohortium_server.rounds.rounds import Outcome
-from cohortium_simulation.doors import Doors
+from cohortium_simulation.draining import Drain
 from cohortium_simulation.pooled import MASKED_UP_TO, PooledCustodian, run_pooled
 
 
@@ -205,8 +205,8 @@ def _run(
         return run_pooled(study, consents, pooled, shelf, seed, progress)
     from cohortium_simulation.engine import run_in_process
 
-    with Doors() as doors:  # shut before what custodians use is closed
-        nodes = {name: doors.before(custodian) for name, custodian in custodians.items()}
+    with Drain() as drain:  # finished before what custodians use is closed
+        nodes = {name: drain.before(custodian) for name, custodian in custodians.items()}
         return run_in_process(study, consents, nodes, BriefJournal(seed), progress)
 
 

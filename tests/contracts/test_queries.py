@@ -99,7 +99,7 @@ def before_noise(query: Query, codes: Codes, salt: int, parts: bool = False) -> 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gradients, "_uniforms", same_views(step, salt))
         if parts:
-            patch.setattr(clipping, "whole", lambda total: total)
+            patch.setattr(clipping, "to_units", lambda total: total)
         at = state["parameters"].astype(np.float64)
         return step.bounded(people, at, MULTIPLIER, person_coins(codes, salt)).values
 

@@ -57,7 +57,7 @@ for _room in (  # commands import what they need when they need it; here it is a
     "cohortium_server.generators.sweep",
     "cohortium_server.release.report",
     "cohortium_simulation.cli",
-    "cohortium_simulation.described",
+    "cohortium_simulation.requested",
     "cohortium_simulation.inputs",
     "encodings.ascii",
     "encodings.utf_8_sig",

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from cohortium.data.columns import Continuous
 from cohortium.data.columns.encoding import cells_at, index_column
 from cohortium.data.columns.grids import Digits, Endings, Even, Grid, ends
-from cohortium.data.conditions.cells import cell_bounds
 from cohortium.data.conditions.parsing import selection
+from cohortium.data.conditions.reach import cell_bounds
 from cohortium.data.conditions.selection import everything
 from cohortium.data.encoding import decode, encode
 from cohortium.data.schema import Schema

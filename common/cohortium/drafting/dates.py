@@ -11,13 +11,13 @@ from cohortium.data import columns
 from cohortium.data.columns import Datetime
 from cohortium.data.columns.moments import moments_of
 from cohortium.drafting.datestyles import finest, style
-from cohortium.drafting.facts import RARE, RARE_SPECIAL, Facts
+from cohortium.drafting.facts import RARE, RARE_SPECIAL, ColumnFacts
 from cohortium.drafting.found import Found
 from cohortium.drafting.numbers import wide_bounds
 from cohortium.drafting.placeholders import placeholder_day, placeholder_of
 
 
-def moment_column(name: str, facts: Facts) -> Found:
+def moment_column(name: str, facts: ColumnFacts) -> Found:
     first, last = facts.first_years.last, facts.last_years.last
     if first is None or last is None:
         return Found(None, (f"dropped: fewer than {RARE} {facts.unit} have a date that can be read",))
@@ -48,7 +48,7 @@ def _resolution(timed: tuple[int, int, int], pattern: str) -> columns.Resolution
 
 
 def _special_days(
-    facts: Facts, pattern: str, first: float, last: float
+    facts: ColumnFacts, pattern: str, first: float, last: float
 ) -> tuple[tuple[datetime, ...], tuple[float, float]]:
     """Days that stand for something else, and the first and last year of the others.
 
@@ -62,7 +62,7 @@ def _special_days(
     return tuple(special), (min(years), max(years))
 
 
-def _placeholders(facts: Facts, pattern: str) -> tuple[Counter[datetime], Counter[str]]:
+def _placeholders(facts: ColumnFacts, pattern: str) -> tuple[Counter[datetime], Counter[str]]:
     """How many have each placeholder day, and each other text."""
     words = list(facts.counts)
     read = moments_of(pd.Series(words, dtype="str"), pattern).to_numpy().astype("datetime64[s]").tolist()
@@ -75,7 +75,7 @@ def _placeholders(facts: Facts, pattern: str) -> tuple[Counter[datetime], Counte
     return days, others
 
 
-def _rare_days(facts: Facts) -> str:
+def _rare_days(facts: ColumnFacts) -> str:
     """Which placeholder days few have: for the institution's own screen."""
     rare = sorted(w for w, count in facts.counts.items() if count < RARE and placeholder_day(w))
     shown = ", ".join(rare[:5])

@@ -21,7 +21,7 @@ _YEAR_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True)
-class Style:
+class DateStyle:
     """pattern: as a column's ``format``, empty where there is nothing to declare. notes: what a person must know."""
 
     pattern: str = ""
@@ -33,27 +33,27 @@ def whole_pattern(word: str) -> str | None:
     return _WHOLE.get(len(word)) if word.isascii() and word.isdigit() else None
 
 
-def style(counts: Mapping[str, int], least: int) -> Style:
+def style(counts: Mapping[str, int], least: int) -> DateStyle:
     """How a column's dates are written. counts: how many persons have each text. least: the persons needed to count as many."""
     if pattern := _common({w: n for w, n in counts.items() if whole_pattern(w)}, counts, whole_pattern, least):
-        return Style(pattern, (f"whole numbers are read as dates, {pattern}",))
+        return DateStyle(pattern, (f"whole numbers are read as dates, {pattern}",))
     others = {w: n for w, n in counts.items() if not _YEAR_FIRST.match(w)}
     if sum(others.values()) < least:
-        return Style()
+        return DateStyle()
     order = Counter[str | None]()
     for word, count in others.items():
         order[first_of(word)] += count
     if min(order["day"], order["month"]) >= least:
-        return Style(notes=(MIXED,))
+        return DateStyle(notes=(MIXED,))
     first = next((f for f in ("day", "month") if order[f] >= least), None)
     if first is None:
-        return Style(notes=(UNCLEAR,)) if order[""] else Style()
+        return DateStyle(notes=(UNCLEAR,)) if order[""] else DateStyle()
     pattern = _common(others, others, lambda word: pattern_of(word, first), least)
     if pattern is None:
-        return Style(
+        return DateStyle(
             notes=(f"the {first} comes first, but dates are written in several ways: write them as year-month-day",)
         )
-    return Style(pattern, (f"dates are read with the {first} first, {pattern}",))
+    return DateStyle(pattern, (f"dates are read with the {first} first, {pattern}",))
 
 
 def _common(

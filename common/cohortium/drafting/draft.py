@@ -32,7 +32,7 @@ from cohortium.data.columns.derived import Following
 from cohortium.data.schema import Schema
 from cohortium.drafting.dates import moment_column
 from cohortium.drafting.disguises import Disguises
-from cohortium.drafting.facts import FEW_CODES, MANY_WORDS, MOSTLY, RARE, Facts, facts_of, unit_of
+from cohortium.drafting.facts import FEW_CODES, MANY_WORDS, MOSTLY, RARE, ColumnFacts, facts_of, unit_of
 from cohortium.drafting.found import Found, Note, Proposal, quoted
 from cohortium.drafting.numbers import is_whole, number_column
 from cohortium.drafting.tally import Tally, Tallying
@@ -151,7 +151,9 @@ def _named(name: str) -> str:
     return name if 0 < len(name) <= LONG_NAME and not trouble(name) else "table"
 
 
-def _undisguised(name: str, facts: Facts, numbers: Facts | None, target: bool, disguises: Disguises) -> Proposal:
+def _undisguised(
+    name: str, facts: ColumnFacts, numbers: ColumnFacts | None, target: bool, disguises: Disguises
+) -> Proposal:
     """As ``_propose``; a column of numbers in disguise as a column of numbers."""
     if numbers is not None:
         lost = facts.without(AMONG_NUMBERS).valid > numbers.valid
@@ -166,7 +168,7 @@ def _undisguised(name: str, facts: Facts, numbers: Facts | None, target: bool, d
     return _propose(name, facts, target)
 
 
-def _propose(name: str, facts: Facts, target: bool) -> Proposal:
+def _propose(name: str, facts: ColumnFacts, target: bool) -> Proposal:
     """A column for what is known, or none, with notes on why."""
     reason = _reason_to_drop(name, facts, target)
     if reason:
@@ -183,7 +185,7 @@ def _propose(name: str, facts: Facts, target: bool) -> Proposal:
     return Proposal(marked, (*notes, *([Note(name, "", seen=found.seen)] if found.seen else [])))
 
 
-def _reason_to_drop(name: str, facts: Facts, target: bool) -> str:
+def _reason_to_drop(name: str, facts: ColumnFacts, target: bool) -> str:
     """Why nothing may be proposed for the column; empty where something can."""
     if not name or len(name) > LONG_NAME:
         return f"dropped: a column needs a name of 1 to {LONG_NAME} characters"
@@ -200,7 +202,7 @@ def _reason_to_drop(name: str, facts: Facts, target: bool) -> str:
     return _identifier(name, facts)
 
 
-def _identifier(name: str, facts: Facts) -> str:
+def _identifier(name: str, facts: ColumnFacts) -> str:
     """Why the column looks as if it named persons; empty if it does not."""
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
     named = not _IDENTIFIERS.isdisjoint(words)
@@ -214,7 +216,7 @@ def _identifier(name: str, facts: Facts) -> str:
     return f"dropped: its name and many values look like an identifier{hint}"
 
 
-def _words_notes(column: columns.Column, facts: Facts, found: Found) -> list[Note]:
+def _words_notes(column: columns.Column, facts: ColumnFacts, found: Found) -> list[Note]:
     """Which words were taken for missing, with counts on the screen alone; and which may be, and were not."""
     notes = []
     if words := found.words(facts):
@@ -228,7 +230,7 @@ def _words_notes(column: columns.Column, facts: Facts, found: Found) -> list[Not
     return notes
 
 
-def _column(name: str, facts: Facts) -> Found:
+def _column(name: str, facts: ColumnFacts) -> Found:
     texts, numbers = facts.without(AMONG_TEXTS), facts.without(AMONG_NUMBERS)
     taken = AMONG_NUMBERS
     if is_whole(numbers):  # codes, and a word beside them may be one
@@ -242,7 +244,7 @@ def _column(name: str, facts: Facts) -> Found:
     return _boolean_column(name, texts) or text_column(name, texts)
 
 
-def _boolean_column(name: str, facts: Facts) -> Found | None:
+def _boolean_column(name: str, facts: ColumnFacts) -> Found | None:
     """True and false as most write them; None for other words."""
     words = {w.lower() for w in facts.counts}
     pair = next((p for p in _PAIRS if words == {*p} or (p == _PAIRS[0] and words and words <= {*p})), None)
@@ -256,7 +258,7 @@ def _boolean_column(name: str, facts: Facts) -> Found | None:
     )
 
 
-def _are_names(facts: Facts) -> bool:
+def _are_names(facts: ColumnFacts) -> bool:
     """Whether numbers are but names: few and beside words, with leading zeros like area codes, or one number in two spellings."""
     beside_words = facts.numbers < facts.valid and facts.distinct <= FEW_CODES
     single = facts.distinct == 1 and not is_whole(facts)
@@ -264,7 +266,7 @@ def _are_names(facts: Facts) -> bool:
     return beside_words or single or padded >= max(1, min(RARE, facts.valid / 20)) or _are_spelt(facts)
 
 
-def _are_spelt(facts: Facts) -> bool:
+def _are_spelt(facts: ColumnFacts) -> bool:
     """Whether the spelling tells more than the number: 401 beside 401.0, 1.1 beside 1.10; +1; or few that all end in .0."""
     shared = [w for w in facts.shared if not w.startswith("-0")]
     if facts.distinct > MANY_WORDS or not shared:

@@ -65,7 +65,7 @@ class _Ends:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ColumnFacts:
     """What was seen of one column; facts of parts add up.
 
     Counted is each value of each person, once: who has a value in twelve rows has it once. Where nobody says whose a row is,
@@ -108,7 +108,7 @@ class Facts:
     def nullable(self) -> bool:
         return self.blank
 
-    def without(self, words: frozenset[str]) -> Facts:
+    def without(self, words: frozenset[str]) -> ColumnFacts:
         """Facts of the same column where such words, in small letters, are no values."""
         taken = {word: count for word, count in self.absent.items() if word.lower() in words and word in self.counts}
         rest = Counter({word: count for word, count in self.counts.items() if word not in taken})
@@ -134,9 +134,9 @@ class Facts:
     def rare(self) -> list[str]:
         return sorted(word for word, count in self.counts.items() if count < RARE)
 
-    def __add__(self, other: Facts) -> Facts:
+    def __add__(self, other: ColumnFacts) -> ColumnFacts:
         counts, many = _merged(self.counts, other.counts)
-        return Facts(
+        return ColumnFacts(
             unit=other.unit,
             blank=self.blank or other.blank,
             valid=self.valid + other.valid,
@@ -175,10 +175,10 @@ def _merged(counts: Counter[str], more: Counter[str]) -> tuple[Counter[str], boo
 
 def facts_of(
     parts: Iterable[pd.DataFrame], person: str | None, named: Sequence[str], drop: Sequence[str], disguises: Disguises
-) -> tuple[dict[str, Facts], dict[str, Facts]]:
+) -> tuple[dict[str, ColumnFacts], dict[str, ColumnFacts]]:
     """Facts of each column, and of the numbers of those that have them in disguise."""
-    total: dict[str, Facts] = {}
-    numbers: dict[str, Facts] = {}
+    total: dict[str, ColumnFacts] = {}
+    numbers: dict[str, ColumnFacts] = {}
     rows = 0
     for part in parts:
         names = [str(name) for name in part.columns]
@@ -193,11 +193,11 @@ def facts_of(
             people = _people(part.iloc[:, names.index(person)])
         for j, name in enumerate(names):
             if name not in drop:
-                known = total.get(name, Facts())
+                known = total.get(name, ColumnFacts())
                 total[name] = known + _facts_of(part.iloc[:, j], people, known.pairs, unit_of(person))
                 read = disguises.numbers(name, part.iloc[:, j]) if name != person else None
                 if read is not None:
-                    known = numbers.get(name, Facts())
+                    known = numbers.get(name, ColumnFacts())
                     numbers[name] = known + _facts_of(read, people, known.pairs, unit_of(person))
     return total, numbers
 
@@ -210,7 +210,7 @@ def _people(values: pd.Series) -> _Hashes:
     return hashes[numbers]
 
 
-def _facts_of(values: pd.Series, people: _Hashes, counted: _Hashes, unit: str) -> Facts:
+def _facts_of(values: pd.Series, people: _Hashes, counted: _Hashes, unit: str) -> ColumnFacts:
     """Facts of one part's column, of what is not ``counted`` yet. All but the counting is done once per distinct value."""
     numbers, distinct = pd.factorize(normalized(values), use_na_sentinel=True)
     place: dict[str, int] = {}
@@ -228,7 +228,7 @@ def _facts_of(values: pd.Series, people: _Hashes, counted: _Hashes, unit: str) -
     usual = {w: n for w, n in absent.items() if w.lower() in MISSING_WORDS}
     common, many = _merged(all_counts - Counter(usual), Counter())
     valid, blank, floats = len(new) - sum(usual.values()), blank or bool(usual), values.dtype.kind == "f"
-    base = Facts(
+    base = ColumnFacts(
         unit=unit, blank=blank, valid=valid, counts=common, many=many, absent=absent, floats=floats, pairs=pairs
     )
     return _with_moments(_with_numbers(base, words, word, people), words, word, people)
@@ -248,7 +248,7 @@ def _uncounted(
     return there[first[new]], pairs[new]
 
 
-def _with_numbers(facts: Facts, words: list[str], word: npt.NDArray[np.int64], people: _Hashes) -> Facts:
+def _with_numbers(facts: ColumnFacts, words: list[str], word: npt.NDArray[np.int64], people: _Hashes) -> ColumnFacts:
     read = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     of_row = read[word]
     infinite, finite = np.isinf(of_row), np.isfinite(of_row)
@@ -272,7 +272,7 @@ def _with_numbers(facts: Facts, words: list[str], word: npt.NDArray[np.int64], p
     )
 
 
-def _with_moments(facts: Facts, words: list[str], word: npt.NDArray[np.int64], people: _Hashes) -> Facts:
+def _with_moments(facts: ColumnFacts, words: list[str], word: npt.NDArray[np.int64], people: _Hashes) -> ColumnFacts:
     read = _moments_in(words)
     known = ~np.isnat(read)
     if not known.any():

@@ -10,7 +10,7 @@ import tomli_w
 from cohortium.data import columns
 from cohortium.data.columns.absent import AMONG_TEXTS, declared
 from cohortium.data.columns.encoding import MISSING_WORDS
-from cohortium.drafting.facts import RARE, Facts
+from cohortium.drafting.facts import RARE, ColumnFacts
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Found:
     seen: str = ""
     taken: frozenset[str] = AMONG_TEXTS
 
-    def words(self, facts: Facts) -> Counter[str]:
+    def words(self, facts: ColumnFacts) -> Counter[str]:
         """The words that were taken for missing, as they are written, the most common first."""
         taken = self.taken | MISSING_WORDS
         return Counter({w: n for w, n in facts.absent.most_common() if w.lower() in taken})
 
-    def missing(self, facts: Facts) -> tuple[str, ...] | None:
+    def missing(self, facts: ColumnFacts) -> tuple[str, ...] | None:
         """The words for missing that the column declares; None where none occurs."""
         words = self.words(facts)
         rare = [w for w, count in words.items() if count < RARE]

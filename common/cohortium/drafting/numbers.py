@@ -12,7 +12,7 @@ import pandas as pd
 from cohortium.data.columns import Categorical, Continuous
 from cohortium.data.columns.grids import holds
 from cohortium.drafting.disguises import may_part_thousands
-from cohortium.drafting.facts import FEW_CODES, FINEST, MOSTLY, RARE, RARE_SPECIAL, Facts
+from cohortium.drafting.facts import FEW_CODES, FINEST, MOSTLY, RARE, RARE_SPECIAL, ColumnFacts
 from cohortium.drafting.found import Found
 from cohortium.drafting.lattices import Lattice, decades, lattice, significant, spans, within
 from cohortium.drafting.placeholders import may_stand, stand_apart
@@ -25,7 +25,7 @@ _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
 _POINT_ZERO = re.compile(r"[-+]?[0-9]+\.0+")
 
 
-def number_column(name: str, facts: Facts) -> Found:
+def number_column(name: str, facts: ColumnFacts) -> Found:
     if facts.distinct == 1 or _are_codes(facts):
         return _code_column(name, facts)
     found, (lowest, highest) = _standing_apart(facts)
@@ -39,7 +39,7 @@ def number_column(name: str, facts: Facts) -> Found:
 
 
 def _numbers(
-    name: str, facts: Facts, special: tuple[float, ...], lowest: float, highest: float
+    name: str, facts: ColumnFacts, special: tuple[float, ...], lowest: float, highest: float
 ) -> tuple[Continuous | None, tuple[str, ...]]:
     """The column, with bounds between persons' numbers, and its notes."""
     nullable = facts.nullable or facts.numbers < facts.valid or facts.infinite > 0
@@ -72,7 +72,7 @@ def _numbers(
 
 
 def _on_lattice(
-    column: Continuous, shape: Lattice, bounds: tuple[float, float], decimals: int, facts: Facts, texts: list[str]
+    column: Continuous, shape: Lattice, bounds: tuple[float, float], decimals: int, facts: ColumnFacts, texts: list[str]
 ) -> tuple[Continuous, tuple[str, ...]]:
     """The column with its bounds, on the lattice that its numbers share, if any."""
     lower, upper = bounds
@@ -91,19 +91,19 @@ def _on_lattice(
     return replace(column, lower=lower, upper=upper, decimals=decimals, step=shape.step, endings=single), tuple(texts)
 
 
-def _rare_numbers(column: Continuous, facts: Facts) -> str:
+def _rare_numbers(column: Continuous, facts: ColumnFacts) -> str:
     """Which numbers beyond the bounds often stand for something else, and few have: for the institution's own screen."""
     beyond = [x for x, n in facts.numbered.items() if n < RARE and not column.lower <= x <= column.upper]
     shown = ", ".join(f"{x:.15g}" for x in sorted(np.array(beyond)[may_stand(np.array(beyond))].tolist())[:5])
     return RARE_SPECIAL.format(RARE, facts.unit, shown) if shown else ""
 
 
-def _written_with_point(facts: Facts) -> bool:
+def _written_with_point(facts: ColumnFacts) -> bool:
     """Whether nearly all whole numbers are written with a point."""
     return sum(n for w, n in facts.counts.items() if _POINT_ZERO.fullmatch(w)) >= MOSTLY * sum(facts.counts.values())
 
 
-def _standing_apart(facts: Facts) -> tuple[tuple[float, ...], tuple[float | None, float | None]]:
+def _standing_apart(facts: ColumnFacts) -> tuple[tuple[float, ...], tuple[float | None, float | None]]:
     """Numbers that stand for something else, and the ends of the others."""
     low, high = facts.lows.last, None if facts.highs.last is None else -facts.highs.last
     if low is None or high is None or low > high:
@@ -116,7 +116,7 @@ def _standing_apart(facts: Facts) -> tuple[tuple[float, ...], tuple[float | None
     return apart, (min(others), max(others))
 
 
-def _needed(facts: Facts) -> int:
+def _needed(facts: ColumnFacts) -> int:
     """Decimals that all but a few need."""
     return next(d for d in range(FINEST + 1) if sum(facts.decimals[d + 1 :]) < RARE)
 
@@ -129,7 +129,7 @@ def _is_grid(lowest: float, highest: float, decimals: int) -> bool:
     return max(-lower, upper) <= 2.0**50 / 10.0**decimals
 
 
-def _code_column(name: str, facts: Facts) -> Found:
+def _code_column(name: str, facts: ColumnFacts) -> Found:
     """Whole numbers that are names; where some are rare, texts, as they can have another category beside them."""
     codes = sorted(facts.shared, key=int)
     texts = (f"codes of {RARE} {facts.unit} or more; if they have an order, make the column ordinal",)
@@ -138,11 +138,11 @@ def _code_column(name: str, facts: Facts) -> Found:
     return categorical(name, facts, codes, texts)
 
 
-def is_whole(facts: Facts) -> bool:
+def is_whole(facts: ColumnFacts) -> bool:
     return facts.distinct <= FEW_CODES and all(_WHOLE.fullmatch(word) for word in facts.counts)
 
 
-def _are_codes(facts: Facts) -> bool:
+def _are_codes(facts: ColumnFacts) -> bool:
     """Few whole numbers that are not negative and below 1000, beside some that stand for something else."""
     if not is_whole(facts):
         return False
@@ -170,7 +170,7 @@ def wide_bounds(lowest: float, highest: float, decimals: int) -> tuple[float, fl
     return lower + 0.0, upper + 0.0  # no negative zero
 
 
-def _with_points(column: Continuous, facts: Facts, texts: tuple[str, ...]) -> Found:
+def _with_points(column: Continuous, facts: ColumnFacts, texts: tuple[str, ...]) -> Found:
     """The column with a cell for each value that many share, where its own are too wide to tell such a value."""
     few = facts.distinct <= FEW_CODES
     shared = _shared_numbers(facts, RARE if few else max(RARE, 0.1 * facts.valid))
@@ -183,7 +183,7 @@ def _with_points(column: Continuous, facts: Facts, texts: tuple[str, ...]) -> Fo
     return Found(replace(column, points=tuple(sorted(points)), bins=1 if few else None), (*texts, text))
 
 
-def _shared_numbers(facts: Facts, least: float) -> set[float]:
+def _shared_numbers(facts: ColumnFacts, least: float) -> set[float]:
     """Numbers that at least so many have."""
     words = [w for w, count in facts.counts.items() if count >= least]
     numbers = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
@@ -196,6 +196,6 @@ def _has_a_cell(column: Continuous, value: float) -> bool:
     return cell + 1 < len(column.cuts) and int(column.cuts[cell + 1] - column.cuts[cell]) == 1
 
 
-def _unreadable(facts: Facts) -> list[str]:
+def _unreadable(facts: ColumnFacts) -> list[str]:
     texts = [] if facts.numbers == facts.valid else ["some cells are not numbers; they will count as missing"]
     return [*texts, *(["some numbers are infinite; they will count as missing"] if facts.infinite else [])]

@@ -7,7 +7,7 @@ import re
 
 from cohortium.data.columns import Categorical
 from cohortium.data.columns.written import looks_like_a_number
-from cohortium.drafting.facts import MANY_WORDS, MOSTLY, RARE, Facts
+from cohortium.drafting.facts import MANY_WORDS, MOSTLY, RARE, ColumnFacts
 from cohortium.drafting.found import Found, quoted
 from cohortium.system.texts import trouble_of_value
 
@@ -17,7 +17,7 @@ LONG_TEXT = 100
 _TIME = re.compile(r"([01][0-9]|2[0-3]):?[0-5][0-9](:?[0-5][0-9])?")
 
 
-def text_column(name: str, facts: Facts) -> Found:
+def text_column(name: str, facts: ColumnFacts) -> Found:
     """Values that are no single person's as categories, the most common ones where they are many; or nothing."""
     if sum(n for w, n in facts.counts.items() if len(w) > LONG_TEXT) > facts.valid / 10:
         return Found(None, ("dropped: free text",))
@@ -45,7 +45,7 @@ def text_column(name: str, facts: Facts) -> Found:
     return categorical(name, facts, sorted(words), (text,))
 
 
-def categorical(name: str, facts: Facts, words: list[str], texts: tuple[str, ...]) -> Found:
+def categorical(name: str, facts: ColumnFacts, words: list[str], texts: tuple[str, ...]) -> Found:
     """The categories as they occur, and one for all other values."""
     allowed = [w for w in words if not trouble_of_value(w) and len(w) <= LONG_TEXT]
     if len(allowed) < len(words):
@@ -57,7 +57,7 @@ def categorical(name: str, facts: Facts, words: list[str], texts: tuple[str, ...
     return Found(column, texts, _seen(facts))
 
 
-def _seen(facts: Facts) -> str:
+def _seen(facts: ColumnFacts) -> str:
     """Which values are left out for being rare: for the institution's own screen."""
     if not facts.rare:
         return ""

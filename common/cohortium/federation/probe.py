@@ -23,7 +23,7 @@ PATIENCE = 5.0  # seconds
 
 
 @dataclass(frozen=True)
-class Answered:
+class ProbeResult:
     """status: HTTP's. expires: when the certificate that was shown expires. ahead: seconds that our clock is ahead of
     theirs, to within a second; None where the answer has no Date.
     """
@@ -40,7 +40,7 @@ def ask(
     name: str = "",
     patience: float = PATIENCE,
     proxy: Proxy | None = None,
-) -> Answered:
+) -> ProbeResult:
     """The answer to ``GET path``, from the server that ``root`` certifies as ``name``, by default the host.
 
     MembershipError E_CERTIFICATE if the certificate is not to be trusted, FederationError E_LINK if nobody answers so, and
@@ -56,7 +56,7 @@ def ask(
             connection.request("GET", path)
             response = connection.getresponse()
             middle = (asked + time.time()) / 2
-            return Answered(response.status, expires, _ahead(middle, response.getheader("Date")))
+            return ProbeResult(response.status, expires, _ahead(middle, response.getheader("Date")))
     except ssl.SSLCertVerificationError as error:
         raise _untrusted(address, error.verify_message, proxy) from None
     except (OSError, http.client.HTTPException) as error:

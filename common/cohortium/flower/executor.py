@@ -17,7 +17,7 @@ from typing import Any
 
 from cohortium.flower.internals import private
 from cohortium.flower_names import EXITS, LAUNCHES, SUPEREXEC, Task
-from cohortium.system.supervision import PATIENCE, End, ended_with, forked
+from cohortium.system.supervision import PATIENCE, ProcessEnd, ended_with, forked
 
 TASK_NAME = "task"
 _log = logging.getLogger("cohortium.executor")
@@ -63,7 +63,7 @@ class Forks:
         self._pids = {pid for pid, code in ends.items() if code is None}
         for code in ends.values():
             if reported and code is not None and code < 0:
-                _log.warning("a %s has ended: %s", self._kind, End(code))
+                _log.warning("a %s has ended: %s", self._kind, ProcessEnd(code))
 
     def close(self) -> None:
         """Kill all tasks.

@@ -26,7 +26,7 @@ from cohortium.masking.statements import (
     read_adverts,
     require_same_statement,
 )
-from cohortium.masking.total import Masked, MaskedSum, Sum
+from cohortium.masking.total import Masked, MaskedSum, UnmaskedSum
 
 __all__ = [
     "Adverts",
@@ -38,7 +38,7 @@ __all__ = [
     "Seat",
     "Secrets",
     "Statement",
-    "Sum",
+    "UnmaskedSum",
     "advertise",
     "all_or_nothing",
     "decode_board",

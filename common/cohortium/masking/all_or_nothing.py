@@ -30,7 +30,7 @@ from cohortium.masking.cohort import Cohort, Context
 from cohortium.masking.derivation import Seat, pair_masks
 from cohortium.masking.ring import Ring
 from cohortium.masking.statements import Adverts, require_enough, require_own_advert, view_error
-from cohortium.masking.total import Masked, MaskedSum, Sum, masked
+from cohortium.masking.total import Masked, MaskedSum, UnmaskedSum, masked
 from cohortium.privacy.discrete_gaussian import Noised
 
 
@@ -53,7 +53,7 @@ def require_ready(seat: Seat, adverts: Adverts, context: Context) -> None:
         raise view_error(seat.name, "the round is not one of the run that the keys are of")
 
 
-def unmask(total: MaskedSum, cohort: Cohort) -> Sum:
+def unmask(total: MaskedSum, cohort: Cohort) -> UnmaskedSum:
     """The sum; MaskingError E_COHORT unless the answers of all K institutions are in it."""
     require_enough(cohort, total.survivors, cohort.size)
-    return Sum(total.opened([]))
+    return UnmaskedSum(total.opened([]))

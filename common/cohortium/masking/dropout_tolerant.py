@@ -77,7 +77,7 @@ from cohortium.masking.statements import (
     sign_statement,
     view_error,
 )
-from cohortium.masking.total import Masked, MaskedSum, Sum, masked
+from cohortium.masking.total import Masked, MaskedSum, UnmaskedSum, masked
 from cohortium.privacy.discrete_gaussian import Noised
 from cohortium.system.canonical import canonical_json, digest
 
@@ -106,7 +106,7 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class Answers:
+class AnswerBoard:
     """A verified board of who has masked an answer to the question, U3. board: its SHA-256."""
 
     shares: Shares
@@ -124,7 +124,7 @@ class Answers:
 class Confirmed:
     """At least t of the survivors have signed the board of answers. signers: who has, U4."""
 
-    answers: Answers
+    answers: AnswerBoard
     signers: tuple[str, ...]
 
 
@@ -237,7 +237,7 @@ def masked_for(shares: Shares, question: str) -> dict[str, Any]:
     return {"shares": shares.board, "question": question}
 
 
-def read_answers(shares: Shares, question: str, statements: Iterable[Statement]) -> Answers:
+def read_answers(shares: Shares, question: str, statements: Iterable[Statement]) -> AnswerBoard:
     """U3: who has masked for this board of shares and this question; question: what the reader was asked itself.
 
     MaskingError E_VIEW if somebody has masked for another, E_COHORT if they are few, E_KEYS for a forged statement.
@@ -251,7 +251,7 @@ def read_answers(shares: Shares, question: str, statements: Iterable[Statement])
         if statement.body != masked_for(shares, question):
             raise view_error(name, "it has masked for another board of shares or another question")
     board_digest = digest([shares.board, *(s.document() for s in board.values())])
-    return Answers(shares, question, board_digest, tuple(board))
+    return AnswerBoard(shares, question, board_digest, tuple(board))
 
 
 def require_own_shares(seat: Seat, shares: Shares) -> None:
@@ -266,7 +266,7 @@ def require_own_shares(seat: Seat, shares: Shares) -> None:
 # Leg confirm ----------------------------------------------------------------------------------------------------------
 
 
-def confirm(seat: Seat, answers: Answers) -> Statement:
+def confirm(seat: Seat, answers: AnswerBoard) -> Statement:
     """Leg confirm: sign U3, and with it all boards before; MaskingError E_VIEW unless this institution's answer is in it."""
     require_own_shares(seat, answers.shares)
     if seat.name not in answers.survivors:
@@ -274,7 +274,7 @@ def confirm(seat: Seat, answers: Answers) -> Statement:
     return sign_statement(seat, "confirm", {"answers": answers.board})
 
 
-def read_confirmations(answers: Answers, statements: Iterable[Statement]) -> Confirmed:
+def read_confirmations(answers: AnswerBoard, statements: Iterable[Statement]) -> Confirmed:
     """MaskingError E_VIEW unless all are survivors and confirm this same board, E_COHORT if fewer than t do."""
     adverts = answers.shares.adverts
     board = read_board(adverts.cohort, adverts.context, "confirm", statements)
@@ -317,7 +317,7 @@ def _element(value: int) -> str:
 # The coordinator ------------------------------------------------------------------------------------------------------
 
 
-def unmask(total: MaskedSum, confirmed: Confirmed, reveals: Iterable[Statement]) -> Sum:
+def unmask(total: MaskedSum, confirmed: Confirmed, reveals: Iterable[Statement]) -> UnmaskedSum:
     """Take away the survivors' self masks and their pair masks with those who dropped out.
 
     MaskingError E_VIEW if the answers added up are not the survivors', or a reveal is about something else; E_COHORT if
@@ -328,10 +328,10 @@ def unmask(total: MaskedSum, confirmed: Confirmed, reveals: Iterable[Statement])
         raise view_error("survivors", "the answers that were added up are not those of the confirmed survivors")
     recovery = _Recovery(confirmed.answers, _read_reveals(confirmed.answers, reveals))
     masks = recovery.masks_left()
-    return Sum(total.opened(masks), tuple(sorted(recovery.suspects)))
+    return UnmaskedSum(total.opened(masks), tuple(sorted(recovery.suspects)))
 
 
-def _read_reveals(answers: Answers, statements: Iterable[Statement]) -> dict[str, Mapping[str, Any]]:
+def _read_reveals(answers: AnswerBoard, statements: Iterable[Statement]) -> dict[str, Mapping[str, Any]]:
     adverts = answers.shares.adverts
     board = read_board(adverts.cohort, adverts.context, "reveal", statements)
     require_enough(adverts.cohort, board, adverts.cohort.threshold)
@@ -348,7 +348,7 @@ def _read_reveals(answers: Answers, statements: Iterable[Statement]) -> dict[str
 class _Recovery:
     """Gets secrets back from revealed shares, of which some may be wrong, and remembers whose were."""
 
-    def __init__(self, answers: Answers, revealed: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, answers: AnswerBoard, revealed: Mapping[str, Mapping[str, Any]]) -> None:
         self.answers, self.revealed, self.suspects = answers, revealed, set[str]()
         cohort = answers.shares.adverts.cohort
         self.places, self.threshold = {n: cohort.abscissa(n) for n in revealed}, cohort.threshold

@@ -20,7 +20,7 @@ class Masked:
 
 
 @dataclass(frozen=True)
-class Sum:
+class UnmaskedSum:
     """The noised sum. values: (width,) int64.
 
     suspects: institutions of which a share was wrong, though the sum could be opened without it.

@@ -38,7 +38,7 @@ _log = logging.getLogger("cohortium.system.supervision")
 
 
 @dataclass(frozen=True)
-class End:
+class ProcessEnd:
     """How a process ended: an exit code, or a signal as a negative number; and the error, if a fork reported one."""
 
     code: int
@@ -91,7 +91,7 @@ class _Running:
     restarts: int = -1
     due: float = 0.0
     well: bool = False
-    ends: list[End] = field(default_factory=list)
+    ends: list[ProcessEnd] = field(default_factory=list)
 
 
 def supervise(
@@ -134,7 +134,7 @@ def _look_after(one: _Running) -> bool:
         code = ended_with(one.pid)
         if code is None:
             return False
-        _ended(one, End(code, _received(one)), now)
+        _ended(one, ProcessEnd(code, _received(one)), now)
     if now < one.due or not (one.restarts >= 0 or one.child.after()):
         return False
     one.pid, one.words = _started(one.child)
@@ -142,7 +142,7 @@ def _look_after(one: _Running) -> bool:
     return True
 
 
-def _ended(one: _Running, end: End, now: float) -> None:
+def _ended(one: _Running, end: ProcessEnd, now: float) -> None:
     """Record an end and schedule the restart; raises where a restart cannot help."""
     stable = now - one.since > STABLE_AFTER
     one.failures = 1 if stable else one.failures + 1
@@ -159,7 +159,7 @@ def _ended(one: _Running, end: End, now: float) -> None:
     _log.warning("%s has ended (%s) and is started again in %g s", one.child.name, end, pause)
 
 
-def _always(child: Child, end: End) -> FederationError:
+def _always(child: Child, end: ProcessEnd) -> FederationError:
     fix = f"Run {child.check}." if child.check else "See its log lines before this one."
     return FederationError("E_PROCESS", child.name, f"it has ended {SAME} times in the same way: {end}", fix)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from cohortium.data.binning import LIST, mergeable_cells, most_merged
 from cohortium.data.columns import Categorical
-from cohortium.data.conditions.cells import rule_boundaries
+from cohortium.data.conditions.reach import rule_boundaries
 from cohortium.data.schema import Schema
 
 IntArray = npt.NDArray[np.int64]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.data.conditions.cells import impossible
+from cohortium.data.conditions.reach import impossible
 from cohortium.queries import Query
 from cohortium.study.generators import Pgm as PgmPlan
 from cohortium.system.progress import Progress

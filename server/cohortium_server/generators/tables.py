@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.data.conditions.cells import impossible
+from cohortium.data.conditions.reach import impossible
 from cohortium.data.schema import Schema
 from cohortium.queries.marginals import Marginals
 from cohortium_server.generators import Measured, Sum

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.data.columns.encoding import draw_index
-from cohortium.data.conditions.cells import Reach
+from cohortium.data.conditions.reach import Reach
 from cohortium.data.conditions.rules import MISSING, Lookup
 from cohortium.data.encoding import codes_at
 from cohortium.data.schema import Schema

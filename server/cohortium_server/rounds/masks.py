@@ -229,7 +229,7 @@ class MaskedRounds:
     def _adverts(self, under: Under) -> Adverts:
         return read_adverts(self._cohort, self._context(under.this, under.begun.attempt), under.said("advertise"))
 
-    def _answers(self, under: Under) -> dropout_tolerant.Answers:
+    def _answers(self, under: Under) -> dropout_tolerant.AnswerBoard:
         question = self._asking.request(under.this, under.state, under.begun.attempt, "mask").question
         shares = dropout_tolerant.read_shares(self._adverts(under), under.said("share"))
         return dropout_tolerant.read_answers(shares, question, under.said("mask"))

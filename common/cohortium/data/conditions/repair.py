@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cohortium.data.columns import Column, Continuous, Datetime
 from cohortium.data.columns.dequantization import Ranges, beside_points, dequantized, grid_of, scale_of
-from cohortium.data.conditions.cells import cell_bounds
+from cohortium.data.conditions.reach import cell_bounds
 from cohortium.data.conditions.rules import MISSING, BoolArray, IntArray, Linear, Lookup, Rule, Ruled
 from cohortium.data.conditions.selection import Selection, everything
 from cohortium.errors import SchemaError

@@ -17,7 +17,7 @@ SOON = 1.0  # seconds of waiting after which the reason is logged
 _log = logging.getLogger("cohortium.simulation")
 
 
-class Doors:
+class Drain:
     """On leaving its ``with`` block, however that happens, admits no more requests and waits until all that are in are answered.
 
     A thread that still answered would use a closed ledger, or be in native code when the interpreter ends, which may crash
@@ -55,15 +55,15 @@ class Doors:
                 self._changed.notify_all()
 
     def before(self, custodian: Answering) -> Answering:
-        """The custodian, reached through these doors."""
+        """The custodian, whose answers this drain waits for."""
         return _Behind(self, custodian)
 
 
 @dataclass(frozen=True)
 class _Behind:
-    doors: Doors
+    drain: Drain
     custodian: Answering
 
     def answer(self, data: bytes) -> bytes:
-        with self.doors.passing():
+        with self.drain.passing():
             return self.custodian.answer(data)
