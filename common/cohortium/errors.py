@@ -130,7 +130,7 @@ class CohortiumError(Exception):
         return {"code": self.code, "where": self.where, "what": self.what, "fix": self.fix}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """How users' process pools and ``copy`` carry an error: as it is, whatever a subclass's constructor takes."""
+        """Pickling in users' process pools, and ``copy``: keeps the fields, whatever a subclass's constructor takes."""
         return _as_it_was, (type(self), self.args), vars(self)
 
 

@@ -119,7 +119,7 @@ def _spent(ledgers: Ledgers, institution: str) -> dict[str, Any]:
 
 
 def compare(real: pd.DataFrame, release: Release, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Distances of the release from the real table, beside columns shuffled apart and a random half against the other."""
+    """Distances from the real table: of the release, of independently shuffled columns, and of one random half to the other."""
     anonymous = replace(release.schema, person=None)
     codes, synthetic = (encode(table, anonymous).values for table in (real, release.synthetic))
     apart = rng.permuted(codes, axis=0)

@@ -1,4 +1,4 @@
-"""The study that a command line describes: a study file, or a schema and options."""
+"""The study that a command line requests: a study file, or a schema and options."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ BESIDE_A_STUDY = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """How the table is split, as it was asked for: among so many ``institutions``, or ``by`` a column, with ``declared`` ones."""
+    """How the table is to be split: among a number of ``institutions``, or ``by`` a column, with ``declared`` ones."""
 
     institutions: int | None
     by: str | None

@@ -157,7 +157,7 @@ def _verified(path: Path) -> list[dict[str, Any]]:
 
 
 def ledger_files(place: Path | None) -> list[Path]:
-    """The ledger files of a place. A file that is asked for must be there: none is ever made by looking."""
+    """The ledger files of a place. A file that is named must exist: looking never creates one."""
     from cohortium.errors import LedgerError
     from cohortium.ledger.store import home
 

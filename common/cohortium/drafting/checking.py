@@ -80,7 +80,7 @@ def _added(one: tuple[int, int] | None, other: tuple[int, int] | None) -> tuple[
 
 @dataclass(frozen=True)
 class Fit:
-    """How rows fit a schema. breaking: for each of the schema's constraints the rows that break it, whatever else is wrong with them.
+    """How rows fit a schema. breaking: for each constraint, the rows that break it, including those left out for other reasons.
 
     words: by column the words that count as missing there, and in how many cells.
     nobodys: rows without a person. tally: how many persons the fitting rows have. absent: by column the rows without a value.

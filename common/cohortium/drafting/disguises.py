@@ -19,7 +19,7 @@ LOOKED_AT = 5_000  # different texts of a column
 
 @dataclass
 class Disguises:
-    """How columns are written: by name, None for one that is none of numbers in disguise. share: of the texts that must be."""
+    """How columns are written: by name, None for one without disguised numbers. share: the share of texts that must be numbers."""
 
     share: float
     known: dict[str, Written | None] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Disguises:
         return inferred_format(texts, self.share)
 
     def note(self, name: str) -> str:
-        """What to say of a column of numbers in disguise."""
+        """The note on a column of disguised numbers."""
         how = self.known[name]
         if how is None:
             raise KeyError(name)
@@ -57,7 +57,7 @@ class Disguises:
 
 
 def _plainly(numbers: pd.Series) -> pd.Series:
-    """Numbers as text, whole ones without a point; None where there is none."""
+    """Numbers as text, whole ones without a decimal point; None for missing ones."""
     texts = {x: f"{int(x)}" if x.is_integer() else repr(x) for x in numbers.dropna().unique().tolist()}
     return pd.Series([texts.get(x) for x in numbers.tolist()], numbers.index, dtype=object)
 

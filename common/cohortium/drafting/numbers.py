@@ -184,7 +184,7 @@ def _with_points(column: Continuous, facts: ColumnFacts, texts: tuple[str, ...])
 
 
 def _shared_numbers(facts: ColumnFacts, least: float) -> set[float]:
-    """Numbers that at least so many have."""
+    """The numbers that at least ``least`` persons have."""
     words = [w for w, count in facts.counts.items() if count >= least]
     numbers = pd.to_numeric(pd.Series(words, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     return {float(x) for x in numbers[np.isfinite(numbers)]}

@@ -38,7 +38,7 @@ def may_stand(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
 
 
 def stand_apart(numbers: Mapping[float, int], low: float, high: float, least: int) -> tuple[float, ...]:
-    """Of numbers that may, with how many have each, those that at least so many have and that lie far from the range of the others.
+    """Of candidate numbers, with how many persons have each: those that at least ``least`` have and that lie far from the others.
 
     Far is half of the range or more; of negative ones beside others that are never negative, three times as much must be
     above zero.

@@ -79,7 +79,7 @@ class _Head:
 
 
 def root_digest(pem: bytes) -> str:
-    """SHA-256 of a certificate's bytes (DER), in lower-case hex; ValueError if ``pem`` is none."""
+    """SHA-256 of a certificate's bytes (DER), in lower-case hex; ValueError if ``pem`` is not a certificate."""
     return sha256(x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER))
 
 

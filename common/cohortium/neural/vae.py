@@ -144,7 +144,7 @@ class Vae:
 
     @torch.no_grad()
     def decoded(self, flat: FloatArray, points: int, rng: np.random.Generator) -> FloatArray:
-        """(points, cells) the columns' distributions at so many latent points."""
+        """(points, cells) the columns' distributions at some latent points."""
         z = torch.cat([_normal(uniforms) for uniforms in sobol(points, self.latent, rng)])
         probabilities = torch.cat([block.softmax(1) for block in _Decoder(self, flat).blocks(z)], 1)
         decoded: FloatArray = probabilities.double().numpy()

@@ -30,7 +30,7 @@ class Query(Protocol):
 
     @property
     def state(self) -> bytes:
-        """The coordinator's public model state that the answer depends on; empty where there is none."""
+        """The coordinator's public model state that the answer depends on; empty if it depends on none."""
         ...
 
     def with_state(self, state: bytes) -> Self:

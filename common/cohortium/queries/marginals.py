@@ -93,7 +93,7 @@ class Marginals:
 
     @cached_property
     def cells(self) -> IntArray:
-        """(sum of sizes,) the cell that every cell of the schema is counted in; WireError at a state that is none."""
+        """(sum of sizes,) the cell that every cell of the schema is counted in; WireError for an invalid state."""
         if not self.merged:
             return single_cells(self.sizes)
         state = read_state(self.state, {"cells": sum(self.sizes)})

@@ -118,7 +118,7 @@ def writable(folder: Path) -> str:
 
 
 def taken(*paths: Path) -> int:
-    """Bytes on the disk of files, databases with the logs beside them, and folders; what goes meanwhile counts nothing."""
+    """Bytes on disk of files, databases with their logs, and folders; files that vanish meanwhile count as 0."""
     logs = (path.with_name(path.name + end) for path in paths for end in ("-wal", "-shm"))
     return sum(_size(path) for path in {*paths, *logs, *(f for path in paths for f in path.rglob("*"))})
 

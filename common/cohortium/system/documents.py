@@ -86,7 +86,7 @@ def parse_toml(data: bytes) -> dict[str, Any]:
 
 
 def _without_strings(data: bytes) -> bytes:
-    """A JSON text without what stands between quotation marks; what follows a mark that is not closed is between them."""
+    """A JSON text without its strings; an unclosed string extends to the end."""
     marks = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     return b"".join(marks.split(b'"')[::2])
 

@@ -110,7 +110,7 @@ def alone(lock: int) -> Iterator[None]:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Inside, nobody else who asks so changes the folder: whoever looks first and then makes what is not there does both alone.
+    """Inside, no other user of this lock changes the folder: checking for a file and creating it is one step.
 
     Raises OSError where there is no such folder, or the system has no locks.
     """

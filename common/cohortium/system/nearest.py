@@ -10,7 +10,7 @@ ALIKE = 0.6  # of 1, by difflib's measure
 
 
 def nearest(name: object, there: Iterable[object]) -> str | None:
-    """The one of ``there`` that is spelt most like ``name``, whatever the case; None where none is.
+    """The name in ``there`` with the closest spelling, ignoring case; None if none is close.
 
     >>> nearest("Resullt", ["age", "result"])
     'result'
@@ -21,7 +21,7 @@ def nearest(name: object, there: Iterable[object]) -> str | None:
 
 
 def offered(name: object, there: Iterable[object], what: str = "There are") -> str:
-    """A sentence for whoever named what is not there; nothing of more names than fit.
+    """A sentence that suggests known names for an unknown one; at most as many as fit.
 
     >>> offered("agee", ["age", "sex"], "Columns are")
     'Columns are age, sex; perhaps age is meant.'

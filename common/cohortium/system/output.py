@@ -242,7 +242,7 @@ class Bar:
             self._bars.update(self._note, description=line)
 
     def close(self) -> None:
-        """Give the terminal back, whatever was under way: a bar hides its cursor."""
+        """Restore the terminal, whose cursor a bar hides."""
         self._bars.stop()
 
 

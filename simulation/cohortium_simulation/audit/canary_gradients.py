@@ -81,7 +81,7 @@ class Gradients:
         return found
 
     def moves(self, step: Step, rows: int) -> FloatArray:
-        """(canaries,) how far each should move its score, in clips; it has so many rows that count."""
+        """(canaries,) how far each should move its score, in clips, if ``rows`` of its rows count."""
         together = self.norms if step.equal_weight == "persons" else rows * self.norms
         kept = np.minimum(together, step.clip) / np.maximum(self.norms, 1e-30)
         found: FloatArray = kept * self.lengths / step.clip

@@ -27,7 +27,7 @@ def category_key(value: object) -> str:
 
 
 def reader(categories: Sequence[int] | Sequence[str]) -> Callable[[object], int | None]:
-    """From a value to its place among the categories, None where it is none of them."""
+    """A function from a value to its position among the categories, or None."""
     places = {category_key(category): place for place, category in enumerate(categories)}
     whole = any(isinstance(category, int) for category in categories)
 

@@ -150,7 +150,7 @@ def _edges(column: Continuous, first: IntArray, last: IntArray) -> tuple[FloatAr
 
 
 def _even(column: Continuous) -> Even:
-    """The grid of a column with a scale, whose values are apart by one step."""
+    """The grid of a column with a scale, whose values are one step apart."""
     assert isinstance(column.axis, Even)  # noqa: S101 - as the schema sees to
     return column.axis
 

@@ -79,7 +79,7 @@ class Following:
 
 
 def _agree(one: Codes, other: Codes, known: Codes) -> bool:
-    """Whether each value of ``one`` goes with a single value of ``other``, as far as is ``known`` too, which grows."""
+    """Whether each value of ``one`` occurs with a single value of ``other``; ``known`` accumulates the pairs seen."""
     values, first = np.unique(one, return_index=True)
     expected = known[values]
     known[values] = np.where(expected < 0, other[first], expected)

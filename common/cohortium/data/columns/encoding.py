@@ -51,7 +51,7 @@ def draw_index(column: Any, cells: IntArray, rng: np.random.Generator, within: R
 
 @singledispatch
 def values_at(column: Any, index: IntArray, missing: npt.NDArray[np.bool_]) -> Any:
-    """One column of the values at grid ``index``; missing where ``missing``, whatever the index is there."""
+    """One column of the values at grid ``index``, missing where ``missing``."""
     raise TypeError(type(column).__name__)
 
 

@@ -44,5 +44,5 @@ def width(pattern: str) -> int:
 
 
 def written(moment: datetime, pattern: str) -> str:
-    """With four digits of the year also before 1000, whatever the system's own library does."""
+    """The moment by the pattern, with four digits of the year also before 1000, on every system."""
     return moment.strftime(pattern.replace("%Y", f"{moment.year:04d}"))

@@ -101,7 +101,7 @@ class Written:
         return text, negative
 
     def write(self, value: float, decimals: int | None) -> str:
-        """The number with so many decimals; None: as many as it needs."""
+        """The number with ``decimals`` decimals; None: as many as it needs."""
         if decimals is None:
             decimals = max(0, -int(Decimal(repr(value)).normalize().as_tuple().exponent))
         digits = f"{abs(value):,.{decimals}f}".replace(",", "\0").replace(".", self.point).replace("\0", self.group)

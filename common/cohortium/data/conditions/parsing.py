@@ -105,7 +105,7 @@ def selected(schema: Described, where: Where) -> dict[int, Selection]:
 
 
 def position(schema: Described, name: str) -> int:
-    """Of the column ``name``; ReleaseError E_CONDITION where there is none."""
+    """Position of the column ``name``; ReleaseError E_CONDITION if there is no such column."""
     if not isinstance(name, str):
         what = f"a column is named by a text, and this is {described(name)}"
         raise ReleaseError("E_CONDITION", "condition", what, offered("", schema.names, "Columns are"))
@@ -312,7 +312,7 @@ def _seconds(column: Datetime, value: Any) -> tuple[int, int]:
 
 
 def _moment(text: str, pattern: str) -> np.datetime64:
-    """To the second in UTC, NaT where a text is none."""
+    """Moments to the second in UTC; NaT where a text is not a moment."""
     read = moments_of(pd.Series([text], dtype="string"), pattern)
     moment: np.datetime64 = read.to_numpy()[0].astype("datetime64[s]")
     return moment

@@ -213,7 +213,7 @@ class Exhausted(Exception):  # noqa: N818 - no error of anybody's
 
 
 def example(schema: Ruled, wanted: Mapping[int, Selection]) -> dict[int, int] | None:
-    """Grid indices of the columns that rules are about, of a row that keeps all of them; None where there is none.
+    """Grid indices, for the columns that rules are about, of a row that satisfies all rules; None if no row does.
 
     wanted: of some columns what their values may be. Raises Exhausted where it is not found out.
     """

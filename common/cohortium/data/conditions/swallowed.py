@@ -20,5 +20,5 @@ def hint(column: str, folder: Path | None = None) -> str:
 
 
 def _is_redirection(path: Path) -> bool:
-    """A file that is named like what stands behind a sign, and is as good as empty."""
+    """Whether a file is empty and named like what follows a comparison sign: made by a redirection."""
     return _NUMBER.fullmatch(path.name) is not None and path.is_file() and not path.stat().st_size
