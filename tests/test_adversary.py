@@ -23,7 +23,9 @@ from cohortium.data.encoding import encode
 from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, LedgerError, PolicyError
 from cohortium.federation import wire
-from cohortium.ledger.store import Cap, Caps, Charge, Ledger
+from cohortium.ledger.caps import Cap, Caps
+from cohortium.ledger.records import Charge
+from cohortium.ledger.store import Ledger
 from cohortium.masking.statements import encode_board
 from cohortium.privacy.accounting import Gaussian, cost, repeated
 from cohortium.study.guarantee import COORDINATOR, WITH_ALL_OTHERS, WITH_SOME, guarantees

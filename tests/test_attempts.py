@@ -20,7 +20,8 @@ from test_secure_sum import Federation, StoppedError, contradicting, study
 from cohortium.data.encoding import Codes
 from cohortium.errors import FederationError, ReleaseError, StudyError
 from cohortium.federation import wire
-from cohortium.ledger.store import Ledger, home
+from cohortium.ledger.location import home
+from cohortium.ledger.store import Ledger
 from cohortium.masking import Cohort
 from cohortium.masking.statements import Leg, Statement, encode_board
 from cohortium.privacy.accounting import cost, repeated

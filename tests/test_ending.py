@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from cohortium.cli import build
 from cohortium.errors import FederationError, ReleaseError
-from cohortium.ledger.store import Ledger, home
+from cohortium.ledger.location import home
+from cohortium.ledger.store import Ledger
 from cohortium.study.study import Study
 from cohortium.system.output import guarded
 from cohortium.system.progress import Silent

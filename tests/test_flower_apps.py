@@ -32,7 +32,7 @@ from cohortium.errors import (
 )
 from cohortium.federation import wire
 from cohortium.flower.internals import private
-from cohortium.ledger.store import Cap
+from cohortium.ledger.caps import Cap
 from cohortium.study.consent import read_signatures, require_all
 from cohortium.study.study import Institution, Privacy, Study, Sweep, load_study
 from cohortium_client import app as institution_side

@@ -21,8 +21,9 @@ from cohortium.data.encoding import Codes
 from cohortium.data.schema import Schema
 from cohortium.errors import FederationError
 from cohortium.federation import wire
+from cohortium.ledger.location import home
 from cohortium.ledger.receipt import Receipt, sign_receipt
-from cohortium.ledger.store import Ledger, home
+from cohortium.ledger.store import Ledger
 from cohortium.study.plan import plan
 from cohortium.study.study import Autoregressive, Privacy, Study, Sweep
 from cohortium.system import failpoints

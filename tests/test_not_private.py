@@ -25,7 +25,8 @@ from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError, NotPrivateError, ReleaseError, StudyError
 from cohortium.federation import wire
 from cohortium.federation.forecast import forecast
-from cohortium.ledger.store import Cap, Caps, Ledger
+from cohortium.ledger.caps import Cap, Caps
+from cohortium.ledger.store import Ledger
 from cohortium.neural.network import gradient
 from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON

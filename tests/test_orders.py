@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 from cohortium.cli import build
 from cohortium.errors import BudgetError, FederationError, MembershipError, ReleaseError
 from cohortium.federation.membership import apply, dumps
+from cohortium.ledger.location import home as ledger_home
 from cohortium.ledger.store import Ledger
-from cohortium.ledger.store import home as ledger_home
 from cohortium.study.consent import write_signature
 from cohortium.study.plan import plan
 from cohortium.study.study import dumps_schema, dumps_study

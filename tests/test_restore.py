@@ -31,7 +31,11 @@ from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, CohortiumError, InputError, LedgerError, StudyError
 from cohortium.federation import wire
 from cohortium.ledger.backup import back_up
+from cohortium.ledger.caps import Cap, Caps
+from cohortium.ledger.format import FORMAT
+from cohortium.ledger.location import pending
 from cohortium.ledger.receipt import Receipt
+from cohortium.ledger.records import GENESIS, Charge
 from cohortium.ledger.restoration import (
     Presumption,
     Restoration,
@@ -41,7 +45,7 @@ from cohortium.ledger.restoration import (
     signed,
     write_request,
 )
-from cohortium.ledger.store import FORMAT, GENESIS, Cap, Caps, Charge, Ledger, pending
+from cohortium.ledger.store import Ledger
 from cohortium.privacy.accounting import Events, Gaussian, cost, gaussian_epsilon, merged, total_mu
 from cohortium.study import consent
 from cohortium.study.plan import charged_in_all, plan

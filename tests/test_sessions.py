@@ -19,7 +19,8 @@ from test_secure_sum import Federation, stopping, study
 from cohortium.errors import FederationError, LedgerError, MaskingError
 from cohortium.federation import wire
 from cohortium.ledger.backup import back_up
-from cohortium.ledger.store import Approval, Ledger
+from cohortium.ledger.records import Approval
+from cohortium.ledger.store import Ledger
 from cohortium.masking.derivation import Secrets
 from cohortium.masking.statements import Leg
 from cohortium.privacy.accounting import cost
@@ -416,7 +417,7 @@ def test_there_are_no_other_databases() -> None:
     places = [p for room in ("common", "client", "server", "simulation") for p in (root / room).rglob("*.py")]
     opening = {p.name: p.read_text().count("sqlite3.connect(") for p in places if "sqlite3.connect(" in p.read_text()}
     assert opening == {
-        "store.py": 1,
+        "database.py": 1,
         "backup.py": 3,
         "files.py": 2,
         "tidying.py": 2,

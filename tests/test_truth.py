@@ -27,7 +27,7 @@ from cohortium.data.columns import Boolean, Categorical, Continuous
 from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, FederationError, LedgerError, StudyError
 from cohortium.federation import wire
-from cohortium.ledger.store import Approval
+from cohortium.ledger.records import Approval
 from cohortium.study import consent
 from cohortium.study.consent import write_signature
 from cohortium.study.plan import plan

@@ -17,7 +17,8 @@ from test_secure_sum import Make, make
 
 from cohortium.errors import FederationError, WireError
 from cohortium.federation import wire
-from cohortium.ledger.store import Approval, Charge, Consent, Ledger, Withdrawal
+from cohortium.ledger.records import Approval, Charge, Consent, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.study.plan import plan
 from cohortium.study.study import Study, load_study
 from cohortium.study.wording import Kind

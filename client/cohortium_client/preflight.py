@@ -13,7 +13,7 @@ from cohortium.data.readers.faults import Faults
 from cohortium.drafting.reasons import HERE, counted, reasons
 from cohortium.drafting.tally import Tally, tally_of
 from cohortium.errors import CohortiumError, InputError, MaskingError, SchemaError, StudyError
-from cohortium.ledger.store import require_free
+from cohortium.ledger.location import require_free
 from cohortium.study.consent import read_signatures, unsigned
 from cohortium.study.study import Study, Trained, load_study
 from cohortium.system.checks import Check, Warned, checked, failed, in_units, memory_left, noted, room, taken, writes

@@ -17,9 +17,11 @@ from pathlib import Path
 
 from cohortium.errors import LedgerError
 from cohortium.ledger.backup import Backup, finish, lies_ready, make_ready, reading
+from cohortium.ledger.location import hold_alone
 from cohortium.ledger.receipt import Receipt
+from cohortium.ledger.records import GENESIS, Consent
 from cohortium.ledger.restoration import SIGNERS, Presumption, Restoration, RestoreRequest
-from cohortium.ledger.store import GENESIS, Consent, Ledger, hold_alone
+from cohortium.ledger.store import Ledger
 from cohortium.system.documents import load_json
 from cohortium_client.custodian.institution import Institution
 from cohortium_client.custodian.sessions import remove_sessions

@@ -367,7 +367,8 @@ def _promise(epsilon: float | None, delta: float | None, no_privacy: bool) -> di
 
 def _ledgers(folder: Path | None, population: str | None, cap: float | None, promise: dict[str, Any]) -> Ledgers | None:
     """Where to charge; without privacy there is nothing to charge, and whoever names a ledger or a cap is told."""
-    from cohortium.ledger.store import Cap, home
+    from cohortium.ledger.caps import Cap
+    from cohortium.ledger.location import home
     from cohortium_simulation.experiment import Ledgers
 
     if "delta" not in promise:

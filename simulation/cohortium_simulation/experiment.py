@@ -19,9 +19,12 @@ from cohortium.data.encoding import Codes, check_columns, encode
 from cohortium.data.readers.frames import Table, as_table
 from cohortium.data.schema import Schema
 from cohortium.errors import FederationError, StudyError
+from cohortium.ledger.caps import Cap
+from cohortium.ledger.location import home, witness_of
+from cohortium.ledger.records import Consent
 from cohortium.ledger.shelf import FILE as SHELF
 from cohortium.ledger.shelf import Shelf, ShelvedLedger
-from cohortium.ledger.store import Cap, Consent, Ledger, home, witness_of
+from cohortium.ledger.store import Ledger
 from cohortium.study import consent
 from cohortium.study.study import Study, as_written, study_from_document
 from cohortium.system.arguments import described, refused
@@ -47,7 +50,7 @@ class Ledgers:
     the schema's name. cap: the most the population may ever spend; None for no cap.
 
     >>> import cohortium
-    >>> from cohortium.ledger.store import Cap
+    >>> from cohortium.ledger.caps import Cap
     >>> cohortium.Ledgers(population="the town", cap=Cap(epsilon=8.0, delta=1e-6)).cap.epsilon
     8.0
     """

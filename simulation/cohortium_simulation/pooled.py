@@ -19,9 +19,9 @@ from typing import Any
 
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
 from cohortium.federation import wire
+from cohortium.ledger.caps import Caps
 from cohortium.ledger.receipt import Receipt
 from cohortium.ledger.shelf import Shelf
-from cohortium.ledger.store import Caps
 from cohortium.privacy.discrete_gaussian import Noised
 from cohortium.study import consent
 from cohortium.study.consent import Signatures

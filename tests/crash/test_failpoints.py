@@ -19,9 +19,9 @@ from invariants import check, check_finished, compare
 from launcher import HARMLESS, Mischief, Process, filling, killing
 from processes import SCHEMA, SWEEP, TRAINING, Federation, federation, study
 
+from cohortium.ledger.records import Charge
 from cohortium.ledger.shelf import FILE as SHELF
 from cohortium.ledger.shelf import Shelf
-from cohortium.ledger.store import Charge
 from cohortium.study.consent import read_signatures, unsigned
 from cohortium.study.plan import plan
 from cohortium.study.study import Privacy, Study, dumps_schema

@@ -25,7 +25,9 @@ from cohortium.data.columns import Boolean
 from cohortium.data.schema import Schema
 from cohortium.errors import LedgerError, StudyError, WireError
 from cohortium.ledger.amendment import Amendment
-from cohortium.ledger.store import FORMAT, NEWER, Approval, Charge, Ledger
+from cohortium.ledger.format import FORMAT, NEWER
+from cohortium.ledger.records import Approval, Charge
+from cohortium.ledger.store import Ledger
 from cohortium.privacy.accounting import Gaussian, merged
 from cohortium.study.expiry import has_expired
 from cohortium.study.study import Privacy, Study, Sweep

@@ -14,8 +14,10 @@ import pytest
 from conftest import NAMES
 
 from cohortium.errors import ReleaseError
+from cohortium.ledger.location import home
 from cohortium.ledger.receipt import Receipt
-from cohortium.ledger.store import Consent, Ledger, Withdrawal, home
+from cohortium.ledger.records import Consent, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.study.study import Study
 from cohortium.system.files import make_once
 from cohortium.system.keys import load_or_create_key, public_text

@@ -20,9 +20,12 @@ from hypothesis import strategies as st
 from cohortium.data.columns import Boolean
 from cohortium.data.schema import Schema
 from cohortium.errors import LedgerError, WireError
+from cohortium.ledger import format as ledger_format
 from cohortium.ledger import store as ledger_module
 from cohortium.ledger.backup import back_up, finish, lies_ready, make_ready, reading
-from cohortium.ledger.store import FORMAT, NEWER, Charge, Consent, Entry, Ledger
+from cohortium.ledger.format import FORMAT, NEWER
+from cohortium.ledger.records import Charge, Consent, Entry
+from cohortium.ledger.store import Ledger
 from cohortium.privacy.accounting import Gaussian
 from cohortium.study.study import Privacy, Study, Sweep
 from cohortium.system import checks
@@ -230,7 +233,7 @@ def test_an_older_version_refuses_a_compacted_ledger_and_calls_it_not_broken(
     put(ledger, charge("aa", 0))
     ledger.drop({"aa"})
     assert version(path) == NEWER
-    monkeypatch.setattr(ledger_module, "FORMATS", (2, 3))
+    monkeypatch.setattr(ledger_format, "FORMATS", (2, 3))
     with pytest.raises(LedgerError, match="E_VERSION"):
         Ledger(path)
 

@@ -28,8 +28,9 @@ from cohortium.errors import CohortiumError, WireError
 from cohortium.federation.kit import HEAD, NAMES, SUMS, unpack
 from cohortium.federation.membership import load_application, load_succession
 from cohortium.federation.wire import MAGIC, decode_answer, decode_bundle, decode_request, decode_said, encode_said
+from cohortium.ledger.records import Consent
 from cohortium.ledger.restoration import read_request
-from cohortium.ledger.store import Consent, Ledger
+from cohortium.ledger.store import Ledger
 from cohortium.masking.statements import decode_board
 from cohortium.study.consent import read_signatures, signatures_folder
 from cohortium.study.study import Privacy, Study, Sweep, load_study

@@ -28,20 +28,10 @@ from cohortium.data.columns import Boolean
 from cohortium.data.encoding import Codes
 from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
-from cohortium.ledger.store import (
-    FORMAT,
-    GENESIS,
-    NEWER,
-    NO_CAPS,
-    Approval,
-    Cap,
-    Caps,
-    Charge,
-    Consent,
-    Entry,
-    Ledger,
-    Withdrawal,
-)
+from cohortium.ledger.caps import NO_CAPS, Cap, Caps
+from cohortium.ledger.format import FORMAT, NEWER
+from cohortium.ledger.records import GENESIS, Approval, Charge, Consent, Entry, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.privacy.accounting import Events, Gaussian, cost, merged, repeated, within
 from cohortium.study.study import Privacy, Study, Sweep
 from cohortium.system import failpoints
@@ -933,7 +923,8 @@ def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]
 HOLDER = """
     from pathlib import Path
     from cohortium.errors import LedgerError
-    from cohortium.ledger.store import Approval, Ledger
+    from cohortium.ledger.records import Approval
+    from cohortium.ledger.store import Ledger
     with Ledger(Path(sys.argv[1])) as ledger:
         ledger.record(Approval("00", "11"))  # others may still add to it
         try:

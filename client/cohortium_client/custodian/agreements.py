@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cohortium.errors import CohortiumError, StudyError
-from cohortium.ledger.store import Approval, Consent, Ledger, Withdrawal
+from cohortium.ledger.records import Approval, Consent, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.study import consent
 from cohortium.study.plan import plan
 from cohortium.study.study import Study, dumps_schema, dumps_study, load_study

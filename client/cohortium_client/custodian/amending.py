@@ -13,7 +13,8 @@ from datetime import UTC, date, datetime
 
 from cohortium.errors import LedgerError
 from cohortium.ledger.amendment import Amendment
-from cohortium.ledger.store import Consent, Ledger
+from cohortium.ledger.records import Consent
+from cohortium.ledger.store import Ledger
 from cohortium.study.expiry import has_expired
 from cohortium.study.study import Study
 from cohortium_client.custodian.answerable import agreed_to

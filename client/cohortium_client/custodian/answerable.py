@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from cohortium.errors import BudgetError, CohortiumError, LedgerError, StudyError
-from cohortium.ledger.store import Consent, Ledger, Withdrawal
+from cohortium.ledger.records import Consent, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.privacy.accounting import Events, merged
 from cohortium.study import consent
 from cohortium.study.expiry import ANEW, expired, has_expired

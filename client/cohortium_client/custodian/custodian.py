@@ -34,8 +34,10 @@ from cohortium.errors import (
     WireError,
 )
 from cohortium.federation import wire
+from cohortium.ledger.caps import Caps
 from cohortium.ledger.receipt import sign_receipt
-from cohortium.ledger.store import Approval, Caps, Charge, Entry, Ledger
+from cohortium.ledger.records import Approval, Charge, Entry
+from cohortium.ledger.store import Ledger
 from cohortium.masking.statements import Statement
 from cohortium.privacy.discrete_gaussian import Noised
 from cohortium.privacy.randomness import SecureRandomness

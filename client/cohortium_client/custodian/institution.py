@@ -29,7 +29,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict,
 from cohortium.data.encoding import Codes
 from cohortium.errors import InputError, ReleaseError
 from cohortium.federation.membership import Public
-from cohortium.ledger.store import Ledger, witness_of
+from cohortium.ledger.location import witness_of
+from cohortium.ledger.store import Ledger
 from cohortium.study.study import Study
 from cohortium.system.documents import read_toml
 from cohortium.system.filenames import Name

@@ -17,7 +17,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, ConfigDict
 
 from cohortium.errors import InputError, LedgerError
-from cohortium.ledger.store import Charge, Ledger
+from cohortium.ledger.records import Charge
+from cohortium.ledger.store import Ledger
 from cohortium.study.study import Study
 from cohortium.system.checks import in_units, taken
 

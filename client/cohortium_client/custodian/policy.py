@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.errors import PolicyError
-from cohortium.ledger.store import Cap, Caps
+from cohortium.ledger.caps import Cap, Caps
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
 from cohortium.study.consent import require_privacy, require_signable
 from cohortium.study.plan import charged_in_all, met_in_all

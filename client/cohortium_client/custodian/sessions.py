@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from cohortium.errors import LedgerError, MaskingError
-from cohortium.ledger.store import witness_of
+from cohortium.ledger.location import witness_of
 from cohortium.masking.derivation import Secrets
 from cohortium.system.files import make_once, open_database, open_to_overwrite, overwrite, write_database
 

@@ -17,7 +17,8 @@ from cohortium.commands.writing import Replace, require_new
 from cohortium.system.output import Json, console, epsilon_words, guarded, print_json, tell
 
 if TYPE_CHECKING:
-    from cohortium.ledger.store import Charge, Ledger
+    from cohortium.ledger.records import Charge
+    from cohortium.ledger.store import Ledger
     from cohortium.privacy.accounting import Cost, Events
 
 ledger = typer.Typer(no_args_is_help=True, help="The durable record of every answer ever given.")
@@ -159,7 +160,7 @@ def _verified(path: Path) -> list[dict[str, Any]]:
 def ledger_files(place: Path | None) -> list[Path]:
     """The ledger files of a place. A file that is asked for must be there: none is ever made by looking."""
     from cohortium.errors import LedgerError
-    from cohortium.ledger.store import home
+    from cohortium.ledger.location import home
 
     where = place or home() / "ledgers"
     if where.is_dir() or place is None:
@@ -178,7 +179,8 @@ def _accounts(path: Path, delta: float | None) -> list[dict[str, Any]]:
 
 
 def _account(name: str, opened: Ledger, population: str, delta: float | None) -> dict[str, Any]:
-    from cohortium.ledger.store import BARE, Charge
+    from cohortium.ledger.history import BARE
+    from cohortium.ledger.records import Charge
 
     given = [(e.record, e.at) for e in opened.entries() if isinstance(e.record, Charge)]
     mine = [(charge, at) for charge, at in given if charge.population == population]

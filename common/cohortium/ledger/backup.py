@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cohortium.errors import LedgerError
+from cohortium.ledger.location import pending
 from cohortium.ledger.restoration import Restoration
-from cohortium.ledger.store import Ledger, pending
+from cohortium.ledger.store import Ledger
 from cohortium.system import failpoints
 from cohortium.system.files import make_durable, open_to_overwrite, overwrite, publish_new
 

@@ -28,8 +28,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cohortium.errors import LedgerError, WireError
 from cohortium.ledger.amendment import Amendment
+from cohortium.ledger.location import rolled_back, unavailable, witness_of
+from cohortium.ledger.records import GENESIS, Charge, Entry
 from cohortium.ledger.restoration import Restoration
-from cohortium.ledger.store import GENESIS, Charge, Entry, Ledger, rolled_back, unavailable, witness_of
+from cohortium.ledger.store import Ledger
 from cohortium.system import failpoints, locks
 from cohortium.system.canonical import digest
 from cohortium.system.files import make_once, open_database, open_to_overwrite, overwrite, write_database

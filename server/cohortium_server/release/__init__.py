@@ -24,8 +24,8 @@ from cohortium.data.encoding import codes_at, table_at
 from cohortium.data.readers.frames import Table, as_table
 from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
+from cohortium.ledger.location import home
 from cohortium.ledger.receipt import Receipt
-from cohortium.ledger.store import home
 from cohortium.privacy.accounting import RELATION
 from cohortium.study.consent import require_signable
 from cohortium.study.guarantee import guarantees

@@ -21,7 +21,7 @@ from jinja2 import Environment, StrictUndefined
 
 from cohortium.data.encoding import codes_at, table_at
 from cohortium.errors import ReleaseError, StudyError
-from cohortium.ledger.store import home
+from cohortium.ledger.location import home
 from cohortium.study.study import dumps_schema, dumps_study
 from cohortium.system.keys import load_or_create_key
 from cohortium_server.gate import Verdict, sound

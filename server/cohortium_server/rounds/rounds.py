@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from cohortium.errors import StudyError
 from cohortium.federation import wire
+from cohortium.ledger.location import home
 from cohortium.ledger.receipt import Receipt
-from cohortium.ledger.store import home
 from cohortium.privacy.accounting import Events
 from cohortium.study.consent import Signatures, require_signable
 from cohortium.study.expiry import require_unexpired

@@ -8,7 +8,7 @@ CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 MASKED = "client/cohortium_client/custodian/masked.py"
 SESSIONS = "client/cohortium_client/custodian/sessions.py"
 POLICY = "client/cohortium_client/custodian/policy.py"
-LEDGER = "common/cohortium/ledger/store.py"
+ACCOUNTS = "common/cohortium/ledger/accounts.py"
 PLAN = "common/cohortium/study/plan.py"
 MASKS = "server/cohortium_server/rounds/masks.py"
 JOURNAL = "server/cohortium_server/rounds/journal.py"
@@ -293,7 +293,7 @@ _CAPPED: tuple[Mutant, ...] = (
         "does not hold local answers against what all others together may learn",
         "P9",
         f"{CAPS}::test_a_hair_below_what_a_run_costs_nothing_is_begun[if all collude-local]",
-        LEDGER,
+        ACCOUNTS,
         "self._check_cap(where, (population, BARE), bare or events, caps.bare)",
         "self._check_cap(where, (population, BARE), bare, caps.bare)",
     ),
@@ -309,7 +309,7 @@ _CAPPED: tuple[Mutant, ...] = (
         "holds the first answer of a run against nothing but its own cost",
         "P9",
         f"{CAPS}::test_a_second_run_is_answered_if_both_are_within_the_cap[0.999999999-E_BUDGET-study-local]",
-        LEDGER,
+        ACCOUNTS,
         "after = merged((*before, *events))",
         "after = merged(events) if account[1] not in (None, BARE) else merged((*before, *events))",
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from mutant import Mutant, mutant
 
 LEDGER = "common/cohortium/ledger/store.py"
+HISTORY = "common/cohortium/ledger/history.py"
+ACCOUNTS = "common/cohortium/ledger/accounts.py"
 COPIES = "common/cohortium/ledger/backup.py"
 RESTORATION = "common/cohortium/ledger/restoration.py"
 RESTORING = "client/cohortium_client/restoring.py"
@@ -87,7 +89,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "remembers as affordable what was so before a restoration",
         "P28",
         f"{TESTS}::test_what_was_affordable_before_is_looked_at_again",
-        LEDGER,
+        ACCOUNTS,
         "            self._affordable.clear()",
         "            self._affordable.copy()",
     ),
@@ -95,7 +97,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "answers a study again whose consent was lost with its answer",
         "P28",
         f"{TESTS}::test_no_study_of_before_is_answered",
-        LEDGER,
+        HISTORY,
         "self.closed |= self.consented | set(restoration.request.studies)",
         "self.closed |= self.consented",
     ),
