@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cohortium_server.release.account.account import account
 from enlisted import ANYTHING, agree, consents, identity
 from test_secure_sum import Federation, StoppedError, contradicting, study
 
@@ -31,7 +32,7 @@ from cohortium.system.keys import load_or_create_key
 from cohortium_client.custodian.custodian import Custodian, Holding
 from cohortium_client.custodian.sessions import Sessions
 from cohortium_server import gate
-from cohortium_server.release import account, load_release, write_release
+from cohortium_server.release import load_release, write_release
 from cohortium_server.release.manifest import MANIFEST, write_manifest
 from cohortium_server.rounds.journal import NOTHING, Begun, BriefJournal, FolderJournal, Heard
 from cohortium_server.rounds.rounds import Outcome, run_study

@@ -25,7 +25,7 @@ from cohortium.system.output import guarded
 from cohortium.system.progress import Silent
 from cohortium.system.signals import SAME, Interrupted, Wishes, leaving
 from cohortium_client.custodian.custodian import Custodian
-from cohortium_server.release import new_folder
+from cohortium_server.release.folder import new_folder
 from cohortium_simulation.cli import _left
 from cohortium_simulation.demo import _fresh
 from cohortium_simulation.doors import Doors

@@ -25,7 +25,7 @@ from cohortium.ledger.location import home
 from cohortium.study.study import dumps_schema, dumps_study
 from cohortium.system.keys import load_or_create_key
 from cohortium_server.gate import Verdict, sound
-from cohortium_server.release import new_folder, require_free, software, write_model
+from cohortium_server.release.folder import new_folder, require_free
 from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, write_manifest
 from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.drawing import bars
@@ -33,6 +33,7 @@ from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.numerals import number, percent
 from cohortium_server.release.rows import drawn_indices
 from cohortium_server.release.tables import safe_for_spreadsheets
+from cohortium_server.release.writing import software, write_model
 from cohortium_server.rounds.rounds import Outcome
 
 WARNING = (

@@ -13,7 +13,7 @@ PLAN = "common/cohortium/study/plan.py"
 MASKS = "server/cohortium_server/rounds/masks.py"
 JOURNAL = "server/cohortium_server/rounds/journal.py"
 ROUNDS = "server/cohortium_server/rounds/rounds.py"
-RELEASE = "server/cohortium_server/release/__init__.py"
+ACCOUNT = "server/cohortium_server/release/account.py"
 EVIDENCE = "server/cohortium_server/release/evidence.py"
 ATTEMPTS = "tests/test_attempts.py"
 KEPT = "tests/test_sessions.py"
@@ -111,7 +111,7 @@ _ACCOUNTS: tuple[Mutant, ...] = (
         "states guarantees of the plan beside the cost of all attempts",
         "P28",
         f"{ATTEMPTS}::test_every_attempt_is_charged_and_told_of",
-        RELEASE,
+        ACCOUNT,
         "guarantees(outcome.study, outcome.spent, outcome.masked)",
         "guarantees(outcome.study, outcome.plan, outcome.masked)",
     ),
@@ -119,7 +119,7 @@ _ACCOUNTS: tuple[Mutant, ...] = (
         "leaves attempts that were given up out of the account",
         "P28",
         f"{ATTEMPTS}::test_every_attempt_is_charged_and_told_of",
-        RELEASE,
+        ACCOUNT,
         "enumerate([*answered.void, answered.receipts])",
         "enumerate([answered.receipts], answered.attempt)",
     ),
