@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cohortium_server.release.account.account import account
 from enlisted import ANYTHING, agree, consents, identity
 from test_secure_sum import Federation, StoppedError, contradicting, study
 
@@ -33,8 +32,10 @@ from cohortium_client.custodian.custodian import Custodian, Holding
 from cohortium_client.custodian.sessions import Sessions
 from cohortium_server import gate
 from cohortium_server.release import load_release, write_release
+from cohortium_server.release.account import account
 from cohortium_server.release.manifest import MANIFEST, write_manifest
-from cohortium_server.rounds.journal import NOTHING, Begun, BriefJournal, FolderJournal, Heard
+from cohortium_server.rounds.folder_journal import FolderJournal
+from cohortium_server.rounds.journal import NOTHING, Begun, BriefJournal, Heard
 from cohortium_server.rounds.rounds import Outcome, run_study
 
 FOUR = study(4, 1, 1)

@@ -38,8 +38,10 @@ from cohortium.study.study import Institution, Privacy, Study, Sweep, load_study
 from cohortium_client import app as institution_side
 from cohortium_client.custodian.institution import load_institution, open_custodian
 from cohortium_server import app as coordinator_side
-from cohortium_server.app import FIELD, MESSAGE_TYPE, RECORD, folder_job
-from cohortium_server.rounds.journal import BriefJournal, FolderJournal
+from cohortium_server.app import FIELD, MESSAGE_TYPE, RECORD
+from cohortium_server.jobs import folder_job
+from cohortium_server.rounds.folder_journal import FolderJournal
+from cohortium_server.rounds.journal import BriefJournal
 from cohortium_simulation import engine
 from cohortium_simulation.federation import write_federation
 

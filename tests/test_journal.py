@@ -28,8 +28,10 @@ from cohortium.study.plan import plan
 from cohortium.study.study import Autoregressive, Privacy, Study, Sweep
 from cohortium.system import failpoints
 from cohortium_client.custodian.custodian import Custodian
-from cohortium_server.rounds import journal as journal_module
-from cohortium_server.rounds.journal import BriefJournal, FolderJournal, Heard, Journal, Receipts
+from cohortium_server.rounds import folder_journal as journal_module
+from cohortium_server.rounds.folder_journal import FolderJournal
+from cohortium_server.rounds.journal import BriefJournal, Heard, Journal
+from cohortium_server.rounds.receipts import Receipts
 from cohortium_server.rounds.rounds import Outcome, run_study
 
 NAMES = ("north", "south")
@@ -311,7 +313,7 @@ def test_two_coordinators_cannot_have_one_run(tmp_path: Path) -> None:
     first = begin(tmp_path, SWEEP)
     script = (
         "import sys; from pathlib import Path; from cohortium.errors import FederationError\n"
-        "from cohortium_server.rounds.journal import FolderJournal\n"
+        "from cohortium_server.rounds.folder_journal import FolderJournal\n"
         "try: FolderJournal(Path(sys.argv[1])); print('opened')\n"
         "except FederationError as error: print(error.code, error.what)"
     )

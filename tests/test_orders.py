@@ -42,7 +42,7 @@ from cohortium_server.flower.roster import nodes_of, pem
 from cohortium_server.membership import presence
 from cohortium_server.membership.federation import load_federation
 from cohortium_server.membership.presence import home_of, use_home
-from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
 from cohortium_server.rounds.rounds import run_study
 
 NODE = (

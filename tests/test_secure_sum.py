@@ -34,8 +34,9 @@ from cohortium.system import failpoints
 from cohortium_client.custodian.custodian import Custodian, Holding
 from cohortium_client.custodian.sessions import Sessions
 from cohortium_server.rounds.asking import Asking, Round
-from cohortium_server.rounds.journal import BriefJournal, Heard, Receipts
+from cohortium_server.rounds.journal import BriefJournal, Heard
 from cohortium_server.rounds.masks import TRIES, MaskedRounds
+from cohortium_server.rounds.receipts import Receipts
 
 COLUMNS = (Categorical(name="a", categories=("x", "y", "z")), Boolean(name="b"))
 Hook = Callable[[str, wire.Request], bool]

@@ -41,7 +41,8 @@ from cohortium_client.custodian.agreements import agree, withdraw
 from cohortium_client.custodian.amending import amend_clock
 from cohortium_client.preflight import preflight
 from cohortium_client.source.preview import counted, preview
-from cohortium_server.rounds.journal import BriefJournal, FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
+from cohortium_server.rounds.journal import BriefJournal
 from cohortium_server.rounds.rounds import run_study
 
 SCHEMA = Schema(

@@ -24,7 +24,7 @@ from cohortium.study.study import Study, load_study
 from cohortium.study.wording import Kind
 from cohortium_client.custodian.sessions import Said, Sessions
 from cohortium_server.release import load_release
-from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
 
 FORMATS = Path(__file__).parent / "vectors" / "formats"
 RELEASES: dict[Path, Kind | None] = {

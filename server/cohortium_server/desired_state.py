@@ -16,7 +16,7 @@ from cohortium.system import locks
 from cohortium.system.canonical import canonical_json
 from cohortium.system.documents import load_json
 from cohortium.system.files import write_whole
-from cohortium_server.rounds.journal import LOCK, rounds_done
+from cohortium_server.rounds.folder_journal import LOCK, rounds_done
 
 ORDER, END, FALLS = "order.json", "ended.json", "falls.json"
 SAME = 3  # falls of one cause in a row that are no accident

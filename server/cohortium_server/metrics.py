@@ -25,7 +25,7 @@ from cohortium_server import desired_state
 from cohortium_server.membership.federation import Federation
 from cohortium_server.membership.members import standings
 from cohortium_server.membership.presence import RESTARTS
-from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
 
 NEWEST = 20  # runs that are told
 _STATES = {"invited": "invited", "member": "admitted", "revoked": "revoked"}

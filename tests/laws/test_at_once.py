@@ -26,7 +26,7 @@ from cohortium_client.custodian.custodian import stands
 from cohortium_client.custodian.institution import init_institution
 from cohortium_client.custodian.sessions import Sessions
 from cohortium_server.membership.provisioning import provision
-from cohortium_server.rounds.journal import Receipts
+from cohortium_server.rounds.receipts import Receipts
 from cohortium_simulation.experiment import simulate
 
 MANY, TURNS = 6, 4

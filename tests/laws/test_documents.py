@@ -46,7 +46,8 @@ from cohortium_server.membership.federation import load_federation
 from cohortium_server.release.evidence import check_evidence
 from cohortium_server.release.manifest import verify
 from cohortium_server.release.tables import read_released, write_table
-from cohortium_server.rounds.journal import FolderJournal, Receipts
+from cohortium_server.rounds.folder_journal import FolderJournal
+from cohortium_server.rounds.receipts import Receipts
 
 PACKAGES = ("common", "client", "server", "simulation")
 ROOT = Path(__file__).parents[2]

@@ -25,7 +25,7 @@ from cohortium_server.flower.tidying import Tidying
 from cohortium_server.membership.federation import Federation
 from cohortium_server.membership.members import load_members
 from cohortium_server.membership.presence import BEGUN
-from cohortium_server.rounds.journal import rounds_done
+from cohortium_server.rounds.folder_journal import rounds_done
 
 EVERY = 1.0  # seconds
 STARTING = 60.0  # seconds that the link may take until it answers

@@ -19,7 +19,7 @@ from pathlib import Path
 from cohortium.errors import CohortiumError
 from cohortium_server import desired_state
 from cohortium_server.membership.federation import Federation
-from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
 
 EVERY = 3600.0  # seconds between two looks while nothing happens
 _INCREMENTAL = 2  # of SQLite's auto_vacuum

@@ -18,7 +18,7 @@ from cohortium.study.plan import Phase
 from cohortium.study.study import Study
 from cohortium.system.logs import about
 from cohortium.system.progress import Progress, Silent, advancing
-from cohortium_server.rounds.journal import Receipts
+from cohortium_server.rounds.receipts import Receipts
 from cohortium_server.rounds.transport import Transport
 
 _log = logging.getLogger("cohortium.rounds")

@@ -30,8 +30,9 @@ from cohortium.system.progress import Progress, Silent
 from cohortium_server.generators import Generator, Sum, generator_class
 from cohortium_server.rounds.asking import Asking, Round, all_there, gather
 from cohortium_server.rounds.doing import ROUNDS
-from cohortium_server.rounds.journal import Heard, Journal, Receipts, Void
+from cohortium_server.rounds.journal import Heard, Journal, Void
 from cohortium_server.rounds.masks import MaskedRounds
+from cohortium_server.rounds.receipts import Receipts
 from cohortium_server.rounds.transport import Transport
 
 ROUND_TIMEOUT = 3600.0

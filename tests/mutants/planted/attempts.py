@@ -11,7 +11,7 @@ POLICY = "client/cohortium_client/custodian/policy.py"
 ACCOUNTS = "common/cohortium/ledger/accounts.py"
 PLAN = "common/cohortium/study/plan.py"
 MASKS = "server/cohortium_server/rounds/masks.py"
-JOURNAL = "server/cohortium_server/rounds/journal.py"
+FOLDER_JOURNAL = "server/cohortium_server/rounds/folder_journal.py"
 ROUNDS = "server/cohortium_server/rounds/rounds.py"
 ACCOUNT = "server/cohortium_server/release/account.py"
 EVIDENCE = "server/cohortium_server/release/evidence.py"
@@ -92,7 +92,7 @@ _OPENINGS: tuple[Mutant, ...] = (
         "does not keep that attempts were given up",
         "P28",
         f"{ATTEMPTS}::test_an_attempt_under_way_is_read_as_it_was_written[begun0]",
-        JOURNAL,
+        FOLDER_JOURNAL,
         'void = {"void": [_documents(r) for r in heard.void]} if heard.void else {}',
         "void: dict[str, Any] = {} if heard.void else {}",
     ),

@@ -16,7 +16,7 @@ FILENAMES, LOCKS, SIGNALS, SYSTEM = (
 SUPERVISION, KNOCKS = "common/cohortium/system/supervision.py", "server/cohortium_server/flower/knocks.py"
 ORDERS, APP, KNOCKING = (
     "server/cohortium_server/desired_state.py",
-    "server/cohortium_server/app.py",
+    "server/cohortium_server/jobs.py",
     "client/cohortium_client/flower/knocking.py",
 )
 TEST_START, TEST_ORDERS = "tests/test_starting.py", "tests/test_orders.py"
