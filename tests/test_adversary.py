@@ -197,14 +197,14 @@ def test_what_one_institution_shows_to_all_others_together_can_be_capped(
 
 
 def test_what_was_spent_bare_counts_in_the_cap(tmp_path: Path) -> None:
-    caps = Caps(bare=Cap(cost((Gaussian(1.0, count=2),), 1e-6).epsilon, 1e-6))
+    caps = Caps(if_all_collude=Cap(cost((Gaussian(1.0, count=2),), 1e-6).epsilon, 1e-6))
     with Ledger(tmp_path / "l.sqlite") as ledger:
         for round_ in range(2):
             masked = replace(charge(round_), events=(Gaussian(30.0),), bare=(Gaussian(1.0),))
             ledger.charge(masked, b"hello", caps)
         with pytest.raises(BudgetError, match="collude"):
             ledger.charge(charge(2), b"hello", caps)
-        assert ledger.spent_bare("people", 1e-6).epsilon == caps.bare.epsilon  # type: ignore[union-attr]
+        assert ledger.spent_if_all_collude("people", 1e-6).epsilon == caps.if_all_collude.epsilon  # type: ignore[union-attr]
 
 
 # An institution that takes part: it knows its own noise

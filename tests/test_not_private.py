@@ -216,7 +216,7 @@ def test_no_custodian_answers_it(
 
 def test_no_coordinator_runs_it(bare: Study) -> None:
     class Silent:
-        def tell(self, request: bytes) -> None:
+        def announce(self, request: bytes) -> None:
             pass
 
         def exchange(self, request: bytes, timeout: float) -> list[bytes]:

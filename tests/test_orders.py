@@ -500,7 +500,7 @@ def test_a_run_that_is_complete_is_released_without_anybody(tmp_path: Path) -> N
     signatures = consents(SWEEP)
 
     class Here:
-        def tell(self, request: bytes) -> None:
+        def announce(self, request: bytes) -> None:
             pass
 
         def exchange(self, request: bytes, timeout: float) -> list[bytes]:
@@ -539,7 +539,7 @@ def test_a_run_writes_over_a_release_only_when_told_to_and_over_its_own(
             asked.append(request)
             return [one.answer(request) for one in answering]
 
-        def tell(self, request: bytes) -> None:
+        def announce(self, request: bytes) -> None:
             pass
 
     def engine(_: str) -> Any:

@@ -95,7 +95,7 @@ def test_what_older_versions_left_goes_and_the_sums_stay(tmp_path: Path) -> None
     tidy_runs(made)
     assert names(folder) == {"0000.sum", "0001.sum", "0002.asked"}
     with closing(FolderJournal(folder)) as journal:
-        assert journal.heard(1) is not None
+        assert journal.aggregate(1) is not None
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_sums_go_so_many_days_after_their_release(tmp_path: Path, days: int, err
         assert journal.rounds_done == 2
         if gone:
             with pytest.raises(FederationError, match=r"E_RUN.*keep_sums"):
-                journal.heard(0)
+                journal.aggregate(0)
 
 
 def test_a_coordinator_killed_while_sums_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def test_a_coordinator_killed_while_sums_are_removed(tmp_path: Path, monkeypatch
     with closing(FolderJournal(folder)) as journal:
         assert journal.rounds_done == 2
         with pytest.raises(FederationError, match=r"E_RUN.*keep_sums"):
-            journal.heard(0)
+            journal.aggregate(0)
     (folder / "0000.asked").touch()
     tidy_runs(made)
     assert names(folder) == {"0002.asked"}

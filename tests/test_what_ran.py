@@ -39,7 +39,7 @@ class Direct:
 
     custodians: Mapping[str, Custodian]
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         pass
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:

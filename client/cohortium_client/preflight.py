@@ -19,11 +19,11 @@ from cohortium.study.study import Study, Trained, load_study
 from cohortium.system.checks import Check, Warned, checked, failed, in_units, memory_left, noted, room, taken, writes
 from cohortium_client.custodian.answerable import (
     answers_to,
+    consent_state,
+    require_answerable,
     require_clock,
     require_open,
     require_paid_for,
-    said,
-    standing,
 )
 from cohortium_client.custodian.institution import Institution, load_institution
 from cohortium_client.relay import has_joined, relay_folder
@@ -180,7 +180,7 @@ def _sessions(institution: Institution) -> str:
 def _files(institution: Institution) -> str:
     """What takes how much. It follows from what was signed and answered, and from no row."""
     with institution.ledger() as ledger:
-        runs, size, free = len(ledger.kept()), taken(ledger.path), ledger.free_bytes()
+        runs, size, free = len(ledger.runs_with_answers()), taken(ledger.path), ledger.free_bytes()
     others = {"sessions": institution.sessions_file, "studies": institution.agreements.folder}
     told = ", ".join(f"{name} {in_units(taken(path))}" for name, path in others.items())
     less = f" ({in_units(free)} less after cohortium ledger compact)" if free > WORTH_IT else ""
@@ -208,7 +208,7 @@ def _about(institution: Institution, name: str, study: Study, study_file: Path |
 def _over(institution: Institution, study: Study) -> str | None:
     """Why a signed study is history, and nothing more is to be looked at; None where it is not, and must be answerable."""
     with institution.ledger() as ledger:
-        word = said(ledger, study)
+        word = consent_state(ledger, study)
         if word in ("withdrawn", "replaced"):
             by = "" if word == "withdrawn" else " by a newer one"
             return f"over: it was {word} here{by}, and is answered no more"
@@ -225,7 +225,7 @@ def _over(institution: Institution, study: Study) -> str | None:
 def _policy(institution: Institution, study: Study) -> str | Warned:
     """What the custodian asks, asked now."""
     with institution.ledger() as ledger:
-        word = standing(study, institution.identity, institution.policy, ledger)
+        word = require_answerable(study, institution.identity, institution.policy, ledger)
     approve = (
         "; a person lets each run go ahead: cohortium institution approve"
         if institution.policy.require_approval

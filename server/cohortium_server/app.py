@@ -26,7 +26,7 @@ from cohortium_server.jobs import PATIENCE, Job, absolute, folder_job, record_fa
 from cohortium_server.rounds.rounds import Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
-TELLING = 60.0  # seconds that a message which needs no answer is on its way at most
+ANNOUNCING = 60.0  # seconds that a message which needs no answer is on its way at most
 LOOK_EVERY = 1.0  # seconds between two looks at who is there
 LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
 AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again, in the end twice as long each time
@@ -73,7 +73,7 @@ class FlowerTransport:
         try:
             while not exchange.over:
                 exchange.ask()
-                yield from exchange.hear()
+                yield from exchange.receive()
                 self._pause(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
         finally:
             self.waits({})
@@ -82,13 +82,13 @@ class FlowerTransport:
         """So long, or until something has come, where the grid can tell: one of this process can."""
         getattr(self.grid, "wait", time.sleep)(seconds)
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         """Over a network nothing is waited for; in one process the nodes end with it, so that they are."""
         if not self.patience:
-            list(self.exchange(request, TELLING))
+            list(self.exchange(request, ANNOUNCING))
             return
         content = RecordDict({RECORD: ConfigRecord({FIELD: request})})
-        self.grid.push_messages([Message(content, node, MESSAGE_TYPE, ttl=TELLING) for node in self.present()])
+        self.grid.push_messages([Message(content, node, MESSAGE_TYPE, ttl=ANNOUNCING) for node in self.present()])
 
     def present(self) -> dict[int, _Node]:
         """The nodes that are there now, by their numbers."""
@@ -165,7 +165,7 @@ class _Exchange:
             self._asked.update((number, node) for number, node in zip(numbers, nodes, strict=False) if number)
             for node in nodes:
                 self._sent(node, there[node].life, now)
-        self._tell({node.name for node in there.values()})
+        self._report_waits({node.name for node in there.values()})
 
     def _open(self, node: int) -> list[str]:
         """The messages that it has yet to answer."""
@@ -208,34 +208,34 @@ class _Exchange:
         if node not in self._asked.values():
             self._lost.setdefault(node, time.monotonic())
 
-    def _tell(self, there: set[str]) -> None:
+    def _report_waits(self, there: set[str]) -> None:
         """Say whom this waits for, where they have names."""
         answered = {self._names[node] for node in self._answered}
         members = (self._to.members or {}).values()
         self._to.waits({name: name in there for name in members if name not in answered})
 
-    def hear(self) -> Iterator[bytes]:
+    def receive(self) -> Iterator[bytes]:
         """What has come since."""
         for answer in self._to.grid.pull_messages(list(self._asked)) if self._asked else ():
-            node, told = self._asked.pop(answer.metadata.reply_to_message_id, None), _told(answer)
-            if told is not None:
-                self._heard(node)
-                yield told
+            node, content = self._asked.pop(answer.metadata.reply_to_message_id, None), _content_of(answer)
+            if content is not None:
+                self._received(node)
+                yield content
             elif node is not None:
                 self._lose(node)
 
-    def _heard(self, node: int | None) -> None:
+    def _received(self, node: int | None) -> None:
         if node is not None:
             self._answered.add(node)
             self._asked = {number: other for number, other in self._asked.items() if other != node}
 
 
-def _told(answer: Any) -> bytes | None:
+def _content_of(answer: Any) -> bytes | None:
     """The bytes of an answer. What an error says may hold a person's data and is not even looked at."""
     if answer.has_error() or RECORD not in answer.content:
         return None
-    told = answer.content[RECORD].get(FIELD)
-    return told if isinstance(told, bytes) else None
+    content = answer.content[RECORD].get(FIELD)
+    return content if isinstance(content, bytes) else None
 
 
 _jobs: dict[str, Job] = {}

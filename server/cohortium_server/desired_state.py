@@ -24,7 +24,7 @@ MOST_FALLS = 10  # without a round completed between them: what ends at once eac
 
 
 @dataclass(frozen=True)
-class Order:
+class DesiredState:
     """``go`` or ``stop``. number: how often the run was ordered to go on; an end belongs to one of them."""
 
     wanted: str
@@ -47,24 +47,24 @@ class End:
         return kinds.get(self.error["kind"], FederationError)(**told)
 
 
-def order(run: Path) -> Order | None:
+def order(run: Path) -> DesiredState | None:
     """What is wanted of the run in a folder; None where nobody has ordered anything."""
     document = _read(run / ORDER)
     try:
-        return None if document is None else Order(str(document["wanted"]), int(document["number"]))
+        return None if document is None else DesiredState(str(document["wanted"]), int(document["number"]))
     except (KeyError, TypeError, ValueError):
         raise _damaged(run / ORDER) from None
 
 
-def give(run: Path, wanted: str) -> Order:
+def give(run: Path, wanted: str) -> DesiredState:
     """Order a run to ``go`` on, or to ``stop``."""
     before = order(run)
     number = (before.number if before else 0) + (wanted == "go")
     if wanted == "go":  # what was before is another order's, whatever became of its files
         for name in (END, FALLS):
             (run / name).unlink(missing_ok=True)
-    write_whole(run / ORDER, canonical_json(asdict(Order(wanted, number))))
-    return Order(wanted, number)
+    write_whole(run / ORDER, canonical_json(asdict(DesiredState(wanted, number))))
+    return DesiredState(wanted, number)
 
 
 def ended(run: Path) -> End | None:

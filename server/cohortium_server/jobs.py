@@ -60,10 +60,10 @@ def record_failure(run: Path, error: Exception) -> None:
         return
     from_outside = type(error).__module__.partition(".")[0] in _BETWEEN
     place = without_text(error)
-    told = FederationError("E_RUN", run.name, f"its process has failed: {place}", "See the coordinator's log.")
-    desired_state.fell(run, told, "" if from_outside else place)
+    error_of_run = FederationError("E_RUN", run.name, f"its process has failed: {place}", "See the coordinator's log.")
+    desired_state.fell(run, error_of_run, "" if from_outside else place)
     end = desired_state.ended(run)
-    failed = (end and end.raised()) or told
+    failed = (end and end.raised()) or error_of_run
     _log.error("%s", failed, extra=about(code=failed.code, run=run.name))
 
 

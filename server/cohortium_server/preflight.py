@@ -34,7 +34,7 @@ from cohortium.system.listening import LOOPBACK, bound, from_here
 from cohortium.system.metrics import is_loopback
 from cohortium_server.membership import authority
 from cohortium_server.membership.federation import FILE, Federation, load_federation
-from cohortium_server.membership.members import load_members, standings
+from cohortium_server.membership.members import load_members, memberships
 from cohortium_server.membership.presence import home_of, is_serving
 
 OK, NOT_FOUND = 200, 404
@@ -134,7 +134,7 @@ def _server(federation: Federation) -> str:
 
 
 def _members(federation: Federation) -> str | Warned:
-    found = standings(federation)
+    found = memberships(federation)
     members = [s for s in found if s.state == "member"]
     invited = [s.institution for s in found if s.state == "invited"]
     there = [s.institution for s in members if s.online]

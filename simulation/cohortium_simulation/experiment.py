@@ -32,7 +32,7 @@ from cohortium.system.arguments import path as as_path
 from cohortium.system.filenames import unfit
 from cohortium.system.keys import load_or_create_key
 from cohortium.system.progress import Progress
-from cohortium_client.custodian.custodian import Custodian, Holding, Identity, stands
+from cohortium_client.custodian.custodian import Custodian, Holding, Identity, consents_to
 from cohortium_client.custodian.policy import Policy
 from cohortium_client.custodian.sessions import Sessions
 from cohortium_server.release import Release, load_release, require_no_release, write_release
@@ -289,7 +289,7 @@ class Simulated:
 
     def agree(self, study: Study) -> None:
         """Let the ledger remember the consent, unless it does."""
-        if not stands(self.ledger, study):
+        if not consents_to(self.ledger, study):
             self.ledger.record(Consent(study.digest, study.name, study.serial))
 
     def custodian(self, study: Study, codes: Codes, kind: type[Custodian] = Custodian) -> Custodian:

@@ -116,7 +116,7 @@ class Pool:
                 batch = self._custodians[start : start + size]
                 yield from self._charged(batch, list(pool.map(drafted, batch)))
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         """Institutions of this process end with it, and need no word that a run has."""
 
     def _batch(self, asked: wire.Request) -> int:

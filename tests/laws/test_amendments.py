@@ -33,7 +33,7 @@ from cohortium.study.expiry import has_expired
 from cohortium.study.study import Privacy, Study, Sweep
 from cohortium_client.custodian.agreements import withdraw
 from cohortium_client.custodian.amending import amend
-from cohortium_client.custodian.answerable import agreed_to, refusal, standing
+from cohortium_client.custodian.answerable import agreed_to, refusal, require_answerable
 from cohortium_client.custodian.policy import Policy
 
 STUDY = Study(
@@ -83,7 +83,7 @@ def took(step: tuple[str, str, int], ledger: Ledger, model: Model, number: int) 
         match what:
             case "sign":
                 try:
-                    standing(study, NORTH, POLICY, ledger)
+                    require_answerable(study, NORTH, POLICY, ledger)
                 except StudyError:
                     return
                 agree(ledger, study)

@@ -75,7 +75,7 @@ def proves(ledger: Ledger) -> list[object]:
         ledger.charges(),
         ledger.populations(),
         ledger.spent("people", delta),
-        ledger.spent_bare("people", delta),
+        ledger.spent_if_all_collude("people", delta),
         ledger.events("people", STUDY.digest),
         all(ledger.holds(e.hash) for e in ledger.entries()),
     ]
@@ -243,7 +243,7 @@ def test_where_the_disk_has_too_little_room_it_says_so(ledger: Ledger, monkeypat
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
     with pytest.raises(LedgerError, match=r"E_LEDGER_UNAVAILABLE.*1 bytes left"):
         compacted(ledger, {}, None, ["aa"])
-    assert ledger.answers_kept() == 0
+    assert ledger.stored_answers() == 0
 
 
 # Backups

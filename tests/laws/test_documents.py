@@ -315,7 +315,7 @@ def in_a_checkpoint(content: bytes, folder: Path) -> object:
     begun = journal(folder)
     (begun.folder / "0000.sum").write_bytes(save({"sum": zeros(1)}, {"heard": content.decode()}))
     try:
-        return begun.heard(0)
+        return begun.aggregate(0)
     finally:
         begun.close()
 

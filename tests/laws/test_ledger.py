@@ -199,8 +199,8 @@ def test_what_was_spent_towards_all_others_is_counted_beside(ledger: Ledger) -> 
     put(ledger)
     put(ledger, replace(CHARGE, round=1, bare=()))
     assert ledger.spent("people", DELTA).epsilon == epsilon(2)
-    assert ledger.spent_bare("people", DELTA) == cost((*CHARGE.bare, *EVENTS), DELTA)
-    assert ledger.spent_bare("nobody", DELTA).epsilon == 0
+    assert ledger.spent_if_all_collude("people", DELTA) == cost((*CHARGE.bare, *EVENTS), DELTA)
+    assert ledger.spent_if_all_collude("nobody", DELTA).epsilon == 0
 
 
 def test_a_message_is_found_by_its_attempt(ledger: Ledger) -> None:

@@ -24,7 +24,7 @@ from cohortium_client.custodian.policy import Policy
 
 CLOCK_SLACK = timedelta(minutes=5)
 AMEND = "cohortium ledger amend-clock --institution FOLDER --today YYYY-MM-DD"
-Said = Literal["unsigned", "signed", "withdrawn", "replaced"]
+ConsentState = Literal["unsigned", "signed", "withdrawn", "replaced"]
 
 
 def require_open(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> None:
@@ -40,10 +40,10 @@ def require_open(study: Study, identity: Identity, policy: Policy, ledger: Ledge
     policy.check(study)
 
 
-def standing(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> Said:
+def require_answerable(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> ConsentState:
     """What was said here of a study that is answered, or would be once it is signed; raises what keeps it from that."""
     require_open(study, identity, policy, ledger)
-    word = said(ledger, study)
+    word = consent_state(ledger, study)
     if word != "signed":
         require_newest(study, ledger)
     return word
@@ -70,7 +70,7 @@ def _require_time_left(study: Study, ledger: Ledger) -> None:
     if has_expired(study, latest):
         why = f"and the ledger has an entry of {latest:%Y-%m-%d}, though the clock says {now:%Y-%m-%d} (UTC)"
         fix = f"If the clock is right, it was wrong once: say {AMEND}. "
-        signed = said(ledger, study) != "unsigned"
+        signed = consent_state(ledger, study) != "unsigned"
         raise expired(study, why, fix + ("Then a" + ANEW[1:] if signed else "Then sign the study."))
 
 
@@ -89,7 +89,7 @@ def require_clock(ledger: Ledger) -> datetime:
 # What was agreed to
 
 
-def said(ledger: Ledger, study: Study) -> Said:
+def consent_state(ledger: Ledger, study: Study) -> ConsentState:
     """What the institution has last said of a study: that it answers it, or another of its name, or that it does no more."""
     agreed, highest, known, withdrawn = "", 0, False, ""
     for entry in ledger.entries():
@@ -107,10 +107,10 @@ def said(ledger: Ledger, study: Study) -> Said:
 
 def agreed_to(ledger: Ledger, study: Study) -> bool:
     """Whether the last study of this name and the highest serial that the ledger consents to is this one, still."""
-    return not ledger.is_closed(study.digest) and said(ledger, study) == "signed"
+    return not ledger.is_closed(study.digest) and consent_state(ledger, study) == "signed"
 
 
-def stands(ledger: Ledger, study: Study) -> bool:
+def consents_to(ledger: Ledger, study: Study) -> bool:
     """Whether the ledger consents to this study, whatever others of its name it consents to.
 
     That is a simulation's rule, and no institution's: there nobody replaces a study by a newer one, and of two people who
@@ -123,7 +123,7 @@ def stands(ledger: Ledger, study: Study) -> bool:
     return bool(about) and isinstance(about[-1], Consent)
 
 
-def not_agreed(word: Said) -> StudyError:
+def not_agreed(word: ConsentState) -> StudyError:
     """Why a study is not answered that is not signed here, or no longer."""
     what, fix = {
         "withdrawn": ("its study was withdrawn here", "Sign it again."),

@@ -62,7 +62,7 @@ def over(ledger: Ledger, studies: Mapping[str, Study], keep: Keep, now: datetime
     """The runs of which the ledger keeps answers, and nobody will ask about again. studies: those that were signed here."""
     if keep is None:
         return set()
-    kept, last = ledger.kept(), (now - timedelta(days=keep)).isoformat(timespec="seconds")
+    kept, last = ledger.runs_with_answers(), (now - timedelta(days=keep)).isoformat(timespec="seconds")
     expired = {c.run for c in ledger.charges() if c.run in kept and _is_over(c, ledger, studies, now)}
     return expired | {run for run, at in kept.items() if at < last}
 
@@ -86,7 +86,7 @@ def compacted(ledger: Ledger, studies: Mapping[str, Study], keep: int | None, en
     InputError E_ARGUMENT if of one that is said to have ended nothing is kept; LedgerError E_LEDGER_UNAVAILABLE where the disk
     has too little room for that, or somebody writes for long. What was dropped stays so.
     """
-    entries, before, kept = ledger.verify(), taken(ledger.path), ledger.kept()
+    entries, before, kept = ledger.verify(), taken(ledger.path), ledger.runs_with_answers()
     for run in ended:
         if run not in kept:
             what = "no answer of such a run is kept"
@@ -95,7 +95,7 @@ def compacted(ledger: Ledger, studies: Mapping[str, Study], keep: int | None, en
     _require_room(ledger)
     ledger.shrink(whole=True)
     return Compacted(
-        ledger.path.name, entries, ledger.head(), dropped, ledger.answers_kept(), before, taken(ledger.path)
+        ledger.path.name, entries, ledger.head(), dropped, ledger.stored_answers(), before, taken(ledger.path)
     )
 
 

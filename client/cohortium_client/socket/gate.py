@@ -242,7 +242,7 @@ def claimed(path: Path) -> Iterator[Path]:
             folder.mkdir(0o700)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise refused(path, _told(error), "Make its folder, writable for the custodian.") from None
+        raise refused(path, _reason(error), "Make its folder, writable for the custodian.") from None
     try:
         _hold(path, descriptor)
         yield folder
@@ -269,7 +269,7 @@ def listening(path: Path, mode: int) -> Iterator[socket.socket]:
         listener.listen(_WAITING)
     except OSError as error:
         listener.close()
-        raise refused(path, _told(error), "Check the folder and its rights.") from None
+        raise refused(path, _reason(error), "Check the folder and its rights.") from None
     except FederationError:
         listener.close()
         raise
@@ -306,7 +306,7 @@ def is_served(path: Path) -> bool:
         return True
 
 
-def _told(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return error.strerror or "the system refused"
 
 

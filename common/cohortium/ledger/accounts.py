@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cohortium.ledger.caps import Cap, Caps, answered_once, over_cap
 from cohortium.ledger.chain import Chain
-from cohortium.ledger.history import BARE, Account
+from cohortium.ledger.history import ALL_COLLUDING, Account
 from cohortium.ledger.records import Charge, Entry
 from cohortium.ledger.restoration import Presumption, Restoration, cost_after
 from cohortium.privacy.accounting import Cost, Events, Gaussian, cost, merged, within
@@ -46,7 +46,7 @@ class Accounts(Chain):
         return self._known.presumed
 
     def events(self, population: str, study: str | None = None) -> Events:
-        """All events of a population's charges since the last restoration, of one study, of all, or of all ``BARE``."""
+        """All events of a population's charges since the last restoration, of one study, of all, or of all ``ALL_COLLUDING``."""
         self._refresh()
         counted = self._known.events.get((population, study), Counter())
         return merged(Gaussian(z, q, n) for (z, q), n in counted.items())
@@ -58,20 +58,20 @@ class Accounts(Chain):
         """
         return self._cost((population, None), merged((*self.events(population), *more)), delta)
 
-    def spent_bare(self, population: str, delta: float) -> Cost:
+    def spent_if_all_collude(self, population: str, delta: float) -> Cost:
         """The same towards somebody who knows what all other institutions sent."""
-        return self._cost((population, BARE), self.events(population, BARE), delta)
+        return self._cost((population, ALL_COLLUDING), self.events(population, ALL_COLLUDING), delta)
 
     def _cost(self, account: Account, events: Events, delta: float) -> Cost:
         """A study's own account has nothing presumed in it: one that a restoration has closed is answered no more."""
         presumed, study = self.presumed, account[1]
-        if presumed is None or study not in (None, BARE):
+        if presumed is None or study not in (None, ALL_COLLUDING):
             return cost(events, delta)
         bare = math.inf if presumed.bare is None else presumed.bare
-        return cost_after(bare if study == BARE else presumed.epsilon, presumed.delta, events, delta)
+        return cost_after(bare if study == ALL_COLLUDING else presumed.epsilon, presumed.delta, events, delta)
 
-    def afford(self, population: str, study: str, events: Events, caps: Caps, bare: Events = ()) -> None:
-        """A dry run: BudgetError E_BUDGET if charging ``events``, or ``bare``, would pass a cap. Nothing is written.
+    def afford(self, population: str, study: str, events: Events, caps: Caps, if_all_collude: Events = ()) -> None:
+        """A dry run: BudgetError E_BUDGET if charging ``events``, or ``if_all_collude``, would pass a cap. Nothing is written.
 
         PolicyError E_ANSWERED where they are of a study that may be answered once, and was. That is told first: no other
         cap's size would help.
@@ -80,9 +80,9 @@ class Accounts(Chain):
             self._check_cap(f"study {study[:16]}", (population, study), events, caps.study)
         if caps.population is not None:
             self._check_cap(f"population {population!r}", (population, None), events, caps.population)
-        if caps.bare is not None:
+        if caps.if_all_collude is not None:
             where = f"population {population!r}, if all others collude"
-            self._check_cap(where, (population, BARE), bare or events, caps.bare)
+            self._check_cap(where, (population, ALL_COLLUDING), if_all_collude or events, caps.if_all_collude)
 
     def _check_cap(self, where: str, account: Account, events: Events, cap: Cap) -> None:
         """What was once found affordable need not be computed again for a part of it."""

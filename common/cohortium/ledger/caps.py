@@ -24,12 +24,12 @@ class Cap:
 class Caps:
     """What a charge must stay within: of its population over all studies, and of its study over all runs.
 
-    bare: of its population over all studies, towards somebody who knows what all other institutions sent.
+    if_all_collude: of its population over all studies, towards somebody who knows what all other institutions sent.
     """
 
     population: Cap | None = None
     study: Cap | None = None
-    bare: Cap | None = None
+    if_all_collude: Cap | None = None
 
 
 NO_CAPS = Caps()

@@ -9,8 +9,8 @@ from cohortium.ledger.records import GENESIS, Charge, Consent, Entry
 from cohortium.ledger.restoration import Presumption, Restoration
 from cohortium.privacy.accounting import Events
 
-BARE = "bare"  # no study's digest
-Account = tuple[str, str | None]  # a population, and one of its studies, all of them, or all of them ``BARE``
+ALL_COLLUDING = "bare"  # no study's digest
+Account = tuple[str, str | None]  # a population, and one of its studies, all of them, or all of them ``ALL_COLLUDING``
 
 
 class History:
@@ -47,7 +47,7 @@ class History:
             population, study, events = entry.record.population, entry.record.study, entry.record.events
             self._count((population, None), events)
             self._count((population, study), events)
-            self._count((population, BARE), entry.record.bare or events)
+            self._count((population, ALL_COLLUDING), entry.record.bare or events)
 
     def _restored(self, restoration: Restoration) -> None:
         """What was charged before is in what is presumed; lost heads are known as such, and old agreements end."""

@@ -266,7 +266,7 @@ class ShelvedLedger(Ledger):
 
     # Messages
 
-    def _keep(self, db: sqlite3.Connection, entry: Entry, message: bytes) -> None:
+    def _store(self, db: sqlite3.Connection, entry: Entry, message: bytes) -> None:
         """Where ``remembering`` is set, until the process ends: for who may ask for it again meanwhile. Else nowhere."""
         if self.remembering:
             self._messages[entry.number] = message
@@ -292,10 +292,10 @@ class ShelvedLedger(Ledger):
         what = "no key of an institution of its own vouches for a simulation's moments"
         raise LedgerError("E_CLOCK", self.path.name, what, "Name another folder of ledgers.")
 
-    def kept(self) -> dict[str, str]:
+    def runs_with_answers(self) -> dict[str, str]:
         return {}
 
-    def answers_kept(self) -> int:
+    def stored_answers(self) -> int:
         return 0
 
     def drop(self, runs: Collection[str]) -> int:

@@ -108,7 +108,7 @@ class Ledger(Accounts):
                 return kept
             self.afford(charge.population, charge.study, charge.events, caps, charge.bare)
             entry = self._add(db, charge)
-            self._keep(db, entry, message)
+            self._store(db, entry, message)
             failpoints.passed("ledger written")
         self._added(entry)
         return entry, message
@@ -165,14 +165,14 @@ class Ledger(Accounts):
 
     # Messages that no run can ask for again
 
-    def kept(self) -> dict[str, str]:
+    def runs_with_answers(self) -> dict[str, str]:
         """The runs of which messages are kept, and when each was charged last."""
         self._refresh()
         numbers = {number for (number,) in self._read("SELECT number FROM message")}
         entries = (e for e in self._known.entries if e.number in numbers)
         return {e.record.run: e.at for e in entries if isinstance(e.record, Charge)}
 
-    def answers_kept(self) -> int:
+    def stored_answers(self) -> int:
         """Of how many answers the bytes are there."""
         return int(self._read("SELECT count(*) FROM message")[0][0])
 
@@ -266,7 +266,7 @@ class Ledger(Accounts):
     def _insert(self, db: sqlite3.Connection, fields: tuple[object, ...]) -> None:
         db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", fields)
 
-    def _keep(self, db: sqlite3.Connection, entry: Entry, message: bytes) -> None:
+    def _store(self, db: sqlite3.Connection, entry: Entry, message: bytes) -> None:
         """What may be asked for again, beside its charge."""
         db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))
 

@@ -30,7 +30,7 @@ class Knocks(logging.Filter):
 
     federation: Federation
     clock: Callable[[], float] = time.monotonic
-    told: dict[str, float] = field(default_factory=dict)
+    reported: dict[str, float] = field(default_factory=dict)
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = str(record.msg)
@@ -41,10 +41,10 @@ class Knocks(logging.Filter):
             return False
         line = self._line(rest)
         now = self.clock()
-        self.told = {who: at for who, at in self.told.items() if now < at + WHILE}
-        if line in self.told or len(self.told) >= MOST:
+        self.reported = {who: at for who, at in self.reported.items() if now < at + WHILE}
+        if line in self.reported or len(self.reported) >= MOST:
             return False
-        self.told[line] = now
+        self.reported[line] = now
         record.msg, record.args, record.levelno, record.levelname = line, (), logging.INFO, "INFO"
         record.exc_info = None
         return True

@@ -47,7 +47,7 @@ class Reconciler:
     starts: Counter[tuple[str, int, int]] = field(default_factory=Counter)
     due: dict[tuple[str, int, int, int], float] = field(default_factory=dict)
     before: dict[tuple[str, int], desired_state.Fall | None] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     tidying: Tidying = field(init=False)
 
@@ -63,7 +63,7 @@ class Reconciler:
             for run in self.federation.runs.glob(f"*/{desired_state.ORDER}"):
                 try:
                     self._run(link, run.parent, numbers.get(run.parent.name, []))
-                    self.told.pop(run.parent.name, None)
+                    self.reported.pop(run.parent.name, None)
                 except (FederationError, OSError) as error:  # a damaged order, or a full disk, is one run's trouble
                     self._trouble(run.parent.name, error)
         self.tidying.look(busy=bool(numbers or self.alive))
@@ -102,8 +102,8 @@ class Reconciler:
     def _trouble(self, run: str, error: FederationError | OSError) -> None:
         """Say what is in a run's way, once and not at every look."""
         found = of_the_system(error) if isinstance(error, OSError) else error
-        if self.told.get(run) != str(found):
-            self.told[run] = str(found)
+        if self.reported.get(run) != str(found):
+            self.reported[run] = str(found)
             _log.error("%s", found, extra=about(code=found.code, run=run))
 
     def _died(self, run: Path) -> bool:
@@ -145,7 +145,7 @@ def _gone(run: Path) -> FederationError:
     return FederationError("E_RUN", run.name, what, "See the coordinator's log and the system's.")
 
 
-def keep(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = lambda online: None) -> None:
+def reconcile(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = lambda online: None) -> None:
     """Look every second until told to stop. ``seen`` hears who is online, when that has changed."""
     reconciler, known, trouble = Reconciler(federation), None, Trouble()
     while True:
@@ -165,12 +165,12 @@ class Trouble:
     """What keeps the reconciler from looking: said once, and not at every look. A link that does not answer may be starting."""
 
     clock: Callable[[], float] = time.monotonic
-    told: str = ""
+    reported: str = ""
     since: float | None = None
 
     def tell(self, error: CohortiumError) -> None:
         self.since = self.clock() if self.since is None else self.since
         starting = error.code == "E_LINK" and self.clock() < self.since + STARTING
-        if str(error) != self.told and not starting:
-            self.told = str(error)
+        if str(error) != self.reported and not starting:
+            self.reported = str(error)
             _log.error("%s", error, extra=about(code=error.code))

@@ -55,7 +55,7 @@ def new_folder(out: Path, replace: bool) -> Iterator[Path]:
         yield folder
         _publish(folder, out, old, replace)
     except _OpenError as error:
-        raise error.told from None
+        raise error.shown_error from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -86,9 +86,9 @@ def _publish(folder: Path, out: Path, old: Path, replace: bool) -> None:
 class _OpenError(Exception):
     """The older release cannot be replaced now; the new one, which was paid for, stays beside it."""
 
-    def __init__(self, told: ReleaseError) -> None:
+    def __init__(self, shown_error: ReleaseError) -> None:
         super().__init__()
-        self.told = told
+        self.shown_error = shown_error
 
 
 def _move_aside(out: Path, old: Path, new: Path) -> None:

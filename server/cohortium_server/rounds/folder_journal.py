@@ -22,7 +22,7 @@ from cohortium.system.canonical import canonical_json, digest
 from cohortium.system.documents import load_json, parse_json
 from cohortium.system.files import write_whole
 from cohortium.system.locks import hold
-from cohortium_server.rounds.journal import NOTHING, Begun, Heard, new_run, new_seed
+from cohortium_server.rounds.journal import NOTHING, Aggregate, Begun, new_run, new_seed
 
 FORMAT = "cohortium-run-1"
 LOCK = "lock"
@@ -96,7 +96,7 @@ class FolderJournal:
             raise _no_run(self.folder, "another coordinator has it open", "Let that one end.")
         return lock
 
-    def heard(self, round_number: int) -> Heard | None:
+    def aggregate(self, round_number: int) -> Aggregate | None:
         from safetensors import SafetensorError, safe_open
 
         path = self._sum(round_number)
@@ -107,22 +107,22 @@ class FolderJournal:
             return None
         try:
             with safe_open(str(path), "np") as file:
-                told = parse_json(file.metadata()["heard"].encode())
-                receipts, void = _receipts(told["receipts"]), tuple(_receipts(r) for r in told.get("void", ()))
-                heard = Heard(round_number, int(told["attempt"]), file.get_tensor("sum"), receipts, void)
-            if told["digest"] == self._digest(heard):
-                return heard
+                fields = parse_json(file.metadata()["heard"].encode())
+                receipts, void = _receipts(fields["receipts"]), tuple(_receipts(r) for r in fields.get("void", ()))
+                aggregate = Aggregate(round_number, int(fields["attempt"]), file.get_tensor("sum"), receipts, void)
+            if fields["digest"] == self._digest(aggregate):
+                return aggregate
         except (SafetensorError, ValueError, KeyError, TypeError):
             pass
         raise _no_run(self.folder, f"{path.name} is not what was written", "Begin a new run.")
 
-    def remember(self, heard: Heard) -> None:
+    def remember(self, aggregate: Aggregate) -> None:
         from safetensors.numpy import save
 
-        told = {"attempt": heard.attempt, **_told(heard), "digest": self._digest(heard)}
-        write_whole(self._sum(heard.round), save({"sum": heard.values}, {"heard": json.dumps(told)}))
+        fields = {"attempt": aggregate.attempt, **_receipts_document(aggregate), "digest": self._digest(aggregate)}
+        write_whole(self._sum(aggregate.round), save({"sum": aggregate.values}, {"heard": json.dumps(fields)}))
         failpoints.passed("checkpoint written")
-        self._done_with(heard.round)
+        self._done_with(aggregate.round)
 
     def _done_with(self, round_number: int) -> None:
         """Of a complete round nothing is needed but its sum."""
@@ -147,10 +147,12 @@ class FolderJournal:
         for path in self.folder.glob("[0-9]*.sum"):
             path.unlink(missing_ok=True)
 
-    def _digest(self, heard: Heard) -> str:
+    def _digest(self, aggregate: Aggregate) -> str:
         """Of everything in a checkpoint, so that one that was damaged or is another round's is found."""
-        values, told = hashlib.sha256(heard.values.tobytes()).hexdigest(), _told(heard)
-        return digest([self.run, heard.round, heard.attempt, str(heard.values.dtype), values, *told.values()])
+        values, fields = hashlib.sha256(aggregate.values.tobytes()).hexdigest(), _receipts_document(aggregate)
+        return digest(
+            [self.run, aggregate.round, aggregate.attempt, str(aggregate.values.dtype), values, *fields.values()]
+        )
 
     def state(self, round_number: int) -> bytes | None:
         path = self._asked(round_number)
@@ -167,11 +169,11 @@ class FolderJournal:
             return self._begun_before(round_number)
         try:
             with safe_open(str(path), "np") as file:
-                told, board = parse_json(file.metadata()["begun"].encode()), file.get_tensor("board").tobytes()
+                fields, board = parse_json(file.metadata()["begun"].encode()), file.get_tensor("board").tobytes()
                 masked = file.get_tensor("masked") if "masked" in file.keys() else None  # noqa: SIM118 - it is no mapping
-                void = tuple(_receipts(r) for r in told["void"])
-                begun = Begun(int(told["attempt"]), board, masked, _receipts(told["receipts"]), void)
-            if told["digest"] == self._digest_begun(round_number, begun):
+                void = tuple(_receipts(r) for r in fields["void"])
+                begun = Begun(int(fields["attempt"]), board, masked, _receipts(fields["receipts"]), void)
+            if fields["digest"] == self._digest_begun(round_number, begun):
                 return begun
         except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
             pass
@@ -193,9 +195,9 @@ class FolderJournal:
         if begun.masked is not None:
             tensors["masked"] = begun.masked
         void = [_documents(r) for r in begun.void]
-        told = {"attempt": begun.attempt, "receipts": _documents(begun.receipts), "void": void}
-        told["digest"] = self._digest_begun(round_number, begun)
-        write_whole(self._under_way(round_number), save(tensors, {"begun": json.dumps(told)}))
+        fields = {"attempt": begun.attempt, "receipts": _documents(begun.receipts), "void": void}
+        fields["digest"] = self._digest_begun(round_number, begun)
+        write_whole(self._under_way(round_number), save(tensors, {"begun": json.dumps(fields)}))
 
     def _digest_begun(self, round_number: int, begun: Begun) -> str:
         masked = (
@@ -245,10 +247,10 @@ def _receipts(documents: list[dict[str, Any]]) -> tuple[Receipt, ...]:
     return tuple(Receipt(**r) for r in documents)
 
 
-def _told(heard: Heard) -> dict[str, Any]:
+def _receipts_document(aggregate: Aggregate) -> dict[str, Any]:
     """The receipts in a checkpoint. Of void attempts there is no word where there were none: as versions before wrote it."""
-    void = {"void": [_documents(r) for r in heard.void]} if heard.void else {}
-    return {"receipts": _documents(heard.receipts), **void}
+    void = {"void": [_documents(r) for r in aggregate.void]} if aggregate.void else {}
+    return {"receipts": _documents(aggregate.receipts), **void}
 
 
 def _no_run(folder: Path, what: str, fix: str) -> FederationError:

@@ -28,7 +28,7 @@ NOTHING = encode_board(())
 
 
 @dataclass(frozen=True)
-class Heard:
+class Aggregate:
     """A complete round: (width,) int64, the sum of its answers, and each institution's receipt.
 
     void: of the attempts before, so many as ``attempt`` says.
@@ -62,9 +62,9 @@ class Journal(Protocol):
     run: str
     seed: int
 
-    def heard(self, round_number: int) -> Heard | None: ...
+    def aggregate(self, round_number: int) -> Aggregate | None: ...
 
-    def remember(self, heard: Heard) -> None: ...
+    def remember(self, aggregate: Aggregate) -> None: ...
 
     def state(self, round_number: int) -> bytes | None:
         """What the round was asked at, if it was asked."""
@@ -84,16 +84,16 @@ class BriefJournal:
 
     def __init__(self, seed: int | None = None) -> None:
         self.run, self.seed = new_run(), new_seed() if seed is None else seed
-        self._heard: dict[int, Heard] = {}
+        self._aggregates: dict[int, Aggregate] = {}
         self._states: dict[int, bytes] = {}
         self._begun: dict[int, Begun] = {}
 
-    def heard(self, round_number: int) -> Heard | None:
-        return self._heard.get(round_number)
+    def aggregate(self, round_number: int) -> Aggregate | None:
+        return self._aggregates.get(round_number)
 
-    def remember(self, heard: Heard) -> None:
-        self._heard[heard.round] = heard
-        self._begun.pop(heard.round, None)
+    def remember(self, aggregate: Aggregate) -> None:
+        self._aggregates[aggregate.round] = aggregate
+        self._begun.pop(aggregate.round, None)
 
     def state(self, round_number: int) -> bytes | None:
         return self._states.get(round_number)

@@ -188,7 +188,7 @@ class _Direct:
         self._custodians, self._there, self._again = custodians, custodians[: len(custodians) - gone], again
         self.told: dict[tuple[str, int], list[bytes]] = {}
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         """One round is asked here; its run has no end."""
 
     def exchange(self, request: bytes, timeout: float) -> list[bytes]:

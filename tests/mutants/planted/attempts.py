@@ -77,7 +77,7 @@ _OPENINGS: tuple[Mutant, ...] = (
         "T5",
         f"{SUMS}::test_where_more_are_silent_they_are_named_and_asked_again_for_the_same_bytes[confirm-1]",
         MASKS,
-        "        if len(said) < self._cohort.threshold and not _CONTRADICTED & set(refused.values()):\n",
+        "        if len(statements) < self._cohort.threshold and not _CONTRADICTED & set(refused.values()):\n",
         "        if False:\n",
     ),
     mutant(
@@ -93,8 +93,8 @@ _OPENINGS: tuple[Mutant, ...] = (
         "P28",
         f"{ATTEMPTS}::test_an_attempt_under_way_is_read_as_it_was_written[begun0]",
         FOLDER_JOURNAL,
-        'void = {"void": [_documents(r) for r in heard.void]} if heard.void else {}',
-        "void: dict[str, Any] = {} if heard.void else {}",
+        'void = {"void": [_documents(r) for r in aggregate.void]} if aggregate.void else {}',
+        "void: dict[str, Any] = {} if aggregate.void else {}",
     ),
 )
 
@@ -294,8 +294,8 @@ _CAPPED: tuple[Mutant, ...] = (
         "P9",
         f"{CAPS}::test_a_hair_below_what_a_run_costs_nothing_is_begun[if all collude-local]",
         ACCOUNTS,
-        "self._check_cap(where, (population, BARE), bare or events, caps.bare)",
-        "self._check_cap(where, (population, BARE), bare, caps.bare)",
+        "self._check_cap(where, (population, ALL_COLLUDING), if_all_collude or events, caps.if_all_collude)",
+        "self._check_cap(where, (population, ALL_COLLUDING), if_all_collude, caps.if_all_collude)",
     ),
     mutant(
         "caps a study that may be repeated at the larger delta",
@@ -311,7 +311,7 @@ _CAPPED: tuple[Mutant, ...] = (
         f"{CAPS}::test_a_second_run_is_answered_if_both_are_within_the_cap[0.999999999-E_BUDGET-study-local]",
         ACCOUNTS,
         "after = merged((*before, *events))",
-        "after = merged(events) if account[1] not in (None, BARE) else merged((*before, *events))",
+        "after = merged(events) if account[1] not in (None, ALL_COLLUDING) else merged((*before, *events))",
     ),
     mutant(
         "lets a masked sum's claim rest on the draws of one institution",

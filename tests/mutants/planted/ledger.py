@@ -17,7 +17,7 @@ CUSTODY = "tests/test_custodian.py"
 LAWS = "tests/laws/test_ledger.py"
 KILLERS = "tests/mutants/test_killers.py"
 KEEP = """\
-            self._keep(db, entry, message)
+            self._store(db, entry, message)
             failpoints.passed("ledger written")
         self._added(entry)
 """
@@ -55,7 +55,7 @@ MUTANTS: tuple[Mutant, ...] = (
         KEEP,
         '            failpoints.passed("ledger written")\n'
         "        self._added(entry)\n"
-        "        self._keep(self._db, entry, message)\n",
+        "        self._store(self._db, entry, message)\n",
     ),
     mutant(
         "refunds a study that was withdrawn",

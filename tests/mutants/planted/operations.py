@@ -174,8 +174,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "one line, and strangers fill no log",
         f"{TEST_START}::test_a_node_that_knocks_again_and_again_is_one_line_at_info",
         KNOCKS,
-        "if line in self.told or len(self.told) >= MOST:",
-        "if len(self.told) >= MOST:",
+        "if line in self.reported or len(self.reported) >= MOST:",
+        "if len(self.reported) >= MOST:",
     ),
     mutant(
         "starts a study's process again for ever, however it falls",

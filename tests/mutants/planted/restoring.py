@@ -66,8 +66,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "T9",
         f"{TESTS}::test_a_ledger_with_a_life_of_its_own_is_added",
         RESTORING,
-        "epsilon + there.epsilon, bare + there.bare, 2 * delta",
-        "epsilon, bare, delta",
+        "epsilon + there.epsilon, colluding + there.if_all_collude, 2 * delta",
+        "epsilon, colluding, delta",
     ),
     mutant(
         "presumes nothing where no cap bounded what colluders learned",
