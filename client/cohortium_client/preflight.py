@@ -1,4 +1,4 @@
-"""Whether an institution is ready: every line that fails ends with what to do. Counts stay on the operator's screen."""
+"""Whether an institution is ready: every failed check ends with what to do. Counts stay on the operator's screen."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Putting a backup into the place of an institution's ledger: what may be lost by it, and whether that may be done.
+"""Putting a backup in the place of an institution's ledger: what may be lost by it, and whether it is allowed.
 
-What lies in the ledger's place decides. Where it cannot be opened, and the witness remembers the backup's own head,
-nothing that ever left the institution is missing: the backup takes its place and nothing is presumed. In every other case
-answers may have been given that neither file knows of; then two of the institution's restorers must have signed what is
-presumed spent, which may not be less than what those answers can have cost (docs/backup.md).
+It depends on the ledger that is there. Where it cannot be opened and the witness records the backup's own head, no answer that
+ever left the institution is missing: the backup takes its place and nothing is presumed. In every other case answers may have
+been given that neither file knows of; then two of the institution's restorers must have signed what is presumed to be spent,
+which may not be less than those answers can have cost (docs/backup.md).
 """
 
 from __future__ import annotations

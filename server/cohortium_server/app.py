@@ -1,9 +1,7 @@
-"""The coordinator's Flower ServerApp: runs a study's rounds over a Flower grid and hands the outcome on.
+"""The coordinator's Flower ServerApp: runs the rounds of a study over a Flower grid and hands the outcome on.
 
-What it runs follows from
-``federation`` in the run's configuration: the name of a job that this process was handed, or the absolute
-path of a federation folder, whose ``study.toml`` is run and whose ``release`` is written. Both go through
-the same few lines.
+``federation`` in the run's configuration says what to run: the name of a job that was handed to this process, or the absolute
+path of a federation folder, whose ``study.toml`` is run and whose ``release`` is written. Both take the same few lines.
 """
 
 from __future__ import annotations

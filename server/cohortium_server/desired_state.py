@@ -1,7 +1,7 @@
-"""What is wanted of a run, how it ended, and how often its process did before: small files in its folder, by which its parts agree.
+"""The desired state of a run, how the run ended, and how often its process failed: small files in the run's folder.
 
-Whoever says ``cohortium coordinator run`` only writes an order. The reconciler of a federation sees to it that what is ordered
-runs, again if its process died; the process that runs it writes how it ended. So each may be killed at any time.
+``cohortium coordinator run`` only writes the desired state. The federation's reconciler starts the run, and starts it again if
+its process died; the process that runs it records how it ended. Each of them may therefore be killed at any time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A study to be run, as a federation's folder holds it, and how the end of its run is written down there."""
+"""A study to be run, read from a federation's folder, and how the end of its run is recorded there."""
 
 from __future__ import annotations
 

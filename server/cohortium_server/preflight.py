@@ -1,4 +1,4 @@
-"""Whether a coordinator is ready to serve, or serves as it should: every line that fails ends with what to do."""
+"""Whether a coordinator is ready to serve, or serves correctly: every failed check ends with what to do."""
 
 from __future__ import annotations
 

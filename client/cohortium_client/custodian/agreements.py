@@ -1,6 +1,6 @@
-"""What an institution has agreed to: the studies it signed, kept in its folder, and the consents in its ledger.
+"""What an institution has agreed to: the studies it signed, stored in its folder, and the consents in its ledger.
 
-The ledger has the last word: a study that lies in the folder but that no entry consents to is not answered.
+The ledger decides: a study in the folder that no entry consents to is not answered.
 """
 
 from __future__ import annotations

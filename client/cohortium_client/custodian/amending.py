@@ -1,8 +1,8 @@
-"""Recording that moments in an institution's ledger were wrong, because its machine's clock once ran ahead.
+"""Records that entries of an institution's ledger have wrong times, because its machine's clock once ran ahead.
 
-Nobody can tell afterwards a clock that ran ahead from one that is set back to gain time. So what is recorded helps only what
-comes: every study that was signed so far, and had expired by the moments that are amended, has expired for good, as has one
-whose file is not there to show that it had not. What is spent is no matter of time, and stays (docs/custodian.md).
+Afterwards nobody can distinguish a clock that ran ahead from one that is set back to gain time. An amendment therefore helps
+only future studies: every study that was signed so far and had expired by the amended times has expired for good, as has one
+whose file is missing, which could have shown otherwise. Spend does not depend on time and stays (docs/custodian.md).
 """
 
 from __future__ import annotations

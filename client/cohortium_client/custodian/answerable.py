@@ -1,8 +1,8 @@
-"""Whether an institution answers a study: the one place where that is decided, whoever asks.
+"""Decides whether an institution answers a study: the only place where that is decided.
 
 The custodian asks before every answer; signing, ``institution check``, ``preview`` and ``serve`` ask the same, so that nobody
-signs, checks or orders what is then refused. What depends on a single request (signatures, receipts, an approval, the order
-of rounds) the custodian looks at itself.
+signs or runs a study that is then refused. What depends on a single request (signatures, receipts, an approval, the order of
+rounds) is checked by the custodian itself.
 """
 
 from __future__ import annotations

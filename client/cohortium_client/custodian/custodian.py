@@ -1,12 +1,11 @@
 """The institution's story: check, contribute, noise, charge and keep, reply.
 
-The custodian is the only place where a record and a message meet. It believes nothing the coordinator says: which
-query a round is, how much noise it gets and what it costs follow from a study that this institution and all others
-have signed; what the policy forbids is not answered, whatever was signed. What goes wrong leaves the institution as a
-code, never as a text.
+The custodian is the only place where a record and a message meet. It trusts nothing the coordinator says: which query a round
+asks, how much noise it gets and what it costs follow from a study that this institution and all others have signed. What the
+policy forbids is not answered, whatever was signed. An error leaves the institution as a code, never as text.
 
-A message and its charge become durable together, before the message leaves. A custodian that stops before that has
-said nothing and spent nothing; one that stops after it says the same bytes when it is asked again.
+A message and its charge become durable together, before the message leaves. A custodian that stops before that point has sent
+nothing and spent nothing; one that stops after it sends the same bytes when it is asked again.
 """
 
 from __future__ import annotations

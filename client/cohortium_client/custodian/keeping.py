@@ -1,9 +1,9 @@
-"""How long the ledger keeps the bytes of answers: as long as their run may ask for them again, and not longer.
+"""How long the ledger keeps the bytes of answers: as long as their run may ask for them again, and no longer.
 
-A coordinator whose process died asks again, and gets the same bytes. After the run's end that has no use. An institution
-learns of an end in three ways: the coordinator says so once it has the last sum (the leg ``end``), the study expires or
-was closed by a restoration, so that nothing of it is answered any more, or nothing was answered in the run for long. Whoever
-asks for bytes that are gone is refused (E_ENDED): neither new noise nor a new charge ever takes their place.
+A coordinator that restarts asks again and gets the same bytes; after the end of the run they are of no use. An institution
+learns that a run has ended in three ways: the coordinator announces it once it has the last sum (the leg ``end``); the study
+expires or was closed by a restoration, so that nothing of it is answered any more; or the run has been silent for long. A
+request for dropped bytes is refused (E_ENDED): neither new noise nor a new charge ever takes their place.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The institution's part in masked sums: the legs of masking/, each answered once, durably.
 
-What the coordinator shows is a board of statements signed by institutions; everything on it is verified here before
-a secret is used. The coordinator's word counts for nothing: who takes part, who has survived and what may be revealed
-follow from signatures.
+The coordinator presents a board of statements signed by institutions, and everything on it is verified here before a secret is
+used. The coordinator itself is not trusted: who takes part, who has survived and what may be revealed follow from signatures.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Who may speak to the custodian: a gate on a Unix domain socket that lets one user through, and not too much of it.
+"""Who may connect to the custodian: a gate on a Unix domain socket that admits one user, within limits.
 
-gRPC for Python does not tell who is at the other end of a socket. The gate accepts the connections, asks the kernel for
-the user of each (SO_PEERCRED), closes those of other users and passes the bytes of the rest on to a second socket, which
-lies in a folder that only the custodian's own user can enter. It understands nothing of what it passes on.
+gRPC for Python cannot tell who is at the other end of a socket. The gate accepts the connections, asks the kernel for the user
+of each (SO_PEERCRED), closes those of other users and forwards the bytes of the rest to a second socket, in a folder that only
+the custodian's own user can enter. It does not interpret what it forwards.
 
 At most ``Limits.connections`` are open. One more takes the place of one that has asked nothing yet, the one that has been
-silent longest; one on which an answer is being made is never given away, however long that takes.
+silent longest; a connection whose answer is being made is never given up, however long that takes.
 """
 
 from __future__ import annotations

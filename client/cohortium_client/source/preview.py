@@ -1,4 +1,4 @@
-"""What would leave an institution if it signed a study: every number, its bound, its noise, and what it costs here."""
+"""What would leave an institution if it signed a study: every number with its bound and noise, and what it costs here."""
 
 from __future__ import annotations
 

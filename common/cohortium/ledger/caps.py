@@ -1,4 +1,4 @@
-"""The most that may ever be spent, and why a charge would pass it."""
+"""Caps: the most that may ever be spent, and the errors for a charge that would exceed one."""
 
 from __future__ import annotations
 

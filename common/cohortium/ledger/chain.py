@@ -1,8 +1,8 @@
-"""The chain of a ledger's entries, verified when they are first read, and the witness that remembers its newest head.
+"""The chain of a ledger's entries, verified as they are first read, and the witness that records its newest head.
 
-Every entry carries the hash of the entry before it and a charge the hash of its message, so a change or a gap in the
-middle is found. What a chain cannot show is an end that was cut off, or a whole file that an older copy replaced: the
-newest head is also written to a second file, the *witness*, so that a ledger whose chain lacks a head once seen is refused.
+Every entry carries the hash of the entry before it, and a charge the hash of its message, so a change or a gap in the middle
+is detected. A chain cannot show that its end was cut off, or that an older copy replaced the whole file. The newest head is
+therefore also written to a second file, the *witness*, and a ledger whose chain lacks the witnessed head is refused.
 """
 
 from __future__ import annotations

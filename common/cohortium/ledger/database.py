@@ -1,6 +1,6 @@
-"""The SQLite file of a ledger: its transactions, its size, and copies of it.
+"""The SQLite file of a ledger: its transactions, its size and its backups.
 
-It is in WAL mode with synchronous=FULL: what a transaction has written is durable when it ends.
+It runs in WAL mode with synchronous=FULL: a transaction is durable once it has ended.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The SQLite schema of a ledger, and the versions of it.
+"""The SQLite schema of a ledger and its versions.
 
-Entries can be added, never changed or deleted: triggers say so to whoever opens the file. A message may be deleted once its entry
-is listed as dropped.
+Entries are append-only: triggers refuse to change or delete one, whoever opens the file. A message may be deleted once its
+entry is listed in ``dropped``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The entries verified so far, and what follows from them: who has spent what, and which agreements hold."""
+"""The verified entries and what follows from them: who has spent what, and which consents still hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a ledger's files lie, who holds them, and why a ledger cannot be used."""
+"""Where a ledger's files are, who holds them, and the errors for a ledger that cannot be used."""
 
 from __future__ import annotations
 

@@ -1,22 +1,18 @@
-"""The durable record of every answer ever given from a population, and of every agreement it was given under.
+"""The durable record of every answer given from a population, and of every consent under which it was given.
 
-One SQLite file per institution, in WAL mode with synchronous=FULL. A charge is an event, never an epsilon: what was
-done, for which study, run, round and attempt. The charge and the message it pays for are committed together, before
-anything leaves: there is never a message without its charge, nor a charge whose message was lost. So a lost message is
-sent again byte by byte, and a new attempt is a new charge. Nothing is ever taken back.
+There is one SQLite file per institution, in WAL mode with synchronous=FULL. A charge records an event, never an epsilon: what
+was done, for which study, run, round and attempt. A charge and the message it pays for are committed together, before
+anything leaves: no message exists without its charge, and no charge whose message was lost. A lost message is therefore
+resent byte by byte, and a new attempt is a new charge. Nothing is ever refunded.
 
-Every entry carries the hash of the entry before it and a charge the hash of its message, so a change or a gap in the
-middle is found. What a chain cannot show is an end that was cut off, or a whole file that an older copy replaced: the
-newest head is also written to a second file, the *witness*, and travels with every answer, so that a ledger whose
-chain lacks a head once seen is refused (E_LEDGER_ROLLED_BACK). An older copy goes on only where two persons have signed
-what it is then presumed to have spent: a Restoration, which is an entry of the chain like all others. So is an Amendment,
-which says that the moments of some entries were wrong, and takes nothing back.
+``chain.py`` verifies the entries and keeps the witness; the witnessed head travels with every answer, so that a ledger that was
+rolled back is refused (E_LEDGER_ROLLED_BACK). An older copy continues only under a Restoration, in which two persons have
+signed what it is then presumed to have spent. An Amendment records that the times of some entries were wrong and refunds
+nothing. Both are ordinary entries of the chain.
 
-A message's bytes are needed as long as its run may ask for them again. After that they can be *dropped*: the entry, with
-its charge and the digest of its message, stays as it is, and so do the chain, the receipts and what is spent; an attempt
-whose bytes are gone is neither answered nor charged again (E_ENDED).
-
-The spend belongs to the population, not to the run: a new study on the same people goes on where the last one stopped.
+A message is needed as long as its run may ask for it again. After that it can be *dropped*: the entry keeps its charge and the
+digest of the message, and chain, receipts and spend stay as they are. An attempt whose message was dropped is neither
+answered nor charged again (E_ENDED).
 """
 
 from __future__ import annotations

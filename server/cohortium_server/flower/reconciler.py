@@ -1,8 +1,8 @@
-"""The reconciler: it makes the link what the federation's folder says. It asks nobody and keeps nothing that matters.
+"""The reconciler brings the link into the state that the federation's folder describes. It holds no state that matters.
 
-Who lies in ``members`` is registered, who lies there no longer is not. A run that is ordered to go on is started, and
-started again if its process died, ever more rarely until a round is complete; one that is ordered to stop is stopped. What
-dies again and again ends as failed (desired_state.py). Whoever wants something writes it into the folder.
+Institutions in ``members`` are registered, all others are removed. A run whose desired state is to go on is started, and
+restarted if its process died, at growing intervals until a round is complete; one that is to stop is stopped. What dies again
+and again ends as failed (desired_state.py). Every wish is written into the folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The coordinator, served: its link, its executor and its reconciler, started again whenever they end."""
+"""The coordinator as a service: its link, executor and reconciler, each restarted when it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has cost, as its release publishes it: attempts that were given up included."""
+"""The account that a release publishes: what was asked, what was charged for it, void attempts included, and what it comes to."""
 
 from __future__ import annotations
 

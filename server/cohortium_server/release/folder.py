@@ -1,4 +1,4 @@
-"""The folder of a release, which appears whole or not at all, and over nothing that came there meanwhile."""
+"""The folder of a release: it appears whole or not at all, and never overwrites what was put there meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A release that lies in a folder: what can be drawn from it, asked of it and filled in with it, at no further cost."""
+"""A release in a folder: sampling from it, querying it and imputing with it, at no further cost."""
 
 from __future__ import annotations
 

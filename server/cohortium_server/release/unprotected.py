@@ -1,8 +1,7 @@
-"""What a study without privacy leaves behind: a folder in which every single file says so.
+"""What a study without privacy leaves behind: a folder in which every file says so.
 
-File names begin with ``NOT-PRIVATE-``. Inside, the CSV file begins with a line that a reader stumbles over, the Parquet
-and safetensors files say it in their metadata, the JSON documents in an entry and the page in a red banner. Nowhere is
-there an epsilon: not a large one, none.
+File names begin with ``NOT-PRIVATE-``. The CSV file begins with a line that a reader cannot miss, the Parquet and safetensors
+files say it in their metadata, the JSON documents in an entry and the page in a red banner. No epsilon appears anywhere.
 """
 
 from __future__ import annotations

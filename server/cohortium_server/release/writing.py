@@ -1,4 +1,4 @@
-"""How an outcome becomes a release: drawn, judged, written and signed."""
+"""Turns an outcome into a release: draw, judge, write, sign."""
 
 from __future__ import annotations
 

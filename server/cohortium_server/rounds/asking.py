@@ -1,4 +1,4 @@
-"""How a round is asked: what every request carries, what comes back, and who is missing."""
+"""How a round is asked: what every request carries, what comes back, and which institutions are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A journal as a folder: one that a coordinator which was stopped goes on from."""
+"""A journal in a folder, from which an interrupted coordinator resumes."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""What a coordinator remembers of a run, so that one that stops goes on where it stood and nothing is spent twice.
+"""What a coordinator records of a run, so that an interrupted run resumes where it stopped and nothing is spent twice.
 
-A run is its sums: a generator is an ask/tell object, and told the same sums again it comes to the same place. So a
-checkpoint is no picture of a generator but the sum of each round, written whole before the next round is asked, and
-the state that a round was asked at, written before it is sent: asked again it is the same question, to which an
-institution that has answered sends the same bytes and charges nothing. All of it is noised already.
+A run is determined by its sums: a generator is an ask-and-tell object, and the same sums lead it to the same state. A checkpoint
+is therefore not a picture of the generator but the sum of each round, written whole before the next round is asked, and the
+state at which a round was asked, written before it is sent. Asked again, it is the same question, to which an institution that
+has answered sends the same bytes at no charge. Everything recorded is noised already.
 
-Of masked sums that institutions may drop out of, the attempt under way is kept leg by leg: what everybody has signed and the sum
-that is still masked. So it is gone on with, and no second sum of the round is ever needed; what void attempts before it were
-charged goes into the account.
+For masked sums with dropouts the attempt under way is recorded leg by leg: every signed statement and the sum that is still
+masked. The attempt is continued from there and no second sum of the round is ever needed. Charges of earlier, void attempts go
+into the account.
 """
 
 from __future__ import annotations

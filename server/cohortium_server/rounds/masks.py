@@ -1,10 +1,10 @@
-"""The coordinator's part in masked sums: it shows everybody what everybody has said, and adds up.
+"""The coordinator's part in masked sums: it shows every statement to everybody, and adds up.
 
-Without dropouts the keys are exchanged once a run, then a round is one exchange. With dropouts a round is three
-(mask, confirm, reveal), in which the keys of the next round travel along. Whoever is silent is asked again, for the same
-bytes, and nothing is charged for it; so is everybody when a coordinator that stopped goes on, from what its journal keeps of the
-attempt. An attempt that institutions refuse to go on with is void: the round is asked again as a new one, which is
-charged. Once shares may have been revealed there is no other attempt: its sum is the round's, or the run ends.
+Without dropouts, keys are exchanged once a run and each round is one exchange. With dropouts a round takes three exchanges
+(mask, confirm, reveal), which also carry the keys of the next round. Silent institutions are asked again for the same bytes, at
+no charge; so is everybody when a restarted coordinator continues the attempt in its journal. An attempt that institutions refuse
+to continue is void: the round is asked again in a new attempt, which is charged. Once shares may have been revealed there is no
+other attempt: its sum is the round's, or the run ends.
 """
 
 from __future__ import annotations

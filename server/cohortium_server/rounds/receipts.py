@@ -1,4 +1,4 @@
-"""The last receipts of every institution, which show a ledger that was rolled back its own heads."""
+"""The latest receipts of every institution, presented with each request so that a rolled-back ledger is noticed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Step 6: the study's story: ask, send, sum, account, tell, until the generator has heard enough.
+"""Step 6: the study's story: ask, send, sum, account, tell, until the generator needs no more sums.
 
-A round that the journal remembers is not asked again but told again, so that a run which stopped goes on.
+Recorded rounds are replayed, not requested again, so that an interrupted run resumes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one seam to the network: the same bytes to every institution, one answer from each."""
+"""The one interface to the network: the same bytes to every institution, one answer from each."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The laws of a model's errors as tensors: learnt once by whoever writes a release, so that nobody who asks it waits for them.
+"""The distributions of a model's errors as tensors: learnt once when a release is written, so that no query waits for them.
 
-They follow from the noised counts alone (errors.py), so a release tells them as it tells the counts.
+They follow from the noised counts alone (errors.py), so a release may publish them as it publishes the counts.
 """
 
 from __future__ import annotations
