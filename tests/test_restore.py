@@ -324,7 +324,7 @@ def test_a_forged_or_changed_signature_counts_for_nobody(place: Place, lost: tup
         public_text(ANNE): done.signatures[public_text(ANNE)],
     }
     for touched in (Restoration(more, done.signatures), Restoration(done.request, forged)):
-        with refused("E_RESTORE", "signed it, wanted are 2"):
+        with refused("E_RESTORE", "signed it, 2 are required"):
             restore(place.institution, backup, touched)
 
 

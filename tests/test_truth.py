@@ -422,12 +422,12 @@ def ahead(site: Site) -> Iterator[Site]:
 
 def test_a_clock_that_once_ran_ahead_has_a_way_out(ahead: Site) -> None:
     wanted = ahead.visits("wanted", expires=day(30).date())
-    with pytest.raises(StudyError, match=r"E_EXPIRED.*the ledger has an entry of .* say cohortium ledger amend-clock"):
+    with pytest.raises(StudyError, match=r"E_EXPIRED.*the ledger has an entry of .* run cohortium ledger amend-clock"):
         ahead.sign(wanted)
     found = ahead.lines(wanted)
     assert failing(found) == {"clock": "E_CLOCK", "policy": "E_EXPIRED"}
     assert (
-        "Set the machine's clock. If it is right, it was wrong once: say cohortium ledger amend-clock"
+        "Set the machine's clock. If it is right, it was wrong once: run cohortium ledger amend-clock"
         in found["clock"].fix
     )
     told = ahead.cli("ledger", "amend-clock", "--institution", ahead.folder, "--today", day(10).date())

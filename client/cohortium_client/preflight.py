@@ -95,7 +95,7 @@ def _joined(institution: Institution) -> Iterator[Check]:
     try:
         joined = has_joined(folder)
     except PermissionError:
-        yield Check("relay's folder", True, f"another user's: let that one say cohortium institution check {folder}")
+        yield Check("relay's folder", True, f"another user's: let that user run cohortium institution check {folder}")
         return
     if joined:
         yield from relay_preflight(folder, institution)
@@ -211,7 +211,7 @@ def _over(institution: Institution, study: Study) -> str | None:
         word = consent_state(ledger, study)
         if word in ("withdrawn", "replaced"):
             by = "" if word == "withdrawn" else " by a newer one"
-            return f"over: it was {word} here{by}, and is answered no more"
+            return f"over: it was {word} here{by}, and is no longer answered"
         answers = answers_to(study, institution.file.population.name, ledger)
         if answers is None or not answers.complete:
             return None

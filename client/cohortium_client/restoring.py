@@ -84,7 +84,7 @@ def _made_ready(institution: Institution, backup: Path, signed: Restoration | No
     if wanted is None:
         return make_ready(backup, institution.ledger_file, _witnessed(institution))
     if signed is None:
-        raise _refused("entries may be lost by it", "Say cohortium ledger request-restore, and let two persons sign.")
+        raise _refused("entries may be lost by it", "Run cohortium ledger request-restore, and let two persons sign.")
     _check(institution, wanted, signed)
     return make_ready(backup, institution.ledger_file, wanted.backup, signed)
 
@@ -99,8 +99,8 @@ def _check(institution: Institution, wanted: RestoreRequest, signed: Restoration
     signers = [key for key in institution.file.restorers if key in signed.signers]
     if len(signers) < SIGNERS:
         raise _refused(
-            f"{len(signers)} of the restorers in institution.toml signed it, wanted are {SIGNERS}",
-            "Let each say cohortium ledger sign-restore with a key of their own.",
+            f"{len(signers)} of the restorers in institution.toml signed it, {SIGNERS} are required",
+            "Let each run cohortium ledger sign-restore with a key of their own.",
         )
 
 

@@ -207,7 +207,7 @@ class _Exchange:
             self._lost.setdefault(node, time.monotonic())
 
     def _report_waits(self, there: set[str]) -> None:
-        """Say whom this waits for, where they have names."""
+        """Report who is being waited for, where they have names."""
         answered = {self._names[node] for node in self._answered}
         members = (self._to.members or {}).values()
         self._to.waits({name: name in there for name in members if name not in answered})

@@ -41,6 +41,8 @@ def amend_clock(
             f"by {opened.identity.name!r}. What is spent stays spent."
         )
         for digest in done.ended:
-            say(f"study {digest[:16]}… had expired by them, or nothing shows that it had not: it is answered no more.")
+            say(
+                f"study {digest[:16]}… had expired by them, or nothing shows that it had not: it is no longer answered."
+            )
         if done.ended:
             say("Who wants one of these gives it a higher serial and a later expires, and everybody signs it anew.")

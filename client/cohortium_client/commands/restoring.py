@@ -49,7 +49,7 @@ def request_restore(
         if as_json:
             print_json({"needed": request is not None, "request": None if request is None else asdict(request)})
         elif request is None:
-            say("Nothing is lost by restoring this backup: say cohortium ledger restore, no request is needed.")
+            say("Restoring this backup loses nothing: run cohortium ledger restore; no request is needed.")
         else:
             say(*in_words(request).splitlines())
             say(
@@ -79,7 +79,7 @@ def restore(
             return
         say(f"{opened.ledger_file}: restored, {done.entries} entries, head {done.head[:16]}…")
         if done.restored:
-            say("Studies agreed to so far are answered no more: each needs a higher serial, and to be signed anew.")
+            say("Studies signed so far are no longer answered: each needs a higher serial, and to be signed again.")
             say("cohortium ledger show says what is presumed spent; docs/backup.md how to go on.")
 
 

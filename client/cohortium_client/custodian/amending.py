@@ -24,7 +24,7 @@ from cohortium_client.custodian.institution import Institution
 
 @dataclass(frozen=True)
 class Amended:
-    """The entries whose moments were wrong, the latest of these, and the digests of the studies that are answered no more."""
+    """The entries whose moments were wrong, the latest of these, and the digests of the studies that are no longer answered."""
 
     entries: tuple[int, ...]
     latest: str

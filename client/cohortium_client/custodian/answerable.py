@@ -41,7 +41,7 @@ def require_open(study: Study, identity: Identity, policy: Policy, ledger: Ledge
 
 
 def require_answerable(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> ConsentState:
-    """What was said here of a study that is answered, or would be once it is signed; raises what keeps it from that."""
+    """The state of consent to a study that is answered, or would be once signed; raises the reason if neither holds."""
     require_open(study, identity, policy, ledger)
     word = consent_state(ledger, study)
     if word != "signed":
@@ -69,7 +69,7 @@ def _require_time_left(study: Study, ledger: Ledger) -> None:
         raise expired(study, f"and here it is {now:%Y-%m-%d} (UTC)", ANEW)
     if has_expired(study, latest):
         why = f"and the ledger has an entry of {latest:%Y-%m-%d}, though the clock says {now:%Y-%m-%d} (UTC)"
-        fix = f"If the clock is right, it was wrong once: say {AMEND}. "
+        fix = f"If the clock is right, it was wrong once: run {AMEND}. "
         signed = consent_state(ledger, study) != "unsigned"
         raise expired(study, why, fix + ("Then a" + ANEW[1:] if signed else "Then sign the study."))
 
@@ -81,7 +81,7 @@ def require_clock(ledger: Ledger) -> datetime:
         what = (
             f"the clock says {now:%Y-%m-%d %H:%M} (UTC), and the ledger has an entry of {ledger.latest:%Y-%m-%d %H:%M}"
         )
-        fix = f"Set the machine's clock. If it is right, it was wrong once: say {AMEND}."
+        fix = f"Set the machine's clock. If it is right, it was wrong once: run {AMEND}."
         raise LedgerError("E_CLOCK", "clock", what, fix)
     return now
 
@@ -90,7 +90,7 @@ def require_clock(ledger: Ledger) -> datetime:
 
 
 def consent_state(ledger: Ledger, study: Study) -> ConsentState:
-    """What the institution has last said of a study: that it answers it, or another of its name, or that it does no more."""
+    """The latest state of consent to a study: signed, withdrawn, replaced by another of its name, or never signed."""
     agreed, highest, known, withdrawn = "", 0, False, ""
     for entry in ledger.entries():
         match entry.record:
@@ -124,7 +124,7 @@ def consents_to(ledger: Ledger, study: Study) -> bool:
 
 
 def not_agreed(word: ConsentState) -> StudyError:
-    """Why a study is not answered that is not signed here, or no longer."""
+    """The error for a study that is not signed here, or no longer."""
     what, fix = {
         "withdrawn": ("its study was withdrawn here", "Sign it again."),
         "replaced": ("a newer study of its name was signed here", "Run the newer one."),
@@ -146,7 +146,7 @@ def require_newest(study: Study, ledger: Ledger) -> None:
 
 
 def restored(study: str) -> StudyError:
-    """Why a study is answered no more that was agreed to before the ledger was restored."""
+    """The error for a study that was signed before the ledger was restored."""
     return StudyError(
         "E_RESTORED",
         f"study {study[:16]}",

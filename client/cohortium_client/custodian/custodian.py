@@ -128,11 +128,11 @@ class Custodian:
             with self._one_at_a_time:
                 request = wire.decode_request(data)
                 return self._reply(request)
-        except Exception as error:  # noqa: BLE001 - whatever happened may depend on data and must not be told
+        except Exception as error:  # noqa: BLE001 - whatever happened may depend on data and must not be reported
             return self._refused(error, request)
 
     def _refused(self, error: Exception, request: wire.Request | None) -> bytes:
-        """What is told of an error: a code, and the institution's own log."""
+        """How an error is reported: as a code to the coordinator, and in the institution's own log."""
         if isinstance(error, REPORTABLE):
             _log.warning("refused: %s", error, extra=about(request, error.code))
             return self._refusal(error.code)
@@ -307,8 +307,8 @@ class Custodian:
             raise PolicyError(
                 "E_APPROVAL",
                 f"run {request.run}",
-                "nobody here has let it go ahead yet",
-                f"Say cohortium institution approve FOLDER {request.run} --study {request.study[:16]}, then resume.",
+                "nobody here has approved it yet",
+                f"Run cohortium institution approve FOLDER {request.run} --study {request.study[:16]}, then resume.",
             )
 
     def _next_phase(self, study: Study, request: wire.Request) -> Phase:

@@ -58,7 +58,7 @@ class Population:
 def _several(keys: tuple[str, ...]) -> tuple[str, ...]:
     """None, or those of two persons at least."""
     if keys and len(set(keys)) < max(2, len(keys)):
-        raise ValueError("the keys of at least two persons are wanted, each once")
+        raise ValueError("the keys of at least two persons are required, each once")
     return keys
 
 

@@ -107,12 +107,12 @@ def _require_room(ledger: Ledger) -> None:
             "E_LEDGER_UNAVAILABLE",
             ledger.path.name,
             f"its disk has {in_units(free)} left, and to shrink it takes {in_units(needed)}",
-            "Free so much and say it again; what was dropped stays so, and its room is used again meanwhile.",
+            "Free that much and run it again; what was dropped stays dropped, and its space is reused meanwhile.",
         )
 
 
 def _is_over(charge: Charge, ledger: Ledger, studies: Mapping[str, Study], now: datetime) -> bool:
-    """Whether its study is answered no more, whatever is asked. By the clock alone: a moment in the ledger may be wrong."""
+    """Whether its study is no longer answered, whatever is asked. By the clock alone: a time in the ledger may be wrong."""
     if ledger.is_closed(charge.study):
         return True
     study = studies.get(charge.study)

@@ -29,7 +29,7 @@ _log = logging.getLogger("cohortium.node")
 
 @dataclass
 class Knocking:
-    """Stands in front of ``knock`` (Flower's FleetHttpClient.ActivateNode) and says it until it is heard."""
+    """Stands in front of ``knock`` (Flower's FleetHttpClient.ActivateNode) and repeats it until it is answered."""
 
     relay: Relay
     knock: Callable[[Any, Any], Any]

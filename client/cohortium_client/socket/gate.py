@@ -219,7 +219,7 @@ def require_short(path: Path) -> None:
     """FederationError E_SOCKET for a path that is longer than the system takes."""
     if (length := len(os.fsencode(path))) > LONGEST_SOCKET:
         what = f"its path has {length} bytes, and a socket's may have {LONGEST_SOCKET} here"
-        fix = 'Say a shorter one in institution.toml, such as socket = "/run/cohortium/NAME.sock", and in relay.toml.'
+        fix = 'Set a shorter one in institution.toml, such as socket = "/run/cohortium/NAME.sock", and in relay.toml.'
         raise refused(path.name, what, fix)
 
 

@@ -63,7 +63,7 @@ class Accounts(Chain):
         return self._cost((population, ALL_COLLUDING), self.events(population, ALL_COLLUDING), delta)
 
     def _cost(self, account: Account, events: Events, delta: float) -> Cost:
-        """A study's own account has nothing presumed in it: one that a restoration has closed is answered no more."""
+        """A study's own account has nothing presumed in it: one that a restoration has closed is no longer answered."""
         presumed, study = self.presumed, account[1]
         if presumed is None or study not in (None, ALL_COLLUDING):
             return cost(events, delta)
@@ -73,8 +73,8 @@ class Accounts(Chain):
     def afford(self, population: str, study: str, events: Events, caps: Caps, if_all_collude: Events = ()) -> None:
         """A dry run: BudgetError E_BUDGET if charging ``events``, or ``if_all_collude``, would pass a cap. Nothing is written.
 
-        PolicyError E_ANSWERED where they are of a study that may be answered once, and was. That is told first: no other
-        cap's size would help.
+        PolicyError E_ANSWERED where they are of a study that may be answered once, and was. This is checked first: a higher
+        cap would not help.
         """
         if caps.study is not None:
             self._check_cap(f"study {study[:16]}", (population, study), events, caps.study)

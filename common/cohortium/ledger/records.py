@@ -61,7 +61,7 @@ class Withdrawal:
 
 @dataclass(frozen=True)
 class Approval:
-    """A person at the institution has let one run of a study go ahead."""
+    """A person at the institution has approved one run of a study."""
 
     study: str
     run: str

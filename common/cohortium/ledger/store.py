@@ -232,7 +232,7 @@ class Ledger(Accounts):
                     "E_CLOCK",
                     self.path.name,
                     "the amendment is about another chain or day, or somebody wrote at the same time",
-                    "Say it again.",
+                    "Run the command again.",
                 )
             formats.mark(db, formats.NEWER)
         self._added(entry)
@@ -291,6 +291,6 @@ def _ended(run: str) -> WireError:
     return WireError(
         "E_ENDED",
         f"run {run}",
-        "its answers are kept no more: it has ended, its study has expired, or nobody asked for long",
+        "its answers are no longer stored: it has ended, its study has expired, or nobody has asked for long",
         "Begin a new run, which is charged.",
     )

@@ -100,14 +100,14 @@ class Reconciler:
             self._start(link, run, order.number)
 
     def _trouble(self, run: str, error: FederationError | OSError) -> None:
-        """Say what is in a run's way, once and not at every look."""
+        """Log what is in a run's way, once and not at every look."""
         found = of_the_system(error) if isinstance(error, OSError) else error
         if self.reported.get(run) != str(found):
             self.reported[run] = str(found)
             _log.error("%s", found, extra=about(code=found.code, run=run))
 
     def _died(self, run: Path) -> bool:
-        """Whether its process was seen alive, and lives no more; Flower itself notices after a minute."""
+        """Whether its process was seen alive, and is dead now; Flower itself notices after a minute."""
         held = desired_state.is_held(run)
         died = run.name in self.alive and not held
         if held and run.name not in self.alive and (last := desired_state.order(run)) is not None:

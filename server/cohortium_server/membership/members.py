@@ -77,7 +77,7 @@ def admit(federation: Federation, file: Path, typed: str | None) -> Admission:
     """Make the institution whose application is in ``file`` a member. Its former node key is revoked.
 
     MembershipError E_MEMBER says what speaks against it; then nothing has changed. ``typed``: the fingerprint that the
-    institution said by telephone.
+    institution read out by telephone.
     """
     application = load_application(file)
     _check_invited(federation, application, file.name)

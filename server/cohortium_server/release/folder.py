@@ -21,7 +21,7 @@ def require_no_release(out: Path, replace: bool = False, run: str | None = None)
     replace: a release may be there. run: this run's own may.
     """
     if not replace and (out / MANIFEST).is_file() and not (run and is_of(out, run)):
-        fix = "Choose another folder, or say --replace (in Python replace=True): the older release is then gone."
+        fix = "Choose another folder, or add --replace (in Python replace=True): the older release is then gone."
         raise ReleaseError("E_RELEASE_EXISTS", out.name, "it holds a release already", fix)
     require_free(out)
 

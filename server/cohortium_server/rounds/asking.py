@@ -44,7 +44,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Asking:
-    """A run's way to everybody: what every request carries, and how it gets there. progress: is told who has answered."""
+    """A run's way to everybody: what every request carries, and how it gets there. progress: counts who has answered."""
 
     study: Study
     run: str
@@ -61,7 +61,7 @@ class Asking:
         return wire.Request(self.study.digest, self.run, this.number, attempt, state, self.consents, shown, leg, board)
 
     def end(self, this: Round, attempt: int) -> None:
-        """Say that the run's last sum is kept: nobody need keep an answer for it. Whoever does not hear it keeps it longer."""
+        """Announce that the run's last sum is recorded, so that nobody need store an answer. Whoever misses this stores it longer."""
         _log.info("told: the run has ended", extra=about(run=self.run))
         self.transport.announce(wire.encode_request(self.request(this, b"", attempt, "end")))
 
