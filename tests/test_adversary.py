@@ -139,11 +139,11 @@ def test_a_board_with_other_keys_of_an_institution_makes_it_read_nothing(
         federation, read = Federation(masked_study(4, dropouts), tmp_path, stack), list[str]()
         masks, this = federation.masks(), federation.round()
         (told,) = masks._asking.exchange(masks._request(this, "advertise"))
-        adverts, _ = masks._said(this, 0, "advertise", told)
+        adverts, _ = masks._statements(this, 0, "advertise", told)
         board = encode_board(adverts.values())
         if dropouts:
             (told,) = masks._asking.exchange(masks._request(this, "share", 0, board))
-            board = encode_board([*adverts.values(), *masks._said(this, 0, "share", told)[0].values()])
+            board = encode_board([*adverts.values(), *masks._statements(this, 0, "share", told)[0].values()])
         remove_sessions(tmp_path / "i00.s")  # its secrets are of another time than the board
         fresh = federation.custodian("i00")
         monkeypatch.setattr(federation, "codes", read.append)

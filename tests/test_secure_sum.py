@@ -500,7 +500,7 @@ def masking_request(federation: Federation, board: bytes, **changes: object) -> 
 
 def test_a_board_without_everybody_is_refused_before_anything_is_charged(make: Make) -> None:
     federation = make(4)
-    said, _ = federation.masks()._said(federation.round(), 0, "advertise", board_of(federation, "advertise"))
+    said, _ = federation.masks()._statements(federation.round(), 0, "advertise", board_of(federation, "advertise"))
     del said["i03"]
     told = federation.custodians["i00"].answer(masking_request(federation, encode_board(said.values())))
     assert wire.decode_answer(told, 1) == wire.Refusal("i00", "E_COHORT")
@@ -511,7 +511,7 @@ def test_an_attempt_is_masked_for_one_board_only(make: Make) -> None:
     federation = make(3)
     federation.ask()
     (charge,) = federation.ledgers["i00"].charges()
-    said, _ = federation.masks()._said(federation.round(), 0, "advertise", board_of(federation, "advertise"))
+    said, _ = federation.masks()._statements(federation.round(), 0, "advertise", board_of(federation, "advertise"))
     assert len(said) == 3  # said once, and again after the run's secrets are gone
     again = federation.custodians["i00"].answer(masking_request(federation, encode_board(said.values())))
     numbers = plan_module.ring(federation.study, federation.round().phase).dtype

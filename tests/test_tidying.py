@@ -22,7 +22,7 @@ from cohortium_server import desired_state
 from cohortium_server.flower.tidying import Tidying, make_shrinkable, shrink, tidy_runs
 from cohortium_server.membership.federation import Federation, FederationFile, Head, Invited
 from cohortium_server.rounds.folder_journal import REMOVED, FolderJournal
-from cohortium_server.rounds.journal import Begun, Heard
+from cohortium_server.rounds.journal import Begun, Aggregate
 
 STUDY = Study(
     name="tidy",
@@ -42,8 +42,8 @@ def federation(folder: Path, keep_sums: int | None = None) -> Federation:
     return made
 
 
-def heard(number: int) -> Heard:
-    return Heard(number, 0, np.arange(5, dtype=np.int64) + number, RECEIPT)
+def heard(number: int) -> Aggregate:
+    return Aggregate(number, 0, np.arange(5, dtype=np.int64) + number, RECEIPT)
 
 
 def run(made: Federation, rounds: int = 2) -> Path:
