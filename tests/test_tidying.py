@@ -22,7 +22,7 @@ from cohortium_server import desired_state
 from cohortium_server.flower.tidying import Tidying, make_shrinkable, shrink, tidy_runs
 from cohortium_server.membership.federation import Federation, FederationFile, Head, Invited
 from cohortium_server.rounds.folder_journal import REMOVED, FolderJournal
-from cohortium_server.rounds.journal import Begun, Aggregate
+from cohortium_server.rounds.journal import Aggregate, Begun
 
 STUDY = Study(
     name="tidy",
