@@ -151,10 +151,10 @@ def least_squares(noised: Noised, schema: Schema, name: str) -> tuple[float, flo
     value = numbers(column, everything(column))
     known = np.append(np.ones(column.size - 1), 0.0) if column.nullable else np.ones(column.size)
     bounds = float((value.mean - value.reach)[known > 0].min()), float((value.mean + value.reach)[known > 0].max())
-    (rows,), _ = (x.tolist() for x in noised.told(Products((j,), (known[None],))))
-    (total,), _ = (x.tolist() for x in noised.told(Products((j,), ((known * value.mean)[None],))))
+    (rows,), _ = (x.tolist() for x in noised.sums(Products((j,), (known[None],))))
+    (total,), _ = (x.tolist() for x in noised.sums(Products((j,), ((known * value.mean)[None],))))
     mean = total / rows
-    _, (variance,) = (x.tolist() for x in noised.told(Products((j,), ((known * (value.mean - mean))[None],))))
+    _, (variance,) = (x.tolist() for x in noised.sums(Products((j,), ((known * (value.mean - mean))[None],))))
     half = NORMAL * variance**0.5 / abs(rows)
     return max(bounds[0], mean - half), min(bounds[1], mean + half)
 

@@ -36,8 +36,10 @@ from torch.nn import functional
 from cohortium.data.encoding import Codes
 from cohortium.data.schema import schema_from_document
 from cohortium.federation import wire
+from cohortium.ledger.caps import NO_CAPS, Cap, Caps
 from cohortium.ledger.receipt import sign_receipt
-from cohortium.ledger.store import NO_CAPS, Cap, Caps, Charge, Ledger
+from cohortium.ledger.records import Charge
+from cohortium.ledger.store import Ledger
 from cohortium.neural.architecture import Architecture
 from cohortium.neural.clipping import Batch, clipped_sum
 from cohortium.neural.network import gradient

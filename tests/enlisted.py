@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cohortium.data.encoding import Codes
 from cohortium.federation import wire
-from cohortium.ledger.store import Consent, Ledger
+from cohortium.ledger.records import Consent
+from cohortium.ledger.store import Ledger
 from cohortium.study import consent
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Study

@@ -23,7 +23,9 @@ from cohortium.data.encoding import encode
 from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, LedgerError, PolicyError
 from cohortium.federation import wire
-from cohortium.ledger.store import Cap, Caps, Charge, Ledger
+from cohortium.ledger.caps import Cap, Caps
+from cohortium.ledger.records import Charge
+from cohortium.ledger.store import Ledger
 from cohortium.masking.statements import encode_board
 from cohortium.privacy.accounting import Gaussian, cost, repeated
 from cohortium.study.guarantee import COORDINATOR, WITH_ALL_OTHERS, WITH_SOME, guarantees
@@ -137,11 +139,11 @@ def test_a_board_with_other_keys_of_an_institution_makes_it_read_nothing(
         federation, read = Federation(masked_study(4, dropouts), tmp_path, stack), list[str]()
         masks, this = federation.masks(), federation.round()
         (told,) = masks._asking.exchange(masks._request(this, "advertise"))
-        adverts, _ = masks._said(this, 0, "advertise", told)
+        adverts, _ = masks._statements(this, 0, "advertise", told)
         board = encode_board(adverts.values())
         if dropouts:
             (told,) = masks._asking.exchange(masks._request(this, "share", 0, board))
-            board = encode_board([*adverts.values(), *masks._said(this, 0, "share", told)[0].values()])
+            board = encode_board([*adverts.values(), *masks._statements(this, 0, "share", told)[0].values()])
         remove_sessions(tmp_path / "i00.s")  # its secrets are of another time than the board
         fresh = federation.custodian("i00")
         monkeypatch.setattr(federation, "codes", read.append)
@@ -195,14 +197,14 @@ def test_what_one_institution_shows_to_all_others_together_can_be_capped(
 
 
 def test_what_was_spent_bare_counts_in_the_cap(tmp_path: Path) -> None:
-    caps = Caps(bare=Cap(cost((Gaussian(1.0, count=2),), 1e-6).epsilon, 1e-6))
+    caps = Caps(if_all_collude=Cap(cost((Gaussian(1.0, count=2),), 1e-6).epsilon, 1e-6))
     with Ledger(tmp_path / "l.sqlite") as ledger:
         for round_ in range(2):
             masked = replace(charge(round_), events=(Gaussian(30.0),), bare=(Gaussian(1.0),))
             ledger.charge(masked, b"hello", caps)
         with pytest.raises(BudgetError, match="collude"):
             ledger.charge(charge(2), b"hello", caps)
-        assert ledger.spent_bare("people", 1e-6).epsilon == caps.bare.epsilon  # type: ignore[union-attr]
+        assert ledger.spent_if_all_collude("people", 1e-6).epsilon == caps.if_all_collude.epsilon  # type: ignore[union-attr]
 
 
 # An institution that takes part: it knows its own noise

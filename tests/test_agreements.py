@@ -17,7 +17,8 @@ from cohortium.data.columns import Boolean
 from cohortium.data.encoding import Codes
 from cohortium.data.schema import Schema
 from cohortium.errors import LedgerError, PolicyError, StudyError
-from cohortium.ledger.store import Approval, Consent, Ledger, Withdrawal
+from cohortium.ledger.records import Approval, Consent, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.study.consent import has_signed
 from cohortium.study.generators import Sweep
 from cohortium.study.study import Privacy, Study

@@ -166,7 +166,7 @@ def test_a_mean_in_wide_bounds_is_told_as_narrowly_as_counts_that_cannot_be_nega
     known = table()["age"].dropna()
     value, weights = numbers(wide.columns[0], everything(wide.columns[0])), np.ones(wide.sizes[0])
     weights[-1] = 0  # of missing values
-    _, (variance,) = asked.noised.told(Products((0,), ((weights * (value.mean - known.mean()))[None],)))
+    _, (variance,) = asked.noised.sums(Products((0,), ((weights * (value.mean - known.mean()))[None],)))
     squares = 2 * 1.96 * variance**0.5 / len(known)
     assert answer.low <= known.mean() <= answer.high
     assert answer.high - answer.low < squares / 3
@@ -255,7 +255,7 @@ def test_rows_and_noiseless_tables_say_the_same(seed: int, order: int) -> None:
     products = Products(columns, tuple(rng.normal(size=(5, sizes[j])) for j in columns))
     counts = np.zeros(sizes)
     np.add.at(counts, tuple(rows.T), 1)
-    value, variance = Noised(sizes, (Measured((0, 1, 2), counts, 2.0),)).told(products)
+    value, variance = Noised(sizes, (Measured((0, 1, 2), counts, 2.0),)).sums(products)
     assert value == pytest.approx(len(rows) * Rows(rows, sizes).expected(products), abs=1e-9)
     others = np.prod([k for j, k in enumerate(sizes) if j not in columns])
     assert variance == pytest.approx(4 * others * np.prod([(w**2).sum(1) for w in products.weights], axis=0))
@@ -269,7 +269,7 @@ def test_fine_and_merged_counts_together_are_least_squares(seed: int) -> None:
     sizes, fine, merged = (6, 2), rng.normal(20, 5, 6), rng.normal(40, 5, (3, 2))
     tables = (Measured((0,), fine, 3.0), Measured((0, 1), merged, 1.5, (cells, None)))
     weights = rng.normal(size=(4, 6))
-    value, variance = Noised(sizes, tables).told(Products((0,), (weights,)))
+    value, variance = Noised(sizes, tables).sums(Products((0,), (weights,)))
     group = (cells == np.arange(3)[:, None]).astype(float)
     precision = np.eye(6) / 9 + group.T @ group / (2 * 1.5**2)
     best = np.linalg.solve(precision, fine / 9 + group.T @ merged.sum(1) / (2 * 1.5**2))
@@ -281,7 +281,7 @@ def test_a_sum_within_a_merged_cell_is_not_told_by_pairs() -> None:
     cells = np.array([0, 0, 1])
     noised = Noised((3, 2), (Measured((0, 1), np.ones((2, 2)), 1.0, (cells, None)),))
     weights = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-    _, variance = noised.told(Products((0, 1), (weights, np.ones((2, 2)))))
+    _, variance = noised.sums(Products((0, 1), (weights, np.ones((2, 2)))))
     assert np.isfinite(variance).tolist() == [True, False]
 
 

@@ -20,7 +20,8 @@ from test_secure_sum import Federation, StoppedError, contradicting, study
 from cohortium.data.encoding import Codes
 from cohortium.errors import FederationError, ReleaseError, StudyError
 from cohortium.federation import wire
-from cohortium.ledger.store import Ledger, home
+from cohortium.ledger.location import home
+from cohortium.ledger.store import Ledger
 from cohortium.masking import Cohort
 from cohortium.masking.statements import Leg, Statement, encode_board
 from cohortium.privacy.accounting import cost, repeated
@@ -30,9 +31,11 @@ from cohortium.system.keys import load_or_create_key
 from cohortium_client.custodian.custodian import Custodian, Holding
 from cohortium_client.custodian.sessions import Sessions
 from cohortium_server import gate
-from cohortium_server.release import account, load_release, write_release
+from cohortium_server.release import load_release, write_release
+from cohortium_server.release.account import account
 from cohortium_server.release.manifest import MANIFEST, write_manifest
-from cohortium_server.rounds.journal import NOTHING, Begun, BriefJournal, FolderJournal, Heard
+from cohortium_server.rounds.folder_journal import FolderJournal
+from cohortium_server.rounds.journal import NOTHING, Aggregate, Begun, BriefJournal
 from cohortium_server.rounds.rounds import Outcome, run_study
 
 FOUR = study(4, 1, 1)
@@ -275,9 +278,9 @@ def test_an_attempt_under_way_is_read_as_it_was_written(tmp_path: Path, begun: B
     read = journal.begun(0)
     assert read is not None and np.array_equal(read.masked, begun.masked)  # type: ignore[arg-type]
     assert replace(read, masked=None) == replace(begun, masked=None)
-    journal.remember(Heard(0, 1, np.zeros(2, np.int64), (), ((),)))
+    journal.remember(Aggregate(0, 1, np.zeros(2, np.int64), (), ((),)))
     assert journal.begun(0) is None
-    assert journal.heard(0) is not None and journal.heard(0).void == ((),)  # type: ignore[union-attr]
+    assert journal.aggregate(0) is not None and journal.aggregate(0).void == ((),)  # type: ignore[union-attr]
 
 
 def test_an_attempt_under_way_that_was_damaged_is_found(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ from cohortium.errors import (
 from cohortium.federation import wire
 from cohortium.ledger import store as ledger_module
 from cohortium.ledger.receipt import sign_receipt
-from cohortium.ledger.store import Approval, Charge, Ledger, Withdrawal
+from cohortium.ledger.records import Approval, Charge, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import composed, cost
 from cohortium.queries.marginals import Marginals

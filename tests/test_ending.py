@@ -18,13 +18,14 @@ from typer.testing import CliRunner
 
 from cohortium.cli import build
 from cohortium.errors import FederationError, ReleaseError
-from cohortium.ledger.store import Ledger, home
+from cohortium.ledger.location import home
+from cohortium.ledger.store import Ledger
 from cohortium.study.study import Study
 from cohortium.system.output import guarded
 from cohortium.system.progress import Silent
 from cohortium.system.signals import SAME, EndRequests, Interrupted, leaving
 from cohortium_client.custodian.custodian import Custodian
-from cohortium_server.release import new_folder
+from cohortium_server.release.folder import new_folder
 from cohortium_simulation.cli import _left
 from cohortium_simulation.demo import _fresh
 from cohortium_simulation.draining import Drain

@@ -98,7 +98,7 @@ class Direct:
     def __init__(self, custodians: Mapping[str, Teller]) -> None:
         self.custodians = custodians
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         pass
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:

@@ -32,15 +32,18 @@ from cohortium.errors import (
 )
 from cohortium.federation import wire
 from cohortium.flower.internals import private
-from cohortium.ledger.store import Cap
+from cohortium.ledger.caps import Cap
 from cohortium.study.consent import read_signatures, require_all
 from cohortium.study.generators import Sweep
 from cohortium.study.study import Institution, Privacy, Study, load_study
 from cohortium_client import app as institution_side
 from cohortium_client.custodian.institution import load_institution, open_custodian
 from cohortium_server import app as coordinator_side
-from cohortium_server.app import FIELD, MESSAGE_TYPE, RECORD, folder_job
-from cohortium_server.rounds.journal import BriefJournal, FolderJournal
+from cohortium_server import jobs
+from cohortium_server.app import FIELD, MESSAGE_TYPE, RECORD
+from cohortium_server.jobs import folder_job
+from cohortium_server.rounds.folder_journal import FolderJournal
+from cohortium_server.rounds.journal import BriefJournal
 from cohortium_simulation import engine
 from cohortium_simulation.federation import write_federation
 
@@ -202,7 +205,7 @@ def test_a_federation_takes_no_folder_that_is_in_use(tmp_path: Path) -> None:
 def test_a_folder_is_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_federation(tmp_path / "fed", study(), tables())
     written: list[object] = []
-    monkeypatch.setattr(coordinator_side, "write_release", lambda *outcome, **how: written.append((*outcome, how)))
+    monkeypatch.setattr(jobs, "write_release", lambda *outcome, **how: written.append((*outcome, how)))
     job = folder_job({"federation": str(folder), "out": "", "seed": 7})
     assert (unkeyed(job.study), job.journal.seed) == (study(), 7)
     require_all(job.study, job.consents)
@@ -270,7 +273,7 @@ def test_a_folder_in_use_is_refused_before_anything_is_asked(tmp_path: Path) -> 
 
 
 def test_a_job_is_forgotten_with_its_run() -> None:
-    job = coordinator_side.Job(study(), {}, BriefJournal(), print)
+    job = jobs.Job(study(), {}, BriefJournal(), print)
     with pytest.raises(RuntimeError), coordinator_side.handed("here", job):
         assert coordinator_side._jobs == {"here": job}
         raise RuntimeError

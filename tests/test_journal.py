@@ -21,15 +21,17 @@ from cohortium.data.encoding import Codes
 from cohortium.data.schema import Schema
 from cohortium.errors import FederationError
 from cohortium.federation import wire
+from cohortium.ledger.location import home
 from cohortium.ledger.receipt import Receipt, sign_receipt
-from cohortium.ledger.store import Ledger, home
-from cohortium.study.generators import Autoregressive, Sweep
+from cohortium.ledger.store import Ledger
 from cohortium.study.plan import plan
 from cohortium.study.study import Privacy, Study
 from cohortium.system import failpoints
 from cohortium_client.custodian.custodian import Custodian
-from cohortium_server.rounds import journal as journal_module
-from cohortium_server.rounds.journal import BriefJournal, FolderJournal, Heard, Journal, Receipts
+from cohortium_server.rounds import folder_journal as journal_module
+from cohortium_server.rounds.folder_journal import FolderJournal
+from cohortium_server.rounds.journal import Aggregate, BriefJournal, Journal
+from cohortium_server.rounds.receipts import Receipts
 from cohortium_server.rounds.rounds import Outcome, run_study
 
 NAMES = ("north", "south")
@@ -62,7 +64,7 @@ class Federation:
     heard: list[wire.Request] = field(default_factory=list)
     told: list[bytes] = field(default_factory=list)
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         pass
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
@@ -79,7 +81,7 @@ class Federation:
 class Unreachable:
     """What a run that has heard everything never needs."""
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         pass
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
@@ -199,7 +201,7 @@ def test_a_round_in_flight_is_asked_again_and_answered_byte_by_byte(start: Start
     calls = []
 
     class Failing:
-        def tell(self, request: bytes) -> None:
+        def announce(self, request: bytes) -> None:
             pass
 
         def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
@@ -225,7 +227,7 @@ def test_a_round_is_asked_again_at_the_state_it_was_asked_at(start: Start, tmp_p
     federation, journal = start(TRAINING), begin(tmp_path, TRAINING)
     go_on = start_second_round(federation, journal)
     again = go_on()
-    first = again.heard(0)
+    first = again.aggregate(0)
     assert first is not None
     again.remember(replace(first, values=first.values[::-1].copy()))  # as if the generator came to another place
     go(again, federation)
@@ -240,7 +242,7 @@ def test_a_round_is_asked_again_at_the_state_it_was_asked_at(start: Start, tmp_p
 # What is remembered
 
 RECEIPTS = tuple(sign_receipt(key_of(n), n, "12" * 32, "34" * 32) for n in NAMES)
-HEARD = Heard(0, 1, np.array([0, -1, 2**63 - 1, -(2**63)], np.int64), RECEIPTS)
+HEARD = Aggregate(0, 1, np.array([0, -1, 2**63 - 1, -(2**63)], np.int64), RECEIPTS)
 
 
 @pytest.fixture(params=["brief", "folder"])
@@ -249,16 +251,16 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:
 
 
 def test_a_journal_remembers_what_it_was_told(journal: Journal) -> None:
-    assert (journal.heard(0), journal.state(0)) == (None, None)
+    assert (journal.aggregate(0), journal.state(0)) == (None, None)
     journal.remember(HEARD)
     journal.remember_state(1, b"")
     journal.remember_state(2, b"\x00state")
-    read = journal.heard(0)
+    read = journal.aggregate(0)
     assert read is not None
     assert read.values.dtype == np.int64
     assert np.array_equal(read.values, HEARD.values)
     assert (read.round, read.attempt, read.receipts) == (0, 1, RECEIPTS)
-    assert journal.heard(1) is None
+    assert journal.aggregate(1) is None
     assert [journal.state(k) for k in range(4)] == [None, b"", b"\x00state", None]  # an empty state is one, too
     assert journal.seed == 7
     assert len(journal.run) == 32
@@ -302,7 +304,7 @@ def test_files_that_were_being_written_are_not_read(tmp_path: Path, name: str) -
     first.close()
     (first.folder / name).write_bytes(b"half a fi")
     again = FolderJournal(first.folder)
-    assert again.heard(0) is None
+    assert again.aggregate(0) is None
     assert again.state(1) is None
     assert again.rounds_done == 0
 
@@ -311,7 +313,7 @@ def test_two_coordinators_cannot_have_one_run(tmp_path: Path) -> None:
     first = begin(tmp_path, SWEEP)
     script = (
         "import sys; from pathlib import Path; from cohortium.errors import FederationError\n"
-        "from cohortium_server.rounds.journal import FolderJournal\n"
+        "from cohortium_server.rounds.folder_journal import FolderJournal\n"
         "try: FolderJournal(Path(sys.argv[1])); print('opened')\n"
         "except FederationError as error: print(error.code, error.what)"
     )
@@ -422,9 +424,9 @@ def test_a_damaged_sum_is_refused(tmp_path: Path, name: str) -> None:
     path.write_bytes(BROKEN_SUMS[name](genuine))
     assert path.read_bytes() != genuine
     with pytest.raises(FederationError, match=r"E_RUN.*0000\.sum"):
-        journal.heard(0)
+        journal.aggregate(0)
     path.write_bytes(genuine)
-    assert journal.heard(0) is not None
+    assert journal.aggregate(0) is not None
 
 
 def test_a_sum_of_another_round_is_refused(tmp_path: Path) -> None:
@@ -432,7 +434,7 @@ def test_a_sum_of_another_round_is_refused(tmp_path: Path) -> None:
     journal.remember(HEARD)
     (journal.folder / "0000.sum").rename(journal.folder / "0001.sum")
     with pytest.raises(FederationError, match=r"E_RUN.*0001\.sum"):
-        journal.heard(1)
+        journal.aggregate(1)
 
 
 def test_a_state_that_was_changed_is_refused_by_whoever_has_answered_it(start: Start, tmp_path: Path) -> None:
@@ -451,7 +453,7 @@ def start_second_round(federation: Federation, journal: FolderJournal) -> Callab
     class Failing:
         calls = 0
 
-        def tell(self, request: bytes) -> None:
+        def announce(self, request: bytes) -> None:
             pass
 
         def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:

@@ -87,7 +87,7 @@ def test_after_its_end_a_run_is_neither_answered_nor_charged_again(make: Make, l
     answered(custodian)
     before = ledger.entries()
     assert custodian.answer(end()) == SAID
-    assert ledger.answers_kept() == 0
+    assert ledger.stored_answers() == 0
     for one in (custodian, make()):
         for number in range(LAST + 1):
             assert one.answer(request(STUDY, round=number)) == refusal("E_ENDED")
@@ -105,7 +105,7 @@ def test_a_run_that_goes_on_is_not_believed_to_have_ended(make: Make, ledger: Le
         assert custodian.answer(end()) == refusal("E_ROUND_ORDER")
     assert custodian.answer(request(STUDY)) == first
     assert custodian.answer(end(OTHER_RUN)) == refusal("E_ROUND_ORDER")
-    assert ledger.answers_kept() == 1
+    assert ledger.stored_answers() == 1
 
 
 def test_an_end_is_one_runs_and_one_studys(make: Make, ledger: Ledger) -> None:
@@ -118,7 +118,7 @@ def test_an_end_is_one_runs_and_one_studys(make: Make, ledger: Ledger) -> None:
     assert [custodian.answer(request(STUDY, run=OTHER_RUN, round=r)) for r in range(LAST + 1)] == other
     unsigned = request(STUDY, run=OTHER_RUN, round=LAST, leg="end", consents={})
     assert custodian.answer(unsigned) == refusal("E_PLAN_UNTRUSTED")
-    assert ledger.answers_kept() == LAST + 1
+    assert ledger.stored_answers() == LAST + 1
 
 
 def test_who_keeps_for_ever_is_told_and_keeps(make: Make) -> None:
@@ -166,7 +166,7 @@ def test_a_masked_run_ends_after_its_sum_is_open(tmp_path: Path, dropouts: int) 
         before = ledger.entries()
         ending = wire.encode_request(replace(wire.decode_request(last), leg="end", board=b""))
         assert custodian.answer(ending) == SAID
-        assert ledger.answers_kept() == 0
+        assert ledger.stored_answers() == 0
         masked = wire.decode_request(legs["mask"])
         assert custodian.answer(legs["mask"]) == refusal("E_ENDED", name)
         assert custodian.answer(wire.encode_request(replace(masked, attempt=1))) in (

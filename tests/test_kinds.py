@@ -181,5 +181,5 @@ def test_a_release_from_before_kinds_says_that_none_was_recorded(tmp_path: Path)
 def test_a_format_of_a_later_version_is_named(release: Release) -> None:
     text = (release.path / "manifest.json").read_text()
     (release.path / "manifest.json").write_text(text.replace(release.manifest["format"], "cohortium-release-9"))
-    with pytest.raises(ReleaseError, match=r"none that this version knows \('cohortium-release-9'\)"):
+    with pytest.raises(ReleaseError, match=r"this version does not know its format \('cohortium-release-9'\)"):
         verify(release.path)

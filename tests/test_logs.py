@@ -303,7 +303,7 @@ def test_a_coordinator_says_what_it_asked_who_refused_and_what_is_complete(
         def __init__(self, *behind: Any) -> None:
             self.behind = behind
 
-        def tell(self, request: bytes) -> None:
+        def announce(self, request: bytes) -> None:
             pass
 
         def exchange(self, request: bytes, timeout: float) -> list[bytes]:

@@ -43,7 +43,7 @@ from cohortium_server.membership.federation import Federation, load_federation
 from cohortium_server.membership.members import revoke
 from cohortium_server.membership.provisioning import provision
 from cohortium_server.metrics import NEWEST, RESTARTS, Watch, metrics_served
-from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
 
 CANARY = "SECRET-CANARY-4711"
 STUDY = Study(

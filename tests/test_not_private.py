@@ -25,7 +25,8 @@ from cohortium.data.schema import Schema
 from cohortium.errors import CohortiumError, NotPrivateError, ReleaseError, StudyError
 from cohortium.federation import wire
 from cohortium.federation.forecast import forecast
-from cohortium.ledger.store import Cap, Caps, Ledger
+from cohortium.ledger.caps import Cap, Caps
+from cohortium.ledger.store import Ledger
 from cohortium.neural.network import gradient
 from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON
@@ -215,7 +216,7 @@ def test_no_custodian_answers_it(
 
 def test_no_coordinator_runs_it(bare: Study) -> None:
     class Silent:
-        def tell(self, request: bytes) -> None:
+        def announce(self, request: bytes) -> None:
             pass
 
         def exchange(self, request: bytes, timeout: float) -> list[bytes]:

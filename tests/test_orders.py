@@ -25,8 +25,8 @@ from typer.testing import CliRunner
 from cohortium.cli import build
 from cohortium.errors import BudgetError, FederationError, MembershipError, ReleaseError
 from cohortium.federation.membership import apply, dumps
+from cohortium.ledger.location import home as ledger_home
 from cohortium.ledger.store import Ledger
-from cohortium.ledger.store import home as ledger_home
 from cohortium.study.consent import write_signature
 from cohortium.study.plan import plan
 from cohortium.study.study import dumps_schema, dumps_study
@@ -42,7 +42,7 @@ from cohortium_server.flower.roster import nodes_of, pem
 from cohortium_server.membership import presence
 from cohortium_server.membership.federation import load_federation
 from cohortium_server.membership.presence import home_of, use_home
-from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
 from cohortium_server.rounds.rounds import run_study
 
 NODE = (
@@ -500,7 +500,7 @@ def test_a_run_that_is_complete_is_released_without_anybody(tmp_path: Path) -> N
     signatures = consents(SWEEP)
 
     class Here:
-        def tell(self, request: bytes) -> None:
+        def announce(self, request: bytes) -> None:
             pass
 
         def exchange(self, request: bytes, timeout: float) -> list[bytes]:
@@ -539,7 +539,7 @@ def test_a_run_writes_over_a_release_only_when_told_to_and_over_its_own(
             asked.append(request)
             return [one.answer(request) for one in answering]
 
-        def tell(self, request: bytes) -> None:
+        def announce(self, request: bytes) -> None:
             pass
 
     def engine(_: str) -> Any:

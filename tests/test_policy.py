@@ -11,7 +11,7 @@ import pytest
 from cohortium.data.columns import Boolean
 from cohortium.data.schema import Schema
 from cohortium.errors import InputError, PolicyError, SchemaError
-from cohortium.ledger.store import Cap
+from cohortium.ledger.caps import Cap
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
 from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan

@@ -25,8 +25,10 @@ from cohortium.data.encoding import Codes
 from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, CohortiumError, FederationError, LedgerError, StudyError
 from cohortium.federation import wire
+from cohortium.ledger.caps import Cap
+from cohortium.ledger.records import Charge, Consent
 from cohortium.ledger.shelf import FILE, Shelf
-from cohortium.ledger.store import Cap, Charge, Consent, Ledger
+from cohortium.ledger.store import Ledger
 from cohortium.masking.statements import encode_board
 from cohortium.privacy.discrete_gaussian import Noised
 from cohortium.privacy.randomness import SecureRandomness

@@ -54,7 +54,7 @@ from cohortium_client.joining import SUCCESSION, Joined, join
 from cohortium_client.relay import load_node_key, load_relay
 from cohortium_server.membership import authority, provisioning
 from cohortium_server.membership.federation import Federation, load_federation
-from cohortium_server.membership.members import admit, load_members, load_revoked, revoke, standings
+from cohortium_server.membership.members import admit, load_members, load_revoked, memberships, revoke
 from cohortium_server.membership.provisioning import provision
 
 HOST = "coordinator.example.org"
@@ -813,12 +813,12 @@ def test_a_node_key_has_one_kind_and_one_spelling(kit: Kit, keys: Keys, tmp_path
 
 
 def test_from_an_invitation_to_membership_and_out(fed: Federation) -> None:
-    assert [s.state for s in standings(fed)] == ["invited", "invited"]
+    assert [s.state for s in memberships(fed)] == ["invited", "invited"]
     made = joined(fed)
     assert admitted(fed, made) == made.application
     assert load_members(fed) == {"north": made.application}
     assert stat.S_IMODE((fed.members / "north.json").stat().st_mode) == 0o644
-    assert [(s.institution, s.state, s.online) for s in standings(fed)] == [
+    assert [(s.institution, s.state, s.online) for s in memberships(fed)] == [
         ("north", "member", None),
         ("south", "invited", None),
     ]
@@ -827,7 +827,7 @@ def test_from_an_invitation_to_membership_and_out(fed: Federation) -> None:
     assert load_revoked(fed) == [made.application]
     first = made.application.fingerprint.replace("-", "")[:8]
     assert [p.name for p in fed.revoked.iterdir()] == [f"north-{first}.json"]
-    assert [s.state for s in standings(fed)] == ["revoked", "invited"]
+    assert [s.state for s in memberships(fed)] == ["revoked", "invited"]
 
 
 def test_admitting_twice_changes_nothing(fed: Federation) -> None:
@@ -948,7 +948,7 @@ def test_a_crash_between_two_files_lets_nobody_in(
             admitted(fed, second)
     assert (fed.members / "north.json").exists()
     assert load_members(fed) == {}
-    assert [s.state for s in standings(fed)] == ["revoked", "invited"]
+    assert [s.state for s in memberships(fed)] == ["revoked", "invited"]
     third = joined(fed, rotate_node_key=True)
     admitted(fed, third)
     assert load_members(fed) == {"north": third.application}

@@ -17,8 +17,9 @@ from cohortium.data.columns import Boolean, Continuous
 from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError, SecretError
 from cohortium.federation import wire
-from cohortium.ledger.store import Charge, Ledger, home
-from cohortium.study.generators import Sweep
+from cohortium.ledger.location import home
+from cohortium.ledger.records import Charge
+from cohortium.ledger.store import Ledger
 from cohortium.study.guarantee import guarantees
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study

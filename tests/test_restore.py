@@ -31,7 +31,11 @@ from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, CohortiumError, InputError, LedgerError, StudyError
 from cohortium.federation import wire
 from cohortium.ledger.backup import back_up
+from cohortium.ledger.caps import Cap, Caps
+from cohortium.ledger.format import FORMAT
+from cohortium.ledger.location import pending
 from cohortium.ledger.receipt import Receipt
+from cohortium.ledger.records import GENESIS, Charge
 from cohortium.ledger.restoration import (
     Presumption,
     Restoration,
@@ -41,8 +45,8 @@ from cohortium.ledger.restoration import (
     signed,
     write_request,
 )
-from cohortium.ledger.store import FORMAT, GENESIS, Cap, Caps, Charge, Ledger, pending
-from cohortium.privacy.accounting import Events, Gaussian, composed, cost, gaussian_epsilon, total_mu
+from cohortium.ledger.store import Ledger
+from cohortium.privacy.accounting import Events, Gaussian, cost, gaussian_epsilon, composed, total_mu
 from cohortium.study import consent
 from cohortium.study.generators import Sweep
 from cohortium.study.plan import charged_in_all, plan
@@ -133,9 +137,9 @@ class Place:
         with self.institution.ledger() as ledger:
             return ledger.spent("patients", delta).epsilon
 
-    def spent_bare(self, delta: float = DELTA) -> float:
+    def spent_if_all_collude(self, delta: float = DELTA) -> float:
         with self.institution.ledger() as ledger:
-            return ledger.spent_bare("patients", delta).epsilon
+            return ledger.spent_if_all_collude("patients", delta).epsilon
 
     def draft(self, backup: Path, shown: Sequence[str] = (), **stated: float) -> RestoreRequest:
         told = (stated.get("epsilon"), stated.get("bare"))
@@ -321,7 +325,7 @@ def test_a_forged_or_changed_signature_counts_for_nobody(place: Place, lost: tup
         public_text(ANNE): done.signatures[public_text(ANNE)],
     }
     for touched in (Restoration(more, done.signatures), Restoration(done.request, forged)):
-        with refused("E_RESTORE", "signed it, wanted are 2"):
+        with refused("E_RESTORE", "signed it, 2 are required"):
             restore(place.institution, backup, touched)
 
 
@@ -575,7 +579,7 @@ def test_without_a_cap_nothing_bounds_what_all_others_may_have_learned(
     with refused("E_RESTORE", "no cap epsilon_if_all_collude held"):
         place.draft(backup, bare=100.0)
     place.restore(backup)
-    assert place.spent_bare(3 * DELTA) == math.inf
+    assert place.spent_if_all_collude(3 * DELTA) == math.inf
     place.policy(epsilon_per_population=50.0, delta=5 * DELTA)
     study = place.sign(place.study("anew"))
     place.policy(epsilon_if_all_collude=90.0)
@@ -591,7 +595,7 @@ def test_with_a_cap_it_is_presumed_too(tmp_path: Path) -> None:
     with refused("E_RESTORE", "14"):
         place.draft(backup, bare=13.0)
     place.restore(backup, bare=16.0)
-    assert (place.spent(), place.spent_bare()) == (10.0, 16.0)
+    assert (place.spent(), place.spent_if_all_collude()) == (10.0, 16.0)
     place.policy(epsilon_per_population=30.0, epsilon_if_all_collude=17.2, delta=2.5 * DELTA)
     place.answered(place.sign(place.study("third")))
     assert place.ask(place.sign(place.study("fourth"))) == refusal("E_BUDGET")
@@ -745,13 +749,13 @@ def test_masks_of_runs_under_way_are_forgotten(place: Place, lost: tuple[Path, R
     """Nothing can be masked again as it was: neither the secrets are there nor what was said with them."""
     sessions = place.institution.sessions()
     before = sessions.secrets("ab" * 16)
-    sessions.say("ab/0/0/advertise", "asked", b"said")
+    sessions.store("ab/0/0/advertise", "asked", b"said")
     sessions.close()
     place.restore(lost[0])
     assert not list(place.folder.glob("sessions.sqlite*")) and not place.institution.sessions_witness.exists()
     again = place.institution.sessions()
     assert again.secrets("ab" * 16) != before
-    assert again.said("ab/0/0/advertise") is None
+    assert again.statement("ab/0/0/advertise") is None
 
 
 # The chain

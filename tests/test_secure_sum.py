@@ -35,8 +35,9 @@ from cohortium.system import failpoints
 from cohortium_client.custodian.custodian import Custodian, Holding
 from cohortium_client.custodian.sessions import Sessions
 from cohortium_server.rounds.asking import Asking, Round
-from cohortium_server.rounds.journal import BriefJournal, Heard, Receipts
+from cohortium_server.rounds.journal import Aggregate, BriefJournal
 from cohortium_server.rounds.masks import TRIES, MaskedRounds
+from cohortium_server.rounds.receipts import Receipts
 
 COLUMNS = (Categorical(name="a", categories=("x", "y", "z")), Boolean(name="b"))
 Hook = Callable[[str, wire.Request], bool]
@@ -101,7 +102,7 @@ class Federation:
         holding = Holding("people", lambda _: self.codes(name), self.ledgers[name], Sessions(self.folder / f"{name}.s"))
         return Custodian(identity(name), {self.study.digest: self.study}, holding, ANYTHING)
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         pass
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
@@ -123,7 +124,7 @@ class Federation:
         phase = plan(self.study).phase(number)
         return Round(self.study, number, plan(self.study).rounds, phase, phase.query)
 
-    def ask(self, number: int = 0, masks: MaskedRounds | None = None) -> Heard:
+    def ask(self, number: int = 0, masks: MaskedRounds | None = None) -> Aggregate:
         return (masks or self.masks()).ask(self.round(number), b"", self.journal)
 
     def plain(self, names: Iterable[str] | None = None) -> np.ndarray:
@@ -421,7 +422,7 @@ def test_a_coordinator_started_anew_in_the_middle_goes_on_with_the_attempt(
     make: Make, three_rounds: None, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In each of three rounds it is stopped once at the place; everybody is charged once a round, and one sum is opened."""
-    federation, opened, stopped = make(4, 1, 1), list[Heard](), 0
+    federation, opened, stopped = make(4, 1, 1), list[Aggregate](), 0
     for number in range(3):
         with monkeypatch.context() as patch:
             patch.setattr(failpoints, "reached", stop_at(place))
@@ -500,7 +501,7 @@ def masking_request(federation: Federation, board: bytes, **changes: object) -> 
 
 def test_a_board_without_everybody_is_refused_before_anything_is_charged(make: Make) -> None:
     federation = make(4)
-    said, _ = federation.masks()._said(federation.round(), 0, "advertise", board_of(federation, "advertise"))
+    said, _ = federation.masks()._statements(federation.round(), 0, "advertise", board_of(federation, "advertise"))
     del said["i03"]
     told = federation.custodians["i00"].answer(masking_request(federation, encode_board(said.values())))
     assert wire.decode_answer(told, 1) == wire.Refusal("i00", "E_COHORT")
@@ -511,7 +512,7 @@ def test_an_attempt_is_masked_for_one_board_only(make: Make) -> None:
     federation = make(3)
     federation.ask()
     (charge,) = federation.ledgers["i00"].charges()
-    said, _ = federation.masks()._said(federation.round(), 0, "advertise", board_of(federation, "advertise"))
+    said, _ = federation.masks()._statements(federation.round(), 0, "advertise", board_of(federation, "advertise"))
     assert len(said) == 3  # said once, and again after the run's secrets are gone
     again = federation.custodians["i00"].answer(masking_request(federation, encode_board(said.values())))
     numbers = plan_module.ring(federation.study, federation.round().phase).dtype
@@ -560,7 +561,7 @@ def test_who_knows_all_the_others_answers_is_told_of_apart(make: Make) -> None:
     federation = make(10, 0, 3)
     federation.ask()
     ledger = federation.ledgers["i00"]
-    spent, bare = ledger.spent("people", 1e-6).epsilon, ledger.spent_bare("people", 1e-6).epsilon
+    spent, bare = ledger.spent("people", 1e-6).epsilon, ledger.spent_if_all_collude("people", 1e-6).epsilon
     told = {g.adversary: g.cost.epsilon for g in guarantees(federation.study, plan(federation.study))}
     assert spent == pytest.approx(2.0, rel=2e-3)
     assert bare == pytest.approx(told[WITH_ALL_OTHERS])

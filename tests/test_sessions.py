@@ -19,7 +19,8 @@ from test_secure_sum import Federation, stopping, study
 from cohortium.errors import FederationError, LedgerError, MaskingError
 from cohortium.federation import wire
 from cohortium.ledger.backup import back_up
-from cohortium.ledger.store import Approval, Ledger
+from cohortium.ledger.records import Approval
+from cohortium.ledger.store import Ledger
 from cohortium.masking.derivation import Secrets
 from cohortium.masking.statements import Leg
 from cohortium.privacy.accounting import cost
@@ -138,14 +139,14 @@ def test_a_run_that_nobody_asks_about_is_forgotten_and_no_other(open_at: Open, m
     sessions, now = open_at(most=2), datetime.now(UTC)
     for number in range(2):
         sessions.secrets(run_of(number))
-        sessions.say(f"{run_of(number)}/0/0/advertise", "asked", b"said")
+        sessions.store(f"{run_of(number)}/0/0/advertise", "asked", b"said")
     just = now + KEPT_FOR - timedelta(minutes=1)
     assert sessions.expire(just) == []
     monkeypatch.setattr(module, "_now", lambda: just.isoformat(timespec="seconds"))
-    sessions.say(f"{run_of(1)}/0/0/share", "asked", b"said")
+    sessions.store(f"{run_of(1)}/0/0/share", "asked", b"said")
     assert sessions.expire(now + KEPT_FOR + timedelta(minutes=1)) == [run_of(0)]
-    assert not sessions.has_secrets(run_of(0)) and sessions.said(f"{run_of(0)}/0/0/advertise") is None
-    assert sessions.has_secrets(run_of(1)) and sessions.said(f"{run_of(1)}/0/0/share") is not None
+    assert not sessions.has_secrets(run_of(0)) and sessions.statement(f"{run_of(0)}/0/0/advertise") is None
+    assert sessions.has_secrets(run_of(1)) and sessions.statement(f"{run_of(1)}/0/0/share") is not None
 
 
 def test_room_is_made_for_a_new_run_by_those_whose_time_is_over(open_at: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +172,7 @@ def test_what_is_forgotten_is_on_the_disk_no_more(open_at: Open, path: Path, end
     sessions = open_at()
     secret = sessions.secrets(RUN)
     for number in range(300):
-        sessions.say(f"{RUN}/{number}/0/share", "asked", os.urandom(4000))
+        sessions.store(f"{RUN}/{number}/0/share", "asked", os.urandom(4000))
     others = sessions.secrets(run_of(1))
     assert kept(path) > 1_000_000
     if end == "forget":
@@ -223,7 +224,7 @@ def put_back(path: Path, place: Path) -> None:
 
 def spoken(sessions: Sessions, number: int) -> None:
     sessions.secrets(RUN)
-    sessions.say(f"{RUN}/{number}/0/reveal", "asked", b"said")
+    sessions.store(f"{RUN}/{number}/0/reveal", "asked", b"said")
 
 
 @pytest.mark.parametrize("before", [0, 1, 5])
@@ -280,7 +281,7 @@ def test_it_is_noticed_before_anything_is_said(open_at: Open, path: Path) -> Non
     witness_of(path).write_text(replace(mark, count=mark.count + 1).text())
     with pytest.raises(LedgerError, match="E_LEDGER_ROLLED_BACK"):
         spoken(sessions, 1)
-    assert sessions.said(f"{RUN}/1/0/reveal") is None
+    assert sessions.statement(f"{RUN}/1/0/reveal") is None
 
 
 def test_a_witness_that_lags_is_harmless(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +297,7 @@ def test_a_witness_that_lags_is_harmless(path: Path, monkeypatch: pytest.MonkeyP
         spoken(sessions, 1)
     sessions.close()
     again = Sessions(path)
-    assert again.said(f"{RUN}/1/0/reveal") is not None
+    assert again.statement(f"{RUN}/1/0/reveal") is not None
     spoken(again, 2)
     again.close()
 
@@ -416,7 +417,7 @@ def test_there_are_no_other_databases() -> None:
     places = [p for room in ("common", "client", "server", "simulation") for p in (root / room).rglob("*.py")]
     opening = {p.name: p.read_text().count("sqlite3.connect(") for p in places if "sqlite3.connect(" in p.read_text()}
     assert opening == {
-        "store.py": 1,
+        "database.py": 1,
         "backup.py": 3,
         "files.py": 2,
         "tidying.py": 2,

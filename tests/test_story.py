@@ -12,7 +12,8 @@ import pytest
 
 import cohortium
 from cohortium.errors import BudgetError, FederationError, ReleaseError
-from cohortium.ledger.store import Cap, Ledger
+from cohortium.ledger.caps import Cap
+from cohortium.ledger.store import Ledger
 from cohortium.study.plan import plan
 from cohortium.study.study import Study
 from cohortium_server.release import Release

@@ -22,7 +22,8 @@ from cohortium.system.checks import taken
 from cohortium_server import desired_state
 from cohortium_server.flower.tidying import Tidying, make_shrinkable, shrink, tidy_runs
 from cohortium_server.membership.federation import Federation, FederationFile, Head, Invited
-from cohortium_server.rounds.journal import REMOVED, Begun, FolderJournal, Heard
+from cohortium_server.rounds.folder_journal import REMOVED, FolderJournal
+from cohortium_server.rounds.journal import Aggregate, Begun
 
 STUDY = Study(
     name="tidy",
@@ -42,8 +43,8 @@ def federation(folder: Path, keep_sums: int | None = None) -> Federation:
     return made
 
 
-def heard(number: int) -> Heard:
-    return Heard(number, 0, np.arange(5, dtype=np.int64) + number, RECEIPT)
+def heard(number: int) -> Aggregate:
+    return Aggregate(number, 0, np.arange(5, dtype=np.int64) + number, RECEIPT)
 
 
 def run(made: Federation, rounds: int = 2) -> Path:
@@ -95,7 +96,7 @@ def test_what_older_versions_left_goes_and_the_sums_stay(tmp_path: Path) -> None
     tidy_runs(made)
     assert names(folder) == {"0000.sum", "0001.sum", "0002.asked"}
     with closing(FolderJournal(folder)) as journal:
-        assert journal.heard(1) is not None
+        assert journal.aggregate(1) is not None
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_sums_go_so_many_days_after_their_release(tmp_path: Path, days: int, err
         assert journal.rounds_done == 2
         if gone:
             with pytest.raises(FederationError, match=r"E_RUN.*keep_sums"):
-                journal.heard(0)
+                journal.aggregate(0)
 
 
 def test_a_coordinator_killed_while_sums_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +136,7 @@ def test_a_coordinator_killed_while_sums_are_removed(tmp_path: Path, monkeypatch
     with closing(FolderJournal(folder)) as journal:
         assert journal.rounds_done == 2
         with pytest.raises(FederationError, match=r"E_RUN.*keep_sums"):
-            journal.heard(0)
+            journal.aggregate(0)
     (folder / "0000.asked").touch()
     tidy_runs(made)
     assert names(folder) == {"0002.asked"}

@@ -27,7 +27,7 @@ from cohortium.data.columns import Boolean, Categorical, Continuous
 from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, FederationError, LedgerError, StudyError
 from cohortium.federation import wire
-from cohortium.ledger.store import Approval
+from cohortium.ledger.records import Approval
 from cohortium.study import consent
 from cohortium.study.consent import write_signature
 from cohortium.study.plan import plan
@@ -41,7 +41,8 @@ from cohortium_client.custodian.agreements import agree, withdraw
 from cohortium_client.custodian.amending import amend_clock
 from cohortium_client.preflight import preflight
 from cohortium_client.source.preview import counted, preview
-from cohortium_server.rounds.journal import BriefJournal, FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
+from cohortium_server.rounds.journal import BriefJournal
 from cohortium_server.rounds.rounds import run_study
 
 SCHEMA = Schema(
@@ -421,12 +422,12 @@ def ahead(site: Site) -> Iterator[Site]:
 
 def test_a_clock_that_once_ran_ahead_has_a_way_out(ahead: Site) -> None:
     wanted = ahead.visits("wanted", expires=day(30).date())
-    with pytest.raises(StudyError, match=r"E_EXPIRED.*the ledger has an entry of .* say cohortium ledger amend-clock"):
+    with pytest.raises(StudyError, match=r"E_EXPIRED.*the ledger has an entry of .* run cohortium ledger amend-clock"):
         ahead.sign(wanted)
     found = ahead.lines(wanted)
     assert failing(found) == {"clock": "E_CLOCK", "policy": "E_EXPIRED"}
     assert (
-        "Set the machine's clock. If it is right, it was wrong once: say cohortium ledger amend-clock"
+        "Set the machine's clock. If it is right, it was wrong once: run cohortium ledger amend-clock"
         in found["clock"].fix
     )
     told = ahead.cli("ledger", "amend-clock", "--institution", ahead.folder, "--today", day(10).date())

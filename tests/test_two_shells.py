@@ -198,7 +198,7 @@ def test_a_study_beyond_the_policy_is_refused_at_the_institution(clinics: Clinic
     clinics.open_shell()
     second = Shell(clinics, *run(clinics))
     second.ends(16, "refused by clinic (E_POLICY)")
-    assert "asks for epsilon 4, allowed is 1.0" in clinics.told
+    assert "asks for epsilon 4, at most 1.0 is allowed" in clinics.told
     assert "epsilon 4" not in second.output
     assert charges(clinics, "clinic") == 0
     check(clinics)

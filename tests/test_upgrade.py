@@ -17,13 +17,14 @@ from test_secure_sum import Make, make
 
 from cohortium.errors import FederationError, WireError
 from cohortium.federation import wire
-from cohortium.ledger.store import Approval, Charge, Consent, Ledger, Withdrawal
+from cohortium.ledger.records import Approval, Charge, Consent, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.study.plan import plan
 from cohortium.study.study import Study, load_study
 from cohortium.study.wording import Kind
-from cohortium_client.custodian.sessions import Said, Sessions
+from cohortium_client.custodian.sessions import Sessions, StoredStatement
 from cohortium_server.release import load_release
-from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
 
 FORMATS = Path(__file__).parent / "vectors" / "formats"
 RELEASES: dict[Path, Kind | None] = {
@@ -52,7 +53,7 @@ class Between:
     coordinator: tuple[int, ...]
     institutions: tuple[int, ...]
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         pass
 
     def exchange(self, data: bytes, timeout: float) -> Iterable[bytes]:
@@ -260,7 +261,7 @@ def test_sessions_of_masked_sums_are_remembered(written: Path) -> None:
     sessions = Sessions(written / "sessions.sqlite")
     kept = sessions.secrets(RUN).to_bytes().hex()
     assert kept == "434f484d310a024eb0268977b79ad81831caf6b151e95e5ebba98f6926b5c2641063c4ff5ae2"
-    assert sessions.said(f"{RUN}/0/0/advertise") == Said("asked", b"said")
+    assert sessions.statement(f"{RUN}/0/0/advertise") == StoredStatement("asked", b"said")
     sessions.close()
 
 

@@ -19,7 +19,7 @@ from cohortium.flower import internals
 from cohortium.flower.internals import require_allowed
 from cohortium.system import versions
 from cohortium.system.versions import UNKNOWN, required, version_of
-from cohortium_server.release import software
+from cohortium_server.release.writing import software
 
 ROOT = Path(__file__).parents[1]
 NIGHTLY = "1.43.0.dev20261026"

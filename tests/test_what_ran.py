@@ -39,7 +39,7 @@ class Direct:
 
     custodians: Mapping[str, Custodian]
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         pass
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
@@ -50,7 +50,7 @@ def test_a_folder_of_made_up_institutions_is_a_simulation_whatever_runs_it(
     study: Study, tables: dict[str, pd.DataFrame], tmp_path: Path
 ) -> None:
     """Flower's own simulation over a folder that write_federation wrote, and what is released of its run again."""
-    from cohortium_server.app import folder_job
+    from cohortium_server.jobs import folder_job
 
     folder = write_federation(tmp_path / "fed", study, tables)
     job = folder_job({"federation": str(folder), "out": "", "seed": ""})

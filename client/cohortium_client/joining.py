@@ -1,6 +1,6 @@
-"""Joining a federation: from its kit and an institution's folder, a relay's folder with a key of its own and an application.
+"""Joining a federation: a kit and an institution's folder give a relay's folder with a key of its own and an application.
 
-Joining again with the same kit changes nothing; a key is made anew only where it is asked for.
+Joining again with the same kit changes nothing; a new key is made only on request.
 """
 
 from __future__ import annotations

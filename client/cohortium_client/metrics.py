@@ -177,7 +177,7 @@ def metrics_address(text: str, anywhere: bool = False) -> Address:
     try:
         address = parse_address(text)
     except ValueError as error:
-        raise InputError("E_METRICS", text, str(error), "Say host:port, for example 127.0.0.1:9465.") from None
+        raise InputError("E_METRICS", text, str(error), "Give host:port, for example 127.0.0.1:9465.") from None
     if not (anywhere or is_loopback(address)):
         what = "others could read there what was spent here"
         raise InputError("E_METRICS", text, what, "Use 127.0.0.1, or add --metrics-anywhere and a firewall.")

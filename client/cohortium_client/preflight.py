@@ -1,4 +1,4 @@
-"""Whether an institution is ready: every line that fails ends with what to do. Counts stay on the operator's screen."""
+"""Whether an institution is ready: every failed check ends with what to do. Counts stay on the operator's screen."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from cohortium.data.readers.faults import Faults
 from cohortium.drafting.reasons import HERE, counted, reasons
 from cohortium.drafting.tally import Tally, tally_of
 from cohortium.errors import CohortiumError, InputError, MaskingError, SchemaError, StudyError
-from cohortium.ledger.store import require_free
+from cohortium.ledger.location import require_free
 from cohortium.study.consent import read_signatures, unsigned
 from cohortium.study.generators import Trained
 from cohortium.study.study import Study, load_study
 from cohortium.system.checks import Check, Warned, checked, failed, in_units, memory_left, noted, room, taken, writes
 from cohortium_client.custodian.answerable import (
     answers_to,
+    consent_state,
+    require_answerable,
     require_clock,
     require_open,
     require_paid_for,
-    said,
-    standing,
 )
 from cohortium_client.custodian.institution import Institution, load_institution
 from cohortium_client.relay import has_joined, relay_folder
@@ -96,7 +96,7 @@ def _joined(institution: Institution) -> Iterator[Check]:
     try:
         joined = has_joined(folder)
     except PermissionError:
-        yield Check("relay's folder", True, f"another user's: let that one say cohortium institution check {folder}")
+        yield Check("relay's folder", True, f"another user's: let that user run cohortium institution check {folder}")
         return
     if joined:
         yield from relay_preflight(folder, institution)
@@ -181,7 +181,7 @@ def _sessions(institution: Institution) -> str:
 def _files(institution: Institution) -> str:
     """What takes how much. It follows from what was signed and answered, and from no row."""
     with institution.ledger() as ledger:
-        runs, size, free = len(ledger.kept()), taken(ledger.path), ledger.free_bytes()
+        runs, size, free = len(ledger.runs_with_answers()), taken(ledger.path), ledger.free_bytes()
     others = {"sessions": institution.sessions_file, "studies": institution.agreements.folder}
     told = ", ".join(f"{name} {in_units(taken(path))}" for name, path in others.items())
     less = f" ({in_units(free)} less after cohortium ledger compact)" if free > WORTH_IT else ""
@@ -209,10 +209,10 @@ def _about(institution: Institution, name: str, study: Study, study_file: Path |
 def _over(institution: Institution, study: Study) -> str | None:
     """Why a signed study is history, and nothing more is to be looked at; None where it is not, and must be answerable."""
     with institution.ledger() as ledger:
-        word = said(ledger, study)
+        word = consent_state(ledger, study)
         if word in ("withdrawn", "replaced"):
             by = "" if word == "withdrawn" else " by a newer one"
-            return f"over: it was {word} here{by}, and is answered no more"
+            return f"over: it was {word} here{by}, and is no longer answered"
         answers = answers_to(study, institution.file.population.name, ledger)
         if answers is None or not answers.complete:
             return None
@@ -226,7 +226,7 @@ def _over(institution: Institution, study: Study) -> str | None:
 def _policy(institution: Institution, study: Study) -> str | Warned:
     """What the custodian asks, asked now."""
     with institution.ledger() as ledger:
-        word = standing(study, institution.identity, institution.policy, ledger)
+        word = require_answerable(study, institution.identity, institution.policy, ledger)
     approve = (
         "; a person lets each run go ahead: cohortium institution approve"
         if institution.policy.require_approval

@@ -1,4 +1,4 @@
-"""Whether an institution's relay is ready: its files, its user's rights, and what the coordinator's server answers."""
+"""Whether an institution's relay is ready: its files, its user's rights, and the response of the coordinator's server."""
 
 from __future__ import annotations
 

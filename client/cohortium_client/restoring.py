@@ -1,9 +1,9 @@
-"""Putting a backup into the place of an institution's ledger: what may be lost by it, and whether that may be done.
+"""Putting a backup in the place of an institution's ledger: what may be lost by it, and whether it is allowed.
 
-What lies in the ledger's place decides. Where it cannot be opened, and the witness remembers the backup's own head,
-nothing that ever left the institution is missing: the backup takes its place and nothing is presumed. In every other case
-answers may have been given that neither file knows of; then two of the institution's restorers must have signed what is
-presumed spent, which may not be less than what those answers can have cost (docs/backup.md).
+It depends on the ledger that is there. Where it cannot be opened and the witness records the backup's own head, no answer that
+ever left the institution is missing: the backup takes its place and nothing is presumed. In every other case answers may have
+been given that neither file knows of; then two of the institution's restorers must have signed what is presumed to be spent,
+which may not be less than those answers can have cost (docs/backup.md).
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from pathlib import Path
 
 from cohortium.errors import LedgerError
 from cohortium.ledger.backup import Backup, finish, lies_ready, make_ready, reading
+from cohortium.ledger.location import hold_alone
 from cohortium.ledger.receipt import Receipt
+from cohortium.ledger.records import GENESIS, Consent
 from cohortium.ledger.restoration import SIGNERS, Presumption, Restoration, RestoreRequest
-from cohortium.ledger.store import GENESIS, Consent, Ledger, hold_alone
+from cohortium.ledger.store import Ledger
 from cohortium.system.documents import load_json
 from cohortium_client.custodian.institution import Institution
 from cohortium_client.custodian.sessions import remove_sessions
@@ -29,13 +31,13 @@ from cohortium_client.custodian.sessions import remove_sessions
 class _There:
     """A ledger that can be opened in the place: its head, and the studies it consents to.
 
-    epsilon, bare: what the population that spent most has spent, at the policy's delta. older: whether that all is in the
+    epsilon, if_all_collude: what the population that spent most has spent, at the policy's delta. older: whether that all is in the
     backup, which goes on from there.
     """
 
     head: str
     epsilon: float
-    bare: float
+    if_all_collude: float
     studies: tuple[str, ...]
     older: bool
 
@@ -82,7 +84,7 @@ def _made_ready(institution: Institution, backup: Path, signed: Restoration | No
     if wanted is None:
         return make_ready(backup, institution.ledger_file, _witnessed(institution))
     if signed is None:
-        raise _refused("entries may be lost by it", "Say cohortium ledger request-restore, and let two persons sign.")
+        raise _refused("entries may be lost by it", "Run cohortium ledger request-restore, and let two persons sign.")
     _check(institution, wanted, signed)
     return make_ready(backup, institution.ledger_file, wanted.backup, signed)
 
@@ -97,8 +99,8 @@ def _check(institution: Institution, wanted: RestoreRequest, signed: Restoration
     signers = [key for key in institution.file.restorers if key in signed.signers]
     if len(signers) < SIGNERS:
         raise _refused(
-            f"{len(signers)} of the restorers in institution.toml signed it, wanted are {SIGNERS}",
-            "Let each say cohortium ledger sign-restore with a key of their own.",
+            f"{len(signers)} of the restorers in institution.toml signed it, {SIGNERS} are required",
+            "Let each run cohortium ledger sign-restore with a key of their own.",
         )
 
 
@@ -165,18 +167,18 @@ def _least(institution: Institution, backup: Ledger, there: _There | None) -> Pr
     had a life of its own beside that: what it spent is added, epsilons and deltas each.
     """
     policy = institution.policy
-    epsilon, bare = _spent(institution, backup)
+    epsilon, colluding = _spent(institution, backup)
     epsilon = max(epsilon, _bound(policy.epsilon_per_population))
-    bare = max(bare, _bound(policy.epsilon_if_all_collude))
+    colluding = max(colluding, _bound(policy.epsilon_if_all_collude))
     delta = policy.delta
     if there is not None and not there.older:
-        epsilon, bare, delta = epsilon + there.epsilon, bare + there.bare, 2 * delta
+        epsilon, colluding, delta = epsilon + there.epsilon, colluding + there.if_all_collude, 2 * delta
     if not math.isfinite(epsilon):
         raise _refused(
             "nothing bounds what may have been spent at the policy's delta",
             "Let policy.toml say the cap, at no smaller a delta than an earlier restoration presumes.",
         )
-    return Presumption(epsilon, delta, bare if math.isfinite(bare) else None)
+    return Presumption(epsilon, delta, colluding if math.isfinite(colluding) else None)
 
 
 def _bound(cap: float | None) -> float:
@@ -187,16 +189,16 @@ def _bound(cap: float | None) -> float:
 def _spent(institution: Institution, ledger: Ledger) -> tuple[float, float]:
     """By the population that spent most, at the policy's delta: towards the coordinator, and if all others collude."""
     names, delta = {institution.file.population.name, *ledger.populations()}, institution.policy.delta
-    costs = [(ledger.spent(name, delta).epsilon, ledger.spent_bare(name, delta).epsilon) for name in names]
-    return max(epsilon for epsilon, _ in costs), max(bare for _, bare in costs)
+    costs = [(ledger.spent(name, delta).epsilon, ledger.spent_if_all_collude(name, delta).epsilon) for name in names]
+    return max(epsilon for epsilon, _ in costs), max(colluding for _, colluding in costs)
 
 
-def _presumed(least: Presumption, epsilon: float | None, bare: float | None) -> Presumption:
+def _presumed(least: Presumption, epsilon: float | None, colluding: float | None) -> Presumption:
     """What two persons state, where it is more than the least."""
-    if bare is not None and least.bare is None:
+    if colluding is not None and least.bare is None:
         raise _refused("no cap epsilon_if_all_collude held", "Leave its number out: nothing bounds what was spent.")
     presumed = Presumption(
-        least.epsilon if epsilon is None else epsilon, least.delta, least.bare if bare is None else bare
+        least.epsilon if epsilon is None else epsilon, least.delta, least.bare if colluding is None else colluding
     )
     if not presumed.covers(least):
         raise _refused(

@@ -1,48 +1,32 @@
-"""The coordinator's Flower ServerApp: runs a study's rounds over a Flower grid and hands the outcome on.
+"""The coordinator's Flower ServerApp: runs the rounds of a study over a Flower grid and hands the outcome on.
 
-What it runs follows from
-``federation`` in the run's configuration: the name of a job that this process was handed, or the absolute
-path of a federation folder, whose ``study.toml`` is run and whose ``release`` is written. Both go through
-the same few lines.
+``federation`` in the run's configuration says what to run: the name of a job that was handed to this process, or the absolute
+path of a federation folder, whose ``study.toml`` is run and whose ``release`` is written. Both take the same few lines.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
-from cohortium.errors import CohortiumError, FederationError, StudyError
-from cohortium.flower_names import MODULE
-from cohortium.study.consent import Signatures, read_signatures, require_all
-from cohortium.study.study import Study, load_study
-from cohortium.system.logs import about, without_text
-from cohortium.system.platforms import is_about_files, of_the_system
-from cohortium.system.progress import Progress, listening
+from cohortium.errors import CohortiumError
 from cohortium_server import desired_state
-from cohortium_server.flower.roster import nodes_of
 from cohortium_server.flower.whole import whole
-from cohortium_server.release import require_no_release, write_release
-from cohortium_server.rounds.doing import Diary
-from cohortium_server.rounds.journal import FolderJournal, Journal
-from cohortium_server.rounds.rounds import ROUND_TIMEOUT, Outcome, run_study
+from cohortium_server.jobs import PATIENCE, Job, absolute, folder_job, record_failure, written
+from cohortium_server.rounds.rounds import Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
-PATIENCE = 120.0
-_log = logging.getLogger("cohortium.run")
-TELLING = 60.0  # seconds that a message which needs no answer is on its way at most
+ANNOUNCING = 60.0  # seconds that a message which needs no answer is on its way at most
 LOOK_EVERY = 1.0  # seconds between two looks at who is there
 LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
-_BETWEEN = (MODULE, "httpx", "httpcore")  # whose errors say that the link is gone, or has given the run up
 AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again, in the end twice as long each time
 COMING = 60.0  # seconds that an answer may be on its way until it is asked for again
 Waiting = Mapping[str, bool]
@@ -87,7 +71,7 @@ class FlowerTransport:
         try:
             while not exchange.over:
                 exchange.ask()
-                yield from exchange.hear()
+                yield from exchange.receive()
                 self._pause(min(LONGEST_PAUSE, exchange.age / 20))  # little of what an answer takes, whatever that is
         finally:
             self.waits({})
@@ -96,13 +80,13 @@ class FlowerTransport:
         """So long, or until something has come, where the grid can tell: one of this process can."""
         getattr(self.grid, "wait", time.sleep)(seconds)
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         """Over a network nothing is waited for; in one process the nodes end with it, so that they are."""
         if not self.patience:
-            list(self.exchange(request, TELLING))
+            list(self.exchange(request, ANNOUNCING))
             return
         content = RecordDict({RECORD: ConfigRecord({FIELD: request})})
-        self.grid.push_messages([Message(content, node, MESSAGE_TYPE, ttl=TELLING) for node in self.present()])
+        self.grid.push_messages([Message(content, node, MESSAGE_TYPE, ttl=ANNOUNCING) for node in self.present()])
 
     def present(self) -> dict[int, _Node]:
         """The nodes that are there now, by their numbers."""
@@ -179,7 +163,7 @@ class _Exchange:
             self._asked.update((number, node) for number, node in zip(numbers, nodes, strict=False) if number)
             for node in nodes:
                 self._sent(node, there[node].life, now)
-        self._tell({node.name for node in there.values()})
+        self._report_waits({node.name for node in there.values()})
 
     def _open(self, node: int) -> list[str]:
         """The messages that it has yet to answer."""
@@ -222,54 +206,34 @@ class _Exchange:
         if node not in self._asked.values():
             self._lost.setdefault(node, time.monotonic())
 
-    def _tell(self, there: set[str]) -> None:
-        """Say whom this waits for, where they have names."""
+    def _report_waits(self, there: set[str]) -> None:
+        """Report who is being waited for, where they have names."""
         answered = {self._names[node] for node in self._answered}
         members = (self._to.members or {}).values()
         self._to.waits({name: name in there for name in members if name not in answered})
 
-    def hear(self) -> Iterator[bytes]:
+    def receive(self) -> Iterator[bytes]:
         """What has come since."""
         for answer in self._to.grid.pull_messages(list(self._asked)) if self._asked else ():
-            node, told = self._asked.pop(answer.metadata.reply_to_message_id, None), _told(answer)
-            if told is not None:
-                self._heard(node)
-                yield told
+            node, content = self._asked.pop(answer.metadata.reply_to_message_id, None), _content_of(answer)
+            if content is not None:
+                self._received(node)
+                yield content
             elif node is not None:
                 self._lose(node)
 
-    def _heard(self, node: int | None) -> None:
+    def _received(self, node: int | None) -> None:
         if node is not None:
             self._answered.add(node)
             self._asked = {number: other for number, other in self._asked.items() if other != node}
 
 
-def _told(answer: Any) -> bytes | None:
+def _content_of(answer: Any) -> bytes | None:
     """The bytes of an answer. What an error says may hold a person's data and is not even looked at."""
     if answer.has_error() or RECORD not in answer.content:
         return None
-    told = answer.content[RECORD].get(FIELD)
-    return told if isinstance(told, bytes) else None
-
-
-@dataclass(frozen=True)
-class Job:
-    """A study that all have signed, to be run, and what is done with its outcome.
-
-    members: its institutions by the public keys of their nodes; None where all nodes are. simulated: the nodes' custodians
-    are of this process. diary: where it is written what goes on.
-    """
-
-    study: Study
-    consents: Signatures
-    journal: Journal
-    finish: Callable[[Outcome], object]
-    progress: Progress | None = None
-    timeout: float = ROUND_TIMEOUT
-    patience: float = PATIENCE
-    members: Mapping[bytes, str] | None = None
-    simulated: bool = False
-    diary: Diary | None = None
+    content = answer.content[RECORD].get(FIELD)
+    return content if isinstance(content, bytes) else None
 
 
 _jobs: dict[str, Job] = {}
@@ -307,11 +271,11 @@ def run_federation(grid: Grid, job: Job) -> Outcome:
 
 def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
     """Run what a federation folder says; how a run that was ordered ends is written into its folder, for its reconciler."""
-    run = _absolute("federation", config["federation"]) / "runs" / Path(str(config.get("resume", ""))).name
+    run = absolute("federation", config["federation"]) / "runs" / Path(str(config.get("resume", ""))).name
     alone = not desired_state.is_held(run)
     try:
         job = folder_job(config)
-        with _written(job.diary):
+        with written(job.diary):
             job.finish(run_federation(grid, job))
     except CohortiumError as error:
         if alone and desired_state.order(run) is not None:
@@ -321,85 +285,7 @@ def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
         if (
             alone and (order := desired_state.order(run)) is not None and order.wanted == "go"
         ):  # who was stopped has not fallen
-            _fallen(run, error)
+            record_failure(run, error)
         raise
     if desired_state.order(run) is not None:
         desired_state.end(run, None)
-
-
-def _fallen(run: Path, error: Exception) -> None:
-    """Write down by what the run's process ends: what a person has to mend ends the order, all else may be tried again.
-
-    No text of an exception that is not ours goes into it.
-    """
-    if isinstance(error, OSError) and is_about_files(error):
-        desired_state.end(run, of_the_system(error))
-        return
-    from_outside = type(error).__module__.partition(".")[0] in _BETWEEN
-    place = without_text(error)
-    told = FederationError("E_RUN", run.name, f"its process has failed: {place}", "See the coordinator's log.")
-    desired_state.fell(run, told, "" if from_outside else place)
-    end = desired_state.ended(run)
-    failed = (end and end.raised()) or told
-    _log.error("%s", failed, extra=about(code=failed.code, run=run.name))
-
-
-@contextmanager
-def _written(diary: Diary | None) -> Iterator[None]:
-    """Inside, the diary hears of the coordinator's own work as well; afterwards it is closed."""
-    if diary is None:
-        yield
-        return
-    with listening(diary), closing(diary):
-        yield
-
-
-def folder_job(config: Mapping[str, Any]) -> Job:
-    """The study of a federation folder, or with ``resume`` a run of it that stopped.
-
-    Its release goes to ``out``, by default where the run was ordered to put it, or the folder's ``release``; its journal
-    lies in the folder's ``runs``.
-    """
-    folder, seed = _absolute("federation", config["federation"]), _seed(config.get("seed", ""))
-    resume = str(config.get("resume", ""))
-    replace = bool(config.get("replace"))
-    if not resume:  # found out before anything is asked, for whatever is asked is charged
-        require_no_release(_out(folder, config, {}), replace)
-    journal = _journal(folder, resume, seed)
-    out, replace = _out(folder, config, journal.settings), replace or bool(journal.settings.get("replace"))
-    require_no_release(out, replace, journal.run)
-    finish = partial(write_release, out=out, seed=journal.settings.get("seed", seed), learn=True, replace=replace)
-    members = nodes_of(folder, journal.study)
-    diary = Diary(journal.folder)
-    return Job(journal.study, journal.consents, journal, finish, members=members, diary=diary)
-
-
-def _out(folder: Path, config: Mapping[str, Any], settings: Mapping[str, Any]) -> Path:
-    return _absolute("out", config.get("out") or settings.get("out") or folder / "release")
-
-
-def _journal(folder: Path, resume: str, seed: int | None) -> FolderJournal:
-    if resume:
-        return FolderJournal(folder / "runs" / Path(resume).name)
-    study = load_study(folder / "study.toml")
-    consents = read_signatures(folder / "study.toml", study)
-    require_all(study, consents)
-    return FolderJournal.begin(folder / "runs", study, consents, seed, {})
-
-
-def _absolute(key: str, value: object) -> Path:
-    """A folder. Flower starts this program wherever it likes, so that a relative path would mean nothing."""
-    path = Path(str(value))
-    if not path.is_absolute():
-        fix = f"Run it with -c '{key}=\"/...\"'."
-        raise StudyError("E_PLAN_INVALID", key, "it is not the absolute path of a folder", fix)
-    return path
-
-
-def _seed(value: object) -> int | None:
-    """An empty text, the bundle's default, is no seed."""
-    if value == "":
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise StudyError("E_PLAN_INVALID", "seed", "it is not a whole number", "Run it with -c 'seed=7', or without.")

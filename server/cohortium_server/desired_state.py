@@ -1,7 +1,7 @@
-"""What is wanted of a run, how it ended, and how often its process did before: small files in its folder, by which its parts agree.
+"""The desired state of a run, how the run ended, and how often its process failed: small files in the run's folder.
 
-Whoever says ``cohortium coordinator run`` only writes an order. The reconciler of a federation sees to it that what is ordered
-runs, again if its process died; the process that runs it writes how it ended. So each may be killed at any time.
+``cohortium coordinator run`` only writes the desired state. The federation's reconciler starts the run, and starts it again if
+its process died; the process that runs it records how it ended. Each of them may therefore be killed at any time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cohortium.system import locks
 from cohortium.system.canonical import canonical_json
 from cohortium.system.documents import load_json
 from cohortium.system.files import write_whole
-from cohortium_server.rounds.journal import LOCK, rounds_done
+from cohortium_server.rounds.folder_journal import LOCK, rounds_done
 
 ORDER, END, FALLS = "order.json", "ended.json", "falls.json"
 SAME = 3  # falls of one cause in a row that are no accident
@@ -24,7 +24,7 @@ MOST_FALLS = 10  # without a round completed between them: what ends at once eac
 
 
 @dataclass(frozen=True)
-class Order:
+class DesiredState:
     """``go`` or ``stop``. number: how often the run was ordered to go on; an end belongs to one of them."""
 
     wanted: str
@@ -47,24 +47,24 @@ class End:
         return kinds.get(self.error["kind"], FederationError)(**told)
 
 
-def order(run: Path) -> Order | None:
+def order(run: Path) -> DesiredState | None:
     """What is wanted of the run in a folder; None where nobody has ordered anything."""
     document = _read(run / ORDER)
     try:
-        return None if document is None else Order(str(document["wanted"]), int(document["number"]))
+        return None if document is None else DesiredState(str(document["wanted"]), int(document["number"]))
     except (KeyError, TypeError, ValueError):
         raise _damaged(run / ORDER) from None
 
 
-def give(run: Path, wanted: str) -> Order:
+def give(run: Path, wanted: str) -> DesiredState:
     """Order a run to ``go`` on, or to ``stop``."""
     before = order(run)
     number = (before.number if before else 0) + (wanted == "go")
     if wanted == "go":  # what was before is another order's, whatever became of its files
         for name in (END, FALLS):
             (run / name).unlink(missing_ok=True)
-    write_whole(run / ORDER, canonical_json(asdict(Order(wanted, number))))
-    return Order(wanted, number)
+    write_whole(run / ORDER, canonical_json(asdict(DesiredState(wanted, number))))
+    return DesiredState(wanted, number)
 
 
 def ended(run: Path) -> End | None:

@@ -1,4 +1,4 @@
-"""What carries a run's messages: an engine is installed under a name, as a generator is."""
+"""Engines, which carry the messages of a run; one is installed under a name, as a generator is."""
 
 from __future__ import annotations
 

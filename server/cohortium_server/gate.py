@@ -1,4 +1,4 @@
-"""Step 9: the check before a release, and its reasoned result. It reads noised and synthetic facts only and fails closed."""
+"""Step 9: the check before a release, with a reasoned verdict. It reads noised and synthetic facts only and fails closed."""
 
 from __future__ import annotations
 

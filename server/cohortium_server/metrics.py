@@ -23,9 +23,9 @@ from cohortium.system.logs import about
 from cohortium.system.metrics import counter, gauge, served
 from cohortium_server import desired_state
 from cohortium_server.membership.federation import Federation
-from cohortium_server.membership.members import standings
+from cohortium_server.membership.members import memberships
 from cohortium_server.membership.presence import RESTARTS
-from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
 
 NEWEST = 20  # runs that are told
 _STATES = {"invited": "invited", "member": "admitted", "revoked": "revoked"}
@@ -58,7 +58,7 @@ class Watch:
         return [told, *self._members(up), *self._certificates(), *self._restarts(), *self._progress()]
 
     def _members(self, up: bool) -> list[Metric]:
-        found = standings(self._federation)
+        found = memberships(self._federation)
         states = Counter(_STATES[s.state] for s in found)
         there = [((s.institution,), s.online) for s in found if up and s.state == "member" and s.online is not None]
         return [

@@ -1,4 +1,4 @@
-"""Whether a coordinator is ready to serve, or serves as it should: every line that fails ends with what to do."""
+"""Whether a coordinator is ready to serve, or serves correctly: every failed check ends with what to do."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from cohortium.system.listening import LOOPBACK, bound, from_here
 from cohortium.system.metrics import is_loopback
 from cohortium_server.membership import authority
 from cohortium_server.membership.federation import FILE, Federation, load_federation
-from cohortium_server.membership.members import load_members, standings
+from cohortium_server.membership.members import load_members, memberships
 from cohortium_server.membership.presence import home_of, is_serving
 
 OK, NOT_FOUND = 200, 404
 BEHIND_THE_DOOR = (Api.HEALTH, Call.LIST_RUNS, Call.ACQUIRE_TASK, "/")
 NEW_KITS = "Provision another folder, with new kits."
 _SQLITE = b"SQLite format 3\0"  # how its files begin
-ANEW = "Delete it and say: cohortium provision federation.toml --out FED."
+ANEW = "Delete it and run: cohortium provision federation.toml --out FED."
 _PATIENCE = 2.0  # seconds, on this machine
 _TIME_ERROR, _TIMEX = 5, 256  # adjtimex(2): the clock is not synchronised; bytes that its structure has at most
 
@@ -134,7 +134,7 @@ def _server(federation: Federation) -> str:
 
 
 def _members(federation: Federation) -> str | Warned:
-    found = standings(federation)
+    found = memberships(federation)
     members = [s for s in found if s.state == "member"]
     invited = [s.institution for s in found if s.state == "invited"]
     there = [s.institution for s in members if s.online]
@@ -144,9 +144,7 @@ def _members(federation: Federation) -> str | Warned:
         away = [s.institution for s in members if not s.online]
     told += f"; not yet: {', '.join(invited)}" if invited else ""
     if away or invited:
-        fix = (
-            "A study of theirs waits for them: admit who has applied, let who is away say cohortium institution check."
-        )
+        fix = "A study of theirs waits for them: admit those who have applied, and let those who are away run cohortium institution check."
         return Warned(told + (f"; away: {', '.join(away)}" if away else ""), fix)
     return told
 
@@ -279,6 +277,6 @@ def _address(federation: Federation) -> str | Warned:
         ask(federation.address, "/", federation.root_certificate, patience=_PATIENCE)
     except FederationError:
         return Warned(
-            f"{federation.address} is not reached from here", "Let an institution say cohortium institution check."
+            f"{federation.address} is not reached from here", "Let an institution run cohortium institution check."
         )
     return f"{federation.address} leads here"

@@ -141,7 +141,8 @@ def _left(out: Path, ledgers: Ledgers | None) -> Callable[[], tuple[str, str]]:
 
 def _ledgers(folder: Path | None, population: str | None, cap: float | None, privacy: Privacy) -> Ledgers | None:
     """The ledgers to charge. Without privacy nothing is charged, and ``run`` refuses ledgers that were asked for all the same."""
-    from cohortium.ledger.store import Cap, home
+    from cohortium.ledger.caps import Cap
+    from cohortium.ledger.location import home
     from cohortium_simulation.experiment import Ledgers
 
     if privacy.mode == "none":

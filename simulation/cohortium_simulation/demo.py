@@ -16,7 +16,8 @@ from cohortium.data.encoding import encode
 from cohortium.data.schema import Schema, load_schema
 from cohortium.errors import ReleaseError
 from cohortium.evaluation.fidelity import tvd
-from cohortium.ledger.store import Cap, Ledger
+from cohortium.ledger.caps import Cap
+from cohortium.ledger.store import Ledger
 from cohortium.system.documents import load_json
 from cohortium.system.progress import Progress
 from cohortium_server.release import Release

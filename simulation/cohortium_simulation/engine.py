@@ -37,6 +37,7 @@ from cohortium.system.progress import Progress
 from cohortium_client import app as institution_side
 from cohortium_client.socket.service import Answering, Connection
 from cohortium_server import app as coordinator_side
+from cohortium_server.jobs import Job
 from cohortium_server.rounds.journal import BriefJournal, Journal
 from cohortium_server.rounds.rounds import ROUND_TIMEOUT, Outcome
 
@@ -208,7 +209,7 @@ def run_in_process(
     simulated: False where the custodians are processes of their own, as behind sockets.
     """
     federation, outcomes = f"in-process-{secrets.token_hex(8)}", list[Outcome]()
-    job = coordinator_side.Job(
+    job = Job(
         study,
         consents,
         journal or BriefJournal(),

@@ -19,9 +19,12 @@ from cohortium.data.encoding import Codes, check_columns, encode
 from cohortium.data.readers.frames import Table, as_table
 from cohortium.data.schema import Schema
 from cohortium.errors import FederationError, StudyError
+from cohortium.ledger.caps import Cap
+from cohortium.ledger.location import home, witness_of
+from cohortium.ledger.records import Consent
 from cohortium.ledger.shelf import FILE as SHELF
 from cohortium.ledger.shelf import Shelf, ShelvedLedger
-from cohortium.ledger.store import Cap, Consent, Ledger, home, witness_of
+from cohortium.ledger.store import Ledger
 from cohortium.study import consent
 from cohortium.study.study import Study, as_written, study_from_document
 from cohortium.system.arguments import described, refused
@@ -29,7 +32,7 @@ from cohortium.system.arguments import path as as_path
 from cohortium.system.filenames import unfit
 from cohortium.system.keys import load_or_create_key
 from cohortium.system.progress import Progress
-from cohortium_client.custodian.custodian import Custodian, Holding, Identity, stands
+from cohortium_client.custodian.custodian import Custodian, Holding, Identity, consents_to
 from cohortium_client.custodian.policy import Policy
 from cohortium_client.custodian.sessions import Sessions
 from cohortium_server.release import Release, load_release, require_no_release, write_release
@@ -47,7 +50,7 @@ class Ledgers:
     the schema's name. cap: the most the population may ever spend; None for no cap.
 
     >>> import cohortium
-    >>> from cohortium.ledger.store import Cap
+    >>> from cohortium.ledger.caps import Cap
     >>> cohortium.Ledgers(population="the town", cap=Cap(epsilon=8.0, delta=1e-6)).cap.epsilon
     8.0
     """
@@ -287,7 +290,7 @@ class Simulated:
 
     def agree(self, study: Study) -> None:
         """Let the ledger remember the consent, unless it does."""
-        if not stands(self.ledger, study):
+        if not consents_to(self.ledger, study):
             self.ledger.record(Consent(study.digest, study.name, study.serial))
 
     def custodian(self, study: Study, codes: Codes, kind: type[Custodian] = Custodian) -> Custodian:

@@ -17,7 +17,7 @@ import pandas as pd
 from cohortium.data.encoding import check_columns
 from cohortium.data.schema import Schema
 from cohortium.errors import InputError, ReleaseError, StudyError
-from cohortium.ledger.store import Cap
+from cohortium.ledger.caps import Cap
 from cohortium.study.consent import write_signature
 from cohortium.study.study import Study, dumps_schema, dumps_study
 from cohortium_client.custodian.agreements import agree

@@ -19,9 +19,9 @@ from typing import Any
 
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
 from cohortium.federation import wire
+from cohortium.ledger.caps import Caps
 from cohortium.ledger.receipt import Receipt
 from cohortium.ledger.shelf import Shelf
-from cohortium.ledger.store import Caps
 from cohortium.privacy.discrete_gaussian import Noised
 from cohortium.study import consent
 from cohortium.study.consent import Signatures
@@ -116,8 +116,8 @@ class Pool:
                 batch = self._custodians[start : start + size]
                 yield from self._charged(batch, list(pool.map(drafted, batch)))
 
-    def tell(self, request: bytes) -> None:
-        """Nothing to do: institutions of this process end with it, and need not learn that a run has ended."""
+    def announce(self, request: bytes) -> None:
+        """Institutions of this process end with it, and need no word that a run has."""
 
     def _batch(self, asked: wire.Request) -> int:
         agreed = plan(self._study)

@@ -22,7 +22,8 @@ from cohortium.data.encoding import Codes, encode
 from cohortium.data.schema import Schema
 from cohortium.federation import wire
 from cohortium.ledger.receipt import sign_receipt
-from cohortium.ledger.store import Consent, Ledger
+from cohortium.ledger.records import Consent
+from cohortium.ledger.store import Ledger
 from cohortium.study.consent import sign
 from cohortium.study.generators import Sweep
 from cohortium.study.plan import plan

@@ -14,8 +14,9 @@ from tap import Exchange
 from cohortium.errors import WireError
 from cohortium.federation import wire
 from cohortium.ledger.receipt import about, sign_receipt
-from cohortium.ledger.store import Charge, Entry, Ledger
-from cohortium.privacy.accounting import composed, cost
+from cohortium.ledger.records import Charge, Entry
+from cohortium.ledger.store import Ledger
+from cohortium.privacy.accounting import cost, composed
 from cohortium.study.plan import plan
 from cohortium_client.custodian.institution import load_institution
 from cohortium_server.release import load_release

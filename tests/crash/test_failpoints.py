@@ -19,9 +19,9 @@ from invariants import check, check_finished, compare
 from launcher import HARMLESS, Mischief, Process, filling, killing
 from processes import SCHEMA, SWEEP, TRAINING, Federation, federation, study
 
+from cohortium.ledger.records import Charge
 from cohortium.ledger.shelf import FILE as SHELF
 from cohortium.ledger.shelf import Shelf
-from cohortium.ledger.store import Charge
 from cohortium.study.consent import read_signatures, unsigned
 from cohortium.study.plan import plan
 from cohortium.study.study import Privacy, Study, dumps_schema
@@ -234,7 +234,7 @@ def test_a_custodian_killed_while_it_drops_answers(begin: Begin, place: str) -> 
     check_finished(running)
     for name in ("north", "south"):
         with running.ledger(name) as ledger:
-            assert ledger.answers_kept() == 0
+            assert ledger.stored_answers() == 0
 
 
 @pytest.mark.parametrize("place", COMPACTING)
@@ -249,7 +249,7 @@ def test_killed_while_compacting(begin: Begin, place: str) -> None:
     ends(Process(running.home, *compact, mischief=killing(place)), KILLED)
     check_finished(running)
     with running.ledger("north") as ledger:
-        dropped = ledger.answers_kept() == 0
+        dropped = ledger.stored_answers() == 0
     assert dropped is (place == "ledger shrunk")
     ends(Process(running.home, *compact[: 4 if dropped else 6]), 0)
     check_finished(running)

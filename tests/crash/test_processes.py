@@ -21,7 +21,7 @@ from launcher import PATIENCE, Mischief, Process, killing
 from processes import SWEEP, TRAINING, Federation, federation, study
 
 from cohortium.errors import LedgerError, StudyError
-from cohortium.ledger.store import Consent
+from cohortium.ledger.records import Consent
 from cohortium.study.study import Study
 
 Begin = Callable[[Study], Federation]

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from deployed import Deployed, Served, deployed, until
 
-from cohortium.ledger.store import Charge, Ledger
+from cohortium.ledger.records import Charge
+from cohortium.ledger.store import Ledger
 from cohortium.study.consent import write_signature
 from cohortium.study.plan import plan
 from cohortium.study.study import load_study

@@ -14,7 +14,7 @@ from cohortium.study.study import load_study
 from cohortium_server import desired_state
 from cohortium_server.flower import control as said
 from cohortium_server.membership.federation import load_federation
-from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
 
 HOSTILE = """
 import os, pathlib

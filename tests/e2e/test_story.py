@@ -21,7 +21,8 @@ from postgres import OWNER, PASSWORDS, Cluster, password_file, postgresql
 from proxying import Connecting, connecting, nowhere
 from sqlalchemy import create_engine
 
-from cohortium.ledger.store import Charge, Ledger
+from cohortium.ledger.records import Charge
+from cohortium.ledger.store import Ledger
 from cohortium.study.study import Institution, load_study
 from cohortium_server.release import Release, load_release
 from cohortium_simulation.demo import INSTITUTION, compare, demo_data

@@ -25,14 +25,16 @@ from cohortium.data.columns import Boolean
 from cohortium.data.schema import Schema
 from cohortium.errors import LedgerError, StudyError, WireError
 from cohortium.ledger.amendment import Amendment
-from cohortium.ledger.store import FORMAT, NEWER, Approval, Charge, Ledger
+from cohortium.ledger.format import FORMAT, NEWER
+from cohortium.ledger.records import Approval, Charge
+from cohortium.ledger.store import Ledger
 from cohortium.privacy.accounting import Gaussian, composed
 from cohortium.study.expiry import has_expired
 from cohortium.study.generators import Sweep
 from cohortium.study.study import Privacy, Study
 from cohortium_client.custodian.agreements import withdraw
 from cohortium_client.custodian.amending import amend
-from cohortium_client.custodian.answerable import agreed_to, refusal, standing
+from cohortium_client.custodian.answerable import agreed_to, refusal, require_answerable
 from cohortium_client.custodian.policy import Policy
 
 STUDY = Study(
@@ -82,7 +84,7 @@ def took(step: tuple[str, str, int], ledger: Ledger, model: Model, number: int) 
         match what:
             case "sign":
                 try:
-                    standing(study, NORTH, POLICY, ledger)
+                    require_answerable(study, NORTH, POLICY, ledger)
                 except StudyError:
                     return
                 agree(ledger, study)

@@ -14,17 +14,19 @@ import pytest
 from conftest import NAMES
 
 from cohortium.errors import ReleaseError
+from cohortium.ledger.location import home
 from cohortium.ledger.receipt import Receipt
-from cohortium.ledger.store import Consent, Ledger, Withdrawal, home
+from cohortium.ledger.records import Consent, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.study.study import Study
 from cohortium.system.files import make_once
 from cohortium.system.keys import load_or_create_key, public_text
 from cohortium_client.custodian.agreements import Agreements
-from cohortium_client.custodian.custodian import stands
+from cohortium_client.custodian.custodian import consents_to
 from cohortium_client.custodian.institution import init_institution
 from cohortium_client.custodian.sessions import Sessions
 from cohortium_server.membership.provisioning import provision
-from cohortium_server.rounds.journal import Receipts
+from cohortium_server.rounds.receipts import Receipts
 from cohortium_simulation.experiment import simulate
 
 MANY, TURNS = 6, 4
@@ -43,7 +45,7 @@ def ledger(place: Path, k: int) -> object:
 
 def sessions(place: Path, k: int) -> object:
     opened = Sessions(place / "s.sqlite")
-    opened.say(f"run{k}/0/0/mask", "asked", b"said")
+    opened.store(f"run{k}/0/0/mask", "asked", b"said")
     opened.close()
     return opened.path.stat().st_mode & 0o777
 
@@ -145,14 +147,14 @@ def test_a_simulated_study_stands_for_itself_until_it_is_withdrawn(study: Study,
     with Ledger(tmp_path / "l.sqlite") as opened:
         for each in (one, replace(other, serial=2)):
             opened.record(Consent(each.digest, each.name, each.serial))
-        assert stands(opened, one) and stands(opened, replace(other, serial=2))
-        assert not stands(opened, other)  # nobody has agreed to that
+        assert consents_to(opened, one) and consents_to(opened, replace(other, serial=2))
+        assert not consents_to(opened, other)  # nobody has agreed to that
         opened.record(Withdrawal(one.digest))
-        assert not stands(opened, one)
+        assert not consents_to(opened, one)
 
 
 def test_no_other_study_stands_for_itself(study: Study, tmp_path: Path) -> None:
     """A federation's study is replaced by its next serial, whatever its custodian was told it is."""
     with Ledger(tmp_path / "l.sqlite") as opened:
         opened.record(Consent(study.digest, study.name, study.serial))
-        assert not study.simulated and not stands(opened, study)
+        assert not study.simulated and not consents_to(opened, study)

@@ -20,9 +20,12 @@ from hypothesis import strategies as st
 from cohortium.data.columns import Boolean
 from cohortium.data.schema import Schema
 from cohortium.errors import LedgerError, WireError
+from cohortium.ledger import format as ledger_format
 from cohortium.ledger import store as ledger_module
 from cohortium.ledger.backup import back_up, finish, lies_ready, make_ready, reading
-from cohortium.ledger.store import FORMAT, NEWER, Charge, Consent, Entry, Ledger
+from cohortium.ledger.format import FORMAT, NEWER
+from cohortium.ledger.records import Charge, Consent, Entry
+from cohortium.ledger.store import Ledger
 from cohortium.privacy.accounting import Gaussian
 from cohortium.study.generators import Sweep
 from cohortium.study.study import Privacy, Study
@@ -73,7 +76,7 @@ def proves(ledger: Ledger) -> list[object]:
         ledger.charges(),
         ledger.populations(),
         ledger.spent("people", delta),
-        ledger.spent_bare("people", delta),
+        ledger.spent_if_all_collude("people", delta),
         ledger.events("people", STUDY.digest),
         all(ledger.holds(e.hash) for e in ledger.entries()),
     ]
@@ -231,7 +234,7 @@ def test_an_older_version_refuses_a_compacted_ledger_and_calls_it_not_broken(
     put(ledger, charge("aa", 0))
     ledger.drop({"aa"})
     assert version(path) == NEWER
-    monkeypatch.setattr(ledger_module, "FORMATS", (2, 3))
+    monkeypatch.setattr(ledger_format, "FORMATS", (2, 3))
     with pytest.raises(LedgerError, match="E_VERSION"):
         Ledger(path)
 
@@ -241,7 +244,7 @@ def test_where_the_disk_has_too_little_room_it_says_so(ledger: Ledger, monkeypat
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
     with pytest.raises(LedgerError, match=r"E_LEDGER_UNAVAILABLE.*1 bytes left"):
         compacted(ledger, {}, None, ["aa"])
-    assert ledger.answers_kept() == 0
+    assert ledger.stored_answers() == 0
 
 
 # Backups

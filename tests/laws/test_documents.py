@@ -27,16 +27,10 @@ from cohortium.data.schema import Schema, load_schema
 from cohortium.errors import CohortiumError, WireError
 from cohortium.federation.kit import HEAD, NAMES, SUMS, unpack
 from cohortium.federation.membership import load_application, load_succession
-from cohortium.federation.wire import (
-    MAGIC,
-    decode_answer,
-    decode_bundle,
-    decode_request,
-    decode_statement,
-    encode_statement,
-)
+from cohortium.federation.wire import MAGIC, decode_answer, decode_bundle, decode_request, decode_statement, encode_statement
+from cohortium.ledger.records import Consent
 from cohortium.ledger.restoration import read_request
-from cohortium.ledger.store import Consent, Ledger
+from cohortium.ledger.store import Ledger
 from cohortium.masking.statements import decode_board
 from cohortium.study.consent import read_signatures, signatures_folder
 from cohortium.study.generators import Sweep
@@ -53,7 +47,8 @@ from cohortium_server.membership.federation import load_federation
 from cohortium_server.release.evidence import check_evidence
 from cohortium_server.release.manifest import verify
 from cohortium_server.release.tables import read_released, write_table
-from cohortium_server.rounds.journal import FolderJournal, Receipts
+from cohortium_server.rounds.folder_journal import FolderJournal
+from cohortium_server.rounds.receipts import Receipts
 
 PACKAGES = ("common", "client", "server", "simulation")
 ROOT = Path(__file__).parents[2]
@@ -321,7 +316,7 @@ def in_a_checkpoint(content: bytes, folder: Path) -> object:
     begun = journal(folder)
     (begun.folder / "0000.sum").write_bytes(save({"sum": zeros(1)}, {"heard": content.decode()}))
     try:
-        return begun.heard(0)
+        return begun.aggregate(0)
     finally:
         begun.close()
 

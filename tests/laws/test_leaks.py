@@ -95,7 +95,7 @@ class Overheard:
     custodians: tuple[Custodian, ...]
     said: list[bytes] = field(default_factory=list)
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         self.exchange(request, 0.0)
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:

@@ -28,21 +28,11 @@ from cohortium.data.columns import Boolean
 from cohortium.data.encoding import Codes
 from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
-from cohortium.ledger.store import (
-    FORMAT,
-    GENESIS,
-    NEWER,
-    NO_CAPS,
-    Approval,
-    Cap,
-    Caps,
-    Charge,
-    Consent,
-    Entry,
-    Ledger,
-    Withdrawal,
-)
-from cohortium.privacy.accounting import Events, Gaussian, composed, cost, repeated, within
+from cohortium.ledger.caps import NO_CAPS, Cap, Caps
+from cohortium.ledger.format import FORMAT, NEWER
+from cohortium.ledger.records import GENESIS, Approval, Charge, Consent, Entry, Withdrawal
+from cohortium.ledger.store import Ledger
+from cohortium.privacy.accounting import Events, Gaussian, cost, composed, repeated, within
 from cohortium.study.generators import Sweep
 from cohortium.study.study import Privacy, Study
 from cohortium.system import failpoints
@@ -210,8 +200,8 @@ def test_what_was_spent_towards_all_others_is_counted_beside(ledger: Ledger) -> 
     put(ledger)
     put(ledger, replace(CHARGE, round=1, bare=()))
     assert ledger.spent("people", DELTA).epsilon == epsilon(2)
-    assert ledger.spent_bare("people", DELTA) == cost((*CHARGE.bare, *EVENTS), DELTA)
-    assert ledger.spent_bare("nobody", DELTA).epsilon == 0
+    assert ledger.spent_if_all_collude("people", DELTA) == cost((*CHARGE.bare, *EVENTS), DELTA)
+    assert ledger.spent_if_all_collude("nobody", DELTA).epsilon == 0
 
 
 def test_a_message_is_found_by_its_attempt(ledger: Ledger) -> None:
@@ -934,7 +924,8 @@ def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]
 HOLDER = """
     from pathlib import Path
     from cohortium.errors import LedgerError
-    from cohortium.ledger.store import Approval, Ledger
+    from cohortium.ledger.records import Approval
+    from cohortium.ledger.store import Ledger
     with Ledger(Path(sys.argv[1])) as ledger:
         ledger.record(Approval("00", "11"))  # others may still add to it
         try:

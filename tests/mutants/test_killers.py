@@ -24,7 +24,8 @@ from cohortium.data.schema import Schema
 from cohortium.errors import FederationError, ReleaseError, WireError
 from cohortium.federation import wire
 from cohortium.ledger.receipt import Receipt, about, sign_receipt
-from cohortium.ledger.store import Charge, Ledger, Withdrawal
+from cohortium.ledger.records import Charge, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import Gaussian, cost, repeated
 from cohortium.privacy.discrete_gaussian import Bounded, Noised, noise_multiplier

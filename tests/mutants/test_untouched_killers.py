@@ -218,9 +218,9 @@ def test_a_noised_count_is_as_uncertain_as_its_noise() -> None:
     told = Noised((2, 2), (Measured((0, 1), counts, 3.0, (None, None)),))
     each, column = np.eye(2)[:1], np.ones((1, 2))
     pair = Products((0, 1), (each, each))
-    assert [float(v[0]) for v in told.told(pair)] == pytest.approx([10.0, 9.0])
-    assert [float(v[0]) for v in told.told(Products((0,), (each,)))] == pytest.approx([30.0, 18.0])
-    assert [float(v[0]) for v in told.told(Products((0, 1), (column, column)))] == pytest.approx([100.0, 36.0])
+    assert [float(v[0]) for v in told.sums(pair)] == pytest.approx([10.0, 9.0])
+    assert [float(v[0]) for v in told.sums(Products((0,), (each,)))] == pytest.approx([30.0, 18.0])
+    assert [float(v[0]) for v in told.sums(Products((0, 1), (column, column)))] == pytest.approx([100.0, 36.0])
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0])

@@ -42,7 +42,7 @@ def amend_clock(
         )
         for digest in done.ended:
             print_status(
-                f"study {digest[:16]}… had expired by them, or nothing shows that it had not: it is answered no more."
+                f"study {digest[:16]}… had expired by them, or nothing shows that it had not: it is no longer answered."
             )
         if done.ended:
             print_status(

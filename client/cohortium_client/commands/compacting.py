@@ -1,4 +1,4 @@
-"""``cohortium ledger compact``: the bytes of answers that nobody will ask for again give their room back."""
+"""``cohortium ledger compact``: frees the space of answers that nobody will ask for again."""
 
 from __future__ import annotations
 

@@ -49,9 +49,7 @@ def request_restore(
         if as_json:
             print_json({"needed": request is not None, "request": None if request is None else asdict(request)})
         elif request is None:
-            print_status(
-                "Nothing is lost by restoring this backup: say cohortium ledger restore, no request is needed."
-            )
+            print_status("Restoring this backup loses nothing: run cohortium ledger restore; no request is needed.")
         else:
             print_status(*in_words(request).splitlines())
             print_status(
@@ -81,9 +79,7 @@ def restore(
             return
         print_status(f"{opened.ledger_file}: restored, {done.entries} entries, head {done.head[:16]}…")
         if done.restored:
-            print_status(
-                "Studies agreed to so far are answered no more: each needs a higher serial, and to be signed anew."
-            )
+            print_status("Studies signed so far are no longer answered: each needs a higher serial, and to be signed again.")
             print_status("cohortium ledger show says what is presumed spent; docs/backup.md how to go on.")
 
 

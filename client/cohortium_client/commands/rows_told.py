@@ -1,8 +1,9 @@
-"""How the table's rows fit the studies that are answered, told while the custodian serves: on its owner's terminal alone.
+"""How many of the table's rows fit the studies being answered, reported on the owner's terminal while the custodian serves.
 
 A custodian answers from the rows that fit, however few, and nothing that leaves says how many. Its log may be collected by
-machines that may not see its table, so where standard error is no terminal no row is read for it, and the line that says who
-serves says where to look instead, the same whatever the rows hold. Nobody waits: the rows are read beside the serving, part by part, each schema once.
+machines that must not see its table. Where standard error is not a terminal, no row is therefore read for this report, and the
+line that announces the custodian says where to look instead, the same whatever the rows hold. Serving does not wait for it: the
+rows are read in a thread, part by part, each schema once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from cohortium.system.output import print_private
 from cohortium_client.custodian.institution import Institution
 from cohortium_client.source.source import read_parts
 
-ELSEWHERE = "what fits the schema is told on a terminal alone: cohortium institution check {}"
+ELSEWHERE = "how many rows fit the schema is shown on a terminal only: cohortium institution check {}"
 
 
 def on_a_terminal() -> bool:

@@ -162,7 +162,7 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
 def _answered(opened: Institution, ledger: Ledger) -> list[Study]:
     """The signed studies that are answered; of the others it is said why not, as far as anybody might still expect it."""
     from cohortium.errors import LedgerError
-    from cohortium_client.custodian.answerable import answers_to, refusal, require_clock, said
+    from cohortium_client.custodian.answerable import answers_to, consent_state, refusal, require_clock
 
     try:
         require_clock(ledger)
@@ -170,7 +170,7 @@ def _answered(opened: Institution, ledger: Ledger) -> list[Study]:
         print_status(str(error), code=error.code)
     answered = []
     for study in opened.agreements.values():
-        if said(ledger, study) != "signed":
+        if consent_state(ledger, study) != "signed":
             continue
         why = refusal(study, opened.identity, opened.policy, ledger)
         done = answers_to(study, opened.file.population.name, ledger)

@@ -1,6 +1,6 @@
-"""What an institution has agreed to: the studies it signed, kept in its folder, and the consents in its ledger.
+"""What an institution has agreed to: the studies it signed, stored in its folder, and the consents in its ledger.
 
-The ledger has the last word: a study that lies in the folder but that no entry consents to is not answered.
+The ledger decides: a study in the folder that no entry consents to is not answered.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cohortium.errors import CohortiumError, StudyError
-from cohortium.ledger.store import Approval, Consent, Ledger, Withdrawal
+from cohortium.ledger.records import Approval, Consent, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.study import consent
 from cohortium.study.plan import plan
 from cohortium.study.study import Study, dumps_schema, dumps_study, load_study
 from cohortium.system import failpoints, locks
 from cohortium.system.files import write_whole
-from cohortium_client.custodian.answerable import require_paid_for, standing
+from cohortium_client.custodian.answerable import require_answerable, require_paid_for
 from cohortium_client.custodian.identity import Identity
 from cohortium_client.custodian.policy import Policy
 
@@ -98,10 +99,10 @@ def agree(
 ) -> str:
     """Sign a study: what the custodian asks is asked, the study kept and the consent recorded. The signature.
 
-    population: whose budget is looked at; None where it is no concern yet. Raises as ``standing`` does, BudgetError E_BUDGET
+    population: whose budget is looked at; None where it is no concern yet. Raises as ``require_answerable`` does, BudgetError E_BUDGET
     if the population cannot pay for it, and the plan's own errors where it has none.
     """
-    standing(study, identity, policy, ledger)
+    require_answerable(study, identity, policy, ledger)
     plan(study)
     if population is not None:
         require_paid_for(study, population, policy, ledger)

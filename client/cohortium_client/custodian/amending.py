@@ -1,8 +1,8 @@
-"""Recording that moments in an institution's ledger were wrong, because its machine's clock once ran ahead.
+"""Records that entries of an institution's ledger have wrong times, because its machine's clock once ran ahead.
 
-Nobody can tell afterwards a clock that ran ahead from one that is set back to gain time. So what is recorded helps only what
-comes: every study that was signed so far, and had expired by the moments that are amended, has expired for good, as has one
-whose file is not there to show that it had not. What is spent is no matter of time, and stays (docs/custodian.md).
+Afterwards nobody can distinguish a clock that ran ahead from one that is set back to gain time. An amendment therefore helps
+only future studies: every study that was signed so far and had expired by the amended times has expired for good, as has one
+whose file is missing, which could have shown otherwise. Spend does not depend on time and stays (docs/custodian.md).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from datetime import UTC, date, datetime
 
 from cohortium.errors import LedgerError
 from cohortium.ledger.amendment import Amendment
-from cohortium.ledger.store import Consent, Ledger
+from cohortium.ledger.records import Consent
+from cohortium.ledger.store import Ledger
 from cohortium.study.expiry import has_expired
 from cohortium.study.study import Study
 from cohortium_client.custodian.answerable import agreed_to
@@ -23,7 +24,7 @@ from cohortium_client.custodian.institution import Institution
 
 @dataclass(frozen=True)
 class Amended:
-    """The entries whose moments were wrong, the latest of these, and the digests of the studies that are answered no more."""
+    """The entries whose moments were wrong, the latest of these, and the digests of the studies that are no longer answered."""
 
     entries: tuple[int, ...]
     latest: str

@@ -1,8 +1,8 @@
-"""Whether an institution answers a study: the one place where that is decided, whoever asks.
+"""Decides whether an institution answers a study: the only place where that is decided.
 
 The custodian asks before every answer; signing, ``institution check``, ``preview`` and ``serve`` ask the same, so that nobody
-signs, checks or orders what is then refused. What depends on a single request (signatures, receipts, an approval, the order
-of rounds) the custodian looks at itself.
+signs or runs a study that is then refused. What depends on a single request (signatures, receipts, an approval, the order of
+rounds) is checked by the custodian itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from cohortium.errors import BudgetError, CohortiumError, LedgerError, StudyError
-from cohortium.ledger.store import Consent, Ledger, Withdrawal
+from cohortium.ledger.records import Consent, Withdrawal
+from cohortium.ledger.store import Ledger
 from cohortium.privacy.accounting import Events, composed
 from cohortium.study import consent
 from cohortium.study.expiry import ANEW, expired, has_expired
@@ -23,7 +24,7 @@ from cohortium_client.custodian.policy import Policy
 
 CLOCK_SLACK = timedelta(minutes=5)
 AMEND = "cohortium ledger amend-clock --institution FOLDER --today YYYY-MM-DD"
-Said = Literal["unsigned", "signed", "withdrawn", "replaced"]
+ConsentState = Literal["unsigned", "signed", "withdrawn", "replaced"]
 
 
 def require_open(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> None:
@@ -39,10 +40,10 @@ def require_open(study: Study, identity: Identity, policy: Policy, ledger: Ledge
     policy.check(study)
 
 
-def standing(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> Said:
-    """What was said here of a study that is answered, or would be once it is signed; raises what keeps it from that."""
+def require_answerable(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> ConsentState:
+    """The state of consent to a study that is answered, or would be once signed; raises the reason if neither holds."""
     require_open(study, identity, policy, ledger)
-    word = said(ledger, study)
+    word = consent_state(ledger, study)
     if word != "signed":
         require_newest(study, ledger)
     return word
@@ -68,8 +69,8 @@ def _require_time_left(study: Study, ledger: Ledger) -> None:
         raise expired(study, f"and here it is {now:%Y-%m-%d} (UTC)", ANEW)
     if has_expired(study, latest):
         why = f"and the ledger has an entry of {latest:%Y-%m-%d}, though the clock says {now:%Y-%m-%d} (UTC)"
-        fix = f"If the clock is right, it was wrong once: say {AMEND}. "
-        signed = said(ledger, study) != "unsigned"
+        fix = f"If the clock is right, it was wrong once: run {AMEND}. "
+        signed = consent_state(ledger, study) != "unsigned"
         raise expired(study, why, fix + ("Then a" + ANEW[1:] if signed else "Then sign the study."))
 
 
@@ -80,7 +81,7 @@ def require_clock(ledger: Ledger) -> datetime:
         what = (
             f"the clock says {now:%Y-%m-%d %H:%M} (UTC), and the ledger has an entry of {ledger.latest:%Y-%m-%d %H:%M}"
         )
-        fix = f"Set the machine's clock. If it is right, it was wrong once: say {AMEND}."
+        fix = f"Set the machine's clock. If it is right, it was wrong once: run {AMEND}."
         raise LedgerError("E_CLOCK", "clock", what, fix)
     return now
 
@@ -88,8 +89,8 @@ def require_clock(ledger: Ledger) -> datetime:
 # What was agreed to
 
 
-def said(ledger: Ledger, study: Study) -> Said:
-    """What the institution has last said of a study: that it answers it, or another of its name, or that it does no more."""
+def consent_state(ledger: Ledger, study: Study) -> ConsentState:
+    """The latest state of consent to a study: signed, withdrawn, replaced by another of its name, or never signed."""
     agreed, highest, known, withdrawn = "", 0, False, ""
     for entry in ledger.entries():
         match entry.record:
@@ -106,10 +107,10 @@ def said(ledger: Ledger, study: Study) -> Said:
 
 def agreed_to(ledger: Ledger, study: Study) -> bool:
     """Whether the last study of this name and the highest serial that the ledger consents to is this one, still."""
-    return not ledger.is_closed(study.digest) and said(ledger, study) == "signed"
+    return not ledger.is_closed(study.digest) and consent_state(ledger, study) == "signed"
 
 
-def stands(ledger: Ledger, study: Study) -> bool:
+def consents_to(ledger: Ledger, study: Study) -> bool:
     """Whether the ledger consents to this study, whatever others of its name it consents to.
 
     That is a simulation's rule, and no institution's: there nobody replaces a study by a newer one, and of two people who
@@ -122,8 +123,8 @@ def stands(ledger: Ledger, study: Study) -> bool:
     return bool(about) and isinstance(about[-1], Consent)
 
 
-def not_agreed(word: Said) -> StudyError:
-    """Why a study is not answered that is not signed here, or no longer."""
+def not_agreed(word: ConsentState) -> StudyError:
+    """The error for a study that is not signed here, or no longer."""
     what, fix = {
         "withdrawn": ("its study was withdrawn here", "Sign it again."),
         "replaced": ("a newer study of its name was signed here", "Run the newer one."),
@@ -145,7 +146,7 @@ def require_newest(study: Study, ledger: Ledger) -> None:
 
 
 def restored(study: str) -> StudyError:
-    """Why a study is answered no more that was agreed to before the ledger was restored."""
+    """The error for a study that was signed before the ledger was restored."""
     return StudyError(
         "E_RESTORED",
         f"study {study[:16]}",

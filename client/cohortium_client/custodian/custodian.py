@@ -1,12 +1,11 @@
 """The institution's story: check, contribute, noise, charge and keep, reply.
 
-The custodian is the only place where a record and a message meet. It believes nothing the coordinator says: which
-query a round is, how much noise it gets and what it costs follow from a study that this institution and all others
-have signed; what the policy forbids is not answered, whatever was signed. What goes wrong leaves the institution as a
-code, never as a text.
+The custodian is the only place where a record and a message meet. It trusts nothing the coordinator says: which query a round
+asks, how much noise it gets and what it costs follow from a study that this institution and all others have signed. What the
+policy forbids is not answered, whatever was signed. An error leaves the institution as a code, never as text.
 
-A message and its charge become durable together, before the message leaves. A custodian that stops before that has
-said nothing and spent nothing; one that stops after it says the same bytes when it is asked again.
+A message and its charge become durable together, before the message leaves. A custodian that stops before that point has sent
+nothing and spent nothing; one that stops after it sends the same bytes when it is asked again.
 """
 
 from __future__ import annotations
@@ -34,8 +33,10 @@ from cohortium.errors import (
     WireError,
 )
 from cohortium.federation import wire
+from cohortium.ledger.caps import Caps
 from cohortium.ledger.receipt import sign_receipt
-from cohortium.ledger.store import Approval, Caps, Charge, Entry, Ledger
+from cohortium.ledger.records import Approval, Charge, Entry
+from cohortium.ledger.store import Ledger
 from cohortium.masking.statements import Statement
 from cohortium.privacy.discrete_gaussian import Noised
 from cohortium.privacy.randomness import SecureRandomness
@@ -44,17 +45,24 @@ from cohortium.study.plan import Phase, charged, charged_in_all, collusion_event
 from cohortium.study.study import Study
 from cohortium.system import failpoints
 from cohortium.system.logs import about, in_short, without_text
-from cohortium_client.custodian.answerable import agreed_to, not_agreed, require_open, restored, said, stands
+from cohortium_client.custodian.answerable import (
+    agreed_to,
+    consent_state,
+    consents_to,
+    not_agreed,
+    require_open,
+    restored,
+)
 from cohortium_client.custodian.identity import Identity
 from cohortium_client.custodian.keeping import SILENT_FOR, over
 from cohortium_client.custodian.masked import Answered, Masking
 from cohortium_client.custodian.policy import Policy
 from cohortium_client.custodian.sessions import Sessions
 
-__all__ = ["Custodian", "Holding", "Identity", "agreed_to", "stands"]
+__all__ = ["Custodian", "Holding", "Identity", "agreed_to", "consents_to"]
 
 MAX_ATTEMPTS = 3  # at a round that somebody may drop out of
-TOLD = (
+REPORTABLE = (
     StudyError,
     WireError,
     BudgetError,
@@ -86,7 +94,7 @@ class Custodian:
     """Answers the rounds of the studies that one institution has agreed to, from its table.
 
     studies: those it has agreed to, by digest; what the ledger holds no consent to is not answered all the same.
-    simulated: it is an institution that is made up, to which every study it signed stands for itself (``stands``).
+    simulated: it is an institution that is made up, to which every study it signed stands for itself (``consents_to``).
     """
 
     def __init__(
@@ -98,7 +106,7 @@ class Custodian:
         simulated: bool = False,
     ) -> None:
         self.identity, self._studies, self._policy = identity, studies, policy
-        self._agreed_to = stands if simulated else agreed_to
+        self._agreed_to = consents_to if simulated else agreed_to
         self._holding, self._ledger = holding, holding.ledger
         self._one_at_a_time = Lock()
         self._open: tuple[tuple[str, str], Codes] | None = None
@@ -120,12 +128,12 @@ class Custodian:
             with self._one_at_a_time:
                 request = wire.decode_request(data)
                 return self._reply(request)
-        except Exception as error:  # noqa: BLE001 - whatever happened may depend on data and must not be told
+        except Exception as error:  # noqa: BLE001 - whatever happened may depend on data and must not be reported
             return self._refused(error, request)
 
     def _refused(self, error: Exception, request: wire.Request | None) -> bytes:
-        """What is told of an error: a code, and the institution's own log."""
-        if isinstance(error, TOLD):
+        """How an error is reported: as a code to the coordinator, and in the institution's own log."""
+        if isinstance(error, REPORTABLE):
             _log.warning("refused: %s", error, extra=about(request, error.code))
             return self._refusal(error.code)
         if not isinstance(error, CohortiumError):
@@ -143,7 +151,7 @@ class Custodian:
             return self._ended(study, request)
         phase = self._next_phase(study, request)
         if request.leg not in ("answer", "mask"):
-            return self._spoken(study, phase, request)
+            return self._masking_statement(study, phase, request)
         kept = self._ledger.answered(self._charge(study, request, phase, ""))
         sealed = self._sealed(request, *(kept or self._answered(study, request, phase)))
         if request.leg == "mask" and not study.privacy.dropouts:
@@ -171,7 +179,7 @@ class Custodian:
         )
         if not study.privacy.dropouts or self._holding.sessions is None:
             return done
-        return done and any(number == last for number, _ in self._holding.sessions.said_in(run, "reveal"))
+        return done and any(number == last for number, _ in self._holding.sessions.statements_in(run, "reveal"))
 
     def tidy(self) -> int:
         """Drop the answers of runs that nobody will ask about again; of how many runs. Nothing it costs is lost."""
@@ -214,7 +222,7 @@ class Custodian:
         query = phase.query.with_state(request.state)
 
         def noised() -> Noised:
-            with _untold():
+            with _concealing_errors():
                 codes = self._table(study, request.run)
                 failpoints.passed("request accepted")
                 return query.answer(codes, phase.multiplier, SecureRandomness())
@@ -238,7 +246,7 @@ class Custodian:
         done = frozenset((c.round, c.attempt) for c in self._ledger.charges() if c.run == request.run)
         return Masking(self.identity, study, self._holding.sessions, Answered(done))
 
-    def _spoken(self, study: Study, phase: Phase, request: wire.Request) -> bytes:
+    def _masking_statement(self, study: Study, phase: Phase, request: wire.Request) -> bytes:
         """A statement of the masking protocol."""
 
         def answered() -> Statement:
@@ -247,15 +255,15 @@ class Custodian:
             return Statement.from_document(wire.decode_reply(message, width, numbers).statement)
 
         masking = self._masking(study, request)
-        spoken = masking.said(request)
-        if spoken is None:
+        statement = masking.stored_statement(request)
+        if statement is None:
             masking.require_unopened(request)
             if request.leg in ("advertise", "share"):  # nothing is kept for a round that could not be paid for
                 self._afford(study, request, phase, self._policy.caps(study))
-            spoken = masking.speak(request, answered)
+            statement = masking.make_statement(request, answered)
         if request.leg == "reveal":
             self._forget_after_last(study, request)
-        return spoken
+        return statement
 
     def _sealed(self, request: wire.Request, entry: Entry, message: bytes) -> bytes:
         """The message under the receipt of its own charge: always the same bytes."""
@@ -273,7 +281,7 @@ class Custodian:
         if self._ledger.is_closed(request.study):
             raise restored(request.study)
         if study is None or not self._agreed_to(self._ledger, study):
-            raise not_agreed("unsigned" if study is None else said(self._ledger, study))
+            raise not_agreed("unsigned" if study is None else consent_state(self._ledger, study))
         require_open(study, self.identity, self._policy, self._ledger)
         self._check_consents(study, request)
         self._check_receipts(request)
@@ -299,8 +307,8 @@ class Custodian:
             raise PolicyError(
                 "E_APPROVAL",
                 f"run {request.run}",
-                "nobody here has let it go ahead yet",
-                f"Say cohortium institution approve FOLDER {request.run} --study {request.study[:16]}, then resume.",
+                "nobody here has approved it yet",
+                f"Run cohortium institution approve FOLDER {request.run} --study {request.study[:16]}, then resume.",
             )
 
     def _next_phase(self, study: Study, request: wire.Request) -> Phase:
@@ -370,11 +378,11 @@ class Custodian:
 
 
 @contextmanager
-def _untold() -> Iterator[None]:
+def _concealing_errors() -> Iterator[None]:
     """Whatever fails beside the data is E_CUSTODIAN: which error it is may depend on a person, and so may its code."""
     try:
         yield
-    except TOLD as error:
+    except REPORTABLE as error:
         raise InputError(
             "E_CUSTODIAN", "table", f"it could not be answered from: {error}", "Check the table."
         ) from error

@@ -29,7 +29,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict,
 from cohortium.data.encoding import Codes
 from cohortium.errors import InputError, ReleaseError
 from cohortium.federation.membership import Public
-from cohortium.ledger.store import Ledger, witness_of
+from cohortium.ledger.location import witness_of
+from cohortium.ledger.store import Ledger
 from cohortium.study.study import Study
 from cohortium.system.documents import read_toml
 from cohortium.system.filenames import Name
@@ -57,7 +58,7 @@ class Population:
 def _several(keys: tuple[str, ...]) -> tuple[str, ...]:
     """None, or those of two persons at least."""
     if keys and len(set(keys)) < max(2, len(keys)):
-        raise ValueError("the keys of at least two persons are wanted, each once")
+        raise ValueError("the keys of at least two persons are required, each once")
     return keys
 
 

@@ -1,9 +1,9 @@
-"""How long the ledger keeps the bytes of answers: as long as their run may ask for them again, and not longer.
+"""How long the ledger keeps the bytes of answers: as long as their run may ask for them again, and no longer.
 
-A coordinator whose process died asks again, and gets the same bytes. After the run's end that has no use. An institution
-learns of an end in three ways: the coordinator says so once it has the last sum (the leg ``end``), the study expires or
-was closed by a restoration, so that nothing of it is answered any more, or nothing was answered in the run for long. Whoever
-asks for bytes that are gone is refused (E_ENDED): neither new noise nor a new charge ever takes their place.
+A coordinator that restarts asks again and gets the same bytes; after the end of the run they are of no use. An institution
+learns that a run has ended in three ways: the coordinator announces it once it has the last sum (the leg ``end``); the study
+expires or was closed by a restoration, so that nothing of it is answered any more; or the run has been silent for long. A
+request for dropped bytes is refused (E_ENDED): neither new noise nor a new charge ever takes their place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, ConfigDict
 
 from cohortium.errors import InputError, LedgerError
-from cohortium.ledger.store import Charge, Ledger
+from cohortium.ledger.records import Charge
+from cohortium.ledger.store import Ledger
 from cohortium.study.study import Study
 from cohortium.system.checks import in_units, taken
 
@@ -61,7 +62,7 @@ def over(ledger: Ledger, studies: Mapping[str, Study], keep: Keep, now: datetime
     """The runs of which the ledger keeps answers, and nobody will ask about again. studies: those that were signed here."""
     if keep is None:
         return set()
-    kept, last = ledger.kept(), (now - timedelta(days=keep)).isoformat(timespec="seconds")
+    kept, last = ledger.runs_with_answers(), (now - timedelta(days=keep)).isoformat(timespec="seconds")
     expired = {c.run for c in ledger.charges() if c.run in kept and _is_over(c, ledger, studies, now)}
     return expired | {run for run, at in kept.items() if at < last}
 
@@ -85,7 +86,7 @@ def compacted(ledger: Ledger, studies: Mapping[str, Study], keep: int | None, en
     InputError E_ARGUMENT if of one that is said to have ended nothing is kept; LedgerError E_LEDGER_UNAVAILABLE where the disk
     has too little room for that, or somebody writes for long. What was dropped stays so.
     """
-    entries, before, kept = ledger.verify(), taken(ledger.path), ledger.kept()
+    entries, before, kept = ledger.verify(), taken(ledger.path), ledger.runs_with_answers()
     for run in ended:
         if run not in kept:
             what = "no answer of such a run is kept"
@@ -94,7 +95,7 @@ def compacted(ledger: Ledger, studies: Mapping[str, Study], keep: int | None, en
     _require_room(ledger)
     ledger.shrink(whole=True)
     return Compacted(
-        ledger.path.name, entries, ledger.head(), dropped, ledger.answers_kept(), before, taken(ledger.path)
+        ledger.path.name, entries, ledger.head(), dropped, ledger.stored_answers(), before, taken(ledger.path)
     )
 
 
@@ -106,12 +107,12 @@ def _require_room(ledger: Ledger) -> None:
             "E_LEDGER_UNAVAILABLE",
             ledger.path.name,
             f"its disk has {in_units(free)} left, and to shrink it takes {in_units(needed)}",
-            "Free so much and say it again; what was dropped stays so, and its room is used again meanwhile.",
+            "Free that much and run it again; what was dropped stays dropped, and its space is reused meanwhile.",
         )
 
 
 def _is_over(charge: Charge, ledger: Ledger, studies: Mapping[str, Study], now: datetime) -> bool:
-    """Whether its study is answered no more, whatever is asked. By the clock alone: a moment in the ledger may be wrong."""
+    """Whether its study is no longer answered, whatever is asked. By the clock alone: a time in the ledger may be wrong."""
     if ledger.is_closed(charge.study):
         return True
     study = studies.get(charge.study)

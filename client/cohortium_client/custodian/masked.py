@@ -1,8 +1,7 @@
 """The institution's part in masked sums: the legs of masking/, each answered once, durably.
 
-What the coordinator shows is a board of statements signed by institutions; everything on it is verified here before
-a secret is used. The coordinator's word counts for nothing: who takes part, who has survived and what may be revealed
-follow from signatures.
+The coordinator presents a board of statements signed by institutions, and everything on it is verified here before a secret is
+used. The coordinator itself is not trusted: who takes part, who has survived and what may be revealed follow from signatures.
 """
 
 from __future__ import annotations
@@ -58,9 +57,9 @@ class Masking:
     sessions: Sessions
     answered: Answered
 
-    def said(self, request: wire.Request) -> bytes | None:
+    def stored_statement(self, request: wire.Request) -> bytes | None:
         """What was said in the request's leg; MaskingError E_VIEW if it was said to another question."""
-        kept = self.sessions.said(self._place(request))
+        kept = self.sessions.statement(self._place(request))
         if kept is None:
             return None
         if kept.asked != _asked(request):
@@ -78,7 +77,7 @@ class Masking:
         MaskingError E_REVEALED where shares were revealed in another attempt, WireError E_ROUND_ORDER where a later one was
         masked.
         """
-        revealed = {a for number, a in self.sessions.said_in(request.run, "reveal") if number == request.round}
+        revealed = {a for number, a in self.sessions.statements_in(request.run, "reveal") if number == request.round}
         if revealed - {request.attempt}:
             raise MaskingError(
                 "E_REVEALED",
@@ -91,7 +90,7 @@ class Masking:
                 "E_ROUND_ORDER", "request", "a later attempt of the round was answered", "Go on with the newest."
             )
 
-    def speak(self, request: wire.Request, answered: Callable[[], Statement]) -> bytes:
+    def make_statement(self, request: wire.Request, answered: Callable[[], Statement]) -> bytes:
         """The statement of a leg other than mask, which was not said yet. From now on it is said in these bytes alone.
 
         answered: what was signed with the masked answer of this attempt. MaskingError E_KEYS, E_VIEW or E_COHORT refuses;
@@ -99,7 +98,7 @@ class Masking:
         """
         statement = self._statement(self._seat(request), request, answered)
         said = wire.encode_statement(statement.document(), request.version)
-        return self.sessions.say(self._place(request), _asked(request), said).message
+        return self.sessions.store(self._place(request), _asked(request), said).message
 
     def mask(self, request: wire.Request, noised: Callable[[], Noised], ring: Ring) -> tuple[Masked, Mapping[str, Any]]:
         """The masked answer, and what is signed with it; ``noised`` is called when the board has been verified."""
@@ -136,7 +135,7 @@ class Masking:
         """
         known = not self.answered.places or self.sessions.has_secrets(request.run)
         if known and self.study.privacy.dropouts:
-            known = self.answered.places <= self.sessions.said_in(request.run, "share")
+            known = self.answered.places <= self.sessions.statements_in(request.run, "share")
         if not known:
             raise LedgerError(
                 "E_LEDGER_ROLLED_BACK",

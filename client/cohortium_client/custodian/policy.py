@@ -20,7 +20,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from cohortium.errors import PolicyError
-from cohortium.ledger.store import Cap, Caps
+from cohortium.ledger.caps import Cap, Caps
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
 from cohortium.study.consent import require_privacy, require_signable
 from cohortium.study.plan import all_person_events, charged_in_all
@@ -66,7 +66,7 @@ class Policy:
         return {
             "epsilon_per_study": _if(
                 self.epsilon_per_study is not None and asked > self.epsilon_per_study,
-                f"asks for epsilon {asked:g}, allowed is {self.epsilon_per_study}",
+                f"asks for epsilon {asked:g}, at most {self.epsilon_per_study} is allowed",
             ),
             "generators": _if(
                 self.generators is not None and kind not in self.generators, f"uses the generator {kind!r}"
@@ -74,7 +74,7 @@ class Policy:
             "columns": _if(bool(foreign), f"asks for {', '.join(map(repr, foreign))}"),
             "minimum_institutions": _if(
                 count < self.minimum_institutions,
-                f"has {count} institutions, wanted are at least {self.minimum_institutions}",
+                f"has {count} institutions, at least {self.minimum_institutions} are required",
             ),
         }
 

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from cohortium.errors import LedgerError, MaskingError
-from cohortium.ledger.store import witness_of
+from cohortium.ledger.location import witness_of
 from cohortium.masking.derivation import Secrets
 from cohortium.system.files import make_once, open_database, open_to_overwrite, overwrite, write_database
 
@@ -41,7 +41,7 @@ SELECT run, ? FROM (SELECT run FROM secret UNION SELECT substr(place, 1, instr(p
 
 
 @dataclass(frozen=True)
-class Said:
+class StoredStatement:
     """What was said in a leg, and the digest of what was asked."""
 
     asked: str
@@ -129,20 +129,20 @@ class Sessions:
 
     # What was said
 
-    def said(self, place: str) -> Said | None:
+    def statement(self, place: str) -> StoredStatement | None:
         """What was said at a place: a run, round, attempt and leg."""
         with self._usable():
             row = self._db.execute("SELECT asked, bytes FROM said WHERE place = ?", (place,)).fetchone()
-        return None if row is None else Said(row[0], bytes(row[1]))
+        return None if row is None else StoredStatement(row[0], bytes(row[1]))
 
-    def said_in(self, run: str, leg: str) -> set[tuple[int, int]]:
+    def statements_in(self, run: str, leg: str) -> set[tuple[int, int]]:
         """The rounds and attempts of a run in which this leg was said."""
         with self._usable():
             rows = self._db.execute("SELECT place FROM said WHERE place > ? AND place < ?", _between(run)).fetchall()
         places = [place.split("/") for (place,) in rows if place.endswith(f"/{leg}")]
         return {(int(number), int(attempt)) for _, number, attempt, _ in places if number.isdigit()}
 
-    def say(self, place: str, asked: str, message: bytes) -> Said:
+    def store(self, place: str, asked: str, message: bytes) -> StoredStatement:
         """Keep what is about to be said, count it, and let the witness know. A witness that lags is harmless."""
         with self._usable():
             self._check_witness()
@@ -151,7 +151,7 @@ class Sessions:
                 self._db.execute("UPDATE mark SET count = count + 1")
                 self._use(place.partition("/")[0])
             self._testify()
-        return Said(asked, message)
+        return StoredStatement(asked, message)
 
     # The end of a run
 

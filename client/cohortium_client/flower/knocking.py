@@ -1,8 +1,8 @@
-"""Asking the coordinator to let the node in, until it does: ever more rarely, and with one line for each reason why it does not.
+"""Asks the coordinator to admit the node until it does, at growing intervals, and logs each reason for a refusal once.
 
-Flower's node ends when it is not let in, and would be started again only to ask again. Nothing that may keep it out is this
-side's to mend by that: the coordinator is not reached, shows a certificate that is not to be trusted, has not admitted the
-key, or still counts the node that was here before. So it is waited for.
+Flower's node exits when it is refused; restarting it would only make it ask again. Nothing that may cause a refusal can be
+fixed by a restart on this side: the coordinator is unreachable, presents a certificate that is not trusted, has not admitted
+the key, or still counts the previous node as connected. So this waits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _log = logging.getLogger("cohortium.node")
 
 @dataclass
 class Knocking:
-    """Stands in front of ``knock`` (Flower's FleetHttpClient.ActivateNode) and says it until it is heard."""
+    """Stands in front of ``knock`` (Flower's FleetHttpClient.ActivateNode) and repeats it until it is answered."""
 
     relay: Relay
     knock: Callable[[Any, Any], Any]

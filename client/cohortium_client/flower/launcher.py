@@ -1,8 +1,8 @@
-"""What runs at an institution's node: the relay that is installed here, whatever bundle the coordinator sent.
+"""What runs at an institution's node: the relay installed here, whatever bundle the coordinator sent.
 
-Flower unpacks a bundle and imports from it what it names. Here nothing is unpacked and nothing of it is imported: a
-message is answered by a fork of this process that has the installed relay only. Where a version of Flower has changed
-what this rests on, nothing runs.
+Flower unpacks a bundle and imports what it names. Here no bundle is unpacked and nothing of it is imported: a fork of this
+process, with only the installed relay in it, answers the message. With a version of Flower that changed what this relies on,
+nothing runs.
 """
 
 from __future__ import annotations

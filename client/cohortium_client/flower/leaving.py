@@ -1,7 +1,7 @@
-"""How a node ends that is told to: at once if it is idle, else when the answer that is being made has been sent.
+"""How a node stops when told to: at once if it is idle, otherwise after the answer under way has been sent.
 
-Flower's node drops what it does. Half an answer that it leaves behind is charged already, and the coordinator would have to
-ask for it again when the institution is back.
+Flower's node drops whatever it is doing. Half an answer left behind is already charged, and the coordinator would have to ask
+for it again when the institution is back.
 """
 
 from __future__ import annotations

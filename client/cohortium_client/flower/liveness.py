@@ -1,6 +1,6 @@
-"""Whether a relay is answering now: it holds a lock as long as it lives, which the kernel takes back however it ends.
+"""Whether a relay is alive and answering: it holds a lock for as long as it lives, which the kernel releases however it ends.
 
-Flower's node waits for the answer of a relay for ever if it dies at the wrong moment. This is how ours knows better.
+Flower's node would wait for ever for a relay that dies at the wrong moment; with this lock ours notices.
 """
 
 from __future__ import annotations

@@ -51,11 +51,11 @@ _log = logging.getLogger("cohortium.node")
 class Pace:
     """How long the node's loop sleeps. Flower's is three seconds whenever nothing has come, half a second for an answer.
 
-    living: whether a relay is answering. A node that waits for one that has died is ended, to be started again; the
+    is_alive: whether a relay is answering. A node that waits for one that has died is ended, to be started again; the
     coordinator asks again, and what was answered already is only said again.
     """
 
-    living: Callable[[], bool]
+    is_alive: Callable[[], bool]
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     last: float = field(default=0.0)
@@ -67,7 +67,7 @@ class Pace:
     def __call__(self, seconds: float) -> None:
         if seconds < 1:  # an answer is being made
             self.last = self.clock()
-            self.missed = 0 if self.living() else self.missed + 1
+            self.missed = 0 if self.is_alive() else self.missed + 1
             if self.missed * ANSWERING > ABANDONED:
                 _log.warning("the relay that was answering has died")
                 raise SystemExit(1)

@@ -40,7 +40,7 @@ def serve_relay(relay: Relay) -> int:
     beat_faster()
     port, secret, check = _free_port(), secrets.token_hex(32), f"cohortium institution check {relay.folder}"
     launcher = process(LAUNCHER, partial(run_launcher, port, secret.encode(), relay.home), check)
-    node = process(NODE, partial(run_node, relay, port, _kept(relay.home, secret), proxy), check)
+    node = process(NODE, partial(run_node, relay, port, _launcher_secret(relay.home, secret), proxy), check)
     return supervise([launcher, replace(node, patience=FINISHING + PATIENCE)], in_turn=True)
 
 
@@ -55,7 +55,7 @@ def require_alone(relay: Relay) -> None:
         raise InputError("E_INSTITUTION", relay.folder.name, what, "Let that one serve, or stop it first.")
 
 
-def _kept(home: Path, secret: str) -> Path:
+def _launcher_secret(home: Path, secret: str) -> Path:
     """What the launcher shows the node, drawn anew at every start."""
     path = home / "launcher.secret"
     write_whole(path, secret.encode())

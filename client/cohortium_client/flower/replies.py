@@ -1,7 +1,7 @@
-"""Which answers a node sends: that to the message it has just taken, and no other.
+"""Which answer a node sends: the one to the message it has just taken, and no other.
 
-A run that ends while its message is being taken leaves a task behind. Long after, Flower answers for it that it has died,
-and a node that waits for an answer sends that one; then, and ever after, it is one answer behind.
+A run that ends while its message is being taken leaves a task behind. Much later Flower reports that task as dead, and a node
+that is waiting for an answer would send that report instead, and from then on be one answer behind.
 """
 
 from __future__ import annotations

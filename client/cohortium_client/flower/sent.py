@@ -1,8 +1,8 @@
-"""An answer that is sent as a whole over a line that is cut: what had arrived already is no failure.
+"""Sending a whole answer over a connection that breaks: what has already arrived is not an error.
 
-A request whose answer is lost on the way back is said again. The link then says of an object that it stored at the first time
-that it was not stored, and of an answer that it has handed on that it wants nothing of it. Flower's node takes the one for a
-failure and the other for success, and leaves half an answer behind either way.
+A request whose response is lost is sent again. The link then reports an object that it stored the first time as not stored, and
+says of an answer it has already handed on that it needs none of it. Flower's node takes the first for a failure and the second
+for success, and leaves half an answer behind either way.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Who may speak to the custodian: a gate on a Unix domain socket that lets one user through, and not too much of it.
+"""Who may connect to the custodian: a gate on a Unix domain socket that admits one user, within limits.
 
-gRPC for Python does not tell who is at the other end of a socket. The gate accepts the connections, asks the kernel for
-the user of each (SO_PEERCRED), closes those of other users and passes the bytes of the rest on to a second socket, which
-lies in a folder that only the custodian's own user can enter. It understands nothing of what it passes on.
+gRPC for Python cannot tell who is at the other end of a socket. The gate accepts the connections, asks the kernel for the user
+of each (SO_PEERCRED), closes those of other users and forwards the bytes of the rest to a second socket, in a folder that only
+the custodian's own user can enter. It does not interpret what it forwards.
 
 At most ``Limits.connections`` are open. One more takes the place of one that has asked nothing yet, the one that has been
-silent longest; one on which an answer is being made is never given away, however long that takes.
+silent longest; a connection whose answer is being made is never given up, however long that takes.
 """
 
 from __future__ import annotations
@@ -219,7 +219,7 @@ def require_short(path: Path) -> None:
     """FederationError E_SOCKET for a path that is longer than the system takes."""
     if (length := len(os.fsencode(path))) > LONGEST_SOCKET:
         what = f"its path has {length} bytes, and a socket's may have {LONGEST_SOCKET} here"
-        fix = 'Say a shorter one in institution.toml, such as socket = "/run/cohortium/NAME.sock", and in relay.toml.'
+        fix = 'Set a shorter one in institution.toml, such as socket = "/run/cohortium/NAME.sock", and in relay.toml.'
         raise refused(path.name, what, fix)
 
 
@@ -242,7 +242,7 @@ def claimed(path: Path) -> Iterator[Path]:
             folder.mkdir(0o700)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        raise refused(path, _told(error), "Make its folder, writable for the custodian.") from None
+        raise refused(path, _reason(error), "Make its folder, writable for the custodian.") from None
     try:
         _hold(path, descriptor)
         yield folder
@@ -269,7 +269,7 @@ def listening(path: Path, mode: int) -> Iterator[socket.socket]:
         listener.listen(_WAITING)
     except OSError as error:
         listener.close()
-        raise refused(path, _told(error), "Check the folder and its rights.") from None
+        raise refused(path, _reason(error), "Check the folder and its rights.") from None
     except FederationError:
         listener.close()
         raise
@@ -306,7 +306,7 @@ def is_served(path: Path) -> bool:
         return True
 
 
-def _told(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return error.strerror or "the system refused"
 
 

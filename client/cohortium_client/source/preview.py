@@ -1,4 +1,4 @@
-"""What would leave an institution if it signed a study: every number, its bound, its noise, and what it costs here."""
+"""What would leave an institution if it signed a study: every number with its bound and noise, and what it costs here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cohortium.queries.marginals import Marginals
 from cohortium.study.plan import Phase, plan
 from cohortium.study.study import Study
 from cohortium.study.wording import Cast
-from cohortium_client.custodian.answerable import answers_to, require_paid_for, standing, still_to_pay
+from cohortium_client.custodian.answerable import answers_to, require_answerable, require_paid_for, still_to_pay
 from cohortium_client.custodian.institution import Institution
 from cohortium_client.source.source import load_and_look
 
@@ -80,7 +80,7 @@ def _here(institution: Institution, study: Study) -> dict[str, Any]:
 def _refusal(institution: Institution, study: Study, ledger: Ledger) -> tuple[str | None, str | None]:
     """Why the study would not be answered, or None; and what the budget says where it would be."""
     try:
-        standing(study, institution.identity, institution.policy, ledger)
+        require_answerable(study, institution.identity, institution.policy, ledger)
         return None, require_paid_for(study, institution.file.population.name, institution.policy, ledger)
     except CohortiumError as error:
         return str(error), None

@@ -1,9 +1,9 @@
-"""Why a database is not reached, does not admit an account, or refuses a query: told without a word of its own.
+"""Why a database cannot be reached, does not admit an account or refuses a query, without quoting the database.
 
-What a database says quotes values and statements, so none of its texts is passed on. They are only searched for the
-phrases of libpq and PostgreSQL, and what is told instead is written here: host, port, database and account, which
-``institution.toml`` says, the SQLSTATE, and the public name of its class (SQL standard; PostgreSQL, appendix A). Where no
-phrase is known, as with other drivers or in other languages, name server and network are asked themselves.
+The texts of a database quote values and statements, so none is passed on. They are only searched for phrases of libpq and
+PostgreSQL, and the message is written here instead: from host, port, database and account in ``institution.toml``, the
+SQLSTATE, and the public name of its class (SQL standard; PostgreSQL, appendix A). Where no phrase is known, as with other
+drivers or in other languages, name server and network are asked directly.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from cohortium.commands.writing import Replace, require_new
 from cohortium.system.output import Json, console, epsilon_words, guarded, print_json, print_result
 
 if TYPE_CHECKING:
-    from cohortium.ledger.store import Charge, Ledger
+    from cohortium.ledger.records import Charge
+    from cohortium.ledger.store import Ledger
     from cohortium.privacy.accounting import Cost, Events
 
 ledger = typer.Typer(no_args_is_help=True, help="The durable record of every answer ever given.")
@@ -159,7 +160,7 @@ def _verified(path: Path) -> list[dict[str, Any]]:
 def ledger_files(place: Path | None) -> list[Path]:
     """The ledger files of a place. A file that is named must exist: looking never creates one."""
     from cohortium.errors import LedgerError
-    from cohortium.ledger.store import home
+    from cohortium.ledger.location import home
 
     where = place or home() / "ledgers"
     if where.is_dir() or place is None:
@@ -178,13 +179,14 @@ def _accounts(path: Path, delta: float | None) -> list[dict[str, Any]]:
 
 
 def _account(name: str, opened: Ledger, population: str, delta: float | None) -> dict[str, Any]:
-    from cohortium.ledger.store import BARE, Charge
+    from cohortium.ledger.history import ALL_COLLUDING
+    from cohortium.ledger.records import Charge
 
     given = [(e.record, e.at) for e in opened.entries() if isinstance(e.record, Charge)]
     mine = [(charge, at) for charge, at in given if charge.population == population]
     charges = [charge for charge, _ in mine]
     stated = delta or _least_delta(opened, charges)
-    spent, bare = opened.spent(population, stated), opened.spent_bare(population, stated)
+    spent, bare = opened.spent(population, stated), opened.spent_if_all_collude(population, stated)
     return {
         "ledger": name,
         "population": population,
@@ -197,7 +199,7 @@ def _account(name: str, opened: Ledger, population: str, delta: float | None) ->
         "check_epsilon": None if spent.bound is None else spent.check,
         "attack_rate": _risk(opened, charges, opened.events(population), spent),
         "epsilon_bare": bare.bound,
-        "attack_rate_bare": _risk(opened, charges, opened.events(population, BARE), bare),
+        "attack_rate_bare": _risk(opened, charges, opened.events(population, ALL_COLLUDING), bare),
         "last": mine[-1][1] if mine else None,
         "head": opened.head(),
         "restored": opened.restored_at,

@@ -1,11 +1,11 @@
-"""What an institution signs when moments in its ledger were wrong, because its machine's clock once ran ahead.
+"""What an institution signs when its ledger holds wrong times, because its machine's clock once ran ahead.
 
-The latest moment of a ledger is what a clock that is set back cannot undo: a study that had expired by it is answered no
-more. A clock that ran ahead once would so expire, for ever, what has yet to come. An *amendment* says which entries bear a
-moment that was wrong; they no longer count for what time it is. It is an entry of the chain like all others, and changes no
-other: what was charged stays charged, what was answered stays answered. Nobody can tell afterwards a clock that ran ahead
-from one that is set back in order to gain time. So whoever amends gains none: every study that was signed before, and had
-expired by the moments that are amended, or is not shown to have not, has expired for good (docs/custodian.md).
+The latest time in a ledger is what protects against a clock that is set back: a study that had expired by then is never
+answered again. A clock that once ran ahead would therefore expire every study still to come. An *amendment* lists the entries
+whose time was wrong; from then on they no longer count as evidence of the current time. It is an ordinary entry of the chain
+and changes no other entry: charges stay charged, answers stay answered. Afterwards nobody can distinguish a clock that ran
+ahead from one that is set back to gain time, so an amendment must not gain any: every study that was signed before it and had
+expired by the amended times, or cannot be shown not to have, has expired for good (docs/custodian.md).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Copies of a ledger: made while it is in use, and put into the place of one that is lost.
+"""Backups of a ledger: taken while it is in use, and put in the place of one that is lost.
 
-A ledger is never a file that can be copied by its name alone, nor replaced so: what was committed last may still be in the
-log beside it (``-wal``), and a log of one file that is found beside another would be written into that.
+A ledger must not be copied or replaced as a single file. The latest commits may still be in the log beside it (``-wal``),
+and SQLite would apply a log that it finds beside another ledger to that one.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cohortium.errors import LedgerError
+from cohortium.ledger.location import pending
 from cohortium.ledger.restoration import Restoration
-from cohortium.ledger.store import Ledger, pending
+from cohortium.ledger.store import Ledger
 from cohortium.system import failpoints
 from cohortium.system.files import make_durable, open_to_overwrite, overwrite, publish_new
 

@@ -1,8 +1,8 @@
-"""A receipt: an institution's signature that its ledger holds the charge of a message.
+"""A receipt: an institution's signature that its ledger holds the charge for a message.
 
-``head`` is the hash of the ledger's entry that charged the message. The coordinator keeps every institution's newest
-receipt and shows it again with each request: an institution whose ledger lacks a head that it has itself signed knows
-that the ledger was rolled back. A release carries the receipts of all its messages.
+``head`` is the hash of the ledger entry that charged the message. The coordinator keeps each institution's newest receipts
+and presents them with every request: an institution whose ledger lacks a head it has signed itself knows that the ledger was
+rolled back. A release carries the receipts of all its messages.
 """
 
 from __future__ import annotations

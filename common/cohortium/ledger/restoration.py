@@ -1,9 +1,9 @@
-"""What two persons sign before a backup may take the place of a ledger that is lost, and what is presumed spent then.
+"""What two persons sign before a backup replaces a lost ledger, and what is then presumed to be spent.
 
-Entries after the backup are gone, and nobody can say what they held. What is known is that every answer was within the
-caps of the policy. So the ledger goes on from a *presumption*: each population counts as having spent, before the
-restoration, what the caps allowed at most, as one (epsilon, delta) event. The person at the machine cannot decide that
-alone: two of the institution's *restorers* sign it, and the ledger's chain keeps what they signed.
+Entries made after the backup are gone, and nobody can say what they held. What is known is that every answer was within the
+caps of the policy. The ledger therefore continues from a *presumption*: each population counts as having spent, before the
+restoration, the most that the caps allowed, as one (epsilon, delta) event. The person at the machine cannot decide that
+alone: two of the institution's *restorers* sign it, and the chain records what they signed.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Many ledgers in one file: those of the institutions that a simulation makes up.
+"""Many ledgers in one file, for the institutions of a simulation.
 
-An institution's ledger is a file of its own, and so is that of a simulated one where they are few. A thousand would take
-thousands of files and of waits for the disk. So a *shelf* holds the chains of many institutions in one SQLite file, in WAL mode
-with synchronous=FULL, and their keys beside them. What an entry is, how entries are chained, counted and capped is
-``Ledger``'s: a ``ShelvedLedger`` is one, and only reads and writes elsewhere.
+Every institution has a ledger file of its own, and so do simulated ones where they are few. A thousand would need thousands of
+files and disk flushes. A *shelf* therefore holds the chains of many institutions in one SQLite file, in WAL mode with
+synchronous=FULL, with their keys beside them. ``Ledger`` still defines what an entry is and how entries are chained, counted
+and capped; a ``ShelvedLedger`` only reads and writes elsewhere.
 
-What is charged ``together`` is durable together, at one wait for the disk, and nobody hears of an answer before. Each such
-*batch* is chained to the one before it, and its head is written to a witness: a shelf that lacks a batch it once had is
-refused (E_LEDGER_ROLLED_BACK), like a ledger that lacks entries.
+Charges made ``together`` become durable together, in one flush, and no answer is released before. Each such *batch* is chained
+to the one before it and its head is written to a witness: a shelf that lacks a batch it once had is refused
+(E_LEDGER_ROLLED_BACK), as a ledger that lacks entries is.
 
-No message is kept. A simulation ends with its process, so that nobody can ask again; what one process needs again it remembers.
+No message is stored. A simulation ends with its process, so nobody can ask again; within the process messages are in memory.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cohortium.errors import LedgerError, WireError
 from cohortium.ledger.amendment import Amendment
+from cohortium.ledger.location import rolled_back, unavailable, witness_of
+from cohortium.ledger.records import GENESIS, Charge, Entry
 from cohortium.ledger.restoration import Restoration
-from cohortium.ledger.store import GENESIS, Charge, Entry, Ledger, rolled_back, unavailable, witness_of
+from cohortium.ledger.store import Ledger
 from cohortium.system import failpoints, locks
 from cohortium.system.canonical import digest
 from cohortium.system.files import make_once, open_database, open_to_overwrite, overwrite, write_database
@@ -264,7 +266,7 @@ class ShelvedLedger(Ledger):
 
     # Messages
 
-    def _keep(self, db: sqlite3.Connection, entry: Entry, message: bytes) -> None:
+    def _store(self, db: sqlite3.Connection, entry: Entry, message: bytes) -> None:
         """Where ``remembering`` is set, until the process ends: for who may ask for it again meanwhile. Else nowhere."""
         if self.remembering:
             self._messages[entry.number] = message
@@ -290,10 +292,10 @@ class ShelvedLedger(Ledger):
         what = "no key of an institution of its own vouches for a simulation's moments"
         raise LedgerError("E_CLOCK", self.path.name, what, "Name another folder of ledgers.")
 
-    def kept(self) -> dict[str, str]:
+    def runs_with_answers(self) -> dict[str, str]:
         return {}
 
-    def answers_kept(self) -> int:
+    def stored_answers(self) -> int:
         return 0
 
     def drop(self, runs: Collection[str]) -> int:

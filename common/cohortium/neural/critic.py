@@ -1,4 +1,4 @@
-"""The critic of a conditional tabular GAN: what institutions answer about. Its generator is the coordinator's, ``gan.Forger``.
+"""The critic of a conditional tabular GAN: what institutions answer about. Its generator is the coordinator's, ``gan.GanGenerator``.
 
 Model. A projection discriminator (Miyato & Koyama 2018, arXiv 1802.05637): under the condition that column j has the
 value v, a row x scores V[j, v] · x. CTGAN (Xu et al. 2019, arXiv 1907.00503) draws the condition's column at random

@@ -10,7 +10,7 @@ import typer
 from cohortium.system.output import Json, console, guarded, print_json, print_result, print_status
 
 if TYPE_CHECKING:
-    from cohortium_server.membership.members import Standing
+    from cohortium_server.membership.members import Membership
     from cohortium_server.membership.provisioning import Provisioned
 
 Fed = Annotated[Path, typer.Argument(metavar="FED", help="The coordinator's folder, as cohortium provision made it.")]
@@ -98,10 +98,10 @@ def members(
     """Show who is in the federation, by which keys, and who is invited."""
     with guarded(as_json):
         from cohortium_server.membership.federation import load_federation
-        from cohortium_server.membership.members import standings
+        from cohortium_server.membership.members import memberships
 
         opened = load_federation(federation)
-        found = standings(opened)
+        found = memberships(opened)
         if as_json:
             print_json({"federation": opened.name, "institutions": [_document(s) for s in found]})
         elif roster:
@@ -110,20 +110,20 @@ def members(
             _print(found)
 
 
-def _document(standing: Standing) -> dict[str, Any]:
-    of = standing.application
+def _document(membership: Membership) -> dict[str, Any]:
+    of = membership.application
     keys = {"fingerprint": of and of.fingerprint, "key": of and of.key, "node": of and of.node}
-    return {"institution": standing.institution, "state": standing.state, **keys, "online": standing.online}
+    return {"institution": membership.institution, "state": membership.state, **keys, "online": membership.online}
 
 
-def _block(standing: Standing) -> str:
+def _block(membership: Membership) -> str:
     import tomli_w
 
-    key = standing.application.key if standing.application else ""
-    return tomli_w.dumps({"institution": [{"name": standing.institution, "key": key}]})
+    key = membership.application.key if membership.application else ""
+    return tomli_w.dumps({"institution": [{"name": membership.institution, "key": key}]})
 
 
-def _print(found: list[Standing]) -> None:
+def _print(found: list[Membership]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 

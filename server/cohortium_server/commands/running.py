@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cohortium.errors import CohortiumError, FederationError
     from cohortium_server.desired_state import End
     from cohortium_server.rounds.doing import Doing
-    from cohortium_server.rounds.journal import FolderJournal
+    from cohortium_server.rounds.folder_journal import FolderJournal
     from cohortium_server.rounds.rounds import Outcome
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
@@ -79,7 +79,7 @@ def run(
         from cohortium.study.expiry import require_unexpired
         from cohortium.study.study import load_study
         from cohortium_server.release import require_no_release
-        from cohortium_server.rounds.journal import FolderJournal
+        from cohortium_server.rounds.folder_journal import FolderJournal
 
         agreed = load_study(study)
         signatures = read_signatures(study, agreed)
@@ -106,7 +106,7 @@ def resume(run: RunFolder, connect: Connect = None, as_json: Json = False) -> No
     """Go on with a run that stopped: what was answered is not asked, and not charged, again."""
     with guarded(as_json):
         require_serving("coordinator resume")
-        from cohortium_server.rounds.journal import FolderJournal
+        from cohortium_server.rounds.folder_journal import FolderJournal
 
         journal = FolderJournal(run, alone=False)
         _require_time_left(journal)
@@ -122,7 +122,7 @@ def resume(run: RunFolder, connect: Connect = None, as_json: Json = False) -> No
 def status(run: RunFolder, as_json: Json = False) -> None:
     """How far a run has come."""
     with guarded(as_json):
-        from cohortium_server.rounds.journal import FolderJournal
+        from cohortium_server.rounds.folder_journal import FolderJournal
 
         told = _status(FolderJournal(run, alone=False))
         if as_json:
@@ -141,7 +141,7 @@ def stop(run: RunFolder, as_json: Json = False) -> None:
     """Stop a run of a federation. What was answered is kept: it can be resumed."""
     with guarded(as_json):
         from cohortium_server import desired_state
-        from cohortium_server.rounds.journal import FolderJournal
+        from cohortium_server.rounds.folder_journal import FolderJournal
 
         journal = FolderJournal(run, alone=False)
         if "at" not in journal.settings:
@@ -168,7 +168,7 @@ def release(
     with guarded(as_json):
         from cohortium_server.membership.presence import use_home
         from cohortium_server.release import require_no_release
-        from cohortium_server.rounds.journal import FolderJournal
+        from cohortium_server.rounds.folder_journal import FolderJournal
         from cohortium_server.rounds.rounds import run_study
         from cohortium_server.rounds.transport import Nobody
 

@@ -1,4 +1,4 @@
-"""What the reconciler says to the link: who is a member, and which run is to be started or stopped."""
+"""The reconciler's requests to the link: who is a member, and which run to start or stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs studies at the coordinator: a fork for each, of a process that has the installed program imported."""
+"""Runs studies at the coordinator: each in a fork of a process that has the installed program imported."""
 
 from __future__ import annotations
 

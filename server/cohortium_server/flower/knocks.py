@@ -1,8 +1,8 @@
-"""What the coordinator's log says of nodes that knock and are not let in: one line each, with a name instead of a key.
+"""What the coordinator logs about nodes that are refused: one line each, with a name instead of a key.
 
-Flower writes an error with the whole public key at every knock. It is no error: a node that was started again knocks until
-the one before it is missed, and one that nobody has admitted until somebody does. Strangers may knock with as many keys as
-they like; what is told of them is bounded.
+Flower logs an error with the whole public key at every attempt. That is not an error: a restarted node tries until the previous
+one is missed, and a node that nobody has admitted tries until somebody does. Strangers may try with as many keys as they like,
+so the number of lines about them is bounded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Knocks(logging.Filter):
 
     federation: Federation
     clock: Callable[[], float] = time.monotonic
-    told: dict[str, float] = field(default_factory=dict)
+    reported: dict[str, float] = field(default_factory=dict)
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = str(record.msg)
@@ -41,10 +41,10 @@ class Knocks(logging.Filter):
             return False
         line = self._line(rest)
         now = self.clock()
-        self.told = {who: at for who, at in self.told.items() if now < at + WHILE}
-        if line in self.told or len(self.told) >= MOST:
+        self.reported = {who: at for who, at in self.reported.items() if now < at + WHILE}
+        if line in self.reported or len(self.reported) >= MOST:
             return False
-        self.told[line] = now
+        self.reported[line] = now
         record.msg, record.args, record.levelno, record.levelname = line, (), logging.INFO, "INFO"
         record.exc_info = None
         return True

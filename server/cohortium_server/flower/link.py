@@ -1,9 +1,9 @@
 """The coordinator's link to the institutions: Flower's SuperLink behind two doors.
 
-Flower serves everything at one port, and asks nobody who starts a run who they are. Here the door that the institutions
-see answers for the fleet alone, where every request is signed by a registered node. The other door is on loopback: the
-Control API for whoever shows the federation's control secret, and the Runtime API, whose tasks are given to whoever shows
-the executor's. Both doors speak TLS 1.3 with the federation's own certificate.
+Flower serves everything on one port and does not authenticate whoever starts a run. Here the door that institutions see answers
+for the fleet alone, where a registered node signs every request. The other door is on loopback: the Control API for holders of
+the federation's control secret, and the Runtime API, which gives tasks to holders of the executor's secret. Both doors speak
+TLS 1.3 with the federation's own certificate.
 """
 
 from __future__ import annotations

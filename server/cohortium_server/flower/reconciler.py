@@ -1,8 +1,8 @@
-"""The reconciler: it makes the link what the federation's folder says. It asks nobody and keeps nothing that matters.
+"""The reconciler brings the link into the state that the federation's folder describes. It holds no state that matters.
 
-Who lies in ``members`` is registered, who lies there no longer is not. A run that is ordered to go on is started, and
-started again if its process died, ever more rarely until a round is complete; one that is ordered to stop is stopped. What
-dies again and again ends as failed (desired_state.py). Whoever wants something writes it into the folder.
+Institutions in ``members`` are registered, all others are removed. A run whose desired state is to go on is started, and
+restarted if its process died, at growing intervals until a round is complete; one that is to stop is stopped. What dies again
+and again ends as failed (desired_state.py). Every wish is written into the folder.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cohortium_server.flower.tidying import Tidying
 from cohortium_server.membership.federation import Federation
 from cohortium_server.membership.members import load_members
 from cohortium_server.membership.presence import BEGUN
-from cohortium_server.rounds.journal import rounds_done
+from cohortium_server.rounds.folder_journal import rounds_done
 
 EVERY = 1.0  # seconds
 STARTING = 60.0  # seconds that the link may take until it answers
@@ -47,7 +47,7 @@ class Reconciler:
     starts: Counter[tuple[str, int, int]] = field(default_factory=Counter)
     due: dict[tuple[str, int, int, int], float] = field(default_factory=dict)
     before: dict[tuple[str, int], desired_state.Fall | None] = field(default_factory=dict)
-    told: dict[str, str] = field(default_factory=dict)
+    reported: dict[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     tidying: Tidying = field(init=False)
 
@@ -63,7 +63,7 @@ class Reconciler:
             for run in self.federation.runs.glob(f"*/{desired_state.ORDER}"):
                 try:
                     self._run(link, run.parent, numbers.get(run.parent.name, []))
-                    self.told.pop(run.parent.name, None)
+                    self.reported.pop(run.parent.name, None)
                 except (FederationError, OSError) as error:  # a damaged order, or a full disk, is one run's trouble
                     self._trouble(run.parent.name, error)
         self.tidying.look(busy=bool(numbers or self.alive))
@@ -100,14 +100,14 @@ class Reconciler:
             self._start(link, run, order.number)
 
     def _trouble(self, run: str, error: FederationError | OSError) -> None:
-        """Say what is in a run's way, once and not at every look."""
+        """Log what is in a run's way, once and not at every look."""
         found = of_the_system(error) if isinstance(error, OSError) else error
-        if self.told.get(run) != str(found):
-            self.told[run] = str(found)
+        if self.reported.get(run) != str(found):
+            self.reported[run] = str(found)
             _log.error("%s", found, extra=about(code=found.code, run=run))
 
     def _died(self, run: Path) -> bool:
-        """Whether its process was seen alive, and lives no more; Flower itself notices after a minute."""
+        """Whether its process was seen alive, and is dead now; Flower itself notices after a minute."""
         held = desired_state.is_held(run)
         died = run.name in self.alive and not held
         if held and run.name not in self.alive and (last := desired_state.order(run)) is not None:
@@ -145,7 +145,7 @@ def _gone(run: Path) -> FederationError:
     return FederationError("E_RUN", run.name, what, "See the coordinator's log and the system's.")
 
 
-def keep(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = lambda online: None) -> None:
+def reconcile(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = lambda online: None) -> None:
     """Look every second until told to stop. ``seen`` hears who is online, when that has changed."""
     reconciler, known, trouble = Reconciler(federation), None, Trouble()
     while True:
@@ -165,12 +165,12 @@ class Trouble:
     """What keeps the reconciler from looking: said once, and not at every look. A link that does not answer may be starting."""
 
     clock: Callable[[], float] = time.monotonic
-    told: str = ""
+    reported: str = ""
     since: float | None = None
 
     def tell(self, error: CohortiumError) -> None:
         self.since = self.clock() if self.since is None else self.since
         starting = error.code == "E_LINK" and self.clock() < self.since + STARTING
-        if str(error) != self.told and not starting:
-            self.told = str(error)
+        if str(error) != self.reported and not starting:
+            self.reported = str(error)
             _log.error("%s", error, extra=about(code=error.code))

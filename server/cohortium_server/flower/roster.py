@@ -1,4 +1,4 @@
-"""Which nodes are a study's: those of the members that have signed it."""
+"""Which nodes belong to a study: those of the members that have signed it."""
 
 from __future__ import annotations
 

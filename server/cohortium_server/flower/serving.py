@@ -1,4 +1,4 @@
-"""The coordinator, served: its link, its executor and its reconciler, started again whenever they end."""
+"""The coordinator as a service: its link, executor and reconciler, each restarted when it ends."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def serve_federation(federation: Federation) -> int:
     works = {LINK: _link, EXECUTOR: _executor, KEEPER: _keeper}
     check = f"cohortium coordinator check {federation.folder}"
     children = [process(name, partial(work, federation), check) for name, work in works.items()]
-    return supervise(children, partial(_told, federation))
+    return supervise(children, partial(_write_restarts, federation))
 
 
 def _only_here(state: Path) -> None:
@@ -64,18 +64,18 @@ def _executor(federation: Federation) -> None:
 
 
 def _keeper(federation: Federation) -> None:
-    from cohortium_server.flower.reconciler import keep
+    from cohortium_server.flower.reconciler import reconcile
     from cohortium_server.metrics import metrics_served
 
     with metrics_served(federation):
-        keep(federation, partial(_seen, federation))
+        reconcile(federation, partial(_seen, federation))
 
 
 def _seen(federation: Federation, online: Mapping[str, bool]) -> None:
     write_whole(federation.state / ONLINE, canonical_json(dict(online)))
 
 
-def _told(federation: Federation, counts: Mapping[str, int]) -> None:
+def _write_restarts(federation: Federation, counts: Mapping[str, int]) -> None:
     try:
         write_whole(federation.state / RESTARTS, canonical_json(dict(counts)))
     except OSError as error:  # it is only for who watches; a full disk must not end what goes on

@@ -1,9 +1,9 @@
-"""What a coordinator's folder keeps that nothing needs any more, and giving its room back.
+"""Removes what a coordinator's folder no longer needs, and gives the space back.
 
-Flower removes the messages of a run that has ended from its database, but gives no room back. Of a run's folder the states
-that were asked at are needed until their round is complete. The sums are needed to make the release again, which costs no
-privacy, and nobody can ask for them a second time: they stay, unless ``keep_sums`` in federation.toml says for how many days after
-the release.
+Flower deletes the messages of a finished run from its database but does not free the space. In a run's folder the states that
+rounds were asked at are needed until their round is complete. The sums are needed to make the release again, which costs no
+privacy and which nobody else can repeat: they stay, unless ``keep_sums`` in federation.toml says for how many days after the
+release.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from cohortium.errors import CohortiumError
 from cohortium_server import desired_state
 from cohortium_server.membership.federation import Federation
-from cohortium_server.rounds.journal import FolderJournal
+from cohortium_server.rounds.folder_journal import FolderJournal
 
 EVERY = 3600.0  # seconds between two looks while nothing happens
 _INCREMENTAL = 2  # of SQLite's auto_vacuum

@@ -1,8 +1,8 @@
-"""Answers that are there as a whole: what a study's process is handed of its institutions' messages.
+"""Complete answers only: what a study's process receives of its institutions' messages.
 
-Flower's link tells of an answer as soon as its sender has announced it, and a grid that is told of one waits for the rest of
-it, up to three minutes if the sender has gone, while nobody else is heard or asked. Here an announced answer is put aside
-until its last object has come; every look takes what there is and waits for nothing.
+Flower's link reports an answer as soon as its sender has announced it, and a grid then waits for the rest of it, up to three
+minutes if the sender has gone, while no other institution is received from or asked. Here an announced answer is set aside until
+its last object has arrived; each poll takes what is complete and waits for nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Step 8: what synthetic rows come from. A generator asks for sums and is told them; it never sees an answer of one."""
+"""Step 8: what synthetic rows come from. A generator asks for sums and receives them; it never sees the answer of a single institution."""
 
 from __future__ import annotations
 

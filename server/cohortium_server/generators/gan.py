@@ -77,8 +77,8 @@ class Generator(nn.Module):
         return torch.cat([block.softmax(1) for block in torch.split(logits, list(self.sizes), 1)], 1)
 
 
-class Forger:
-    """``start``, then ``told`` for each noised answer, then ``play``, then ``sample``. The same seeds, the same rows."""
+class GanGenerator:
+    """``start``, then ``add_answer`` for each noised answer, then ``play``, then ``sample``. The same seeds, the same rows."""
 
     def __init__(
         self, sizes: tuple[int, ...], order: tuple[int, ...], latent: int = LATENT, hidden: int = HIDDEN
@@ -94,7 +94,7 @@ class Forger:
         """logs: for every column its noised log proportions."""
         self.generator.start(logs, torch.Generator().manual_seed(int(rng.integers(2**62))))
 
-    def told(self, slopes: FloatArray, noise: float) -> None:
+    def add_answer(self, slopes: FloatArray, noise: float) -> None:
         """One more answer, slopes: (parameters,) the noised mean gradient of the critic's loss over all real rows.
 
         noise: the standard deviation of its noise in a coordinate. Answers are averaged by their precision, one round

@@ -110,10 +110,10 @@ def _blocks(sizes: Sequence[int], tables: Sequence[Table], device: str) -> Itera
         i, j = (c for c in table.columns if c != table.crossed)
         places.setdefault((table.crossed, int(group[i]), int(group[j])), []).append(table)
     for (crossed, _, _), inside in places.items():
-        yield from _told(sizes, crossed, inside, device)
+        yield from _block(sizes, crossed, inside, device)
 
 
-def _told(sizes: Sequence[int], crossed: int | None, tables: Sequence[Table], device: str) -> Iterator[_Block]:
+def _block(sizes: Sequence[int], crossed: int | None, tables: Sequence[Table], device: str) -> Iterator[_Block]:
     """The block that holds the tables, within each cell of the crossed column if there is one."""
     starts = np.cumsum([0, *sizes])
     pairs = [[c for c in t.columns if c != crossed] for t in tables]
@@ -125,6 +125,6 @@ def _told(sizes: Sequence[int], crossed: int | None, tables: Sequence[Table], de
         rows, columns = (slice(starts[c] - at, starts[c + 1] - at) for c, at in ((i, across.start), (j, down.start)))
         values = table.shares[None] if crossed is None else np.moveaxis(table.shares, table.columns.index(crossed), 0)
         shares[:, rows, columns], weights[rows, columns] = values, 1 / table.sigma**2
-    told, precisions = torch.tensor(shares, device=device), torch.tensor(weights, device=device)
+    shares_of, precisions = torch.tensor(shares, device=device), torch.tensor(weights, device=device)
     for k in range(slices):
-        yield _Block(None if crossed is None else int(starts[crossed]) + k, across, down, told[k], precisions)
+        yield _Block(None if crossed is None else int(starts[crossed]) + k, across, down, shares_of[k], precisions)

@@ -1,4 +1,4 @@
-"""Noised tables as proportions: what a fit is told."""
+"""Noised tables as proportions, the form in which they are fitted."""
 
 from __future__ import annotations
 

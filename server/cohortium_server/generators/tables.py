@@ -1,4 +1,4 @@
-"""Noised tables: from a sum of answers to counts, rows, and how they are told to a fit."""
+"""Noised tables: from a sum of answers to counts, rows, and the form in which they are fitted."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def _check_names(federation: Federation) -> None:
 
 def _check_addresses(federation: Federation) -> None:
     if federation.address.ip is not None and federation.address.ip.is_unspecified:
-        raise _wrong(f"{FILE}, address", "nobody can be reached there", "Say the host that institutions connect to.")
+        raise _wrong(f"{FILE}, address", "nobody can be reached there", "Set the host that institutions connect to.")
     if not is_loopback(federation.control):
         raise _wrong(f"{FILE}, control", "others could reach it", f"Choose {LOOPBACK} and a port.")
     doors = [a for a in (federation.listen, federation.control, federation.metrics) if a is not None]

@@ -19,7 +19,7 @@ PUBLIC = 0o644
 
 
 @dataclass(frozen=True)
-class Standing:
+class Membership:
     """How an institution stands. application: the admitted one. online: None where nobody has looked."""
 
     institution: str
@@ -51,18 +51,18 @@ def _applications(folder: Path) -> dict[str, Application]:
     return {path.stem: load_application(path) for path in sorted(folder.glob("*.json"))}
 
 
-def standings(federation: Federation) -> list[Standing]:
+def memberships(federation: Federation) -> list[Membership]:
     """Everybody who is or was invited, in the order of ``federation.toml``."""
     members = load_members(federation)
     gone = {a.institution for a in load_revoked(federation)}
     names, there = dict.fromkeys([*federation.institution_names, *members, *sorted(gone)]), online(federation.state)
-    return [_standing(name, members.get(name), name in gone, there.get(name)) for name in names]
+    return [_membership(name, members.get(name), name in gone, there.get(name)) for name in names]
 
 
-def _standing(name: str, application: Application | None, gone: bool, there: bool | None) -> Standing:
+def _membership(name: str, application: Application | None, gone: bool, there: bool | None) -> Membership:
     if application is not None:
-        return Standing(name, "member", application, there)
-    return Standing(name, "revoked" if gone else "invited")
+        return Membership(name, "member", application, there)
+    return Membership(name, "revoked" if gone else "invited")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def admit(federation: Federation, file: Path, typed: str | None) -> Admission:
     """Make the institution whose application is in ``file`` a member. Its former node key is revoked.
 
     MembershipError E_MEMBER says what speaks against it; then nothing has changed. ``typed``: the fingerprint that the
-    institution said by telephone.
+    institution read out by telephone.
     """
     application = load_application(file)
     _check_invited(federation, application, file.name)

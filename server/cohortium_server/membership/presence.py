@@ -1,4 +1,4 @@
-"""Whether a federation is being served, where what is served keeps its keys, and who was online when it was last looked."""
+"""Whether a federation is being served, where the service keeps its keys, and who was online at the last look."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Making the coordinator's folder: the CA, the server's certificate, secrets, and a join kit for each institution.
+"""Makes the coordinator's folder: the CA, the server's certificate, secrets, and a join kit for each institution.
 
-What is there already stays as it is, byte for byte: so a run that was cut off is finished by the next, and an institution
-that is invited later gets its kit without anybody else noticing.
+Existing files stay byte for byte as they are: an interrupted run is completed by the next one, and an institution invited later
+gets its kit without any effect on the others.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ def fill_in(
 
 def _check(table: pd.DataFrame, undeclared: str) -> None:
     if undeclared not in get_args(Undeclared):
-        what = f"there is no such way with what is undeclared; ways are {', '.join(get_args(Undeclared))}"
+        what = f"it is no way to treat undeclared values; the ways are {', '.join(get_args(Undeclared))}"
         raise InputError("E_UNDECLARED", "undeclared", what, "Choose one of them.")
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]

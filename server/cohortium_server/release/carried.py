@@ -129,14 +129,14 @@ def _classes(schema: Schema, evidence: Evidence, target: int) -> Iterator[ClassV
         lost = [
             schema.names[j]
             for j in known
-            if share <= COUNTED * doubt or not _kept(evidence, cells, target, j, k, share)
+            if share <= COUNTED * doubt or not _is_carried(evidence, cells, target, j, k, share)
         ]
         rows = max(0, round(share * evidence.rows_measured))
         verdict = None if not known else not lost
         yield ClassVerdict(column.name, label, rows, verdict, len(others), tuple(lost))
 
 
-def _kept(evidence: Evidence, cells: Cells, target: int, j: int, k: int, share: float) -> bool:
+def _is_carried(evidence: Evidence, cells: Cells, target: int, j: int, k: int, share: float) -> bool:
     """Whether a class has the values of column ``j`` that were measured, as far as noise lets that be told."""
     pair = _ordered(target, j)
     estimate = evidence.estimate(pair)

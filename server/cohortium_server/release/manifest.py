@@ -125,7 +125,7 @@ def _fingerprint(path: Path) -> dict[str, Any]:
 
 
 def _newer(form: str) -> ReleaseError:
-    what = f"its format is none that this version knows ({form[:40]!r})"
+    what = f"this version does not know its format ({form[:40]!r})"
     return ReleaseError("E_RELEASE_TOUCHED", MANIFEST, what, "Update this side, or get the release again.")
 
 

@@ -23,7 +23,7 @@ from cohortium_server.release.tables import write_table
 
 if TYPE_CHECKING:
     from cohortium.data.readers.forms import Form
-    from cohortium_server.release import Release
+    from cohortium_server.release.release import Release
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?")

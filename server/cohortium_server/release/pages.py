@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from cohortium.study.wording import kind_words
+from cohortium.data.schema import Schema
+from cohortium.study.wording import Kind, kind_words
 from cohortium.system.pages import page
-
-if TYPE_CHECKING:
-    from cohortium_server.release import Release
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,16 +44,15 @@ class Report(os.PathLike[str]):
         return f"<iframe sandbox width='100%' height='700' style='border:0' srcdoc='{escape(self.html, quote=True)}'></iframe>"
 
 
-def release_page(release: Release) -> str:
-    """What it is, what it cost, and which columns it has."""
-    m = release.manifest
-    cost = m.get("guarantee")
+def release_page(path: Path, manifest: Mapping[str, Any], kind: Kind | None, schema: Schema) -> str:
+    """What the release in a folder is, what it cost, and which columns it has."""
+    m, cost = manifest, manifest.get("guarantee")
     lines = [
-        kind_words(release.kind),
+        kind_words(kind),
         f"NOT PRIVATE. {m['warning']}"
         if cost is None
         else f"epsilon {cost['epsilon']:.4f} at delta {cost['delta']:g} per person",
         f"{m['rows']} synthetic rows by {m['generator']} from {', '.join(m['institutions'])}",
     ]
-    columns = release.schema.columns
-    return page(f"Release {release.path}", lines, ("column", "kind"), [(c.name, c.kind) for c in columns])
+    columns = schema.columns
+    return page(f"Release {path}", lines, ("column", "kind"), [(c.name, c.kind) for c in columns])

@@ -1,8 +1,7 @@
-"""What a study without privacy leaves behind: a folder in which every single file says so.
+"""What a study without privacy leaves behind: a folder in which every file says so.
 
-File names begin with ``NOT-PRIVATE-``. Inside, the CSV file begins with a line that a reader stumbles over, the Parquet
-and safetensors files say it in their metadata, the JSON documents in an entry and the page in a red banner. Nowhere is
-there an epsilon: not a large one, none.
+File names begin with ``NOT-PRIVATE-``. The CSV file begins with a line that a reader cannot miss, the Parquet and safetensors
+files say it in their metadata, the JSON documents in an entry and the page in a red banner. No epsilon appears anywhere.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from jinja2 import Environment, StrictUndefined
 
 from cohortium.data.encoding import codes_at, table_at
 from cohortium.errors import ReleaseError, StudyError
-from cohortium.ledger.store import home
+from cohortium.ledger.location import home
 from cohortium.study.study import dumps_schema, dumps_study
 from cohortium.system.keys import load_or_create_key
 from cohortium_server.gate import Verdict, sound
-from cohortium_server.release import new_folder, require_free, software, write_model
+from cohortium_server.release.folder import new_folder, require_free
 from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, write_manifest
 from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.drawing import bars
@@ -33,6 +32,7 @@ from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.numerals import number, percent
 from cohortium_server.release.rows import drawn_indices
 from cohortium_server.release.tables import safe_for_spreadsheets
+from cohortium_server.release.writing import software, write_model
 from cohortium_server.rounds.rounds import Outcome
 
 WARNING = (

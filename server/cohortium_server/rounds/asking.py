@@ -1,4 +1,4 @@
-"""How a round is asked: what every request carries, what comes back, and who is missing."""
+"""How a round is asked: what every request carries, what comes back, and which institutions are missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cohortium.study.plan import Phase
 from cohortium.study.study import Study
 from cohortium.system.logs import about
 from cohortium.system.progress import Progress, Silent, advancing
-from cohortium_server.rounds.journal import Receipts
+from cohortium_server.rounds.receipts import Receipts
 from cohortium_server.rounds.transport import Transport
 
 _log = logging.getLogger("cohortium.rounds")
@@ -44,7 +44,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Asking:
-    """A run's way to everybody: what every request carries, and how it gets there. progress: is told who has answered."""
+    """A run's way to everybody: what every request carries, and how it gets there. progress: counts who has answered."""
 
     study: Study
     run: str
@@ -61,24 +61,24 @@ class Asking:
         return wire.Request(self.study.digest, self.run, this.number, attempt, state, self.consents, shown, leg, board)
 
     def end(self, this: Round, attempt: int) -> None:
-        """Say that the run's last sum is kept: nobody need keep an answer for it. Whoever does not hear it keeps it longer."""
+        """Announce that the run's last sum is recorded, so that nobody need store an answer. Whoever misses this stores it longer."""
         _log.info("told: the run has ended", extra=about(run=self.run))
-        self.transport.tell(wire.encode_request(self.request(this, b"", attempt, "end")))
+        self.transport.announce(wire.encode_request(self.request(this, b"", attempt, "end")))
 
     def exchange(self, *requests: wire.Request) -> list[list[bytes]]:
         """What came back for each request, all of them sent at once."""
-        heard: list[list[bytes]] = [[] for _ in requests]
-        for answers in self._told(requests):
-            for place, answer in zip(heard, answers, strict=False):  # who refuses the whole answers once
+        received: list[list[bytes]] = [[] for _ in requests]
+        for answers in self._exchanged(requests):
+            for place, answer in zip(received, answers, strict=False):  # who refuses the whole answers once
                 place.append(answer)
-        return heard
+        return received
 
     def stream(self, request: wire.Request) -> Iterator[bytes]:
         """What comes back for one request, as it comes: however many answer, few answers are held at a time."""
-        for answers in self._told([request]):
+        for answers in self._exchanged([request]):
             yield from answers[:1]
 
-    def _told(self, requests: Sequence[wire.Request]) -> Iterator[list[bytes]]:
+    def _exchanged(self, requests: Sequence[wire.Request]) -> Iterator[list[bytes]]:
         parts = [wire.encode_request(r) for r in requests]
         _log.info("asked: %s", ", ".join(r.leg for r in requests), extra=about(requests[-1]))
         asked = parts[0] if len(parts) == 1 else wire.encode_bundle(parts)
@@ -142,14 +142,14 @@ def _belongs(answer: wire.Answer, request: wire.Request, study: Study) -> bool:
     return (reply.study, reply.run, reply.round, reply.attempt) == asked and answer.receipt.is_of(key)
 
 
-def all_there(study: Study, request: wire.Request, heard: set[str], refused: dict[str, str]) -> None:
-    missing = [name for name in study.institution_names if name not in heard]
+def all_there(study: Study, request: wire.Request, answered: set[str], refused: dict[str, str]) -> None:
+    missing = [name for name in study.institution_names if name not in answered]
     if not missing:
         return
-    told = [f"{name} ({refused[name]})" for name in missing if name in refused]
+    refusals = [f"{name} ({refused[name]})" for name in missing if name in refused]
     silent = ", ".join(name for name in missing if name not in refused)
-    if told or "" in refused:
-        names = ", ".join(told) or f"the node of {silent.replace(', ', ' or ')} ({refused['']})"
+    if refusals or "" in refused:
+        names = ", ".join(refusals) or f"the node of {silent.replace(', ', ' or ')} ({refused['']})"
         if (code := next((c for c in refused.values() if c in NEVER_AGAIN), None)) is not None:
             raise FederationError(code, f"round {request.round}", f"refused by {names}", NEVER_AGAIN[code])
         raise FederationError(

@@ -1,8 +1,8 @@
-"""What a run is doing: a small file in its folder, written by the process that runs it and read by whoever looks how it goes.
+"""The progress of a run: a small file in its folder, written by the process that runs it and read by anybody who checks on it.
 
-It holds the number of the round, the names of the institutions that are waited for and whether each is connected, and what
-the coordinator itself is at. All of that is the coordinator's own knowledge; nothing in it comes from an answer, and it stays
-in the coordinator's folder. It goes when the run ends, and is no part of what a run remembers.
+It holds the number of the round, the names of the institutions that are waited for and whether each is connected, and what the
+coordinator itself is doing. All of that is the coordinator's own knowledge; nothing in it comes from an answer, and it stays in
+the coordinator's folder. It is removed when the run ends and is not part of the journal.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The coordinator's part in masked sums: it shows everybody what everybody has said, and adds up.
+"""The coordinator's part in masked sums: it shows every statement to everybody, and adds up.
 
-Without dropouts the keys are exchanged once a run, then a round is one exchange. With dropouts a round is three
-(mask, confirm, reveal), in which the keys of the next round travel along. Whoever is silent is asked again, for the same
-bytes, and nothing is charged for it; so is everybody when a coordinator that stopped goes on, from what its journal keeps of the
-attempt. An attempt that institutions refuse to go on with is void: the round is asked again as a new one, which is
-charged. Once shares may have been revealed there is no other attempt: its sum is the round's, or the run ends.
+Without dropouts, keys are exchanged once a run and each round is one exchange. With dropouts a round takes three exchanges
+(mask, confirm, reveal), which also carry the keys of the next round. Silent institutions are asked again for the same bytes, at
+no charge; so is everybody when a restarted coordinator continues the attempt in its journal. An attempt that institutions refuse
+to continue is void: the round is asked again in a new attempt, which is charged. Once shares may have been revealed there is no
+other attempt: its sum is the round's, or the run ends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cohortium.masking.total import Masked, MaskedSum
 from cohortium.study.plan import ring
 from cohortium.system import failpoints
 from cohortium_server.rounds.asking import NEVER_AGAIN, Asking, Round, all_there, gather, note
-from cohortium_server.rounds.journal import NOTHING, Begun, Heard, Journal
+from cohortium_server.rounds.journal import NOTHING, Aggregate, Begun, Journal
 
 MAX_ATTEMPTS = 3
 TRIES = 3  # that a leg is asked of those who are silent
@@ -40,12 +40,12 @@ _CONTRADICTED = frozenset(
     {"E_VIEW", "E_KEYS", "E_COHORT", "E_ROUND_ORDER"}
 )  # who says so will not go on with an attempt
 
-Said = dict[str, Statement]  # by the institution's name
+Statements = dict[str, Statement]  # by the institution's name
 Refused = dict[str, str]  # the code, by the institution's name
 
 
 @dataclass(frozen=True)
-class Under:
+class UnderWay:
     """An attempt at a round under way, and where it is kept. begun: how far it has come."""
 
     this: Round
@@ -53,14 +53,14 @@ class Under:
     journal: Journal
     begun: Begun
 
-    def went_on(self, said: Said, **changes: Any) -> Under:
+    def advanced(self, statements: Statements, **changes: Any) -> UnderWay:
         """With what was said in one more leg; durable."""
-        board = encode_board([*decode_board(self.begun.board), *said.values()])
+        board = encode_board([*decode_board(self.begun.board), *statements.values()])
         begun = replace(self.begun, board=board, **changes)
         self.journal.remember_begun(self.this.number, begun)
         return replace(self, begun=begun)
 
-    def said(self, leg: Leg) -> list[Statement]:
+    def statements(self, leg: Leg) -> list[Statement]:
         return [s for s in decode_board(self.begun.board) if s.leg == leg]
 
 
@@ -71,7 +71,7 @@ class MaskedRounds:
         self._asking, self._cohort = asking, asking.study.cohort
         self._keys = b""
 
-    def ask(self, this: Round, state: bytes, journal: Journal) -> Heard:
+    def ask(self, this: Round, state: bytes, journal: Journal) -> Aggregate:
         """The sum of a round. Raises FederationError naming who is missing or refuses; it can be asked again then."""
         if not self._cohort.dropouts:
             return self._all_or_nothing(this, state)
@@ -93,73 +93,73 @@ class MaskedRounds:
 
     # Without dropouts
 
-    def _all_or_nothing(self, this: Round, state: bytes) -> Heard:
+    def _all_or_nothing(self, this: Round, state: bytes) -> Aggregate:
         if not self._keys:
             asked = self._request(this, "advertise")
-            adverts, refused = self._said(this, 0, "advertise", *self._asking.exchange(asked))
+            adverts, refused = self._statements(this, 0, "advertise", *self._asking.exchange(asked))
             all_there(this.study, asked, set(adverts), refused)
             self._keys = encode_board(adverts.values())
             failpoints.passed("keys exchanged")
         return self._added_up(this, self._asking.request(this, state, 0, "mask", self._keys))
 
-    def unmasked(self, this: Round, state: bytes) -> Heard:
+    def unmasked(self, this: Round, state: bytes) -> Aggregate:
         """The sum of a round of institutions that are all of this process, and made up: what masks would have cancelled to."""
         return self._added_up(this, self._asking.request(this, state, 0, "mask"))
 
-    def _added_up(self, this: Round, request: wire.Request) -> Heard:
+    def _added_up(self, this: Round, request: wire.Request) -> Aggregate:
         """The sum of the answers of all, each in the ring."""
         total, numbers = self._total(this)
         answers = self._asking.stream(request)
         receipts, refused = gather(this, request, answers, numbers.dtype, lambda r: _add(total, r))
         all_there(this.study, request, set(receipts), refused)
-        return Heard(this.number, 0, all_or_nothing.unmask(total, self._cohort).values, _ordered(this, receipts))
+        return Aggregate(this.number, 0, all_or_nothing.unmask(total, self._cohort).values, _ordered(this, receipts))
 
     # With dropouts. MaskingError in one of the first three steps: the attempt is void, and nobody has revealed anything.
 
-    def _shared(self, under: Under) -> Under:
+    def _shared(self, under: UnderWay) -> UnderWay:
         """Keys and shares, unless they have travelled with the round before."""
         this, attempt = under.this, under.begun.attempt
-        if not under.said("advertise"):
-            said, refused = self._asked(this, attempt, "advertise")
-            self._require(this, "advertise", said, refused)
-            read_adverts(self._cohort, self._context(this, attempt), said.values())
-            under = under.went_on(said)
-        if not under.said("share"):
-            said, refused = self._asked(this, attempt, "share", under.begun.board)
+        if not under.statements("advertise"):
+            statements, refused = self._asked(this, attempt, "advertise")
+            self._require(this, "advertise", statements, refused)
+            read_adverts(self._cohort, self._context(this, attempt), statements.values())
+            under = under.advanced(statements)
+        if not under.statements("share"):
+            statements, refused = self._asked(this, attempt, "share", under.begun.board)
             if not _CONTRADICTED & set(refused.values()):
-                self._require(this, "share", said, refused)
-            dropout_tolerant.read_shares(self._adverts(under), said.values())
-            under = under.went_on(said)
+                self._require(this, "share", statements, refused)
+            dropout_tolerant.read_shares(self._adverts(under), statements.values())
+            under = under.advanced(statements)
             failpoints.passed("keys shared")
         return under
 
-    def _masked(self, under: Under) -> Under:
+    def _masked(self, under: UnderWay) -> UnderWay:
         """The masked answers added up, and what was signed with them."""
         if under.begun.masked is not None:
             return under
         this, attempt, after = under.this, under.begun.attempt, _next(under.this)
-        shares = dropout_tolerant.read_shares(self._adverts(under), under.said("share"))
+        shares = dropout_tolerant.read_shares(self._adverts(under), under.statements("share"))
         request = self._asking.request(this, under.state, attempt, "mask", under.begun.board)
         asked = [request] + ([] if after is None else [self._request(after, "advertise")])
         for _ in range(TRIES):
-            answers, *told = self._asking.exchange(*asked)
+            answers, *received = self._asking.exchange(*asked)
             masked, total, receipts, refused = self._added(this, request, shares, answers)
             if len(masked) >= self._cohort.least or refused:
                 break
         if len(masked) < self._cohort.least:
             all_there(this.study, request, set(masked), refused)
         if after is not None:
-            self._keep_adverts(after, under.journal, self._said(after, 0, "advertise", *told)[0])
-        under = under.went_on(masked, masked=total.values, receipts=_ordered(this, receipts))
+            self._store_adverts(after, under.journal, self._statements(after, 0, "advertise", *received)[0])
+        under = under.advanced(masked, masked=total.values, receipts=_ordered(this, receipts))
         failpoints.passed("answers masked")
         return under
 
     def _added(
         self, this: Round, request: wire.Request, shares: dropout_tolerant.Shares, answers: Iterable[bytes]
-    ) -> tuple[Said, MaskedSum, dict[str, Receipt], Refused]:
+    ) -> tuple[Statements, MaskedSum, dict[str, Receipt], Refused]:
         """Who signs something else than was asked has dropped out: on one board with the others, it would void the round."""
         total, numbers = self._total(this)
-        masked: Said = {}
+        masked: Statements = {}
 
         def take(reply: wire.Reply) -> None:
             statement = Statement.from_document(reply.statement)
@@ -174,9 +174,9 @@ class MaskedRounds:
         receipts, refused = gather(this, request, answers, numbers.dtype, take)
         return masked, total, receipts, refused
 
-    def _confirmed(self, under: Under) -> Under:
+    def _confirmed(self, under: UnderWay) -> UnderWay:
         """The signatures of t institutions on who has survived."""
-        if under.said("confirm"):
+        if under.statements("confirm"):
             return under
         this, answers, after = under.this, self._answers(under), _next(under.this)
         asked = [self._request(this, "confirm", under.begun.attempt, under.begun.board)]
@@ -184,36 +184,38 @@ class MaskedRounds:
         if ahead is not None:
             asked.append(self._request(ahead.this, "share", 0, ahead.begun.board))
         for _ in range(TRIES):
-            told, *shares = self._asking.exchange(*asked)
-            said, refused = self._said(this, under.begun.attempt, "confirm", told)
-            if len(said) >= self._cohort.threshold or refused:
+            received, *shares = self._asking.exchange(*asked)
+            statements, refused = self._statements(this, under.begun.attempt, "confirm", received)
+            if len(statements) >= self._cohort.threshold or refused:
                 break
-        if len(said) < self._cohort.threshold and not _CONTRADICTED & set(refused.values()):
-            all_there(this.study, asked[0], set(said), refused)
-        dropout_tolerant.read_confirmations(answers, said.values())
+        if len(statements) < self._cohort.threshold and not _CONTRADICTED & set(refused.values()):
+            all_there(this.study, asked[0], set(statements), refused)
+        dropout_tolerant.read_confirmations(answers, statements.values())
         if ahead is not None:
-            self._keep_shares(ahead, self._said(ahead.this, 0, "share", *shares)[0])
-        under = under.went_on(said)
+            self._store_shares(ahead, self._statements(ahead.this, 0, "share", *shares)[0])
+        under = under.advanced(statements)
         failpoints.passed("survivors confirmed")
         return under
 
-    def _opened(self, under: Under) -> Heard:
+    def _opened(self, under: UnderWay) -> Aggregate:
         """The sum, from shares that are revealed in this attempt alone. FederationError where they are too few."""
         this, begun = under.this, under.begun
-        confirmed = dropout_tolerant.read_confirmations(self._answers(under), under.said("confirm"))
-        reveals, problem = Said(), ""
+        confirmed = dropout_tolerant.read_confirmations(self._answers(under), under.statements("confirm"))
+        reveals, problem = Statements(), ""
         for _ in range(TRIES):
-            told, refused = self._asked(this, begun.attempt, "reveal", begun.board)
-            reveals |= told
+            received, refused = self._asked(this, begun.attempt, "reveal", begun.board)
+            reveals |= received
             failpoints.passed("shares revealed")
             try:
-                values = dropout_tolerant.unmask(self._kept_total(under, confirmed), confirmed, reveals.values()).values
+                values = dropout_tolerant.unmask(
+                    self._stored_total(under, confirmed), confirmed, reveals.values()
+                ).values
             except MaskingError as error:
                 problem = error.what
                 if not NEVER_AGAIN.keys().isdisjoint(refused.values()):
                     all_there(this.study, self._request(this, "reveal", begun.attempt), set(reveals), refused)
             else:
-                return Heard(this.number, begun.attempt, values, begun.receipts, begun.void)
+                return Aggregate(this.number, begun.attempt, values, begun.receipts, begun.void)
         raise FederationError(
             "E_COHORT",
             f"round {this.number}",
@@ -221,40 +223,40 @@ class MaskedRounds:
             "Start the institutions that are missing, then resume: they are asked for the same shares, and nothing is charged.",
         )
 
-    def _kept_total(self, under: Under, confirmed: dropout_tolerant.Confirmed) -> MaskedSum:
+    def _stored_total(self, under: UnderWay, confirmed: dropout_tolerant.Confirmed) -> MaskedSum:
         assert under.begun.masked is not None  # noqa: S101 - nothing is confirmed before
         numbers = ring(under.this.study, under.this.phase)
         return MaskedSum.of(numbers, under.begun.masked, confirmed.answers.survivors)
 
-    def _adverts(self, under: Under) -> Adverts:
-        return read_adverts(self._cohort, self._context(under.this, under.begun.attempt), under.said("advertise"))
+    def _adverts(self, under: UnderWay) -> Adverts:
+        return read_adverts(self._cohort, self._context(under.this, under.begun.attempt), under.statements("advertise"))
 
-    def _answers(self, under: Under) -> dropout_tolerant.AnswerBoard:
+    def _answers(self, under: UnderWay) -> dropout_tolerant.AnswerBoard:
         question = self._asking.request(under.this, under.state, under.begun.attempt, "mask").question
-        shares = dropout_tolerant.read_shares(self._adverts(under), under.said("share"))
-        return dropout_tolerant.read_answers(shares, question, under.said("mask"))
+        shares = dropout_tolerant.read_shares(self._adverts(under), under.statements("share"))
+        return dropout_tolerant.read_answers(shares, question, under.statements("mask"))
 
     # The keys of the next round
 
-    def _keep_adverts(self, after: Round, journal: Journal, adverts: Said) -> None:
+    def _store_adverts(self, after: Round, journal: Journal, adverts: Statements) -> None:
         """If they are enough, and no others are kept; else that round asks for itself."""
         if journal.begun(after.number) is None and len(adverts) >= self._cohort.least:
             journal.remember_begun(after.number, Begun(0, encode_board(adverts.values())))
 
-    def _keep_shares(self, ahead: Under, shares: Said) -> None:
+    def _store_shares(self, ahead: UnderWay, shares: Statements) -> None:
         if len(shares) >= self._cohort.least:
-            ahead.went_on(shares)
+            ahead.advanced(shares)
 
     # Both
 
-    def _asked(self, this: Round, attempt: int, leg: Leg, board: bytes = b"") -> tuple[Said, Refused]:
-        (told,) = self._asking.exchange(self._request(this, leg, attempt, board))
-        return self._said(this, attempt, leg, told)
+    def _asked(self, this: Round, attempt: int, leg: Leg, board: bytes = b"") -> tuple[Statements, Refused]:
+        (received,) = self._asking.exchange(self._request(this, leg, attempt, board))
+        return self._statements(this, attempt, leg, received)
 
-    def _require(self, this: Round, leg: Leg, said: Said, refused: Refused) -> None:
+    def _require(self, this: Round, leg: Leg, statements: Statements, refused: Refused) -> None:
         """FederationError naming who is missing, where they are too few to begin: an attempt is not given up for that."""
-        if len(said) < self._cohort.least:
-            all_there(this.study, self._request(this, leg), set(said), refused)
+        if len(statements) < self._cohort.least:
+            all_there(this.study, self._request(this, leg), set(statements), refused)
 
     def _request(self, this: Round, leg: Leg, attempt: int = 0, board: bytes = b"") -> wire.Request:
         return self._asking.request(this, b"", attempt, leg, board)
@@ -267,11 +269,11 @@ class MaskedRounds:
         numbers = ring(this.study, this.phase)
         return MaskedSum(numbers, this.query.width), numbers
 
-    def _said(self, this: Round, attempt: int, leg: Leg, told: Iterable[bytes]) -> tuple[Said, Refused]:
+    def _statements(self, this: Round, attempt: int, leg: Leg, received: Iterable[bytes]) -> tuple[Statements, Refused]:
         """What each institution signed in a leg, and the codes of those who refused. What is forged was not said."""
-        said: Said = {}
+        statements: Statements = {}
         refused: Refused = {}
-        for data in told:
+        for data in received:
             try:
                 document = wire.decode_statement(data)
                 if isinstance(document, wire.Refusal):
@@ -279,27 +281,27 @@ class MaskedRounds:
                     note(document, this, self._asking.run)
                     continue
                 statement = Statement.from_document(document)
-                said.update(read_board(self._cohort, self._context(this, attempt), leg, [statement]))
+                statements.update(read_board(self._cohort, self._context(this, attempt), leg, [statement]))
             except (MaskingError, WireError):
                 continue
-        return said, refused
+        return statements, refused
 
 
-def _under(this: Round, state: bytes, attempt: int, journal: Journal) -> Under:
+def _under(this: Round, state: bytes, attempt: int, journal: Journal) -> UnderWay:
     """The attempt as it was left, or a new one after those that were given up."""
     begun = journal.begun(this.number) or Begun(0, NOTHING)
     if begun.attempt < attempt:
         given_up = (*begun.void, begun.receipts)
         begun = Begun(attempt, NOTHING, void=(*given_up, *[()] * (attempt - len(given_up))))
         journal.remember_begun(this.number, begun)
-    return Under(this, state, journal, begun)
+    return UnderWay(this, state, journal, begun)
 
 
-def _without_shares(after: Round, under: Under) -> Under | None:
+def _without_shares(after: Round, under: UnderWay) -> UnderWay | None:
     """The next round's first attempt, if its adverts are kept and shares are still to be dealt for it."""
     begun = under.journal.begun(after.number)
-    ahead = None if begun is None or begun.attempt else Under(after, b"", under.journal, begun)
-    return ahead if ahead is not None and ahead.said("advertise") and not ahead.said("share") else None
+    ahead = None if begun is None or begun.attempt else UnderWay(after, b"", under.journal, begun)
+    return ahead if ahead is not None and ahead.statements("advertise") and not ahead.statements("share") else None
 
 
 def _ordered(this: Round, receipts: dict[str, Receipt]) -> tuple[Receipt, ...]:

@@ -1,6 +1,6 @@
-"""Step 6: the study's story: ask, send, sum, account, tell, until the generator has heard enough.
+"""Step 6: the study's story: ask, send, sum, account, tell, until the generator needs no more sums.
 
-A round that the journal remembers is not asked again but told again, so that a run which stopped goes on.
+Recorded rounds are replayed, not requested again, so that an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from cohortium.errors import StudyError
 from cohortium.federation import wire
+from cohortium.ledger.location import home
 from cohortium.ledger.receipt import Receipt
-from cohortium.ledger.store import home
 from cohortium.privacy.accounting import Events
 from cohortium.study.consent import Signatures, require_signable
 from cohortium.study.expiry import require_unexpired
@@ -30,8 +30,9 @@ from cohortium.system.progress import Progress, Silent
 from cohortium_server.generators import Generator, Sum, generator_class
 from cohortium_server.rounds.asking import Asking, Round, all_there, gather
 from cohortium_server.rounds.doing import ROUNDS
-from cohortium_server.rounds.journal import Heard, Journal, Receipts, Void
+from cohortium_server.rounds.journal import Aggregate, Journal, Void
 from cohortium_server.rounds.masks import MaskedRounds
+from cohortium_server.rounds.receipts import Receipts
 from cohortium_server.rounds.transport import Transport
 
 ROUND_TIMEOUT = 3600.0
@@ -111,13 +112,15 @@ def run_study(
     masks, answered = MaskedRounds(asking), list[Answered]()
     while (query := generator.ask()) is not None:
         this = Round(study, len(answered), agreed.rounds, agreed.phase(len(answered)), query)
-        heard = journal.heard(this.number) or _ask(this, asking, masks, journal, masked)
+        aggregate = journal.aggregate(this.number) or _ask(this, asking, masks, journal, masked)
         if this.number == agreed.rounds - 1 and not simulated:  # a simulation's ledgers are this process's own
-            asking.end(this, heard.attempt)
+            asking.end(this, aggregate.attempt)
         phase = this.phase
-        told = Answered(phase.name, this.number, heard.attempt, heard.receipts, phase.answer_events, heard.void)
-        answered.append(told)
-        generator.tell(Sum(query, heard.values, len(heard.receipts), this.phase.multiplier))
+        answered_round = Answered(
+            phase.name, this.number, aggregate.attempt, aggregate.receipts, phase.answer_events, aggregate.void
+        )
+        answered.append(answered_round)
+        generator.tell(Sum(query, aggregate.values, len(aggregate.receipts), this.phase.multiplier))
         progress.advance()
     progress.done()
     kind: Kind = "simulation" if simulated or study.simulated else "federation"
@@ -126,7 +129,7 @@ def run_study(
     )
 
 
-def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal, masked: bool) -> Heard:
+def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal, masked: bool) -> Aggregate:
     """Ask a round of everybody. A round that was asked before is asked at the same state.
 
     StudyError E_EXPIRED where every institution would refuse.
@@ -139,20 +142,20 @@ def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal, mas
     failpoints.passed("round asked")
     if this.study.privacy.trust == "local":
         request = asking.request(this, state)
-        heard = add_up(this, request, asking.stream(request))
+        aggregate = add_up(this, request, asking.stream(request))
     elif not masked:
-        heard = masks.unmasked(this, state)
+        aggregate = masks.unmasked(this, state)
     else:
-        heard = masks.ask(this, state, journal)
+        aggregate = masks.ask(this, state, journal)
     failpoints.passed("round added up")
-    asking.seen.remember(this.study, heard.receipts)
+    asking.seen.remember(this.study, aggregate.receipts)
     failpoints.passed("receipts kept")
-    journal.remember(heard)
+    journal.remember(aggregate)
     _log.info("round %d of %d is complete", this.number + 1, this.of, extra=about(run=journal.run))
-    return heard
+    return aggregate
 
 
-def add_up(this: Round, request: wire.Request, answers: Iterable[bytes]) -> Heard:
+def add_up(this: Round, request: wire.Request, answers: Iterable[bytes]) -> Aggregate:
     """The sum of one answer from each of the study's institutions, kept as one accumulator."""
     total: npt.NDArray[np.int64] = np.zeros(this.query.width, np.int64)
 
@@ -161,4 +164,4 @@ def add_up(this: Round, request: wire.Request, answers: Iterable[bytes]) -> Hear
 
     receipts, refused = gather(this, request, answers, np.int64, take)
     all_there(this.study, request, set(receipts), refused)
-    return Heard(this.number, request.attempt, total, tuple(receipts[n] for n in this.study.institution_names))
+    return Aggregate(this.number, request.attempt, total, tuple(receipts[n] for n in this.study.institution_names))

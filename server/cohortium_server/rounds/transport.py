@@ -1,4 +1,4 @@
-"""The one seam to the network: the same bytes to every institution, one answer from each."""
+"""The one interface to the network: the same bytes to every institution, one answer from each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Transport(Protocol):
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]: ...
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         """Send what needs no answer to whoever is there. Nothing waits for it, and it may be lost."""
         ...
 
@@ -24,5 +24,5 @@ class Nobody:
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
         return []
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         pass

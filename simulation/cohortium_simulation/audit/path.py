@@ -33,8 +33,9 @@ from cohortium.study.plan import Phase, Plan, plan, ring
 from cohortium.study.study import Study
 from cohortium_client.custodian.custodian import Custodian
 from cohortium_server.rounds.asking import Asking, Round
-from cohortium_server.rounds.journal import BriefJournal, Receipts, new_run
+from cohortium_server.rounds.journal import BriefJournal, new_run
 from cohortium_server.rounds.masks import MaskedRounds
+from cohortium_server.rounds.receipts import Receipts
 from cohortium_server.rounds.rounds import add_up
 from cohortium_simulation.audit.canaries import Canaries
 from cohortium_simulation.audit.detectors import Words
@@ -192,7 +193,7 @@ class _Direct:
         self._custodians, self._there, self._again = custodians, custodians[: len(custodians) - gone], again
         self.received: dict[tuple[str, int], list[bytes]] = {}
 
-    def tell(self, request: bytes) -> None:
+    def announce(self, request: bytes) -> None:
         """One round is asked here; its run has no end."""
 
     def exchange(self, request: bytes, timeout: float) -> list[bytes]:

@@ -6,7 +6,7 @@ from mutant import Mutant, mutant
 
 ACCOUNTING = "common/cohortium/privacy/accounting.py"
 GUARANTEE = "common/cohortium/study/guarantee.py"
-LEDGER = "common/cohortium/ledger/store.py"
+ACCOUNTS = "common/cohortium/ledger/accounts.py"
 PLAN = "common/cohortium/study/plan.py"
 POLICY = "client/cohortium_client/custodian/policy.py"
 CUSTODY = "tests/test_custodian.py"
@@ -154,7 +154,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "checks a cap before the answer is counted, not after",
         "P9",
         f"{CUSTODY}::test_bad_input_42_a_cap_a_hair_below_the_cost_allows_nothing",
-        LEDGER,
+        ACCOUNTS,
         "        after = composed((*before, *events))\n",
         "        after = before\n",
     ),
@@ -162,7 +162,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "lets a cap be passed by one in a thousand",
         "P9",
         f"{CUSTODY}::test_bad_input_42_a_cap_a_hair_below_the_cost_allows_nothing",
-        LEDGER,
+        ACCOUNTS,
         "if not total <= cap.epsilon:",
         "if not total <= cap.epsilon * 1.001:",
     ),
@@ -170,7 +170,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes a cap of nothing for no cap",
         "P9",
         f"{CAP_OF_NOTHING}[population-0.0]",
-        LEDGER,
+        ACCOUNTS,
         "        if caps.population is not None:\n",
         "        if caps.population is not None and caps.population.epsilon:\n",
     ),
@@ -178,7 +178,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes a cap that is not a number for no cap",
         "P9",
         f"{CAP_OF_NOTHING}[population-nan]",
-        LEDGER,
+        ACCOUNTS,
         "if not total <= cap.epsilon:",
         "if total > cap.epsilon:",
     ),
@@ -186,7 +186,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "affords again what it could afford once",
         "P9",
         f"{CUSTODY}::test_bad_input_42_an_exhausted_cap_is_a_refusal_and_changes_nothing",
-        LEDGER,
+        ACCOUNTS,
         "if within(after, self._affordable.get((account, cap), ())):",
         "if within(merged(events), self._affordable.get((account, cap), ())):",
     ),
@@ -194,7 +194,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "looks at the cap of a study and not at that of its population",
         "P8",
         f"{CUSTODY}::test_a_cap_counts_what_other_studies_spent",
-        LEDGER,
+        ACCOUNTS,
         "(population, None), events, caps.population)",
         "(population, study), events, caps.population)",
     ),

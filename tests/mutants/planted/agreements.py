@@ -107,7 +107,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "T11",
         "tests/test_agreements.py::test_what_the_policy_forbids_is_not_signed",
         AGREEMENTS,
-        "    standing(study, identity, policy, ledger)\n",
+        "    require_answerable(study, identity, policy, ledger)\n",
         "",
     ),
     mutant("answers an expired study", "T5", EXPIRED, ANSWERABLE, "    _require_time_left(study, ledger)\n", ""),

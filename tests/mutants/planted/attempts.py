@@ -8,12 +8,12 @@ CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 MASKED = "client/cohortium_client/custodian/masked.py"
 SESSIONS = "client/cohortium_client/custodian/sessions.py"
 POLICY = "client/cohortium_client/custodian/policy.py"
-LEDGER = "common/cohortium/ledger/store.py"
+ACCOUNTS = "common/cohortium/ledger/accounts.py"
 PLAN = "common/cohortium/study/plan.py"
 MASKS = "server/cohortium_server/rounds/masks.py"
-JOURNAL = "server/cohortium_server/rounds/journal.py"
+FOLDER_JOURNAL = "server/cohortium_server/rounds/folder_journal.py"
 ROUNDS = "server/cohortium_server/rounds/rounds.py"
-RELEASE = "server/cohortium_server/release/__init__.py"
+ACCOUNT = "server/cohortium_server/release/account.py"
 EVIDENCE = "server/cohortium_server/release/evidence.py"
 ATTEMPTS = "tests/test_attempts.py"
 KEPT = "tests/test_sessions.py"
@@ -77,7 +77,7 @@ _OPENINGS: tuple[Mutant, ...] = (
         "T5",
         f"{SUMS}::test_where_more_are_silent_they_are_named_and_asked_again_for_the_same_bytes[confirm-1]",
         MASKS,
-        "        if len(said) < self._cohort.threshold and not _CONTRADICTED & set(refused.values()):\n",
+        "        if len(statements) < self._cohort.threshold and not _CONTRADICTED & set(refused.values()):\n",
         "        if False:\n",
     ),
     mutant(
@@ -92,9 +92,9 @@ _OPENINGS: tuple[Mutant, ...] = (
         "does not keep that attempts were given up",
         "P28",
         f"{ATTEMPTS}::test_an_attempt_under_way_is_read_as_it_was_written[begun0]",
-        JOURNAL,
-        'void = {"void": [_documents(r) for r in heard.void]} if heard.void else {}',
-        "void: dict[str, Any] = {} if heard.void else {}",
+        FOLDER_JOURNAL,
+        'void = {"void": [_documents(r) for r in aggregate.void]} if aggregate.void else {}',
+        "void: dict[str, Any] = {} if aggregate.void else {}",
     ),
 )
 
@@ -111,7 +111,7 @@ _ACCOUNTS: tuple[Mutant, ...] = (
         "states guarantees of the plan beside the cost of all attempts",
         "P28",
         f"{ATTEMPTS}::test_every_attempt_is_charged_and_told_of",
-        RELEASE,
+        ACCOUNT,
         "guarantees(outcome.study, outcome.spent, outcome.masked)",
         "guarantees(outcome.study, outcome.plan, outcome.masked)",
     ),
@@ -119,7 +119,7 @@ _ACCOUNTS: tuple[Mutant, ...] = (
         "leaves attempts that were given up out of the account",
         "P28",
         f"{ATTEMPTS}::test_every_attempt_is_charged_and_told_of",
-        RELEASE,
+        ACCOUNT,
         "enumerate([*answered.void, answered.receipts])",
         "enumerate([answered.receipts], answered.attempt)",
     ),
@@ -293,9 +293,9 @@ _CAPPED: tuple[Mutant, ...] = (
         "does not hold local answers against what all others together may learn",
         "P9",
         f"{CAPS}::test_a_hair_below_what_a_run_costs_nothing_is_begun[if all collude-local]",
-        LEDGER,
-        "self._check_cap(where, (population, BARE), bare or events, caps.bare)",
-        "self._check_cap(where, (population, BARE), bare, caps.bare)",
+        ACCOUNTS,
+        "self._check_cap(where, (population, ALL_COLLUDING), if_all_collude or events, caps.if_all_collude)",
+        "self._check_cap(where, (population, ALL_COLLUDING), if_all_collude, caps.if_all_collude)",
     ),
     mutant(
         "caps a study that may be repeated at the larger delta",
@@ -309,9 +309,9 @@ _CAPPED: tuple[Mutant, ...] = (
         "holds the first answer of a run against nothing but its own cost",
         "P9",
         f"{CAPS}::test_a_second_run_is_answered_if_both_are_within_the_cap[0.999999999-E_BUDGET-study-local]",
-        LEDGER,
+        ACCOUNTS,
         "after = composed((*before, *events))",
-        "after = composed(events) if account[1] not in (None, BARE) else composed((*before, *events))",
+        "after = composed(events) if account[1] not in (None, ALL_COLLUDING) else composed((*before, *events))",
     ),
     mutant(
         "lets a masked sum's claim rest on the draws of one institution",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from mutant import Mutant, mutant
 
 LEDGER = "common/cohortium/ledger/store.py"
+ACCOUNTS = "common/cohortium/ledger/accounts.py"
+HISTORY = "common/cohortium/ledger/history.py"
 AMENDMENT = "common/cohortium/ledger/amendment.py"
 AMENDING = "client/cohortium_client/custodian/amending.py"
 ANSWERABLE = "client/cohortium_client/custodian/answerable.py"
@@ -21,7 +23,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "gives back what was spent at a moment that was wrong",
         "5.1",
         f"{LAWS}::test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back",
-        LEDGER,
+        HISTORY,
         "        self.amended |= set(amendment.entries)\n",
         "        self.amended |= set(amendment.entries)\n        self.events.clear()\n",
     ),
@@ -29,7 +31,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "lets an attempt be made again that was answered at a moment that was wrong",
         "5.1",
         f"{LAWS}::test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back",
-        LEDGER,
+        HISTORY,
         "        self.amended |= set(amendment.entries)\n",
         "        self.amended |= set(amendment.entries)\n"
         "        self.attempts = {k: e for k, e in self.attempts.items() if e.number not in self.amended}\n",
@@ -38,7 +40,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "opens a study again that had expired, once the clock is amended",
         "5.1",
         f"{LAWS}::test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back",
-        LEDGER,
+        HISTORY,
         "        self.ended |= self.consented - set(amendment.kept)\n",
         "",
     ),
@@ -95,7 +97,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "5.1",
         f"{LAWS}::test_a_version_that_knows_no_amendments_refuses_the_file",
         LEDGER,
-        "            self._mark_format(db, NEWER)\n",
+        "            formats.mark(db, formats.NEWER)\n",
         "",
     ),
     mutant(
@@ -126,7 +128,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "answers a study twice that may be answered once, where the budget has room",
         "P8",
         f"{TRUTH}::test_once_per_study_is_no_lack_of_budget",
-        LEDGER,
+        ACCOUNTS,
         "            if cap.once and before:\n                raise answered_once(where)\n",
         "            if cap.once and before:\n                return\n",
     ),

@@ -6,7 +6,7 @@ from mutant import Change, Mutant, mutant
 
 ROUNDS = "server/cohortium_server/rounds/rounds.py"
 ASKING = "server/cohortium_server/rounds/asking.py"
-RELEASE = "server/cohortium_server/release/__init__.py"
+RELEASE = "server/cohortium_server/release/release.py"
 EVIDENCE = "server/cohortium_server/release/evidence.py"
 GATE = "server/cohortium_server/gate.py"
 WIRE = "common/cohortium/federation/wire.py"

@@ -60,7 +60,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "P36",
         f"{CUSTODY}::test_a_table_that_cannot_be_read_leaves_one_code_whatever_the_reason[a wire error]",
         CUSTODIAN,
-        "    except TOLD as error:\n        raise InputError(",
+        "    except REPORTABLE as error:\n        raise InputError(",
         "    except ZeroDivisionError as error:\n        raise InputError(",
     ),
     mutant(

@@ -442,7 +442,7 @@ _CUSTODY: tuple[Mutant, ...] = (
         "4.2 R3",
         f"{SUMS}::test_a_second_confirmation_of_other_survivors_is_refused",
         (
-            Change(MASKED, "kept = self.sessions.said(self._place(request))", "kept = None"),
+            Change(MASKED, "kept = self.sessions.statement(self._place(request))", "kept = None"),
             Change(SESSIONS, "INSERT INTO said", "INSERT OR REPLACE INTO said"),
         ),
     ),

@@ -16,7 +16,7 @@ FILENAMES, LOCKS, SIGNALS, SYSTEM = (
 SUPERVISION, KNOCKS = "common/cohortium/system/supervision.py", "server/cohortium_server/flower/knocks.py"
 ORDERS, APP, KNOCKING = (
     "server/cohortium_server/desired_state.py",
-    "server/cohortium_server/app.py",
+    "server/cohortium_server/jobs.py",
     "client/cohortium_client/flower/knocking.py",
 )
 TEST_START, TEST_ORDERS = "tests/test_starting.py", "tests/test_orders.py"
@@ -174,8 +174,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "one line, and strangers fill no log",
         f"{TEST_START}::test_a_node_that_knocks_again_and_again_is_one_line_at_info",
         KNOCKS,
-        "if line in self.told or len(self.told) >= MOST:",
-        "if len(self.told) >= MOST:",
+        "if line in self.reported or len(self.reported) >= MOST:",
+        "if len(self.reported) >= MOST:",
     ),
     mutant(
         "starts a study's process again for ever, however it falls",

@@ -8,7 +8,7 @@ POOLED = "simulation/cohortium_simulation/pooled.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
 SHELF = "common/cohortium/ledger/shelf.py"
 ROUNDS = "server/cohortium_server/rounds/rounds.py"
-RELEASE = "server/cohortium_server/release/__init__.py"
+WRITING = "server/cohortium_server/release/writing.py"
 REPORT = "server/cohortium_server/release/report.py"
 TESTS = "tests/test_pooled.py"
 MASKS, SAID = "masks are owed", "a true sentence"
@@ -106,7 +106,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "says nothing of masks that were not made",
         SAID,
         f"{TESTS}::test_the_release_says_that_there_were_no_masks",
-        RELEASE,
+        WRITING,
         '        "trust": outcome.study.privacy.trust,\n        **({} if outcome.masked else {"masks": UNMASKED}),\n',
         '        "trust": outcome.study.privacy.trust,\n',
     ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from mutant import Mutant, mutant
 
 LEDGER = "common/cohortium/ledger/store.py"
+HISTORY = "common/cohortium/ledger/history.py"
+ACCOUNTS = "common/cohortium/ledger/accounts.py"
 COPIES = "common/cohortium/ledger/backup.py"
 RESTORATION = "common/cohortium/ledger/restoration.py"
 RESTORING = "client/cohortium_client/restoring.py"
@@ -64,8 +66,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "T9",
         f"{TESTS}::test_a_ledger_with_a_life_of_its_own_is_added",
         RESTORING,
-        "epsilon + there.epsilon, bare + there.bare, 2 * delta",
-        "epsilon, bare, delta",
+        "epsilon + there.epsilon, colluding + there.if_all_collude, 2 * delta",
+        "epsilon, colluding, delta",
     ),
     mutant(
         "presumes nothing where no cap bounded what colluders learned",
@@ -87,7 +89,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "remembers as affordable what was so before a restoration",
         "P28",
         f"{TESTS}::test_what_was_affordable_before_is_looked_at_again",
-        LEDGER,
+        ACCOUNTS,
         "            self._affordable.clear()",
         "            self._affordable.copy()",
     ),
@@ -95,7 +97,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "answers a study again whose consent was lost with its answer",
         "P28",
         f"{TESTS}::test_no_study_of_before_is_answered",
-        LEDGER,
+        HISTORY,
         "self.closed |= self.consented | set(restoration.request.studies)",
         "self.closed |= self.consented",
     ),

@@ -29,8 +29,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "answers",
         f"{OF_SUMS}::test_in_wide_bounds_it_is_much_narrower_than_least_squares_and_holds_at_its_rate",
         BOUNDS,
-        "+ levels @ told) + deviations * deviation",
-        "+ levels @ told) + deviation",
+        "+ levels @ counted) + deviations * deviation",
+        "+ levels @ counted) + deviation",
     ),
     mutant(
         "expects rows at the ends of a column, where a model makes them of noise",
@@ -93,8 +93,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "carried",
         f"{OF_CARRIED}::test_a_class_that_may_not_be_there_is_not_carried",
         CARRIED,
-        "if share <= COUNTED * doubt or not _kept(",
-        "if share > COUNTED * doubt and not _kept(",
+        "if share <= COUNTED * doubt or not _is_carried(",
+        "if share > COUNTED * doubt and not _is_carried(",
     ),
     mutant(
         "says that a pair is carried that noise drowns",

@@ -22,7 +22,8 @@ RELAY = "client/cohortium_client/relay.py"
 DATABASE = "client/cohortium_client/source/database.py"
 CELLS = "common/cohortium/data/readers/cells.py"
 MAPPING = "client/cohortium_client/source/mapping.py"
-JOURNAL = "server/cohortium_server/rounds/journal.py"
+RECEIPTS = "server/cohortium_server/rounds/receipts.py"
+FOLDER_JOURNAL = "server/cohortium_server/rounds/folder_journal.py"
 ORDERS = "server/cohortium_server/desired_state.py"
 ROWS = "server/cohortium_server/release/rows.py"
 NOISED = "server/cohortium_server/release/answers/noised.py"
@@ -263,23 +264,23 @@ MUTANTS: tuple[Mutant, ...] = (
         "goes on from a sum that was changed",
         "T5",
         f"{JOURNALS}::test_a_damaged_sum_is_refused[a number changed by one bit]",
-        JOURNAL,
-        'if told["digest"] == self._digest(heard):',
-        'if told["digest"]:',
+        FOLDER_JOURNAL,
+        'if fields["digest"] == self._digest(aggregate):',
+        'if fields["digest"]:',
     ),
     mutant(
         "goes on from another round's sum",
         "T5",
         f"{JOURNALS}::test_a_sum_of_another_round_is_refused",
-        JOURNAL,
-        "return digest([self.run, heard.round, heard.attempt,",
-        "return digest([self.run, 0, heard.attempt,",
+        FOLDER_JOURNAL,
+        "[self.run, aggregate.round, aggregate.attempt,",
+        "[self.run, 0, aggregate.attempt,",
     ),
     mutant(
         "goes on with another study than the one it began",
         "T5",
         f"{JOURNALS}::test_a_damaged_run_is_refused[a study with another epsilon]",
-        JOURNAL,
+        FOLDER_JOURNAL,
         "if study.digest != digest:",
         "if not study.digest:",
     ),
@@ -287,7 +288,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "asks a round again at another state",
         "T5, P6",
         f"{JOURNALS}::test_a_journal_remembers_what_it_was_told[folder]",
-        JOURNAL,
+        FOLDER_JOURNAL,
         "        write_whole(self._asked(round_number), state)\n",
         "        del state\n",
     ),
@@ -295,7 +296,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "lets two coordinators run one study",
         "T5",
         f"{JOURNALS}::test_two_coordinators_cannot_have_one_run",
-        JOURNAL,
+        FOLDER_JOURNAL,
         "self._lock = self._locked() if alone else None",
         "self._lock = None",
     ),
@@ -303,7 +304,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "lets an older receipt displace the newest",
         "T9",
         f"{JOURNALS}::test_receipts_are_kept_by_key_and_an_older_one_does_not_displace_the_newest",
-        JOURNAL,
+        RECEIPTS,
         "            if receipt not in known:\n",
         "            if True:\n",
     ),
@@ -345,7 +346,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "P32",
         f"{KILLERS}::test_stored_noise_is_positive[0.0]",
         STORED,
-        ' or not (told["sigma"] > 0).all():',
+        ' or not (stored["sigma"] > 0).all():',
         ":",
     ),
     mutant(

@@ -7,7 +7,7 @@ from mutant import Mutant, mutant
 PYTHON = "tests/test_python.py"
 COMMANDS = "tests/test_commands.py"
 DERIVED = "tests/test_derived.py"
-RELEASE = "server/cohortium_server/release/__init__.py"
+FOLDER = "server/cohortium_server/release/folder.py"
 ANSWERS = "server/cohortium_server/release/answers/__init__.py"
 LAWS = "server/cohortium_server/release/answers/laws.py"
 FITTING = "simulation/cohortium_simulation/fitting.py"
@@ -30,7 +30,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "lets a second simulation in Python replace a release",
         KEPT,
         f"{PYTHON}::test_a_second_fit_never_replaces_a_release_unasked",
-        RELEASE,
+        FOLDER,
         "    if not replace and (out / MANIFEST).is_file() and",
         "    if not replace and (out / MANIFEST).is_dir() and",
     ),

@@ -68,7 +68,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Estimate:
     """A sum's estimate and variance. heavy: the part of the variance whose tails are those of the model's errors.
 
     below, above: variance that is of one side only, as where a count cannot be negative.
@@ -81,12 +81,12 @@ class _Told:
     below: float = 0.0
     above: float = 0.0
 
-    def sides(self) -> tuple[_Told, _Told]:
+    def sides(self) -> tuple[_Estimate, _Estimate]:
         """The same as each side is told, its own variance with what both have."""
         both = replace(self, below=0.0, above=0.0)
         return both.blurred(self.below), both.blurred(self.above)
 
-    def blurred(self, variance: float) -> _Told:
+    def blurred(self, variance: float) -> _Estimate:
         total = self.variance + variance
         return replace(self, variance=total, heavy=self.heavy * self.variance / max(total, 1e-300))
 
@@ -178,15 +178,15 @@ class Answers:
         if kind == "mean":
             assert j is not None  # noqa: S101 - checked above
             return self._mean(chosen, j, level)
-        told, rows = self._count(chosen, level), self.noised.rows
+        estimate, rows = self._count(chosen, level), self.noised.rows
         whole = 1.0 if kind == "count" else float(rows)
         most = math.inf if kind == "count" else 1.0
-        return _answer(told.sum / whole, self._halves(told, level, whole), (0.0, most), level, told.how)
+        return _answer(estimate.sum / whole, self._halves(estimate, level, whole), (0.0, most), level, estimate.how)
 
-    def _count(self, chosen: Mapping[int, Selection], level: float) -> _Told:
+    def _count(self, chosen: Mapping[int, Selection], level: float) -> _Estimate:
         """The number of rows in which all is as chosen."""
         weights = {j: s.weights(self.schema.columns[j]) for j, s in chosen.items()}
-        return self._told(weights, level).blurred(sum(self._cut(weights, j) for j in weights))
+        return self._estimate(weights, level).blurred(sum(self._cut(weights, j) for j in weights))
 
     def _mean(self, chosen: Mapping[int, Selection], j: int, level: float) -> Answer:
         """By linearisation: the sum of what values differ from the model's mean, over the count.
@@ -210,27 +210,27 @@ class Answers:
         by_itself = set(chosen) <= {j}
         whole = self._known(j, part) if by_itself else count.sum
         alone = self._alone(j, selection, (mean, whole), away, level) if by_itself else None
-        told = alone or self._told({**weights, j: away}, level)
+        estimate = alone or self._estimate({**weights, j: away}, level)
         own = (shares * value.reach * self.noised.rows) ** 2 / 3  # the mean in a cell may lie anywhere in it
         cut = self._cut(weights, j, value.mean - mean) if j in weights else 0.0
-        told = told.blurred(float(own.sum()) + cut)
-        halves = self._halves(told, level, whole)
-        answer = _answer(mean + told.sum / whole, halves, bounds, level, told.how)
+        estimate = estimate.blurred(float(own.sum()) + cut)
+        halves = self._halves(estimate, level, whole)
+        answer = _answer(mean + estimate.sum / whole, halves, bounds, level, estimate.how)
         cut_off = not alone and (answer.low == bounds[0] or answer.high == bounds[1])
         # then the model knows better: no count is negative
         return replace(answer, estimate=min(answer.high, max(answer.low, mean))) if cut_off else answer
 
     def _alone(
         self, j: int, selection: Selection, model: tuple[float, float], away: FloatArray, level: float
-    ) -> _Told | None:
+    ) -> _Estimate | None:
         """A column's sum of what values are ``away`` from the model's mean. model: that mean, and how many values there are."""
         table = self.released() if self.released else pd.DataFrame()
         own = None
         if len(table) >= AS_MANY * self.noised.rows:
             own = own_mean(self.schema.columns[j], table[self.schema.names[j]], selection)
         mean, count = model
-        told = self._bounded(j, away, level, 0.0 if own is None else count * (own - mean))
-        return told if told is None or own is None else replace(told, how=RELEASED)
+        estimate = self._bounded(j, away, level, 0.0 if own is None else count * (own - mean))
+        return estimate if estimate is None or own is None else replace(estimate, how=RELEASED)
 
     def _known(self, j: int, part: FloatArray) -> float:
         """How many rows have a value: as the model says, which has all tables' rows, as far as noised sums do not contradict it."""
@@ -240,7 +240,7 @@ class Answers:
         least, most = sorted(counts.between(part, expected, BELIEVED))
         return max(1.0, min(most, max(least, float(part @ expected))))
 
-    def _bounded(self, j: int, weights: FloatArray, level: float, said: float = 0.0) -> _Told | None:
+    def _bounded(self, j: int, weights: FloatArray, level: float, said: float = 0.0) -> _Estimate | None:
         """A sum over one column of which the model expects nothing; None where its cells were not counted by themselves.
 
         said: the estimate, as far as noised sums do not contradict it.
@@ -253,15 +253,15 @@ class Answers:
         said = min(most, max(least, said))
         low, high = counts.between(weights, expected, deviations)
         below, above = (max(0.0, side / deviations) ** 2 for side in (said - low, high - said))
-        return _Told(said, 0.0, 0.0, BOTH, below, above)
+        return _Estimate(said, 0.0, 0.0, BOTH, below, above)
 
-    def _halves(self, told: _Told, level: float, whole: float = 1.0) -> tuple[float, float]:
+    def _halves(self, estimate: _Estimate, level: float, whole: float = 1.0) -> tuple[float, float]:
         """How far the interval reaches below and above, in parts of ``whole``."""
-        below, above = (self._half(side, level) / whole for side in told.sides())
+        below, above = (self._half(side, level) / whole for side in estimate.sides())
         return below, above
 
-    def _half(self, told: _Told, level: float) -> float:
-        return told.half(level, self.errors[1] if told.heavy else (SCALES == 1).astype(np.float64))
+    def _half(self, estimate: _Estimate, level: float) -> float:
+        return estimate.half(level, self.errors[1] if estimate.heavy else (SCALES == 1).astype(np.float64))
 
     def _cut(self, weights: Weights, j: int, by: FloatArray | float = 1.0) -> float:
         """Variance from the cells of column ``j`` of which a part p is asked for: of p (1 - p) / 3 around it."""
@@ -271,34 +271,34 @@ class Answers:
         rows = self.noised.rows * self.units.profile(j, {k: w for k, w in weights.items() if k != j})
         return float(((rows * by) ** 2 * part * (1 - part) / 3).sum())
 
-    def _told(self, weights: Weights, level: float) -> _Told:
+    def _estimate(self, weights: Weights, level: float) -> _Estimate:
         """A sum over the rows of a product of weights; columns of which all cells weigh 1 do not matter."""
         used = {j: w for j, w in sorted(weights.items()) if (w != 1).any()}
         if not used:
-            return _Told(self.noised.rows, self.noised.rows_variance, 0.0, NOISED)
+            return _Estimate(self.noised.rows, self.noised.rows_variance, 0.0, NOISED)
         scale = {j: float(np.abs(w).max()) for j, w in used.items()}
         if not all(scale.values()):
-            return _Told(0.0, 0.0, 0.0, MODEL)
+            return _Estimate(0.0, 0.0, 0.0, MODEL)
         used, whole = {j: w / scale[j] for j, w in used.items()}, math.prod(scale.values())
-        told = self._one(used) if len(used) == 1 else self._several(used, level)
-        variance, below, above = (v * whole**2 for v in (told.variance, told.below, told.above))
-        return replace(told, sum=told.sum * whole, variance=variance, below=below, above=above)
+        estimate = self._one(used) if len(used) == 1 else self._several(used, level)
+        variance, below, above = (v * whole**2 for v in (estimate.variance, estimate.below, estimate.above))
+        return replace(estimate, sum=estimate.sum * whole, variance=variance, below=below, above=above)
 
-    def _one(self, weights: Weights) -> _Told:
-        (told,), (s,) = (x.tolist() for x in self.noised.told(_products(weights)))
-        return _Told(told, s, 0.0, NOISED) if math.isfinite(s) else self._combined(_products(weights))
+    def _one(self, weights: Weights) -> _Estimate:
+        (estimate,), (s,) = (x.tolist() for x in self.noised.sums(_products(weights)))
+        return _Estimate(estimate, s, 0.0, NOISED) if math.isfinite(s) else self._combined(_products(weights))
 
-    def _several(self, weights: Weights, level: float) -> _Told:
+    def _several(self, weights: Weights, level: float) -> _Estimate:
         """Of merged cells, and of what differs within them."""
         merged = {j: self.model.folded(j, w) for j, w in weights.items()}
-        told = self._combined(_products(merged))
+        estimate = self._combined(_products(merged))
         for j, w in weights.items():
             if (away := w - merged[j]).any():
                 others = {k: (merged if k < j else weights)[k] for k in weights if k != j}
-                told = self._within(told, j, away, others, level)
-        return told
+                estimate = self._within(estimate, j, away, others, level)
+        return estimate
 
-    def _within(self, told: _Told, j: int, away: FloatArray, others: Weights, level: float) -> _Told:
+    def _within(self, estimate: _Estimate, j: int, away: FloatArray, others: Weights, level: float) -> _Estimate:
         """With the sum of what weighs ``away`` from the mean of its merged cell.
 
         Were the other columns independent of the place in a merged cell, it would follow from the column's fine counts, but for
@@ -314,7 +314,9 @@ class Answers:
         sampling = n * float(squares @ away**2)
         differ = self._differences(j, lift, mass)
         structural = float((n**2 * mass * spread * differ**2).sum())
-        both = replace(told, sum=told.sum + more.sum, below=told.below + more.below, above=told.above + more.above)
+        both = replace(
+            estimate, sum=estimate.sum + more.sum, below=estimate.below + more.below, above=estimate.above + more.above
+        )
         return both.blurred(more.variance + sampling + structural)
 
     def _differences(self, j: int, lift: FloatArray, mass: FloatArray) -> FloatArray:
@@ -327,35 +329,37 @@ class Answers:
             found[:count] = (np.append(steps, steps[-1]) + np.insert(steps, 0, steps[0])) / 4
         return found
 
-    def _combined(self, products: Products) -> _Told:
+    def _combined(self, products: Products) -> _Estimate:
         """By the noise's own law where it is not much wider, for it is exact; else by the model as well."""
-        (told,), (s,) = (x.tolist() for x in self.noised.told(products))
+        (estimate,), (s,) = (x.tolist() for x in self.noised.sums(products))
         law = self.errors[0].get(questions.name_of(self.noised, products.columns))
         if law is None and not math.isfinite(s):
             what = "no noised table tells it, and of this kind of generator nothing is known about its errors"
             raise _refused("question", what, "Ask about a single column, or choose generator sweep.")
         if law is None:
-            return _Told(told, s, 0.0, NOISED)
+            return _Estimate(estimate, s, 0.0, NOISED)
         sums = self.model.sums(products)
         g = law.variance(self.model.features(products, sums))
         (error,), (shared,), (modelled,) = law.grown(g).tolist(), (law.overlap * g).tolist(), sums.tolist()
         if s <= EXACT * error:
-            return _Told(told, s, 0.0, NOISED)
-        return _Told(modelled, error, 1.0, MODEL) if math.isinf(s) else _of_both(error, shared, modelled, told, s)
+            return _Estimate(estimate, s, 0.0, NOISED)
+        return (
+            _Estimate(modelled, error, 1.0, MODEL) if math.isinf(s) else _of_both(error, shared, modelled, estimate, s)
+        )
 
 
 def _products(weights: Weights) -> Products:
     return Products(tuple(weights), tuple(w[None] for w in weights.values()))
 
 
-def _of_both(error: float, shared: float, modelled: float, told: float, s: float) -> _Told:
+def _of_both(error: float, shared: float, modelled: float, estimate: float, s: float) -> _Estimate:
     """The linear combination that has the least variance."""
     shared = min(shared, 0.95 * s, 0.95 * error)
     gap = error + s - 2 * shared
     pull = max(0.0, (error - shared) / gap)
     variance = error - 2 * pull * (error - shared) + pull**2 * gap
     heavy = min(1.0, (1 - pull) ** 2 * error / variance)
-    return _Told(modelled + pull * (told - modelled), variance, heavy, BOTH)
+    return _Estimate(modelled + pull * (estimate - modelled), variance, heavy, BOTH)
 
 
 def _deviations(level: float) -> float:

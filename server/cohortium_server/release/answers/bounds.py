@@ -72,8 +72,8 @@ class Counts:
 
     def _most(self, weights: FloatArray, expected: FloatArray, deviations: float) -> float:
         """A bound above: how tight it is depends on the search having converged, but not that it is one."""
-        together, told, noise = self._coarser(len(weights))
-        alone, levels = weights, np.zeros(len(told))
+        together, counted, noise = self._coarser(len(weights))
+        alone, levels = weights, np.zeros(len(counted))
         deviation = math.sqrt(self.variance * float(weights @ weights))
         for _ in range(_OUTER):
             if deviation == 0:
@@ -86,7 +86,7 @@ class Counts:
             )
             if abs(before - deviation) <= 1e-4 * before:
                 break
-        return float(alone @ self.counts + levels @ told) + deviations * deviation
+        return float(alone @ self.counts + levels @ counted) + deviations * deviation
 
     def _coarser(self, cells: int) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(cells, sums) which cells each sum of several holds, (sums,) the sums, and the variance of each."""

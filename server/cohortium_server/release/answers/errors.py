@@ -137,9 +137,9 @@ def learnt(
         overlap = float(np.mean([_overlap(g, e, n, s, block) for e, n, s in runs]))
         middle = float(np.log(g).mean()), max(0.1, float(np.log(g).std()))
         law = replace(law, overlap=overlap, middle=middle, growth=usual)
-        told, variance = _columns(map(noised.told, asked))
+        counted, variance = _columns(map(noised.sums, asked))
         if (known := np.isfinite(variance)).any():
-            gaps = (np.concatenate(modelled) - told)[known]
+            gaps = (np.concatenate(modelled) - counted)[known]
             law = _grown(law, g[known], gaps, variance[known], 1 / np.bincount(block)[block][known])
             usual = np.maximum(law.growth, [GROWTH[0], -math.inf])  # of more columns usually no less
         laws[name] = law

@@ -1,6 +1,6 @@
-"""The laws of a model's errors as tensors: learnt once by whoever writes a release, so that nobody who asks it waits for them.
+"""The distributions of a model's errors as tensors: learnt once when a release is written, so that no query waits for them.
 
-They follow from the noised counts alone (errors.py), so a release tells them as it tells the counts.
+They follow from the noised counts alone (errors.py), so a release may publish them as it publishes the counts.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ _PREFIX, _TAILS = "law/", "law-tails"
 def tensors(learnt: Learnt) -> Tensors:
     """Of every law each of its numbers; nothing where no law was learnt, or one is not finite."""
     laws, tails = learnt
-    told = {
+    stored = {
         f"{_PREFIX}{name}/{f.name}": np.atleast_1d(np.asarray(getattr(law, f.name), np.float64))
         for name, law in laws.items()
         for f in fields(law)
     }
-    whole = all(np.isfinite(t).all() for t in (*told.values(), tails))
-    return {**told, _TAILS: np.asarray(tails, np.float64)} if told and whole else {}
+    whole = all(np.isfinite(t).all() for t in (*stored.values(), tails))
+    return {**stored, _TAILS: np.asarray(tails, np.float64)} if stored and whole else {}
 
 
-def read(told: Tensors) -> Learnt | None:
+def read(stored: Tensors) -> Learnt | None:
     """What ``tensors`` was given; None where there is none. ValueError or KeyError where it is not one's."""
-    if _TAILS not in told:
+    if _TAILS not in stored:
         return None
-    names = sorted({key.removeprefix(_PREFIX).rpartition("/")[0] for key in told if key.startswith(_PREFIX)})
-    tails = told[_TAILS]
+    names = sorted({key.removeprefix(_PREFIX).rpartition("/")[0] for key in stored if key.startswith(_PREFIX)})
+    tails = stored[_TAILS]
     if tails.shape != SCALES.shape or not (tails >= 0).all() or not tails.sum() > 0:
         raise ValueError("tails")
-    return {name: _law(told, name) for name in names}, tails
+    return {name: _law(stored, name) for name in names}, tails
 
 
-def _law(told: Tensors, name: str) -> Law:
-    parts = {f.name: told[f"{_PREFIX}{name}/{f.name}"] for f in fields(Law)}
+def _law(stored: Tensors, name: str) -> Law:
+    parts = {f.name: stored[f"{_PREFIX}{name}/{f.name}"] for f in fields(Law)}
     features = parts["slopes"].shape
     shapes = {"centre": features, "scale": features, "overlap": (1,), "growth": (2,), "doubt": (2, 2), "middle": (2,)}
     if len(features) != 1 or any(parts[k].shape != shape for k, shape in shapes.items()):

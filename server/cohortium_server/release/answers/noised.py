@@ -28,7 +28,7 @@ class _Margin:
     counts: FloatArray
     variance: float
 
-    def told(self, products: Products) -> tuple[FloatArray, FloatArray]:
+    def sums(self, products: Products) -> tuple[FloatArray, FloatArray]:
         """(n,) sums and their variances, infinite where a weight differs within a cell that was counted as one."""
         variance, known = np.full(len(products), self.variance), np.ones(len(products), bool)
         subscripts = "abc"[: self.counts.ndim]
@@ -87,7 +87,7 @@ class Noised:
         cells = next(coarse, None)
         return np.arange(self.sizes[j]) if cells is None else cells
 
-    def told(self, products: Products) -> tuple[FloatArray, FloatArray]:
+    def sums(self, products: Products) -> tuple[FloatArray, FloatArray]:
         """(n,) the best sums of noised counts, and their variances; infinite where no noised table can tell."""
         margins = self._of(products.columns)
         if len(products.columns) == 1 and len(margins) == 2:
@@ -95,7 +95,7 @@ class Noised:
             return _both_levels(fine, merged, products.weights[0])
         if not margins:
             return np.zeros(len(products)), np.full(len(products), np.inf)
-        return min(margins, key=lambda m: m.variance).told(products)
+        return min(margins, key=lambda m: m.variance).sums(products)
 
     def counts(self, j: int) -> Counts | None:
         """Of a column: each cell, merged ones, and all rows as tables without it count them; None where only merged cells are told."""

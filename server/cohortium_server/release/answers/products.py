@@ -75,14 +75,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Components:
-    """Components of equal weight. told: of each of ``columns`` columns (components, cells of the schema) their chances."""
+    """Components of equal weight. chances_of: of each of ``columns`` columns (components, cells of the schema) their chances."""
 
     columns: int
-    told: Callable[[int], npt.NDArray[np.floating]]
+    chances_of: Callable[[int], npt.NDArray[np.floating]]
 
     @cached_property
     def chances(self) -> Callable[[int], npt.NDArray[np.float32]]:
-        return lru_cache(maxsize=64)(lambda j: self.told(j).astype(np.float32))
+        return lru_cache(maxsize=64)(lambda j: self.chances_of(j).astype(np.float32))
 
     def expected(self, products: Products) -> FloatArray:
         pairs = zip(products.columns, products.weights, strict=True)

@@ -31,8 +31,8 @@ class Rehearsal:
     def errors(self, products: Products) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(n,) the fit's error of every sum, the error of the noised tables, and the latter's variance."""
         true = len(self.truth.codes) * self.truth.expected(products)
-        told, variance = self.noised.told(products)
-        return self.noised.rows * self.fitted.expected(products) - true, told - true, variance
+        counted, variance = self.noised.sums(products)
+        return self.noised.rows * self.fitted.expected(products) - true, counted - true, variance
 
 
 def units(generator: Generator, sizes: tuple[int, ...], seed: int | None) -> Units:

@@ -34,32 +34,32 @@ def tensors(noised: Noised) -> Tensors:
     }
 
 
-def read(sizes: tuple[int, ...], told: Tensors) -> tuple[Noised, laws.Learnt | None]:
+def read(sizes: tuple[int, ...], stored: Tensors) -> tuple[Noised, laws.Learnt | None]:
     """What ``tensors`` was given, and the laws of errors that stand beside it; ReleaseError E_RELEASE_TOUCHED where it is of no such release."""
     try:
-        if not all(np.isfinite(t).all() for t in told.values()):
+        if not all(np.isfinite(t).all() for t in stored.values()):
             raise ValueError("numbers")
-        return Noised(sizes, tuple(_tables(sizes, told))), laws.read(told)
+        return Noised(sizes, tuple(_tables(sizes, stored))), laws.read(stored)
     except (KeyError, ValueError, IndexError):
         raise ReleaseError(
             "E_RELEASE_TOUCHED", FILE, "it does not hold this study's tables", "Get the release again."
         ) from None
 
 
-def _tables(sizes: tuple[int, ...], told: Tensors) -> Iterator[Measured]:
-    cells = np.split(told["cells"].astype(np.int64), np.cumsum(sizes)[:-1])
+def _tables(sizes: tuple[int, ...], stored: Tensors) -> Iterator[Measured]:
+    cells = np.split(stored["cells"].astype(np.int64), np.cumsum(sizes)[:-1])
     if any(len(c) != k or c.min() < 0 for c, k in zip(cells, sizes, strict=True)):
         raise ValueError("cells")
-    columns = [tuple(int(j) for j in row if j >= 0) for row in told["columns"]]
-    maps = [_maps(cells, c, bool(g)) for c, g in zip(columns, told["grouped"], strict=True)]
+    columns = [tuple(int(j) for j in row if j >= 0) for row in stored["columns"]]
+    maps = [_maps(cells, c, bool(g)) for c, g in zip(columns, stored["grouped"], strict=True)]
     shapes = [_shape(sizes, c, m) for c, m in zip(columns, maps, strict=True)]
     ends = np.cumsum([0, *map(math.prod, shapes)])
-    if ends[-1] != len(told["counts"]) or len(told["sigma"]) != len(columns) or not (told["sigma"] > 0).all():
+    if ends[-1] != len(stored["counts"]) or len(stored["sigma"]) != len(columns) or not (stored["sigma"] > 0).all():
         raise ValueError("counts")
     for (first, last), shape, where, sigma, merged in zip(
-        pairwise(ends), shapes, columns, told["sigma"], maps, strict=True
+        pairwise(ends), shapes, columns, stored["sigma"], maps, strict=True
     ):
-        counts = told["counts"][first:last].reshape(shape).astype(np.float64)
+        counts = stored["counts"][first:last].reshape(shape).astype(np.float64)
         yield Measured(where, counts, float(sigma), merged)
 
 

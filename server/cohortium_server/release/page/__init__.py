@@ -1,1 +1,1 @@
-"""The rooms behind the report: its template and style sheet, the facts its sections tell, and their drawings."""
+"""The parts of the report: its template and style sheet, the facts of its sections, and their drawings."""

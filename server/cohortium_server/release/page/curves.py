@@ -41,13 +41,13 @@ def chart(curve: Curve) -> Markup:
 def curve_words(curve: Curve) -> str:
     """What the drawing shows, for who cannot see it."""
     first, last, least, most = (
-        _told(v) for v in (curve.values[0], curve.values[-1], min(curve.values), max(curve.values))
+        _in_words(v) for v in (curve.values[0], curve.values[-1], min(curve.values), max(curve.values))
     )
     span = f"{curve.name}: {plural(len(curve.values), 'value')}, the first {first}, the last {last}, from {least} to {most}."
-    return span if curve.level is None else f"{span} To compare with: {_told(curve.level)}."
+    return span if curve.level is None else f"{span} To compare with: {_in_words(curve.level)}."
 
 
-def _told(value: float) -> str:
+def _in_words(value: float) -> str:
     return signed(f"{value:.3g}")
 
 

@@ -74,7 +74,7 @@ class Evidence:
 
     @cached_property
     def _told(self) -> tuple[int, ...]:
-        """Cells of each column that are told."""
+        """The measured cells of each column."""
         return tuple(int(self._merged[j].max()) + 1 if j in self._merged else k for j, k in enumerate(self.sizes))
 
     def holds(self, columns: Columns) -> bool:

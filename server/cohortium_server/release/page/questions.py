@@ -15,7 +15,7 @@ MOST = 6  # columns asked about
 
 
 @dataclass(frozen=True)
-class Told:
+class Question:
     """A question in words, and the estimate and the ends of its interval."""
 
     question: str
@@ -24,7 +24,7 @@ class Told:
     high: str
 
 
-def told(answers: Answers, targets: Sequence[int]) -> list[Told]:
+def told(answers: Answers, targets: Sequence[int]) -> list[Question]:
     """The largest share of each of some columns, the same with a target's rarest value, and means of numbers."""
     columns = answers.schema.columns
     listed = [j for j, c in enumerate(columns) if not isinstance(c, Continuous | Datetime)]
@@ -48,19 +48,19 @@ def _extreme(answers: Answers, j: int, sign: int) -> int:
     return int((sign * shares).argmax())
 
 
-def _share(answers: Answers, where: dict[str, Any]) -> Told | None:
+def _share(answers: Answers, where: dict[str, Any]) -> Question | None:
     words = " and ".join(f"{name} is {value}" for name, value in where.items())
-    return _told(answers, f"share of rows in which {words}", percent, where=where, kind="share")
+    return _question(answers, f"share of rows in which {words}", percent, where=where, kind="share")
 
 
-def _means(answers: Answers, names: Sequence[str]) -> Iterator[Told | None]:
+def _means(answers: Answers, names: Sequence[str]) -> Iterator[Question | None]:
     for name in names:
-        yield _told(answers, f"mean of {name}", lambda x: signed(f"{x:.4g}"), where={}, of=name)
+        yield _question(answers, f"mean of {name}", lambda x: signed(f"{x:.4g}"), where={}, of=name)
 
 
-def _told(answers: Answers, question: str, write: Any, **asked: Any) -> Told | None:
+def _question(answers: Answers, question: str, write: Any, **asked: Any) -> Question | None:
     try:
         answer: Answer = answers.answer(**asked)
     except ReleaseError:
         return None
-    return Told(question, *(write(x) for x in (answer.estimate, answer.low, answer.high)))
+    return Question(question, *(write(x) for x in (answer.estimate, answer.low, answer.high)))
