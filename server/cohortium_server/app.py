@@ -278,14 +278,14 @@ def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
         with written(job.diary):
             job.finish(run_federation(grid, job))
     except CohortiumError as error:
-        if alone and desired_state.order(run) is not None:
+        if alone and desired_state.desired(run) is not None:
             desired_state.end(run, error)
         raise
     except Exception as error:
         if (
-            alone and (order := desired_state.order(run)) is not None and order.wanted == "go"
+            alone and (order := desired_state.desired(run)) is not None and order.wanted == "go"
         ):  # who was stopped has not fallen
             record_failure(run, error)
         raise
-    if desired_state.order(run) is not None:
+    if desired_state.desired(run) is not None:
         desired_state.end(run, None)

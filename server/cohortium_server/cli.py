@@ -138,7 +138,7 @@ def impute(
             print_json({**told, "imputed": [asdict(account) for account in made.columns]})
         else:
             tell(f"{len(table)} rows in {out}; given were {', '.join(given)}.")
-        if lines := made.told(undeclared):
+        if lines := made.lines(undeclared):
             say_here(*lines)
             say("Values and counts shown here are private: they stay on this screen.")
 

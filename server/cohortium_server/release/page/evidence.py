@@ -73,7 +73,7 @@ class Evidence:
         return [np.flatnonzero(merged == k).tolist() for k in range(int(merged.max()) + 1)]
 
     @cached_property
-    def _told(self) -> tuple[int, ...]:
+    def _measured_cells(self) -> tuple[int, ...]:
         """The measured cells of each column."""
         return tuple(int(self._merged[j].max()) + 1 if j in self._merged else k for j, k in enumerate(self.sizes))
 
@@ -83,7 +83,7 @@ class Evidence:
 
     def estimate(self, columns: Columns) -> Estimate:
         """The average, weighted by precision, of what every noised table says about the table of ``columns``."""
-        weighted, precision = np.zeros([self._told[j] for j in columns]), 0.0
+        weighted, precision = np.zeros([self._measured_cells[j] for j in columns]), 0.0
         for table in self._holders[columns]:
             others = tuple(axis for axis, j in enumerate(table.columns) if j not in columns)
             counts = table.counts.sum(axis=others)
@@ -93,7 +93,7 @@ class Evidence:
 
     def shares(self, columns: Columns) -> FloatArray:
         """The synthetic rows' share of every told cell, in the shape of the table of ``columns``."""
-        shape = tuple(self._told[j] for j in columns)
+        shape = tuple(self._measured_cells[j] for j in columns)
         total = np.zeros(math.prod(shape), np.int64)
         for start in range(0, len(self.synthetic), _BLOCK):
             block = self.synthetic[start : start + _BLOCK].astype(np.int64)
