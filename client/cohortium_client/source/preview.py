@@ -21,7 +21,7 @@ from cohortium_client.source.source import load_and_look
 
 
 def preview(institution: Institution, study: Study) -> dict[str, Any]:
-    """A JSON object: what ``study show`` tells, and what the study means for this institution."""
+    """A JSON object: what ``study show`` prints, and what the study means for this institution."""
     told = forecast(study)
     phases = [{**told["phases"][i], "bound": _bound(p)} for i, p in enumerate(plan(study).phases)]
     return {**told, "phases": phases, "beside": list(Cast.of(study).beside), "here": _here(institution, study)}

@@ -146,7 +146,7 @@ def _gone(run: Path) -> FederationError:
 
 
 def reconcile(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = lambda online: None) -> None:
-    """Look every second until told to stop. ``seen`` hears who is online, when that has changed."""
+    """Look every second until told to stop. ``seen`` is called with who is online whenever that has changed."""
     reconciler, known, trouble = Reconciler(federation), None, Trouble()
     while True:
         try:
@@ -162,7 +162,7 @@ def reconcile(federation: Federation, seen: Callable[[Mapping[str, bool]], objec
 
 @dataclass
 class Trouble:
-    """What keeps the reconciler from looking: said once, and not at every look. A link that does not answer may be starting."""
+    """What keeps the reconciler from looking; it is logged once, not at every look. A link that does not answer may be starting."""
 
     clock: Callable[[], float] = time.monotonic
     reported: str = ""

@@ -68,7 +68,7 @@ class Evidence:
         }
 
     def groups(self, j: int) -> list[list[int]]:
-        """The cells of the schema that each told cell of a column holds."""
+        """The cells of the schema that each measured cell of a column holds."""
         merged = self._merged.get(j, np.arange(self.sizes[j]))
         return [np.flatnonzero(merged == k).tolist() for k in range(int(merged.max()) + 1)]
 
@@ -78,7 +78,7 @@ class Evidence:
         return tuple(int(self._merged[j].max()) + 1 if j in self._merged else k for j, k in enumerate(self.sizes))
 
     def holds(self, columns: Columns) -> bool:
-        """Whether anything measured tells about this column, or pair."""
+        """Whether anything was measured of this column, or pair."""
         return columns in self._holders
 
     def estimate(self, columns: Columns) -> Estimate:
@@ -92,7 +92,7 @@ class Evidence:
         return Estimate(weighted / precision / self.rows_measured, 1 / math.sqrt(precision) / self.rows_measured)
 
     def shares(self, columns: Columns) -> FloatArray:
-        """The synthetic rows' share of every told cell, in the shape of the table of ``columns``."""
+        """The synthetic rows' share of every measured cell, in the shape of the table of ``columns``."""
         shape = tuple(self._measured_cells[j] for j in columns)
         total = np.zeros(math.prod(shape), np.int64)
         for start in range(0, len(self.synthetic), _BLOCK):
