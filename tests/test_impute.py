@@ -393,7 +393,7 @@ def test_whole_numbers_of_a_narrow_type_become_wider_where_they_have_to(tmp_path
     filled = pq.read_table(tmp_path / "filled.parquet")["weight"]
     assert filled.type == pa.float64()
     assert filled.to_pylist()[::3] == [60.0] * 20
-    assert any("its type had to become double" in line for line in made.told("keep"))
+    assert any("its type had to become double" in line for line in made.lines("keep"))
 
 
 def test_a_column_of_nothing_gets_the_type_of_the_schema() -> None:
@@ -425,7 +425,7 @@ def test_what_is_told_of_a_column() -> None:
     made = fill_in(Even(), SCHEMA, table, np.random.default_rng(0))  # type: ignore[arg-type]
     assert made.columns[:2] == (Account("sex"), Account("age", filled=2, undeclared=2, beyond=1))
     assert made.seen == {"age": ("4o", "old")}
-    assert made.told("keep") == [
+    assert made.lines("keep") == [
         '\'age\': cells that hold no value of the schema stay as they are: 2 ("4o", "old"); cells beyond the bounds stay as they are: 1'
     ]
     with pytest.raises(InputError, match=r"'age' has 3 such cells \(row 3, 4, 5 of the data\)"):

@@ -52,7 +52,7 @@ FEDERATION = '[federation]\nname = "f"\naddress = "127.0.0.1:8443"\n[[institutio
 
 
 def test_an_end_belongs_to_the_order_it_ended(tmp_path: Path) -> None:
-    assert desired_state.order(tmp_path) is None
+    assert desired_state.desired(tmp_path) is None
     assert desired_state.give(tmp_path, "go").number == 1
     assert desired_state.ended(tmp_path) is None
     error = BudgetError("E_BUDGET", "here", "it is too much", "Ask for less.")
@@ -79,7 +79,7 @@ def test_an_end_belongs_to_the_order_it_ended(tmp_path: Path) -> None:
 def test_a_damaged_order_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "order.json").write_bytes(content)
     with pytest.raises(FederationError, match="E_RUN"):
-        desired_state.order(tmp_path)
+        desired_state.desired(tmp_path)
 
 
 def test_a_run_is_held_as_long_as_its_process_lives(tmp_path: Path) -> None:
@@ -407,8 +407,8 @@ def test_who_waits_for_a_run_and_who_looks_at_it_hear_of_its_falls(
     assert status["state"] == "being started again"
     assert [f["code"] for f in status["falls"]] == ["E_RUN"]
     assert "ValueError at" in cli("coordinator", "status", run).output
-    assert running._say_falls(run, 0, False) == 1
-    assert running._say_falls(run, 1, False) == 1
+    assert running._print_falls(run, 0, False) == 1
+    assert running._print_falls(run, 1, False) == 1
     said = capsys.readouterr().err
     assert said.count("ValueError at") == 1
     assert "SECRET-CANARY" not in said
@@ -444,10 +444,10 @@ def test_a_link_that_does_not_answer_is_told_once_when_it_has_had_time_to_start(
     now = 0.0
     trouble = keeping.Trouble(clock=lambda: now)
     while now < 3 * keeping.STARTING:
-        trouble.tell(FederationError("E_LINK", "coordinator", "it does not answer", "Start it."))
+        trouble.report(FederationError("E_LINK", "coordinator", "it does not answer", "Start it."))
         assert len(caplog.records) == (now >= keeping.STARTING)
         now += 1.0
-    trouble.tell(FederationError("E_FEDERATION", "fed", "it is wrong", "Mend it."))
+    trouble.report(FederationError("E_FEDERATION", "fed", "it is wrong", "Mend it."))
     assert len(caplog.records) == 2
 
 
@@ -580,7 +580,7 @@ def test_stopping_writes_it_down(tmp_path: Path) -> None:
     journal.close()
     desired_state.give(journal.folder, "go")
     assert cli("coordinator", "stop", journal.folder).exit_code == 0
-    last = desired_state.order(journal.folder)
+    last = desired_state.desired(journal.folder)
     assert last is not None
     assert last.wanted == "stop"
 
@@ -590,7 +590,7 @@ def test_a_run_of_no_federation_is_stopped_where_it_runs(tmp_path: Path) -> None
     journal.close()
     told = cli("coordinator", "stop", journal.folder)
     assert told.exit_code == FederationError.exit_code
-    assert desired_state.order(journal.folder) is None
+    assert desired_state.desired(journal.folder) is None
 
 
 def test_a_federation_remembers_its_runs_itself(tmp_path: Path) -> None:

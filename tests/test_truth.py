@@ -35,7 +35,7 @@ from cohortium.study.study import Study, dumps_schema, dumps_study
 from cohortium.system import logs
 from cohortium.system.checks import Check
 from cohortium.system.output import print_private
-from cohortium_client.commands import rows_told
+from cohortium_client.commands import fit_report
 from cohortium_client.commands.serving import _answered
 from cohortium_client.custodian.agreements import agree, withdraw
 from cohortium_client.custodian.amending import amend_clock
@@ -208,16 +208,16 @@ def test_serving_says_on_a_terminal_how_rows_fit(
 ) -> None:
     site.fill(rows(sex=["f", True] * (ROWS // 2)))
     study = site.visits()
-    assert rows_told.how_rows_fit(site.institution, study, Event())[0].startswith("200 of its 400 rows fit the schema")
-    monkeypatch.setattr(rows_told, "on_a_terminal", lambda: True)
+    assert fit_report.how_rows_fit(site.institution, study, Event())[0].startswith("200 of its 400 rows fit the schema")
+    monkeypatch.setattr(fit_report, "on_a_terminal", lambda: True)
     told = Event()
 
     def said(*lines: str) -> None:
         print_private(*lines)
         told.set()
 
-    monkeypatch.setattr(rows_told, "print_private", said)
-    with rows_told.rows_told(site.institution, [study]):
+    monkeypatch.setattr(fit_report, "print_private", said)
+    with fit_report.reporting_fit(site.institution, [study]):
         assert told.wait(60)
     out = capsys.readouterr().err
     assert "study 'first': 200 of its 400 rows fit the schema (stays on this screen)." in out
@@ -226,7 +226,7 @@ def test_serving_says_on_a_terminal_how_rows_fit(
 
 def test_serving_tells_no_log_how_rows_fit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in JSON nor where standard error is collected; and no row is read for it."""
-    monkeypatch.setattr(rows_told, "read_parts", lambda *_: pytest.fail("rows were read"))
+    monkeypatch.setattr(fit_report, "read_parts", lambda *_: pytest.fail("rows were read"))
 
     class Stream(StringIO):
         def __init__(self, terminal: bool) -> None:
@@ -238,10 +238,10 @@ def test_serving_tells_no_log_how_rows_fit(site: Site, monkeypatch: pytest.Monke
 
     for style, terminal in itertools.product((logs.Style.TEXT, logs.Style.JSON), (True, False)):
         monkeypatch.setattr(logs, "_set_up", style)
-        monkeypatch.setattr(rows_told.sys, "stderr", Stream(terminal))
-        assert rows_told.on_a_terminal() == (terminal and style is logs.Style.TEXT)
-        if not rows_told.on_a_terminal():
-            with rows_told.rows_told(site.institution, [site.visits()]):
+        monkeypatch.setattr(fit_report.sys, "stderr", Stream(terminal))
+        assert fit_report.on_a_terminal() == (terminal and style is logs.Style.TEXT)
+        if not fit_report.on_a_terminal():
+            with fit_report.reporting_fit(site.institution, [site.visits()]):
                 pass
 
 

@@ -29,7 +29,7 @@ _custodians: dict[str, Answering] = {}
 
 @dataclass(frozen=True)
 class Patient:
-    """A custodian that may die while it answers and be started again: asked again, it says the same bytes."""
+    """A custodian that may die while it answers and be restarted: asked again, it sends the same bytes."""
 
     custodian: Answering
     patience: float
@@ -91,7 +91,7 @@ app = ClientApp()
 
 @app.query("round")  # type: ignore[untyped-decorator]
 def relay(message: Message, context: Context) -> Message:
-    """Forward a request and send back what the custodian says, or a code."""
+    """Forward a request and return the custodian's reply, or a code."""
     return Message(RecordDict({RECORD: ConfigRecord({FIELD: _ask(message, context)})}), reply_to=message)
 
 

@@ -73,7 +73,7 @@ def _codes(told: bytes) -> list[str]:
 
 
 class Account:
-    """What the ledger and the policy say, taken anew where the ledger has grown. It reads the ledger by itself."""
+    """Figures from the ledger and the policy, computed again where the ledger has grown. It opens the ledger itself."""
 
     def __init__(self, institution: Institution) -> None:
         self._institution, self._lock = institution, Lock()

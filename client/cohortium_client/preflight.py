@@ -75,7 +75,7 @@ def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
 
 
 def require_ready(institution: Institution) -> None:
-    """The same before a custodian is served, as far as it concerns its own start: raises what fails, as a check says it.
+    """The same before a custodian is served, as far as it concerns its own start; raises the first failed check.
 
     What is no reason not to serve, such as little room, is said in the log.
     """

@@ -42,7 +42,7 @@ def relay_preflight(folder: Path, institution: Institution | None = None) -> Ite
 
 
 def require_ready(relay: Relay, institution: Institution | None = None) -> None:
-    """The same before a relay is served, as far as it concerns its own start: raises what fails, as a check says it.
+    """The same before a relay is served, as far as it concerns its own start; raises the first failed check.
 
     Whether the coordinator answers is not asked: that may change, and is waited for.
     """

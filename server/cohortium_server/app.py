@@ -49,15 +49,15 @@ class Post(Protocol):
 
 @dataclass(frozen=True)
 class FlowerTransport:
-    """Sends a request to every node of a grid, and again to one that was lost, or whose message was, before it answered.
+    """Sends a request to every node of a grid, and resends it where the node or its message was lost before it answered.
 
-    An institution that is asked again sends the same bytes and charges nothing, so a node that dies and comes back costs
-    time alone. Flower tells when a node is lost, but not a message: its link counts one as delivered before it has arrived.
-    An answer that is an error or holds no bytes counts as none, and so does half an answer.
+    An institution that is asked again sends the same bytes and charges nothing, so a node that dies and comes back costs only
+    time. Flower reports lost nodes but not lost messages: its link counts a message as delivered before it has arrived.
+    An error, an answer without bytes and half an answer count as no answer.
 
-    nodes: how many there should be. patience: seconds to wait for one that is absent or lost; then the round goes on without
+    nodes: how many there should be. patience: seconds to wait for one that is absent or lost; then the round continues without
     it and names the missing. members: the institutions that are asked, by their nodes' public keys, in PEM, where others may
-    be there too. waits: hears whom a question waits for, whenever that changes.
+    be there too. waits: called with the institutions being waited for, whenever that changes.
     """
 
     grid: Grid
@@ -81,7 +81,7 @@ class FlowerTransport:
         getattr(self.grid, "wait", time.sleep)(seconds)
 
     def announce(self, request: bytes) -> None:
-        """Over a network nothing is waited for; in one process the nodes end with it, so that they are."""
+        """Send without waiting; within one process, where the nodes end with it, wait for them."""
         if not self.patience:
             list(self.exchange(request, ANNOUNCING))
             return
@@ -148,7 +148,7 @@ class _Exchange:
         return node not in self._lost or time.monotonic() - self._lost[node] < self._to.patience
 
     def ask(self) -> None:
-        """Send the request to whoever is there and has not got it."""
+        """Send the request to every node that is online and does not have it."""
         now = time.monotonic()
         if self._next is not None and now < self._next:
             return
@@ -213,7 +213,7 @@ class _Exchange:
         self._to.waits({name: name in there for name in members if name not in answered})
 
     def receive(self) -> Iterator[bytes]:
-        """What has come since."""
+        """The answers that have arrived since the last call."""
         for answer in self._to.grid.pull_messages(list(self._asked)) if self._asked else ():
             node, content = self._asked.pop(answer.metadata.reply_to_message_id, None), _content_of(answer)
             if content is not None:
@@ -229,7 +229,7 @@ class _Exchange:
 
 
 def _content_of(answer: Any) -> bytes | None:
-    """The bytes of an answer. What an error says may hold a person's data and is not even looked at."""
+    """The bytes of an answer. An error's text may hold a person's data and is not even read."""
     if answer.has_error() or RECORD not in answer.content:
         return None
     content = answer.content[RECORD].get(FIELD)
@@ -270,7 +270,7 @@ def run_federation(grid: Grid, job: Job) -> Outcome:
 
 
 def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
-    """Run what a federation folder says; how a run that was ordered ends is written into its folder, for its reconciler."""
+    """Run what a federation folder says. The end of a run with a desired state is recorded in its folder, for the reconciler."""
     run = absolute("federation", config["federation"]) / "runs" / Path(str(config.get("resume", ""))).name
     alone = not desired_state.is_held(run)
     try:
@@ -278,14 +278,14 @@ def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
         with written(job.diary):
             job.finish(run_federation(grid, job))
     except CohortiumError as error:
-        if alone and desired_state.order(run) is not None:
+        if alone and desired_state.desired(run) is not None:
             desired_state.end(run, error)
         raise
     except Exception as error:
         if (
-            alone and (order := desired_state.order(run)) is not None and order.wanted == "go"
+            alone and (order := desired_state.desired(run)) is not None and order.wanted == "go"
         ):  # who was stopped has not fallen
             record_failure(run, error)
         raise
-    if desired_state.order(run) is not None:
+    if desired_state.desired(run) is not None:
         desired_state.end(run, None)

@@ -146,7 +146,7 @@ def impute(
             print_json({**told, "imputed": [asdict(account) for account in made.columns]})
         else:
             print_result(f"{len(table)} rows in {out}; given were {', '.join(given)}.")
-        if lines := made.told(undeclared):
+        if lines := made.lines(undeclared):
             print_private(*lines)
             print_status("Values and counts shown here are private: they stay on this screen.")
 

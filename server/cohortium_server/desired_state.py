@@ -47,7 +47,7 @@ class End:
         return kinds.get(self.error["kind"], FederationError)(**told)
 
 
-def order(run: Path) -> DesiredState | None:
+def desired(run: Path) -> DesiredState | None:
     """What is wanted of the run in a folder; None where nobody has ordered anything."""
     document = _read(run / ORDER)
     try:
@@ -58,7 +58,7 @@ def order(run: Path) -> DesiredState | None:
 
 def give(run: Path, wanted: str) -> DesiredState:
     """Order a run to ``go`` on, or to ``stop``."""
-    before = order(run)
+    before = desired(run)
     number = (before.number if before else 0) + (wanted == "go")
     if wanted == "go":  # what was before is another order's, whatever became of its files
         for name in (END, FALLS):
@@ -69,7 +69,7 @@ def give(run: Path, wanted: str) -> DesiredState:
 
 def ended(run: Path) -> End | None:
     """How the last order ended; None while it has not."""
-    document, last = _read(run / END), order(run)
+    document, last = _read(run / END), desired(run)
     try:
         if document is None or last is None or document["number"] != last.number:
             return None
@@ -80,7 +80,7 @@ def ended(run: Path) -> End | None:
 
 def end(run: Path, error: CohortiumError | None) -> None:
     """Write how the run's order ended."""
-    last = order(run)
+    last = desired(run)
     told = End(last.number if last else 0, _document(error) if error else None)
     write_whole(run / END, canonical_json(asdict(told)))
 
@@ -114,7 +114,7 @@ class Fall:
 
 def falls(run: Path) -> list[Fall]:
     """Those of the last order since the last round that was completed, in order."""
-    last = order(run)
+    last = desired(run)
     return [f for f in _falls(run) if last is not None and (f.number, f.rounds) == (last.number, rounds_done(run))]
 
 
@@ -136,7 +136,7 @@ def fell(run: Path, error: CohortiumError, cause: str = "") -> None:
 
     In a row: without a round completed between them. What was stopped has not fallen.
     """
-    last = order(run)
+    last = desired(run)
     if last is None or last.wanted != "go" or ended(run) is not None:
         return
     before, at = falls(run), datetime.now(UTC).isoformat()

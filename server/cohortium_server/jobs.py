@@ -35,7 +35,7 @@ class Job:
     """A study that all have signed, to be run, and what is done with its outcome.
 
     members: its institutions by the public keys of their nodes; None where all nodes are. simulated: the nodes' custodians
-    are of this process. diary: where it is written what goes on.
+    are of this process. diary: where progress is recorded.
     """
 
     study: Study
@@ -51,25 +51,25 @@ class Job:
 
 
 def record_failure(run: Path, error: Exception) -> None:
-    """Write down by what the run's process ends: what a person has to mend ends the order, all else may be tried again.
+    """Record why the run's process ends: an error that a person must fix ends the run, anything else may be tried again.
 
-    No text of an exception that is not ours goes into it.
+    The text of a foreign exception is never recorded.
     """
     if isinstance(error, OSError) and is_about_files(error):
         desired_state.end(run, of_the_system(error))
         return
     from_outside = type(error).__module__.partition(".")[0] in _BETWEEN
     place = without_text(error)
-    error_of_run = FederationError("E_RUN", run.name, f"its process has failed: {place}", "See the coordinator's log.")
-    desired_state.fell(run, error_of_run, "" if from_outside else place)
+    failure = FederationError("E_RUN", run.name, f"its process has failed: {place}", "See the coordinator's log.")
+    desired_state.fell(run, failure, "" if from_outside else place)
     end = desired_state.ended(run)
-    failed = (end and end.raised()) or error_of_run
+    failed = (end and end.raised()) or failure
     _log.error("%s", failed, extra=about(code=failed.code, run=run.name))
 
 
 @contextmanager
 def written(diary: Diary | None) -> Iterator[None]:
-    """Inside, the diary hears of the coordinator's own work as well; afterwards it is closed."""
+    """Within the block the diary also records the coordinator's own work; afterwards it is closed."""
     if diary is None:
         yield
         return

@@ -35,7 +35,7 @@ _log = logging.getLogger("cohortium.metrics")
 
 @contextmanager
 def metrics_served(federation: Federation) -> Iterator[None]:
-    """Serve the federation's metrics meanwhile, where its file says so. Where nobody can listen there, only the log tells."""
+    """Serve the federation's metrics meanwhile, where its file says so. Where that address cannot be listened at, only the log says so."""
     with ExitStack() as stack:
         if federation.metrics is not None:
             try:

@@ -69,7 +69,7 @@ def preflight(folder: Path) -> Iterator[Check]:
 
 
 def require_ready(federation: Federation) -> None:
-    """The same before it is served, as far as it concerns its own start: raises what fails, as a check says it.
+    """The same before it is served, as far as it concerns its own start; raises the first failed check.
 
     To be called by who holds the federation's state. What is no reason not to serve is said in the log.
     """

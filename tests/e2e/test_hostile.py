@@ -87,4 +87,4 @@ def test_hostile_code_neither_runs_nor_reaches_a_table(monkeypatch: pytest.Monke
         for name in made.names:
             unpacked = [p for p in (made.relay(name) / "flower").rglob("*") if p.suffix == ".py"]
             assert unpacked == [], "not even unpacked"
-        assert desired_state.order(journal.folder) is None
+        assert desired_state.desired(journal.folder) is None

@@ -344,7 +344,7 @@ def receipts(folder: Path) -> object:
 
 
 def of_an_order(folder: Path) -> object:
-    return desired_state.order(folder)
+    return desired_state.desired(folder)
 
 
 def online(folder: Path, monkeypatch: pytest.MonkeyPatch) -> object:

@@ -43,7 +43,7 @@ def compact(site: Site = None, place: Place = None, days: Days = None, run: Runs
         if as_json:
             print_json({"ledgers": [asdict(one) for one in done]})
         for one in () if as_json else done:
-            _tell(one)
+            _print_result(one)
 
 
 def _of_institution(site: Path, days: int | None, runs: list[str]) -> Iterator[Compacted]:
@@ -65,7 +65,7 @@ def _of_ledgers(place: Path | None, days: int | None, runs: list[str]) -> Iterat
             yield compacted(ledger, {}, days or SILENT_FOR, runs)
 
 
-def _tell(one: Compacted) -> None:
+def _print_result(one: Compacted) -> None:
     from cohortium.system.checks import in_units
 
     print_result(

@@ -57,7 +57,7 @@ def join(
         if as_json:
             print_json(_document(made))
         else:
-            _tell(made, rotate_identity_key)
+            _print_result(made, rotate_identity_key)
 
 
 def _document(made: Joined) -> dict[str, str]:
@@ -72,7 +72,7 @@ def _document(made: Joined) -> dict[str, str]:
     }
 
 
-def _tell(made: Joined, new_identity: bool) -> None:
+def _print_result(made: Joined, new_identity: bool) -> None:
     of = made.application
     print_status(f"{of.institution!r} is ready for the federation {of.federation!r} at {made.relay.address}.")
     if new_identity:

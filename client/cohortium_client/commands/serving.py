@@ -85,7 +85,7 @@ def _serve_both(folder: Path, relay: Path, watching: dict[str, Any]) -> None:
     require_relay_ready(load_relay(relay), opened)
     require_watchable(**watching)
     own, check = [sys.executable, "-m", "cohortium"], f"cohortium institution check {folder}"
-    custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_said(watching)]
+    custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_options(watching)]
     carrier, serves = [*own, "institution", "relay", str(relay)], partial(is_served, opened.socket.absolute())
     told = supervise(
         [
@@ -124,7 +124,7 @@ def _watching(at: str | None, anywhere: bool, file: Path | None) -> dict[str, An
     return {"address": None if at is None else metrics_address(at, anywhere), "file": file}
 
 
-def _said(watching: dict[str, Any]) -> list[str]:
+def _options(watching: dict[str, Any]) -> list[str]:
     """The same as options of the custodian's own command; whether others may reach the address was decided."""
     at, file = watching["address"], watching["file"]
     served = [] if at is None else ["--metrics", str(at), "--metrics-anywhere"]
@@ -132,7 +132,7 @@ def _said(watching: dict[str, Any]) -> list[str]:
 
 
 def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -> None:
-    from cohortium_client.commands.rows_told import ELSEWHERE, on_a_terminal, rows_told
+    from cohortium_client.commands.fit_report import ELSEWHERE, on_a_terminal, reporting_fit
     from cohortium_client.custodian.institution import load_institution
     from cohortium_client.metrics import watched
     from cohortium_client.preflight import require_ready
@@ -153,7 +153,7 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
             counted = f"{len(opened.agreements)} studies signed, {len(answered)} of them are answered"
             counted += "" if on_a_terminal() else f"; {ELSEWHERE.format(folder)}"
             print_status(f"custodian of {opened.identity.name!r} at {opened.socket}; {counted}")
-            with rows_told(opened, answered):
+            with reporting_fit(opened, answered):
                 told = run_until_stopped(service)
     require_meant(told, *_HUNG_UP)
     print_status("stopped")

@@ -97,7 +97,7 @@ def agree(
     agreements: Agreements,
     population: str | None = None,
 ) -> str:
-    """Sign a study: what the custodian asks is asked, the study kept and the consent recorded. The signature.
+    """Sign a study: make the custodian's checks, store the study and record the consent. Returns the signature.
 
     population: whose budget is looked at; None where it is no concern yet. Raises as ``require_answerable`` does, BudgetError E_BUDGET
     if the population cannot pay for it, and the plan's own errors where it has none.

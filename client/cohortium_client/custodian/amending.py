@@ -38,7 +38,7 @@ def amend_clock(institution: Institution, today: date) -> Amended:
 
 
 def amend(ledger: Ledger, identity: Identity, studies: Mapping[str, Study], today: date) -> Amended:
-    """Let no entry ahead of the clock say what time it is any more; ``today`` is the day that somebody vouches for, in UTC.
+    """Record that entries ahead of the clock have wrong times; ``today`` is the day that somebody vouches for, in UTC.
 
     studies: by digest, what shows of a study that it had not expired. Raises LedgerError E_CLOCK where no entry is ahead, or
     the clock shows another day; as ``Ledger`` where it cannot be used.

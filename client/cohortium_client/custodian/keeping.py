@@ -54,7 +54,7 @@ class LedgerSection:
 
 
 def section(given: Any) -> Any:
-    """Before there was more to say of a ledger, its file's name was all."""
+    """Older files give only the name of the ledger's file."""
     return {"file": given} if isinstance(given, str) else given
 
 
@@ -69,7 +69,7 @@ def over(ledger: Ledger, studies: Mapping[str, Study], keep: Keep, now: datetime
 
 @dataclass(frozen=True)
 class Compacted:
-    """A ledger whose answers were dropped. kept: how many are not. before, after: bytes on the disk, with the log beside it."""
+    """A ledger whose answers were dropped. kept: how many are still stored. before, after: bytes on the disk, with the log beside it."""
 
     ledger: str
     entries: int
@@ -81,9 +81,9 @@ class Compacted:
 
 
 def compacted(ledger: Ledger, studies: Mapping[str, Study], keep: int | None, ended: Collection[str] = ()) -> Compacted:
-    """Drop what is over and what is said to have ``ended``, and give the room back to the disk.
+    """Drop the answers of runs that are over or listed in ``ended``, and give the space back to the disk.
 
-    InputError E_ARGUMENT if of one that is said to have ended nothing is kept; LedgerError E_LEDGER_UNAVAILABLE where the disk
+    InputError E_ARGUMENT if nothing is stored of a run in ``ended``; LedgerError E_LEDGER_UNAVAILABLE where the disk
     has too little room for that, or somebody writes for long. What was dropped stays so.
     """
     entries, before, kept = ledger.verify(), taken(ledger.path), ledger.runs_with_answers()

@@ -58,7 +58,7 @@ class Masking:
     answered: Answered
 
     def stored_statement(self, request: wire.Request) -> bytes | None:
-        """What was said in the request's leg; MaskingError E_VIEW if it was said to another question."""
+        """The statement made in the request's leg, if any; MaskingError E_VIEW if it answered another question."""
         kept = self.sessions.statement(self._place(request))
         if kept is None:
             return None
@@ -72,7 +72,7 @@ class Masking:
         return kept.message
 
     def require_unopened(self, request: wire.Request) -> None:
-        """Before anything new is said in an attempt of a round, or masked for it.
+        """Called before a new statement or masked answer is made in an attempt of a round.
 
         MaskingError E_REVEALED where shares were revealed in another attempt, WireError E_ROUND_ORDER where a later one was
         masked.
@@ -83,7 +83,7 @@ class Masking:
                 "E_REVEALED",
                 f"round {request.round}",
                 "this institution has revealed its shares in another attempt",
-                "Ask to reveal again in that attempt; it says the same bytes.",
+                "Ask to reveal again in that attempt; it sends the same bytes.",
             )
         if self.answered.last_attempt(request.round) > request.attempt:
             raise WireError(
@@ -91,10 +91,10 @@ class Masking:
             )
 
     def make_statement(self, request: wire.Request, answered: Callable[[], Statement]) -> bytes:
-        """The statement of a leg other than mask, which was not said yet. From now on it is said in these bytes alone.
+        """Make the first statement of a leg other than mask, and store it: from now on the leg is answered with these bytes alone.
 
         answered: what was signed with the masked answer of this attempt. MaskingError E_KEYS, E_VIEW or E_COHORT refuses;
-        then nothing was said.
+        then nothing was stored.
         """
         statement = self._statement(self._seat(request), request, answered)
         said = wire.encode_statement(statement.document(), request.version)

@@ -1,11 +1,11 @@
-"""What an institution must not forget between the legs of the masking protocol: its secrets, and what it has said.
+"""What an institution must not forget between the legs of the masking protocol: its secrets and its statements.
 
-A file of its own, mode 0600, beside the ledger. A run's secrets are removed when its last round is answered, what it has said
-when nobody has asked about it for ``KEPT_FOR``; at most ``MOST_OPEN`` runs have secrets at a time.
+It is a file of its own, mode 0600, beside the ledger. A run's secrets are removed when its last round is answered, its statements
+when nobody has asked about the run for ``KEPT_FOR``; at most ``MOST_OPEN`` runs have secrets at a time.
 
-Whoever put an older copy of the file back could let the institution say two different things in one leg. So every statement
-counts, and the newest count is also written to a second file, the *witness*: sessions that lack what they once
-had are refused (E_LEDGER_ROLLED_BACK), when they are opened and before anything is said.
+Somebody who put an older copy of the file back could make the institution sign two different statements in one leg. Statements
+are therefore counted, and the newest count is also written to a second file, the *witness*: sessions that lack statements they
+once had are refused (E_LEDGER_ROLLED_BACK), when they are opened and before a statement is made.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SELECT run, ? FROM (SELECT run FROM secret UNION SELECT substr(place, 1, instr(p
 
 @dataclass(frozen=True)
 class StoredStatement:
-    """What was said in a leg, and the digest of what was asked."""
+    """A statement made in a leg, and the digest of the request it answers."""
 
     asked: str
     message: bytes
@@ -50,7 +50,7 @@ class StoredStatement:
 
 @dataclass(frozen=True)
 class _Mark:
-    """Which file it is, drawn when it was made, and how much has been said from it."""
+    """Which file it is (drawn at random when made), and how many statements were made from it."""
 
     epoch: str
     count: int
@@ -65,7 +65,7 @@ class _Mark:
 
 
 def remove_sessions(path: Path, witness: Path | None = None) -> None:
-    """Forget everything: no mask can be made, and nothing be said, a second time. The file comes last, its log before it."""
+    """Forget everything: no mask and no statement can be made a second time. The file comes last, its log before it."""
     (witness or witness_of(path)).unlink(missing_ok=True)
     for end in ("-wal", "-shm", ""):
         path.with_name(path.name + end).unlink(missing_ok=True)
@@ -127,23 +127,23 @@ class Sessions:
             (count,) = self._db.execute("SELECT count(*) FROM secret").fetchone()
         return int(count)
 
-    # What was said
+    # Statements
 
     def statement(self, place: str) -> StoredStatement | None:
-        """What was said at a place: a run, round, attempt and leg."""
+        """The statement made at a place: a run, round, attempt and leg."""
         with self._usable():
             row = self._db.execute("SELECT asked, bytes FROM said WHERE place = ?", (place,)).fetchone()
         return None if row is None else StoredStatement(row[0], bytes(row[1]))
 
     def statements_in(self, run: str, leg: str) -> set[tuple[int, int]]:
-        """The rounds and attempts of a run in which this leg was said."""
+        """The rounds and attempts of a run in which a statement of this leg was made."""
         with self._usable():
             rows = self._db.execute("SELECT place FROM said WHERE place > ? AND place < ?", _between(run)).fetchall()
         places = [place.split("/") for (place,) in rows if place.endswith(f"/{leg}")]
         return {(int(number), int(attempt)) for _, number, attempt, _ in places if number.isdigit()}
 
     def store(self, place: str, asked: str, message: bytes) -> StoredStatement:
-        """Keep what is about to be said, count it, and let the witness know. A witness that lags is harmless."""
+        """Store a statement before it is sent, count it, and update the witness. A witness that lags is harmless."""
         with self._usable():
             self._check_witness()
             with self._transaction():
@@ -156,7 +156,7 @@ class Sessions:
     # The end of a run
 
     def forget(self, run: str) -> None:
-        """Remove the run's secrets: nothing more is to be said in it. What was said can be said again."""
+        """Remove the run's secrets: no new statement can be made in it. Stored statements can be sent again."""
         with self._usable():
             if self._secrets(run) is not None:
                 self._db.execute("DELETE FROM secret WHERE run = ?", (run,))

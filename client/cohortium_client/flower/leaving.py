@@ -55,7 +55,7 @@ class Leaving:
     def _stand_in_front(self) -> None:
         """Of Flower's own handlers, which are there by the time that a node first looks for messages."""
         if not self._flowers:
-            self._flowers = {number: signal.signal(number, self._heard) for number in _SIGNALS}
+            self._flowers = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
 
     def _seen(self, received: Any) -> Any:
         self._busy = received is not None
@@ -66,7 +66,7 @@ class Leaving:
         if self._told is not None:
             self._leave(self._told)
 
-    def _heard(self, number: int, frame: Any) -> None:
+    def _on_signal(self, number: int, frame: Any) -> None:
         if not self._busy or self._told is not None:
             self._leave(number)
             return

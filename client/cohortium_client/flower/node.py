@@ -84,7 +84,7 @@ def beat_faster() -> None:
 
 
 def run_node(relay: Relay, port: int, secret: Path, proxy: Proxy | None = None) -> None:
-    """Be the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds.
+    """Run the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds.
 
     proxy: on the way to the coordinator, to whom alone the node speaks by itself.
     """

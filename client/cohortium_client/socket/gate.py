@@ -205,7 +205,7 @@ def peer_uid(connection: socket.socket) -> int:
 
 
 def allowed_uid(relay_uid: int | None) -> int:
-    """FederationError E_SOCKET for a user that cannot be told from others, or on a system that tells none."""
+    """FederationError E_SOCKET for a user that cannot be distinguished from others, or on a system that reports no users."""
     if not hasattr(socket, "SO_PEERCRED"):
         raise refused("this system", "it does not tell who connects", "Run the custodian on Linux.")
     if relay_uid == _NOBODY:

@@ -21,10 +21,10 @@ from cohortium_client.source.source import load_and_look
 
 
 def preview(institution: Institution, study: Study) -> dict[str, Any]:
-    """A JSON object: what ``study show`` tells, and what the study means for this institution."""
-    tally_lines = forecast(study)
-    phases = [{**tally_lines["phases"][i], "bound": _bound(p)} for i, p in enumerate(plan(study).phases)]
-    return {**tally_lines, "phases": phases, "beside": list(Cast.of(study).beside), "here": _here(institution, study)}
+    """A JSON object: what ``study show`` prints, and what the study means for this institution."""
+    described = forecast(study)
+    phases = [{**described["phases"][i], "bound": _bound(p)} for i, p in enumerate(plan(study).phases)]
+    return {**described, "phases": phases, "beside": list(Cast.of(study).beside), "here": _here(institution, study)}
 
 
 def counted(institution: Institution, study: Study) -> list[str]:

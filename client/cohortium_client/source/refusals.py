@@ -110,7 +110,7 @@ _SQLITE_KINDS = ("no such table", "no such column", "syntax error")
 
 
 def place_of(url: URL) -> str:
-    """Where a database is, as institution.toml says it: hosts and ports, or the folder of a socket."""
+    """Where a database is, according to institution.toml: hosts and ports, or the folder of a socket."""
     hosts = [str(url.host)] if url.host else _listed(url, "host")
     ports = _listed(url, "port") or [str(_port(url) or "")]
     if not hosts:

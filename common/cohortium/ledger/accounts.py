@@ -35,7 +35,7 @@ class Accounts(Chain):
         return [r for r in records if isinstance(r, Charge) and population in (None, r.population)]
 
     def populations(self) -> list[str]:
-        """Whose privacy was spent here, or is presumed to have been."""
+        """The populations with charges, or with presumed spend."""
         presumed = (e.record.request.population for e in self.entries() if isinstance(e.record, Restoration))
         return sorted({*presumed, *(c.population for c in self.charges())})
 
@@ -46,7 +46,7 @@ class Accounts(Chain):
         return self._known.presumed
 
     def events(self, population: str, study: str | None = None) -> Events:
-        """All events of a population's charges since the last restoration, of one study, of all, or of all ``ALL_COLLUDING``."""
+        """The events of a population's charges since the last restoration: of one study, of all studies, or as ``ALL_COLLUDING`` see them."""
         self._refresh()
         counted = self._known.events.get((population, study), Counter())
         return composed(Gaussian(z, q, n) for (z, q), n in counted.items())
@@ -54,7 +54,7 @@ class Accounts(Chain):
     def spent(self, population: str, delta: float, more: Events = ()) -> Cost:
         """What the population has spent towards the coordinator, over all studies, and ``more``, at ``delta``.
 
-        Infinite after a restoration at a delta that what was presumed leaves nothing of.
+        Infinite after a restoration at a delta that the presumption uses up.
         """
         return self._cost((population, None), composed((*self.events(population), *more)), delta)
 
@@ -85,7 +85,7 @@ class Accounts(Chain):
             self._check_cap(where, (population, ALL_COLLUDING), if_all_collude or events, caps.if_all_collude)
 
     def _check_cap(self, where: str, account: Account, events: Events, cap: Cap) -> None:
-        """What was once found affordable need not be computed again for a part of it."""
+        """A part of what was once found affordable is affordable without computing it again."""
         before = self.events(*account)
         after = composed((*before, *events))
         if within(after, self._affordable.get((account, cap), ())):

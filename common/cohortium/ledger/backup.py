@@ -98,7 +98,7 @@ def finish(path: Path, witness: Path, head: str) -> None:
 
     Pre-condition: the caller holds the lock. What lay there is kept, as ``.lost-1`` and so on.
     """
-    lost = _kept_name(path)
+    lost = _lost_name(path)
     for end in _BESIDE:
         there = path.with_name(path.name + end)
         if there.exists():
@@ -111,7 +111,7 @@ def finish(path: Path, witness: Path, head: str) -> None:
     failpoints.passed("ledger restored")
 
 
-def _kept_name(path: Path) -> Path:
+def _lost_name(path: Path) -> Path:
     """Of a lost ledger: the first that is free. Its own file is moved last, so that all of one ledger get the same."""
     number = 1
     while (kept := path.with_name(f"{path.name}.lost-{number}")).exists():

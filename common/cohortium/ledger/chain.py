@@ -27,7 +27,7 @@ class Chain(Database):
     """The entries at ``path`` in order, and the file ``witness`` with the newest head."""
 
     def _begin(self, path: Path, witness: Path) -> None:
-        """Nothing is known yet, and nothing open."""
+        """Nothing has been read yet, and nothing is open."""
         self.path, self.witness = path, witness
         self._known = History()
         self._witness: int | None = None
@@ -49,7 +49,7 @@ class Chain(Database):
         return head in self._known.heads
 
     def _refresh(self) -> None:
-        """Read and verify what is new. The last entry known is read again: if it is gone, so is what it stood on."""
+        """Read and verify new entries. The last known entry is read again: if it is gone, the chain was cut."""
         known = len(self._known.entries)
         rows = self._rows(known)
         if known and (not rows or rows[0][-1] != self._known.head):
@@ -111,23 +111,23 @@ class Chain(Database):
     # What follows from the entries
 
     def is_closed(self, study: str) -> bool:
-        """Whether it was agreed to before a restoration: what was answered of it since the backup is not known."""
+        """Whether the study was signed before a restoration: nobody knows what was answered of it since the backup."""
         self._refresh()
         return study in self._known.closed
 
     def has_ended(self, study: str) -> bool:
-        """Whether it was agreed to before an amendment, and had expired by the moments that were amended, or may have."""
+        """Whether the study was signed before an amendment and had expired by the amended times, or may have."""
         self._refresh()
         return study in self._known.ended
 
     @property
     def latest(self) -> datetime | None:
-        """The latest moment of an entry, but for those that were wrong; None where there is none."""
+        """The latest time of an entry, amended ones excepted; None where there is none."""
         self._refresh()
         return None if not self._known.latest else datetime.fromisoformat(self._known.latest)
 
     def ahead_of(self, at: datetime) -> tuple[Entry, ...]:
-        """The entries of a moment after ``at``, but for those that are known to be wrong."""
+        """The entries dated after ``at``, amended ones excepted."""
         moment = at.astimezone(UTC).isoformat(timespec="seconds")
         return tuple(e for e in self.entries() if e.at > moment and e.number not in self._known.amended)
 

@@ -9,8 +9,8 @@ from cohortium.ledger.records import GENESIS, Charge, Consent, Entry
 from cohortium.ledger.restoration import Presumption, Restoration
 from cohortium.privacy.accounting import Events
 
-ALL_COLLUDING = "bare"  # no study's digest
-Account = tuple[str, str | None]  # a population, and one of its studies, all of them, or all of them ``ALL_COLLUDING``
+ALL_COLLUDING = "bare"  # the account towards somebody who knows what all others sent; no study has this digest
+Account = tuple[str, str | None]  # a population, and one of its studies, None for all, or ``ALL_COLLUDING``
 
 
 class History:
@@ -50,20 +50,20 @@ class History:
             self._count((population, ALL_COLLUDING), entry.record.bare or events)
 
     def _restored(self, restoration: Restoration) -> None:
-        """What was charged before is in what is presumed; lost heads are known as such, and old agreements end."""
+        """Earlier charges are part of the presumption; lost heads are recorded as such, and earlier consents end."""
         self.presumed = restoration.request.presumed
         self.events.clear()
         self.heads |= set(restoration.request.lost)
         self.closed |= self.consented | set(restoration.request.studies)
 
     def _amended(self, amendment: Amendment) -> None:
-        """What time it is no longer follows from some entries. Nothing else changes; least of all what is spent."""
+        """Some entries no longer count as evidence of the time. Nothing else changes, least of all what is spent."""
         self.amended |= set(amendment.entries)
         self.ended |= self.consented - set(amendment.kept)
         self.latest = max(e.at for e in self.entries if e.number not in self.amended)
 
     def goes_on_with(self, entry: Entry) -> bool:
-        """Whether what persons have signed is about this chain."""
+        """Whether a signed restoration or amendment is about this chain."""
         match entry.record:
             case Restoration() as record:
                 return record.continues(self.head)

@@ -22,8 +22,8 @@ GENESIS = "0" * 64
 class Charge:
     """One answer: its events, the digest of the request it answers, and the digest of its own bytes.
 
-    events: what it costs towards the coordinator. bare: what it costs towards somebody who knows what all other
-    institutions sent, where that is more, as under a mask.
+    events: what it costs towards the coordinator. bare: what it costs if all others collude, that is towards somebody who
+    knows what all other institutions sent, where that is more, as under a mask.
     """
 
     population: str

@@ -299,7 +299,7 @@ class ShelvedLedger(Ledger):
         return 0
 
     def drop(self, runs: Collection[str]) -> int:
-        """Nothing is kept that could be dropped."""
+        """Nothing is stored that could be dropped."""
         return 0
 
     def shrink(self, whole: bool = False) -> None:

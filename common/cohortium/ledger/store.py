@@ -45,9 +45,8 @@ class Ledger(Accounts):
 
     witness: the file that remembers the newest head; by default beside the ledger, better where backups do not reach.
     Raises LedgerError: E_LEDGER_UNAVAILABLE where it cannot be used, E_LEDGER_ROLLED_BACK where it is older than its
-    witness. Reading and adding entries read only what is new since the last time; a changed old entry can therefore
-    not be noticed by a ledger that is open, and cannot mislead it either: what it spends is counted from what it
-    verified.
+    witness. Reading and adding entries read only what is new since the last time. A ledger that is open therefore does not
+    notice a changed old entry, and is not misled by it either: spend is counted from the entries it has verified.
     """
 
     def __init__(self, path: Path, witness: Path | None = None) -> None:
@@ -84,7 +83,7 @@ class Ledger(Accounts):
         self._held = self._witness = None
 
     def hold(self) -> Ledger:
-        """Make this the only custodian of the ledger until it is closed or its process ends."""
+        """Hold the ledger alone until it is closed or its process ends."""
         self._held = hold_alone(self.path)
         return self
 
@@ -93,7 +92,7 @@ class Ledger(Accounts):
     def charge(self, charge: Charge, message: bytes, caps: Caps = NO_CAPS) -> tuple[Entry, bytes]:
         """Commit a charge and its message. Returns the entry and the message to send.
 
-        For an attempt that was charged before, these are the entry and the message it has, and nothing is written.
+        For an attempt that was charged before, these are the stored entry and message, and nothing is written.
         Raises BudgetError E_BUDGET if a cap would be passed, WireError E_REPLAY if the attempt was charged for another
         request, LedgerError if the chain is broken or the disk refuses; then nothing is written.
         """
@@ -110,9 +109,9 @@ class Ledger(Accounts):
         return entry, message
 
     def answered(self, charge: Charge) -> tuple[Entry, bytes] | None:
-        """The entry and the message that an attempt already has.
+        """The stored entry and message of an attempt; None where it was not charged.
 
-        WireError E_REPLAY if they are another request's, E_ENDED if the message was dropped.
+        WireError E_REPLAY if they answer another request, E_ENDED if the message was dropped.
         """
         self._refresh()
         entry = self._known.attempts.get(charge.place)
@@ -125,7 +124,7 @@ class Ledger(Accounts):
                 "this attempt was charged for another request",
                 "Ask again as a new attempt, which is charged.",
             )
-        if self._testified != self.head():  # a custodian was killed before the witness knew of what is said now
+        if self._testified != self.head():  # a custodian was killed before the witness recorded what is sent now
             self._remember_head()
         return entry, self.message(entry)
 
@@ -162,20 +161,20 @@ class Ledger(Accounts):
     # Messages that no run can ask for again
 
     def runs_with_answers(self) -> dict[str, str]:
-        """The runs of which messages are kept, and when each was charged last."""
+        """The runs of which messages are stored, and when each was charged last."""
         self._refresh()
         numbers = {number for (number,) in self._read("SELECT number FROM message")}
         entries = (e for e in self._known.entries if e.number in numbers)
         return {e.record.run: e.at for e in entries if isinstance(e.record, Charge)}
 
     def stored_answers(self) -> int:
-        """Of how many answers the bytes are there."""
+        """How many answers are stored."""
         return int(self._read("SELECT count(*) FROM message")[0][0])
 
     def drop(self, runs: Collection[str]) -> int:
-        """Drop the messages of ``runs`` at once, or none of them; how many. What they cost stays charged.
+        """Drop the messages of ``runs``, all or none; returns how many. Their charges stay.
 
-        The room they took is used again by later messages; ``shrink`` gives it back to the disk.
+        Later messages reuse the space; ``shrink`` gives it back to the disk.
         """
         if not runs:
             return 0
@@ -192,7 +191,7 @@ class Ledger(Accounts):
 
     def _drop(self, db: sqlite3.Connection, gone: list[tuple[int]]) -> None:
         db.execute(f"PRAGMA user_version = {formats.NEWER}")
-        db.execute("DROP TRIGGER messages_stay")  # an older version's knows of nothing that may go
+        db.execute("DROP TRIGGER messages_stay")  # an older version's forbids every deletion
         db.execute(formats.MESSAGES_STAY)
         db.executemany("INSERT INTO dropped VALUES (?)", gone)
         db.executemany("DELETE FROM message WHERE number = ?", gone)
@@ -208,7 +207,7 @@ class Ledger(Accounts):
         return entry
 
     def restored(self, restoration: Restoration) -> Entry:
-        """Go on from here under what two persons have signed; LedgerError E_RESTORE if it is not about this chain."""
+        """Continue under what two persons have signed; LedgerError E_RESTORE if it is not about this chain."""
         if not restoration.continues(self.head()):
             raise LedgerError(
                 "E_RESTORE",
@@ -223,7 +222,7 @@ class Ledger(Accounts):
         return entry
 
     def amended(self, amendment: Amendment) -> Entry:
-        """Go on knowing that some moments were wrong; LedgerError E_CLOCK if it is not about this chain and this day."""
+        """Record that the times of some entries were wrong; LedgerError E_CLOCK if it is not about this chain and this day."""
         with self._transaction() as db:
             self._refresh()
             entry = self._add(db, amendment)
@@ -263,18 +262,18 @@ class Ledger(Accounts):
         db.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)", fields)
 
     def _store(self, db: sqlite3.Connection, entry: Entry, message: bytes) -> None:
-        """What may be asked for again, beside its charge."""
+        """Store the message beside its charge, for as long as it may be asked for again."""
         db.execute("INSERT INTO message VALUES (?, ?)", (entry.number, message))
 
     def _added(self, entry: Entry) -> None:
-        """The entry is durable: remember it, and let the witness remember it. A witness that lags is harmless."""
+        """The entry is durable: add it to the history and update the witness. A witness that lags is harmless."""
         failpoints.passed("ledger committed")
         self._learn(entry)
         self._remember_head()
         failpoints.passed("witness written")
 
     def verify(self) -> int:
-        """Read everything anew, messages that are kept included; the number of entries. LedgerError names the first that is wrong."""
+        """Read everything anew, stored messages included; returns the number of entries. LedgerError names the first that is wrong."""
         self._known = History()
         for entry in self.entries():
             if isinstance(entry.record, Charge):

@@ -34,10 +34,10 @@ def provision(
             kits = {name: str(made.federation.kits / f"{name}.zip") for name in made.kits}
             print_json({"federation": made.federation.name, "kits": kits, "until": made.until.isoformat()})
         else:
-            _tell(made)
+            _print_result(made)
 
 
-def _tell(made: Provisioned) -> None:
+def _print_result(made: Provisioned) -> None:
     federation = made.federation
     print_status(f"{federation.folder}: federation {federation.name!r} at {federation.address}")
     print_status(f"the server's certificate is valid until {made.until:%Y-%m-%d}")

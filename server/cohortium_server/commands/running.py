@@ -220,7 +220,7 @@ def _finish(journal: FolderJournal, as_json: bool) -> None:
             sockets = [Path(s) for s in settings["connect"]]
             outcome = engine("in-process")(journal.study, journal.consents, sockets, journal, shown)
         except CohortiumError as error:
-            _say_resume(journal, error, as_json)
+            _print_resume(journal, error, as_json)
             raise
         _released(outcome, out, journal, replace, as_json)
 
@@ -228,10 +228,10 @@ def _finish(journal: FolderJournal, as_json: bool) -> None:
 def _released(outcome: Outcome, out: Path, journal: FolderJournal, replace: bool, as_json: bool) -> None:
     from cohortium_server.release import write_release
 
-    _tell(write_release(outcome, out, journal.settings["seed"], learn=True, replace=replace), journal, as_json)
+    _print_result(write_release(outcome, out, journal.settings["seed"], learn=True, replace=replace), journal, as_json)
 
 
-def _tell(folder: Path, journal: FolderJournal, as_json: bool) -> None:
+def _print_result(folder: Path, journal: FolderJournal, as_json: bool) -> None:
     from cohortium_server.release import load_release
 
     release = load_release(folder)
@@ -243,7 +243,7 @@ def _tell(folder: Path, journal: FolderJournal, as_json: bool) -> None:
     print_result(f"Cost: epsilon {cost['epsilon']:.4f} at delta {cost['delta']:g} per person.")
 
 
-def _say_resume(journal: FolderJournal, error: CohortiumError, as_json: bool) -> None:
+def _print_resume(journal: FolderJournal, error: CohortiumError, as_json: bool) -> None:
     from cohortium_server.rounds.asking import NEVER_AGAIN
 
     if not as_json and error.code not in NEVER_AGAIN:
@@ -264,9 +264,9 @@ def _ordered(journal: FolderJournal, as_json: bool) -> None:
         number = desired_state.give(journal.folder, "go").number
         end = _awaited(journal, number, as_json)
     if (error := end.raised()) is not None:
-        _say_resume(journal, error, as_json)
+        _print_resume(journal, error, as_json)
         raise error
-    _tell(Path(journal.settings["out"]), journal, as_json)
+    _print_result(Path(journal.settings["out"]), journal, as_json)
 
 
 def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
@@ -277,11 +277,11 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
     shown, since, done, fallen = progress(as_json), time.monotonic(), 0, 0
     shown.start(plan(journal.study).rounds, "rounds")
     while (end := desired_state.ended(journal.folder)) is None:
-        last = desired_state.order(journal.folder)
+        last = desired_state.desired(journal.folder)
         if last is None or (last.wanted, last.number) != ("go", number):
             end = desired_state.stopped(journal.folder.name, number)
             break
-        fallen = _say_falls(journal.folder, fallen, as_json)
+        fallen = _print_falls(journal.folder, fallen, as_json)
         before, done = done, journal.rounds_done
         shown.advance(done - before)
         now = _doing(journal.folder)
@@ -297,7 +297,7 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
     return end
 
 
-def _say_falls(run: Path, known: int, as_json: bool) -> int:
+def _print_falls(run: Path, known: int, as_json: bool) -> int:
     """Tell that the run's process has ended, and is started again; how often it has since a round was complete."""
     from cohortium_server import desired_state
 
@@ -328,7 +328,7 @@ def _status(journal: FolderJournal) -> dict[str, Any]:
         "failed": error is not None,
         "running": desired_state.is_held(journal.folder),
         "being started again": bool(fallen)
-        and (last := desired_state.order(journal.folder)) is not None
+        and (last := desired_state.desired(journal.folder)) is not None
         and last.wanted == "go",
     }
     return {

@@ -26,7 +26,7 @@ MOST = 20  # nodes that are told in that time
 
 @dataclass
 class Knocks(logging.Filter):
-    """A filter of Flower's logger: of a record about a node that was refused it makes a line, or nothing if it was told."""
+    """A filter of Flower's logger that turns a record about a refused node into one line, or drops it if it was reported already."""
 
     federation: Federation
     clock: Callable[[], float] = time.monotonic

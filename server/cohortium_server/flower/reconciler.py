@@ -89,7 +89,7 @@ class Reconciler:
 
     def _run(self, link: Control, run: Path, numbers: list[int]) -> None:
         """numbers: what Flower calls it, as long as Flower thinks that it goes on."""
-        order = desired_state.order(run)
+        order = desired_state.desired(run)
         if order is None or desired_state.ended(run) is not None:
             return
         if order.wanted == "stop" or self._died(run):
@@ -110,7 +110,7 @@ class Reconciler:
         """Whether its process was seen alive, and is dead now; Flower itself notices after a minute."""
         held = desired_state.is_held(run)
         died = run.name in self.alive and not held
-        if held and run.name not in self.alive and (last := desired_state.order(run)) is not None:
+        if held and run.name not in self.alive and (last := desired_state.desired(run)) is not None:
             self.before.setdefault(
                 (run.name, last.number), desired_state.last_fall(run)
             )  # another reconciler may have started it
@@ -146,7 +146,7 @@ def _gone(run: Path) -> FederationError:
 
 
 def reconcile(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = lambda online: None) -> None:
-    """Look every second until told to stop. ``seen`` hears who is online, when that has changed."""
+    """Look every second until told to stop. ``seen`` is called with who is online whenever that has changed."""
     reconciler, known, trouble = Reconciler(federation), None, Trouble()
     while True:
         try:
@@ -156,19 +156,19 @@ def reconcile(federation: Federation, seen: Callable[[Mapping[str, bool]], objec
                 known = dict(reconciler.online)
             trouble = Trouble()
         except (CohortiumError, OSError) as error:
-            trouble.tell(of_the_system(error) if isinstance(error, OSError) else error)
+            trouble.report(of_the_system(error) if isinstance(error, OSError) else error)
         time.sleep(EVERY)
 
 
 @dataclass
 class Trouble:
-    """What keeps the reconciler from looking: said once, and not at every look. A link that does not answer may be starting."""
+    """What keeps the reconciler from looking; it is logged once, not at every look. A link that does not answer may be starting."""
 
     clock: Callable[[], float] = time.monotonic
     reported: str = ""
     since: float | None = None
 
-    def tell(self, error: CohortiumError) -> None:
+    def report(self, error: CohortiumError) -> None:
         self.since = self.clock() if self.since is None else self.since
         starting = error.code == "E_LINK" and self.clock() < self.since + STARTING
         if str(error) != self.reported and not starting:

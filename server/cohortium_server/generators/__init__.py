@@ -56,7 +56,7 @@ class Curve:
 
 
 class Generator(Protocol):
-    """An ask/tell object. A new one passes ``tests/contracts/test_generators.py`` by being installed.
+    """An ask-and-tell object. A new one passes ``tests/contracts/test_generators.py`` by being installed.
 
     ``seed`` touches initialisation and sampling only; what is asked follows from the study's plan.
     """
@@ -76,7 +76,7 @@ class Generator(Protocol):
 
     @property
     def measured(self) -> tuple[Measured, ...]:
-        """The noised tables the generator was told, for the report."""
+        """The noised tables the generator received, for the report."""
         ...
 
     @property

@@ -26,7 +26,7 @@ CodeArray = npt.NDArray[np.int16]
 
 
 class BaseGenerator(ABC):
-    """An ask/tell object whose model sees merged cells. Kinds override what is marked so."""
+    """An ask-and-tell object whose model sees merged cells. Kinds override what is marked so."""
 
     def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None:
         self._study, self._seed, self._progress = study, seed, progress or Silent()
@@ -76,7 +76,7 @@ class BaseGenerator(ABC):
 
     @property
     def progress(self) -> Progress:
-        """Who is told where it is."""
+        """Where progress is reported."""
         return self._progress
 
     @property

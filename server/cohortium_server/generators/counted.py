@@ -18,7 +18,7 @@ from cohortium_server.generators.base import BaseGenerator
 
 
 class CountedGenerator(BaseGenerator):
-    """An ask/tell object for what is fitted once, to noised tables. Kinds override ``fit`` and what the base marks so."""
+    """An ask-and-tell object for what is fitted once, to noised tables. Kinds override ``fit`` and what the base marks so."""
 
     def learn(self, phase: Phase, total: Sum) -> None:
         if phase.name != "columns":

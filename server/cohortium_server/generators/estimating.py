@@ -92,7 +92,7 @@ class Estimation:
         return self._model(place)
 
     def fitted(self, tables: Sequence[Table], rng: np.random.Generator, progress: Progress) -> Chordal:
-        """Fitted for as long as thinned tables tell: a longer fit would fit noise (``thinning``)."""
+        """Fitted for as long as thinned tables tell: a longer fit would fit noise (``data_thinning``)."""
         one, other = thinned(tables, rng)
         progress.start(2 * MOST, "fitting")
         held_out = self._loss(other)

@@ -105,7 +105,7 @@ class GanGenerator:
         self._real = self._real + (-slopes - self._real) * (precision / self._precision)
 
     def play(self, progress: Progress, steps: int = STEPS) -> list[float]:
-        """Train the generator in the game, and tell the distance between the means before every step.
+        """Train the generator in the game, and return the distance between the means before every step.
 
         Without an answer the generator stays at the single columns.
         """

@@ -60,10 +60,10 @@ def noised_rows(tables: Iterable[Measured]) -> int:
 
 
 def as_shares(tables: Sequence[Measured], rows: int, targets: Sequence[int]) -> list[Table]:
-    """The tables as parts of ``rows``, as a fit is told them."""
+    """The tables as parts of ``rows``, the form in which they are fitted."""
     return [Table(m.columns, m.counts / rows, m.sigma / rows, _crossing(m.columns, targets)) for m in tables]
 
 
 def _crossing(columns: Sequence[int], targets: Sequence[int]) -> int | None:
-    """The column that a table of three is told within each cell of, a target if it has one; None for smaller tables."""
+    """The column within whose cells a table of three is fitted, a target if it has one; None for smaller tables."""
     return next((t for t in targets if t in columns), columns[0]) if len(columns) == 3 else None

@@ -69,7 +69,7 @@ def step_of(query: Query) -> tuple[Step, int]:
 
 
 class TrainedGenerator(BaseGenerator):
-    """An ask/tell object for a network that institutions train. Kinds override what is marked so."""
+    """An ask-and-tell object for a network that institutions train. Kinds override what is marked so."""
 
     def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None:
         super().__init__(study, seed, progress)

@@ -72,7 +72,7 @@ class FederationFile:
 
 @dataclass(frozen=True)
 class Federation:
-    """A coordinator's folder, and what its file says with the defaults filled in. Addresses are hosts and ports."""
+    """A coordinator's folder and its file, with the defaults filled in. Addresses are hosts and ports."""
 
     folder: Path
     file: FederationFile
@@ -186,7 +186,7 @@ def load_federation(folder: Path) -> Federation:
 
 
 def read_federation(path: Path, folder: Path) -> Federation:
-    """What ``path`` says, of a federation whose folder is, or will be, ``folder``; raises as ``load_federation`` does."""
+    """The federation that ``path`` describes and whose folder is, or will be, ``folder``; raises as ``load_federation`` does."""
     document = read_toml(path)
     try:
         file = TypeAdapter(FederationFile).validate_python(document)

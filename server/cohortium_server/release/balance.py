@@ -80,7 +80,7 @@ def _check_apart(column: Column, shares: Sequence[Share]) -> None:
 def balanced_table(
     generator: Generator, schema: Schema, rows: int, rng: np.random.Generator, where: Selections, balanced: Balanced
 ) -> pd.DataFrame:
-    """Exactly so many rows in random order; ``attrs["balance"]`` tells the rows of every share.
+    """Exactly so many rows in random order; ``attrs["balance"]`` gives the rows of every share.
 
     Each share's rows are drawn under its values as a condition: all other columns follow as in the model.
     """

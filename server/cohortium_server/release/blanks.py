@@ -66,11 +66,11 @@ class Imputed:
     columns: tuple[Account, ...]
     seen: dict[str, tuple[str, ...]]
 
-    def told(self, undeclared: str) -> list[str]:
+    def lines(self, undeclared: str) -> list[str]:
         """A line for each column of which not all was as the schema has it: for the owner's screen."""
-        return [f"{a.column!r}: {'; '.join(said)}" for a in self.columns if (said := self._said(a, undeclared))]
+        return [f"{a.column!r}: {'; '.join(said)}" for a in self.columns if (said := self._changes(a, undeclared))]
 
-    def _said(self, a: Account, undeclared: str) -> list[str]:
+    def _changes(self, a: Account, undeclared: str) -> list[str]:
         said = []
         if a.undeclared:
             values = ", ".join(json.dumps(v, ensure_ascii=False) if v != "..." else v for v in self.seen[a.column])
@@ -167,15 +167,15 @@ def _refuse(schema: Schema, given: _Given) -> None:
     bad = given.strange | given.beyond
     if not bad.any():
         return
-    told = []
+    lines = []
     for j in np.flatnonzero(bad.any(axis=0)):
         rows = np.flatnonzero(bad[:, j]) + 1
         first = ", ".join(map(str, rows[:SHOWN])) + (", ..." if len(rows) > SHOWN else "")
-        told.append(f"{schema.names[j]!r} has {len(rows)} such cells (row {first} of the data)")
+        lines.append(f"{schema.names[j]!r} has {len(rows)} such cells (row {first} of the data)")
     raise InputError(
         "E_UNDECLARED",
         "table",
-        f"it has values that the schema does not declare: {'; '.join(told)}",
+        f"it has values that the schema does not declare: {'; '.join(lines)}",
         "Correct them; or let them stay (--undeclared keep), or be filled in like blanks (--undeclared blank).",
     )
 

@@ -35,7 +35,7 @@ DONORS = 64  # kept rows that a row is compared with
 FEW = 256  # rows drawn to be such
 
 
-def kept(
+def constrained_indices(
     generator: Generator,
     schema: Schema,
     rows: int,

@@ -59,7 +59,7 @@ class Release:
 
     @property
     def carries(self) -> Carried | None:
-        """Which classes of a target and which pairs of columns it carries. None in releases from before that was told."""
+        """Which classes of a target and which pairs of columns it carries. None in releases from before that was recorded."""
         told = self.manifest.get("carries")
         return None if told is None else Carried.read(told)
 

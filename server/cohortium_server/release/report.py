@@ -33,7 +33,7 @@ from cohortium_server.release.page.drawing import associations_map, bars, cells_
 from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.numerals import number, percent, plural, small
 from cohortium_server.release.page.pairs import associations, differences
-from cohortium_server.release.page.questions import told as questions_told
+from cohortium_server.release.page.questions import questions as asked_questions
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def render_report(facts: Facts) -> str:
         columns=columns,
         inside=sum(c.inside for c in columns),
         barred=sum(c.barred for c in columns),
-        answered=questions_told(facts.answers, study.target_indices) if facts.answers else (),
+        answered=asked_questions(facts.answers, study.target_indices) if facts.answers else (),
         curves=[drawn for curve in facts.curves if (drawn := drawable(curve))],
         differences=apart,
         associations=None if apart.pairs else associations(evidence, columns),

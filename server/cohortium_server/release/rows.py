@@ -15,7 +15,7 @@ from cohortium.data.encoding import draw_indices, table_at
 from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
 from cohortium_server.generators import Generator
-from cohortium_server.release.constrained_sampling import kept
+from cohortium_server.release.constrained_sampling import constrained_indices
 
 Selections = Mapping[int, Selection]
 EVERYTHING: Selections = MappingProxyType({})
@@ -49,7 +49,7 @@ def drawn_indices(
     """
     if schema.constraints and rows:
         draw = partial(drawn_codes, generator, schema, rng=rng, selections=selections)
-        return kept(generator, schema, rows, rng, draw, selections)
+        return constrained_indices(generator, schema, rows, rng, draw, selections)
     codes = drawn_codes(generator, schema, rows, rng, selections)
     return draw_indices(codes, schema, rng, {j: chosen.ranges for j, chosen in selections.items()})
 

@@ -137,7 +137,7 @@ class FolderJournal:
             self._remove_sums()
 
     def remove_sums(self) -> None:
-        """Remove the sums: no release is made from them again. It is said before it is done, so that no run begins anew for it."""
+        """Remove the sums: no release is made from them again. That is recorded first, so that the run is not asked again instead."""
         if self.rounds_done and not (self.folder / REMOVED).exists():
             write_whole(self.folder / REMOVED, canonical_json(self.rounds_done))
             failpoints.passed("sums given up")

@@ -54,7 +54,7 @@ class UnderWay:
     begun: Begun
 
     def advanced(self, statements: Statements, **changes: Any) -> UnderWay:
-        """With what was said in one more leg; durable."""
+        """With the statements of one more leg; durable."""
         board = encode_board([*decode_board(self.begun.board), *statements.values()])
         begun = replace(self.begun, board=board, **changes)
         self.journal.remember_begun(self.this.number, begun)
@@ -270,7 +270,7 @@ class MaskedRounds:
         return MaskedSum(numbers, this.query.width), numbers
 
     def _statements(self, this: Round, attempt: int, leg: Leg, received: Iterable[bytes]) -> tuple[Statements, Refused]:
-        """What each institution signed in a leg, and the codes of those who refused. What is forged was not said."""
+        """Each institution's signed statement in a leg, and the codes of those who refused. A forged statement is ignored."""
         statements: Statements = {}
         refused: Refused = {}
         for data in received:

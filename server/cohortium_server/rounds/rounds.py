@@ -41,7 +41,7 @@ _log = logging.getLogger("cohortium.rounds")
 
 @dataclass(frozen=True)
 class Answered:
-    """A round that every institution has answered, at a cost of ``events`` to each; with their receipts.
+    """A round that every institution has answered, with the receipts; it cost each of them ``events``.
 
     void: the receipts of its attempts before, so many as ``attempt`` says, as far as they came. Each may have been charged
     to everybody, like the one that was opened.
@@ -94,12 +94,12 @@ def run_study(
     simulated: bool = False,
     masked: bool = True,
 ) -> Outcome:
-    """Run what the journal does not remember of the study's plan.
+    """Run the rounds of the study's plan that the journal does not hold yet.
 
-    simulated: the custodians are of this process. What comes of it is a simulation's then, and wherever the study says that
-    its institutions are made up, whatever carried the messages.
-    masked: False only where both are so: what is added up in the process that it is made in is hidden from nobody there.
-    Raises FederationError naming the institutions that are missing or refuse; the same journal goes on from there.
+    simulated: the custodians are in this process. The outcome is then a simulation, as it is wherever the study says that its
+    institutions are made up, whatever carried the messages.
+    masked: False only where both hold: masks hide nothing within the process that makes and adds up the answers.
+    Raises FederationError naming the institutions that are missing or refuse; the same journal resumes from there.
     """
     require_signable(study)
     if not masked and not (simulated and study.simulated):

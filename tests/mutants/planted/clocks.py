@@ -14,7 +14,7 @@ EXPIRY = "common/cohortium/study/expiry.py"
 ROUNDS = "server/cohortium_server/rounds/rounds.py"
 ASKING = "server/cohortium_server/rounds/asking.py"
 PREFLIGHT = "client/cohortium_client/preflight.py"
-ROWS_TOLD = "client/cohortium_client/commands/rows_told.py"
+FIT_REPORT = "client/cohortium_client/commands/fit_report.py"
 LAWS = "tests/laws/test_amendments.py"
 TRUTH = "tests/test_truth.py"
 
@@ -144,7 +144,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "writes into a log how many rows fit",
         "A4",
         f"{TRUTH}::test_serving_tells_no_log_how_rows_fit",
-        ROWS_TOLD,
+        FIT_REPORT,
         "return not logs.structured() and sys.stderr.isatty()",
         "return sys.stderr.isatty()",
     ),
@@ -152,7 +152,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "tells how many rows fit where standard error is no terminal",
         "A4",
         f"{TRUTH}::test_serving_tells_no_log_how_rows_fit",
-        ROWS_TOLD,
+        FIT_REPORT,
         "return not logs.structured() and sys.stderr.isatty()",
         "return not logs.structured()",
     ),

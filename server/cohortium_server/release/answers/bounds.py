@@ -37,7 +37,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Counts:
-    """What is told of a column's cells, each by itself (``counts``, ``variance``) and put together, by independent noises."""
+    """What was measured of a column's cells, each by itself (``counts``, ``variance``) and merged, under independent noises."""
 
     counts: FloatArray
     variance: float

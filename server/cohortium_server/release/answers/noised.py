@@ -88,7 +88,7 @@ class Noised:
         return np.arange(self.sizes[j]) if cells is None else cells
 
     def sums(self, products: Products) -> tuple[FloatArray, FloatArray]:
-        """(n,) the best sums of noised counts, and their variances; infinite where no noised table can tell."""
+        """(n,) the best sums of noised counts, and their variances; infinite where no noised table measures them."""
         margins = self._of(products.columns)
         if len(products.columns) == 1 and len(margins) == 2:
             merged, fine = sorted(margins, key=lambda m: m.counts.size)
@@ -98,7 +98,7 @@ class Noised:
         return min(margins, key=lambda m: m.variance).sums(products)
 
     def counts(self, j: int) -> Counts | None:
-        """Of a column: each cell, merged ones, and all rows as tables without it count them; None where only merged cells are told."""
+        """Of a column: each cell, merged ones, and all rows as tables without it count them; None where only merged cells are measured."""
         margins = sorted(self._of((j,)), key=lambda m: -m.counts.size)
         if not margins or margins[0].counts.size != self.sizes[j]:
             return None

@@ -22,7 +22,7 @@ ROWS = 200_000  # of a kind whose expectations are taken over rows
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What was true there, what was told with noise, and what the fit made of it."""
+    """What was true there, what was measured with noise, and what the fit made of it."""
 
     truth: Rows
     noised: Noised

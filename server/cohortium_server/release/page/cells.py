@@ -23,7 +23,7 @@ MOST_POINTS = 6
 
 @dataclass(frozen=True)
 class Cells:
-    """A label for every bar, and the bar of every told cell (``Evidence``)."""
+    """A label for every bar, and the bar of every measured cell (``Evidence``)."""
 
     labels: tuple[str, ...]
     bar: IntArray
@@ -47,7 +47,7 @@ def both_grouped(first: Cells, second: Cells, values: FloatArray) -> FloatArray:
 
 
 def cells_of(column: Column, shares: FloatArray, told: Sequence[Group]) -> Cells:
-    """At most MOST_BARS bars, and some for special cells and the missing one. told: the cells that each told cell holds."""
+    """At most MOST_BARS bars, and some for special cells and the missing one. told: the cells that each measured cell holds."""
     bins, ends = sum(cells[0] < _bins(column) for cells in told), _ends(column)
     plain = [[k] for k in range(bins)] if bins <= MOST_BARS else _groups(column, shares, bins)
     points = list(range(bins, len(told) - int(column.nullable)))

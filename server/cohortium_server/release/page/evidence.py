@@ -68,22 +68,22 @@ class Evidence:
         }
 
     def groups(self, j: int) -> list[list[int]]:
-        """The cells of the schema that each told cell of a column holds."""
+        """The cells of the schema that each measured cell of a column holds."""
         merged = self._merged.get(j, np.arange(self.sizes[j]))
         return [np.flatnonzero(merged == k).tolist() for k in range(int(merged.max()) + 1)]
 
     @cached_property
-    def _told(self) -> tuple[int, ...]:
+    def _measured_cells(self) -> tuple[int, ...]:
         """The measured cells of each column."""
         return tuple(int(self._merged[j].max()) + 1 if j in self._merged else k for j, k in enumerate(self.sizes))
 
     def holds(self, columns: Columns) -> bool:
-        """Whether anything measured tells about this column, or pair."""
+        """Whether anything was measured of this column, or pair."""
         return columns in self._holders
 
     def estimate(self, columns: Columns) -> Estimate:
         """The average, weighted by precision, of what every noised table says about the table of ``columns``."""
-        weighted, precision = np.zeros([self._told[j] for j in columns]), 0.0
+        weighted, precision = np.zeros([self._measured_cells[j] for j in columns]), 0.0
         for table in self._holders[columns]:
             others = tuple(axis for axis, j in enumerate(table.columns) if j not in columns)
             counts = table.counts.sum(axis=others)
@@ -92,8 +92,8 @@ class Evidence:
         return Estimate(weighted / precision / self.rows_measured, 1 / math.sqrt(precision) / self.rows_measured)
 
     def shares(self, columns: Columns) -> FloatArray:
-        """The synthetic rows' share of every told cell, in the shape of the table of ``columns``."""
-        shape = tuple(self._told[j] for j in columns)
+        """The synthetic rows' share of every measured cell, in the shape of the table of ``columns``."""
+        shape = tuple(self._measured_cells[j] for j in columns)
         total = np.zeros(math.prod(shape), np.int64)
         for start in range(0, len(self.synthetic), _BLOCK):
             block = self.synthetic[start : start + _BLOCK].astype(np.int64)

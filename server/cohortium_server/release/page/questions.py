@@ -24,7 +24,7 @@ class Question:
     high: str
 
 
-def told(answers: Answers, targets: Sequence[int]) -> list[Question]:
+def questions(answers: Answers, targets: Sequence[int]) -> list[Question]:
     """The largest share of each of some columns, the same with a target's rarest value, and means of numbers."""
     columns = answers.schema.columns
     listed = [j for j, c in enumerate(columns) if not isinstance(c, Continuous | Datetime)]

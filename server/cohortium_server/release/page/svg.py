@@ -15,14 +15,14 @@ def element(tag: str, *inside: str, **attributes: str | float) -> Markup:
 
 
 def picture(width: float, height: float, words: str, *inside: str, class_: str = "fit") -> Markup:
-    """A whole drawing; ``words`` tell it to who cannot see it."""
+    """A whole drawing; ``words`` describe it to those who cannot see it."""
     box = f"0 0 {_coordinate(width)} {_coordinate(height)}"
     size = {"width": width, "height": height}
     return element("svg", *inside, role="img", aria_label=words, class_=class_, viewBox=box, **size)
 
 
 def text(words: str, x: float, y: float, class_: str, most: int = 1000, **attributes: str | float) -> Markup:
-    """A text; what is longer than ``most`` characters is cut, and told in full to who points at it."""
+    """A text; what is longer than ``most`` characters is cut, and shown in full on hover."""
     if len(words) <= most:
         return element("text", words, x=x, y=y, class_=class_, **attributes)
     shown = words[: most - 1].rstrip() + "…"

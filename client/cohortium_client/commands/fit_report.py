@@ -29,13 +29,13 @@ def on_a_terminal() -> bool:
 
 
 @contextmanager
-def rows_told(institution: Institution, studies: Sequence[Study]) -> Iterator[None]:
+def reporting_fit(institution: Institution, studies: Sequence[Study]) -> Iterator[None]:
     """Tell it while what is in the ``with`` block goes on; afterwards nothing reads the table any more."""
     if not (studies and on_a_terminal()):
         yield
         return
     ended = Event()
-    reader = Thread(target=_tell, args=(institution, studies, ended), name="rows told")
+    reader = Thread(target=_report, args=(institution, studies, ended), name="rows told")
     reader.start()
     try:
         yield
@@ -44,7 +44,7 @@ def rows_told(institution: Institution, studies: Sequence[Study]) -> Iterator[No
         reader.join()
 
 
-def _tell(institution: Institution, studies: Sequence[Study], ended: Event) -> None:
+def _report(institution: Institution, studies: Sequence[Study], ended: Event) -> None:
     for study in {study.schema.digest: study for study in studies}.values():
         try:
             lines = how_rows_fit(institution, study, ended)
