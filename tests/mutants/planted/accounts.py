@@ -188,7 +188,7 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{CUSTODY}::test_bad_input_42_an_exhausted_cap_is_a_refusal_and_changes_nothing",
         ACCOUNTS,
         "if within(after, self._affordable.get((account, cap), ())):",
-        "if within(merged(events), self._affordable.get((account, cap), ())):",
+        "if within(composed(events), self._affordable.get((account, cap), ())):",
     ),
     mutant(
         "looks at the cap of a study and not at that of its population",

@@ -56,7 +56,7 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{KILLERS}::test_a_receipt_is_of_the_message_it_is_on",
         WIRE,
         "expected = (reply.institution, hashlib.sha256(inner).hexdigest(), answer_to(reply))",
-        "told = (reply.institution, receipt.message, answer_to(reply))",
+        "expected = (reply.institution, receipt.message, answer_to(reply))",
     ),
     mutant(
         "takes a receipt for an answer to something else",

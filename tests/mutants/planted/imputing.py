@@ -175,6 +175,6 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{COUNTED}::test_nothing_of_it_leaves",
         SIMULATION,
         "        print_private(*lines)\n",
-        "        print_result(*lines)\n",
+        "        print(*lines)\n",
     ),
 )

@@ -211,7 +211,7 @@ _CLIP: tuple[Mutant, ...] = (
         f"{SENSITIVITY}[autoregressive]",
         GRADIENTS,
         "if not (n.one_hot or n.constant))",
-        "if not (n.one_hot or n.told or n.ranks))",
+        "if not (n.one_hot or n.constant or n.ranks))",
     ),
 )
 
@@ -230,7 +230,7 @@ _SUMS: tuple[Mutant, ...] = (
         f"{SINGLE}[rows-autoregressive]",
         GRADIENTS,
         SUMMED,
-        "total += whole(clipped_sum(network, at, batch, self.clip, units, together).cpu().numpy()) * 4096",
+        "total += to_units(clipped_sum(network, at, batch, self.clip, units, together).cpu().numpy()) * 4096",
     ),
     mutant(
         "counts a micro-batch again that follows another",
