@@ -83,7 +83,7 @@ stops: $(VENV)/.tested
 
 pgm: $(VENV)/.tested
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[pgm]"
-	$(BIN)/python -m pytest tests/test_pgm.py tests/contracts/test_generators.py -k pgm
+	$(BIN)/python -m pytest tests/server/generators/test_pgm.py tests/contracts/test_generators.py -k pgm
 
 mutants: $(VENV)/.tested
 	$(BIN)/python tests/mutants

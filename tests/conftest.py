@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
+from visits import NAMES, everybody
 
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.ledger.store import Ledger
@@ -20,7 +21,9 @@ from cohortium.study.study import Autoregressive, Institution, Privacy, Study, S
 from cohortium_server.release import Release, load_release
 from cohortium_simulation.experiment import simulate
 
-NAMES = ("north", "south", "west")
+SUPPORT = Path(__file__).parent / "support"
+CONTRACTS = ("generator_contract", "network_contract", "query_contract", "source_contract")
+pytest.register_assert_rewrite(*({p.stem for p in SUPPORT.glob("*.py")} - set(sys.modules)), *CONTRACTS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,31 +64,6 @@ def schema() -> Schema:
             ],
         }
     )
-
-
-def people(count: int, seed: int) -> pd.DataFrame:
-    """A table in which age, ward, urgency and result depend on one another."""
-    rng = np.random.default_rng(seed)
-    age = rng.integers(0, 101, count)
-    ward = np.where(age > 60, "a", rng.choice(["b", "c"], count)).astype(object)
-    ward[rng.random(count) < 0.1] = None
-    positive = rng.random(count) < 0.1 + 0.6 * (age > 60)
-    return pd.DataFrame(
-        {
-            "id": np.arange(count) // 2 + 1_000_000 * seed,  # nobody is in two institutions
-            "sex": rng.choice(["f", "m"], count),
-            "age": age,
-            "ward": ward,
-            "seen": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 366, count), "D"),
-            "urgent": rng.random(count) < 0.2 + 0.5 * positive,
-            "result": np.where(positive, "positive", "negative"),
-        }
-    )
-
-
-def everybody() -> dict[str, pd.DataFrame]:
-    """A table for each institution."""
-    return {name: people(count, seed) for seed, (name, count) in enumerate(zip(NAMES, (4000, 2000, 600), strict=True))}
 
 
 @pytest.fixture

@@ -17,43 +17,34 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pytest
-from enlisted import agree, answer, custodian, request, with_keys
+from charges import CHARGE, EVENTS, STUDY, message_of, put, table
+from enlisted import agree, answer, custodian, request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cohortium.commands.ledger import ledger_files
-from cohortium.data.columns import Boolean
-from cohortium.data.encoding import Codes
-from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
 from cohortium.ledger.store import (
     FORMAT,
     GENESIS,
     NEWER,
-    NO_CAPS,
     Approval,
     Cap,
     Caps,
     Charge,
     Consent,
-    Entry,
     Ledger,
     Withdrawal,
 )
 from cohortium.privacy.accounting import Events, Gaussian, cost, merged, repeated, within
-from cohortium.study.study import Privacy, Study, Sweep
 from cohortium.system import failpoints
 from cohortium.system.canonical import canonical_json, digest
 
-EVENTS = (Gaussian(4.0), Gaussian(2.0, 0.1, 10))
 CHEAP = (Gaussian(4.0),)
-CHARGE = Charge("people", "ab" * 32, "cd" * 16, 0, 0, "ef" * 32, "", EVENTS, 1e-6, (Gaussian(3.0), *EVENTS))
 CONSENT, APPROVAL, WITHDRAWAL = Consent("ab" * 32, "a study", 3), Approval("ab" * 32, "cd" * 16), Withdrawal("ab" * 32)
 DELTA = 1e-6
-HERE = str(Path(__file__).parent)
-ABOVE = str(Path(__file__).parents[1])
+SUPPORT = str(Path(__file__).parents[1] / "support")
 
 
 @pytest.fixture
@@ -69,18 +60,6 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 def witness(path: Path) -> Path:
     return path.with_name(path.name + ".head")
-
-
-def message_of(charge: Charge) -> bytes:
-    return f"the answer to {charge.place}".encode()
-
-
-def put(ledger: Ledger, charge: Charge = CHARGE, caps: Caps = NO_CAPS, message: bytes | None = None) -> Entry:
-    """Charge it together with a message of its own."""
-    sent = message_of(charge) if message is None else message
-    entry, kept = ledger.charge(replace(charge, message=hashlib.sha256(sent).hexdigest()), sent, caps)
-    assert kept == sent
-    return entry
 
 
 def population_cap(epsilon: float, delta: float = DELTA) -> Caps:
@@ -924,8 +903,8 @@ def test_an_entry_that_another_forges_while_it_is_open_is_found(path: Path) -> N
 
 
 def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A script that imports this module's names, in a process of its own."""
-    setting = f"import sys\nsys.path[:0] = [{HERE!r}, {ABOVE!r}]\n"
+    """A script that imports what these tests share, in a process of its own."""
+    setting = f"import sys\nsys.path[:0] = [{SUPPORT!r}]\n"
     command = [sys.executable, "-c", setting + textwrap.dedent(script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
@@ -992,7 +971,7 @@ FULL_DISK = """
     from pathlib import Path
     from cohortium.errors import LedgerError
     from cohortium.ledger.store import Ledger
-    from test_ledger import CHARGE, put
+    from charges import CHARGE, put
 
     path, told, refused = Path(sys.argv[1]), 0, 0
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -1049,7 +1028,7 @@ AS_NOBODY = """
     from pathlib import Path
     from cohortium.errors import LedgerError
     from cohortium.ledger.store import Ledger
-    from test_ledger import CHARGE, put
+    from charges import CHARGE, put
     if os.getuid() == 0:
         os.setuid(65534)
     try:
@@ -1088,18 +1067,6 @@ def test_looking_for_ledgers_makes_none(home: Path) -> None:
 
 # Killed
 
-STUDY = Study(
-    name="killed",
-    schema=Schema(columns=tuple(Boolean(name=name) for name in "ab")),
-    privacy=Privacy(epsilon=1.0, delta=1e-6),
-    generator=Sweep(),
-    institutions=with_keys("north"),
-)
-
-
-def table(_: Study) -> Codes:
-    return Codes(np.zeros((9, 2), np.int16), np.arange(9), (2, 2))
-
 
 KILLED = """
     import os, signal
@@ -1107,7 +1074,7 @@ KILLED = """
     from cohortium.system import failpoints
     from cohortium.ledger.store import Ledger
     from enlisted import agree, custodian, request
-    from test_ledger import STUDY, table
+    from charges import STUDY, table
 
     path, point, sent = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     failpoints.reached = lambda place: place == point and os.kill(os.getpid(), signal.SIGKILL)
@@ -1140,7 +1107,7 @@ WRITER = """
     from dataclasses import replace
     from pathlib import Path
     from cohortium.ledger.store import Ledger
-    from test_ledger import CHARGE, put
+    from charges import CHARGE, put
     with Ledger(Path(sys.argv[1])) as ledger:
         start = len(ledger.entries())
         for i in range(start, start + 100_000):
@@ -1151,7 +1118,7 @@ WRITER = """
 
 def test_killed_at_any_moment_no_message_lacks_its_charge(path: Path) -> None:
     told: list[int] = []
-    setting = f"import sys\nsys.path[:0] = [{HERE!r}, {ABOVE!r}]\n"
+    setting = f"import sys\nsys.path[:0] = [{SUPPORT!r}]\n"
     for kill_after in (1, 7, 20):
         command = [sys.executable, "-c", setting + textwrap.dedent(WRITER), str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:

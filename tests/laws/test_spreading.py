@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_schema import columns
+from strategies import columns
 
 from cohortium.data.columns import Column, Continuous, Datetime
 from cohortium.data.columns.dequantization import Ranges, grid_of, joined, overlap, parts_within, rest

@@ -14,7 +14,7 @@ ASKING = "server/cohortium_server/rounds/asking.py"
 PREFLIGHT = "client/cohortium_client/preflight.py"
 ROWS_TOLD = "client/cohortium_client/commands/rows_told.py"
 LAWS = "tests/laws/test_amendments.py"
-TRUTH = "tests/test_truth.py"
+TRUTH = "tests/client/commands/test_truth.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(

@@ -10,7 +10,7 @@ SHELF = "common/cohortium/ledger/shelf.py"
 ROUNDS = "server/cohortium_server/rounds/rounds.py"
 RELEASE = "server/cohortium_server/release/__init__.py"
 REPORT = "server/cohortium_server/release/report.py"
-TESTS = "tests/test_pooled.py"
+TESTS = "tests/simulation/test_pooled.py"
 MASKS, SAID = "masks are owed", "a true sentence"
 
 MUTANTS: tuple[Mutant, ...] = (
