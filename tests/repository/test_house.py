@@ -110,6 +110,26 @@ def test_no_test_chooses_a_kernel() -> None:
     assert [str(p.relative_to(ROOT)) for p in tests if pattern.search(p.read_text())] == []
 
 
+def test_no_test_module_imports_another() -> None:
+    """What tests share is in tests/support, in a module that collects nothing."""
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    names = {p.stem for p in tests if p.name.startswith("test_")} | {"conftest"}
+    found = [
+        (p.name, m[0])
+        for p in tests
+        for m in re.finditer(r"^\s*(?:from|import) (\w+)", p.read_text(), re.M)
+        if m[1] in names
+    ]
+    assert found == []
+
+
+def test_tests_lie_in_the_folders_of_what_they_test() -> None:
+    """Two of one name could not be collected together."""
+    tests = [p for p in (ROOT / "tests").rglob("test_*.py") if "e2e" not in p.parts]
+    assert [p.name for p in tests if p.parent == ROOT / "tests"] == []
+    assert len({p.name for p in tests}) == len(tests)
+
+
 def calls(path: Path) -> list[tuple[str, ast.Call]]:
     """The calls of a file, by the last name of what is called."""
     found = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
