@@ -8,18 +8,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from effort import examples
 from hypothesis import settings
 from visits import NAMES, everybody
 
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.ledger.store import Ledger
 from cohortium.study.study import Autoregressive, Institution, Privacy, Study, Sweep
-from cohortium_server.release import Release, load_release
-from cohortium_simulation.experiment import simulate
+
+if TYPE_CHECKING:  # most tests need neither, and importing them takes longer than most tests
+    from cohortium_server.release import Release
 
 SUPPORT = Path(__file__).parent / "support"
 CONTRACTS = ("generator_contract", "network_contract", "query_contract", "source_contract")
@@ -37,7 +39,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(missing)
 
 
-settings.register_profile("untimed", settings(), deadline=None)  # a busy machine is not a fault
+# A busy machine is not a fault. Examples are counted in tests/support/effort.py; what says no number tries hypothesis' 100.
+settings.register_profile("untimed", settings(), deadline=None, max_examples=examples(100))
 settings.load_profile("untimed")
 
 
@@ -100,6 +103,8 @@ def with_privacy(study: Study) -> Callable[..., Study]:
 @pytest.fixture(scope="session")
 def _released(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release, and the home of those who made it."""
+    from cohortium_simulation.experiment import simulate
+
     folder = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COHORTIUM_HOME", str(folder / "home"))
@@ -111,6 +116,8 @@ def _released(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def release(_released: Path, home: Path, tmp_path: Path) -> Release:
     """A release of ``study`` over ``tables``, for the test to spoil."""
+    from cohortium_server.release import load_release
+
     shutil.copytree(_released / "home", home)
     shutil.copytree(_released / "release", tmp_path / "release")
     return load_release(tmp_path / "release")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -198,7 +199,7 @@ def states(query: Query, seed: int) -> list[Query]:
 class QueryContract:
     """``query`` is the one that is tried. Of a query that is not trained, ``contribute`` is what gets noise."""
 
-    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+    @settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.differing_executors])
     @given(
         rows=st.integers(0, 60),
         people=st.integers(1, 40),

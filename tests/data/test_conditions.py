@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import columns
@@ -222,7 +223,7 @@ COMPARED: dict[str, Callable[[Any, Any], Any]] = {
 }  # fmt: skip
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.data(), columns("x").filter(lambda c: isinstance(c, Continuous | Datetime)))
 def test_comparisons_are_those_of_the_values(data: st.DataObject, column: Column) -> None:
     grid = grid_of(column)
@@ -246,7 +247,7 @@ def test_comparisons_are_those_of_the_values(data: st.DataObject, column: Column
     assert left(selection_by_text(column, f"{low}..{high}")) == values.between(low, high).tolist()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(columns("x"), st.data())
 def test_a_condition_and_its_opposite_make_up_the_column(column: Column, data: st.DataObject) -> None:
     ends = st.integers(0, grid_of(column) - 1)

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import tomli_w
 from console import call
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -256,7 +257,7 @@ def test_rows_that_break_a_constraint_are_outside_the_table(constraint: Constrai
     np.testing.assert_array_equal(codes.values, encode(table[expected], SCHEMA).values)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(st.integers(0, 2**32), st.integers(0, 60))
 def test_what_becomes_of_a_row_depends_on_it_alone(seed: int, cut: int) -> None:
     schema, table = with_(*TOGETHER), rows_of(SCHEMA, 60, seed)
@@ -274,7 +275,7 @@ def test_a_row_that_is_invalid_anyway_breaks_nothing() -> None:
 # Cells that nobody can be in
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.integers(0, 2**32), st.sampled_from(range(len(EACH))), st.booleans())
 def test_no_row_of_the_table_is_in_an_impossible_cell(seed: int, which: int, merged: bool) -> None:
     schema, rng = with_(EACH[which][0], MAPPED), np.random.default_rng(seed)
@@ -319,7 +320,7 @@ def _every_index(schema: Schema, j: int) -> list[int]:
     return [*range(0, getattr(column, "grid", column.values), step), *([INVALID] if column.nullable else [])]
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(0, 2**32), st.integers(6, 20))
 def test_cells_are_not_put_together_across_what_a_constraint_tells_apart(seed: int, bins: int) -> None:
     fine = replace(SCHEMA, columns=(replace(COLUMNS[0], bins=100), *SCHEMA.columns[1:]))
@@ -333,7 +334,7 @@ def test_cells_are_not_put_together_across_what_a_constraint_tells_apart(seed: i
 # Rows that come out
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(st.integers(0, 2**32), st.integers(0, 400))
 def test_every_row_keeps_every_constraint(seed: int, rows: int) -> None:
     schema = with_(*TOGETHER)

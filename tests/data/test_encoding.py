@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import schemas
@@ -106,7 +107,7 @@ def test_codes_are_text() -> None:
     assert cells(codes, [401, 401.0, 250.0, 250, 1.1, 2.0]) == [0, 0, 3, 3, 8, 9]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(schemas(), st.integers(0, 2**32 - 1))
 def test_decoding_stays_in_the_cell(schema: Schema, seed: int) -> None:
     """Every value drawn for a cell belongs to it, unless the cell is a bin made of points alone."""
@@ -122,7 +123,7 @@ def test_decoding_stays_in_the_cell(schema: Schema, seed: int) -> None:
         np.testing.assert_array_equal(again.values[reachable, j], values[reachable, j], err_msg=column.kind)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(schemas(), st.lists(WILD, min_size=2, max_size=8))
 def test_no_value_raises_and_no_row_depends_on_another(schema: Schema, values: list[Any]) -> None:
     for column in schema.columns:
@@ -132,7 +133,7 @@ def test_no_value_raises_and_no_row_depends_on_another(schema: Schema, values: l
         assert len(cells(column, values)) == len(values)  # in whatever type pandas takes them for
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(schemas(), st.lists(st.text(max_size=12), min_size=2, max_size=8))
 def test_no_text_depends_on_another_row(schema: Schema, values: list[str]) -> None:
     for column in schema.columns:
@@ -140,7 +141,7 @@ def test_no_text_depends_on_another_row(schema: Schema, values: list[str]) -> No
         assert cells(column, values) == [cells(column, [value])[0] for value in values]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.lists(st.text(max_size=12), min_size=2, max_size=30), st.integers(1, 29))
 def test_parts_are_encoded_as_the_whole(values: list[str], at: int) -> None:
     schema = Schema(person="who", columns=(AGE, SEX, DAY))
@@ -151,7 +152,7 @@ def test_parts_are_encoded_as_the_whole(values: list[str], at: int) -> None:
     np.testing.assert_array_equal(parts.persons, whole.persons)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(schemas(), st.integers(0, 2**32 - 1))
 def test_decoding_emits_declared_values_only(schema: Schema, seed: int) -> None:
     """200 canaries, strings and rare numbers, go in; none comes out."""

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from console import call, call_json
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,7 +120,7 @@ def test_names_that_hold_separators_in_quotes_leave_no_choice(tmp_path: Path) ->
     assert outcome(lambda: header(path)) == ["a;b", "c", "d|e"]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(rows=st.lists(st.text(alphabet=';,|\t"ab\n ', max_size=12), max_size=6))
 def test_no_row_decides_what_separates(rows: list[str]) -> None:
     """Whatever the rows hold, the heading alone is asked."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -202,7 +203,7 @@ TEXTS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(st.lists(st.one_of(st.text(max_size=6), st.floats().map(str), st.integers().map(str)), max_size=30) | TEXTS)
 def test_any_proposal_is_a_schema_that_fits_its_table(
     tmp_path_factory: pytest.TempPathFactory, values: list[str]

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from console import call, call_json
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from visits import people
@@ -210,7 +211,7 @@ def test_every_entry_of_a_draft_is_marked(person: str | None) -> None:
     assert told["review"] == ["name", "columns"]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=40), st.lists(VALUES, min_size=1, max_size=40))
 def test_whatever_may_follow_from_rows_is_marked(rows: list[tuple[str, str]], other: list[str]) -> None:
     """Of two tables with the same columns, all that their drafts tell differently is marked in both."""
@@ -302,7 +303,7 @@ def test_who_does_not_say_who_it_is_counts_as_one_person() -> None:
     assert "insomnia" not in render(draft([pd.concat([visits(), more])], "t", person="p"))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(st.lists(st.integers(-2000, 2000), min_size=2 * RARE, max_size=80), st.integers(0, 2))
 def test_no_bound_of_a_draft_is_the_extreme(numbers: list[int], decimals: int) -> None:
     """Also where it is a round number itself, and where few are beyond it; zero alone may be both."""

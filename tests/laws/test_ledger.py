@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from charges import CHARGE, EVENTS, STUDY, message_of, put, table
+from effort import examples
 from enlisted import agree, answer, custodian, request
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -170,7 +171,7 @@ def test_a_population_goes_on_where_it_stopped_and_others_are_separate(path: Pat
         assert len(again.charges("others")) == 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.sampled_from(["people", "others"]), max_size=8))
 def test_spending_only_grows(populations: list[str]) -> None:
     with TemporaryDirectory() as folder, Ledger(Path(folder) / "north.sqlite") as opened:
@@ -222,7 +223,7 @@ RECORDS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(RECORDS, max_size=6, unique_by=lambda r: getattr(r, "place", id(r))))
 def test_every_kind_of_entry_is_read_as_it_was_written(records: list[Any]) -> None:
     with TemporaryDirectory() as folder:
@@ -331,7 +332,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(STEP, max_size=12))
 def test_what_is_remembered_as_affordable_never_passes_what_is_not(steps: list[Any]) -> None:
     """Each decision against the cost computed anew; dry runs of more than is charged are what is remembered."""
@@ -390,7 +391,7 @@ def test_one_event_more_is_not_within(events: list[Gaussian], data: st.DataObjec
     assert within(fewer, whole) and not within(whole, fewer)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(EVENT_LISTS.filter(bool), EVENT_LISTS)
 def test_what_is_within_costs_no_more(part: list[Gaussian], rest: list[Gaussian]) -> None:
     assert cost(part, DELTA).epsilon <= cost([*part, *rest], DELTA).epsilon * (1 + 1e-3) + 1e-9

@@ -20,6 +20,7 @@ from console import call, call_json
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dp_accounting.pld import common
 from dp_accounting.pld import privacy_loss_distribution as pld
+from effort import examples
 from enlisted import key_of, refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -513,7 +514,7 @@ def some_events(*rates: float) -> st.SearchStrategy[Events]:
 WHOLE, SAMPLED = some_events(1.0), some_events(1.0, 0.2)
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(st.lists(WHOLE, min_size=1, max_size=4), st.data())
 def test_spending_is_never_under_reported(answers: list[Events], data: st.DataObject) -> None:
     """Whatever was answered before and after a backup within the cap, then lost, then answered again: at least that."""
@@ -543,7 +544,7 @@ def test_spending_is_never_under_reported(answers: list[Events], data: st.DataOb
                 assert ledger.spent("people", delta).epsilon >= cost(true, delta).epsilon * (1 - 1e-9)
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(st.floats(0.0, 12.0), SAMPLED, st.sampled_from([2 * DELTA, 1e-5]))
 def test_the_sum_is_above_what_the_worst_mechanism_and_the_events_compose_to(
     epsilon: float, events: Events, delta: float
@@ -783,7 +784,7 @@ def test_a_backup_that_is_none_changes_nothing(place: Place, lost: tuple[Path, R
 # The request's file
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(
     st.text(max_size=20),
     st.lists(st.binary(min_size=32, max_size=32).map(bytes.hex), max_size=3).map(tuple),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from effort import examples
 from enlisted import agree as consented
 from enlisted import answer, custodian, identity, key_of, refusal, request, with_keys
 from hypothesis import given, settings
@@ -125,7 +126,7 @@ def test_serials_are_counted_by_the_studys_name(ledger: Ledger, folder: Path) ->
 SERIALS = [replace(STUDY, serial=k, purpose=p) for k in (1, 2, 3) for p in ("", "x")]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(SERIALS), st.sampled_from(["sign", "withdraw", "forge"])), max_size=8))
 def test_at_most_one_study_of_a_name_is_agreed_to_and_never_an_older_one(steps: list[tuple[Study, str]]) -> None:
     """Whatever is signed and withdrawn in whatever order, and whatever somebody else writes into the ledger."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from effort import examples
 from enlisted import (
     ANYTHING,
     OTHER_RUN,
@@ -1084,7 +1085,7 @@ def shared() -> Iterator[tuple[Custodian, Ledger]]:
         yield custodian(opened, Table(), SWEEP), opened
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(250), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=mutated())
 def test_any_bytes_get_a_canonical_refusal_or_a_charged_answer(shared: tuple[Custodian, Ledger], data: bytes) -> None:
     """Never an exception, never a text, never a change of the ledger that is not an answer's charge."""

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy
+from effort import examples
 from hidden_value import CANARY, NUMBERS, refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -376,7 +377,7 @@ RULES: dict[str, dict[str, Any]] = {
 }
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(st.data(), st.sampled_from(COLUMNS.columns), st.booleans())
 def test_no_value_raises_and_no_row_changes_another(data: st.DataObject, column: Any, with_rule: bool) -> None:
     """What rows of any values become together is what each becomes alone."""

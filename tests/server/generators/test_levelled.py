@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,7 +87,7 @@ def test_too_many_features_leave_the_crossed_tables_out(monkeypatch: pytest.Monk
 
 
 @given(st.integers(0, 2**32), st.integers(2, 40), st.sampled_from([(), (0,), (0, 1), (1, 3)]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_the_gap_is_always_that_of_the_rows(seed: int, rows: int, crossed: tuple[int, ...]) -> None:
     chances = mixture(3, seed)
     codes, owners = drawn(chances, rows, seed)

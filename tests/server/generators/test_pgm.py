@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -95,13 +96,13 @@ class TestChordal:
         steps = drawing_order([(0, 1), (1, 2), (1, 3), (3, 4)], SIZES)
         assert set(map(len, largest(steps))) == {2}
 
-    @settings(max_examples=8)
+    @settings(max_examples=examples(8))
     @given(cliques, st.integers(0, 99))
     def test_rows_are_drawn_as_the_model_has_them(self, wanted: list[tuple[int, ...]], seed: int) -> None:
         model = random_model(wanted, seed)
         assert apart(counted(model.draw(1 << 15, np.random.default_rng(seed), {})), joint(model)) < 0.04
 
-    @settings(max_examples=8)
+    @settings(max_examples=examples(8))
     @given(cliques, st.integers(0, 99))
     def test_weights_of_cells_multiply_the_chances(self, wanted: list[tuple[int, ...]], seed: int) -> None:
         model = random_model(wanted, seed)
@@ -111,7 +112,7 @@ class TestChordal:
         assert drawn[:, 0].sum() == drawn[:, :, :, 2].sum() == 0
         assert apart(drawn, told / told.sum()) < 0.04
 
-    @settings(max_examples=8)
+    @settings(max_examples=examples(8))
     @given(cliques, st.integers(0, 99), st.sets(st.integers(0, len(SIZES) - 1)))
     def test_blanks_are_filled_as_bayes_has_it(self, wanted: list[tuple[int, ...]], seed: int, known: set[int]) -> None:
         """Rows of one kind, at whatever is known; then of many kinds at once."""

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -109,7 +110,7 @@ def of_kind(name: str, values: dict[str, list[str]], text: str) -> bool:
     return text in values.get(name, [])
 
 
-@settings(max_examples=120)
+@settings(max_examples=examples(120))
 @given(rows=TABLES, others=OTHERS, order=st.permutations([*NAMES, "pid", "note"]))
 def test_what_is_there_stays_and_all_that_is_blank_is_filled(
     rows: list[dict[str, str]], others: list[str], order: list[str]
@@ -137,7 +138,7 @@ def test_what_is_there_stays_and_all_that_is_blank_is_filled(
     assert [told[n]["beyond"] for n in NAMES] == beyond
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(rows=TABLES)
 def test_what_is_undeclared_is_filled_in_or_refused_where_that_is_wanted(rows: list[dict[str, str]]) -> None:
     table = pd.DataFrame(rows, dtype="str")
@@ -362,7 +363,7 @@ def test_what_is_not_a_number_is_missing_in_every_dtype() -> None:
         assert not made.table[["age", "sex"]].isna().any(axis=None)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     name=st.sampled_from(NAMES),
     kind=st.sampled_from(sorted(ANY)),
