@@ -121,3 +121,11 @@ def release(_released: Path, home: Path, tmp_path: Path) -> Release:
     shutil.copytree(_released / "home", home)
     shutil.copytree(_released / "release", tmp_path / "release")
     return load_release(tmp_path / "release")
+
+
+@pytest.fixture
+def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixtures are fitted in a few steps, for tests of all that is around a fit and not of how good it is."""
+    from cohortium_server.generators import fitting
+
+    monkeypatch.setattr(fitting, "MOST", 3 * fitting.RISE)

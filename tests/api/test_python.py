@@ -29,6 +29,8 @@ from cohortium.study import consent
 from cohortium.study.study import Study
 from cohortium_server.release import Release
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 PACKAGES = ("cohortium", "cohortium_client", "cohortium_server", "cohortium_simulation")
 WITH_DOCTESTS = (
     "cohortium.data.conditions.asking",

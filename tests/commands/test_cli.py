@@ -20,6 +20,8 @@ from cohortium.study.guarantee import guarantees, in_hundred
 from cohortium.study.plan import plan
 from cohortium.study.study import Study, dumps_schema, dumps_study
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 
 def test_the_way_of_a_researcher(data: Path, drafted: Path, tmp_path: Path) -> None:
     call("schema", "check", drafted, "--data", data)

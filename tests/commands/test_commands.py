@@ -33,6 +33,8 @@ from cohortium_client.preflight import preflight
 from cohortium_server.release import Release, answers, load_release
 from cohortium_simulation.experiment import simulate
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 # What is loaded
 
 LOADED = """

@@ -30,6 +30,8 @@ from cohortium_simulation.demo import _fresh
 from cohortium_simulation.doors import Doors
 from cohortium_simulation.experiment import Ledgers, simulate
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 PATIENCE = 60.0
 NAMES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 

@@ -26,6 +26,8 @@ from cohortium.errors import SchemaError
 from cohortium_client.source.mapping import ColumnMapping
 from cohortium_client.source.source import Source, load_source
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 LAND = Categorical(name="land", categories=("DE", "NA", "US"), missing=(), nullable=True)
 
 

@@ -38,6 +38,8 @@ from cohortium_server.release.rows import drawn_indices, drawn_table
 from cohortium_simulation.experiment import simulate
 from cohortium_simulation.unprotected import fit_unprotected
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 Predicate = Callable[[pd.DataFrame], pd.Series]
 COLUMNS = (
     Continuous(name="age", lower=0, upper=99, bins=10),

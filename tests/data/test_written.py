@@ -28,6 +28,8 @@ from cohortium_client.source.mapping import ColumnMapping
 from cohortium_client.source.source import Source, load_source
 from cohortium_server.release.tables import write_table
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 FORMATS = [
     "1234,5", "1.234,5", "1 234,5", "1\u00a0234,5", "1\u202f234,5", "1'234.5", "1\u2019234.5", "1,234.5", "$1,234.5", "($1,234.5)",
     "1234.5%", "1.234,5 €", "€ 1.234,5", "CHF 1'234.5", "1.234,5-", "1234.5 mg/dl", "R$ 1.234,5", "1234,5 %",

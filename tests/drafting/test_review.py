@@ -37,6 +37,8 @@ from cohortium_server.rounds.rounds import run_study
 from cohortium_simulation import unprotected
 from cohortium_simulation.demo import demo_data
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 Tables = dict[str, pd.DataFrame]
 
 

@@ -33,6 +33,8 @@ from cohortium.queries.contribution_bounding import at_most
 from cohortium.study.study import Study, dumps_schema, dumps_study
 from cohortium_client.custodian.institution import init_institution
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 SCHEMA = Schema(person="id", columns=(Categorical(name="x", categories=("a", "b")),))
 IDS = st.lists(st.sampled_from(["", "p", "q", " q", "7", "7.0", "r", "NA"]), min_size=1, max_size=30)
 

@@ -14,6 +14,8 @@ from cohortium.errors import StudyError
 from cohortium.study.study import Study, dumps_schema, dumps_study, load_study
 from cohortium_simulation.layout import laid_out, read_declared
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 
 def test_institutions_as_they_are_written() -> None:
     said = ["north=a, b", "south", 'west="c, d",e=f', " north = g "]

@@ -57,6 +57,8 @@ from cohortium_simulation.engine import run_in_process
 from cohortium_simulation.experiment import Ledgers, run, simulate
 from cohortium_simulation.unprotected import fit_unprotected
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 Tables = dict[str, pd.DataFrame]
 runner = CliRunner()
 

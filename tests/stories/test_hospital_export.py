@@ -18,6 +18,8 @@ from console import call, call_json, runner
 
 from cohortium.cli import build
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 ROWS = 3000
 LEVELS = ("k.A.", "-", "unbekannt")
 

@@ -19,6 +19,8 @@ from cohortium_server.release import Release
 from cohortium_server.release.manifest import verify
 from cohortium_simulation.experiment import Ledgers, simulate
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 Tables = dict[str, pd.DataFrame]
 
 

@@ -23,6 +23,8 @@ from cohortium_server.release.report import Facts, render_report
 from cohortium_simulation.experiment import simulate
 from cohortium_simulation.federation import write_federation
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 DOCS = Path(__file__).parents[2] / "docs" / "privacy.md"
 LOCAL = (  # false where sums are masked
     "every message of every institution",

@@ -21,6 +21,8 @@ from cohortium_simulation.experiment import simulate
 from cohortium_simulation.federation import write_federation
 from cohortium_simulation.partition import by_column, declared_categories
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 DEVICES = ("CON", "nul", "Aux", "prn", "com1", "LPT9", "con.north", "NUL.tar.gz")
 
 

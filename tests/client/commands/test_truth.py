@@ -44,6 +44,8 @@ from cohortium_client.source.preview import counted, preview
 from cohortium_server.rounds.journal import BriefJournal, FolderJournal
 from cohortium_server.rounds.rounds import run_study
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 SCHEMA = Schema(
     name="visits",
     columns=(
