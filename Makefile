@@ -74,8 +74,9 @@ imports: $(VENV)/.tested
 THOROUGH ?=
 export THOROUGH
 WORKERS ?= 2
+# One thread each, for as many processes as processors.
 unit: $(VENV)/.tested
-	$(BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist worksteal $(if $(THOROUGH),,-m "not slow")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist worksteal $(if $(THOROUGH),,-m "not slow")
 
 e2e: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/e2e

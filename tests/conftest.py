@@ -125,7 +125,9 @@ def release(_released: Path, home: Path, tmp_path: Path) -> Release:
 
 @pytest.fixture
 def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mixtures are fitted in a few steps, for tests of all that is around a fit and not of how good it is."""
+    """Mixtures are small and fitted in a few steps, for tests of all that is around a fit and not of how good it is."""
     from cohortium_server.generators import fitting
 
-    monkeypatch.setattr(fitting, "MOST", 3 * fitting.RISE)
+    shaped = fitting.members
+    monkeypatch.setattr(fitting, "MOST", 2 * fitting.RISE)
+    monkeypatch.setattr(fitting, "members", lambda sizes, tables, most: shaped(sizes, tables, min(most, 40)))

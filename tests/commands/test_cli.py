@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 import pandas as pd
 import pytest
 import typer
+from click.testing import CliRunner as ClickRunner
 from console import call, call_json, data_fixture, drafted_fixture, runner  # noqa: F401 (fixtures)
 
 from cohortium.cli import build
@@ -198,9 +199,9 @@ def test_every_argument_and_option_is_explained_in_help() -> None:
         if not hasattr(command, "commands"):
             yield path, command
 
-    unexplained, told = [], 0
-    for path, command in leaves(typer.main.get_command(build())):
-        shown = " ".join(runner.invoke(build(), [*path, "--help"], env={"COLUMNS": "500"}).output.split())
+    unexplained, told, whole = [], 0, typer.main.get_command(build())
+    for path, command in leaves(whole):
+        shown = " ".join(ClickRunner().invoke(whole, [*path, "--help"], env={"COLUMNS": "500"}).output.split())
         written = get_type_hints(inspect.unwrap(command.callback), include_extras=True)
         helps = {name: of.__metadata__[0].help for name, of in written.items() if hasattr(of, "__metadata__")}
         unexplained += [(*path, name) for name, help_ in helps.items() if not help_ or help_ not in shown]
