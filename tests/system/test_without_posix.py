@@ -239,6 +239,7 @@ def test_an_institution_sees_what_would_leave_it(told: dict[str, Any]) -> None:
     assert answered(told, "preview")["phases"]
 
 
+@pytest.mark.slow
 def test_the_demo_runs(tmp_path: Path) -> None:
     done = started(tmp_path, "demo", "--out", "demo", PYTHONIOENCODING="cp1252")
     assert done.returncode == 0, done.stderr[-3000:]
