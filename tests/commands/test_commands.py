@@ -33,8 +33,6 @@ from cohortium_client.preflight import preflight
 from cohortium_server.release import Release, answers, load_release
 from cohortium_simulation.experiment import simulate
 
-pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
-
 # What is loaded
 
 LOADED = """
@@ -144,6 +142,7 @@ def test_laws_that_are_none_are_refused(learnt: Path) -> None:
 # Nothing is replaced unasked
 
 
+@pytest.mark.usefixtures("short_fits")
 def test_a_second_simulate_never_replaces_a_release_unasked(data: Path, drafted: Path, tmp_path: Path) -> None:
     out = tmp_path / "release"
     asked = (
