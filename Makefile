@@ -5,18 +5,21 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check lint types imports unit unit-laws unit-others e2e kills stops pgm mutants numerics wheel test-newest test-oldest constraints crash bench stubs clean
+.PHONY: help demo quick test test-all check lint types imports unit e2e kills stops pgm mutants numerics wheel test-newest test-oldest constraints crash bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
-	@echo "make test    lint, types, import rules, all tests and the mutants (what CI runs)"
-	@echo "make e2e     real federations: processes, TLS, keys, kill -9, a network that fails (part of make test)"
+	@echo "make quick   what has changed since the main branch: its lint, its tests and laws, in a minute"
+	@echo "make check   lint, types, import rules"
+	@echo "make test    that, and the tests with a part of their examples (before each commit; within 10 minutes)"
+	@echo "make test-all   that with all examples, the mutants, the wheel, whole federations (what CI runs; within 35 minutes)"
+	@echo "make e2e     real federations: processes, TLS, keys, kill -9, a network that fails (part of make test-all)"
 	@echo "make kills   every process of a federation killed in the middle of a study, $(TIMES) times each (at night)"
 	@echo "make stops   institutions stopped and killed while their answer is on the way, and lines that are cut (at night)"
 	@echo "make pgm     installs the extra pgm (some 400 MB) and runs its tests, which make test skips without it"
 	@echo "make mutants plants privacy bugs, each of which one named test must find"
 	@echo "make numerics  the numeric laws under other kernels and numbers of threads (some 10 minutes)"
-	@echo "make wheel   builds the sdist and the wheel, installs it outside the repository, runs its demo (part of make test)"
+	@echo "make wheel   builds the sdist and the wheel, installs it outside the repository, runs its demo (part of make test-all)"
 	@echo "make test-newest, make test-oldest   quick tests, demo and a deployed story with the newest of everything, nightly Flower"
 	@echo "             included, and with the lowest versions that pyproject.toml allows (each downloads gigabytes, once)"
 	@echo "make constraints   constraints.txt anew, with what is current"
@@ -41,9 +44,19 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/cohortium demo --out cohortium-demo
 
+# What has changed, and its laws: $(SINCE) names another commit than where this branch left the main one.
+SINCE ?=
+quick: $(VENV)/.tested
+	@$(BIN)/python tools/quick.py $(SINCE:%=--since %)
+
 # One step after the other, whatever became of those before; a report of all comes at the end.
+STEPS = $(BIN)/python tools/steps.py --what "make $@" --make "$(MAKE) --no-print-directory
 test: $(VENV)/.tested
-	@$(BIN)/python tools/steps.py --what "make test" --make "$(MAKE) --no-print-directory" lint types imports unit-laws,unit-others mutants wheel e2e
+	@$(STEPS)" lint,types,imports unit
+
+# The same steps, all tests with all their examples, and what else there is.
+test-all: $(VENV)/.tested
+	@$(STEPS) THOROUGH=1" lint,types,imports unit mutants wheel,e2e
 
 check: lint types imports
 
@@ -57,16 +70,13 @@ types: $(VENV)/.tested
 imports: $(VENV)/.tested
 	$(BIN)/lint-imports
 
+# THOROUGH=1: all examples of the laws, and the tests that take long (tests/support/effort.py).
+THOROUGH ?=
+export THOROUGH
+WORKERS ?= 2
+# One thread each, for as many processes as processors.
 unit: $(VENV)/.tested
-	$(BIN)/python -m pytest
-
-# All of them in two parts, for two processors.
-LAWS := tests/laws tests/statistics tests/contracts tests/crash tests/mutants
-unit-laws: $(VENV)/.tested
-	$(BIN)/python -m pytest -p no:cacheprovider $(LAWS)
-
-unit-others: $(VENV)/.tested
-	$(BIN)/python -m pytest -p no:cacheprovider $(LAWS:%=--ignore=%)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist worksteal $(if $(THOROUGH),,-m "not slow")
 
 e2e: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/e2e
@@ -83,7 +93,7 @@ stops: $(VENV)/.tested
 
 pgm: $(VENV)/.tested
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[pgm]"
-	$(BIN)/python -m pytest tests/test_pgm.py tests/contracts/test_generators.py -k pgm
+	$(BIN)/python -m pytest tests/server/generators/test_pgm.py tests/contracts/test_generators.py -k pgm
 
 mutants: $(VENV)/.tested
 	$(BIN)/python tests/mutants

@@ -126,7 +126,7 @@ def as_csv(folder: Path, rows: int, several: bool) -> dict[str, str]:
 
 def as_postgresql(folder: Path, rows: int, several: bool) -> dict[str, str]:
     """In the throw-away cluster of the tests; nothing where there is none."""
-    sys.path.append(str(ROOT / "tests"))
+    sys.path.append(str(ROOT / "tests" / "support"))
     from postgres import _cluster, _program, password_file
 
     if _program("initdb") is None:

@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz.py [--files 2000] [--out benchmarks/results/fuzz.json]
 
-The tables are those of tests/malformed.py, by the seeds 0, 1, 2, ... Each is read as a custodian reads it, once without a
+The tables are those of tests/support/malformed.py, by the seeds 0, 1, 2, ... Each is read as a custodian reads it, once without a
 newcomer and once with a newcomer's rows somewhere in it, whatever these hold. Wanted is that nothing differs: neither
 whether there is an answer, nor what anybody else's rows become.
 """
@@ -20,7 +20,7 @@ from printing import Figure, shown, write
 from rich.console import Console
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests"))
+sys.path.append(str(ROOT / "tests" / "support"))
 
 
 def figures(kind: str, files: int, folder: Path) -> Iterator[Figure]:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pytest
+from effort import examples
 from hypothesis import settings
+from visits import NAMES, everybody
 
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.ledger.store import Ledger
 from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.study import Institution, Privacy, Study
-from cohortium_server.release import Release, load_release
-from cohortium_simulation.experiment import simulate
 
-NAMES = ("north", "south", "west")
+if TYPE_CHECKING:  # most tests need neither, and importing them takes longer than most tests
+    from cohortium_server.release import Release
+
+SUPPORT = Path(__file__).parent / "support"
+CONTRACTS = ("generator_contract", "network_contract", "query_contract", "source_contract")
+pytest.register_assert_rewrite(*({p.stem for p in SUPPORT.glob("*.py")} - set(sys.modules)), *CONTRACTS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(missing)
 
 
-settings.register_profile("untimed", settings(), deadline=None)  # a busy machine is not a fault
+# A busy machine is not a fault. Examples are counted in tests/support/effort.py; what says no number tries hypothesis' 100.
+settings.register_profile("untimed", settings(), deadline=None, max_examples=examples(100))
 settings.load_profile("untimed")
 
 
@@ -62,31 +68,6 @@ def schema() -> Schema:
             ],
         }
     )
-
-
-def people(count: int, seed: int) -> pd.DataFrame:
-    """A table in which age, ward, urgency and result depend on one another."""
-    rng = np.random.default_rng(seed)
-    age = rng.integers(0, 101, count)
-    ward = np.where(age > 60, "a", rng.choice(["b", "c"], count)).astype(object)
-    ward[rng.random(count) < 0.1] = None
-    positive = rng.random(count) < 0.1 + 0.6 * (age > 60)
-    return pd.DataFrame(
-        {
-            "id": np.arange(count) // 2 + 1_000_000 * seed,  # nobody is in two institutions
-            "sex": rng.choice(["f", "m"], count),
-            "age": age,
-            "ward": ward,
-            "seen": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 366, count), "D"),
-            "urgent": rng.random(count) < 0.2 + 0.5 * positive,
-            "result": np.where(positive, "positive", "negative"),
-        }
-    )
-
-
-def everybody() -> dict[str, pd.DataFrame]:
-    """A table for each institution."""
-    return {name: people(count, seed) for seed, (name, count) in enumerate(zip(NAMES, (4000, 2000, 600), strict=True))}
 
 
 @pytest.fixture
@@ -123,6 +104,8 @@ def with_privacy(study: Study) -> Callable[..., Study]:
 @pytest.fixture(scope="session")
 def _released(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A release, and the home of those who made it."""
+    from cohortium_simulation.experiment import simulate
+
     folder = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COHORTIUM_HOME", str(folder / "home"))
@@ -134,6 +117,18 @@ def _released(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def release(_released: Path, home: Path, tmp_path: Path) -> Release:
     """A release of ``study`` over ``tables``, for the test to spoil."""
+    from cohortium_server.release import load_release
+
     shutil.copytree(_released / "home", home)
     shutil.copytree(_released / "release", tmp_path / "release")
     return load_release(tmp_path / "release")
+
+
+@pytest.fixture
+def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixtures are small and fitted in a few steps, for tests of all that is around a fit and not of how good it is."""
+    from cohortium_server.generators import fitting
+
+    shaped = fitting.members
+    monkeypatch.setattr(fitting, "MOST", 2 * fitting.RISE)
+    monkeypatch.setattr(fitting, "members", lambda sizes, tables, most: shaped(sizes, tables, min(most, 40)))

@@ -48,22 +48,22 @@ QUICK = (  # a few minutes that touch every dependency
     "tests/contracts/test_networks.py",
     "tests/contracts/test_queries.py::test_every_rows_gradient_is_that_of_opacus",
     "tests/contracts/test_sources.py",
-    "tests/test_cli.py",
-    "tests/test_encoding.py",
-    "tests/test_engine.py",
-    "tests/test_flower_apps.py",
-    "tests/test_flwr_run.py",
-    "tests/test_metrics.py",
-    "tests/test_operations.py",
-    "tests/test_pgm.py",
-    "tests/test_release.py",
-    "tests/test_report.py",
-    "tests/test_schema.py",
-    "tests/test_served_flower.py",
-    "tests/test_service.py",
-    "tests/test_source.py",
-    "tests/test_tables.py",
-    "tests/test_versions.py",
+    "tests/commands/test_cli.py",
+    "tests/data/test_encoding.py",
+    "tests/simulation/test_engine.py",
+    "tests/flower/test_flower_apps.py",
+    "tests/flower/test_flwr_run.py",
+    "tests/system/test_metrics.py",
+    "tests/commands/test_operations.py",
+    "tests/server/generators/test_pgm.py",
+    "tests/server/release/test_release.py",
+    "tests/server/release/test_report.py",
+    "tests/data/test_schema.py",
+    "tests/flower/test_served_flower.py",
+    "tests/client/socket/test_service.py",
+    "tests/client/source/test_source.py",
+    "tests/data/test_tables.py",
+    "tests/system/test_versions.py",
 )
 UV = Path(sys.executable).with_name("uv")  # which Flower brings along
 STORY = "tests/e2e/test_story.py"
@@ -211,7 +211,7 @@ def oldest(python: str | None, keep: bool) -> None:
 
     def pgm() -> None:
         environment.install(*lowest, f".[{','.join(EXTRAS)}]")
-        run(environment.python, "-m", "pytest", "tests/test_pgm.py")
+        run(environment.python, "-m", "pytest", "tests/server/generators/test_pgm.py")
 
     everything(environment, "oldest", ("extra pgm", pgm))
 

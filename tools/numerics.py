@@ -75,7 +75,7 @@ def tried(setting: str) -> Tried:
 
 def _runs(setting: str, *command: str) -> bool:
     """Whether Python ends well with ``command``; its output is printed in one piece."""
-    environment = os.environ | SETTINGS[setting]
+    environment = {**os.environ, "THOROUGH": "1", **SETTINGS[setting]}
     done = subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, check=False, text=True, capture_output=True
     )

@@ -1,9 +1,9 @@
 """Runs targets of the Makefile one after the other, all of them, and reports at the end what became of each.
 
-    python tools/steps.py lint types unit-laws,unit-others
+    python tools/steps.py lint,types unit
 
 A step that fails hides no other; the exit code is 1 if any failed. Steps with a comma between them run side by side, and what
-they print comes when both have ended. ``make test`` runs it.
+they print comes when both have ended. ``make test`` and ``make test-all`` run it.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def page(rows: list[Row]) -> str:
 
 _HEAD = """# What was run, where, and when
 
-The targets write this page: `make test`, `make numerics`, `make test-newest`, `make test-oldest` and `make wheel`, with RECORD=1
+The targets write this page: `make test`, `make test-all`, `make numerics`, `make test-newest`, `make test-oldest` and `make wheel`, with RECORD=1
 ([tools/tried.py](../tools/tried.py)). A row is the newest run of its kind; what is not here was not run. *pinned* dependencies
 are those of constraints.txt, *newest* whatever the registry had that day, *oldest* the lowest that pyproject.toml allows. A commit with a +
 had changes that were not committed yet. Seconds were taken on shared machines, and tell minutes from hours.

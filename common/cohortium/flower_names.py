@@ -1,6 +1,6 @@
 """All that is known here of Flower beyond its public interface: private modules and names, options, variables, paths, words.
 
-Nobody else writes any of it down (tests/test_house.py looks), and tests/contracts/test_flower.py holds every line against
+Nobody else writes any of it down (tests/repository/test_house.py looks), and tests/contracts/test_flower.py holds every line against
 the Flower that is installed: where a new one has changed something, that test says what. Flower's own gRPC doors are no
 part of this: all APIs are spoken over HTTP, and the variables that would open them are set to "0".
 """

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from effort import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -148,7 +149,7 @@ class TestCustodian:
         assert refusal(data) == wire.Refusal("north", "E_CUSTODIAN")
         assert CANARY.encode() not in data
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.one_of(st.binary(max_size=300), st.integers(0, len(request()) - 1).map(lambda n: request()[:n])))
     @example(b"")
     @example(wire.MAGIC)

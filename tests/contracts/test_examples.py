@@ -12,15 +12,15 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import generator_contract
+import network_contract
 import numpy as np
 import pandas as pd
 import pytest
-import test_generators
-import test_networks
-import test_queries
-import test_sources
-from conftest import everybody
+import query_contract
+import source_contract
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from visits import everybody
 
 from cohortium.data.encoding import Codes, encode
 from cohortium.data.readers.faults import Faults
@@ -67,7 +67,7 @@ def test_there_is_one_of_each() -> None:
     assert all(f"../examples/{p.name}" in page for p in FILES)
 
 
-class TestGenerator(test_generators.GeneratorContract):
+class TestGenerator(generator_contract.GeneratorContract):
     """It fits what sweep asks for, and takes sweep's place."""
 
     @pytest.fixture
@@ -76,7 +76,7 @@ class TestGenerator(test_generators.GeneratorContract):
 
     @pytest.fixture
     def study(self, study: Study, monkeypatch: pytest.MonkeyPatch) -> Study:
-        for module in (test_generators, rounds):
+        for module in (generator_contract, rounds):
             monkeypatch.setattr(module, "generator_class", lambda kind: example("generator").Independent)
         return replace(study, name="independent")  # not what other tests have fitted, and kept
 
@@ -86,7 +86,7 @@ class TestGenerator(test_generators.GeneratorContract):
         assert 3000 < len(release.synthetic) < 3600
 
 
-class TestQuery(test_queries.QueryContract):
+class TestQuery(query_contract.QueryContract):
     @pytest.fixture(params=[1, 2, 9], ids=lambda m: f"m = {m}", scope="class")
     def query(self, request: pytest.FixtureRequest) -> Any:
         return example("query").PersonsWith((3, 4, 2), 1, request.param)
@@ -98,29 +98,29 @@ class TestQuery(test_queries.QueryContract):
         assert (query.contribute(codes, SecureRandomness()).values / 64).tolist() == [0, 0, 2, 1]
 
 
-class TestNetwork(test_networks.NetworkContract):
+class TestNetwork(network_contract.NetworkContract):
     @pytest.fixture
     def of(self) -> Any:
-        return SimpleNamespace(network=example("network").Regression(test_networks.SIZES, test_networks.ORDER))
+        return SimpleNamespace(network=example("network").Regression(network_contract.SIZES, network_contract.ORDER))
 
 
-class TestGradientsOfTheNetwork(test_queries.QueryContract):
+class TestGradientsOfTheNetwork(query_contract.QueryContract):
     """Of an architecture of the example's network, as one more case would build it."""
 
     @pytest.fixture(params=["gradients", "training"], scope="class")
     def query(self, request: pytest.FixtureRequest) -> Iterator[Query]:
         built, asked = (
             example("network").Regression,
-            {"gradients": test_queries.summing, "training": test_queries.training},
+            {"gradients": query_contract.summing, "training": query_contract.training},
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(architecture, "_built", lambda of: built(of.sizes, of.order))
-            of = Architecture("regression", test_queries.SIZES, test_queries.ORDER)  # type: ignore[arg-type]
+            of = Architecture("regression", query_contract.SIZES, query_contract.ORDER)  # type: ignore[arg-type]
             yield asked[request.param](of, rows_per_person=2)
         architecture._checked.cache_clear()
 
 
-class TestSource(test_sources.SourceContract):
+class TestSource(source_contract.SourceContract):
     @pytest.fixture(autouse=True)
     def _plugged(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def stored(source: Source, folder: Path, wanted: list[str], faults: Faults) -> Iterator[pd.DataFrame]:
@@ -138,7 +138,7 @@ class TestSource(test_sources.SourceContract):
         self, schema: Schema, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(example("source"), "LONGEST", 400)
-        source = self.put(test_sources.people(3))
+        source = self.put(source_contract.people(3))
         head, *rows = (self.folder / "table.jsonl").read_bytes().splitlines()
         broken = [
             b"",

@@ -16,7 +16,7 @@ from cohortium.federation import wire
 from cohortium.ledger.receipt import about, sign_receipt
 from cohortium.ledger.records import Charge, Entry
 from cohortium.ledger.store import Ledger
-from cohortium.privacy.accounting import cost, composed
+from cohortium.privacy.accounting import composed, cost
 from cohortium.study.plan import plan
 from cohortium_client.custodian.institution import load_institution
 from cohortium_server.release import load_release

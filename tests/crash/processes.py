@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from conftest import people
 from launcher import HARMLESS, PATIENCE, Mischief, Process
 from tap import Tap
+from visits import people
 
 from cohortium.data.schema import schema_from_document
 from cohortium.ledger.store import Ledger

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # where conftest.py lies
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 from invariants import check_finished, compare
 from launcher import Process

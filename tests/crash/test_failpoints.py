@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import people
 from invariants import check, check_finished, compare
 from launcher import HARMLESS, Mischief, Process, filling, killing
 from processes import SCHEMA, SWEEP, TRAINING, Federation, federation, study
+from visits import people
 
 from cohortium.ledger.records import Charge
 from cohortium.ledger.shelf import FILE as SHELF

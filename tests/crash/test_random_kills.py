@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from effort import draws
 from random_kills import Tally, outlive
 
 
 def test_killed_at_random_times() -> None:
-    tally = outlive(20, Tally(), np.random.default_rng())
-    assert (tally.kills, tally.studies) == (20, 2)
+    kills = draws(20, 10)  # ten in each study
+    tally = outlive(kills, Tally(), np.random.default_rng())
+    assert (tally.kills, tally.studies) == (kills, kills // 10)
     assert (tally.uncounted, tally.differing) == (0, 0)
-    assert tally.answers >= 2 * (1 + 3)  # each institution, in each round of both studies
+    assert tally.answers >= 2 * (
+        1 + 3 * (tally.studies - 1)
+    )  # each institution, in each round of one and of the other study

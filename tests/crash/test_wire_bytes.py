@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import people
 from invariants import check_finished
 from processes import SWEEP, TRAINING, Federation, federation, study
 from tap import Exchange, frames, payload
+from visits import people
 
 from cohortium.federation import wire
 from cohortium.study.generators import Autoregressive, Sweep

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from clocks import clock, day
+from effort import examples
 from enlisted import agree, identity, key_of, with_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,7 +115,7 @@ def said_again(ledger: Ledger, place: str) -> bytes | None:
         return None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(STEPS, max_size=14))
 def test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back(
     steps: list[tuple[str, str, int]],

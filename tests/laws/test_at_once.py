@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import NAMES
+from visits import NAMES
 
 from cohortium.errors import ReleaseError
 from cohortium.ledger.location import home

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +29,7 @@ def core(rows: float = 800.0) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 @given(SEED)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_where_all_cells_are_full_it_is_least_squares(seed: int) -> None:
     """Against the normal equations, written down."""
     rng, weights = np.random.default_rng(seed), np.random.default_rng(seed + 1).normal(size=CELLS)
@@ -45,7 +46,7 @@ def test_where_all_cells_are_full_it_is_least_squares(seed: int) -> None:
 
 
 @given(SEED)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_without_noise_a_bound_holds_whatever_is_expected(seed: int) -> None:
     """No combination weighs a cell less than is asked: an expectation that is wrong makes it wide, and never false."""
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from enlisted import agree, consents, identity
-from test_secure_sum import Federation, study
+from masked_federation import Federation, study
 
 from cohortium.errors import StudyError
 from cohortium.federation import wire

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from effort import examples
 from enlisted import with_keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,7 +86,7 @@ def proves(ledger: Ledger) -> list[object]:
 places = st.tuples(st.sampled_from(["aa", "bb", "cc"]), st.integers(0, 3), st.integers(0, 1))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(places, unique=True, max_size=8), st.sets(st.sampled_from(["aa", "bb", "cc", "none"])))
 def test_a_compacted_ledger_proves_the_same(asked: list[tuple[str, int, int]], ended: set[str]) -> None:
     with TemporaryDirectory() as folder, Ledger(Path(folder) / "l.sqlite") as ledger:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,7 +87,7 @@ def one_by_one(query: Marginals, codes: Codes, randomness: Words) -> list[int]:
     kind=st.sampled_from(TYPES),
     block=st.integers(1, 70),
 )
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_counts_are_those_of_going_through_the_rows(
     seed: int, rows: int, people: int, merged: bool, equal_weight: str, kind: type, block: int
 ) -> None:
@@ -147,7 +148,7 @@ def some_rows(schema: Schema, rows: int, rng: np.random.Generator) -> pd.DataFra
 
 
 @given(seed=SEEDS, rows=st.integers(0, 80), longest=st.sampled_from([2, 255, 256, 300]), part=st.integers(1, 90))
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 def test_a_table_in_parts_is_the_whole_one_in_the_smallest_type(seed: int, rows: int, longest: int, part: int) -> None:
     schema = declared(longest)
     table = some_rows(schema, rows, np.random.default_rng(seed))

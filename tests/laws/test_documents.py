@@ -27,7 +27,14 @@ from cohortium.data.schema import Schema, load_schema
 from cohortium.errors import CohortiumError, WireError
 from cohortium.federation.kit import HEAD, NAMES, SUMS, unpack
 from cohortium.federation.membership import load_application, load_succession
-from cohortium.federation.wire import MAGIC, decode_answer, decode_bundle, decode_request, decode_statement, encode_statement
+from cohortium.federation.wire import (
+    MAGIC,
+    decode_answer,
+    decode_bundle,
+    decode_request,
+    decode_statement,
+    encode_statement,
+)
 from cohortium.ledger.records import Consent
 from cohortium.ledger.restoration import read_request
 from cohortium.ledger.store import Ledger

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from adding import Adding, units_of
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
@@ -98,7 +99,7 @@ def test_a_layer_is_what_integers_say(inputs: int, extreme: bool) -> None:
             assert Fraction(found[i, o].item()) == true
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(seed=SEEDS, inputs=st.integers(1, 12), outputs=st.integers(1, 12), extreme=st.booleans())
 def test_what_goes_back_through_a_layer_is_what_integers_say(
     seed: int, inputs: int, outputs: int, extreme: bool
@@ -117,7 +118,7 @@ def test_what_goes_back_through_a_layer_is_what_integers_say(
     assert torch.isfinite(back).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(seed=SEEDS, scale=st.sampled_from([1e-5, 1.0, 30.0]))
 def test_errors_of_any_length_go_back_by_their_grid(seed: int, scale: float) -> None:
     """Put on its nearest point, of two the even one, and cut; then multiplied as integers say."""
@@ -254,7 +255,7 @@ def test_a_rows_result_does_not_depend_on_the_order_of_adding(name: str, width: 
 # What tells whether the order of adding matters
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(seed=SEEDS, kept=st.integers(1, 53), terms=st.integers(1, 30))
 def test_a_sum_is_a_number_where_every_order_gives_the_same(seed: int, kept: int, terms: int) -> None:
     """Against Fractions: what is told is the sum itself; and as long as all together have room, it is told."""
@@ -303,7 +304,7 @@ def test_what_nobody_has_looked_at_is_told(computed: Callable[[torch.Tensor], to
 # Chances and their errors
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     seed=SEEDS,
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=5),

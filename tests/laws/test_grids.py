@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -92,7 +93,7 @@ def test_the_ends_around_a_number_are_those_of_a_search(grid: Any, part: float) 
     assert ends(grid, -2 * wide) == (0, -1) and ends(grid, 2 * wide) == (grid.count, grid.count - 1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(GRIDS, st.integers(0, 2**32 - 1))
 def test_a_column_gives_back_numbers_of_its_grid(grid: Any, seed: int) -> None:
     """Every value that is drawn lies on the grid, within the bounds, and is read as the cell it was drawn for."""
@@ -139,7 +140,7 @@ def test_special_values_have_cells_of_their_own_wherever_they_lie() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 def test_no_bin_gives_a_special_value(seed: int) -> None:
     for column in (CODES, replace(CODES, lower=990, upper=1010), replace(CODES, bins=7)):
         bins = np.arange(column.values - 3).repeat(40)[:, None]

@@ -14,6 +14,7 @@ import mpmath
 import numpy as np
 import numpy.typing as npt
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
@@ -249,7 +250,7 @@ def test_more_noise_helps_less_and_more_answers_help_more(one: float, other: flo
     assert attack_rate((Gaussian(low),), 1e-6, rate) <= attack_rate((Gaussian(low),), 1e-6, min(0.9, 1.1 * rate))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.floats(0.5, 20), st.floats(0.005, 0.9), st.integers(1, 200))
 def test_with_sampling_too(noise: float, sampling_rate: float, count: int) -> None:
     """As monotone as a search among finitely many epsilons is."""
@@ -350,7 +351,7 @@ def by_name(study: Study) -> dict[str, Guarantee]:
     return {g.adversary: g for g in guarantees(study, plan(study))}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.data())
 def test_towards_whoever_sees_less_no_less_is_promised(study: Study, data: st.DataObject) -> None:
     institutions = data.draw(st.integers(1, 40))

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -93,7 +94,7 @@ def test_a_text_is_one_person_in_any_normal_form_and_between_blanks(text: str) -
     assert once is None or identifier(once) == once
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(values=st.lists(TEXTS | st.integers(-9, 9) | st.floats(-3, 3) | st.none(), max_size=30), cut=st.integers(0, 30))
 @example(values=["a\0b", "a\0c", "a"], cut=1)
 @example(values=[1, 1.0, True, "True", "1"], cut=2)

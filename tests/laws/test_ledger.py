@@ -17,34 +17,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pytest
-from enlisted import agree, answer, custodian, request, with_keys
+from charges import CHARGE, EVENTS, STUDY, message_of, put, table
+from effort import examples
+from enlisted import agree, answer, custodian, request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cohortium.commands.ledger import ledger_files
-from cohortium.data.columns import Boolean
-from cohortium.data.encoding import Codes
-from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, LedgerError, StudyError, WireError
-from cohortium.ledger.caps import NO_CAPS, Cap, Caps
+from cohortium.ledger.caps import Cap, Caps
 from cohortium.ledger.format import FORMAT, NEWER
-from cohortium.ledger.records import GENESIS, Approval, Charge, Consent, Entry, Withdrawal
+from cohortium.ledger.records import GENESIS, Approval, Charge, Consent, Withdrawal
 from cohortium.ledger.store import Ledger
-from cohortium.privacy.accounting import Events, Gaussian, cost, composed, repeated, within
-from cohortium.study.generators import Sweep
-from cohortium.study.study import Privacy, Study
+from cohortium.privacy.accounting import Events, Gaussian, composed, cost, repeated, within
 from cohortium.system import failpoints
 from cohortium.system.canonical import canonical_json, digest
 
-EVENTS = (Gaussian(4.0), Gaussian(2.0, 0.1, 10))
 CHEAP = (Gaussian(4.0),)
-CHARGE = Charge("people", "ab" * 32, "cd" * 16, 0, 0, "ef" * 32, "", EVENTS, 1e-6, (Gaussian(3.0), *EVENTS))
 CONSENT, APPROVAL, WITHDRAWAL = Consent("ab" * 32, "a study", 3), Approval("ab" * 32, "cd" * 16), Withdrawal("ab" * 32)
 DELTA = 1e-6
-HERE = str(Path(__file__).parent)
-ABOVE = str(Path(__file__).parents[1])
+SUPPORT = str(Path(__file__).parents[1] / "support")
 
 
 @pytest.fixture
@@ -60,18 +53,6 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 def witness(path: Path) -> Path:
     return path.with_name(path.name + ".head")
-
-
-def message_of(charge: Charge) -> bytes:
-    return f"the answer to {charge.place}".encode()
-
-
-def put(ledger: Ledger, charge: Charge = CHARGE, caps: Caps = NO_CAPS, message: bytes | None = None) -> Entry:
-    """Charge it together with a message of its own."""
-    sent = message_of(charge) if message is None else message
-    entry, kept = ledger.charge(replace(charge, message=hashlib.sha256(sent).hexdigest()), sent, caps)
-    assert kept == sent
-    return entry
 
 
 def population_cap(epsilon: float, delta: float = DELTA) -> Caps:
@@ -182,7 +163,7 @@ def test_a_population_goes_on_where_it_stopped_and_others_are_separate(path: Pat
         assert len(again.charges("others")) == 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.sampled_from(["people", "others"]), max_size=8))
 def test_spending_only_grows(populations: list[str]) -> None:
     with TemporaryDirectory() as folder, Ledger(Path(folder) / "north.sqlite") as opened:
@@ -234,7 +215,7 @@ RECORDS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.lists(RECORDS, max_size=6, unique_by=lambda r: getattr(r, "place", id(r))))
 def test_every_kind_of_entry_is_read_as_it_was_written(records: list[Any]) -> None:
     with TemporaryDirectory() as folder:
@@ -343,7 +324,7 @@ STEP = st.tuples(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(STEP, max_size=12))
 def test_what_is_remembered_as_affordable_never_passes_what_is_not(steps: list[Any]) -> None:
     """Each decision against the cost computed anew; dry runs of more than is charged are what is remembered."""
@@ -402,7 +383,7 @@ def test_one_event_more_is_not_within(events: list[Gaussian], data: st.DataObjec
     assert within(fewer, whole) and not within(whole, fewer)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(EVENT_LISTS.filter(bool), EVENT_LISTS)
 def test_what_is_within_costs_no_more(part: list[Gaussian], rest: list[Gaussian]) -> None:
     assert cost(part, DELTA).epsilon <= cost([*part, *rest], DELTA).epsilon * (1 + 1e-3) + 1e-9
@@ -915,8 +896,8 @@ def test_an_entry_that_another_forges_while_it_is_open_is_found(path: Path) -> N
 
 
 def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A script that imports this module's names, in a process of its own."""
-    setting = f"import sys\nsys.path[:0] = [{HERE!r}, {ABOVE!r}]\n"
+    """A script that imports what these tests share, in a process of its own."""
+    setting = f"import sys\nsys.path[:0] = [{SUPPORT!r}]\n"
     command = [sys.executable, "-c", setting + textwrap.dedent(script), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
@@ -984,7 +965,7 @@ FULL_DISK = """
     from pathlib import Path
     from cohortium.errors import LedgerError
     from cohortium.ledger.store import Ledger
-    from test_ledger import CHARGE, put
+    from charges import CHARGE, put
 
     path, told, refused = Path(sys.argv[1]), 0, 0
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -1041,7 +1022,7 @@ AS_NOBODY = """
     from pathlib import Path
     from cohortium.errors import LedgerError
     from cohortium.ledger.store import Ledger
-    from test_ledger import CHARGE, put
+    from charges import CHARGE, put
     if os.getuid() == 0:
         os.setuid(65534)
     try:
@@ -1080,18 +1061,6 @@ def test_looking_for_ledgers_makes_none(home: Path) -> None:
 
 # Killed
 
-STUDY = Study(
-    name="killed",
-    schema=Schema(columns=tuple(Boolean(name=name) for name in "ab")),
-    privacy=Privacy(epsilon=1.0, delta=1e-6),
-    generator=Sweep(),
-    institutions=with_keys("north"),
-)
-
-
-def table(_: Study) -> Codes:
-    return Codes(np.zeros((9, 2), np.int16), np.arange(9), (2, 2))
-
 
 KILLED = """
     import os, signal
@@ -1099,7 +1068,7 @@ KILLED = """
     from cohortium.system import failpoints
     from cohortium.ledger.store import Ledger
     from enlisted import agree, custodian, request
-    from test_ledger import STUDY, table
+    from charges import STUDY, table
 
     path, point, sent = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     failpoints.reached = lambda place: place == point and os.kill(os.getpid(), signal.SIGKILL)
@@ -1132,7 +1101,7 @@ WRITER = """
     from dataclasses import replace
     from pathlib import Path
     from cohortium.ledger.store import Ledger
-    from test_ledger import CHARGE, put
+    from charges import CHARGE, put
     with Ledger(Path(sys.argv[1])) as ledger:
         start = len(ledger.entries())
         for i in range(start, start + 100_000):
@@ -1143,7 +1112,7 @@ WRITER = """
 
 def test_killed_at_any_moment_no_message_lacks_its_charge(path: Path) -> None:
     told: list[int] = []
-    setting = f"import sys\nsys.path[:0] = [{HERE!r}, {ABOVE!r}]\n"
+    setting = f"import sys\nsys.path[:0] = [{SUPPORT!r}]\n"
     for kill_after in (1, 7, 20):
         command = [sys.executable, "-c", setting + textwrap.dedent(WRITER), str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from masked import ATTEMPT, QUESTION, RUN, Attempt, bytes_of, cohort_of, double_sum, seats_of, whole_sum
@@ -109,7 +110,7 @@ def session_masks(
     return {n: [own[n], *masks[n]] for n in survivors}, left
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(3, 9), st.data(), st.sampled_from(RINGS), st.integers(0, 50), RAND)
 def test_whole_protocols_give_the_plain_sum(size: int, data: st.DataObject, ring: Ring, width: int, rand: int) -> None:
     """Every leg, with institutions missing in any of them, at most D in all."""

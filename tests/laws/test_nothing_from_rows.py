@@ -21,6 +21,8 @@ from cohortium.data.schema import schema_from_document
 from cohortium.study.generators import Sweep
 from cohortium.study.study import Institution, Privacy, Study, dumps_schema, dumps_study
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 PRIVATE = "Dr Smith HIV practice"
 SITES = ("north", "south", "west", "closed")  # nobody is at the last one
 NOISED = {"synthetic.csv", "synthetic.parquet", "answers.safetensors", "model.safetensors", "report.html"}

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -79,7 +80,7 @@ def test_nobodys_units_or_rows_depend_on_another_person(persons: list[int], thei
 
 
 @given(persons=PERSONS, units=st.integers(1, 50), cells=st.integers(1, 6), salt=SALT)
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_a_persons_counts_are_never_longer_than_its_units(
     persons: list[int], units: int, cells: int, salt: int
 ) -> None:

@@ -28,6 +28,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from effort import draws
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -46,7 +47,7 @@ from cohortium_simulation.experiment import as_study
 from cohortium_simulation.unprotected import fit_unprotected
 
 ROWS = 500
-EXAMPLES = 2  # tables of each group; those of four formats have 30 families between them, and so 60 kinds
+EXAMPLES = draws(2, 1)  # tables of each group; those of four formats have 30 families between them, and so 60 kinds
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 

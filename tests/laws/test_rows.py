@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from effort import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from malformed import CASES, differences, outcome
@@ -62,7 +63,7 @@ def whole_lines(content: bytes, blank_rows: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(content=CONTENT)
 @example(content=b'a,b,"c\n\n')  # swallows nothing but a blank line and what is put behind the block
 @example(content=b'a,b,"c\n"a,b,c\n')
@@ -86,7 +87,7 @@ def test_both_ways_to_read_lines_give_the_same(kind: str, content: bytes) -> Non
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(content=CONTENT)
 @example(content=b'a,b,"c\nd,e,f\ng,h",i\n')
 @example(content=b'a,b,c\nTotal,1,2\nd, "e",f\n')
@@ -97,7 +98,7 @@ def test_each_line_makes_the_same_of_itself_alone(kind: str, content: bytes) -> 
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(content=CONTENT, block=st.integers(1, 30))
 @example(content=b"a,b,c\r\nd,e,f\r\n", block=6)  # a block ends between CR and LF
 @example(content=b"\r\n\r\na\r\n", block=2)

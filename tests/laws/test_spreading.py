@@ -8,9 +8,10 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_schema import columns
+from strategies import columns
 
 from cohortium.data.columns import Column, Continuous, Datetime
 from cohortium.data.columns.dequantization import Ranges, grid_of, joined, overlap, parts_within, rest
@@ -45,7 +46,7 @@ def restricted(draw: st.DrawFn) -> tuple[Column, Ranges]:
     return column, joined([(min(p), max(p)) for p in [*pairs, *draw(st.lists(st.sampled_from(near or pairs)))]])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(restricted(), st.integers(0, 2**32 - 1))
 def test_what_is_drawn_within_ranges_lies_in_them_and_in_its_cell(case: tuple[Column, Ranges], seed: int) -> None:
     column, ranges = case
@@ -64,7 +65,7 @@ def test_what_is_drawn_within_ranges_lies_in_them_and_in_its_cell(case: tuple[Co
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(restricted())
 def test_ranges_and_the_rest_make_up_every_cell(case: tuple[Column, Ranges]) -> None:
     column, ranges = case

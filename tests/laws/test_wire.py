@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from effort import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -242,7 +243,7 @@ def test_the_question_is_what_is_asked_and_nothing_else(request: Request, name: 
     assert replace(request, **{name: other}).identity != request.identity
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.one_of(st.binary(max_size=400), st.binary(max_size=400).map(lambda b: MAGIC + b)))
 def test_garbage_is_malformed_and_nothing_else(data: bytes) -> None:
     for decode in (*READERS.values(), lambda d: decode_reply(d, WIDTH)):
@@ -250,7 +251,7 @@ def test_garbage_is_malformed_and_nothing_else(data: bytes) -> None:
             decode(data)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(REPLIES, st.data())
 def test_a_message_is_read_in_one_spelling_only(reply: Reply, data: st.DataObject) -> None:
     """A changed byte is malformed, or only in the receipt's head or signature, which its reader checks."""
@@ -267,7 +268,7 @@ def test_a_message_is_read_in_one_spelling_only(reply: Reply, data: st.DataObjec
     assert encode_answer(encode_reply(read.reply), read.receipt) == touched
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(REQUESTS, st.data())
 def test_a_request_is_read_in_one_spelling_only(request: Request, data: st.DataObject) -> None:
     message = encode_request(request)

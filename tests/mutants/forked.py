@@ -178,6 +178,7 @@ def _use(tree: Path) -> None:
     sys.path[:0] = places
     sys.dont_write_bytecode = False  # of tests: they are the same for all
     os.environ["PYTHONPATH"] = os.pathsep.join(places)
+    os.environ["THOROUGH"] = "1"  # a killer tries all its examples (tests/support/effort.py)
     os.chdir(ROOT)
     settings.register_profile("mutants", derandomize=True, database=None, deadline=None)
     settings.load_profile("mutants")

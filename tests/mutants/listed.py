@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "mutants.md"
 HEAD = """# Planted privacy bugs
 
 Each line is a bug planted into a copy of the product, and the one test that must fail because of it and pass without it.
-`make mutants` (part of `make test`) plants all of them, one at a time, prints "mutants killed N of N" and fails if one
+`make mutants` (part of `make test-all`) plants all of them, one at a time, prints "mutants killed N of N" and fails if one
 survives, if the code a mutant changes has changed, or if this page is not current. A test that breaks down instead of
 finding something does not count. Numbers are those of [threat-model.md](threat-model.md): P pitfalls, F findings, T
 adversaries, A assets, plain ones its sections. The mutants are in `tests/mutants/planted/`; this page is written from them by

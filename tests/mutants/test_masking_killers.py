@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from enlisted import consents, refusal
 from masked import ATTEMPT, QUESTION, RUN, Attempt, again, bytes_of, cohort_of, seats_of
-from test_secure_sum import Federation, study
+from masked_federation import Federation, study
 
 from cohortium.federation import wire
 from cohortium.masking import MaskedSum, Ring, advertise, all_or_nothing, dropout_tolerant, read_adverts

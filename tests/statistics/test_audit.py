@@ -47,7 +47,9 @@ from cohortium_simulation.audit.verdict import of_masks
 COUNTS, TRAINING, MASKED, DROPOUTS, GRADIENTS = builtin_studies()
 THREE = replace(MASKED, institutions=MASKED.institutions[:3])
 LOCAL_GRADIENTS = replace(GRADIENTS, name="gradients", privacy=replace(GRADIENTS.privacy, trust="local"))
-STUDIES = pytest.mark.parametrize("study", [COUNTS, TRAINING, GRADIENTS], ids=lambda s: s.name)
+STUDIES = pytest.mark.parametrize(
+    "study", [COUNTS, TRAINING, pytest.param(GRADIENTS, marks=pytest.mark.slow)], ids=lambda s: s.name
+)
 FEW = 500  # canaries, where the noise shows the bug and they are not needed for it
 ENOUGH = {
     COUNTS.name: CANARIES,
@@ -324,7 +326,7 @@ def test_a_person_who_counts_too_much_is_caught(
         assert "C" in {letter for letter, _ in caught}
 
 
-@pytest.mark.parametrize("study", [GRADIENTS, LOCAL_GRADIENTS], ids=str_of)
+@pytest.mark.parametrize("study", [GRADIENTS, pytest.param(LOCAL_GRADIENTS, marks=pytest.mark.slow)], ids=str_of)
 @pytest.mark.parametrize(
     ("plant", "expected"),
     [

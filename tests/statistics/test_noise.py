@@ -14,6 +14,7 @@ from itertools import pairwise
 import mpmath
 import numpy as np
 import pytest
+from effort import draws
 from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp, mpf
@@ -24,7 +25,7 @@ from cohortium.privacy.discrete_gaussian import Bounded, Noised, Scales, add_noi
 from cohortium.privacy.randomness import SecureRandomness, happens
 
 ALPHA = 1e-7
-DRAWS = 200_000
+DRAWS = draws(200_000, 50_000)
 WORD = 2**64
 SIGMAS = (3.0, 4.7, 64.0, 1000.5, 4096.0, 8192.0)
 WIDE = (8192.001, 20_000.7, 131_072.0, 2.0**20 + 0.3, 2.0**24)  # drawn in two parts

@@ -22,10 +22,10 @@ import pandas as pd
 
 HERE = Path(__file__).parent
 OUT = HERE / "formats" / "2"
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "support"))
 
 from enlisted import agree, custodian  # noqa: E402
-from test_journal import NAMES, SWEEP, Federation, begin, go, table  # noqa: E402
+from local_federation import NAMES, SWEEP, Federation, begin, go, table  # noqa: E402
 
 from cohortium.data.encoding import decode  # noqa: E402
 from cohortium.ledger.store import Ledger  # noqa: E402

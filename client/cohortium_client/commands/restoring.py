@@ -79,7 +79,9 @@ def restore(
             return
         print_status(f"{opened.ledger_file}: restored, {done.entries} entries, head {done.head[:16]}…")
         if done.restored:
-            print_status("Studies signed so far are no longer answered: each needs a higher serial, and to be signed again.")
+            print_status(
+                "Studies signed so far are no longer answered: each needs a higher serial, and to be signed again."
+            )
             print_status("cohortium ledger show says what is presumed spent; docs/backup.md how to go on.")
 
 

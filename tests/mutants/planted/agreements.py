@@ -9,7 +9,7 @@ CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 AGREEMENTS = "client/cohortium_client/custodian/agreements.py"
 ANSWERABLE = "client/cohortium_client/custodian/answerable.py"
 POLICY = "client/cohortium_client/custodian/policy.py"
-CUSTODY = "tests/test_custodian.py"
+CUSTODY = "tests/client/custodian/test_custodian.py"
 REQUIRE = "            consent.require_all(study, request.consents)\n"
 EXPIRED = f"{CUSTODY}::test_bad_input_26_a_study_is_answered_until_it_expires"
 
@@ -97,7 +97,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "signs a study of a lower serial",
         "6, rotation",
-        "tests/test_agreements.py::test_a_lower_serial_is_not_signed",
+        "tests/client/custodian/test_agreements.py::test_a_lower_serial_is_not_signed",
         ANSWERABLE,
         "        require_newest(study, ledger)\n",
         "        pass\n",
@@ -105,7 +105,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "signs without asking what the custodian will ask",
         "T11",
-        "tests/test_agreements.py::test_what_the_policy_forbids_is_not_signed",
+        "tests/client/custodian/test_agreements.py::test_what_the_policy_forbids_is_not_signed",
         AGREEMENTS,
         "    require_answerable(study, identity, policy, ledger)\n",
         "",

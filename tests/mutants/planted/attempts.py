@@ -15,10 +15,10 @@ FOLDER_JOURNAL = "server/cohortium_server/rounds/folder_journal.py"
 ROUNDS = "server/cohortium_server/rounds/rounds.py"
 ACCOUNT = "server/cohortium_server/release/account.py"
 EVIDENCE = "server/cohortium_server/release/evidence.py"
-ATTEMPTS = "tests/test_attempts.py"
-KEPT = "tests/test_sessions.py"
+ATTEMPTS = "tests/client/custodian/test_attempts.py"
+KEPT = "tests/client/custodian/test_sessions.py"
 CAPS = "tests/laws/test_caps.py"
-SUMS = "tests/test_secure_sum.py"
+SUMS = "tests/server/rounds/test_secure_sum.py"
 FORGED = f"{ATTEMPTS}::test_an_account_that_leaves_an_attempt_out_is_not_verified"
 AGAIN = f"{ATTEMPTS}::test_what_is_revealed_again_is_the_same_and_another_attempt_is_refused_in_every_leg"
 DATABASES = f"{KEPT}::test_every_database_that_is_kept_is_durable_and_overwrites_its_secrets"
@@ -59,7 +59,7 @@ _OPENINGS: tuple[Mutant, ...] = (
     mutant(
         "gives several messages of a round, with a noise each",
         "T5",
-        "tests/test_custodian.py::test_bad_input_36_a_round_has_one_attempt[True]",
+        "tests/client/custodian/test_custodian.py::test_bad_input_36_a_round_has_one_attempt[True]",
         CUSTODIAN,
         "return MAX_ATTEMPTS if study.privacy.dropouts else 1",
         "return MAX_ATTEMPTS",

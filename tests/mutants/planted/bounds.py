@@ -87,7 +87,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "takes rows without a person for one person's",
         "P27",
-        "tests/test_custodian.py::test_rows_without_a_person_are_nobodys",
+        "tests/client/custodian/test_custodian.py::test_rows_without_a_person_are_nobodys",
         "common/cohortium/data/columns/identifiers.py",
         "return None if text.lower() in MISSING_WORDS or not _is_text(text) else text",
         "return None if not _is_text(text) else text",
@@ -95,7 +95,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "reads a column's bounds from the data",
         "P10",
-        "tests/test_encoding.py::test_an_outlier_changes_neither_digest_nor_widths",
+        "tests/data/test_encoding.py::test_an_outlier_changes_neither_digest_nor_widths",
         "common/cohortium/data/columns/numeric.py",
         "index = self.axis.nearest(np.clip(np.where(finite, numbers, self.lower), self.lower, self.upper))",
         "low, high = numbers[finite].min(), numbers[finite].max()\n"

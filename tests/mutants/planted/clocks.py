@@ -16,7 +16,7 @@ ASKING = "server/cohortium_server/rounds/asking.py"
 PREFLIGHT = "client/cohortium_client/preflight.py"
 FIT_REPORT = "client/cohortium_client/commands/fit_report.py"
 LAWS = "tests/laws/test_amendments.py"
-TRUTH = "tests/test_truth.py"
+TRUTH = "tests/client/commands/test_truth.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(

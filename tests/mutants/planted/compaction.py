@@ -8,7 +8,11 @@ LEDGER = "common/cohortium/ledger/store.py"
 CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 KEEPING = "client/cohortium_client/custodian/keeping.py"
 TIDYING = "server/cohortium_server/flower/tidying.py"
-LAWS, KEPT, TIDY = "tests/laws/test_compaction.py", "tests/test_keeping.py", "tests/test_tidying.py"
+LAWS, KEPT, TIDY = (
+    "tests/laws/test_compaction.py",
+    "tests/client/custodian/test_keeping.py",
+    "tests/server/flower/test_tidying.py",
+)
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(

@@ -10,7 +10,7 @@ RELEASE = "server/cohortium_server/release/release.py"
 EVIDENCE = "server/cohortium_server/release/evidence.py"
 GATE = "server/cohortium_server/gate.py"
 WIRE = "common/cohortium/federation/wire.py"
-ENGINE = "tests/test_engine.py"
+ENGINE = "tests/simulation/test_engine.py"
 KILLERS = "tests/mutants/test_killers.py"
 PROVEN = f"{KILLERS}::test_a_release_proves_what_its_institutions_agreed_to_and_answered"
 
@@ -69,7 +69,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "shows no institution the head it has signed last",
         "P7",
-        "tests/test_journal.py::test_every_request_shows_the_newest_receipts",
+        "tests/server/rounds/test_journal.py::test_every_request_shows_the_newest_receipts",
         ASKING,
         "shown = self.seen.of(self.study)",
         "shown = ()",

@@ -11,7 +11,7 @@ LINES = "common/cohortium/data/readers/lines.py"
 WIRE = "common/cohortium/federation/wire.py"
 FILES = "common/cohortium/system/files.py"
 KEYS = "common/cohortium/system/keys.py"
-CUSTODY = "tests/test_custodian.py"
+CUSTODY = "tests/client/custodian/test_custodian.py"
 KILLERS = "tests/mutants/test_killers.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -66,7 +66,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "puts a value of the table into the text of an error",
         "P36",
-        "tests/test_tables.py::test_errors_never_carry_a_value",
+        "tests/data/test_tables.py::test_errors_never_carry_a_value",
         LINES,
         "detail=_miscounted(row.actual_columns, row.expected_columns)",
         "detail=_miscounted(row.actual_columns, row.expected_columns) + row.text",
@@ -98,7 +98,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "answers in a version that it was not asked in",
         "T6",
-        "tests/test_upgrade.py::test_an_institution_answers_in_the_version_it_is_asked_in[False]",
+        "tests/federation/test_upgrade.py::test_an_institution_answers_in_the_version_it_is_asked_in[False]",
         CUSTODIAN,
         "return wire.encode_answer(message, receipt, request.version)",
         "return wire.encode_answer(message, receipt)",
@@ -106,7 +106,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "reads a request of a version that is not spoken",
         "T6",
-        "tests/test_upgrade.py::test_a_version_that_is_not_spoken_is_refused_by_name[coordinator0-institution0]",
+        "tests/federation/test_upgrade.py::test_a_version_that_is_not_spoken_is_refused_by_name[coordinator0-institution0]",
         WIRE,
         "if (version := version_of(data)) not in VERSIONS:",
         "if (version := version_of(data)) > 9:",
@@ -122,7 +122,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "writes a private key that others may read, and reads such keys",
         "A4",
-        "tests/test_release.py::test_keys_are_private_and_checked",
+        "tests/server/release/test_release.py::test_keys_are_private_and_checked",
         (
             Change(
                 FILES,

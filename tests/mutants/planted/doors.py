@@ -13,7 +13,7 @@ LAUNCHER = "client/cohortium_client/flower/launcher.py"
 EXECUTOR = "common/cohortium/flower/executor.py"
 NAMES = "common/cohortium/flower_names.py"
 INTERNALS = "common/cohortium/flower/internals.py"
-SERVED = "tests/test_served_flower.py"
+SERVED = "tests/flower/test_served_flower.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(
@@ -91,7 +91,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "asks a member that has another key than the study names",
         "T3",
-        "tests/test_orders.py::test_only_members_by_the_studys_keys_are_asked",
+        "tests/server/flower/test_orders.py::test_only_members_by_the_studys_keys_are_asked",
         ROSTER,
         "        if member is None or member.key != one.key:\n",
         "        if member is None:\n",

@@ -13,8 +13,8 @@ TABLES = "server/cohortium_server/release/tables.py"
 SIMULATION = "simulation/cohortium_simulation/requested.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
 CHECK = "common/cohortium/commands/schema.py"
-REVIEW = "tests/test_review.py"
-NAMES = "tests/test_texts.py"
+REVIEW = "tests/drafting/test_review.py"
+NAMES = "tests/system/test_texts.py"
 ONE = f"{REVIEW}::test_one_person_of_many_rows_puts_nothing_into_a_draft[50]"
 
 DRAFTED = "P10, a draft"
@@ -65,7 +65,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "does not widen an upper bound that is round already",
         DRAFTED,
-        "tests/test_draft.py::test_bounds_are_round_and_never_what_they_bound",
+        "tests/drafting/test_draft.py::test_bounds_are_round_and_never_what_they_bound",
         "common/cohortium/drafting/numbers.py",
         "math.floor(highest / step + 1e-9) + 2",
         "math.ceil(highest / step - 1e-9)",

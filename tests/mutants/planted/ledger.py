@@ -13,7 +13,7 @@ HISTORY = "common/cohortium/ledger/history.py"
 DATABASE = "common/cohortium/ledger/database.py"
 WIRE = "common/cohortium/federation/wire.py"
 CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
-CUSTODY = "tests/test_custodian.py"
+CUSTODY = "tests/client/custodian/test_custodian.py"
 LAWS = "tests/laws/test_ledger.py"
 KILLERS = "tests/mutants/test_killers.py"
 KEEP = """\
@@ -26,7 +26,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "charges nothing for a second attempt",
         "P28",
-        "tests/test_attempts.py::test_every_attempt_is_charged_and_told_of",
+        "tests/client/custodian/test_attempts.py::test_every_attempt_is_charged_and_told_of",
         CUSTODIAN,
         "            charged(study, phase.answer_events),\n",
         "            charged(study, phase.answer_events) if request.attempt == 0 else (),\n",
@@ -72,7 +72,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "leaves further attempts out of the account",
         "P28",
-        "tests/test_attempts.py::test_every_attempt_is_charged_and_told_of",
+        "tests/client/custodian/test_attempts.py::test_every_attempt_is_charged_and_told_of",
         HISTORY,
         "entry.record.study, entry.record.events\n",
         "entry.record.study, entry.record.events if entry.record.attempt == 0 else ()\n",

@@ -14,9 +14,9 @@ CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 MASKED = "client/cohortium_client/custodian/masked.py"
 SESSIONS = "client/cohortium_client/custodian/sessions.py"
 LAWS = "tests/laws/test_masking.py"
-ATTACKS = "tests/test_masking_attacks.py"
-SUMS = "tests/test_secure_sum.py"
-ADVERSARY = "tests/test_adversary.py"
+ATTACKS = "tests/masking/test_masking_attacks.py"
+SUMS = "tests/server/rounds/test_secure_sum.py"
+ADVERSARY = "tests/client/custodian/test_adversary.py"
 KILLERS = "tests/mutants/test_masking_killers.py"
 
 _KEYS: tuple[Mutant, ...] = (

@@ -10,7 +10,7 @@ KIT = "common/cohortium/federation/kit.py"
 MEMBERS = "server/cohortium_server/membership/members.py"
 MEMBERSHIP = "common/cohortium/federation/membership.py"
 PROVISIONING = "server/cohortium_server/membership/provisioning.py"
-PROVISION = "tests/test_provision.py"
+PROVISION = "tests/server/membership/test_provision.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(

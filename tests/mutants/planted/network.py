@@ -10,7 +10,9 @@ REFUSALS = "client/cohortium_client/source/refusals.py"
 FOUNDING = "client/cohortium_client/commands/founding.py"
 FEDERATION = "server/cohortium_server/membership/federation.py"
 LISTENING = "common/cohortium/system/listening.py"
-TEST_PROXIES, TEST_REFUSALS, TEST_LISTENING = (f"tests/test_{name}.py" for name in ("proxies", "refusals", "listening"))
+TEST_PROXIES = "tests/system/test_proxies.py"
+TEST_REFUSALS = "tests/client/source/test_refusals.py"
+TEST_LISTENING = "tests/system/test_listening.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(

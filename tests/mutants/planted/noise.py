@@ -114,7 +114,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "uses one noise key for all answers of a process",
         "P5, P6",
-        "tests/test_custodian.py::test_a_new_run_is_new_noise_and_a_new_charge",
+        "tests/client/custodian/test_custodian.py::test_a_new_run_is_new_noise_and_a_new_charge",
         COINS,
         "def _rekey(self) -> None:\n        key = algorithms.AES(os.urandom(32))",
         "def _rekey(self, key: algorithms.AES = algorithms.AES(os.urandom(32))) -> None:",
@@ -138,7 +138,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "adds new noise to the same attempt when it is asked again",
         "P6",
-        "tests/test_custodian.py::test_bad_input_33_a_lost_message_is_sent_again_byte_by_byte",
+        "tests/client/custodian/test_custodian.py::test_bad_input_33_a_lost_message_is_sent_again_byte_by_byte",
         CUSTODIAN,
         "        sealed = self._sealed(request, *(kept or self._answered(study, request, phase)))\n",
         "        if kept:\n"

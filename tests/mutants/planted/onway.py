@@ -12,7 +12,7 @@ NODE = "client/cohortium_client/flower/node.py"
 SENT = "client/cohortium_client/flower/sent.py"
 SERVING = "client/cohortium_client/commands/serving.py"
 SUPERVISION = "common/cohortium/system/supervision.py"
-ON_THE_WAY, TEST_DOING = "tests/test_on_the_way.py", "tests/test_doing.py"
+ON_THE_WAY, TEST_DOING = "tests/client/flower/test_on_the_way.py", "tests/server/rounds/test_doing.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(
@@ -74,7 +74,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "ends all processes at once where one needs another",
         "F2",
-        "tests/test_supervision.py::test_each_ends_before_what_it_needs",
+        "tests/system/test_supervision.py::test_each_ends_before_what_it_needs",
         SUPERVISION,
         "if in_turn else [alive]",
         "if False else [alive]",

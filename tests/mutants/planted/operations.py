@@ -19,9 +19,13 @@ ORDERS, APP, KNOCKING = (
     "server/cohortium_server/jobs.py",
     "client/cohortium_client/flower/knocking.py",
 )
-TEST_START, TEST_ORDERS = "tests/test_starting.py", "tests/test_orders.py"
-TEST_NAMES, TEST_SYSTEM = "tests/test_filenames.py", "tests/test_system.py"
-TEST_LOGS, TEST_METRICS, TEST_CHECKS = "tests/test_logs.py", "tests/test_metrics.py", "tests/test_operations.py"
+TEST_START, TEST_ORDERS = "tests/commands/test_starting.py", "tests/server/flower/test_orders.py"
+TEST_NAMES, TEST_SYSTEM = "tests/system/test_filenames.py", "tests/system/test_system.py"
+TEST_LOGS, TEST_METRICS, TEST_CHECKS = (
+    "tests/system/test_logs.py",
+    "tests/system/test_metrics.py",
+    "tests/commands/test_operations.py",
+)
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(
@@ -147,7 +151,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "misses a signal that another thread got",
         "waits on a lock, as Python's queues and events do",
-        "tests/test_signals.py::test_a_signal_is_heard_that_another_thread_got[15]",
+        "tests/system/test_signals.py::test_a_signal_is_heard_that_another_thread_got[15]",
         SIGNALS,
         "lambda *_: None",
         "lambda number, _: wakes.send(bytes([number]))",
@@ -196,7 +200,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "starts a child again for ever that refuses",
         "a refusal is told once, and ends who serves",
-        "tests/test_supervision.py::test_a_child_that_refuses_when_it_is_first_started_ends_all_with_its_code[unable-unable-17]",
+        "tests/system/test_supervision.py::test_a_child_that_refuses_when_it_is_first_started_ends_all_with_its_code[unable-unable-17]",
         SUPERVISION,
         "if end.refused and one.restarts == 0 and not one.well:",
         "if end.refused and one.restarts == 7 and not one.well:",

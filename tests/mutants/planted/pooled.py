@@ -10,7 +10,7 @@ SHELF = "common/cohortium/ledger/shelf.py"
 ROUNDS = "server/cohortium_server/rounds/rounds.py"
 WRITING = "server/cohortium_server/release/writing.py"
 REPORT = "server/cohortium_server/release/report.py"
-TESTS = "tests/test_pooled.py"
+TESTS = "tests/simulation/test_pooled.py"
 MASKS, SAID = "masks are owed", "a true sentence"
 
 MUTANTS: tuple[Mutant, ...] = (

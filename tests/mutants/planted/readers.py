@@ -15,7 +15,7 @@ PARTITION = "simulation/cohortium_simulation/partition.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
 ROWS = "tests/laws/test_rows.py"
 PERSONS = "tests/laws/test_identifiers.py"
-ANSWERS = "tests/test_answer_or_refusal.py"
+ANSWERS = "tests/client/source/test_answer_or_refusal.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(
@@ -112,7 +112,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "lets the first nought in a column decide what the others mean",
         "P27",
-        "tests/test_encoding.py::test_a_nought_means_the_same_whoever_else_writes_one",
+        "tests/data/test_encoding.py::test_a_nought_means_the_same_whoever_else_writes_one",
         ENCODING,
         "words.get(category_key(value).lower(), INVALID)",
         "words.get(str(value).strip().lower(), INVALID)",

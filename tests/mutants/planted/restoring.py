@@ -10,7 +10,7 @@ ACCOUNTS = "common/cohortium/ledger/accounts.py"
 COPIES = "common/cohortium/ledger/backup.py"
 RESTORATION = "common/cohortium/ledger/restoration.py"
 RESTORING = "client/cohortium_client/restoring.py"
-TESTS = "tests/test_restore.py"
+TESTS = "tests/ledger/test_restore.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(

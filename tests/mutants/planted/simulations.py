@@ -19,10 +19,10 @@ BUDGET = "server/cohortium_server/release/page/budget.py"
 VERIFY = "server/cohortium_server/cli.py"
 
 ROWS = "tests/laws/test_nothing_from_rows.py"
-MOVES = "tests/test_partition.py::test_nobody_moves_when_a_person_is_added"
-KINDS = "tests/test_kinds.py"
-RAN = "tests/test_what_ran.py"
-WORDS = "tests/test_wording.py"
+MOVES = "tests/simulation/test_partition.py::test_nobody_moves_when_a_person_is_added"
+KINDS = "tests/server/release/test_kinds.py"
+RAN = "tests/server/release/test_what_ran.py"
+WORDS = "tests/study/test_wording.py"
 PUBLIC, KIND, SAID = "P2, a public study", "a simulation is none", "a true sentence"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -37,7 +37,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "makes an institution of a value that nobody declared",
         PUBLIC,
-        "tests/test_partition.py::test_by_column_has_the_declared_institutions_and_no_other",
+        "tests/simulation/test_partition.py::test_by_column_has_the_declared_institutions_and_no_other",
         PARTITION,
         "    return _split(table, tuple(institutions), found[numbers])\n",
         "    more = [str(value) for value in distinct if category_key(value) not in homes]\n"
@@ -47,7 +47,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "leaves out a declared institution that has no rows",
         PUBLIC,
-        "tests/test_partition.py::test_by_column_has_the_declared_institutions_and_no_other",
+        "tests/simulation/test_partition.py::test_by_column_has_the_declared_institutions_and_no_other",
         PARTITION,
         "    return {name: table[homes == number] for number, name in enumerate(names)}\n",
         "    return {name: table[homes == number] for number, name in enumerate(names) if (homes == number).any()}\n",
@@ -63,7 +63,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "lets a row's place depend on the types of its columns",
         PUBLIC,
-        "tests/test_partition.py::test_the_types_of_columns_say_nothing",
+        "tests/simulation/test_partition.py::test_the_types_of_columns_say_nothing",
         PARTITION,
         "pd.util.hash_array(_words(table[name]))",
         "pd.util.hash_array(table[name].to_numpy())",
@@ -71,7 +71,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "takes a number as an institution's name where the schema reads another value",
         PUBLIC,
-        "tests/test_partition.py::test_a_column_is_read_as_the_schema_reads_it",
+        "tests/simulation/test_partition.py::test_a_column_is_read_as_the_schema_reads_it",
         PARTITION,
         "pd.factorize(normalized(_as_read(table[column], column, schema)))",
         "pd.factorize(normalized(table[column]))",

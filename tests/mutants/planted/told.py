@@ -11,9 +11,9 @@ CARRYING = "common/cohortium/study/carrying.py"
 PAIRS = "server/cohortium_server/release/page/pairs.py"
 STYLE = "server/cohortium_server/release/page/report.css"
 OF_SUMS = "tests/laws/test_bounds_of_sums.py"
-OF_ANSWERS = "tests/test_answers.py"
-OF_CARRIED = "tests/test_carried.py"
-OF_REPORT = "tests/test_report.py"
+OF_ANSWERS = "tests/server/release/test_answers.py"
+OF_CARRIED = "tests/server/release/test_carried.py"
+OF_REPORT = "tests/server/release/test_report.py"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(

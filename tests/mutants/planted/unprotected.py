@@ -16,7 +16,7 @@ MANIFEST = "server/cohortium_server/release/manifest.py"
 UNPROTECTED = "server/cohortium_server/release/unprotected.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
 FITTED = "simulation/cohortium_simulation/unprotected.py"
-TESTS = "tests/test_not_private.py"
+TESTS = "tests/simulation/test_not_private.py"
 
 WHAT = "6, no privacy"
 

@@ -34,9 +34,9 @@ DETECTORS = "simulation/cohortium_simulation/audit/detectors.py"
 
 MASKS = "tests/laws/test_masking.py"
 MERGED = "tests/laws/test_merging.py"
-SOURCES = "tests/test_source.py"
-JOURNALS = "tests/test_journal.py"
-ANSWERS = "tests/test_answers.py"
+SOURCES = "tests/client/source/test_source.py"
+JOURNALS = "tests/server/rounds/test_journal.py"
+ANSWERS = "tests/server/release/test_answers.py"
 AUDIT = "tests/statistics/test_audit.py"
 KILLERS = "tests/mutants/test_untouched_killers.py"
 
@@ -93,7 +93,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "tells a training's noise as if nobody shared it",
         "P32",
-        "tests/test_forecast.py::test_a_whole_noise_is_made_of_shares",
+        "tests/federation/test_forecast.py::test_a_whole_noise_is_made_of_shares",
         FORECAST,
         '"noise_multiplier": phase.multiplier * math.sqrt(phase.honest),',
         '"noise_multiplier": phase.multiplier,',
@@ -101,7 +101,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "foretells a training of one institution's cost alone",
         "P25",
-        "tests/test_forecast.py::test_both_accountants_answer_for_the_noise_that_is_told[3]",
+        "tests/federation/test_forecast.py::test_both_accountants_answer_for_the_noise_that_is_told[3]",
         FORECAST,
         "    step, in_a_round = found\n    alone = cost(person_events(study, phase.events), study.privacy.delta)",
         "    step, in_a_round = found\n    alone = cost(phase.events, study.privacy.delta)",
@@ -246,7 +246,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "forgets a schema's constraints where it is signed",
         "T11",
-        "tests/test_constraints.py::test_constraints_are_part_of_the_document_and_of_the_digest",
+        "tests/data/test_constraints.py::test_constraints_are_part_of_the_document_and_of_the_digest",
         SCHEMA,
         '**({"constraint": constraints} if constraints else {})}',
         "}",
@@ -311,7 +311,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "takes an older order's end for the newest's",
         "T5",
-        "tests/test_orders.py::test_an_end_belongs_to_the_order_it_ended",
+        "tests/server/flower/test_orders.py::test_an_end_belongs_to_the_order_it_ended",
         ORDERS,
         'if document is None or last is None or document["number"] != last.number:',
         "if document is None or last is None:",
@@ -352,7 +352,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "holds distances for half of what they are",
         "A5",
-        "tests/test_evaluation.py::test_disjoint_tables_are_at_distance_one[2]",
+        "tests/evaluation/test_evaluation.py::test_disjoint_tables_are_at_distance_one[2]",
         FIDELITY,
         ".sum()) / 2",
         ".sum()) / 4",
@@ -360,7 +360,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "deals one person out to several institutions",
         "P25",
-        "tests/test_partition.py::test_iid_deals_out_persons_and_not_rows",
+        "tests/simulation/test_partition.py::test_iid_deals_out_persons_and_not_rows",
         PARTITION,
         "homes = _drawn(_identities(table, person), rng.bytes(16)) * len(names)",
         "homes = _drawn(_identities(table, None), rng.bytes(16)) * len(names)",

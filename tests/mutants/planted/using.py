@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mutant import Mutant, mutant
 
-PYTHON = "tests/test_python.py"
-COMMANDS = "tests/test_commands.py"
-DERIVED = "tests/test_derived.py"
+PYTHON = "tests/api/test_python.py"
+COMMANDS = "tests/commands/test_commands.py"
+DERIVED = "tests/drafting/test_derived.py"
 FOLDER = "server/cohortium_server/release/folder.py"
 ANSWERS = "server/cohortium_server/release/answers/__init__.py"
 LAWS = "server/cohortium_server/release/answers/laws.py"
@@ -37,7 +37,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "runs a study into the folder of a release without looking",
         KEPT,
-        "tests/test_release.py::test_nobody_is_asked_where_a_release_lies_that_is_to_stay",
+        "tests/server/release/test_release.py::test_nobody_is_asked_where_a_release_lies_that_is_to_stay",
         EXPERIMENT,
         "    require_no_release(out, replace)\n",
         "",
