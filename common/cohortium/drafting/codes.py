@@ -83,7 +83,7 @@ def doubts(name: str, facts: Facts) -> tuple[str, ...]:
 
 def _why(name: str, facts: Facts) -> str:
     """Why the values are codes; empty if they are not, as far as can be told."""
-    if len(facts.shared) < 2 or facts.infinite or not _are_written_as_codes(facts):
+    if facts.infinite or not _are_written_as_codes(facts):
         return ""
     called, shared = about(name), _shared(facts) >= SHARED
     plain = _without_points(facts)
@@ -94,7 +94,7 @@ def _why(name: str, facts: Facts) -> str:
     if _mixes_letters(facts):
         return BY_LETTERS if shared or called in ("code", "thing") else ""
     counts = {int(float(w)): n for w, n in plain.counts.items() if _is_whole_number(w)}
-    if len(counts) < plain.distinct - len(facts.absent):  # 250.83: of a code book, if its name says so
+    if len(counts) < plain.distinct:  # 250.83: of a code book, if its name says so
         return BY_NAME if called == "code" and shared else ""
     lonely = apart(counts)
     if called == "code" or (called == "thing" and alike(counts) < SMOOTH):

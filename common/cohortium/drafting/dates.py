@@ -52,12 +52,8 @@ def _narrow_column(name: str, facts: Facts) -> Found | None:
     """Of moments that are all of one day, or days that are all of one week, in a pattern that says so; None of others."""
     written = style(facts.counts, RARE)
     read = moments_of(pd.Series(list(facts.counts), dtype="str"), written.pattern).dropna()
-    if (
-        facts.moments < facts.valid
-        or len(facts.shared) < 2
-        or len(read) < facts.distinct
-        or written.notes[:1] == (MIXED,)
-    ):
+    told = 2 * RARE <= facts.valid == facts.moments and 2 <= facts.distinct == len(read)
+    if not told or written.notes[:1] == (MIXED,):
         return None
     first, last = read.min().to_pydatetime(), read.max().to_pydatetime()
     one_day, day = first.date() == last.date(), datetime(first.year, first.month, first.day)

@@ -21,18 +21,18 @@ _WIDE = 10  # numbers on either side among which those of a sparse column are lo
 
 
 def apart(counts: Mapping[int, int]) -> float:
-    """How many times as common as the numbers around it a number is: the median of all persons' numbers; inf where there are none around.
+    """How many times as many others share a person's number as have one of the numbers around it: the median of all persons.
 
-    counts: how many have each number.
+    Inf where others share it, and nobody has one around; 0 where nobody shares it. counts: how many have each number.
     """
     numbers, persons = _sorted(counts)
     if not len(numbers):
         return 1.0
-    least = np.full(len(numbers), math.inf)
-    for step in sorted({*_ROUND, _common(numbers)}):
+    common, least = _common(numbers), np.full(len(numbers), math.inf)
+    for step in sorted({*_ROUND, *(common * step for step in _ROUND)}):
         if step > numbers[-1] - numbers[0]:
-            continue
-        at = np.arange(len(numbers)) if step == _common(numbers) else np.flatnonzero(numbers % step == 0)
+            break
+        at = np.arange(len(numbers)) if step == common else np.flatnonzero(numbers % step == 0)
         least[at] = np.minimum(least[at], _times(numbers, persons, at, step))
     order = np.argsort(least)
     half = np.searchsorted(np.cumsum(persons[order]), persons.sum() / 2)
@@ -40,15 +40,15 @@ def apart(counts: Mapping[int, int]) -> float:
 
 
 def _times(numbers: IntArray, persons: IntArray, at: IntArray, step: int) -> npt.NDArray[np.float64]:
-    """(at,) how many times as common each is as, on average, the numbers that are one to ten steps away; inf if there are none."""
+    """(at,) how many others share each, over how many have a number that is one to ten steps away, on average."""
     offsets = np.array([k * step for k in range(-_AROUND, _AROUND + 1) if k])
     sites = numbers[at][:, None] + offsets
     places = np.minimum(np.searchsorted(numbers, sites), len(numbers) - 1)
     there = np.where(numbers[places] == sites, persons[places], 0).sum(axis=1)
     possible = ((sites >= 0) | (numbers[0] < 0)).sum(axis=1)
-    with np.errstate(divide="ignore"):
-        found: npt.NDArray[np.float64] = persons[at] * possible / there
-    return found
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = (persons[at] - 1) * possible / there
+    return np.where(persons[at] > 1, found, 0.0)
 
 
 def alike(counts: Mapping[int, int]) -> float:
