@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pandas as pd
 
 from cohortium.data import columns
 from cohortium.data.columns import Datetime
 from cohortium.data.columns.moments import moments_of
-from cohortium.drafting.datestyles import finest, style
+from cohortium.data.columns.patterns import trouble
+from cohortium.drafting.datestyles import MIXED, finest, style
 from cohortium.drafting.facts import RARE, RARE_SPECIAL, ColumnFacts
 from cohortium.drafting.found import Found
 from cohortium.drafting.numbers import wide_bounds
 from cohortium.drafting.placeholders import placeholder_day, placeholder_of
 
+ONE_DAY = "all moments are of one day: bounds are that day's, and only the time is drawn"
+ONE_WEEK = "all days are of one week, as days of the week are written: bounds are that week's"
+WEEK = timedelta(days=7)
+
 
 def moment_column(name: str, facts: ColumnFacts) -> Found:
+    """Dates and times within round years, or of one day or week where all of them are."""
+    if (found := _narrow_column(name, facts)) is not None:
+        return found
     first, last = facts.first_years.last, facts.last_years.last
     if first is None or last is None:
         return Found(None, (f"dropped: fewer than {RARE} {facts.unit} have a date that can be read",))
@@ -38,6 +46,32 @@ def moment_column(name: str, facts: ColumnFacts) -> Found:
     if special:
         texts.append("special days seem to stand for something other than a day")
     return Found(column, tuple(texts), _rare_days(facts))
+
+
+def _narrow_column(name: str, facts: ColumnFacts) -> Found | None:
+    """Of moments that are all of one day, or days that are all of one week, in a pattern that says so; None of others."""
+    written = style(facts.counts, RARE)
+    read = moments_of(pd.Series(list(facts.counts), dtype="str"), written.pattern).dropna()
+    told = 2 * RARE <= facts.valid == facts.moments and 2 <= facts.distinct == len(read)
+    if not told or written.notes[:1] == (MIXED,):
+        return None
+    first, last = read.min().to_pydatetime(), read.max().to_pydatetime()
+    one_day, day = first.date() == last.date(), datetime(first.year, first.month, first.day)
+    monday = day - timedelta(days=day.weekday())
+    if not one_day and (last >= monday + WEEK or (read != read.dt.normalize()).any()):
+        return None
+    seconds = int((read.dt.second > 0).any()) + 1 if (read.dt.minute > 0).any() or (read.dt.second > 0).any() else 0
+    kinds: tuple[columns.Resolution, ...] = ("hour", "minute", "second")
+    resolution: columns.Resolution = kinds[seconds] if one_day else "day"
+    if trouble(written.pattern, resolution) if written.pattern else False:
+        return None
+    lower, upper = (
+        (day, day + timedelta(hours=23, minutes=59, seconds=59)) if one_day else (monday, monday + timedelta(days=6))
+    )
+    column = Datetime(
+        name=name, nullable=facts.nullable, lower=lower, upper=upper, resolution=resolution, format=written.pattern
+    )
+    return Found(column, (ONE_DAY if one_day else ONE_WEEK, *written.notes))
 
 
 def _resolution(timed: tuple[int, int, int], pattern: str) -> columns.Resolution:

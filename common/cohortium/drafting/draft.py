@@ -26,17 +26,21 @@ from functools import partial
 import pandas as pd
 
 from cohortium.data import columns
-from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime
+from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime, Ordinal
 from cohortium.data.columns.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS
 from cohortium.data.columns.derived import Following
 from cohortium.data.schema import Schema
+from cohortium.drafting import identifying
+from cohortium.drafting.codes import code_column, doubts
 from cohortium.drafting.dates import moment_column
 from cohortium.drafting.disguises import Disguises
 from cohortium.drafting.facts import FEW_CODES, MANY_WORDS, MOSTLY, RARE, ColumnFacts, facts_of, unit_of
 from cohortium.drafting.found import Found, Note, Proposal, quoted
-from cohortium.drafting.numbers import is_whole, number_column
+from cohortium.drafting.mixed import mixed_column
+from cohortium.drafting.numbers import are_codes, is_whole, number_column
 from cohortium.drafting.tally import Tally, Tallying
 from cohortium.drafting.texts import text_column
+from cohortium.drafting.times import times_column
 from cohortium.errors import SchemaError
 from cohortium.system.texts import trouble
 
@@ -46,40 +50,11 @@ READ_OF_TABLE = ("name", "columns")  # the file's name, and which columns it has
 READ: dict[type[columns.BaseColumn], tuple[str, ...]] = {  # off rows, what is not there as well as what is
     Boolean: ("kind", "nullable", "missing"),
     Categorical: ("kind", "nullable", "missing", "categories", "other"),
+    Ordinal: ("kind", "nullable", "missing", "categories"),
     Continuous: ("kind", "nullable", "missing", "lower", "upper", "decimals", "bins", "points", "format"),
     Datetime: ("kind", "nullable", "missing", "lower", "upper", "resolution"),
 }
 READ_IF_PRESENT = ("spelling", "step", "endings", "digits", "special", "format")  # off rows too, where they are there
-_IDENTIFIERS = frozenset(
-    {
-        "id",
-        "ids",
-        "uuid",
-        "guid",
-        "ssn",
-        "mrn",
-        "nhs",
-        "passport",
-        "iban",
-        "account",
-        "email",
-        "mail",
-        "phone",
-    }
-    | {
-        "telephone",
-        "mobile",
-        "fax",
-        "name",
-        "names",
-        "surname",
-        "firstname",
-        "lastname",
-        "fullname",
-        "username",
-    }
-    | {"address", "street", "subject", "patient", "person", "customer", "client"}
-)
 _BYTES = re.compile(r"\\x[0-9a-f]*")
 _LEADING_ZERO = re.compile(r"0[0-9]")
 _FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,14})\.0")  # a code as programs write it beside blanks
@@ -199,21 +174,7 @@ def _reason_to_drop(name: str, facts: ColumnFacts, target: bool) -> str:
         return "dropped: bytes that are no text; write them as text or numbers"
     if target:
         return ""
-    return _identifier(name, facts)
-
-
-def _identifier(name: str, facts: ColumnFacts) -> str:
-    """Why the column looks as if it named persons; empty if it does not."""
-    words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-    named = not _IDENTIFIERS.isdisjoint(words)
-    wide = facts.many or facts.distinct > MANY_WORDS or facts.distinct > max(20, facts.valid / 2)
-    counted = facts.numbers == facts.valid == facts.distinct and not any(facts.decimals[1:])
-    if counted and facts.valid > 20 and facts.highest - facts.lowest == facts.distinct - 1:
-        return "dropped: it numbers the rows"
-    if not (named and wide):
-        return ""
-    hint = "" if facts.distinct == facts.valid else "; if it identifies persons, draft again with it as the person"
-    return f"dropped: its name and many values look like an identifier{hint}"
+    return identifying.reason_to_drop(name, facts)
 
 
 def _words_notes(column: columns.Column, facts: ColumnFacts, found: Found) -> list[Note]:
@@ -232,16 +193,33 @@ def _words_notes(column: columns.Column, facts: ColumnFacts, found: Found) -> li
 
 def _column(name: str, facts: ColumnFacts) -> Found:
     texts, numbers = facts.without(AMONG_TEXTS), facts.without(AMONG_NUMBERS)
-    taken = AMONG_NUMBERS
+    plain, taken = numbers, AMONG_NUMBERS
     if is_whole(numbers):  # codes, and a word beside them may be one
         numbers, taken = texts, AMONG_TEXTS
     if not numbers.valid or not texts.valid:
         return Found(None, ("dropped: every cell is empty, or says that it is",))
     if numbers.moments >= MOSTLY * numbers.valid and numbers.distinct >= (FEW_DAYS if numbers.numbers else 1):
         return replace(moment_column(name, numbers), taken=taken)
+    if found := times_column(name, plain) or mixed_column(name, plain) or _codes(name, plain):
+        return found
     if numbers.numbers >= MOSTLY * numbers.valid and not _are_names(numbers):
-        return replace(number_column(name, numbers), taken=taken)
+        found = replace(number_column(name, numbers), taken=taken)
+        return (
+            replace(found, texts=(*found.texts, *_hints(name, numbers)))
+            if isinstance(found.column, Continuous)
+            else found
+        )
     return _boolean_column(name, texts) or text_column(name, texts)
+
+
+def _codes(name: str, facts: ColumnFacts) -> Found | None:
+    """A list of codes; few that are small numbers are one in any case."""
+    return None if facts.distinct < 2 or are_codes(facts) else code_column(name, facts)
+
+
+def _hints(name: str, facts: ColumnFacts) -> tuple[str, ...]:
+    """What else the numbers may be."""
+    return identifying.hints(name, facts) or doubts(name, facts)
 
 
 def _boolean_column(name: str, facts: ColumnFacts) -> Found | None:

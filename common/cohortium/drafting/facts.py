@@ -1,4 +1,4 @@
-"""Facts about a column: its values, and how many persons have each; facts about parts of a table add up."""
+"""ColumnFacts about a column: its values, and how many persons have each; facts about parts of a table add up."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class ColumnFacts:
         return self.blank
 
     def without(self, words: frozenset[str]) -> ColumnFacts:
-        """Facts of the same column where such words, in small letters, are no values."""
+        """ColumnFacts of the same column where such words, in small letters, are no values."""
         taken = {word: count for word, count in self.absent.items() if word.lower() in words and word in self.counts}
         rest = Counter({word: count for word, count in self.counts.items() if word not in taken})
         return replace(self, counts=rest, valid=self.valid - sum(taken.values()), blank=self.blank or bool(taken))
@@ -176,7 +176,7 @@ def _merged(counts: Counter[str], more: Counter[str]) -> tuple[Counter[str], boo
 def facts_of(
     parts: Iterable[pd.DataFrame], person: str | None, named: Sequence[str], drop: Sequence[str], disguises: Disguises
 ) -> tuple[dict[str, ColumnFacts], dict[str, ColumnFacts]]:
-    """Facts of each column, and of the numbers of those that have them in disguise."""
+    """ColumnFacts of each column, and of the numbers of those that have them in disguise."""
     total: dict[str, ColumnFacts] = {}
     numbers: dict[str, ColumnFacts] = {}
     rows = 0
@@ -211,7 +211,7 @@ def _people(values: pd.Series) -> _Hashes:
 
 
 def _facts_of(values: pd.Series, people: _Hashes, counted: _Hashes, unit: str) -> ColumnFacts:
-    """Facts of one part's column, of what is not ``counted`` yet. All but the counting is done once per distinct value."""
+    """ColumnFacts of one part's column, of what is not ``counted`` yet. All but the counting is done once per distinct value."""
     numbers, distinct = pd.factorize(normalized(values), use_na_sentinel=True)
     place: dict[str, int] = {}
     keys = [category_key(value) for value in distinct]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tomli_w
 
@@ -48,6 +48,10 @@ class Found:
         """The words that were taken for missing, as they are written, the most common first."""
         taken = self.taken | MISSING_WORDS
         return Counter({w: n for w, n in facts.absent.most_common() if w.lower() in taken})
+
+    def taking(self, words: frozenset[str]) -> Found:
+        """The same, with such words taken for missing."""
+        return replace(self, taken=words)
 
     def missing(self, facts: ColumnFacts) -> tuple[str, ...] | None:
         """The words for missing that the column declares; None where none occurs."""

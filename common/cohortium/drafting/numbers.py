@@ -16,9 +16,10 @@ from cohortium.drafting.facts import FEW_CODES, FINEST, MOSTLY, RARE, RARE_SPECI
 from cohortium.drafting.found import Found
 from cohortium.drafting.lattices import Lattice, decades, lattice, significant, spans, within
 from cohortium.drafting.placeholders import may_stand, stand_apart
+from cohortium.drafting.resolution import decimals_that_tell
 from cohortium.drafting.texts import categorical
 
-MAX_DECIMALS = 6  # of numbers about one or larger that floating point fills with digits
+MAX_DECIMALS = 6  # of numbers about one or larger
 _TOO_LARGE = "dropped: its numbers are too large to distinguish, like an identifier's"
 _ONE_SIDED = "fewer than {} {} are on either side of its middle"
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
@@ -26,7 +27,7 @@ _POINT_ZERO = re.compile(r"[-+]?[0-9]+\.0+")
 
 
 def number_column(name: str, facts: ColumnFacts) -> Found:
-    if facts.distinct == 1 or _are_codes(facts):
+    if facts.distinct == 1 or are_codes(facts):
         return _code_column(name, facts)
     found, (lowest, highest) = _standing_apart(facts)
     if lowest is None or highest is None or lowest >= highest:
@@ -56,7 +57,8 @@ def _numbers(
         return Continuous(
             name=name, nullable=nullable, lower=lower, upper=upper, digits=digits, special=special
         ), tuple(texts)
-    kept = min(needed, max(MAX_DECIMALS, MAX_DECIMALS - math.floor(math.log10(max(abs(lowest), abs(highest))))))
+    most = max(MAX_DECIMALS, MAX_DECIMALS - math.floor(math.log10(max(abs(lowest), abs(highest)))))
+    kept = decimals_that_tell(facts, min(needed, most), special)
     decimals = next((d for d in range(kept, -1, -1) if _is_grid(lowest, highest, d)), None)
     if decimals is None:
         return None, (_TOO_LARGE,)
@@ -116,6 +118,11 @@ def _standing_apart(facts: ColumnFacts) -> tuple[tuple[float, ...], tuple[float 
     return apart, (min(others), max(others))
 
 
+def ends(facts: ColumnFacts) -> tuple[float | None, float | None]:
+    """The lowest and the highest number that is not of few, but for those that stand for something else."""
+    return _standing_apart(facts)[1]
+
+
 def _needed(facts: ColumnFacts) -> int:
     """Decimals that all but a few need."""
     return next(d for d in range(FINEST + 1) if sum(facts.decimals[d + 1 :]) < RARE)
@@ -142,7 +149,7 @@ def is_whole(facts: ColumnFacts) -> bool:
     return facts.distinct <= FEW_CODES and all(_WHOLE.fullmatch(word) for word in facts.counts)
 
 
-def _are_codes(facts: ColumnFacts) -> bool:
+def are_codes(facts: ColumnFacts) -> bool:
     """Few whole numbers that are not negative and below 1000, beside some that stand for something else."""
     if not is_whole(facts):
         return False

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 
-from cohortium.data.columns import Categorical
+from cohortium.data.columns import FINE_CELLS, Categorical
 from cohortium.data.columns.written import looks_like_a_number
 from cohortium.drafting.facts import MANY_WORDS, MOSTLY, RARE, ColumnFacts
 from cohortium.drafting.found import Found, quoted
+from cohortium.drafting.names import about
 from cohortium.system.texts import trouble_of_value
 
 OTHER = "__OTHER__"
 COMMON_WORDS = 30
+MOST_LISTED = FINE_CELLS - 2  # no more cells than a column of numbers would have
 LONG_TEXT = 100
 _TIME = re.compile(r"([01][0-9]|2[0-3]):?[0-5][0-9](:?[0-5][0-9])?")
 
@@ -33,10 +35,9 @@ def text_column(name: str, facts: ColumnFacts) -> Found:
         facts.distinct > MANY_WORDS
         and sum(n for w, n in facts.counts.items() if _TIME.fullmatch(w)) >= MOSTLY * facts.valid
     ):
-        return Found(
-            None, ("dropped: times of day as text; write them as whole numbers, 930 for 09:30, or as minutes",)
-        )
-    words = facts.shared if len(facts.shared) <= MANY_WORDS else facts.shared[:COMMON_WORDS]
+        return Found(None, ("dropped: times of day that are written in several ways; write all of them in one",))
+    listed = about(name) in ("code", "thing") and len(facts.shared) < MOST_LISTED
+    words = facts.shared if listed or len(facts.shared) <= MANY_WORDS else facts.shared[:COMMON_WORDS]
     if sum(facts.counts[w] for w in words) < 0.6 * facts.valid:
         return Found(None, ("dropped: most of its values are not common",), _seen(facts))
     text = f"values of {RARE} {facts.unit} or more"

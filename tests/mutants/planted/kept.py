@@ -60,9 +60,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "rounds numbers below a millionth to nothing",
         KEPT,
         f"{TESTS}::test_small_numbers_are_kept_to_their_digits",
-        "common/cohortium/drafting/numbers.py",
-        "kept = min(needed, max(",
-        "kept = min(needed, MAX_DECIMALS, max(",
+        "common/cohortium/drafting/resolution.py",
+        "max(MEANT, min(needed, max(told",
+        "max(MEANT, min(needed, 6, max(told",
     ),
     mutant(
         "does not tell what it rounds",

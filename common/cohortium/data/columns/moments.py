@@ -25,8 +25,14 @@ BoolArray = npt.NDArray[np.bool_]
 def moments_of(values: pd.Series, pattern: str = "") -> pd.Series:
     """(rows,) moments. pattern: how texts and whole numbers are written; year-month-day is read as well.
 
-    Fractions of a second are cut off; words without a digit ("now") are none.
+    Fractions of a second are cut off; words without a digit ("now") are none. Where the pattern is of times of day, moments
+    of every day are of one.
     """
+    read = _read(values, pattern)
+    return patterns.DAY + (read - read.dt.normalize()) if patterns.is_time(pattern) else read
+
+
+def _read(values: pd.Series, pattern: str) -> pd.Series:
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return in_utc(pd.to_datetime(values, errors="coerce", utc=True))
     words = _words(values).str.replace(r"(:\d\d)[.,]\d+", r"\1", regex=True)

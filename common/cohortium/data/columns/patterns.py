@@ -1,4 +1,7 @@
-"""How moments are written, as a pattern: ``%d/%m/%Y``, ``%Y%m%d``, ``%Y-%m-%d %H:%M``."""
+"""How moments are written, as a pattern: ``%d/%m/%Y``, ``%Y%m%d``, ``%Y-%m-%d %H:%M``.
+
+A pattern without a day, ``%H:%M``, is of times of day: they are moments of ``DAY``, which nobody writes.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ _NEEDED = (
     ("minute", ({"%M"},)),
     ("second", ({"%S"},)),
 )
+DAY = datetime(1900, 1, 1)  # of which a time is that is written without a day
 _PART = re.compile(r"%.?")
 
 
@@ -25,12 +29,18 @@ def trouble(pattern: str, resolution: str) -> str:
         return "says something twice"
     if re.search(r"[^\x20-\x7e]", pattern) or re.search(r"[0-9A-SU-Za-z]", _PART.sub("", pattern)):  # T, as in ISO 8601
         return "has letters that are no part of a moment"
-    for finest, needed in _NEEDED:
+    for finest, needed in _NEEDED[1:] if is_time(pattern) and resolution != "day" else _NEEDED:
         if any(not options & {*parts} for options in needed):
             return f"does not say the {finest}, but the column's resolution is {resolution}"
         if finest == resolution:
             return ""
     return ""
+
+
+def is_time(pattern: str) -> bool:
+    """Whether it is of times of day: an hour, and nothing of the day."""
+    parts = {*_PART.findall(pattern)}
+    return "%H" in parts and not parts & {"%Y", "%y", "%m", "%b", "%d"}
 
 
 def is_whole(pattern: str) -> bool:

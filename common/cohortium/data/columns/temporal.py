@@ -25,7 +25,8 @@ class Datetime(BaseColumn):
 
     ``bins`` cells of equal length, at most one a moment; FINE_MOMENTS by default. Each of ``special`` (a placeholder such
     as 9999-12-31 for "still here") has a cell of its own. ``format`` says how moments are written where they are text or
-    whole numbers, in the table and in the release, as in ``moments``.
+    whole numbers, in the table and in the release, as in ``moments``. A format without a day is of times of day, and the bounds
+    are of the first of January 1900.
     """
 
     kind: Literal["datetime"] = "datetime"
@@ -47,6 +48,16 @@ class Datetime(BaseColumn):
             raise self.invalid(f"two special moments are the same {self.resolution}", "Remove one of them.")
         if self.format and (what := patterns.trouble(self.format, self.resolution)):
             raise self.invalid(f"format {self.format!r} {what}", 'Write it as in format = "%d/%m/%Y" or "%Y%m%d".')
+        if self.of_day and any(
+            moment.date() != patterns.DAY.date() for moment in (self.lower, self.upper, *self.special)
+        ):
+            fix = "Write bounds such as 1900-01-01T00:00:00 and 1900-01-01T23:59:59, or add the day to the format."
+            raise self.invalid("its format is of times of day, its bounds are not of the first of January 1900", fix)
+
+    @property
+    def of_day(self) -> bool:
+        """Whether its moments are times of day, of which the day is not told."""
+        return patterns.is_time(self.format)
 
     def _ticks(self, moment: datetime) -> int:
         """The step of the grid that a moment is in, also beyond its ends."""
@@ -74,6 +85,8 @@ class Datetime(BaseColumn):
 
     @property
     def summary(self) -> str:
+        if self.of_day:
+            return " to ".join(patterns.written(x, self.format) for x in (self.lower, self.upper))
         return " to ".join(str(x).removesuffix(" 00:00:00") for x in (self.lower, self.upper))
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.data.columns import SECONDS, Boolean, Categorical, Column, Continuous, Datetime, Ordinal
+from cohortium.data.columns.patterns import written
 from cohortium_server.release.page.evidence import FloatArray
 from cohortium_server.release.page.numerals import signed
 
@@ -124,6 +125,8 @@ def _grid_moment(column: Datetime, index: int) -> str:
 
 
 def _moment(column: Datetime, moment: datetime) -> str:
+    if column.of_day:
+        return written(moment, column.format)
     start = column.lower
     if column.resolution == "day" and not (start.hour or start.minute or start.second):
         return moment.date().isoformat()
