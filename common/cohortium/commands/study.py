@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,6 @@ from cohortium.system.output import Json, console, guarded, print_json, print_re
 from cohortium.system.progress import listening
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from cohortium.study.study import Study
@@ -133,7 +133,7 @@ def print_forecast(shown: dict[str, Any]) -> None:
     from cohortium.study.carrying import expected_words
 
     screen = console()
-    _print_promise(screen, shown)
+    _print_promise(screen.print, shown)
     screen.print(_guarantees(shown["guarantees"]))
     for g in shown["guarantees"]:
         screen.print(f"• {g['towards']} sees {g['sees']}.")
@@ -145,20 +145,20 @@ def print_forecast(shown: dict[str, Any]) -> None:
         screen.print(line if number else f"\n{line}", style=None if number else "bold")
 
 
-def _print_promise(screen: Console, shown: dict[str, Any]) -> None:
+def _print_promise(write: Callable[..., None], shown: dict[str, Any]) -> None:
     from cohortium.study.wording import kind_words
 
     for mark in shown["review"]:
-        screen.print(f"NOBODY CAN SIGN IT: the schema was read off rows, and nobody has reviewed {mark}.")
-    screen.print(shown["name"], style="bold", end="  ")
-    screen.print(
+        write(f"NOBODY CAN SIGN IT: the schema was read off rows, and nobody has reviewed {mark}.")
+    write(shown["name"], style="bold", end="  ")
+    write(
         f"{shown['digest'][:16]}…  {shown['generator']}, {len(shown['institutions'])} institutions, trust {shown['trust']}"
     )
     if shown["simulated"]:
-        screen.print(kind_words("simulation"))
-    screen.print(f"Promise: epsilon {shown['epsilon']:g}, delta {shown['delta']:g} per person ({shown['unit']}).")
+        write(kind_words("simulation"))
+    write(f"Promise: epsilon {shown['epsilon']:g}, delta {shown['delta']:g} per person ({shown['unit']}).")
     cost = shown["cost"]
-    screen.print(
+    write(
         f"Plan:    epsilon {cost['epsilon']:.4f} by {cost['method']}; {cost['check']:.4f} by {cost['check_method']}.\n"
     )
 
