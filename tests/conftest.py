@@ -29,6 +29,14 @@ CONTRACTS = ("generator_contract", "network_contract", "query_contract", "source
 pytest.register_assert_rewrite(*({p.stem for p in SUPPORT.glob("*.py")} - set(sys.modules)), *CONTRACTS)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Of processes that share the tests, each has a folder of a short name: a socket's path has some hundred bytes at most."""
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        config.option.basetemp = Path(config.option.basetemp).with_name(worker["workerid"].removeprefix("gw"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """pgm is fitted with a library that is not installed for everybody (the extra ``pgm``; ``make pgm`` installs it)."""
     if find_spec("mbi") is not None:
