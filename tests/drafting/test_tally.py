@@ -153,7 +153,7 @@ def test_nothing_of_it_leaves(
 ) -> None:
     """Neither in a file of the release or beside it, nor in a message, a log line or on standard output."""
     caplog.set_level("INFO")
-    monkeypatch.setattr(tallies, "tally_lines", lambda *_: ["canary-4711"])
+    monkeypatch.setattr("cohortium_simulation.inputs.tally_lines", lambda *_: ["canary-4711"])
     (tmp_path / "schema.toml").write_text(dumps_schema(schema), encoding="utf-8")
     arguments = ("simulate", "--data", data, "--schema", tmp_path / "schema.toml", "--institutions", 3, "--epsilon", 3,
                  "--delta", 1e-6)  # fmt: skip

@@ -285,7 +285,7 @@ def test_a_steps_noise_is_worth_what_integers_leave() -> None:
 @EVERY_NETWORK
 def test_the_sensitivity_is_the_clip_and_the_last_rounding(of: Architecture) -> None:
     """A unit for each weight whose inputs are no zeros and ones: there sums have fractions."""
-    fractions = sum(int(layer.mask.sum()) for layer in of.network.layers if not (layer.one_hot or layer.told))
+    fractions = sum(int(layer.mask.sum()) for layer in of.network.layers if not (layer.one_hot or layer.constant))
     assert (of.kind == "ctgan") == (fractions == 0)
     for multiplier in (1.0, 300.0):
         asked_for = step(of)
