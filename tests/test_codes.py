@@ -265,6 +265,7 @@ def test_more_codes_than_a_list_holds_are_left_out_with_the_reason() -> None:
         (lambda age: "under 40" if age < 40 else "over 80" if age > 80 else str(age), "under 40", "over 80"),
         (lambda age: "≤40.5" if age <= 40 else f"{age}.5", "≤40.5", None),
     ],
+    ids=["above", "open", "below", "words", "decimals"],
 )  # fmt: skip
 def test_words_among_numbers_come_back_in_their_order(
     words: Callable[[int], str], first: str, last: str | None

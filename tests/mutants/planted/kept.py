@@ -61,8 +61,8 @@ MUTANTS: tuple[Mutant, ...] = (
         KEPT,
         f"{TESTS}::test_small_numbers_are_kept_to_their_digits",
         "common/cohortium/drafting/numbers.py",
-        "kept = min(needed, max(",
-        "kept = min(needed, MAX_DECIMALS, max(",
+        "kept = decimals_that_tell(facts, min(needed, most), special)",
+        "kept = decimals_that_tell(facts, min(needed, MAX_DECIMALS), special)",
     ),
     mutant(
         "does not tell what it rounds",
