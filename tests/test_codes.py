@@ -282,6 +282,13 @@ def test_words_among_numbers_come_back_in_their_order(
     assert same.mean() > 0.99 and same[[not v.replace(".", "").isdigit() for v in values]].all()
 
 
+def test_words_among_more_numbers_than_a_list_holds_are_told() -> None:
+    crp = np.random.default_rng(3).lognormal(3, 1.2, ROWS).round(1)
+    column, proposal = drafted(["<1.0" if x < 1.5 else str(x) for x in crp])
+    assert isinstance(column, Continuous) and column.nullable
+    assert any("will count as missing: make it a list" in n.text for n in proposal.notes_on("x"))
+
+
 def test_letters_among_codes_come_back_and_follow_the_numbers() -> None:
     rng = np.random.default_rng(10)
     book = ["8", "38", "250", "250.83", "410", "V45", "V58.1", "E849", "V9"]

@@ -11,7 +11,7 @@ from cohortium.data import columns
 from cohortium.data.columns import Datetime
 from cohortium.data.columns.moments import moments_of
 from cohortium.data.columns.patterns import trouble
-from cohortium.drafting.datestyles import MIXED, finest, style
+from cohortium.drafting.datestyles import finest, style
 from cohortium.drafting.facts import RARE, RARE_SPECIAL, Facts
 from cohortium.drafting.found import Found
 from cohortium.drafting.numbers import wide_bounds
@@ -49,29 +49,35 @@ def moment_column(name: str, facts: Facts) -> Found:
 
 
 def _narrow_column(name: str, facts: Facts) -> Found | None:
-    """Of moments that are all of one day, or days that are all of one week, in a pattern that says so; None of others."""
+    """Of moments that are all of one day, or days that are all of one week; None of others."""
     written = style(facts.counts, RARE)
     read = moments_of(pd.Series(list(facts.counts), dtype="str"), written.pattern).dropna()
     told = 2 * RARE <= facts.valid == facts.moments and 2 <= facts.distinct == len(read)
-    if not told or written.notes[:1] == (MIXED,):
+    if not told or (written.notes and not written.pattern):  # which of two days it is cannot be told
         return None
-    first, last = read.min().to_pydatetime(), read.max().to_pydatetime()
-    one_day, day = first.date() == last.date(), datetime(first.year, first.month, first.day)
+    first, last, apart = read.min().to_pydatetime(), read.max().to_pydatetime(), read - read.dt.normalize()
+    day = datetime(first.year, first.month, first.day)
     monday = day - timedelta(days=day.weekday())
-    if not one_day and (last >= monday + WEEK or (read != read.dt.normalize()).any()):
+    resolution: columns.Resolution = "day"
+    if first.date() == last.date():
+        resolution, bounds, text = _finest(apart), (day, day + timedelta(days=1, seconds=-1)), ONE_DAY
+    elif last < monday + WEEK and not apart.any():
+        bounds, text = (monday, monday + timedelta(days=6)), ONE_WEEK
+    else:
         return None
-    seconds = int((read.dt.second > 0).any()) + 1 if (read.dt.minute > 0).any() or (read.dt.second > 0).any() else 0
-    kinds: tuple[columns.Resolution, ...] = ("hour", "minute", "second")
-    resolution: columns.Resolution = kinds[seconds] if one_day else "day"
-    if trouble(written.pattern, resolution) if written.pattern else False:
+    if written.pattern and trouble(written.pattern, resolution):
         return None
-    lower, upper = (
-        (day, day + timedelta(hours=23, minutes=59, seconds=59)) if one_day else (monday, monday + timedelta(days=6))
-    )
+    lower, upper = bounds
     column = Datetime(
         name=name, nullable=facts.nullable, lower=lower, upper=upper, resolution=resolution, format=written.pattern
     )
-    return Found(column, (ONE_DAY if one_day else ONE_WEEK, *written.notes))
+    return Found(column, (text, *written.notes))
+
+
+def _finest(apart: pd.Series) -> columns.Resolution:
+    """The resolution that moments need which are so far from the beginning of their day."""
+    seconds = apart.dt.total_seconds()
+    return "second" if (seconds % 60 > 0).any() else "minute" if (seconds % 3600 > 0).any() else "hour"
 
 
 def _resolution(timed: tuple[int, int, int], pattern: str) -> columns.Resolution:

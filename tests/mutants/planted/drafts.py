@@ -60,7 +60,7 @@ MUTANTS: tuple[Mutant, ...] = (
         VALUES,
         f"{CODES}::test_words_among_numbers_come_back_in_their_order[above]",
         DRAFT,
-        " or mixed_column(name, plain)",
+        " or mixed.mixed_column(name, plain)",
         "",
     ),
     mutant(
