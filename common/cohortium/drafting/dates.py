@@ -20,6 +20,7 @@ from cohortium.drafting.placeholders import placeholder_day, placeholder_of
 ONE_DAY = "all moments are of one day: bounds are that day's, and only the time is drawn"
 ONE_WEEK = "all days are of one week, as days of the week are written: bounds are that week's"
 WEEK = timedelta(days=7)
+LAST_YEAR = 9999  # of which the last week has no end
 
 
 def moment_column(name: str, facts: Facts) -> Found:
@@ -61,7 +62,7 @@ def _narrow_column(name: str, facts: Facts) -> Found | None:
     resolution: columns.Resolution = "day"
     if first.date() == last.date():
         resolution, bounds, text = _finest(apart), (day, day + timedelta(days=1, seconds=-1)), ONE_DAY
-    elif last < monday + WEEK and not apart.any():
+    elif last - monday < WEEK and last.year < LAST_YEAR and not apart.any():
         bounds, text = (monday, monday + timedelta(days=6)), ONE_WEEK
     else:
         return None
