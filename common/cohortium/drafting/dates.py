@@ -62,7 +62,7 @@ def _narrow_column(name: str, facts: Facts) -> Found | None:
     resolution: columns.Resolution = "day"
     if first.date() == last.date():
         resolution, bounds, text = _finest(apart), (day, day + timedelta(days=1, seconds=-1)), ONE_DAY
-    elif last - monday < WEEK and last.year < LAST_YEAR and not apart.any():
+    elif last - monday < WEEK and last.year < LAST_YEAR and not (apart > pd.Timedelta(0)).any():
         bounds, text = (monday, monday + timedelta(days=6)), ONE_WEEK
     else:
         return None
