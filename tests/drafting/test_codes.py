@@ -265,6 +265,7 @@ def test_more_codes_than_a_list_holds_are_left_out_with_the_reason() -> None:
         (lambda age: "under 40" if age < 40 else "over 80" if age > 80 else str(age), "under 40", "over 80"),
         (lambda age: "≤40.5" if age <= 40 else f"{age}.5", "≤40.5", None),
     ],
+    ids=["above", "open", "below", "words", "decimals"],
 )  # fmt: skip
 def test_words_among_numbers_come_back_in_their_order(
     words: Callable[[int], str], first: str, last: str | None
@@ -279,6 +280,13 @@ def test_words_among_numbers_come_back_in_their_order(
     released = back(table_of(x=values, beside=np.resize(["a", "b"], ROWS)), proposal.schema)["x"]
     same = released.astype(object).fillna("") == np.array(values, object)
     assert same.mean() > 0.99 and same[[not v.replace(".", "").isdigit() for v in values]].all()
+
+
+def test_words_among_more_numbers_than_a_list_holds_are_told() -> None:
+    crp = np.random.default_rng(3).lognormal(3, 1.2, ROWS).round(1)
+    column, proposal = drafted(["<1.0" if x < 1.5 else str(x) for x in crp])
+    assert isinstance(column, Continuous) and column.nullable
+    assert any("will count as missing: make it a list" in n.text for n in proposal.notes_on("x"))
 
 
 def test_letters_among_codes_come_back_and_follow_the_numbers() -> None:

@@ -11,7 +11,7 @@ from cohortium.data import columns
 from cohortium.data.columns import Datetime
 from cohortium.data.columns.moments import moments_of
 from cohortium.data.columns.patterns import trouble
-from cohortium.drafting.datestyles import MIXED, finest, style
+from cohortium.drafting.datestyles import finest, style
 from cohortium.drafting.facts import RARE, RARE_SPECIAL, ColumnFacts
 from cohortium.drafting.found import Found
 from cohortium.drafting.numbers import wide_bounds
@@ -20,6 +20,7 @@ from cohortium.drafting.placeholders import placeholder_day, placeholder_of
 ONE_DAY = "all moments are of one day: bounds are that day's, and only the time is drawn"
 ONE_WEEK = "all days are of one week, as days of the week are written: bounds are that week's"
 WEEK = timedelta(days=7)
+LAST_YEAR = 9999  # of which the last week has no end
 
 
 def moment_column(name: str, facts: ColumnFacts) -> Found:
@@ -49,29 +50,35 @@ def moment_column(name: str, facts: ColumnFacts) -> Found:
 
 
 def _narrow_column(name: str, facts: ColumnFacts) -> Found | None:
-    """Of moments that are all of one day, or days that are all of one week, in a pattern that says so; None of others."""
+    """Of moments that are all of one day, or days that are all of one week; None of others."""
     written = style(facts.counts, RARE)
     read = moments_of(pd.Series(list(facts.counts), dtype="str"), written.pattern).dropna()
     told = 2 * RARE <= facts.valid == facts.moments and 2 <= facts.distinct == len(read)
-    if not told or written.notes[:1] == (MIXED,):
+    if not told or (written.notes and not written.pattern):  # which of two days it is cannot be told
         return None
-    first, last = read.min().to_pydatetime(), read.max().to_pydatetime()
-    one_day, day = first.date() == last.date(), datetime(first.year, first.month, first.day)
+    first, last, apart = read.min().to_pydatetime(), read.max().to_pydatetime(), read - read.dt.normalize()
+    day = datetime(first.year, first.month, first.day)
     monday = day - timedelta(days=day.weekday())
-    if not one_day and (last >= monday + WEEK or (read != read.dt.normalize()).any()):
+    resolution: columns.Resolution = "day"
+    if first.date() == last.date():
+        resolution, bounds, text = _finest(apart), (day, day + timedelta(days=1, seconds=-1)), ONE_DAY
+    elif last - monday < WEEK and last.year < LAST_YEAR and not (apart > pd.Timedelta(0)).any():
+        bounds, text = (monday, monday + timedelta(days=6)), ONE_WEEK
+    else:
         return None
-    seconds = int((read.dt.second > 0).any()) + 1 if (read.dt.minute > 0).any() or (read.dt.second > 0).any() else 0
-    kinds: tuple[columns.Resolution, ...] = ("hour", "minute", "second")
-    resolution: columns.Resolution = kinds[seconds] if one_day else "day"
-    if trouble(written.pattern, resolution) if written.pattern else False:
+    if written.pattern and trouble(written.pattern, resolution):
         return None
-    lower, upper = (
-        (day, day + timedelta(hours=23, minutes=59, seconds=59)) if one_day else (monday, monday + timedelta(days=6))
-    )
+    lower, upper = bounds
     column = Datetime(
         name=name, nullable=facts.nullable, lower=lower, upper=upper, resolution=resolution, format=written.pattern
     )
-    return Found(column, (ONE_DAY if one_day else ONE_WEEK, *written.notes))
+    return Found(column, (text, *written.notes))
+
+
+def _finest(apart: pd.Series) -> columns.Resolution:
+    """The resolution that moments need which are so far from the beginning of their day."""
+    seconds = apart.dt.total_seconds()
+    return "second" if (seconds % 60 > 0).any() else "minute" if (seconds % 3600 > 0).any() else "hour"
 
 
 def _resolution(timed: tuple[int, int, int], pattern: str) -> columns.Resolution:

@@ -30,13 +30,12 @@ from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime, O
 from cohortium.data.columns.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS
 from cohortium.data.columns.derived import Following
 from cohortium.data.schema import Schema
-from cohortium.drafting import identifying
+from cohortium.drafting import identifying, mixed
 from cohortium.drafting.codes import code_column, doubts
 from cohortium.drafting.dates import moment_column
 from cohortium.drafting.disguises import Disguises
 from cohortium.drafting.facts import FEW_CODES, MANY_WORDS, MOSTLY, RARE, ColumnFacts, facts_of, unit_of
 from cohortium.drafting.found import Found, Note, Proposal, quoted
-from cohortium.drafting.mixed import mixed_column
 from cohortium.drafting.numbers import are_codes, is_whole, number_column
 from cohortium.drafting.tally import Tally, Tallying
 from cohortium.drafting.texts import text_column
@@ -200,7 +199,7 @@ def _column(name: str, facts: ColumnFacts) -> Found:
         return Found(None, ("dropped: every cell is empty, or says that it is",))
     if numbers.moments >= MOSTLY * numbers.valid and numbers.distinct >= (FEW_DAYS if numbers.numbers else 1):
         return replace(moment_column(name, numbers), taken=taken)
-    if found := times_column(name, plain) or mixed_column(name, plain) or _codes(name, plain):
+    if found := times_column(name, plain) or mixed.mixed_column(name, plain) or _codes(name, plain):
         return found
     if numbers.numbers >= MOSTLY * numbers.valid and not _are_names(numbers):
         found = replace(number_column(name, numbers), taken=taken)
@@ -219,7 +218,7 @@ def _codes(name: str, facts: ColumnFacts) -> Found | None:
 
 def _hints(name: str, facts: ColumnFacts) -> tuple[str, ...]:
     """What else the numbers may be."""
-    return identifying.hints(name, facts) or doubts(name, facts)
+    return (*(identifying.hints(name, facts) or doubts(name, facts)), *mixed.hints(facts))
 
 
 def _boolean_column(name: str, facts: ColumnFacts) -> Found | None:

@@ -54,8 +54,8 @@ def times_column(name: str, facts: ColumnFacts) -> Found | None:
 def _clock_column(name: str, facts: ColumnFacts) -> Found | None:
     found = {word: _TIME.fullmatch(word) for word in facts.counts}
     times = {word: m for word, m in found.items() if m}
-    other = facts.valid - sum(facts.counts[w] for w in times)
-    if len(times) < 2 or (not facts.many and other >= min(RARE, facts.valid / 20)):
+    other = sum(n for w, n in facts.counts.items() if w not in times)
+    if len(times) < 2 or other >= min(RARE, facts.valid / 20):
         return None
     with_seconds = {m["second"] is not None for m in times.values()}
     single, led = (

@@ -14,10 +14,12 @@ SIMULATION = "simulation/cohortium_simulation/requested.py"
 EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
 CHECK = "common/cohortium/commands/schema.py"
 REVIEW = "tests/drafting/test_review.py"
+CODES = "tests/drafting/test_codes.py"
 NAMES = "tests/system/test_texts.py"
 ONE = f"{REVIEW}::test_one_person_of_many_rows_puts_nothing_into_a_draft[50]"
 
 DRAFTED = "P10, a draft"
+VALUES = "values as people have them"
 RUN = "names that are run"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -28,6 +30,46 @@ MUTANTS: tuple[Mutant, ...] = (
         "common/cohortium/drafting/facts.py",
         'if unit == "persons" else',
         'if unit == "nobody" else',
+    ),
+    mutant(
+        "lists a code that few have",
+        DRAFTED,
+        f"{CODES}::test_nothing_of_few_is_written_down",
+        "common/cohortium/drafting/codes.py",
+        "words = in_order(facts.shared[:MOST_LISTED])",
+        "words = in_order([*facts.counts][:MOST_LISTED])",
+    ),
+    mutant(
+        "leaves ordered lists unmarked",
+        DRAFTED,
+        f"{CODES}::test_words_among_numbers_come_back_in_their_order[above]",
+        DRAFT,
+        'Ordinal: ("kind", "nullable", "missing", "categories")',
+        'Ordinal: ("kind", "nullable", "missing")',
+    ),
+    mutant(
+        "drafts codes as quantities",
+        VALUES,
+        f"{CODES}::test_codes_are_lists_identifiers_are_out_and_quantities_stay[1-bank]",
+        DRAFT,
+        " or _codes(name, plain)",
+        "",
+    ),
+    mutant(
+        "takes a word such as > 89 for missing",
+        VALUES,
+        f"{CODES}::test_words_among_numbers_come_back_in_their_order[above]",
+        DRAFT,
+        " or mixed.mixed_column(name, plain)",
+        "",
+    ),
+    mutant(
+        "keeps digits that floating point has filled",
+        VALUES,
+        f"{CODES}::test_real_numbers_keep_the_decimals_that_their_spread_asks_for[1]",
+        "common/cohortium/drafting/numbers.py",
+        "kept = decimals_that_tell(facts, min(needed, most), special)",
+        "kept = min(needed, most)",
     ),
     mutant(
         "counts a person anew in every part of a file",

@@ -60,9 +60,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "rounds numbers below a millionth to nothing",
         KEPT,
         f"{TESTS}::test_small_numbers_are_kept_to_their_digits",
-        "common/cohortium/drafting/resolution.py",
-        "max(MEANT, min(needed, max(told",
-        "max(MEANT, min(needed, 6, max(told",
+        "common/cohortium/drafting/numbers.py",
+        "kept = decimals_that_tell(facts, min(needed, most), special)",
+        "kept = decimals_that_tell(facts, min(needed, MAX_DECIMALS), special)",
     ),
     mutant(
         "does not tell what it rounds",
