@@ -56,7 +56,7 @@ def mixed_column(name: str, facts: ColumnFacts) -> Found | None:
     return listed.taking(AMONG_NUMBERS) if listed else None
 
 
-def hints(facts: Facts) -> tuple[str, ...]:
+def hints(facts: ColumnFacts) -> tuple[str, ...]:
     """What to say of such words where the column stays one of numbers."""
     found = (_read(word) for word, n in facts.counts.items() if n >= RARE)
     return (TOLD,) if any(word is not None and word.beyond for word in found) else ()
