@@ -45,7 +45,8 @@ def _block(block: dict[str, Any], notes: Sequence[Note]) -> str:
 
 
 def _mark(review: list[str]) -> str:
-    return _entry("review", review).rstrip("\n") + f"  {_DELETE}\n" if review else ""
+    """One line, however long, as it is deleted as one."""
+    return f"review = [{', '.join(map(quoted, review))}]  {_DELETE}\n" if review else ""
 
 
 def _entry(key: str, value: Any) -> str:

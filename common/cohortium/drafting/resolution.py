@@ -33,10 +33,11 @@ def decimals_that_tell(facts: ColumnFacts, needed: int, special: tuple[float, ..
 
 
 def _meant(shared: dict[float, int], plain: dict[float, int]) -> int:
-    """Decimals of nearly all numbers that recur; none where hardly any do."""
+    """Decimals of nearly all numbers that recur; none where hardly any do, all that there may be where some need more."""
     least = _RECURRING * sum(plain.values())
     needed = {x: needs(x)[0] for x in shared}
-    return next(d for d in range(FINEST + 1) if sum(n for x, n in shared.items() if needed[x] > d) < least)
+    enough = (d for d in range(FINEST) if sum(n for x, n in shared.items() if needed[x] > d) < least)
+    return next(enough, FINEST)
 
 
 def narrowest(counts: dict[float, int]) -> float:
