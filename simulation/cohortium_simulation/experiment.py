@@ -91,7 +91,7 @@ def simulate(
 
     >>> import cohortium
     >>> from cohortium.study.generators import Sweep
-    from cohortium.study.study import Institution, Privacy
+    >>> from cohortium.study.study import Institution, Privacy
     >>> visits = {"age": [30, 41, 56, 62] * 250, "result": ["positive", "negative"] * 500}
     >>> study = cohortium.Study(
     ...     name="two clinics",

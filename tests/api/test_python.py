@@ -42,7 +42,7 @@ WITH_DOCTESTS = (
     "cohortium.study.study",
     "cohortium.system.arguments",
     "cohortium.system.nearest",
-    "cohortium_server.release",
+    "cohortium_server.release.release",
     "cohortium_server.release.answers",
     "cohortium_simulation.experiment",
     "cohortium_simulation.fitting",

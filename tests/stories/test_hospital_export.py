@@ -77,7 +77,7 @@ def test_from_a_hospitals_export_to_a_release(tmp_path: Path) -> None:
 
     told = screen(*draft, "--drop-bad-rows")
     for said in (
-        "packed by gzip",
+        "compressed by gzip",
         "cells are separated by ;",
         f"1 rows left out, where one looks like totals of the others (row {ROWS + 2})",
         'numbers in disguise: written as "1234,5"',

@@ -58,7 +58,7 @@ def through(address: str, **environ: str) -> str | None:
 def test_by_default_it_is_the_environments(name: str) -> None:
     proxy = way_to(PUBLIC, None, FILE, {name: P})
     assert proxy is not None
-    assert (str(proxy), proxy.said) == (P, f"{name} of the environment")
+    assert (str(proxy), proxy.origin) == (P, f"{name} of the environment")
     assert way_to(PUBLIC, "environment", FILE, {name: P}) == proxy
     assert way_to(PUBLIC, "none", FILE, {name: P}) is None
     assert str(way_to(PUBLIC, "http://other:1", FILE, {name: P})) == "http://other:1"
@@ -153,7 +153,7 @@ def test_its_password_is_in_no_text(text: str, tmp_path: Path) -> None:
     file.touch(0o600)
     try:
         proxy = way_to(PUBLIC, text, file)
-        shown = f"{proxy} {proxy!r} {proxy.said if proxy else ''}"
+        shown = f"{proxy} {proxy!r} {proxy.origin if proxy else ''}"
         with pytest.raises(FederationError) as caught:
             ask(PUBLIC, "/", file, proxy=Proxy("127.0.0.1", 9, "x", f"u:{SECRET}"))
         shown += str(caught.value)

@@ -20,7 +20,7 @@ from cohortium.system.output import print_private
 from cohortium_client.custodian.institution import Institution
 from cohortium_client.source.source import read_parts
 
-ELSEWHERE = "how many rows fit the schema is shown on a terminal only: cohortium institution check {}"
+ELSEWHERE = "what fits the schema is shown on a terminal only: cohortium institution check {}"
 
 
 def on_a_terminal() -> bool:
