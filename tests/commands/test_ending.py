@@ -70,6 +70,7 @@ def started(*modes: str, ignoring: signal.Signals | None = None) -> subprocess.P
     def prepared() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore them
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # or block them, in the thread that starts this
         if ignoring is not None:
             signal.signal(ignoring, signal.SIG_IGN)
 

@@ -11,6 +11,7 @@ import gc
 import importlib
 import multiprocessing
 import os
+import pkgutil
 import resource
 import signal
 import sys
@@ -23,11 +24,14 @@ from datetime import datetime, timedelta, tzinfo
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow
 
+import cohortium
 import cohortium.study.expiry
+import cohortium_client
 import cohortium_client.custodian.answerable
 import cohortium_client.custodian.custodian
 import cohortium_simulation.engine
@@ -42,15 +46,17 @@ from cohortium.system import failpoints
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["pytest", "launcher"])
+
+
+def _modules(package: ModuleType) -> list[str]:
+    """All of a package's, without those that need Flower."""
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    return [m.name for m in found if "flower" not in m.name and not m.name.endswith((".app", ".__main__"))]
+
+
 for _room in (  # commands import what they need when they need it; here it is all there before the first fork
-    "cohortium.commands.ledger",
-    "cohortium.commands.schema",
-    "cohortium.commands.study",
-    "cohortium_client.cli",
-    "cohortium_client.custodian.institution",
-    "cohortium_client.metrics",
-    "cohortium_client.source.preview",
-    "cohortium_client.socket.service",
+    *_modules(cohortium),
+    *_modules(cohortium_client),
     "cohortium_server.cli",
     "cohortium_server.engines",
     "cohortium_server.generators.autoregressive",

@@ -6,8 +6,10 @@ import shutil
 import sqlite3
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from html import unescape
@@ -26,7 +28,7 @@ from cohortium.data.schema import Schema
 from cohortium.errors import BudgetError, CohortiumError, FederationError, LedgerError, StudyError
 from cohortium.federation import wire
 from cohortium.ledger.caps import Cap
-from cohortium.ledger.records import Charge, Consent
+from cohortium.ledger.records import GENESIS, Charge, Consent
 from cohortium.ledger.shelf import FILE, Shelf
 from cohortium.ledger.store import Ledger
 from cohortium.masking.statements import encode_board
@@ -349,6 +351,39 @@ def older_copy(folder: Path, ledgers: Ledgers) -> None:
 def lost(folder: Path, ledgers: Ledgers) -> None:
     simulated(MANY, ledgers)
     (ledgers.folder / FILE).unlink()
+
+
+class Watched:
+    """A connection that knows how many statements ran at the same time, at most."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db, self._now, self.most = db, 0, 0
+
+    def execute(self, *words: Any) -> sqlite3.Cursor:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        time.sleep(0.005)
+        found = self._db.execute(*words)
+        self._now -= 1
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+
+def test_threads_that_read_take_turns(tmp_path: Path) -> None:
+    """They share a connection, and with it the statements that it has prepared: one thread could read what another had asked."""
+    names = numbered(12)
+    with Shelf(tmp_path / FILE) as shelf:
+        shelf.enrol(names)
+        keys, ledgers = {n: shelf.key(n).private_bytes_raw() for n in names}, [shelf.ledger(n) for n in names]
+        watched = Watched(shelf.db)
+        shelf.db = watched  # type: ignore[assignment]
+        with ThreadPoolExecutor(6) as pool:
+            found = dict(pool.map(lambda n: (n, shelf.key(n).private_bytes_raw()), names))
+            heads = set(pool.map(lambda ledger: ledger.head(), ledgers))
+    assert (found, watched.most) == (keys, 1)
+    assert heads == {GENESIS}
 
 
 @pytest.mark.parametrize("touch", [older_copy, lost])

@@ -101,11 +101,11 @@ class Shelf:
 
     def institutions(self) -> list[str]:
         """Who has entries here, sorted."""
-        return [name for (name,) in self.db.execute("SELECT DISTINCT institution FROM entry ORDER BY institution")]
+        return [name for (name,) in self.read("SELECT DISTINCT institution FROM entry ORDER BY institution")]
 
     def __contains__(self, institution: str) -> bool:
         """Whether it was enrolled, as it is before its first entry."""
-        return self.db.execute("SELECT 1 FROM key WHERE institution = ?", (institution,)).fetchone() is not None
+        return bool(self.read("SELECT 1 FROM key WHERE institution = ?", institution))
 
     def ledger(self, institution: str) -> ShelvedLedger:
         """Its ledger, maybe without entries."""
@@ -122,10 +122,15 @@ class Shelf:
 
     def key(self, institution: str) -> Ed25519PrivateKey:
         """Its private key; KeyError unless it was enrolled."""
-        found = self.db.execute("SELECT private FROM key WHERE institution = ?", (institution,)).fetchone()
-        if found is None:
+        found = self.read("SELECT private FROM key WHERE institution = ?", institution)
+        if not found:
             raise KeyError(institution)
-        return Ed25519PrivateKey.from_private_bytes(found[0])
+        return Ed25519PrivateKey.from_private_bytes(found[0][0])
+
+    def read(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """All rows of a query, one thread after the other: threads that read share the connection and its prepared statements."""
+        with self._one:
+            return self.db.execute(query, parameters).fetchall()
 
     # Batches
 
@@ -248,7 +253,7 @@ class ShelvedLedger(Ledger):
         columns = "number, kind, content, attempt, at, previous, hash"
         query = f"SELECT {columns} FROM entry WHERE institution = ? AND number >= ? ORDER BY number"  # noqa: S608 - no input
         try:
-            return self._shelf.db.execute(query, (self.institution, first)).fetchall()
+            return self._shelf.read(query, self.institution, first)
         except sqlite3.OperationalError:
             raise self._unavailable() from None
         except sqlite3.DatabaseError:
