@@ -44,6 +44,10 @@ from cohortium import cli
 from cohortium.system.output import guarded
 from cohortium.system.signals import leaving
 
+def rest():  # in pieces: a signal that comes after Python's last look, before a sleep begins, is noticed only when that is over
+    for _ in range(600):
+        time.sleep(0.1)
+
 def build():
     app = typer.Typer()
     @app.command()
@@ -51,11 +55,11 @@ def build():
         with guarded("json" in modes), leaving(lambda: ("half of it is kept", "Say work again")):
             try:
                 print("ready", flush=True)
-                time.sleep(60)
+                rest()
             finally:
                 if "slowly" in modes:
                     print("ending", flush=True)
-                    time.sleep(60)
+                    rest()
     return app
 
 modes, sys.argv[1:] = sys.argv[1:], []
