@@ -19,7 +19,7 @@ import pytest
 from clocks import clock, day
 from effort import examples
 from enlisted import agree, identity, key_of, with_keys
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cohortium.data.columns import Boolean
@@ -117,6 +117,8 @@ def said_again(ledger: Ledger, place: str) -> bytes | None:
 
 @settings(max_examples=examples(60), deadline=None)
 @given(st.lists(STEPS, max_size=14))
+@example([("sign", "never", 0), ("charge", "never", 600), ("amend", "never", 10), ("charge", "never", 20)])
+@example([("sign", "early", 0), ("sign", "never", 600), ("amend", "never", 10), ("charge", "early", 20)])
 def test_whatever_clocks_do_spending_only_grows_and_nothing_expired_comes_back(
     steps: list[tuple[str, str, int]],
 ) -> None:
