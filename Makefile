@@ -5,14 +5,15 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo quick test test-all check lint types imports unit e2e kills stops pgm mutants numerics wheel test-newest test-oldest constraints crash bench stubs clean
+.PHONY: help demo quick test test-all thorough check lint types imports unit e2e kills stops pgm mutants numerics wheel test-newest test-oldest constraints crash bench stubs clean
 
 help:
 	@echo "make demo    run a federation on bundled data and show what it made"
 	@echo "make quick   what has changed since the main branch: its lint, its tests and laws, in a minute"
 	@echo "make check   lint, types, import rules"
 	@echo "make test    that, and the tests with a part of their examples (before each commit; within 10 minutes)"
-	@echo "make test-all   that with all examples, the mutants, the wheel, whole federations (what CI runs; within 35 minutes)"
+	@echo "make test-all   that with the slow tests, the mutants, the wheel, whole federations (what CI runs)"
+	@echo "make thorough   all tests with all examples and draws (at night)"
 	@echo "make e2e     real federations: processes, TLS, keys, kill -9, a network that fails (part of make test-all)"
 	@echo "make kills   every process of a federation killed in the middle of a study, $(TIMES) times each (at night)"
 	@echo "make stops   institutions stopped and killed while their answer is on the way, and lines that are cut (at night)"
@@ -54,9 +55,13 @@ STEPS = $(BIN)/python tools/steps.py --what "make $@" --make "$(MAKE) --no-print
 test: $(VENV)/.tested
 	@$(STEPS)" lint,types,imports unit
 
-# The same steps, all tests with all their examples, and what else there is.
+# The same steps with the slow tests, and what else there is.
 test-all: $(VENV)/.tested
-	@$(STEPS) THOROUGH=1" lint,types,imports unit mutants wheel,e2e
+	@$(STEPS) SLOW=1" lint,types,imports unit mutants wheel,e2e
+
+# At night: what a part of the examples does not find.
+thorough:
+	@$(MAKE) --no-print-directory unit THOROUGH=1
 
 check: lint types imports
 
@@ -70,13 +75,14 @@ types: $(VENV)/.tested
 imports: $(VENV)/.tested
 	$(BIN)/lint-imports
 
-# THOROUGH=1: all examples of the laws, and the tests that take long (tests/support/effort.py).
+# SLOW=1: with the tests that take long. THOROUGH=1: with all examples of the laws as well (tests/support/effort.py).
+SLOW ?=
 THOROUGH ?=
 export THOROUGH
 WORKERS ?= 2
 # One thread each, for as many processes as processors.
 unit: $(VENV)/.tested
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist worksteal $(if $(THOROUGH),,-m "not slow")
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist worksteal $(if $(SLOW)$(THOROUGH),,-m "not slow")
 
 e2e: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/e2e

@@ -1,4 +1,4 @@
-"""How hard tests try: all their examples and draws with ``THOROUGH=1`` (``make test-all``), a part of them without (``make test``)."""
+"""How hard tests try: all their examples and draws with ``THOROUGH=1`` (``make thorough``, mutants), a part of them without."""
 
 from __future__ import annotations
 
