@@ -7,7 +7,8 @@ import json
 import math
 import sqlite3
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,6 +55,19 @@ from cohortium_client.custodian.sessions import Sessions
 from cohortium_client.restoring import draft, heads_of, restore
 
 PLACES = ("backup read", "restore begun", "lost ledger aside", "ledger restored")
+
+
+@contextmanager
+def interrupted(at: str) -> Iterator[None]:
+    """What is inside is interrupted at the failpoint ``at``, as by Ctrl-C."""
+
+    def stop(place: str) -> None:
+        if place == at:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(failpoints, "reached", stop)
+        yield
 
 
 def own(study: Study) -> float:
@@ -717,9 +731,7 @@ def test_the_ledger_before_the_restoration_is_rolled_back(place: Place, lost: tu
 
 @pytest.mark.parametrize("place_name", PLACES)
 @pytest.mark.parametrize("two", [True, False])
-def test_a_restore_that_is_broken_off_is_nothing_or_is_finished(
-    place: Place, monkeypatch: pytest.MonkeyPatch, place_name: str, two: bool
-) -> None:
+def test_a_restore_that_is_broken_off_is_nothing_or_is_finished(place: Place, place_name: str, two: bool) -> None:
     """In between no ledger is opened: not the lost one, not half a new one, and none is begun anew."""
     place.answered(place.sign(place.study()))
     backup = place.back_up()
@@ -728,14 +740,8 @@ def test_a_restore_that_is_broken_off_is_nothing_or_is_finished(
     place.path.write_bytes(b"broken")
     done = by(place.draft(backup), ANNE, BERT) if two else None
 
-    def stop(at: str) -> None:
-        if at == place_name:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(failpoints, "reached", stop)
-        with pytest.raises(KeyboardInterrupt):
-            restore(place.institution, backup, done)
+    with interrupted(place_name):
+        restore(place.institution, backup, done)
     if place_name == "backup read":
         assert place.path.read_bytes() == b"broken"
         assert not pending(place.path).exists()
@@ -752,22 +758,14 @@ def test_a_restore_that_is_broken_off_is_nothing_or_is_finished(
 
 
 @pytest.mark.parametrize("place_name", ["restore begun", "lost ledger aside"])
-def test_while_a_ledger_is_replaced_nobody_opens_the_old_one_or_begins_another(
-    place: Place, monkeypatch: pytest.MonkeyPatch, place_name: str
-) -> None:
+def test_while_a_ledger_is_replaced_nobody_opens_the_old_one_or_begins_another(place: Place, place_name: str) -> None:
     """The old one could be opened, and without a witness an empty one be begun."""
     newest, _ = old_copy_put_back(place, ["first", "second"], 1)
     place.institution.witness.unlink()
     done = by(place.draft(newest), ANNE, BERT)
 
-    def stop(at: str) -> None:
-        if at == place_name:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(failpoints, "reached", stop)
-        with pytest.raises(KeyboardInterrupt):
-            restore(place.institution, newest, done)
+    with interrupted(place_name):
+        restore(place.institution, newest, done)
     with refused("E_LEDGER_UNAVAILABLE", "broken off"):
         open_custodian(place.folder)
     restore(place.institution, newest)

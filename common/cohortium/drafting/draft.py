@@ -47,20 +47,15 @@ FEW_DAYS = 5  # whole numbers that are dates must be more
 LONG_NAME = 200
 READ_OF_TABLE = ("name", "columns")  # the file's name, and which columns it has and which of them are left out
 READ: dict[type[columns.BaseColumn], tuple[str, ...]] = {  # off rows, what is not there as well as what is
-    Boolean: ("kind", "nullable", "missing"),
+    Boolean: ("kind", "nullable", "missing", "spelling"),
     Categorical: ("kind", "nullable", "missing", "categories", "other"),
     Ordinal: ("kind", "nullable", "missing", "categories"),
-    Continuous: ("kind", "nullable", "missing", "lower", "upper", "decimals", "bins", "points", "format"),
-    Datetime: ("kind", "nullable", "missing", "lower", "upper", "resolution"),
+    Continuous: (
+        *("kind", "nullable", "missing", "lower", "upper", "decimals", "bins", "points", "format"),
+        *("step", "endings", "digits", "special"),
+    ),
+    Datetime: ("kind", "nullable", "missing", "lower", "upper", "resolution", "special", "format"),
 }
-READ_WHERE_KNOWN = (
-    "spelling",
-    "step",
-    "endings",
-    "digits",
-    "special",
-    "format",
-)  # likewise, of the kinds that have such
 _BYTES = re.compile(r"\\x[0-9a-f]*")
 _LEADING_ZERO = re.compile(r"0[0-9]")
 _FLOAT = re.compile(r"(0|-?[1-9][0-9]{0,14})\.0")  # a code as programs write it beside blanks
@@ -160,15 +155,9 @@ def _propose(name: str, facts: ColumnFacts, target: bool) -> Proposal:
         column, texts = None, (f"dropped: fewer than two of its values are shared by {RARE} {facts.unit}",)
     if column is None:
         return Proposal(None, tuple(Note(name, text, dropped=True, seen=found.seen) for text in texts))
-    marked = replace(column, target=target, review=_read_off_rows(column), missing=found.missing(facts))
+    marked = replace(column, target=target, review=READ[type(column)], missing=found.missing(facts))
     notes = [Note(name, text) for text in texts] + _words_notes(marked, facts, found)
     return Proposal(marked, (*notes, *([Note(name, "", seen=found.seen)] if found.seen else [])))
-
-
-def _read_off_rows(column: columns.Column) -> tuple[str, ...]:
-    """All entries that the rows decided, absent ones too: that there is none says something of them as well."""
-    always = READ[type(column)]
-    return (*always, *(name for name in READ_WHERE_KNOWN if hasattr(column, name) and name not in always))
 
 
 def _reason_to_drop(name: str, facts: ColumnFacts, target: bool) -> str:

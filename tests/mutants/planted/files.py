@@ -157,8 +157,8 @@ MUTANTS: tuple[Mutant, ...] = (
         SEEN,
         WORDS,
         DRAFT,
-        'Continuous: ("kind", "nullable", "missing", ',
-        'Continuous: ("kind", "nullable", ',
+        '*("kind", "nullable", "missing", ',
+        '*("kind", "nullable", ',
     ),
     mutant(
         "counts a person's number in disguise anew in every part of a file",
