@@ -36,9 +36,19 @@ pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not 
 PATIENCE = 60.0
 NAMES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
+# Whoever runs the tests may ignore signals, or block them in the thread that starts a process: each sets its own. It does so
+# itself, for Python that runs between a fork and the program, beside the threads of other tests, can end the process silently.
+SIGNALS = """
+import signal, sys
+ignored = {"SIGHUP"} & set(sys.argv)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_SETMASK, [])
+"""
+
 # ``cohortium`` with one command, which works until it is told to end; what it prints is what the test waits for.
-COMMAND = """
-import sys, threading, time
+COMMAND = f"""{SIGNALS}
+import threading, time
 import typer
 from cohortium import cli
 from cohortium.system.output import guarded
@@ -70,17 +80,14 @@ cli.main()
 """
 
 
-def started(*modes: str, ignoring: signal.Signals | None = None) -> subprocess.Popen[str]:
-    def prepared() -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore them
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # or block them, in the thread that starts this
-        if ignoring is not None:
-            signal.signal(ignoring, signal.SIG_IGN)
-
+def started(*modes: str) -> subprocess.Popen[str]:
+    """modes: ``beside``, ``json``, ``slowly``, or a signal that it ignores."""
     command = [sys.executable, "-c", COMMAND, *modes]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=prepared)
-    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    if (line := process.stdout.readline()) != "ready\n":
+        _, err = process.communicate(timeout=PATIENCE)
+        pytest.fail(f"it printed {line!r}, then ended with {process.returncode}: {err}")
     return process
 
 
@@ -113,7 +120,7 @@ def test_asked_again_it_ends_at_once() -> None:
 
 
 def test_who_is_to_outlive_its_terminal_does() -> None:
-    with started(ignoring=signal.SIGHUP) as process:
+    with started("SIGHUP") as process:
         process.send_signal(signal.SIGHUP)
         time.sleep(0.3)
         assert process.poll() is None
@@ -166,16 +173,17 @@ def test_a_second_term_is_the_same_wish_for_a_moment(monkeypatch: pytest.MonkeyP
 
 # What serves
 
-SUPERVISOR = """
-import os, signal, sys, time
+SUPERVISOR = f"""{SIGNALS}
+import os, time
 from pathlib import Path
 from cohortium.system.supervision import Child, supervise
 
 def sleeper():
-    (Path(sys.argv[1]) / f"fork.{os.getpid()}").touch()
+    (Path(sys.argv[1]) / f"fork.{{os.getpid()}}").touch()
     time.sleep(600)
 
-command = [sys.executable, "-c", "import os, sys, time, pathlib; (pathlib.Path(sys.argv[1]) / f'command.{os.getpid()}').touch(); time.sleep(600)", sys.argv[1]]
+file = "import os, pathlib, sys, time; (pathlib.Path(sys.argv[1]) / f'command.{{os.getpid()}}').touch(); time.sleep(600)"
+command = [sys.executable, "-c", file, sys.argv[1]]
 print(supervise([Child("sleeper", sleeper), Child("command", command)]))
 """
 
@@ -184,11 +192,8 @@ print(supervise([Child("sleeper", sleeper), Child("command", command)]))
 def test_who_keeps_others_alive_ends_them_when_its_terminal_goes_unless_it_ignores_that(
     tmp_path: Path, ignored: bool
 ) -> None:
-    def prepared() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
-
-    command = [sys.executable, "-c", SUPERVISOR, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=prepared) as process:
+    command = [sys.executable, "-c", SUPERVISOR, str(tmp_path), *(["SIGHUP"] if ignored else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         end = time.monotonic() + PATIENCE
         while len(made := list(tmp_path.iterdir())) < 2:
             assert time.monotonic() < end
