@@ -26,7 +26,7 @@ from cohortium.ledger.shelf import FILE as SHELF
 from cohortium.ledger.shelf import Shelf, ShelvedLedger
 from cohortium.ledger.store import Ledger
 from cohortium.study import consent
-from cohortium.study.study import Study, as_written, study_from_document
+from cohortium.study.study import EDITION, Study, as_written, study_from_document
 from cohortium.system.arguments import described, refused
 from cohortium.system.arguments import path as as_path
 from cohortium.system.filenames import unfit
@@ -360,7 +360,7 @@ def as_study(
 ) -> Study:
     """A study from plain values, validated as one from a file would be."""
     document = {
-        "study": {"name": name, "purpose": purpose},
+        "study": {"name": name, "purpose": purpose, "edition": EDITION},
         "privacy": dict(privacy),
         "generator": dict(generator),
         "release": {} if rows is None else {"rows": rows},

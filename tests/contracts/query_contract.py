@@ -26,10 +26,11 @@ from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import Events
 from cohortium.privacy.discrete_gaussian import LARGEST, Bounded, Noised, noise_multiplier
 from cohortium.privacy.randomness import Randomness, SecureRandomness
-from cohortium.queries import Query, gradients, local_training, marginals
+from cohortium.queries import Query, counts, gradients, histograms, local_training, marginals
+from cohortium.queries.counts import Counts, fitted_to_grid
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
-from cohortium.queries.marginals import Marginals, fitted_to_grid
+from cohortium.queries.marginals import Marginals
 
 MULTIPLIER = 5.0
 HUGE = 3e38
@@ -102,7 +103,7 @@ def read(query: Query) -> dict[str, np.ndarray]:
 def squared_change(query: Query, one: np.ndarray, other: np.ndarray) -> Fraction:
     """Squared L2 norm of the change over the relative scale of the noise, exactly."""
     change = [int(a) - int(b) for a, b in zip(one, other, strict=True)]
-    if isinstance(query, Marginals):
+    if isinstance(query, Counts):
         weights = [Fraction(w) for w, n in zip(query.weights, query.lengths, strict=True) for _ in range(n)]
     else:
         weights = [Fraction(1)] * len(change)
@@ -148,12 +149,14 @@ def state_of(query: Trained, parameters: np.ndarray, rate: float = 0.1, seed: in
 
 
 def at_cells(query: Marginals, seed: int) -> Marginals:
-    """The query at merged cells drawn at random, neighbours or not; first and last ones at negative seeds."""
+    """The query at merged cells drawn at random, neighbours or not, and at weights; first and last ones at negative seeds."""
     rng = np.random.default_rng(abs(seed))
     ends = {-1: lambda k, n: np.zeros(n), -2: lambda k, n: np.full(n, k - 1)}
     choice = ends.get(seed, lambda k, n: rng.integers(0, k, n))
-    cells = [choice(k, n) for k, n in zip(query.merged, query.sizes, strict=True)]
-    return query.with_state(write_state({"cells": np.concatenate(cells).astype(np.float64)}))
+    cells = [choice(k, n) for k, n in zip(query.merged, query.sizes, strict=True)] if query.merged else []
+    chosen = [choice(len(query.choices), 1)] if query.choices else []
+    state = {name: np.concatenate(parts) for name, parts in (("cells", cells), ("choice", chosen)) if parts}
+    return query.with_state(write_state({name: values.astype(np.float64) for name, values in state.items()}))
 
 
 def always_sampled(query: Query) -> Query:
@@ -186,7 +189,7 @@ def with_person(codes: Codes, rows: Codes, seed: int) -> Codes:
 def states(query: Query, seed: int) -> list[Query]:
     """The query at states nobody would train to, but a coordinator might send."""
     if isinstance(query, Marginals):
-        return [at_cells(query, k) for k in (seed, -1, -2)] if query.merged else [query]
+        return [at_cells(query, k) for k in (seed, -1, -2)] if query.state_lengths else [query]
     if not isinstance(query, Trained):
         return [query]
     count, rng = query.step.parameters, np.random.default_rng(seed)
@@ -252,6 +255,7 @@ class QueryContract:
     ) -> None:
         """Among others with one row and with many; blocks and micro-batches so small that persons lie across them."""
         monkeypatch.setattr(marginals, "_BLOCK", 97)
+        monkeypatch.setattr(histograms, "_BLOCK", 97)
         monkeypatch.setattr(gradients, "ENTRIES_AT_ONCE", 41)
         without = table(query, 400, 40, 7)
         singles = table(query, 30, 10**9, 8)
@@ -285,18 +289,19 @@ class QueryContract:
         self, query: Query, rows: int, multiplier: float, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whatever the data, an empty sample included: as many noised sums as events, none with less noise."""
-        if isinstance(query, Marginals):
+        if isinstance(query, Counts):
             multiplier = min(multiplier, 40.0)
             query = fitted_to_grid(query, multiplier)
         drawn: list[tuple[Bounded, float]] = []
-        original = marginals.add_noise
+        original = counts.add_noise
 
         def spy(bounded: Bounded, noise: float, randomness: Randomness) -> Noised:
             drawn.append((bounded, noise))
             return original(bounded, noise, randomness)
 
-        for module in {marginals, gradients, local_training, sys.modules[type(query).__module__]}:
-            monkeypatch.setattr(module, "add_noise", spy)
+        for module in {counts, gradients, local_training, sys.modules[type(query).__module__]}:
+            if hasattr(module, "add_noise"):
+                monkeypatch.setattr(module, "add_noise", spy)
         query.answer(table(query, rows, 200, 1), multiplier, SecureRandomness())
         worth = [noise_multiplier(noise, b.sensitivity, b.scales) for b, noise in drawn]
         charged = [e.noise_multiplier for e in query.events(multiplier) for _ in range(e.count)]
@@ -314,7 +319,7 @@ class QueryContract:
             return
         for whole_noise, honest in ((1.0, 3), (5.0, 10), (300.0, 4), (9000.0, 9)):
             part = whole_noise / math.sqrt(honest)
-            asked = fitted_to_grid(query, part) if isinstance(query, Marginals) else query
+            asked = fitted_to_grid(query, part) if isinstance(query, Counts) else query
             trained = isinstance(asked, Trained)
             sensitivity = step_of(asked).sensitivity(part) if trained else counted(asked).sensitivity
             scales = step_of(asked).scales if trained else counted(asked).scales
@@ -332,7 +337,7 @@ class QueryContract:
         def worth(events: Events) -> float:
             return min(e.noise_multiplier for e in events)
 
-        if isinstance(query, Marginals):
+        if isinstance(query, Counts):
             query = fitted_to_grid(query, 1.0)
         assert worth(query.events(1.0)) < worth(query.events(2.0)) <= 2.0
         assert all(not isinstance(v, np.ndarray) for v in query.describe().values())

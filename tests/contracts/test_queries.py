@@ -59,17 +59,19 @@ from cohortium.privacy.discrete_gaussian import (
     discrete_gaussian,
 )
 from cohortium.privacy.randomness import SecureRandomness
-from cohortium.queries import Query, gradients, marginals
+from cohortium.queries import Query, counts, gradients
 from cohortium.queries.contribution_bounding import at_most
+from cohortium.queries.counts import fitted_to_grid
 from cohortium.queries.gradients import People, Step
+from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import LocalTraining
-from cohortium.queries.marginals import Marginals, fitted_to_grid
+from cohortium.queries.marginals import Marginals
 
 ALPHA = 1e-7
 
 
-def merging(sizes: tuple[int, ...], merged: tuple[int, ...], *rest: Any) -> Marginals:
-    return at_cells(Marginals(sizes, *rest, merged=merged), 0)
+def merging(sizes: tuple[int, ...], merged: tuple[int, ...], *rest: Any, **more: Any) -> Marginals:
+    return at_cells(Marginals(sizes, *rest, merged=merged, **more), 0)
 
 
 NETWORKS: dict[str, Architecture] = {
@@ -85,6 +87,7 @@ EVERY_NETWORK = pytest.mark.parametrize("of", NETWORKS.values(), ids=NETWORKS.ke
 WEIGHED = pytest.mark.parametrize("weighed", ["rows", "persons"])
 PAIRS = ((0, 1), (0, 2), (1, 2))
 MANY = Architecture("autoregressive", (3,) * 16, tuple(range(16)))  # too many columns for sums in float32
+CHOICES = ((0.2, 0.5, 0.3), (0.0, 0.9, 0.1), (0.25, 0.25, 0.5))
 CASES: dict[str, Query] = {
     "one column": Marginals((4,), ((0,),), (1.0,)),
     "pairs": Marginals((2, 3, 5), PAIRS, (1.0, 1.0, 1.0)),
@@ -96,6 +99,12 @@ CASES: dict[str, Query] = {
     "triples, merged cells, equal persons": merging(
         (7, 4, 9), (2, 4, 2), ((0, 1, 2), (2,)), (1.0, 2.0), 1, 64, "persons"
     ),
+    "some tables without a weight": Marginals((2, 3, 5), (*PAIRS, (1,)), (0.0, 0.3, 1.0, 0.0), 2, 4),
+    "merged cells, chosen weights": merging((7, 4, 9), (3, 4, 2), PAIRS, CHOICES[0], 3, 4, choices=CHOICES),
+    "chosen weights, equal persons": merging((2, 3, 5), (), PAIRS, CHOICES[0], 1, 64, "persons", choices=CHOICES),
+    "histograms": NestedHistograms((4, 70, 300), (0, 66, 299)),
+    "histograms, three rows a person": NestedHistograms((4, 70, 300), (3, 70, 300), 3, 4),
+    "histograms, equal persons": NestedHistograms((1, 40), (1, 33), 1, 64, "persons"),
     **{f"gradients, {name}": summing(of) for name, of in NETWORKS.items()},
     **{f"gradients, {name}, 4 rows": summing(of, rows_per_person=4, clip=1.5) for name, of in NETWORKS.items()},
     **{f"gradients, {name}, equal persons": summing(of, equal_weight="persons") for name, of in NETWORKS.items()},
@@ -178,6 +187,68 @@ def test_merged_sizes_that_there_cannot_be_are_refused(merged: tuple[int, ...]) 
         Marginals((7, 4, 9), PAIRS, (1.0, 1.0, 1.0), merged=merged)
 
 
+def test_a_choice_of_weights_costs_no_more_than_was_planned() -> None:
+    """What is charged before anything is chosen covers each choice, and so do the ring's width and the sampler's table."""
+    asked = fitted_to_grid(Marginals((7, 4, 9), PAIRS, CHOICES[0], choices=CHOICES), 5.0)
+    (planned,), (count, widest) = asked.events(5.0), asked.draws(5.0)
+    found = [asked.with_state(write_state({"choice": np.array([k])})) for k in (0.0, 1.0, 2.0)]
+    assert [query.weights for query in found] == list(CHOICES)
+    assert min(query.events(5.0)[0].noise_multiplier for query in found) == pytest.approx(planned.noise_multiplier)
+    assert max(query.draws(5.0)[1] for query in found) == pytest.approx(widest)
+    assert {query.width for query in found} == {asked.width, count}
+    assert {round(query.sensitivity / asked.sensitivity, 9) for query in found} == {1.0}
+    assert [query.weights for query in asked.each_choice] == list(CHOICES)
+
+
+def test_a_table_without_a_weight_holds_noise_alone() -> None:
+    query = fitted_to_grid(Marginals((7, 4, 9), PAIRS, (0.0, 0.9, 0.1)), 5.0)
+    counted = query.split(before_noise(query, table(query, 500, 10**9, 1), 1))
+    assert not counted[(0, 1)].any() and counted[(0, 2)].sum() == counted[(1, 2)].sum() == 500
+    assert [t for t, _, _ in query.noises(5.0)] == [(0, 2), (1, 2)]
+    noised = query.answer(table(query, 0, 1, 1), 5.0, SecureRandomness()).values[: 7 * 4]
+    assert noised.any()
+
+
+@pytest.mark.parametrize("bad", [-1.0, 0.5, 3.0, 2.0**40, -(2.0**63)])
+def test_a_choice_that_there_is_not_is_refused(bad: float) -> None:
+    query = Marginals((7, 4, 9), PAIRS, CHOICES[0], choices=CHOICES)
+    with pytest.raises(WireError, match="E_STATE_INVALID"):
+        query.with_state(write_state({"choice": np.array([bad])}))
+
+
+@pytest.mark.parametrize(
+    "other", [(0.2, 0.5, 0.4), (1.0, 0.0), (1.0, 1.0, -1.0), (math.nan, 0.5, 0.5), (0.0, 0.0, 0.0)]
+)
+def test_choices_that_would_cost_something_else_are_refused(other: tuple[float, ...]) -> None:
+    with pytest.raises(StudyError, match="E_PLAN_PRIVACY"):
+        Marginals((7, 4, 9), PAIRS, CHOICES[0], choices=(CHOICES[0], other))
+
+
+def test_histograms_are_counts_of_neighbours() -> None:
+    """Wide groups, finer ones, and cells by themselves; what lies in no order is itself at every level."""
+    query = NestedHistograms((300, 3), (299, 0))
+    codes = table(query, 2000, 10**9, 1)
+    levels = query.in_rows(before_noise(query, codes, 1))
+    fine = np.bincount(codes.values[:, 0], minlength=300)
+    assert [len(level) for level in levels] == [17, 129, 300, 3]
+    assert levels[2].tolist() == fine.tolist()
+    assert levels[3].tolist() == np.bincount(codes.values[:, 1], minlength=3).tolist()
+    for k, level in zip((16, 128), levels, strict=False):
+        group = np.arange(299) * k // 299
+        assert level.tolist() == [*np.bincount(group, fine[:299]), fine[299]]
+        assert np.ptp(np.bincount(group)) <= 1
+    assert math.fsum(query.weights) == pytest.approx(2.0)
+    assert query.weights[0] > query.weights[1] > query.weights[2] and query.weights[3] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ordered"), [((3,), (4,)), ((3,), (-1,)), ((3, 3), (3,)), ((), ()), ((2**25,), (0,))]
+)
+def test_histograms_that_there_cannot_be_are_refused(sizes: tuple[int, ...], ordered: tuple[int, ...]) -> None:
+    with pytest.raises(StudyError, match="E_PLAN_LIMIT"):
+        NestedHistograms(sizes, ordered)
+
+
 def test_merged_cells_that_nobody_told_are_no_question() -> None:
     query = Marginals((7, 4, 9), PAIRS, (1.0, 1.0, 1.0), merged=(2, 4, 2))
     with pytest.raises(WireError, match="E_STATE_SHAPE"):
@@ -187,8 +258,9 @@ def test_merged_cells_that_nobody_told_are_no_question() -> None:
 def test_counts_have_no_state() -> None:
     query = Marginals((2,), ((0,),), (1.0,))
     assert query.with_state(b"") == query
-    with pytest.raises(WireError, match="E_STATE_SHAPE"):
-        query.with_state(b"x")
+    for stateless in (query, NestedHistograms((2,), (2,))):
+        with pytest.raises(WireError, match="E_STATE_SHAPE"):
+            stateless.with_state(b"x")
 
 
 @pytest.mark.parametrize(
@@ -672,6 +744,7 @@ def test_rare_samples_leave_a_count_that_can_be_drawn() -> None:
 
 TOLD: dict[str, Trained | Marginals] = {
     "counts, merged": merging((7, 4, 9), (3, 4, 2), PAIRS, (1.0, 1.0, 1.0)),
+    "counts, chosen weights": merging((7, 4, 9), (), PAIRS, CHOICES[0], choices=CHOICES),
     "gradients": summing(NETWORKS["autoregressive"]),
     "gradients, merged": summing(NETWORKS["autoregressive"], sizes=(7, 4, 9)),
     "training, merged": training(NETWORKS["autoregressive"], sizes=(7, 4, 9)),
@@ -680,7 +753,7 @@ TOLD: dict[str, Trained | Marginals] = {
 
 def tensors_of(query: Trained | Marginals) -> dict[str, np.ndarray]:
     more = {"rate": 1} if isinstance(query, LocalTraining) else {}
-    lengths = {"cells": sum(query.sizes)} if isinstance(query, Marginals) else {**query.step.lengths, **more}
+    lengths = query.state_lengths if isinstance(query, Marginals) else {**query.step.lengths, **more}
     return {name: np.zeros(n, np.float32) for name, n in lengths.items()}
 
 
@@ -893,7 +966,7 @@ def test_the_count_is_noised_as_charged() -> None:
 def test_the_contract_finds_a_bound_that_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the bound on rows, or without the clip, ten thousand rows are over the sensitivity."""
     query = always_sampled(CASES[name])
-    monkeypatch.setattr(marginals, "at_most", lambda codes, *_: codes)
+    monkeypatch.setattr(counts, "at_most", lambda codes, *_: codes)
     original = clipping._Groups.lengths
 
     def no_length(self: Any, layers: Any) -> tuple[torch.Tensor, torch.Tensor]:

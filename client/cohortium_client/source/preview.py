@@ -9,9 +9,9 @@ from cohortium.drafting.tally import tally_lines, tally_of
 from cohortium.errors import CohortiumError
 from cohortium.federation.forecast import forecast
 from cohortium.ledger.store import Ledger
+from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
-from cohortium.queries.marginals import Marginals
 from cohortium.study.plan import Phase, plan
 from cohortium.study.study import Study
 from cohortium.study.wording import Cast
@@ -45,7 +45,7 @@ def counted(institution: Institution, study: Study) -> list[str]:
 def _bound(phase: Phase) -> str:
     """How far one person can move the answer."""
     match phase.query:
-        case Marginals() as query:
+        case Counts() as query:
             return (
                 f"one person moves it by at most {query.sensitivity:,.0f} grid units (L2), {query.grid} of them a row"
             )

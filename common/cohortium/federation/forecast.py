@@ -12,20 +12,20 @@ from cohortium.masking.cohort import Context
 from cohortium.masking.dropout_tolerant import SEALED
 from cohortium.masking.statements import Statement, encode_board
 from cohortium.privacy.accounting import RELATION, cost
+from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
-from cohortium.queries.marginals import Marginals
 from cohortium.study.carrying import EXAMPLE_ROWS, expected
 from cohortium.study.guarantee import guarantees
-from cohortium.study.plan import Phase, Plan, person_events, plan, ring
+from cohortium.study.plan import Phase, Plan, at_rows, person_events, plan, ring
 from cohortium.study.study import Study
 from cohortium.study.wording import Cast
 
 
 def forecast(study: Study, rows: int | None = None) -> dict[str, Any]:
     """Everything that ``study show`` prints: a JSON object. rows: how many are expected in all (``carrying.expected``)."""
-    agreed = plan(study)
-    p = study.privacy
+    agreed, p = plan(study), study.privacy
+    likely = at_rows(study, agreed, rows or p.population or EXAMPLE_ROWS)
     return {
         "name": study.name,
         "review": list(study.schema.marks),
@@ -43,9 +43,9 @@ def forecast(study: Study, rows: int | None = None) -> dict[str, Any]:
         "exchanges": _exchanges(study, agreed),
         "travels": Cast.of(study).travels,
         "guarantees": [g.document() for g in guarantees(study, agreed)],
-        "phases": [_phase(study, phase) for phase in agreed.phases],
+        "phases": [_phase(study, phase) for phase in likely.phases],
         "training": _training(study, agreed.phases[-1]),
-        "buys": _errors(study, agreed),
+        "buys": _errors(study, likely),
         "carries": expected(study, rows),
     }
 
@@ -158,8 +158,8 @@ def _board_bytes(study: Study) -> int:
 
 
 def _noise_words(phase: Phase) -> str:
-    if isinstance(phase.query, Marginals):
-        sigmas = phase.query.sigmas(phase.multiplier)
+    if isinstance(phase.query, Counts):
+        sigmas = [sigma for _, _, sigma in phase.query.noises(phase.multiplier)]
         low, high = min(sigmas), max(sigmas)
         rows = f"{low:.1f} rows" if math.isclose(low, high) else f"{low:.1f} to {high:.1f} rows"
         return rows if phase.honest == 1 else f"{rows}, a share of one in {phase.honest}"
@@ -190,11 +190,11 @@ def expected_sigma(study: Study, agreed: Plan, order: int) -> float | None:
 
     A column's own table is the precision-weighted mean of what all measured tables that hold it say.
     """
-    measured = [(p.query, p.multiplier) for p in agreed.phases if isinstance(p.query, Marginals)]
+    measured = [(p.query, p.multiplier) for p in agreed.phases if isinstance(p.query, Counts)]
     found = []
     for query, multiplier in measured:
-        sizes = dict(zip(query.tables, zip(query.sigmas(multiplier), query.lengths, strict=True), strict=True))
-        for wanted in [t for t in query.tables if len(t) == order] or (
+        sizes = {table: (sigma, cells) for table, cells, sigma in query.noises(multiplier)}
+        for wanted in [t for t in sizes if len(t) == order] or (
             [(j,) for j in range(len(query.sizes))] if order == 1 else []
         ):
             own = math.prod(query.shape(wanted))

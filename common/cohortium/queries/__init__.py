@@ -1,6 +1,6 @@
 """Step 3: what the coordinator may ask. Every answer is an integer vector: a bounded, noised sum over persons.
 
-Here live the queries (counts, gradient sums, local training) and contribution bounding, which all of them use.
+Here live the queries (marginals, histograms, gradient sums, local training) and contribution bounding, which all of them use.
 They may import ``data``, ``privacy`` and ``neural``. Nothing here masks, charges or sends an answer.
 """
 

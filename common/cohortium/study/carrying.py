@@ -17,7 +17,7 @@ from typing import Any
 
 from cohortium.privacy.accounting import MAX_EPSILON
 from cohortium.queries.marginals import Marginals
-from cohortium.study.plan import Plan, continuous_multiplier, plan
+from cohortium.study.plan import Plan, at_rows, continuous_multiplier, plan
 from cohortium.study.study import Study
 from cohortium.study.workload import MAX_CROSSED_CELLS
 
@@ -56,7 +56,7 @@ class Noises:
     def _tables(self) -> Iterator[tuple[Columns, tuple[int, ...], float]]:
         for phase in self.agreed.phases:
             if isinstance(query := phase.query, Marginals):
-                for table, sigma in zip(query.tables, query.sigmas(phase.multiplier), strict=True):
+                for table, _, sigma in query.noises(phase.multiplier):
                     yield table, query.shape(table), sigma
 
     def cells(self, j: int) -> int:
@@ -87,7 +87,7 @@ def expected(study: Study, rows: int | None = None) -> dict[str, Any]:
     """
     assumed = "asked" if rows else "population" if study.privacy.population else "example"
     rows = rows or study.privacy.population or EXAMPLE_ROWS
-    noises, names = Noises(study, plan(study)), study.schema.names
+    noises, names = Noises(study, at_rows(study, plan(study), rows)), study.schema.names
     targets = [(t, noises.needed_of_class(t)) for t in study.target_indices] if noises.pairs else []
     most = max((noises.needed(pair) for pair in noises.pairs), default=0.0)
     return {

@@ -12,26 +12,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from cohortium.data.binning import merged_sizes
+from cohortium.data.binning import merged_sizes, ordered_cells
 from cohortium.errors import StudyError
 from cohortium.masking.ring import Ring, ring_for
 from cohortium.neural.architecture import Architecture
 from cohortium.privacy.accounting import RESERVE, Cost, Events, calibrate, composed, cost, gaussian_epsilon, repeated
 from cohortium.privacy.discrete_gaussian import LARGEST, SLACK, SMALLEST, look_ups, sum_error
 from cohortium.queries import Query
+from cohortium.queries.counts import Counts, fitted_to_grid
 from cohortium.queries.gradients import GradientSum, Step
+from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import LocalTraining
-from cohortium.queries.marginals import Marginals, fitted_to_grid
+from cohortium.queries.marginals import Marginals
 from cohortium.study.defaults import TrainingSettings, training_settings
 from cohortium.study.generators import Pgm, Sweep, Trained
 from cohortium.study.study import Study
-from cohortium.study.workload import pair_tables, wide_tables, with_triples
+from cohortium.study.workload import chosen_mix, mixes, pair_tables, wide_tables, with_single, with_triples
 
 MOST_PERSONS = 100_000_000  # that a study without a declared population may have
 NO_NOISE = 1e-3  # the multiplier that generators reckon with where no noise is added: they divide by it
 NO_PROMISE = Cost(math.inf, 1.0, "no privacy", math.inf, "no privacy")
 COLUMNS_SHARE = 0.05  # part of the budget that a trained generator's first round takes
-FINE_SHARE = 0.1  # that the first round of one takes which is fitted to counts
+FINE_SHARE = {1: 0.1, 2: 0.15}  # by edition: that the first round of one takes which is fitted to counts
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,26 @@ def plan(study: Study) -> Plan:
         raise StudyError("E_PLAN_PRIVACY", "study", "the plan costs more than its epsilon", "Report this: it is a bug.")
     _check_sampler(study, phases, study.privacy.epsilon)
     return Plan(phases, total)
+
+
+def noise_of_a_count(study: Study, phase: Phase) -> float:
+    """Of a table that has the whole weight of a phase of counts: the noise in a cell of the sum of all institutions, in rows."""
+    query = phase.query
+    if not isinstance(query, Counts):
+        raise TypeError(query.kind)
+    return math.sqrt(len(study.institutions)) * phase.multiplier * query.sensitivity / query.grid
+
+
+def at_rows(study: Study, agreed: Plan, rows: float) -> Plan:
+    """The plan with the weights that the coordinator would choose for so many rows of all institutions together."""
+    return replace(agreed, phases=tuple(_at_rows(study, phase, rows) for phase in agreed.phases))
+
+
+def _at_rows(study: Study, phase: Phase, rows: float) -> Phase:
+    query = phase.query
+    if not (isinstance(query, Marginals) and query.choices):
+        return phase
+    return replace(phase, query=query.each_choice[chosen_mix(query, noise_of_a_count(study, phase), rows)])
 
 
 def with_attempts(study: Study, agreed: Plan, again: Mapping[str, int]) -> Plan:
@@ -233,11 +255,12 @@ def continuous_multiplier(study: Study) -> float:
 def _counting_phases(study: Study) -> tuple[Phase, ...]:
     """Pairs alone; where their cells are merged, single columns first, whose counts decide which cells."""
     pairs = pair_query(study)
-    before = (_shared_phase(study, "columns", column_query(study), FINE_SHARE),) if pairs.merged else ()
+    share = FINE_SHARE[study.edition]
+    before = (_shared_phase(study, "columns", column_query(study), share),) if pairs.merged else ()
     return *before, _last_phase(study, "pairs", pairs, before)
 
 
-def _last_phase(study: Study, name: str, query: Marginals, before: tuple[Phase, ...]) -> Phase:
+def _last_phase(study: Study, name: str, query: Counts, before: tuple[Phase, ...]) -> Phase:
     """One round of counts, with the budget that the phases ``before`` leave."""
     query, honest = fitted_to_grid(query, continuous_multiplier(study)), study.honest
     whole = calibrated(study, before, query.events)  # of all the noise that H institutions share
@@ -245,19 +268,26 @@ def _last_phase(study: Study, name: str, query: Marginals, before: tuple[Phase, 
 
 
 def pair_query(study: Study) -> Marginals:
-    """All pairs, and all triples of a target and two other columns; with little noise, generators fitted to counts ask all triples."""
-    sizes = merged_sizes(study.schema, study.generator.bins)
-    tables = pair_tables(sizes, study.target_indices)
-    if isinstance(study.generator, Sweep | Pgm):
-        tables = with_triples(wide_tables(tables, study.target_indices), sizes, _noise_of_a_count(study))
-    p = study.privacy
+    """All pairs, and all triples of a target and two other columns; with little noise, generators fitted to counts ask all triples.
+
+    Where single columns were counted before, edition 2 leaves to the coordinator how precise each kind of table is to be.
+    """
+    sizes, targets, p = merged_sizes(study.schema, study.generator.bins), study.target_indices, study.privacy
+    tables, merges = pair_tables(sizes, targets), sizes != study.schema.sizes
+    counted = isinstance(study.generator, Sweep | Pgm)
+    chooses = counted and merges and study.edition > 1
+    if counted:
+        kinds = with_single(tables) if chooses else wide_tables(tables, targets)
+        tables = with_triples(kinds, sizes, _noise_of_a_count(study))
+    choices = mixes(tables, targets) if chooses else ()
     return Marginals(
         study.schema.sizes,
         tuple(tables),
-        tuple(tables.values()),
+        choices[0] if choices else tuple(tables.values()),
         p.rows_per_person,
         equal_weight=p.equal_weight,
-        merged=sizes if sizes != study.schema.sizes else (),
+        merged=sizes if merges else (),
+        choices=choices,
     )
 
 
@@ -267,10 +297,13 @@ def _noise_of_a_count(study: Study) -> float:
     return rows * continuous_multiplier(study) * math.sqrt(max(1, len(study.institutions)))
 
 
-def column_query(study: Study) -> Marginals:
+def column_query(study: Study) -> Counts:
     """Every column by itself."""
-    tables = tuple((j,) for j in range(len(study.schema.columns)))
-    p = study.privacy
+    p, columns = study.privacy, study.schema.columns
+    if study.edition > 1:
+        ordered = tuple(map(ordered_cells, columns))
+        return NestedHistograms(study.schema.sizes, ordered, p.rows_per_person, equal_weight=p.equal_weight)
+    tables = tuple((j,) for j in range(len(columns)))
     return Marginals(study.schema.sizes, tables, (1.0,) * len(tables), p.rows_per_person, equal_weight=p.equal_weight)
 
 
@@ -281,7 +314,7 @@ def _training_phases(study: Study, chosen: Trained, how: TrainingSettings) -> tu
     return *before, _trained_phase(study, chosen, how, tuple(before))
 
 
-def _shared_phase(study: Study, name: str, query: Marginals, share: float) -> Phase:
+def _shared_phase(study: Study, name: str, query: Counts, share: float) -> Phase:
     """One round that spends about ``share`` of the budget."""
     multiplier = continuous_multiplier(study) / math.sqrt(share)
     return Phase(name, fitted_to_grid(query, multiplier), 1, multiplier, study.honest)

@@ -35,6 +35,7 @@ _A_TIME = "it has a time, but a study expires at the end of a day (UTC): write t
 _WITH_TIME = re.compile(r"[0-9]:[0-9]")
 MAX_ROWS = 50_000_000
 UNSET = 0.0  # no epsilon or delta is promised
+EDITION = 2  # of what studies ask by default (plan.py); a study that names none was written before there were two
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,9 @@ def _day(value: object) -> object:
 class Study:
     """What every institution signs: schema, privacy, generator, institutions and release. ``digest`` identifies it.
 
+    edition: of the rules by which the plan follows from the study. 1: single columns are counted cell by cell, and pairs
+    with weights that follow from the study. 2: single columns are counted at several resolutions, and the noised number
+    of rows decides which of some public weights the pairs get. A file that names none is of edition 1, whenever it is read.
     simulated: whoever runs it made up its institutions. Only a simulation sets it, before they sign, so that neither
     their signatures nor the release can pass for a federation's.
     Raises StudyError, which names the field that is wrong.
@@ -133,6 +137,7 @@ class Study:
     purpose: str = ""
     expires: Annotated[date | None, BeforeValidator(_day)] = None
     serial: Annotated[int, Strict(), Field(ge=1)] = 1
+    edition: Annotated[int, Strict(), Field(ge=1, le=EDITION)] = EDITION
     simulated: Annotated[bool, Strict()] = False
 
     def __post_init__(self) -> None:
@@ -176,7 +181,16 @@ class Study:
 
     def __hash__(self) -> int:
         """Hashes the number of institutions, not each of them: every answer looks up the plan by this hash."""
-        of_all = (self.name, self.serial, self.schema, self.privacy, self.generator, self.release, self.expires)
+        of_all = (
+            self.name,
+            self.serial,
+            self.edition,
+            self.schema,
+            self.privacy,
+            self.generator,
+            self.release,
+            self.expires,
+        )
         return hash((*of_all, len(self.institutions)))
 
     def __repr__(self) -> str:
@@ -256,6 +270,7 @@ def study_from_document(document: dict[str, Any], schema: Schema, where: str = "
     document = dict(document)
     head = {k: v for k, v in _head(document, where).items() if k != "schema"}
     document.pop("study", None)
+    head.setdefault("edition", 1)
     if "institution" in document:
         document["institutions"] = document.pop("institution")
     document = _with_trust(_require_no_promise(document, where))
@@ -306,6 +321,7 @@ def study_to_document(study: Study) -> dict[str, Any]:
         "purpose": study.purpose,
         "serial": study.serial,
         "expires": study.expires and study.expires.isoformat(),
+        "edition": None if study.edition == 1 else study.edition,  # left out of it, as of studies signed earlier
         "simulated": study.simulated or None,  # left out of others, so that digests of studies signed earlier stay
     }
     sections: dict[str, Any] = {

@@ -10,11 +10,19 @@ import itertools
 import math
 from collections.abc import Sequence
 
+from cohortium.queries.marginals import Marginals
+
 Columns = tuple[int, ...]
 TARGET_WEIGHT = 0.5  # precision of a table of three columns, one of them a target, against a pair's
 MAX_CROSSED_CELLS = 64  # targets with more cells are not crossed with every pair
 MANY_COLUMNS = 50  # from here on pairs would drown single columns and targets in noise if all tables weighed the same
 WIDE_SHARES = (0.3, 0.3, 0.3, 0.1)  # then: of single columns, pairs with a target, other pairs, triples with a target
+MIXES = (
+    (0.1, 0.3, 0.4, 0.2),
+    (0.1, 0.5, 0.3, 0.1),
+    (0.2, 0.5, 0.3, 0.0),
+)  # of the same kinds, for fewer and fewer rows
+LITTLE = 0.1  # total variation by noise alone below which the first weights are best
 MAX_TRIPLES = 2_000  # other tables of three columns; if there are more, none is asked
 MAX_TRIPLE_CELLS = 2_000_000  # that they may have together, likewise
 
@@ -39,6 +47,51 @@ def wide_tables(tables: dict[Columns, float], targets: Sequence[int]) -> dict[Co
     aimed = [t for t in pairs if set(t) & set(targets)]
     kinds = alone, aimed, sorted(set(pairs) - set(aimed)), crossed
     return {t: share / len(kind) for kind, share in zip(kinds, WIDE_SHARES, strict=True) for t in kind}
+
+
+def with_single(tables: dict[Columns, float]) -> dict[Columns, float]:
+    """The same tables and every single column, of weight 0: what a mix may ask for."""
+    return dict.fromkeys([(j,) for j in sorted({j for t in tables for j in t})], 0.0) | tables
+
+
+def mixes(tables: dict[Columns, float], targets: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+    """The weights that the coordinator may choose from, each of sum 1: those of ``tables``, then those of ``MIXES``.
+
+    A share of a kind that there is not is the others'. A mix that has nothing else is left out.
+    """
+    kinds = _kinds(tables, targets)
+    mixed = [[(share, kind) for share, kind in zip(mix, kinds, strict=True) if kind and share] for mix in MIXES]
+    found = [tables, *(_mixed(tables, parts) for parts in mixed if parts)]
+    return tuple(tuple(w / math.fsum(weights.values()) for w in weights.values()) for weights in found)
+
+
+def chosen_mix(query: Marginals, noise: float, rows: float) -> int:
+    """The number of the mix for so many rows; 0 where there is nothing to choose.
+
+    What decides is how far noise alone would move a typical pair, in total variation, if it were asked with the first
+    weights. From a tenth on the other mixes follow, each for three times as much noise: with few rows the tables
+    of the target come first, and then single columns.
+    noise: standard deviation of a count in a table that has the whole weight, of all institutions together, in rows.
+    """
+    if not query.choices:
+        return 0
+    tables = zip(query.tables, query.lengths, query.choices[0], strict=True)
+    moved = [cells * noise / math.sqrt(weight) for table, cells, weight in tables if len(table) == 2 and weight > 0]
+    typical = math.sqrt(2 / math.pi) / 2 * sorted(moved)[len(moved) // 2] / max(1.0, rows)
+    steps = math.floor(math.log(max(typical, 1e-9) / LITTLE, 3)) + 1
+    return min(max(0, steps), len(query.choices) - 1)
+
+
+def _mixed(tables: dict[Columns, float], parts: Sequence[tuple[float, Sequence[Columns]]]) -> dict[Columns, float]:
+    return dict.fromkeys(tables, 0.0) | {t: share / len(kind) for share, kind in parts for t in kind}
+
+
+def _kinds(tables: dict[Columns, float], targets: Sequence[int]) -> tuple[list[Columns], ...]:
+    """Single columns, pairs with a target, other pairs, and triples with a target."""
+    pairs, aims = _of_order(tables, 2), set(targets)
+    aimed = [t for t in pairs if set(t) & aims]
+    crossed = [t for t in _of_order(tables, 3) if set(t) & aims]
+    return _of_order(tables, 1), aimed, [t for t in pairs if not set(t) & aims], crossed
 
 
 def _of_order(tables: dict[Columns, float], order: int) -> list[Columns]:

@@ -14,9 +14,11 @@ from cohortium.errors import ReleaseError
 from cohortium.neural.device import one_thread, one_thread_if_used
 from cohortium.neural.state import write_state
 from cohortium.queries import Query
+from cohortium.queries.counts import Counts
 from cohortium.queries.marginals import Marginals
-from cohortium.study.plan import Phase, Plan, plan
+from cohortium.study.plan import Phase, Plan, noise_of_a_count, plan
 from cohortium.study.study import Study
+from cohortium.study.workload import chosen_mix
 from cohortium.system.progress import Progress, Silent
 from cohortium_server.generators import Allowed, Curve, Measured, Sum, Tensors
 from cohortium_server.generators.cells import Cells, Weights
@@ -47,24 +49,29 @@ class BaseGenerator(ABC):
     def asked(self, phase: Phase) -> Query:
         """A round's query: of counts over merged cells, at those cells."""
         query = phase.query
-        if isinstance(query, Marginals) and query.merged:
-            return query.with_state(write_state({"cells": self._cells.merged.astype(np.float64)}))
-        return query
+        if not (isinstance(query, Marginals) and query.state_lengths):
+            return query
+        state = {"cells": self._cells.merged.astype(np.float64)} if query.merged else {}
+        if query.choices:
+            number = chosen_mix(query, noise_of_a_count(self._study, phase), self.rows)
+            state["choice"] = np.array([float(number)])
+        return query.with_state(write_state(state))
 
     def tell(self, total: Sum) -> None:
         phase = self._plan.phase(self._told)
         with one_thread():
-            if isinstance(total.query, Marginals):
+            if isinstance(total.query, Counts):
                 self._count(phase, total)
             self.learn(phase, total)
         self._told += 1
 
     def _count(self, phase: Phase, total: Sum) -> None:
-        """What was counted is kept; of single columns, it says which cells are put together."""
+        """What was counted is kept; of single columns at their finest, after they have said which cells are put together."""
         told = measured_tables(total)
-        self._measured = (*self._measured, *told)
         if phase.name == "columns":
             self._cells = Cells.of(self._study.schema, self._study.generator.bins, told)
+            told = tuple({t.columns: t for t in told}.values())  # the last of each is its finest
+        self._measured = (*self._measured, *told)
 
     @property
     def rows(self) -> int:

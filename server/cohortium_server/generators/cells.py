@@ -11,12 +11,11 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.data.binning import merge, merged_sizes, ordered_cells, read_merged, single_cells
-from cohortium.data.columns import Column
+from cohortium.data.binning import merge, merged_sizes, read_merged, single_cells
 from cohortium.data.schema import Schema
 from cohortium.errors import WireError
 from cohortium_server.generators import Allowed, Measured, Tensors
-from cohortium_server.generators.denoising import denoised, denoised_list
+from cohortium_server.generators.densities import denoised
 from cohortium_server.generators.grouping import grouped_cells
 
 IntArray = npt.NDArray[np.int64]
@@ -42,8 +41,8 @@ class Cells:
 
     @classmethod
     def of(cls, schema: Schema, bins: int, columns: Sequence[Measured]) -> Self:
-        """Cells put together by the noised counts of single ``columns``."""
-        counts = [_denoised(c, m.counts, m.sigma) for c, m in zip(schema.columns, columns, strict=True)]
+        """Cells put together by the noised counts of single ``columns``, at all levels."""
+        counts = denoised(schema, columns)
         return cls(schema.sizes, grouped_cells(schema, bins, counts), np.concatenate(counts))
 
     @classmethod
@@ -76,6 +75,11 @@ class Cells:
     def merged_of(self, j: int) -> IntArray:
         """(cells,) of one column: the merged cell of each."""
         return self.merged[self._parts[j]]
+
+    @property
+    def estimated(self) -> list[FloatArray]:
+        """(cells,) of every column, ``counts``."""
+        return [self.counts[part] for part in self._parts]
 
     def _shares(self, j: int) -> FloatArray:
         """(cells,) of one column: the part of its merged cell that each cell is."""
@@ -126,9 +130,3 @@ class Cells:
                 places = np.searchsorted(ladder, rng.random(len(rows)) * ladder[-1], side="right")
                 spread[rows, j] = inside[np.minimum(places, len(inside) - 1)]
         return spread
-
-
-def _denoised(column: Column, counts: FloatArray, sigma: float) -> FloatArray:
-    ordered = ordered_cells(column)
-    parts = [denoised(counts[:ordered], sigma)] if ordered else []
-    return np.concatenate([*parts, denoised_list(counts[ordered:], sigma)])

@@ -11,34 +11,49 @@ import numpy.typing as npt
 
 from cohortium.data.conditions.reach import impossible
 from cohortium.data.schema import Schema
+from cohortium.queries.counts import Counts
+from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.marginals import Marginals
 from cohortium_server.generators import Measured, Sum
 from cohortium_server.generators.shares import Table
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 
 def measured_tables(total: Sum) -> tuple[Measured, ...]:
-    """The tables of a sum of Marginals answers; independent noises add up in variance.
+    """The tables of a sum of answers that count; independent noises add up in variance.
 
-    Merged cells that hold no cell of the schema are left out: nobody is in them.
+    Merged cells that hold no cell of the schema are left out, as nobody is in them, and tables that were not counted.
     """
     query = total.query
+    if not isinstance(query, Counts):
+        raise TypeError(query.kind)
+    sigmas = [math.sqrt(total.institutions) * sigma for sigma in query.sigmas(total.multiplier)]
+    if isinstance(query, NestedHistograms):
+        return _levels(query, query.in_rows(total.values), sigmas)
     if not isinstance(query, Marginals):
         raise TypeError(query.kind)
-    growth = math.sqrt(total.institutions)
-    sigmas = query.sigmas(total.multiplier)
-    counts, cells = query.split(total.values), _cells(query)
+    counts, cells, sigma_of = query.split(total.values), _cells(query), dict(zip(query.tables, sigmas, strict=True))
     return tuple(
-        Measured(t, counts[t][tuple(slice(_used(cells[j])) for j in t)], growth * sigma, tuple(cells[j] for j in t))
-        for t, sigma in zip(query.tables, sigmas, strict=True)
+        Measured(t, counts[t][tuple(slice(_used(cells[j])) for j in t)], sigma_of[t], tuple(cells[j] for j in t))
+        for t in query.asked
     )
+
+
+def _levels(query: NestedHistograms, counts: Sequence[FloatArray], sigmas: Sequence[float]) -> tuple[Measured, ...]:
+    together = zip(query.levels, counts, sigmas, strict=True)
+    return tuple(Measured((level.column,), n, sigma, (_together(level.cells),)) for level, n, sigma in together)
 
 
 def _cells(query: Marginals) -> list[IntArray | None]:
     """The merged cell of every cell of each column; None where all stay by themselves."""
     parts = np.split(query.cells, np.cumsum(query.sizes)[:-1])
-    return [part if (part != np.arange(len(part))).any() else None for part in parts]
+    return [_together(part) for part in parts]
+
+
+def _together(cells: IntArray) -> IntArray | None:
+    return cells if (cells != np.arange(len(cells))).any() else None
 
 
 def _used(cells: IntArray | None) -> int | None:

@@ -195,9 +195,8 @@ class TrainedGenerator(BaseGenerator):
 
     @property
     def merged_counts(self) -> list[FloatArray]:
-        """Each column's noised counts of merged cells."""
-        counts = [table.counts for table in self._measured[: len(self.sizes)]]
-        return self._cells.summed(counts, self.sizes)
+        """Each column's merged cells, in rows, as they are estimated from the noised counts at all levels."""
+        return self._cells.summed(self._cells.estimated, self.sizes)
 
     @property
     def merged_sigmas(self) -> list[float]:

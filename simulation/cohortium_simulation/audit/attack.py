@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.privacy.accounting import Events, repeated
+from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
-from cohortium.queries.marginals import Marginals
 from cohortium.study.plan import Phase, person_events
 from cohortium_server.rounds.journal import new_run
 from cohortium_simulation.audit.canaries import Canaries, Design, Table, best_of, design, draw, runs_of
@@ -78,7 +78,7 @@ def attack_on(path: Path, phase: Phase, first: int, wanted: int, alpha: float) -
     """The attack on a phase whose first round is ``first`` with about ``wanted`` canaries."""
     wanted = min(wanted, MOST_ROWS // rows_each(path))
     match phase.query:
-        case Marginals() as query:
+        case Counts() as query:
             return _on_counts(path, phase, query, first, wanted, alpha)
         case GradientSum() | LocalTraining() as query:
             listening = _Observation(path, phase, query, tuple(range(first, first + min(ROUNDS, phase.rounds))))
@@ -132,7 +132,7 @@ def _own(canaries: Canaries, by_institution: FloatArray) -> FloatArray:
 # Counts
 
 
-def _on_counts(path: Path, phase: Phase, query: Marginals, first: int, wanted: int, alpha: float) -> Attack:
+def _on_counts(path: Path, phase: Phase, query: Counts, first: int, wanted: int, alpha: float) -> Attack:
     held, shares, tables = _held(path), path.shares(phase), _Tables(query, phase.multiplier)
     most = path.study.privacy.institutions_per_person / math.sqrt(shares)  # a sum moves by more than a message
     whole = query.rows_per_person * query.grid * math.sqrt(math.fsum(tables.precisions.values()))
@@ -166,14 +166,17 @@ def _claimed_of_sum(path: Path, phase: Phase, rounds: int = 1) -> Events:
 
 
 class _Tables:
-    """The tables of a query and their noise. precisions: what one grid unit in each is worth, squared."""
+    """The tables of a query and their noise; of histograms of one column, the finest.
 
-    def __init__(self, query: Marginals, multiplier: float) -> None:
-        runs = count_runs(query, multiplier)
-        self.precisions = {t: sigma**-2 for t, (_, sigma) in zip(query.tables, runs, strict=True)}
-        ends = np.cumsum([0, *query.lengths])
+    precisions: what one grid unit in each is worth, squared.
+    """
+
+    def __init__(self, query: Counts, multiplier: float) -> None:
+        runs, ends = count_runs(query, multiplier), np.cumsum([0, *query.lengths])
+        there = [i for i, weight in enumerate(query.weights) if weight > 0]
+        self.precisions = {query.tables[i]: runs[i][1] ** -2 for i in there}
+        self.parts = {query.tables[i]: slice(*ends[i : i + 2]) for i in there}
         self.sizes = query.counted
-        self.parts = {t: slice(*ends[i : i + 2]) for i, t in enumerate(query.tables)}
 
     def score(self, tables: tuple[Table, ...], canaries: Canaries, values: IntArray) -> FloatArray:
         """(canaries,) with noise of scale 1 for one message."""

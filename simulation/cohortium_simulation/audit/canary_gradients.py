@@ -51,10 +51,11 @@ def state_of(step: Step, rate: float | None = None) -> bytes:
 
 
 def state_of_counts(query: Query) -> bytes:
-    """The state that counts are asked at, the same way; none where no cells are merged, or nothing is counted."""
-    if not (isinstance(query, Marginals) and query.merged):
+    """The state that counts are asked at, the same way; none where counts depend on none. Of weights it chooses the first."""
+    if not (isinstance(query, Marginals) and query.state_lengths):
         return b""
-    return write_state({"cells": _put_together(query.sizes, query.merged)})
+    cells = {"cells": _put_together(query.sizes, query.merged)} if query.merged else {}
+    return write_state(cells | ({"choice": np.zeros(1)} if query.choices else {}))
 
 
 def _put_together(sizes: Sequence[int], most: Sequence[int]) -> FloatArray:

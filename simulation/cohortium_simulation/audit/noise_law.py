@@ -17,7 +17,9 @@ import numpy.typing as npt
 from cohortium.neural.network import Network
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries import Query
+from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum
+from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.study.plan import Phase
@@ -65,7 +67,7 @@ def noise_of_messages(phase: Phase, outputs: Outputs, canaries: Canaries) -> Noi
     if outputs.messages is None:
         return None
     match phase.query:
-        case Marginals() as query:
+        case Counts() as query:
             exact = [exact_counts(query, canaries, k) for k in range(len(outputs.messages))]
             return _subsampled(outputs.messages - np.stack(exact), count_runs(query, phase.multiplier))
         case GradientSum() as query:
@@ -80,7 +82,7 @@ def noise_of_messages(phase: Phase, outputs: Outputs, canaries: Canaries) -> Noi
 def noise_of_sum(phase: Phase, outputs: Outputs, canaries: Canaries, holders: int, shares: int) -> Noise | None:
     """The noise of a sum, ``shares`` of a message's; of local trainings, weighted by noised numbers of persons, none."""
     match phase.query:
-        case Marginals() as query:
+        case Counts() as query:
             exact = sum(exact_counts(query, canaries, k) for k in range(holders))
             runs = count_runs(query, phase.multiplier)
         case GradientSum() as query:
@@ -96,18 +98,27 @@ def known_exactly(query: Query) -> bool:
     """Whether an answer without noise follows from the persons alone, and from no randomness."""
     if isinstance(query, GradientSum):
         return query.step.sampling_rate == 1 and query.step.architecture.network.draws == 0
-    return isinstance(query, Marginals)
+    return isinstance(query, Counts)
 
 
-def count_runs(query: Marginals, multiplier: float) -> tuple[tuple[int, float], ...]:
+def count_runs(query: Counts, multiplier: float) -> tuple[tuple[int, float], ...]:
     """Length and claimed scale of each table, in grid units."""
     return tuple((n, sigma * query.grid) for n, sigma in zip(query.lengths, query.sigmas(multiplier), strict=True))
 
 
-def exact_counts(query: Marginals, canaries: Canaries, institution: int) -> IntArray:
+def exact_counts(query: Counts, canaries: Canaries, institution: int) -> IntArray:
     """(width,) the answer without noise: every canary counts as much as a person may."""
     units = min(query.rows_per_person, canaries.rows_each) * query.grid
-    return np.concatenate([canaries.counted(institution, t, query.counted, units) for t in query.tables])
+    match query:
+        case NestedHistograms():
+            single = [canaries.counted(institution, (j,), query.sizes, units) for j in range(len(query.sizes))]
+            return query.at_levels(single)
+        case Marginals():
+            tables = zip(query.tables, query.weights, strict=True)
+            found = [canaries.counted(institution, t, query.counted, units * (w > 0)) for t, w in tables]
+            return np.concatenate(found)
+        case _:
+            raise NotImplementedError(query.kind)
 
 
 def exact_gradient(query: GradientSum, multiplier: float, canaries: Canaries, institution: int) -> IntArray:

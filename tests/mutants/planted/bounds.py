@@ -6,6 +6,7 @@ from mutant import Mutant, mutant
 
 PERSONS = "common/cohortium/queries/contribution_bounding.py"
 MARGINALS = "common/cohortium/queries/marginals.py"
+COUNTS = "common/cohortium/queries/counts.py"
 ENCODING = "common/cohortium/data/columns/encoding.py"
 QUERIES = "tests/contracts/test_queries.py"
 CROWD = f"{QUERIES}::TestContract::test_ten_thousand_rows_of_one_person_are_bounded"
@@ -16,7 +17,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "counts all rows of a person where it promises m",
         "P27",
         f"{CROWD}[any-pairs, three rows a person]",
-        MARGINALS,
+        COUNTS,
         "self._count(at_most(codes, self.rows_per_person, randomness))",
         "self._count(codes)",
     ),
@@ -40,7 +41,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "forgets m in the sensitivity",
         "P27",
         f"{CROWD}[first-pairs, three rows a person]",
-        MARGINALS,
+        COUNTS,
         "return self.rows_per_person * self.grid * math.sqrt(math.fsum(self.weights)) * (1 + 1e-12)",
         "return self.grid * math.sqrt(math.fsum(self.weights)) * (1 + 1e-12)",
     ),
@@ -48,7 +49,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "forgets in the sensitivity that a row is in every table",
         "P26",
         f"{CROWD}[first-pairs]",
-        MARGINALS,
+        COUNTS,
         "return self.rows_per_person * self.grid * math.sqrt(math.fsum(self.weights)) * (1 + 1e-12)",
         "return self.rows_per_person * self.grid * (1 + 1e-12)",
     ),
@@ -57,8 +58,48 @@ MUTANTS: tuple[Mutant, ...] = (
         "P19",
         f"{QUERIES}::test_merged_cells_that_there_are_not_are_refused[-1.0-counts, merged]",
         MARGINALS,
-        'return read_merged(state["cells"], self.sizes, self.merged)',
-        'return state["cells"].astype(np.int64)',
+        'read_merged(self._read["cells"], self.sizes, self.merged)',
+        'self._read["cells"].astype(np.int64)',
+    ),
+    mutant(
+        "takes weights of another sum than the noise is computed for",
+        "P26",
+        f"{QUERIES}::test_choices_that_would_cost_something_else_are_refused[other0]",
+        MARGINALS,
+        "return known and max(weights) > 0 and math.isclose(math.fsum(weights), math.fsum(self.weights), rel_tol=1e-12)",
+        "return known and max(weights) > 0",
+    ),
+    mutant(
+        "plans for the first of the weights that may be chosen",
+        "P26",
+        f"{QUERIES}::test_a_choice_of_weights_costs_no_more_than_was_planned",
+        MARGINALS,
+        "return self.choices if self.choices and not self.state else (self.weights,)",
+        "return (self.weights,)",
+    ),
+    mutant(
+        "chooses weights by a number that names none",
+        "P19",
+        f"{QUERIES}::test_a_choice_that_there_is_not_is_refused[0.5]",
+        MARGINALS,
+        "if number not in range(len(self.choices)):",
+        "if not 0 <= number < len(self.choices):",
+    ),
+    mutant(
+        "counts a table that has no weight in the sensitivity",
+        "P26",
+        f"{QUERIES}::test_a_table_without_a_weight_holds_noise_alone",
+        MARGINALS,
+        "return tuple(t for t, w in zip(self.tables, self.weights, strict=True) if w > 0)",
+        "return self.tables",
+    ),
+    mutant(
+        "counts a row in all wide groups after its own",
+        "P26",
+        f"{CROWD}[any-histograms]",
+        "common/cohortium/queries/histograms.py",
+        "return np.add.reduceat(counts, np.flatnonzero(np.diff(cells, prepend=-1)))",
+        "return np.cumsum(np.add.reduceat(counts, np.flatnonzero(np.diff(cells, prepend=-1))))",
     ),
     mutant(
         "has as many cells in a table as the state says",

@@ -7,7 +7,6 @@ from mutant import Mutant, mutant
 CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 TRAINING = "common/cohortium/queries/local_training.py"
 GRADIENTS = "common/cohortium/queries/gradients.py"
-MARGINALS = "common/cohortium/queries/marginals.py"
 COINS = "common/cohortium/privacy/randomness.py"
 SESSIONS = "client/cohortium_client/custodian/sessions.py"
 DERIVATION = "common/cohortium/masking/derivation.py"

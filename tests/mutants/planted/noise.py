@@ -6,7 +6,7 @@ from mutant import Mutant, mutant
 
 NOISE = "common/cohortium/privacy/discrete_gaussian.py"
 COINS = "common/cohortium/privacy/randomness.py"
-MARGINALS = "common/cohortium/queries/marginals.py"
+COUNTS = "common/cohortium/queries/counts.py"
 CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 QUERIES = "tests/contracts/test_queries.py"
 WIDE = "tests/statistics/test_noise.py"
@@ -41,9 +41,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "scales a table's noise by its weight instead of the root of its weight",
         "P30",
         f"{KILLERS}::test_noise_has_the_scale_that_the_sensitivity_is_told_for",
-        MARGINALS,
-        "Scales(tuple((n, 1 / math.sqrt(w)) for",
-        "Scales(tuple((n, 1 / w) for",
+        COUNTS,
+        "Scales(tuple((n, 1 / math.sqrt(w or most)) for",
+        "Scales(tuple((n, 1 / (w or most)) for",
     ),
     mutant(
         "cuts the noise's tail at three standard deviations",

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from cohortium.privacy.accounting import Gaussian
 from cohortium.queries import Query
+from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum
+from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.study.guarantee import Guarantee, in_hundred
@@ -69,6 +71,9 @@ def _asked(query: Query) -> str:
             parts = [(sum(len(t) == k for t in query.tables), k) for k in orders]
             merged = ", over merged cells" if query.merged else ""
             return "counts: " + ", ".join(f"{plural(n, 'table')} of {plural(k, 'column')}" for n, k in parts) + merged
+        case NestedHistograms():
+            levels = plural(len(query.levels), "table")
+            return f"counts: {levels} of single columns, from some wide groups of neighbouring cells to each cell"
         case LocalTraining():
             steps = plural(query.steps, "training step")
             return f"{steps} a round, each on {_sampled(query.step.sampling_rate)}"
@@ -84,7 +89,7 @@ def _sampled(rate: float) -> str:
 
 def _noise(phase: Phase, study: Study) -> str:
     match phase.query:
-        case Marginals() as query:
+        case Counts() as query:
             return _noise_of_counts(query, phase.multiplier, study)
         case LocalTraining():
             return f"{phase.multiplier:.3g} × the most that one person can move a step's sum"
@@ -100,20 +105,28 @@ def _noise_of_gradients(phase: Phase) -> str:
     return told if phase.honest == 1 else f"{told}, of which each institution adds a share of {phase.multiplier:.3g} ×"
 
 
-def _noise_of_counts(query: Marginals, multiplier: float, study: Study) -> str:
-    """In rows, for each number of columns that tables have."""
+def _noise_of_counts(query: Counts, multiplier: float, study: Study) -> str:
+    """In rows, for each number of columns that tables have; a range where tables differ, or weights are chosen in the run."""
     most, share = len(study.institutions), "a share of " if study.honest > 1 else ""
     fewest = most - study.privacy.dropouts
-    sigmas = {len(t): s for t, s in zip(query.tables, query.sigmas(multiplier), strict=True)}
+    sigmas: dict[int, list[float]] = {}
+    for table, _, sigma in (noise for choice in query.each_choice for noise in choice.noises(multiplier)):
+        sigmas.setdefault(len(table), []).append(sigma)
     words = []
-    for order, sigma in sorted(sigmas.items()):
-        alone = f"{share}{sigma:.3g} rows in every count of an institution"
-        together = "" if most == 1 else f", {math.sqrt(most) * sigma:.3g} in the sum"
+    for order, found in sorted(sigmas.items()):
+        alone = f"{share}{_range(found)} rows in every count of an institution"
+        together = "" if most == 1 else f", {_range(found, most)} in the sum"
         if fewest < most:
-            together = f", {math.sqrt(fewest) * sigma:.3g} in the sum of {fewest}, {math.sqrt(most) * sigma:.3g} in that of all"
+            together = f", {_range(found, fewest)} in the sum of {fewest}, {_range(found, most)} in that of all"
         tables = "" if len(sigmas) == 1 else f" (tables of {plural(order, 'column')})"
         words.append(alone + together + tables)
     return "; ".join(words)
+
+
+def _range(sigmas: Sequence[float], institutions: int = 1) -> str:
+    """From the least to the most noise in a sum of so many."""
+    low, high = (f"{math.sqrt(institutions) * sigma:.3g}" for sigma in (min(sigmas), max(sigmas)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _event(event: Gaussian) -> str:
