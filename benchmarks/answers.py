@@ -32,7 +32,7 @@ from cohortium.data.conditions.parsing import Between
 from cohortium.data.encoding import encode
 from cohortium.errors import ReleaseError
 from cohortium.privacy.randomness import SecureRandomness
-from cohortium.queries.marginals import Marginals
+from cohortium.queries.counts import Counts
 from cohortium.study.generators import Sweep
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study
@@ -71,7 +71,7 @@ def fitted(study: Study, table: pd.DataFrame, seed: int) -> Generator:
     """A generator told one institution's noised sums, as it would come by its messages."""
     codes, generator, number = encode(table, study.schema), generator_class(study.generator.kind)(study, seed), 0
     while (query := generator.ask()) is not None:
-        assert isinstance(query, Marginals)
+        assert isinstance(query, Counts)
         multiplier = plan(study).phase(number).multiplier
         values = query.answer(codes, multiplier, SecureRandomness()).values
         generator.tell(Sum(query, values, 1, multiplier))

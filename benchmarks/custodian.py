@@ -36,7 +36,7 @@ from rich.console import Console
 
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.federation import wire
-from cohortium.queries.marginals import Marginals
+from cohortium.queries.counts import Counts
 from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study
@@ -260,7 +260,7 @@ def _asked(case: Case, study: Study, consents: dict[str, str], custodian: Served
             read = took - again
             note = f"{read.work:.1f} s of a processor, {read.work / case.rows * 1e6:.1f} µs a row"
             yield case.figure("reading the table", read.wall, "s", note)
-        asked = f"{len(query.tables)} tables, {query.width:,} cells" if isinstance(query, Marginals) else "one step"
+        asked = f"{len(query.tables)} tables, {query.width:,} cells" if isinstance(query, Counts) else "one step"
         yield case.figure(f"answering {phase.name}", again.wall, "s", f"{again.work:.1f} s of a processor; {asked}")
         if number + 1 < plan(study).rounds:
             generator.tell(Sum(query, values, 1, phase.multiplier))

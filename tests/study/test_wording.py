@@ -135,7 +135,7 @@ def test_the_numbers_are_the_studys() -> None:
 
 def test_the_noise_of_a_count_is_told_as_what_it_is() -> None:
     """All of it, or a share; and in the sum as many as are in it."""
-    share = re.compile(r"a share of [0-9.]+ rows in every count")
+    share = re.compile(r"a share of [0-9.]+( to [0-9.]+)? rows in every count")
     assert share.search(page(study_of(**MODES["five, local"]))) is None
     assert share.search(page(study_of(**MODES["T = 0"]))) is not None
     text = page(study_of(**MODES["D = 1"]))

@@ -14,6 +14,8 @@ from cohortium.data.encoding import Codes
 from cohortium.data.schema import Schema
 from cohortium.neural.state import write_state
 from cohortium.privacy.randomness import SecureRandomness
+from cohortium.queries.counts import Counts
+from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.marginals import Marginals
 from cohortium.study.plan import plan
 from cohortium.study.study import GeneratorPlan, Institution, Privacy, Study
@@ -55,13 +57,16 @@ def measure(
     """Every table the study's plan asks for, of these rows, with noise."""
     found: tuple[Measured, ...] = ()
     rng, sizes = np.random.default_rng(1), study.schema.sizes
-    for query in (p.query for p in plan(study).phases if isinstance(p.query, Marginals)):
-        if query.merged:
-            cells = Cells.of(study.schema, study.generator.bins, found).merged.astype(np.float32)
-            query = query.with_state(write_state({"cells": cells}))
+    for query in (p.query for p in plan(study).phases if isinstance(p.query, Counts)):
+        if isinstance(query, Marginals) and query.merged:
+            cells = Cells.of(study.schema, study.generator.bins, found).merged.astype(np.float64)
+            choice = {"choice": np.zeros(1)} if query.choices else {}
+            query = query.with_state(write_state({"cells": cells} | choice))
         counts = query.contribute(Codes(rows, np.arange(len(rows)), sizes), SecureRandomness()).values / query.grid
         noised = ((counts + rng.normal(0, sigma, query.width)) * query.grid).astype(np.int64)
         told = measured_tables(Sum(query, noised, 1, 1.0))
+        if isinstance(query, NestedHistograms):
+            told = tuple({m.columns: m for m in told}.values())
         found = (*found, *(replace(m, sigma=sigma) for m in told))
     return found
 

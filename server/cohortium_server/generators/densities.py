@@ -197,7 +197,7 @@ class _LogSpline:
             counts, error, _ = self._at(heights)
             slopes = self._slopes(counts)
             bent = slopes.T @ slopes
-            freedom = np.trace(np.linalg.solve(bent + penalty * self._rough + 1e-6 * np.eye(len(bent)), bent))
+            freedom = np.trace(_solved(bent + penalty * self._rough, bent, 1e-9))
             yield float(error @ error + 2 * freedom), counts
 
     def _newton(self, heights: FloatArray, rough: FloatArray) -> FloatArray:
@@ -207,11 +207,11 @@ class _LogSpline:
         for _ in range(STEPS):
             slopes = self._slopes(counts)
             pull = slopes.T @ error + rough @ heights
-            step = np.linalg.solve(slopes.T @ slopes + rough + damping * np.eye(len(heights)), -pull)
+            step = _solved(slopes.T @ slopes + rough, -pull, damping)
             moved = self._at(heights + step, rough)
             if moved[2] < cost:
                 small = cost - moved[2] < 1e-4 * (1 + cost)
-                heights, (counts, error, cost), damping = heights + step, moved, max(damping / 5, 1e-6)
+                heights, (counts, error, cost), damping = heights + step, moved, max(damping / 5, 1e-9)
                 if small:
                     break
             else:
@@ -238,6 +238,13 @@ class _LogSpline:
         parts = [(level.grouped(values).T / np.sqrt(level.variance)).T for level in self._levels]
         found: FloatArray = np.concatenate(parts)
         return found
+
+
+def _solved(matrix: FloatArray, right: FloatArray, damping: float) -> FloatArray:
+    """``matrix`` has a direction that nothing depends on, as heights have no level: damped, by a part of its diagonal, it is 0."""
+    more = damping * max(float(np.trace(matrix)) / len(matrix), 1e-12)
+    solved: FloatArray = np.linalg.solve(matrix + more * np.eye(len(matrix)), right)
+    return solved
 
 
 def _hats(cells: int, knots: int) -> FloatArray:

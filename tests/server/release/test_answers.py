@@ -24,7 +24,7 @@ from cohortium.data.conditions.selection import everything
 from cohortium.data.encoding import Codes, decode, encode
 from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
-from cohortium.queries.marginals import Marginals
+from cohortium.queries.counts import Counts
 from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study
@@ -69,7 +69,7 @@ def told(study: Study, rows: np.ndarray[Any, np.dtype[np.int16]], seed: int) -> 
     """A generator that was told sums of ``rows`` with noise of the study's law, which here a seed repeats."""
     rng, generator = np.random.default_rng(seed), generator_class(study.generator.kind)(study, seed)
     number, codes = 0, Codes(rows, np.arange(len(rows)), study.schema.sizes)
-    while isinstance(query := generator.ask(), Marginals):
+    while isinstance(query := generator.ask(), Counts):
         multiplier = plan(study).phase(number).multiplier
         scales = np.repeat(query.sigmas(multiplier), query.lengths) * query.grid
         values = query.contribute(codes, _Coins()).values + rng.normal(0, scales)

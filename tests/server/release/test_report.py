@@ -187,7 +187,7 @@ def test_noise_alone_is_told_as_noise() -> None:
     base = facts(KINDS[0])
     measured = measure(base.study, base.synthetic, 5.0)
     same = replace(base, measured=measured, rows_measured=len(base.synthetic)).evidence
-    for columns in [(0, 5), (2, 3), (4, 6)]:
+    for columns in [(0, 2), (1, 2), (2, 3)]:
         pair = compared(same, columns)
         assert pair.difference == pytest.approx(pair.noise, rel=0.2)
 
