@@ -34,7 +34,7 @@ from cohortium.ledger import store as ledger_module
 from cohortium.ledger.store import Ledger
 from cohortium.privacy.discrete_gaussian import Bounded, Noised
 from cohortium.privacy.randomness import SecureRandomness
-from cohortium.queries import gradients, local_training, marginals
+from cohortium.queries import counts, gradients, local_training
 from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Sweep, Tvae
 from cohortium.study.plan import plan
 from cohortium.study.study import Privacy, Study
@@ -137,7 +137,7 @@ def listen(
 ) -> Callable[[Study, pd.DataFrame], tuple[list[bytes], list[str]]]:
     """All that a study makes institutions say, and all that they write down, over tables like this one."""
     monkeypatch.setattr(ledger_module, "datetime", Clock)
-    for module in (marginals, gradients, local_training):
+    for module in (counts, gradients, local_training):
         monkeypatch.setattr(module, "add_noise", erased)
 
     def listened(asked: Study, rows: pd.DataFrame) -> tuple[list[bytes], list[str]]:
@@ -179,7 +179,7 @@ def test_whatever_leaves_is_a_function_of_noised_values_and_of_the_study(listen:
 
 def test_the_taint_is_seen_where_noise_is_not_everything(listen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test can fail: with a bit of the data left in the noised values, the messages differ."""
-    monkeypatch.setattr(marginals, "add_noise", lambda bounded, *_: Noised(bounded.values // 64 % 2))
+    monkeypatch.setattr(counts, "add_noise", lambda bounded, *_: Noised(bounded.values // 64 % 2))
     asked = replace(study("counts"), generator=Sweep(components=4, bins=4))
     assert listen(asked, FEW_PERSONS)[0] != listen(asked, MANY)[0]
 

@@ -29,7 +29,7 @@ from cohortium.ledger.store import Ledger
 from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import Gaussian, cost, repeated
 from cohortium.privacy.discrete_gaussian import Bounded, Noised, noise_multiplier
-from cohortium.queries import gradients, local_training, marginals
+from cohortium.queries import counts, gradients, local_training
 from cohortium.queries.marginals import Marginals
 from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.guarantee import guarantees
@@ -82,13 +82,13 @@ def ledger(path: Path) -> Iterator[Ledger]:
 def test_a_custodian_draws_the_noise_it_charges(ledger: Ledger, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the request to the ledger: as many noised sums as charged events, each with the charged noise."""
     drawn: list[float] = []
-    original = marginals.add_noise
+    original = counts.add_noise
 
     def spy(bounded: Bounded, multiplier: float, randomness: Any) -> Noised:
         drawn.append(noise_multiplier(multiplier, bounded.sensitivity, bounded.scales))
         return original(bounded, multiplier, randomness)
 
-    for module in (marginals, gradients, local_training):
+    for module in (counts, gradients, local_training):
         monkeypatch.setattr(module, "add_noise", spy)
     agree(ledger, study)
     behind = custodian(ledger, table(20), study)

@@ -25,7 +25,7 @@ from cohortium.masking import all_or_nothing
 from cohortium.neural import clipping
 from cohortium.privacy import discrete_gaussian
 from cohortium.privacy.randomness import SecureRandomness
-from cohortium.queries import gradients, marginals
+from cohortium.queries import counts, gradients
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
@@ -172,7 +172,7 @@ def no_noise(patch: Patch) -> None:
 
 
 def no_bound(patch: Patch) -> None:
-    for module in (marginals, gradients):
+    for module in (counts, gradients):
         patch.setattr(module, "at_most", lambda codes, *_: codes)
     no_clip(patch)
 

@@ -152,6 +152,7 @@ name = "my-study"
 purpose = "what the release is for"
 # expires = "2030-12-31"
 serial = 1
+edition = 2  # of the rules by which queries follow from the study; without it, those of the first
 
 [privacy]
 epsilon = 3.0
