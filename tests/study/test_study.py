@@ -11,7 +11,7 @@ import pytest
 from study_document import document
 
 from cohortium.data.binning import ordered_cells
-from cohortium.data.columns import MAX_CELLS, Categorical
+from cohortium.data.columns import MAX_CELLS, Categorical, Continuous
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.errors import CohortiumError, SchemaError, StudyError
 from cohortium.federation.forecast import expected_sigma, forecast
@@ -32,6 +32,7 @@ from cohortium.study.study import (
     study_from_document,
     study_to_document,
 )
+from cohortium.study.workload import chosen_mix
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,64 @@ def test_bad_input_25_a_clip_beyond_all_use_has_no_plan(training_study: Study, c
     with pytest.raises(StudyError) as caught:
         plan(replace(training_study, generator=Autoregressive(rounds=2, clip=clip)))
     assert caught.value.code == "E_PLAN_PRIVACY"
+
+
+def test_a_study_that_names_no_edition_stays_of_the_first(schema: Schema) -> None:
+    """Whoever reads it, and whenever: its digest and what it asks were signed before there were two."""
+    first = study_from_document(document(), schema)
+    again = study_from_document(study_to_document(first), schema)
+    assert first.edition == again.edition == 1
+    assert "edition" not in dumps_study(first) and again.digest == first.digest
+    second = replace(first, edition=2)
+    assert second.digest != first.digest
+    assert study_from_document(study_to_document(second), schema) == second
+    made = Study(name="s", schema=schema, privacy=first.privacy, generator=Sweep(), institutions=first.institutions)
+    assert made.edition == 2
+
+
+@pytest.mark.parametrize("edition", [0, 3, 1.0, "2", True, None])
+def test_an_edition_that_there_is_not_is_refused(schema: Schema, edition: Any) -> None:
+    with pytest.raises(StudyError) as caught:
+        study_from_document(document() | {"study": {**document().get("study", {}), "edition": edition}}, schema)
+    assert "edition" in caught.value.where
+
+
+@pytest.mark.parametrize(("edition", "kind"), [(1, "marginals"), (2, "histograms")])
+def test_an_edition_decides_how_single_columns_are_counted(edition: int, kind: str) -> None:
+    """And whether there are weights to choose; either way the whole plan stays within its epsilon."""
+    columns = (
+        Continuous(name="x", lower=0, upper=1000, decimals=1),
+        Categorical(name="y", categories=("a", "b"), target=True),
+    )
+    privacy = Privacy(epsilon=1.0, delta=1e-6)
+    made = Study(
+        name="s", schema=Schema(columns=columns), privacy=privacy, generator=Sweep(), institutions=(Institution(name="a"),), edition=edition
+    )  # fmt: skip
+    first, second = plan(made).phases
+    assert (first.query.kind, second.query.kind) == (kind, "marginals")
+    assert isinstance(second.query, Marginals) and bool(second.query.choices) == (edition == 2)
+    assert plan(made).cost.epsilon <= 1.0
+
+
+def test_with_fewer_rows_the_targets_tables_weigh_more() -> None:
+    """The choice follows the rows and the noise, step by step from the first to the last."""
+    columns = [Continuous(name=f"x{j}", lower=0, upper=1000, decimals=1) for j in range(9)]
+    target = Categorical(name="y", categories=("a", "b"), target=True)
+    made = Study(
+        name="s",
+        schema=Schema(columns=(*columns, target)),
+        privacy=Privacy(epsilon=1.0, delta=1e-6),
+        generator=Sweep(),
+        institutions=(Institution(name="a"),),
+    )
+    query = pair_query(made)
+    chosen = [chosen_mix(query, 4.0, rows) for rows in (1, 100, 3_000, 9_000, 30_000, 100_000, 10**7)]
+    assert chosen == sorted(chosen, reverse=True)
+    assert (chosen[0], chosen[-1]) == (len(query.choices) - 1, 0) and set(chosen) == set(range(len(query.choices)))
+    assert chosen_mix(query, 4.0, 9_000) == chosen_mix(query, 8.0, 18_000)
+    aimed = [sum(w for t, w in zip(query.tables, mix, strict=True) if len(t) == 2 and 9 in t) for mix in query.choices]
+    assert aimed[0] < aimed[1] < aimed[2] <= aimed[3]
+    assert [round(sum(mix), 9) for mix in query.choices] == [1.0] * 4
 
 
 @pytest.mark.parametrize("word", ["sigma", "noise_multiplier", "seed", "noise"])
