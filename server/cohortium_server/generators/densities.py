@@ -243,8 +243,7 @@ class _LogSpline:
 def _solved(matrix: FloatArray, right: FloatArray, damping: float) -> FloatArray:
     """``matrix`` has a direction that nothing depends on, as heights have no level: damped, by a part of its diagonal, it is 0."""
     more = damping * max(float(np.trace(matrix)) / len(matrix), 1e-12)
-    solved: FloatArray = np.linalg.solve(matrix + more * np.eye(len(matrix)), right)
-    return solved
+    return np.linalg.solve(matrix + more * np.eye(len(matrix)), right).astype(np.float64)
 
 
 def _hats(cells: int, knots: int) -> FloatArray:
