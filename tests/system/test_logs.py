@@ -41,6 +41,8 @@ from cohortium_client.source.source import load_source
 from cohortium_server.rounds.journal import BriefJournal
 from cohortium_server.rounds.rounds import run_study
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 CANARY = "SECRET-CANARY-4711"
 STUDY = Study(
     name="clinics",

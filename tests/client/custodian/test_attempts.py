@@ -38,6 +38,8 @@ from cohortium_server.rounds.folder_journal import FolderJournal
 from cohortium_server.rounds.journal import NOTHING, Aggregate, Begun, BriefJournal
 from cohortium_server.rounds.rounds import Outcome, run_study
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 FOUR = study(4, 1, 1)
 HONEST = ("i00", "i01", "i02")
 

@@ -45,6 +45,8 @@ from cohortium_server.membership.presence import home_of, use_home
 from cohortium_server.rounds.folder_journal import FolderJournal
 from cohortium_server.rounds.rounds import run_study
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 NODE = (
     ec.generate_private_key(ec.SECP384R1()).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 )

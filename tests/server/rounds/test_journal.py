@@ -38,6 +38,8 @@ from cohortium_server.rounds.journal import Aggregate, BriefJournal, Journal
 from cohortium_server.rounds.receipts import Receipts
 from cohortium_server.rounds.rounds import Outcome
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 KINDS = {"sweep": SWEEP, "autoregressive": TRAINING}
 
 
