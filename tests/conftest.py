@@ -118,6 +118,7 @@ def _released(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COHORTIUM_HOME", str(folder / "home"))
+        fits.shorten(patch.setattr)
         patch.setattr(Ledger, "drop", lambda ledger, runs: 0)  # tests look at what was sent
         simulate(study, everybody(), folder / "release", seed=1)
     return folder

@@ -218,6 +218,7 @@ def test_who_has_gone_with_half_an_answer_sent_is_asked_when_it_is_back(monkeypa
     assert sorted(grid.pushed) == [7, 7, 8]
 
 
+@pytest.mark.usefixtures("clock")
 def test_who_was_started_again_is_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator_side, "AGAIN_AFTER", LONG)
     grid = of_two({7: [b"seven"], 8: [b"eight"]}, lives={7: "one", 8: "one"}, half={7}, taken={7})
