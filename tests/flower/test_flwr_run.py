@@ -37,7 +37,6 @@ BUNDLE = Path(__file__).parents[2] / "deploy" / "flower-app"
 PROC = Path("/proc")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("short_fits"),  # in this process: what is asked is that both release alike
     pytest.mark.timeout(300),
     pytest.mark.skipif(
         importlib.util.find_spec("ray") is None,
