@@ -52,7 +52,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "F2",
         f"{ON_THE_WAY}::test_a_node_that_is_told_to_stop_sends_its_answer_first[SIGTERM]",
         LEAVING,
-        "if not self._busy or self._told is not None:",
+        "if not self._busy or self._signal is not None:",
         "if True:",
     ),
     mutant(
