@@ -27,7 +27,7 @@ from cohortium_server.membership.members import memberships
 from cohortium_server.membership.presence import RESTARTS
 from cohortium_server.rounds.folder_journal import FolderJournal
 
-NEWEST = 20  # runs that are told
+NEWEST = 20  # runs that are reported
 _STATES = {"invited": "invited", "member": "admitted", "revoked": "revoked"}
 _RUN = ("study", "run")
 _log = logging.getLogger("cohortium.metrics")
@@ -54,8 +54,8 @@ class Watch:
 
     def metrics(self) -> list[Metric]:
         up = answers_at(self._federation.control, Api.HEALTH, self._federation.root_certificate)
-        told = gauge("cohortium_coordinator_up", "1 if the part that institutions connect to answers.", [((), up)])
-        return [told, *self._members(up), *self._certificates(), *self._restarts(), *self._progress()]
+        reachable = gauge("cohortium_coordinator_up", "1 if the part that institutions connect to answers.", [((), up)])
+        return [reachable, *self._members(up), *self._certificates(), *self._restarts(), *self._progress()]
 
     def _members(self, up: bool) -> list[Metric]:
         found = memberships(self._federation)

@@ -134,19 +134,19 @@ def _server(federation: Federation) -> str:
 
 
 def _members(federation: Federation) -> str | Warned:
-    found = memberships(federation)
-    members = [s for s in found if s.state == "member"]
-    invited = [s.institution for s in found if s.state == "invited"]
+    known = memberships(federation)
+    members = [s for s in known if s.state == "member"]
+    invited = [s.institution for s in known if s.state == "invited"]
     there = [s.institution for s in members if s.online]
-    told, away = f"{len(members)} admitted", list[str]()
+    summary, away = f"{len(members)} admitted", list[str]()
     if is_serving(federation.state):
-        told += f", {len(there)} of them online" + (f" ({', '.join(there)})" if there else "")
+        summary += f", {len(there)} of them online" + (f" ({', '.join(there)})" if there else "")
         away = [s.institution for s in members if not s.online]
-    told += f"; not yet: {', '.join(invited)}" if invited else ""
+    summary += f"; not yet: {', '.join(invited)}" if invited else ""
     if away or invited:
         fix = "A study of theirs waits for them: admit those who have applied, and let those who are away run cohortium institution check."
-        return Warned(told + (f"; away: {', '.join(away)}" if away else ""), fix)
-    return told
+        return Warned(summary + (f"; away: {', '.join(away)}" if away else ""), fix)
+    return summary
 
 
 def _files(federation: Federation) -> str:
@@ -245,7 +245,7 @@ def _only_here(address: Address) -> str:
 
 
 def _hosts() -> list[str]:
-    """The addresses by which others may reach this machine, as far as its own name and its way out tell."""
+    """The addresses by which others may reach this machine, as far as its own name and its route out show."""
     return sorted(h for h in {*_named(), *_way_out()} if not is_loopback(Address(h, 1)))
 
 

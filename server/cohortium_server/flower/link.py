@@ -36,7 +36,7 @@ def of_the_fleet(scope: Scope) -> bool:
 
 
 def of_this_machine(secret: str) -> Callable[[Scope], bool]:
-    """The Control API for whoever shows the secret, and the Runtime API, which has secrets of its own."""
+    """Admits to the Control API whoever shows the secret, and to the Runtime API, which has secrets of its own."""
     wanted = secret.encode()
 
     def admits(scope: Scope) -> bool:
@@ -50,7 +50,7 @@ def of_this_machine(secret: str) -> Callable[[Scope], bool]:
 
 
 def run_link(federation: Federation) -> None:
-    """Serve both doors until told to stop."""
+    """Serve both doors until a signal stops the process."""
     logging.getLogger(MODULE).addFilter(Knocks(federation))
     make_shrinkable(federation.link_database)
     command = private(LINK)

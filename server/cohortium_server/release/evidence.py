@@ -42,12 +42,12 @@ def check_evidence(folder: Path, study: Study) -> None:
     Also where attempts are not in the account, or a claim is less than what they come to.
     """
     try:
-        told = load_json(folder / "ledger.json")
-        consents = {i["name"]: str(i["consent"]) for i in told["institutions"]}
-        answers = {i["name"]: _answers(told, i) for i in told["institutions"]}
-        genuine = told["study"] == study.digest and set(answers) == set(study.institution_names)
+        document = load_json(folder / "ledger.json")
+        consents = {i["name"]: str(i["consent"]) for i in document["institutions"]}
+        answers = {i["name"]: _answers(document, i) for i in document["institutions"]}
+        genuine = document["study"] == study.digest and set(answers) == set(study.institution_names)
     except (ValueError, KeyError, TypeError):
-        genuine, told, consents, answers = False, {}, {}, {}
+        genuine, document, consents, answers = False, {}, {}, {}
     if not genuine:
         raise _unproven("it is not this study's account")
     if absent := unsigned(study, consents):
@@ -56,7 +56,7 @@ def check_evidence(folder: Path, study: Study) -> None:
         if not all(_proves(a, institution) for a in answers[institution.name]):
             raise _unproven(f"a receipt of {institution.name} is not its own, or not of this answer")
     spent = _charged(study, [a for given in answers.values() for a in given])
-    if not _covers(told.get("cost"), told.get("guarantees"), study, spent):
+    if not _covers(document.get("cost"), document.get("guarantees"), study, spent):
         raise _unproven("it claims less than what it lists comes to")
     manifest = load_json(folder / MANIFEST)
     if not _covers(manifest.get("guarantee"), manifest.get("guarantees"), study, spent):
@@ -65,7 +65,7 @@ def check_evidence(folder: Path, study: Study) -> None:
 
 @dataclass(frozen=True)
 class _Answer:
-    """One institution's answer as the account tells of it. about: which it is, as a receipt says it."""
+    """One institution's answer as the account lists it. about: its study, run, round and attempt, as in its receipt."""
 
     round: int
     attempt: int
@@ -74,12 +74,12 @@ class _Answer:
     receipt: Receipt
 
 
-def _answers(told: dict[str, Any], institution: dict[str, Any]) -> list[_Answer]:
-    """Versions before listed what was opened and nothing else."""
+def _answers(document: dict[str, Any], institution: dict[str, Any]) -> list[_Answer]:
+    """The answers that the account lists for an institution. Earlier versions listed opened attempts only."""
     found = []
     for a in institution["answers"]:
         number, attempt = int(a["round"]), int(a["attempt"])
-        to = about(str(told["study"]), str(told["run"]), number, attempt)
+        to = about(str(document["study"]), str(document["run"]), number, attempt)
         found.append(_Answer(number, attempt, bool(a.get("opened", True)), to, Receipt(**a["receipt"])))
     return found
 
@@ -101,7 +101,7 @@ def _charged(study: Study, answers: Iterable[_Answer]) -> Plan:
     for number, given in by_round.items():
         opened = [a.attempt for a in given if a.opened]
         if len(set(opened)) > 1:
-            raise _unproven(f"it tells of several sums of round {number}")
+            raise _unproven(f"it lists several sums of round {number}")
         if len({a.receipt.institution for a in given if a.opened}) < study.answers_needed:
             raise _unproven(f"not enough institutions have signed for round {number}")
         again[plan(study).phase(number).name] += max(a.attempt for a in given)

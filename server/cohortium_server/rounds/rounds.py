@@ -1,4 +1,4 @@
-"""Step 6: the study's story: ask, send, sum, account, tell, until the generator needs no more sums.
+"""Step 6: the study's main loop: ask, send, sum, account, feed back, until the generator needs no more sums.
 
 Recorded rounds are replayed, not requested again, so that an interrupted run resumes.
 """

@@ -38,7 +38,7 @@ from cohortium_server.release.answers.values import all_numbers, has_numbers, nu
 Kind = Literal["count", "share", "mean"]
 Table = Callable[[], pd.DataFrame]
 MOST_COLUMNS = 3
-SURE = 0.5  # a mean is told where half its count's interval is at most such a part of the count
+SURE = 0.5  # a mean is answered where half its count's interval is at most this part of the count
 REHEARSALS = 2
 EXACT = 2.0  # by the noised counts alone if their variance is at most so many times the model's
 MODEL, NOISED, BOTH = "the model", "the noised counts", "the model and the noised counts"
@@ -82,7 +82,7 @@ class _Estimate:
     above: float = 0.0
 
     def sides(self) -> tuple[_Estimate, _Estimate]:
-        """The same as each side is told, its own variance with what both have."""
+        """The same, with each side's variance including the part that both share."""
         both = replace(self, below=0.0, above=0.0)
         return both.blurred(self.below), both.blurred(self.above)
 
@@ -106,7 +106,7 @@ class Answers:
     """What a release knows. alone: answer by the noised tables only, at once, without learning the model's errors.
 
     released: gives its synthetic table, which means then agree with as far as the noised tables let them.
-    known: the laws of these errors, where the release tells them.
+    known: the laws of these errors, where the release has them.
     """
 
     schema: Schema
@@ -204,7 +204,7 @@ class Answers:
         bounds = float((value.mean - value.reach)[inside].min()), float((value.mean + value.reach)[inside].max())
         if max(self._halves(count, level)) > SURE * count.sum or not shares.sum() > 0:
             middle = sum(bounds) / 2
-            return Answer(middle, *bounds, level, "the column's bounds: too few rows to tell")
+            return Answer(middle, *bounds, level, "the column's bounds: too few rows for an estimate")
         mean = float(shares @ value.mean / shares.sum())
         away = part * (value.mean - mean)
         by_itself = set(chosen) <= {j}
@@ -334,7 +334,7 @@ class Answers:
         (estimate,), (s,) = (x.tolist() for x in self.noised.sums(products))
         law = self.errors[0].get(questions.name_of(self.noised, products.columns))
         if law is None and not math.isfinite(s):
-            what = "no noised table tells it, and of this kind of generator nothing is known about its errors"
+            what = "no noised table measures it, and the errors of this kind of generator are not known"
             raise _refused("question", what, "Ask about a single column, or choose generator sweep.")
         if law is None:
             return _Estimate(estimate, s, 0.0, NOISED)

@@ -165,7 +165,7 @@ def _regressed(features: FloatArray, squares: FloatArray) -> Law:
 
 
 def _overlap(g: FloatArray, errors: FloatArray, noises: FloatArray, variance: FloatArray, block: Places) -> float:
-    """The ratio c / g over the sums that noised tables tell in the rehearsal."""
+    """The ratio c / g over the sums that noised tables measure in the rehearsal."""
     known = np.isfinite(variance)
     g, s, block = g[known], variance[known], block[known]
     weight = g / (g + s) ** 2
@@ -196,7 +196,7 @@ def _drawn(
     """The ratio of two sums, drawn to its ``usual`` mean as far as noise hides it.
 
     doubts: standard deviation of each term of the first. block: which terms are of the same columns, and so of the same noise; few
-    blocks tell nothing of how much they differ, and all of their terms are then taken as one.
+    blocks do not show how much they differ, and all of their terms are then taken as one.
     """
     if not len(found):
         return usual[0]

@@ -96,8 +96,10 @@ def _noise(phase: Phase, study: Study) -> str:
 
 def _noise_of_gradients(phase: Phase) -> str:
     """Under masks what is counted on, and an institution's share of it."""
-    told = f"{math.sqrt(phase.honest) * phase.multiplier:.3g} × the most that one person can move a step's sum"
-    return told if phase.honest == 1 else f"{told}, of which each institution adds a share of {phase.multiplier:.3g} ×"
+    words = f"{math.sqrt(phase.honest) * phase.multiplier:.3g} × the most that one person can move a step's sum"
+    return (
+        words if phase.honest == 1 else f"{words}, of which each institution adds a share of {phase.multiplier:.3g} ×"
+    )
 
 
 def _noise_of_counts(query: Marginals, multiplier: float, study: Study) -> str:

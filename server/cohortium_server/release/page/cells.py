@@ -47,16 +47,16 @@ def both_grouped(first: Cells, second: Cells, values: FloatArray) -> FloatArray:
     return second.grouped(first.grouped(values).T).T
 
 
-def cells_of(column: Column, shares: FloatArray, told: Sequence[Group]) -> Cells:
-    """At most MOST_BARS bars, and some for special cells and the missing one. told: the cells that each measured cell holds."""
-    bins, ends = sum(cells[0] < _bins(column) for cells in told), _ends(column)
+def cells_of(column: Column, shares: FloatArray, measured: Sequence[Group]) -> Cells:
+    """At most MOST_BARS bars, and some for special cells and the missing one. measured: the cells that each measured cell holds."""
+    bins, ends = sum(cells[0] < _bins(column) for cells in measured), _ends(column)
     plain = [[k] for k in range(bins)] if bins <= MOST_BARS else _groups(column, shares, bins)
-    points = list(range(bins, len(told) - int(column.nullable)))
+    points = list(range(bins, len(measured) - int(column.nullable)))
     groups = [*plain, *([[k] for k in points] if len(points) <= MOST_POINTS else [points])]
-    labels = [_label(column, [cell for k in group for cell in told[k]], ends) for group in groups]
+    labels = [_label(column, [cell for k in group for cell in measured[k]], ends) for group in groups]
     if column.nullable:
-        groups, labels = [*groups, [len(told) - 1]], [*labels, "missing"]
-    bar = np.empty(len(told), np.int64)
+        groups, labels = [*groups, [len(measured) - 1]], [*labels, "missing"]
+    bar = np.empty(len(measured), np.int64)
     for k, group in enumerate(groups):
         bar[group] = k
     return Cells(tuple(labels), bar, "" if len(plain) == bins else f"drawn in {len(plain)} bars")

@@ -38,7 +38,7 @@ class Estimate:
 class Evidence:
     """The released rows, (rows, columns) codes of ``sizes``, and noised tables of ``rows_measured`` real rows.
 
-    Where tables of several columns were measured over merged cells of a column, all is told of these.
+    Where tables of several columns were measured over merged cells of a column, everything refers to the merged cells.
     """
 
     sizes: tuple[int, ...]

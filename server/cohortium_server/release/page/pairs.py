@@ -16,7 +16,7 @@ from cohortium_server.release.page.columns import ColumnView, Row
 from cohortium_server.release.page.evidence import Evidence, FloatArray
 
 TwoColumns = tuple[int, int]
-WORST = 6  # pairs told one by one
+WORST = 6  # pairs listed one by one
 DROWNED = 0.5  # distance that noise alone would give, from which on a pair cannot be checked
 
 
