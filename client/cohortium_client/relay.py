@@ -81,11 +81,11 @@ class Relay:
 
         Where relay.toml sets none, institution.toml does, if the relay's folder is inside the institution's.
         """
-        said, setting = self.folder / FILE, self.file.proxy
+        origin, setting = self.folder / FILE, self.file.proxy
         if setting is None and self.folder.absolute() == relay_folder(self.folder.absolute().parent):
-            said = self.folder.absolute().parent / SITE_FILE
-            setting = read_setting(said)
-        return way_to(self.address, setting, said)
+            origin = self.folder.absolute().parent / SITE_FILE
+            setting = read_setting(origin)
+        return way_to(self.address, setting, origin)
 
     @property
     def root(self) -> Path:

@@ -1,6 +1,6 @@
-"""What a coordinator may watch of its federation: who takes part and is online, certificates, restarts, how far runs are.
+"""A coordinator's metrics of its federation: who takes part and is online, certificates, restarts, the progress of runs.
 
-All of it lies in the federation's folder, and is what a coordinator knows anyway (docs/metrics.md).
+All of it comes from the federation's folder, and the coordinator knows it anyway (docs/metrics.md).
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def preflight(folder: Path) -> Iterator[Check]:
 def require_ready(federation: Federation) -> None:
     """The same before it is served, as far as it concerns its own start; raises the first failed check.
 
-    To be called by who holds the federation's state. What is no reason not to serve is said in the log.
+    To be called by the process that holds the federation's state. Warnings go to the log.
     """
     _rights(federation)
     _secrets(federation)
@@ -91,7 +91,7 @@ def require_ready(federation: Federation) -> None:
 def _link_database(federation: Federation) -> None:
     """FederationError E_LINK unless it is SQLite's, or not there yet; nothing of it is read or written."""
     path = federation.link_database
-    fix = "Look at the disk; what runs need lies in runs, so that this file may be moved away: it is made anew."
+    fix = "Check the disk. Runs do not need this file, so that it may be moved away: it is made anew."
     try:
         beginning = path.open("r+b").read(len(_SQLITE)) if path.exists() else b""
     except OSError as error:
@@ -160,7 +160,7 @@ def _files(federation: Federation) -> str:
 
 
 def _clock() -> str | Warned:
-    """There is nobody here to compare with; the kernel knows whether anybody sets its clock."""
+    """The coordinator has no other clock to compare with; the kernel reports whether its clock is synchronised."""
     state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     if state == _TIME_ERROR:
@@ -220,7 +220,7 @@ def _link(federation: Federation) -> str:
 
 
 def _outer(federation: Federation) -> str:
-    """What institutions reach knows nothing but their own requests."""
+    """The public address must answer the institutions' own requests only."""
     places, root = from_here(federation.listen, _PATIENCE), federation.root_certificate
     for at, path in product(places, BEHIND_THE_DOOR):
         status = ask(at, path, root, LOOPBACK, _PATIENCE).status

@@ -371,7 +371,7 @@ def test_a_node_waits_for_a_coordinator_that_is_not_there_with_one_line(
     waited, lines = knocked(relay, *[httpx.ConnectError("SECRET-CANARY")] * 20, "in", caplog=caplog)
     assert len(lines) == 2
     assert lines[0].startswith("E_LINK: localhost:1: nobody answers over TLS")
-    assert lines[0].endswith("This is waited for.")
+    assert lines[0].endswith("Trying again until it succeeds.")
     assert "admitted the node" in lines[1]
     assert waited == sorted(waited)
     assert waited[0] <= 1.0

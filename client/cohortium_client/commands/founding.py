@@ -17,7 +17,7 @@ Data = Annotated[str | None, typer.Option("--data", help=TABLE)]
 Url = Annotated[str | None, typer.Option("--url", help="Or a database, without a password.")]
 Query = Annotated[str | None, typer.Option("--query", help="The one SELECT that is read from it.")]
 PasswordFile = Annotated[
-    str | None, typer.Option("--password-file", help="Where its password lies: one line, in a file of mode 0600.")
+    str | None, typer.Option("--password-file", help="The file of its password: one line, mode 0600.")
 ]
 PopulationName = Annotated[
     str | None, typer.Option("--population", help="Whose privacy is spent; by default the institution's name.")

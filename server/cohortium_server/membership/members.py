@@ -76,7 +76,7 @@ class Admission:
 def admit(federation: Federation, file: Path, typed: str | None) -> Admission:
     """Make the institution whose application is in ``file`` a member. Its former node key is revoked.
 
-    MembershipError E_MEMBER says what speaks against it; then nothing has changed. ``typed``: the fingerprint that the
+    MembershipError E_MEMBER gives the reason against it; nothing has changed then. ``typed``: the fingerprint that the
     institution read out by telephone.
     """
     application = load_application(file)

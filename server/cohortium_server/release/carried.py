@@ -19,7 +19,7 @@ from cohortium.study.workload import MAX_CROSSED_CELLS
 from cohortium_server.release.page.cells import Cells, cells_of
 from cohortium_server.release.page.evidence import Evidence, FloatArray
 
-COUNTED = 3.0  # standard deviations that a class must have in rows, or nobody knows that it is there
+COUNTED = 3.0  # standard deviations of noise that a class's rows must exceed, or it may not exist at all
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "answers",
         f"{OF_ANSWERS}::test_a_mean_of_rows_that_the_noised_tables_contradict_is_not_believed",
         ANSWERS,
-        "        said = min(most, max(least, said))",
-        "        said = float(said)",
+        "        proposed = min(most, max(least, proposed))",
+        "        proposed = float(proposed)",
     ),
     mutant(
         "tells a mean that contradicts the released rows although noise explains the difference",

@@ -103,7 +103,7 @@ class _Estimate:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a release knows. alone: answer by the noised tables only, at once, without learning the model's errors.
+    """Answers from a release. alone: answer by the noised tables only, at once, without learning the model's errors.
 
     released: gives its synthetic table, which means then agree with as far as the noised tables let them.
     known: the laws of these errors, where the release has them.
@@ -217,13 +217,13 @@ class Answers:
         halves = self._halves(estimate, level, whole)
         answer = _answer(mean + estimate.sum / whole, halves, bounds, level, estimate.how)
         cut_off = not alone and (answer.low == bounds[0] or answer.high == bounds[1])
-        # then the model knows better: no count is negative
+        # then the model is better: no count is negative
         return replace(answer, estimate=min(answer.high, max(answer.low, mean))) if cut_off else answer
 
     def _alone(
         self, j: int, selection: Selection, model: tuple[float, float], away: FloatArray, level: float
     ) -> _Estimate | None:
-        """A column's sum of what values are ``away`` from the model's mean. model: that mean, and how many values there are."""
+        """A column's sum of deviations from the model's mean. away: of each cell. model: the mean, and the number of values."""
         table = self.released() if self.released else pd.DataFrame()
         own = None
         if len(table) >= AS_MANY * self.noised.rows:
@@ -233,27 +233,27 @@ class Answers:
         return estimate if estimate is None or own is None else replace(estimate, how=RELEASED)
 
     def _known(self, j: int, part: FloatArray) -> float:
-        """How many rows have a value: as the model says, which has all tables' rows, as far as noised sums do not contradict it."""
+        """How many rows have a value: the model's number, which all tables inform, unless noised sums contradict it."""
         expected = self.noised.rows * self.model.singles[j]
         if (counts := self.noised.counts(j)) is None:
             return float(part @ expected)
         least, most = sorted(counts.between(part, expected, BELIEVED))
         return max(1.0, min(most, max(least, float(part @ expected))))
 
-    def _bounded(self, j: int, weights: FloatArray, level: float, said: float = 0.0) -> _Estimate | None:
-        """A sum over one column of which the model expects nothing; None where its cells were not counted by themselves.
+    def _bounded(self, j: int, weights: FloatArray, level: float, proposed: float = 0.0) -> _Estimate | None:
+        """The estimate of a sum that the model expects to be zero over one column; None where its cells were not counted by themselves.
 
-        said: the estimate, as far as noised sums do not contradict it.
+        proposed: the estimate to use unless noised sums contradict it.
         """
         if (counts := self.noised.counts(j)) is None:
             return None
         expected, deviations = self.noised.rows * self.model.singles[j], _deviations(level)
         expected = counts.there(expected, ordered_cells(self.schema.columns[j]))
         least, most = sorted(counts.between(weights, expected, BELIEVED))
-        said = min(most, max(least, said))
+        proposed = min(most, max(least, proposed))
         low, high = counts.between(weights, expected, deviations)
-        below, above = (max(0.0, side / deviations) ** 2 for side in (said - low, high - said))
-        return _Estimate(said, 0.0, 0.0, BOTH, below, above)
+        below, above = (max(0.0, side / deviations) ** 2 for side in (proposed - low, high - proposed))
+        return _Estimate(proposed, 0.0, 0.0, BOTH, below, above)
 
     def _halves(self, estimate: _Estimate, level: float, whole: float = 1.0) -> tuple[float, float]:
         """How far the interval reaches below and above, in parts of ``whole``."""

@@ -17,7 +17,7 @@ from cohortium_server.release.page.numerals import percent, signed
 from cohortium_server.release.page.pairs import Contrast, Pair, TwoColumns
 from cohortium_server.release.page.svg import element, picture, text, tile, turned
 
-WIDTH = 340.0  # of what stands in a card
+WIDTH = 340.0  # of a drawing in a card
 _STEP = 17.0  # from bar to bar
 _ROOM = 30.0  # the least width of a square with a number in it
 _NUMBERED = 60  # columns of a map whose squares all have one; it is scrolled where it is wider than the screen
