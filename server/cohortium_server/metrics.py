@@ -35,18 +35,18 @@ _log = logging.getLogger("cohortium.metrics")
 
 @contextmanager
 def metrics_served(federation: Federation) -> Iterator[None]:
-    """Serve the federation's metrics meanwhile, where its file says so. Where that address cannot be listened at, only the log says so."""
+    """Serve the federation's metrics within the block, where its file says so. If that address is not available, this is only logged."""
     with ExitStack() as stack:
         if federation.metrics is not None:
             try:
                 stack.enter_context(served(Watch(federation).metrics, federation.metrics))
-            except InputError as error:  # who watches must not stop what is watched
+            except InputError as error:  # monitoring must not stop what it monitors
                 _log.error("%s", error, extra=about(code=error.code))
         yield
 
 
 class Watch:
-    """A federation's folder, looked at whenever somebody asks. What of a run never changes is read once."""
+    """Metrics of a federation's folder, read whenever they are requested. What never changes in a run is read once."""
 
     def __init__(self, federation: Federation) -> None:
         self._federation = federation
@@ -64,7 +64,7 @@ class Watch:
         return [
             gauge(
                 "cohortium_coordinator_members",
-                "Institutions by how they stand.",
+                "Institutions by membership.",
                 [((state,), states[state]) for state in _STATES.values()],
                 "state",
             ),
@@ -123,7 +123,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run's journal, which is only looked at, and what its study's plan says, which never changes."""
+    """A run's journal, read only, and facts of its study's plan, which never change."""
 
     journal: FolderJournal
     rounds: int
@@ -138,7 +138,7 @@ class _Run:
         return None if end is None or end.error is None else end.error["code"]
 
     def changed(self) -> float:
-        """When the newest of its files was written; names with a dot are of files that are being written."""
+        """When the newest of its files was written; names with a dot belong to files that are being written."""
         return max(path.stat().st_mtime for path in self.journal.folder.glob("[!.]*"))
 
 

@@ -1,4 +1,4 @@
-"""The institution's story: check, contribute, noise, charge and keep, reply.
+"""The institution's main path: check, contribute, add noise, charge and store, reply.
 
 The custodian is the only place where a record and a message meet. It trusts nothing the coordinator says: which query a round
 asks, how much noise it gets and what it costs follow from a study that this institution and all others have signed. What the

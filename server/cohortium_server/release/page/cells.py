@@ -1,4 +1,4 @@
-"""How a column's cells are drawn: each as a bar of its own, or in groups where they are many; and what they say."""
+"""How a column's cells are drawn: each as a bar, or in groups where there are many; and their labels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Cells:
 
     @property
     def counts(self) -> IntArray:
-        """Told cells in each bar."""
+        """The number of measured cells in each bar."""
         return np.bincount(self.bar)
 
     def grouped(self, values: FloatArray) -> FloatArray:
@@ -68,7 +68,7 @@ def _bins(column: Column) -> int:
 
 
 def _groups(column: Column, shares: FloatArray, bins: int) -> list[Group]:
-    """Neighbours together where cells have an order; else the largest alone and the others in one."""
+    """Neighbours together where cells have an order; otherwise the largest cells alone and all others in one bar."""
     if not isinstance(column, Categorical):
         width = math.ceil(bins / MOST_BARS)  # the same for all bars, or their lengths would mislead
         return [list(range(k, min(k + width, bins))) for k in range(0, bins, width)]
@@ -90,7 +90,7 @@ def _label(column: Column, group: Group, ends: Sequence[tuple[str, str]]) -> str
 
 
 def _new_in(last: str, first: str) -> str:
-    """A moment without the day, or else the year, that it shares with an earlier one."""
+    """A moment without the day, or otherwise the year, that it shares with an earlier one."""
     same_day = first[:10] == last[:10] != last
     return last.removeprefix(first[: 11 if same_day else 5])
 
