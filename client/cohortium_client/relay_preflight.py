@@ -165,7 +165,7 @@ def _clocks(ahead: float | None) -> str | Warned:
 
     most, least = ahead_and_behind()
     if ahead is None:
-        return Warned("the coordinator does not say what time it is", f"Compare the clocks: {_limits(most, least)}.")
+        return Warned("the coordinator does not report its time", f"Compare the clocks: {_limits(most, least)}.")
     offset = f"this machine's is {abs(ahead):.0f} s {'ahead of' if ahead >= 0 else 'behind'} the coordinator's"
     limits = _limits(most, least)
     if not -SLACK <= ahead < most - 1:  # it is known to within a second

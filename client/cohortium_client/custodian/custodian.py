@@ -61,7 +61,7 @@ from cohortium_client.custodian.sessions import Sessions
 
 __all__ = ["Custodian", "Holding", "Identity", "agreed_to", "consents_to"]
 
-MAX_ATTEMPTS = 3  # at a round that somebody may drop out of
+MAX_ATTEMPTS = 3  # at a round where institutions may drop out
 REPORTABLE = (
     StudyError,
     WireError,
@@ -389,7 +389,7 @@ def _concealing_errors() -> Iterator[None]:
 
 
 def attempts_at(study: Study) -> int:
-    """How many attempts a round may have: one, unless masks may have to be given up because somebody has dropped out.
+    """How many attempts a round may have: one, unless institutions may drop out and masks may have to be given up.
 
     A lost message is sent again byte by byte, so in other studies nobody needs a second answer, which would have other noise.
     """

@@ -39,7 +39,7 @@ def refusal(relay: Relay, status: int) -> CohortiumError:
     if status == HTTPStatus.UNAUTHORIZED:
         fix = "Set this machine's clock; it must be right to a few seconds."
         return MembershipError("E_MEMBER", relay.institution, "the coordinator does not believe its signature", fix)
-    fix = f"Check what stands before the coordinator: it must pass on {Api.FLEET}."
+    fix = f"Check the proxy in front of the coordinator: it must pass on {Api.FLEET}."
     return FederationError("E_LINK", str(relay.address), f"it answers a node with HTTP {status}", fix)
 
 

@@ -35,7 +35,7 @@ _HUNG_UP = (
     "its terminal has closed, so the federation is served no longer; what was answered in its runs is kept",
     "Serve it again, such that it outlives the terminal (nohup, or systemd: docs/deploy.md): runs that are ordered go on",
 )
-SOON = 15.0  # seconds after which it is said that nobody seems to serve
+SOON = 15.0  # seconds after which a message says that no coordinator seems to serve
 GONE_WITHIN = 60.0  # seconds that a run may take to stop
 
 
@@ -260,7 +260,7 @@ def _ordered(journal: FolderJournal, as_json: bool) -> None:
     if not as_json:
         print_status(f"run {journal.run} in {journal.folder}")
     looked = f"Look with: cohortium coordinator status {journal.folder}; wait on with resume, end it with stop"
-    with leaving(lambda: ("the run goes on, at whoever serves the federation", looked)):
+    with leaving(lambda: ("the run goes on, where the federation is served", looked)):
         number = desired_state.give(journal.folder, "go").number
         end = _awaited(journal, number, as_json)
     if (error := end.raised()) is not None:
@@ -290,7 +290,7 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
             since = 0.0
             if not desired_state.is_held(journal.folder) and not as_json:
                 print_status(
-                    f"nobody has taken it up yet: is cohortium coordinator serve {journal.settings['at']} running?"
+                    f"no coordinator has started it yet: is cohortium coordinator serve {journal.settings['at']} running?"
                 )
         time.sleep(LOOK_EVERY)
     shown.done()

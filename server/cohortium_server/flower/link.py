@@ -1,8 +1,8 @@
 """The coordinator's link to the institutions: Flower's SuperLink behind two doors.
 
-Flower serves everything on one port and does not authenticate whoever starts a run. Here the door that institutions see answers
-for the fleet alone, where a registered node signs every request. The other door is on loopback: the Control API for holders of
-the federation's control secret, and the Runtime API, which gives tasks to holders of the executor's secret. Both doors speak
+Flower serves everything on one port and does not authenticate who starts a run. Here the door that institutions reach serves only
+the Fleet API, where a registered node signs every request. The other door is on loopback: the Control API for holders of
+the federation's control secret, and the Runtime API, which gives tasks to holders of the executor's secret. Both doors use
 TLS 1.3 with the federation's own certificate.
 """
 

@@ -20,22 +20,22 @@ from cohortium_server import desired_state
 from cohortium_server.membership.federation import Federation
 from cohortium_server.rounds.folder_journal import FolderJournal
 
-EVERY = 3600.0  # seconds between two looks while nothing happens
+EVERY = 3600.0  # seconds between two rounds of tidying while nothing happens
 _INCREMENTAL = 2  # of SQLite's auto_vacuum
-_WAIT = 2.0  # seconds for somebody else's lock: there is another look
+_WAIT = 2.0  # seconds to wait for another process's lock; tidying is tried again later
 _log = logging.getLogger("cohortium.reconciler")
 
 
 @dataclass
 class Tidying:
-    """Tidies when a run has ended and no other goes on, and now and then while nothing happens."""
+    """Tidies when a run has ended and no other is running, and once in ``EVERY`` while nothing happens."""
 
     federation: Federation
     busy: bool = True
     due: float = 0.0
 
     def look(self, busy: bool) -> None:
-        """busy: whether any run goes on. Never while one does."""
+        """Tidy if it is due, never while any run is running. busy: whether one is."""
         if busy or not (self.busy or time.monotonic() >= self.due):
             self.busy = busy
             return

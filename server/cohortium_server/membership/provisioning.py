@@ -46,7 +46,7 @@ def provision(file: Path, folder: Path, renew: bool = False, ca_key: Path | None
     _check_names(federation)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone_in(folder):
-        _check_fits(federation, file)  # somebody else may have made it just now
+        _check_fits(federation, file)  # another process may have made it just now
         return _provision(federation, file, renew, ca_key)
 
 

@@ -44,9 +44,9 @@ class Counts:
     levels: tuple[Level, ...] = ()
 
     def there(self, expected: FloatArray, ordered: int) -> FloatArray:
-        """``expected`` without what a model makes of noise: none at either end where all together are no more than noise.
+        """``expected`` without rows that a model fitted to noise: zero at either end where all rows there are no more than noise.
 
-        ordered: how many of the first cells have neighbours. Where that leaves none of these, all stay.
+        ordered: how many of the first cells have neighbours. Where that would leave none of these, all stay.
         """
         put = next((level for level in self.levels if len(level.counts) > 1), None)
         cells, variance = (np.arange(ordered), self.variance) if put is None else (put.cells[:ordered], put.variance)
