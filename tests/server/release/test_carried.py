@@ -232,7 +232,7 @@ def test_releases_from_before_are_verified_and_say_nothing() -> None:
     assert shown.exit_code == 0 and "carr" not in shown.stdout
 
 
-def test_targets_without_a_class_are_told_of_pairs_alone() -> None:
+def test_targets_without_a_class_have_verdicts_on_pairs_alone() -> None:
     schema = Schema(columns=(Boolean(name="a"), Boolean(name="b")))
     table = (Measured((0, 1), np.full((2, 2), 50.0), 1.0),)
     told = carried(schema, (), Evidence(schema.sizes, np.zeros((10, 2), np.int16), table, 200))
