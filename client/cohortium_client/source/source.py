@@ -11,8 +11,8 @@ or, with one SELECT and never a password in the file,
     query = "SELECT patient, sex, age FROM visits"
     password_file = "password"       # mode 0600, relative to the folder
 
-Columns the schema does not ask for are never kept. However many rows there are, they come in parts of bounded memory.
-What cannot be read of a row is passed over: whether there is an answer depends on no row.
+Columns the schema does not ask for are never kept. However many rows there are, they are read in parts of bounded memory.
+What cannot be read of a row is skipped: whether there is an answer depends on no row.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _PLAIN = frozenset({type(None), bool, int, float, str})
 class Source:
     """path, or url and query; ``mapping`` by the schema's names of the columns.
 
-    drop_bad_rows: says nothing any more, as a custodian always passes over what cannot be read; older files may have it.
+    drop_bad_rows: has no effect any more, as a custodian always skips what cannot be read; older files may have it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -81,7 +81,7 @@ class Source:
 
     @property
     def form(self) -> Form:
-        """What is said of how the file is written; InputError E_FORM for what separates nothing."""
+        """How the file is written, as far as the section says; InputError E_FORM for a separator that separates nothing."""
         return Form(separator=self.separator, sheet=self.sheet)
 
 
@@ -111,7 +111,7 @@ def load_source(source: Source, folder: Path, schema: Schema, faults: Faults | N
 
 
 def load_and_look(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> tuple[Codes, Fit]:
-    """The same, and why rows do not fit: for the institution's own screen. The table is read once."""
+    """As ``load_source``, and why rows do not fit, for the institution's own screen. The table is read once."""
     from cohortium.drafting.checking import Fitting
 
     fitting = Fitting(schema)
@@ -123,7 +123,7 @@ def read_parts(source: Source, folder: Path, schema: Schema, faults: Faults | No
     """The table in the schema's columns, the person's included, in parts; at least one.
 
     Raises what ``look`` raises, and InputError for a file, disk or database that fails on the way. No value raises:
-    a row that cannot be told into cells is left out, a cell that cannot be read is missing, and ``faults`` takes note.
+    a row that cannot be split into cells is left out, a cell that cannot be read is missing, and ``faults`` records both.
     """
     check_mapping(source.mapping, schema)
     origins, columns = _origins(source, schema), {column.name: column for column in schema.columns}

@@ -1,8 +1,8 @@
 """The coordinator's link to the institutions: Flower's SuperLink behind two doors.
 
-Flower serves everything on one port and does not authenticate whoever starts a run. Here the door that institutions see answers
-for the fleet alone, where a registered node signs every request. The other door is on loopback: the Control API for holders of
-the federation's control secret, and the Runtime API, which gives tasks to holders of the executor's secret. Both doors speak
+Flower serves everything on one port and does not authenticate who starts a run. Here the door that institutions reach serves only
+the Fleet API, where a registered node signs every request. The other door is on loopback: the Control API for holders of
+the federation's control secret, and the Runtime API, which gives tasks to holders of the executor's secret. Both doors use
 TLS 1.3 with the federation's own certificate.
 """
 
@@ -36,7 +36,7 @@ def of_the_fleet(scope: Scope) -> bool:
 
 
 def of_this_machine(secret: str) -> Callable[[Scope], bool]:
-    """The Control API for whoever shows the secret, and the Runtime API, which has secrets of its own."""
+    """Admits to the Control API whoever shows the secret, and to the Runtime API, which has secrets of its own."""
     wanted = secret.encode()
 
     def admits(scope: Scope) -> bool:
@@ -50,7 +50,7 @@ def of_this_machine(secret: str) -> Callable[[Scope], bool]:
 
 
 def run_link(federation: Federation) -> None:
-    """Serve both doors until told to stop."""
+    """Serve both doors until a signal stops the process."""
     logging.getLogger(MODULE).addFilter(Knocks(federation))
     make_shrinkable(federation.link_database)
     command = private(LINK)

@@ -335,7 +335,7 @@ def voided(tmp_path: Path) -> Iterator[tuple[Federation, Outcome]]:
         yield federation, run_study(FOUR, consents(FOUR), federation, BriefJournal(0))
 
 
-def test_every_attempt_is_charged_and_told_of(voided: tuple[Federation, Outcome]) -> None:
+def test_every_attempt_is_charged_and_reported(voided: tuple[Federation, Outcome]) -> None:
     federation, outcome = voided
     told, (phase,) = account(outcome), plan(FOUR).phases
     for institution in told["institutions"]:

@@ -684,7 +684,7 @@ def test_sqlite_refuses_to_write(tmp_path: Path, query: str) -> None:
     assert path.read_bytes() == before
 
 
-def test_the_reason_is_told(tmp_path: Path, postgresql: Cluster) -> None:
+def test_the_reason_is_reported(tmp_path: Path, postgresql: Cluster) -> None:
     sqlite(tmp_path, "CREATE TABLE t AS SELECT 1 AS n")
     postgresql.execute("CREATE TABLE IF NOT EXISTS closed (n int)", "REVOKE ALL ON closed FROM reader")
 

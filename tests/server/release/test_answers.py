@@ -152,12 +152,12 @@ def test_a_mean_of_rows_that_the_noised_tables_contradict_is_not_believed() -> N
     assert told_of.high - told_of.low < 2 * (right.high - right.low)
 
 
-def test_the_mean_of_a_few_released_rows_is_left_to_chance_and_not_told() -> None:
+def test_the_mean_of_a_few_released_rows_is_too_random_to_be_answered() -> None:
     few = of_rows(table().assign(age=47.0).head(100)).answer({}, of="age")
     assert few == answers().answer({}, of="age") and few.how == "the model and the noised counts"
 
 
-def test_a_mean_in_wide_bounds_is_told_as_narrowly_as_counts_that_cannot_be_negative_let_it() -> None:
+def test_a_mean_in_wide_bounds_is_as_narrow_as_nonnegative_counts_allow() -> None:
     """Bounds a hundred times too wide: a third of what least squares of the noised counts would say."""
     wide = replace(SCHEMA, columns=(replace(SCHEMA.columns[0], upper=10_000), *SCHEMA.columns[1:]))
     study = replace(STUDY, schema=wide)
@@ -277,7 +277,7 @@ def test_fine_and_merged_counts_together_are_least_squares(seed: int) -> None:
     assert variance == pytest.approx(np.einsum("ni,ij,nj->n", weights, np.linalg.inv(precision), weights))
 
 
-def test_a_sum_within_a_merged_cell_is_not_told_by_pairs() -> None:
+def test_a_sum_within_a_merged_cell_is_not_estimated_from_pairs() -> None:
     cells = np.array([0, 0, 1])
     noised = Noised((3, 2), (Measured((0, 1), np.ones((2, 2)), 1.0, (cells, None)),))
     weights = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
@@ -362,7 +362,7 @@ def test_single_columns_and_noised_tables_alone_need_no_rehearsal(monkeypatch: p
     assert alone.answer({"age": between(20, 33), "sick": True}).how == "the noised counts"
 
 
-def test_what_differs_within_merged_cells_is_told_by_fine_counts() -> None:
+def test_what_differs_within_merged_cells_is_estimated_from_fine_counts() -> None:
     """Independent columns, hardly any noise, and a range that ends within merged cells: the truth."""
     study = replace(STUDY, privacy=Privacy(epsilon=20.0, delta=1e-6))
     rng = np.random.default_rng(8)
