@@ -13,6 +13,7 @@ PROBE = "common/cohortium/federation/probe.py"
 FILENAMES, LOCKS, SIGNALS, SYSTEM = (
     f"common/cohortium/system/{name}.py" for name in ("filenames", "locks", "signals", "platforms")
 )
+BESIDE = "common/cohortium/system/side_by_side.py"
 SUPERVISION, KNOCKS = "common/cohortium/system/supervision.py", "server/cohortium_server/flower/knocks.py"
 ORDERS, APP, KNOCKING = (
     "server/cohortium_server/desired_state.py",
@@ -172,6 +173,22 @@ MUTANTS: tuple[Mutant, ...] = (
         SUPERVISION,
         "    with unwatched():\n        return",
         "    with contextlib.nullcontext():\n        return",
+    ),
+    mutant(
+        "fits on for whoever has been interrupted",
+        "nobody waits for it",
+        "tests/system/test_side_by_side.py::test_an_interruption_ends_all_before_it_goes_on",
+        BESIDE,
+        "            over.set()",
+        "            pass",
+    ),
+    mutant(
+        "rehearses twice by the same chance",
+        "errors that are alike say that they are all there is",
+        "tests/server/release/test_answers.py::test_rehearsals_side_by_side_are_what_they_are_alone",
+        BESIDE,
+        "return [one.result() for one in running]",
+        "return [running[0].result() for one in running]",
     ),
     mutant(
         "writes the text of an exception into the folder of the run that fell by it",
