@@ -127,6 +127,7 @@ crash: $(VENV)/.tested
 bench: $(VENV)/.tested
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/commands.py
+	$(BIN)/python benchmarks/refusals.py
 	$(BIN)/python benchmarks/masking.py
 	$(BIN)/python benchmarks/round_trip.py
 	$(BIN)/python benchmarks/custodian.py

@@ -11,6 +11,8 @@ or, with one SELECT and never a password in the file,
     query = "SELECT patient, sex, age FROM visits"
     password_file = "password"       # mode 0600, relative to the folder
 
+Database libraries are loaded for these alone: files are opened, and refused, sooner without them.
+
 Columns the schema does not ask for are never kept. However many rows there are, they are read in parts of bounded memory.
 What cannot be read of a row is skipped: whether there is an answer depends on no row.
 """
@@ -35,8 +37,6 @@ from cohortium.data.readers.tables import look as look_at_file
 from cohortium.data.readers.tables import read_parts as read_file
 from cohortium.data.schema import Schema
 from cohortium.errors import InputError
-from cohortium_client.source.database import check_query, database_url, query_parts, read_password
-from cohortium_client.source.database import look as look_at_database
 from cohortium_client.source.mapping import ColumnMapping, Mapping, apply_mapping, check_mapping, check_rules, origin
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Source:
     def __post_init__(self) -> None:
         """InputError E_SOURCE, SecretError E_SECRET or SchemaError E_MAPPING name what contradicts itself."""
         if self.url is not None:
+            from cohortium_client.source.database import database_url
+
             database_url(self.url)
         if (self.path is None) == (self.url is None):
             raise _contradiction("it names not exactly one of path and url", "Name a file, or a database.")
@@ -76,6 +78,8 @@ class Source:
         if said and self.path is None:
             raise _contradiction("separator and sheet belong to a file", "Remove them.")
         if self.query is not None:
+            from cohortium_client.source.database import check_query
+
             check_query(self.query)
         check_rules(self.mapping)
 
@@ -147,7 +151,9 @@ def look(source: Source, folder: Path, schema: Schema | None = None) -> None:
     if source.path is not None:
         look_at_file(folder / source.path, wanted, source.form)
     else:
-        look_at_database(database_url(source.url or ""), folder=folder, password=_password(source, folder))
+        from cohortium_client.source import database
+
+        database.look(database.database_url(source.url or ""), folder=folder, password=_password(source, folder))
 
 
 def _origins(source: Source, schema: Schema) -> dict[str, str]:
@@ -159,12 +165,18 @@ def _origins(source: Source, schema: Schema) -> dict[str, str]:
 def _stored_parts(source: Source, folder: Path, wanted: list[str], faults: Faults) -> Iterator[pd.DataFrame]:
     if source.path is not None:
         return read_file(folder / source.path, wanted, form=source.form, faults=faults)
-    url, query, password = database_url(source.url or ""), source.query or "", _password(source, folder)
-    return query_parts(url, query, wanted, folder=folder, password=password, faults=faults)
+    from cohortium_client.source import database
+
+    url, query, password = database.database_url(source.url or ""), source.query or "", _password(source, folder)
+    return database.query_parts(url, query, wanted, folder=folder, password=password, faults=faults)
 
 
 def _password(source: Source, folder: Path) -> str | None:
-    return None if source.password_file is None else read_password(folder / source.password_file)
+    if source.password_file is None:
+        return None
+    from cohortium_client.source.database import read_password
+
+    return read_password(folder / source.password_file)
 
 
 def _column(values: pd.Series, rule: ColumnMapping | None, column: Column | None) -> pd.Series:

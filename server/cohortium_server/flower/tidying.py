@@ -23,6 +23,7 @@ from cohortium_server.rounds.folder_journal import FolderJournal
 EVERY = 3600.0  # seconds between two rounds of tidying while nothing happens
 _INCREMENTAL = 2  # of SQLite's auto_vacuum
 _WAIT = 2.0  # seconds to wait for another process's lock; tidying is tried again later
+_PIECE, _PAUSE = 256, 0.02  # pages returned at a time, and the seconds in between during which others can write
 _log = logging.getLogger("cohortium.reconciler")
 
 
@@ -59,15 +60,29 @@ def make_shrinkable(database: Path) -> None:
 
 
 def shrink(database: Path) -> None:
-    """Return the free space of the link's database and its log to the disk, while the link goes on."""
+    """Return the free space of the link's database and its log to the disk, while the link goes on.
+
+    Piece by piece: nobody else can write while a piece is returned, and a link that cannot write ends nodes and studies.
+    """
     if not database.exists():
         return
     try:
         with closing(sqlite3.connect(database, isolation_level=None, timeout=_WAIT)) as db:
-            db.executescript("PRAGMA incremental_vacuum")  # ``execute`` frees one page alone
+            free = _free(db)
+            while free > 0:
+                db.executescript(f"PRAGMA incremental_vacuum({_PIECE})")  # ``execute`` frees one page alone
+                before, free = free, _free(db)
+                if free >= before:
+                    break  # a file that cannot shrink, or somebody fills it faster
+                time.sleep(_PAUSE)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except sqlite3.Error as error:
         _log.info("%s cannot be made smaller now: %s", database.name, type(error).__name__)
+
+
+def _free(db: sqlite3.Connection) -> int:
+    """Pages of the file that hold nothing."""
+    return int(db.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def tidy_runs(federation: Federation) -> None:

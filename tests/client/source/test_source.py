@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
+import subprocess
 import sys
 import tomllib
 import tracemalloc
@@ -808,3 +809,9 @@ def test_a_kind_of_database_that_nobody_knows(tmp_path: Path, url: str) -> None:
 def test_options_that_nobody_knows(tmp_path: Path) -> None:
     source = Source(url=f"postgresql://reader@/x?host={tmp_path}&canary=1", query="SELECT 1")
     assert refusal(source, tmp_path).code in ("E_SOURCE", "E_DATABASE")
+
+
+def test_whoever_has_a_file_loads_no_databases_library() -> None:
+    """It is a fifth of a second, at every start and refusal."""
+    code = "import sys, cohortium_client.preflight, cohortium_client.metrics; sys.exit('sqlalchemy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -28,13 +28,14 @@ from cohortium.queries.marginals import Marginals
 from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study
+from cohortium.system.progress import Progress
 from cohortium_server.generators import Generator, Measured, Sum, generator_class
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release import Release, load_release
 from cohortium_server.release.answers import Answers, stored
 from cohortium_server.release.answers.errors import GROWTH, SCALES, Law, _grown
 from cohortium_server.release.answers.noised import Noised
-from cohortium_server.release.answers.products import Components, Products, Rows
+from cohortium_server.release.answers.products import Components, Products, Rows, Units
 from cohortium_server.release.answers.rehearsal import rehearsed
 from cohortium_server.release.answers.values import numbers
 
@@ -315,13 +316,27 @@ def test_the_mean_of_a_cell_lies_in_it() -> None:
 def test_a_rehearsal_has_as_many_rows_and_the_same_noise() -> None:
     generator = told(STUDY, people(), 2)
     assert isinstance(generator, CountedGenerator)
-    rehearsal = rehearsed(generator, Noised(SCHEMA.sizes, generator.measured), 7)
+    (rehearsal,) = rehearsed(generator, Noised(SCHEMA.sizes, generator.measured), [7])
     assert len(rehearsal.truth.codes) == generator.rows
     for twin, table in zip(rehearsal.noised.tables, generator.measured, strict=True):
         assert (twin.columns, twin.sigma, twin.counts.shape) == (table.columns, table.sigma, table.counts.shape)
     column = Products((1,), (np.eye(3),))
     _, noises, variance = rehearsal.errors(column)
     assert (np.abs(noises) < 8 * np.sqrt(variance)).all()
+
+
+def test_rehearsals_side_by_side_are_what_they_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit: a release's bytes follow from its seed, on any number of processors."""
+    generator = told(STUDY, people(), 2)
+    beside = Answers.of(STUDY, generator).tensors(learn=True)
+
+    def in_turn(works: Sequence[Callable[[Progress], Units]], progress: Progress) -> list[Units]:
+        return [work(progress) for work in works]
+
+    monkeypatch.setattr("cohortium_server.release.answers.rehearsal.side_by_side", in_turn)
+    alone = Answers.of(STUDY, generator).tensors(learn=True)
+    assert beside.keys() == alone.keys()
+    assert all(beside[name].tobytes() == alone[name].tobytes() for name in alone)
 
 
 def test_laws_are_of_positive_variance_and_tails_are_chances() -> None:

@@ -24,7 +24,7 @@ from cohortium.data.conditions.selection import Selection
 from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
 from cohortium.study.study import Study
-from cohortium.system.progress import Progress, Silent, advancing
+from cohortium.system.progress import Progress, Silent
 from cohortium_server.generators import Generator, Tensors
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release.answers import laws, questions, stored
@@ -151,7 +151,8 @@ class Answers:
         rng = np.random.default_rng(list(sha256(counts.tobytes()).digest()))
         seeds = rng.integers(2**32, size=REHEARSALS).tolist()
         self.progress.start(REHEARSALS, "estimating the errors of answers")
-        rehearsals = [rehearsed(generator, self.noised, s, self.progress) for s in advancing(seeds, self.progress)]
+        rehearsals = rehearsed(generator, self.noised, seeds, self.progress)
+        self.progress.advance(REHEARSALS)
         self.progress.done()
         values = [self.model.folded(j, all_numbers(c)) if has_numbers(c) else None for j, c in enumerate(columns)]
         return learnt(self.model, self.noised, rehearsals, questions.drawn(self.schema, self.noised, values, rng))

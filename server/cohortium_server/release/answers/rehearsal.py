@@ -6,12 +6,15 @@ cells, noised by the same law and fitted by the same kind of generator. It sees 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.system.progress import Progress
+from cohortium.system.progress import Progress, Silent
+from cohortium.system.side_by_side import side_by_side
 from cohortium_server.generators import Generator, Measured
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release.answers.noised import Noised
@@ -44,14 +47,28 @@ def units(generator: Generator, sizes: tuple[int, ...], seed: int | None) -> Uni
     return Rows(rows, sizes)
 
 
-def rehearsed(generator: CountedGenerator, noised: Noised, seed: int, progress: Progress | None = None) -> Rehearsal:
-    """A rehearsal of a generator that is fitted to counts only; others would have to be trained again."""
+def rehearsed(
+    generator: CountedGenerator, noised: Noised, seeds: Sequence[int], progress: Progress | None = None
+) -> list[Rehearsal]:
+    """Rehearsals of a generator that is fitted to counts only; others would have to be trained again.
+
+    They are fitted side by side, each as it would be alone.
+    """
+    acted = [_acted(generator, noised, seed) for seed in seeds]
+    fits = [partial(_fitted, generator, told, seed) for (_, told), seed in zip(acted, seeds, strict=True)]
+    fitted = side_by_side(fits, progress or Silent())
+    return [Rehearsal(truth, told, units) for (truth, told), units in zip(acted, fitted, strict=True)]
+
+
+def _acted(generator: CountedGenerator, noised: Noised, seed: int) -> tuple[Rows, Noised]:
+    """The rows that are drawn, and what would have been measured of them."""
     rng, sizes = np.random.default_rng(seed), noised.sizes
     drawn = _people(units(generator, sizes, seed), noised.rows, rng)
-    tables = [_counted(table, drawn, sizes, rng) for table in noised.tables]
-    return Rehearsal(
-        Rows(drawn, sizes), Noised(sizes, tables), units(generator.refitted(tables, seed, progress), sizes, seed)
-    )
+    return Rows(drawn, sizes), Noised(sizes, [_counted(table, drawn, sizes, rng) for table in noised.tables])
+
+
+def _fitted(generator: CountedGenerator, told: Noised, seed: int, progress: Progress) -> Units:
+    return units(generator.refitted(told.tables, seed, progress), told.sizes, seed)
 
 
 def _people(model: Units, rows: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:
