@@ -84,8 +84,9 @@ WORKERS ?= 2
 unit: $(VENV)/.tested
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -n $(WORKERS) --dist worksteal $(if $(SLOW)$(THOROUGH),,-m "not slow")
 
+# Two federations beside each other: their processes wait for one another half of the time.
 e2e: $(VENV)/.tested
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest -p no:cacheprovider -n 2 --dist worksteal tests/e2e
 
 # At night: every kill must be survived every time, with the budget exact.
 TIMES ?= 20
@@ -126,6 +127,7 @@ crash: $(VENV)/.tested
 bench: $(VENV)/.tested
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/commands.py
+	$(BIN)/python benchmarks/refusals.py
 	$(BIN)/python benchmarks/masking.py
 	$(BIN)/python benchmarks/round_trip.py
 	$(BIN)/python benchmarks/custodian.py

@@ -32,11 +32,19 @@ BARE = "python -c pass"
 
 @dataclass(frozen=True)
 class Command:
-    """wanted: seconds of wall time on an idle machine; None of what stands for comparison."""
+    """wanted: seconds of wall time on an idle machine; None of what stands for comparison. code: its exit code."""
 
     name: str
     arguments: tuple[str, ...]
     wanted: float | None = None
+    code: int = 0
+
+
+COHORTIUM = (sys.executable, "-m", "cohortium")
+COMPARED = (
+    Command(BARE, (sys.executable, "-c", "pass")),
+    Command(PANDAS, (sys.executable, "-c", "import numpy, pandas")),
+)
 
 
 @dataclass(frozen=True)
@@ -46,32 +54,32 @@ class Taken:
 
 
 def commands(release: Path, out: Path) -> tuple[Command, ...]:
-    cohortium = (sys.executable, "-m", "cohortium")
     one, other = ("--where", "result=positive"), ("--where", "age=0..5")
     folder = str(release)
     return (
-        Command(BARE, (sys.executable, "-c", "pass")),
-        Command(PANDAS, (sys.executable, "-c", "import numpy, pandas")),
+        *COMPARED,
         Command("python -c 'import cohortium'", (sys.executable, "-c", "import cohortium")),
-        Command("cohortium --help", (*cohortium, "--help"), 0.4),
-        Command("cohortium verify", (*cohortium, "verify", folder), 1.5),
+        Command("cohortium --help", (*COHORTIUM, "--help"), 0.4),
+        Command("cohortium verify", (*COHORTIUM, "verify", folder), 1.5),
         Command(
             "cohortium sample, 100 rows",
-            (*cohortium, "sample", folder, "--rows", "100", "--out", str(out), "--replace"),
+            (*COHORTIUM, "sample", folder, "--rows", "100", "--out", str(out), "--replace"),
             1.5,
         ),
-        Command("cohortium query, one column", (*cohortium, "query", folder, *one), 1.5),
-        Command("cohortium query, two columns", (*cohortium, "query", folder, *one, *other), 3.0),
-        Command("cohortium study show", (*cohortium, "study", "show", str(release / "study.toml"))),
-        Command("cohortium schema check", (*cohortium, "schema", "check", str(release / "schema.toml"))),
+        Command("cohortium query, one column", (*COHORTIUM, "query", folder, *one), 1.5),
+        Command("cohortium query, two columns", (*COHORTIUM, "query", folder, *one, *other), 3.0),
+        Command("cohortium study show", (*COHORTIUM, "study", "show", str(release / "study.toml"))),
+        Command("cohortium schema check", (*COHORTIUM, "schema", "check", str(release / "schema.toml"))),
     )
 
 
-def taken(arguments: Sequence[str]) -> Taken:
+def taken(command: Command) -> Taken:
     """One run's wall and processor seconds, those of what it waited for included."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(command.arguments, check=False, capture_output=True, text=True)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode != command.code:
+        raise SystemExit(f"{command.name}: {done.returncode}\n{done.stdout}{done.stderr}")
     return Taken(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
@@ -80,7 +88,7 @@ def measured(every: Sequence[Command], times: int) -> dict[str, Taken]:
     runs: dict[str, list[Taken]] = {c.name: [] for c in every}
     for _ in range(times):
         for command in every:
-            runs[command.name].append(taken(command.arguments))
+            runs[command.name].append(taken(command))
     return {name: Taken(min(t.wall for t in told), min(t.processor for t in told)) for name, told in runs.items()}
 
 
@@ -110,11 +118,16 @@ def main() -> None:
         release = told.release or demo(Path(folder) / "demo")
         every = commands(release, Path(folder) / "rows.csv")
         best = measured(every, told.times)
+    report(every, best, f"Commands, best of {told.times}", told.times, told.out)
+
+
+def report(every: Sequence[Command], best: dict[str, Taken], title: str, times: int, out: Path) -> None:
+    """Print the figures and write them to a file."""
     found = figures(every, best)
-    Console().print(shown(found, f"Commands, best of {told.times}"))
+    Console().print(shown(found, title))
     load = os.getloadavg()[0]
     settings = {
-        "times": told.times,
+        "times": times,
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "load": round(load, 1),
@@ -123,7 +136,7 @@ def main() -> None:
         name: {"wall": t.wall / best[PANDAS].wall, "processor": t.processor / best[PANDAS].processor}
         for name, t in best.items()
     }
-    write(found, {**settings, "processor": {n: t.processor for n, t in best.items()}, "of_pandas": multiples}, told.out)
+    write(found, {**settings, "processor": {n: t.processor for n, t in best.items()}, "of_pandas": multiples}, out)
 
 
 def demo(folder: Path) -> Path:

@@ -3,10 +3,10 @@
     python benchmarks/institutions.py [--institutions 10 50 200 1000] [--out benchmarks/results/institutions.json]
 
 The whole of ``cohortium simulate`` on the demo's table (15,400 rows, dealt out), in a process of its own: from the command to
-the release, three fits of the generator included, which cost the same however many institutions there are. Seconds of the
-processors are the process's, all threads together; on a busy machine they are the figure to go by. What an institution costs is
-what a run takes beyond the smallest one, by institution: where it is the same for 200 and for 1,000, the work is linear.
-Ledgers are new in each run.
+the release, three fits of the generator included, two of them side by side, which cost the same however many institutions there
+are. Seconds of the processors are the process's, all threads together; on a busy machine they are the figure to go by. What an
+institution costs is what a run takes beyond the smallest one, by institution: where it is the same for 200 and for 1,000, the
+work is linear. Ledgers are new in each run.
 """
 
 from __future__ import annotations

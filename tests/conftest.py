@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import fits
 import pandas as pd
 import pytest
 from effort import examples
@@ -117,6 +118,7 @@ def _released(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COHORTIUM_HOME", str(folder / "home"))
+        fits.shorten(patch.setattr)
         patch.setattr(Ledger, "drop", lambda ledger, runs: 0)  # tests look at what was sent
         simulate(study, everybody(), folder / "release", seed=1)
     return folder
@@ -134,9 +136,5 @@ def release(_released: Path, home: Path, tmp_path: Path) -> Release:
 
 @pytest.fixture
 def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mixtures are small and fitted in a few steps, for tests of all that is around a fit and not of how good it is."""
-    from cohortium_server.generators import fitting
-
-    shaped = fitting.members
-    monkeypatch.setattr(fitting, "MOST", 2 * fitting.RISE)
-    monkeypatch.setattr(fitting, "members", lambda sizes, tables, most: shaped(sizes, tables, min(most, 40)))
+    """For tests of all that is around a fit and not of how good it is."""
+    fits.shorten(monkeypatch.setattr)

@@ -1,9 +1,8 @@
 """The relay: a Flower ClientApp that carries bytes between the network and the custodian, and has no data.
 
-Which custodian answers follows from the node's
-own configuration, which the coordinator does not write: ``socket``, where the institution's custodian is served, or
-``institution``, the name of one enrolled in this process. Only in Flower's simulation, where one machine is the whole
-federation, does the relay open institutions' folders itself.
+The node's own configuration, which the coordinator does not write, selects the custodian: ``socket``, where the
+institution's custodian is served, or ``institution``, the name of one enrolled in this process. Only in Flower's
+simulation, where one machine is the whole federation, does the relay open institutions' folders itself.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from cohortium_client.socket.service import Answering, Connection
 RECORD, FIELD = "cohortium", "message"
 
 
-PATIENCE = 120.0  # seconds that a custodian which has gone may take to be back
+PATIENCE = 120.0  # seconds to wait for a custodian that has gone away to return
 
 _custodians: dict[str, Answering] = {}
 

@@ -77,7 +77,7 @@ def check(
     study: Annotated[Path | None, typer.Option("--study", help="Also whether this study could be answered.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Look at everything the custodian and its relay will need; each line that fails ends with what to do."""
+    """Check everything the custodian and its relay will need; each line that fails ends with what to do."""
     with guarded(as_json):
         require_serving("institution check")
         from cohortium_client.relay import has_joined
@@ -95,7 +95,7 @@ def check(
 def preview(folder: Folder, study: StudyFile, as_json: Json = False) -> None:
     """Show exactly what would leave this institution: numbers, bytes, bounds, noise, epsilon towards whom.
 
-    How many of its own rows and persons count is said on standard error, and leaves nowhere.
+    The numbers of rows and persons that count are printed on standard error only, and never leave.
     """
     with guarded(as_json):
         from cohortium.study.study import load_study
@@ -152,7 +152,7 @@ def approve(
 def withdraw(
     folder: Folder, study: Annotated[str, typer.Argument(metavar="STUDY", help="The study's digest, or its beginning.")]
 ) -> None:
-    """Answer a study no longer. What was answered stays charged."""
+    """Stop answering a study. What was answered stays charged."""
     with guarded():
         from cohortium_client.custodian.agreements import withdraw as withdrawn
 
@@ -160,7 +160,7 @@ def withdraw(
         digest = opened.agreements.find(study)
         with opened.ledger() as ledger:
             withdrawn(digest, ledger)
-        print_status(f"study {digest[:16]}… is answered no longer")
+        print_status(f"study {digest[:16]}… is no longer answered")
 
 
 def _opened(folder: Path) -> Institution:
@@ -174,7 +174,7 @@ def sign(
     institution: Annotated[Path, typer.Option("--as", metavar="FOLDER", help="The institution that signs.")],
     as_json: Json = False,
 ) -> None:
-    """Sign STUDY for an institution, if its policy allows it: from then on its custodian answers it."""
+    """Sign STUDY for an institution, if its policy allows it; from then on its custodian answers it."""
     with guarded(as_json):
         from cohortium.study.consent import read_signatures, unsigned, write_signature
         from cohortium.study.study import load_study

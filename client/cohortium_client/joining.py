@@ -36,8 +36,8 @@ class Joined:
 def join(
     kit: Kit, institution: Institution, folder: Path, rotate_node_key: bool = False, rotate_identity_key: bool = False
 ) -> Joined:
-    """Make the relay's folder ``folder``, or what lacks in it. MembershipError E_KIT if kit or folder are another's."""
-    _relay(kit, institution, folder)  # what is wrong is told before anything is made
+    """Make the relay's folder ``folder``, or what it lacks. MembershipError E_KIT if kit or folder belong to another."""
+    _relay(kit, institution, folder)  # raises before anything is made
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with alone_in(folder):
         return _join(kit, institution, folder, rotate_node_key, rotate_identity_key)
@@ -59,7 +59,7 @@ def _join(kit: Kit, institution: Institution, folder: Path, rotate_node_key: boo
 
 
 def _relay(kit: Kit, institution: Institution, folder: Path) -> Relay:
-    """The folder as it is or is to be."""
+    """The relay's folder, as it exists or will be made."""
     if kit.institution != institution.identity.name:
         what = f"it is for {kit.institution!r}, and the folder is that of {institution.identity.name!r}"
         raise MembershipError("E_KIT", "kit", what, "Use the kit that was made for this institution.")
@@ -103,7 +103,7 @@ def _application(kit: Kit, institution: Institution, node: ec.EllipticCurvePriva
 
 
 def rotate(institution: Institution) -> Institution:
-    """A new identity key, with the old one's word that it follows: the word first, or a crash would leave it unsaid."""
+    """A new identity key, with the old key's signature that it follows; the signature is written first, so that no crash loses it."""
     key = Ed25519PrivateKey.generate()
     succession = succeed(institution.identity.name, institution.identity.key, key)
     write_whole(institution.folder / SUCCESSION, dumps(succession), PUBLIC)

@@ -36,12 +36,12 @@ class Counting:
 
     def answer(self, data: bytes) -> bytes:
         try:
-            told = self._custodian.answer(data)
+            reply = self._custodian.answer(data)
         except BaseException:
             self._count(["E_CUSTODIAN"])
             raise
-        self._count(_codes(told))
-        return told
+        self._count(_codes(reply))
+        return reply
 
     def _count(self, codes: list[str]) -> None:
         """codes: of one answer, or several in a bundle; empty for what was answered."""
@@ -63,10 +63,10 @@ class Counting:
         ]
 
 
-def _codes(told: bytes) -> list[str]:
-    """The code of each message of an answer; as the service has it, what is no message is a failure."""
+def _codes(reply: bytes) -> list[str]:
+    """The code of each message of a reply; what is no message counts as a failure, as in the service."""
     try:
-        parts = (refused(part) for part in decode_bundle(told))
+        parts = (refused(part) for part in decode_bundle(reply))
         return ["" if part is None else part.code for part in parts]
     except WireError:
         return ["E_CUSTODIAN"]
@@ -81,15 +81,17 @@ class Account:
         self._known: tuple[str, list[Metric]] = ("", [])
 
     def metrics(self) -> list[Metric]:
-        """Of a ledger that cannot be read or believed only that it is not sound."""
+        """All figures; of a ledger that cannot be read or believed, only that it is not sound."""
         with self._lock:
             try:
-                told = self._taken()
+                figures = self._taken()
             except CohortiumError:
                 self._close()
-                told = []
-        sound = gauge("cohortium_ledger_sound", "1 if the ledger can be read and its chain holds.", [((), bool(told))])
-        return [sound, *told]
+                figures = []
+        sound = gauge(
+            "cohortium_ledger_sound", "1 if the ledger can be read and its chain holds.", [((), bool(figures))]
+        )
+        return [sound, *figures]
 
     def _taken(self) -> list[Metric]:
         if self._ledger is None:

@@ -39,9 +39,9 @@ WORTH_IT = 1 << 20  # bytes
 
 
 def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
-    """Look at everything the custodian will need, and the relay where the institution has joined a federation.
+    """Check everything the custodian will need, and the relay where the institution has joined a federation.
 
-    With a study also at whether that study could be answered. The folder may be a relay's own, too.
+    With a study, also whether it could be answered. The folder may be a relay's, too.
     """
     if has_joined(folder):
         yield from relay_preflight(folder)
@@ -75,12 +75,12 @@ def preflight(folder: Path, study_file: Path | None = None) -> Iterator[Check]:
 
 
 def require_ready(institution: Institution) -> None:
-    """The same before a custodian is served, as far as it concerns its own start; raises the first failed check.
+    """The checks that a custodian needs to start; raises the first that fails.
 
-    What is no reason not to serve, such as little room, is said in the log.
+    Warnings, such as a nearly full disk, go to the log.
     """
     _rights(institution)
-    require_free(institution.ledger_file)  # who serves twice is told that, and not what follows from it
+    require_free(institution.ledger_file)  # first, so that a second custodian is reported as such
     for folder in dict.fromkeys((institution.ledger_file.parent, institution.witness.parent)):
         writes(folder)
     require_place(institution.socket.absolute())
@@ -91,7 +91,7 @@ def require_ready(institution: Institution) -> None:
 
 
 def _joined(institution: Institution) -> Iterator[Check]:
-    """Its relay, if that lies where it does by default and can be looked at from here."""
+    """Checks of its relay, if that is in the default place and can be read from here."""
     folder = relay_folder(institution.folder)
     try:
         joined = has_joined(folder)
@@ -102,20 +102,22 @@ def _joined(institution: Institution) -> Iterator[Check]:
         yield from relay_preflight(folder, institution)
     elif institution.file.proxy is not None:
         yield Check(
-            "proxy", True, f"it is for a relay in {folder} alone, and none is there; another says it in its relay.toml"
+            "proxy",
+            True,
+            f"it applies only to a relay in {folder}, and there is none; any other is set in its relay.toml",
         )
 
 
 def _memory() -> str:
-    """What this process took, which has just read the table of every study."""
+    """The peak memory of this process, which has just read the table for every study."""
     import resource  # POSIX has it, as it has users
 
     peak, left = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, memory_left()
-    told = f"reading the table took at most {in_units(peak)}"
+    took = f"reading the table took at most {in_units(peak)}"
     if left is not None and left < peak:
-        what = f"{told}, and {in_units(left)} is left"
+        what = f"{took}, and {in_units(left)} is left"
         raise InputError("E_IO", "memory", what, "Stop what else runs here, or use a larger machine.")
-    return told if left is None else f"{told}, {in_units(left)} is left (stays on this screen)"
+    return took if left is None else f"{took}, {in_units(left)} is left (stays on this screen)"
 
 
 def _device() -> str:
@@ -156,36 +158,36 @@ def _ledger(institution: Institution) -> str | Warned:
         ledger.writable()
         cap, population = institution.policy.epsilon_per_population, institution.file.population.name
         spent, presumed = ledger.spent(population, institution.policy.delta).epsilon, ledger.presumed is not None
-    told = (
+    found = (
         f"{count} entries, chain intact; of {population!r} epsilon {spent:.3f} of {cap:g} is spent "
         f"at delta {institution.policy.delta:g}"
     )
     if cap is not None and not spent < cap:
         where = " at a larger delta: the ledger was restored (docs/backup.md)" if presumed else ""
-        return Warned(f"{told}: nothing more can be answered", f"Decide on a higher epsilon_per_population{where}.")
-    return told
+        return Warned(f"{found}: nothing more can be answered", f"Decide on a higher epsilon_per_population{where}.")
+    return found
 
 
 def _sessions(institution: Institution) -> str:
-    """Runs of masked sums; how many could be open follows from nobody's table."""
+    """The open runs of masked sums; their number follows from no table."""
     if not institution.sessions_file.exists() and not institution.sessions_witness.exists():
         return "no run of masked sums yet"
     with closing(institution.sessions()) as sessions:
-        told = f"{sessions.open_runs()} of at most {sessions.most} runs of masked sums are open"
+        found = f"{sessions.open_runs()} of at most {sessions.most} runs of masked sums are open"
         if sessions.open_runs() >= sessions.most:
             fix = "Let runs end; one that nobody asks about for 30 days is forgotten."
-            raise MaskingError("E_OPEN_RUNS", "sessions", f"{told}, and no other can begin", fix)
-        return told
+            raise MaskingError("E_OPEN_RUNS", "sessions", f"{found}, and no other can begin", fix)
+        return found
 
 
 def _files(institution: Institution) -> str:
-    """What takes how much. It follows from what was signed and answered, and from no row."""
+    """The size of each file. It follows from what was signed and answered, and from no row."""
     with institution.ledger() as ledger:
         runs, size, free = len(ledger.runs_with_answers()), taken(ledger.path), ledger.free_bytes()
     others = {"sessions": institution.sessions_file, "studies": institution.agreements.folder}
-    told = ", ".join(f"{name} {in_units(taken(path))}" for name, path in others.items())
+    listed = ", ".join(f"{name} {in_units(taken(path))}" for name, path in others.items())
     less = f" ({in_units(free)} less after cohortium ledger compact)" if free > WORTH_IT else ""
-    return f"ledger {in_units(size)}{less}, with the answers of {runs} runs that may ask for them again; {told}"
+    return f"ledger {in_units(size)}{less}, with the answers of {runs} runs that may ask for them again; {listed}"
 
 
 def _clock(institution: Institution) -> str:
@@ -207,7 +209,7 @@ def _about(institution: Institution, name: str, study: Study, study_file: Path |
 
 
 def _over(institution: Institution, study: Study) -> str | None:
-    """Why a signed study is history, and nothing more is to be looked at; None where it is not, and must be answerable."""
+    """Why a signed study is over and needs no further check; None where it is not over and must be answerable."""
     with institution.ledger() as ledger:
         word = consent_state(ledger, study)
         if word in ("withdrawn", "replaced"):
@@ -224,7 +226,7 @@ def _over(institution: Institution, study: Study) -> str | None:
 
 
 def _policy(institution: Institution, study: Study) -> str | Warned:
-    """What the custodian asks, asked now."""
+    """The check that the custodian makes before each answer."""
     with institution.ledger() as ledger:
         word = require_answerable(study, institution.identity, institution.policy, ledger)
     approve = (
@@ -246,18 +248,18 @@ def _consents(study: Study, study_file: Path) -> str | Warned:
     signatures = read_signatures(study_file, study)
     absent = unsigned(study, signatures)
     if wrong := [name for name in absent if name in signatures]:
-        what = f"what lies there of {', '.join(wrong)} is not a signature of this study"
+        what = f"the file of {', '.join(wrong)} is not a signature of this study"
         raise StudyError("E_PLAN_UNTRUSTED", "signatures", what, "Let them sign the study as it is now.")
-    if absent:  # nothing is wrong before all have signed: it is looked at in order to sign
-        told = f"{len(signatures)} of {len(study.institutions)} have signed"
+    if absent:  # no error: a study is checked before it is signed
+        signed = f"{len(signatures)} of {len(study.institutions)} have signed"
         return Warned(
-            f"{told}; a run waits for {', '.join(absent)}", "Let them sign, and put their signatures beside it."
+            f"{signed}; a run waits for {', '.join(absent)}", "Let them sign, and put their signatures beside it."
         )
     return f"all {len(study.institutions)} institutions have signed"
 
 
 def _rows(institution: Institution, name: str, study: Study) -> Iterator[Check]:
-    """How the table's rows fit. That decides nothing: whatever is answered is the same function of the rows that do."""
+    """How the table's rows fit. Nothing depends on it: answers are the same function of the rows that fit, however many."""
     faults = Faults("source")
     seen: list[Fit] = []
     yield checked(f"{name}: table", lambda: _table(institution, study, faults, seen))
@@ -272,14 +274,14 @@ def _table(institution: Institution, study: Study, faults: Faults, seen: list[Fi
     codes, found = load_and_look(institution.file.source, institution.folder, study.schema, faults)
     seen.append(found)
     if not len(codes):
-        fix = "Nothing of this table is in what is answered. The lines below say what does not fit."
+        fix = "No row of this table counts in any answer. The lines below say what does not fit."
         raise SchemaError(
             "E_MISFIT", "table", f"{counted(found)} {HERE}", fix if found.rows else "Is it the right table?"
         )
-    told = _fitting(codes, study)
+    fitting = _fitting(codes, study)
     if codes.left_out:
-        return Warned(told, "The lines below say what does not fit; the others are answered from.")
-    return told
+        return Warned(fitting, "The lines below say what does not fit; answers are made from the other rows.")
+    return fitting
 
 
 def _fitting(codes: Codes, study: Study) -> str:
@@ -290,7 +292,7 @@ def _fitting(codes: Codes, study: Study) -> str:
 
 
 def _uncounted(tally: Tally, study: Study) -> str:
-    """How many fitting rows the study does not count, where it counts so many of a person at most."""
+    """How many fitting rows the study does not count, where it bounds the rows of a person."""
     most = study.privacy.rows_per_person
     if study.privacy.equal_weight == "persons" or tally.counted(most) == tally.fitting:
         return ""

@@ -5,8 +5,8 @@ relay.toml         federation = "covid-clinics"
                    address = "coordinator.example.org:8443"
                    socket = "../custodian.sock"    # the custodian's; relative to this file, or absolute
                    proxy = "http://proxy.example.org:3128"   # by default institution.toml's, or the environment's; or "none"
-root.crt           the CA's certificate: whom the relay speaks to
-node.key           its own key: who the coordinator knows it is
+root.crt           the CA's certificate: identifies the coordinator
+node.key           its own key: identifies the relay
 application.json   what the coordinator admits; public
 flower/            what Flower remembers
 
@@ -53,7 +53,7 @@ class RelayFile:
 
 @dataclass(frozen=True)
 class Relay:
-    """A relay's folder: whom it serves, whom it speaks to, and where things lie."""
+    """A relay's folder: the institution it serves, the coordinator it connects to, and where its files are."""
 
     folder: Path
     file: RelayFile
@@ -77,19 +77,19 @@ class Relay:
         return (self.folder / self.file.socket).absolute()
 
     def proxy(self) -> Proxy | None:
-        """On the way to the coordinator; InputError E_PROXY, or SecretError E_SECRET for one that shows a password to others.
+        """The proxy on the way to the coordinator; InputError E_PROXY, or SecretError E_SECRET if others can read its password.
 
-        What relay.toml does not say, the institution's own file does, where the relay lies within its folder.
+        Where relay.toml sets none, institution.toml does, if the relay's folder is inside the institution's.
         """
-        said, setting = self.folder / FILE, self.file.proxy
+        origin, setting = self.folder / FILE, self.file.proxy
         if setting is None and self.folder.absolute() == relay_folder(self.folder.absolute().parent):
-            said = self.folder.absolute().parent / SITE_FILE
-            setting = read_setting(said)
-        return way_to(self.address, setting, said)
+            origin = self.folder.absolute().parent / SITE_FILE
+            setting = read_setting(origin)
+        return way_to(self.address, setting, origin)
 
     @property
     def root(self) -> Path:
-        """The certificate that the coordinator is trusted by."""
+        """The certificate by which the coordinator is trusted."""
         return self.folder / "root.crt"
 
     @property
@@ -127,7 +127,7 @@ def load_relay(folder: Path) -> Relay:
 
 
 def read_relay(folder: Path) -> Relay:
-    """As ``load_relay``, whatever else lies in the folder."""
+    """As ``load_relay``, whether or not other files are missing."""
     if not has_joined(folder):
         raise InputError("E_INSTITUTION", folder.name, "it is no relay's folder", _JOIN)
     try:
@@ -140,7 +140,7 @@ def read_relay(folder: Path) -> Relay:
 def load_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """The relay's key; SecretError E_SECRET if everybody may read it, or it is something else.
 
-    A group may: where custodian and relay are two users, the one who joins hands the folder to the other.
+    A group may read it: where custodian and relay are two users, the one who joins hands the folder to the other.
     """
     if others_may(path.stat().st_mode, 0o007):
         raise SecretError("E_SECRET", path.name, "everybody may read this private key", f"chmod 600 it. {_ROTATE}")

@@ -17,15 +17,15 @@ from cohortium_client.socket.gate import is_served, require_short
 if TYPE_CHECKING:  # a relay's machine may have nothing to read tables with
     from cohortium_client.custodian.institution import Institution
 
-SLACK = 60.0  # seconds between two machines' clocks that are nobody's worry yet
+SLACK = 60.0  # seconds by which this clock may be behind the coordinator's without an error
 ROOT = "Ask the coordinator for a new join kit, and join again."
 SERVER = "Tell the coordinator: cohortium provision federation.toml --out FED --renew."
 
 
 def relay_preflight(folder: Path, institution: Institution | None = None) -> Iterator[Check]:
-    """Look at everything that the relay in ``folder`` will need.
+    """Check everything that the relay in ``folder`` will need.
 
-    institution: whose relay it is, where its folder can be read from here too; then it says who the relay's user is.
+    institution: the one that the relay serves, where its folder can be read from here, too; it names the relay's user.
     """
     first = checked("relay's folder", lambda: _folder(load_relay(folder), institution))
     yield first
@@ -42,9 +42,9 @@ def relay_preflight(folder: Path, institution: Institution | None = None) -> Ite
 
 
 def require_ready(relay: Relay, institution: Institution | None = None) -> None:
-    """The same before a relay is served, as far as it concerns its own start; raises the first failed check.
+    """The checks that a relay needs to start; raises the first that fails.
 
-    Whether the coordinator answers is not asked: that may change, and is waited for.
+    Whether the coordinator answers is not checked: that may change, and the relay waits for it.
     """
     _folder(relay, institution)
     load_node_key(relay.key)
@@ -142,7 +142,7 @@ def _coordinator(relay: Relay) -> Iterator[Check]:
 
 
 def _proxy(relay: Relay) -> str:
-    """Which one there is, and whether it leads to the coordinator. What the coordinator answers is looked at afterwards."""
+    """The proxy, and whether it leads to the coordinator. The coordinator's own answer is checked afterwards."""
     proxy = relay.proxy()
     if proxy is None:
         return "none on the way to the coordinator"
@@ -160,17 +160,17 @@ def _reached(relay: Relay, answered: list[ProbeResult]) -> str:
 
 
 def _clocks(ahead: float | None) -> str | Warned:
-    """Flower believes a node's signature only if its time is about the coordinator's."""
+    """Flower accepts a node's signature only if its time is close to the coordinator's."""
     from cohortium_client.flower.registration import ahead_and_behind
 
     most, least = ahead_and_behind()
     if ahead is None:
-        return Warned("the coordinator does not say what time it is", f"Compare the clocks: {_limits(most, least)}.")
-    told = f"this machine's is {abs(ahead):.0f} s {'ahead of' if ahead >= 0 else 'behind'} the coordinator's"
+        return Warned("the coordinator does not report its time", f"Compare the clocks: {_limits(most, least)}.")
+    offset = f"this machine's is {abs(ahead):.0f} s {'ahead of' if ahead >= 0 else 'behind'} the coordinator's"
     limits = _limits(most, least)
     if not -SLACK <= ahead < most - 1:  # it is known to within a second
-        raise MembershipError("E_MEMBER", "clock", f"{told}; {limits}", "Let both machines keep time by NTP.")
-    return f"{told}; {limits}"
+        raise MembershipError("E_MEMBER", "clock", f"{offset}; {limits}", "Let both machines keep time by NTP.")
+    return f"{offset}; {limits}"
 
 
 def _limits(most: float, least: float) -> str:

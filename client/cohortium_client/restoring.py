@@ -29,10 +29,10 @@ from cohortium_client.custodian.sessions import remove_sessions
 
 @dataclass(frozen=True)
 class _There:
-    """A ledger that can be opened in the place: its head, and the studies it consents to.
+    """A ledger that is in place and can be opened: its head, and the studies it consents to.
 
-    epsilon, if_all_collude: what the population that spent most has spent, at the policy's delta. older: whether that all is in the
-    backup, which goes on from there.
+    epsilon, if_all_collude: the spend of the population that spent most, at the policy's delta. older: whether all of it is in
+    the backup, which continues from there.
     """
 
     head: str
@@ -48,10 +48,10 @@ def draft(
     shown: Sequence[str] = (),
     stated: tuple[float | None, float | None] = (None, None),
 ) -> RestoreRequest | None:
-    """What two persons are to sign before ``backup`` takes the ledger's place; None where nothing is lost by it.
+    """The request that two persons must sign before ``backup`` takes the ledger's place; None where nothing is lost by it.
 
-    shown: heads that others can show this institution its own signature on. stated: the epsilon to be presumed, and the
-    one if all others collude, where they are more than the least.
+    shown: heads that this institution has signed and others hold. stated: the epsilon to be presumed, and the
+    one if all others collude, where they exceed the least.
     Raises LedgerError E_RESTORE where nothing needs to be restored, or less is stated than may have been spent.
     """
     with reading(backup, institution.ledger_file.parent) as copy:
@@ -63,10 +63,10 @@ def draft(
 
 
 def restore(institution: Institution, backup: Path, signed: Restoration | None = None) -> Backup:
-    """Put ``backup`` into the ledger's place, under what two restorers have signed where anything is lost by it.
+    """Put ``backup`` into the ledger's place; where anything is lost by it, two restorers must have signed the request.
 
-    One that was broken off is finished, whatever is given. Raises LedgerError: E_LEDGER_UNAVAILABLE while a custodian holds
-    the ledger, E_RESTORE where the request is missing, about something else, too small, or signed by too few.
+    An interrupted restoration is completed first, whatever is given. Raises LedgerError: E_LEDGER_UNAVAILABLE while a custodian
+    holds the ledger, E_RESTORE where the request is missing, about something else, too small, or signed by too few.
     """
     path = institution.ledger_file
     with _alone(path):
@@ -79,7 +79,7 @@ def restore(institution: Institution, backup: Path, signed: Restoration | None =
 
 
 def _made_ready(institution: Institution, backup: Path, signed: Restoration | None) -> Backup:
-    """The backup, ready to take its place: alone where nothing is lost, else under what was signed."""
+    """The backup, ready to take the ledger's place; with the signed request where anything is lost."""
     wanted = draft(institution, backup, signed.request.lost if signed else ())
     if wanted is None:
         return make_ready(backup, institution.ledger_file, _witnessed(institution))
@@ -90,11 +90,11 @@ def _made_ready(institution: Institution, backup: Path, signed: Restoration | No
 
 
 def _check(institution: Institution, wanted: RestoreRequest, signed: Restoration) -> None:
-    """What was signed is what would be asked for now, but for a presumption that may be larger."""
-    told = signed.request
-    if replace(told, presumed=wanted.presumed) != wanted:
+    """Raises unless the signed request equals the one that would be made now; its presumption alone may be larger."""
+    request = signed.request
+    if replace(request, presumed=wanted.presumed) != wanted:
         raise _refused("the request is about another backup or another state", "Make a new request, to be signed anew.")
-    if not told.presumed.covers(wanted.presumed):
+    if not request.presumed.covers(wanted.presumed):
         raise _refused("the request presumes less than may have been spent", "Make a new request, to be signed anew.")
     signers = [key for key in institution.file.restorers if key in signed.signers]
     if len(signers) < SIGNERS:
@@ -105,7 +105,7 @@ def _check(institution: Institution, wanted: RestoreRequest, signed: Restoration
 
 
 def _there(institution: Institution, backup: Ledger, shown: Sequence[str]) -> _There | None:
-    """The ledger in the place; None where it cannot be opened, or is not there. None is ever made by looking."""
+    """The ledger that is in place; None where there is none, or it cannot be opened. This never creates one."""
     with _opened(institution) as ledger:
         if ledger is None:
             return None
@@ -140,7 +140,7 @@ def _opened(institution: Institution) -> Iterator[Ledger | None]:
 
 
 def _nothing_lost(institution: Institution, backup: Ledger, shown: Sequence[str]) -> bool:
-    """The witness knows the newest head that anything ever left under; where it is lost, or older, nobody knows."""
+    """The witness records the newest head under which anything left; where the witness is lost or older, nobody knows that head."""
     return _witnessed(institution) == backup.head() and all(backup.holds(head) for head in shown)
 
 
@@ -161,10 +161,10 @@ def _request(institution: Institution, backup: Ledger, there: _There | None, sho
 
 
 def _least(institution: Institution, backup: Ledger, there: _There | None) -> Presumption:
-    """The most that can have been spent, as far as caps and files know.
+    """An upper bound on what can have been spent, from the caps and the files.
 
-    What is lost went on from the backup, within the cap. A ledger that lies in the place and was not the backup's past
-    had a life of its own beside that: what it spent is added, epsilons and deltas each.
+    What is lost continued from the backup, within the cap. A ledger that is in place and is not part of the backup's
+    past may have spent beside that: its spend is added, epsilons and deltas each.
     """
     policy = institution.policy
     epsilon, colluding = _spent(institution, backup)
@@ -182,19 +182,19 @@ def _least(institution: Institution, backup: Ledger, there: _There | None) -> Pr
 
 
 def _bound(cap: float | None) -> float:
-    """Nothing bounds what no cap did."""
+    """Infinite where there was no cap."""
     return math.inf if cap is None else cap
 
 
 def _spent(institution: Institution, ledger: Ledger) -> tuple[float, float]:
-    """By the population that spent most, at the policy's delta: towards the coordinator, and if all others collude."""
+    """The spend of the population that spent most, at the policy's delta: towards the coordinator, and if all others collude."""
     names, delta = {institution.file.population.name, *ledger.populations()}, institution.policy.delta
     costs = [(ledger.spent(name, delta).epsilon, ledger.spent_if_all_collude(name, delta).epsilon) for name in names]
     return max(epsilon for epsilon, _ in costs), max(colluding for _, colluding in costs)
 
 
 def _presumed(least: Presumption, epsilon: float | None, colluding: float | None) -> Presumption:
-    """What two persons state, where it is more than the least."""
+    """The stated presumption; E_RESTORE where it is less than the least."""
     if colluding is not None and least.bare is None:
         raise _refused("no cap epsilon_if_all_collude held", "Leave its number out: nothing bounds what was spent.")
     presumed = Presumption(
@@ -208,17 +208,17 @@ def _presumed(least: Presumption, epsilon: float | None, colluding: float | None
 
 
 def heads_of(institution: Institution, receipts: Path) -> list[str]:
-    """The heads in a file of receipts, as coordinators keep them, that this institution signed; E_RESTORE if it is none."""
+    """The heads that this institution signed in a file of receipts, as coordinators keep it; E_RESTORE if it is no such file."""
     try:
-        told = [Receipt(**document) for document in load_json(receipts)]
+        shown = [Receipt(**document) for document in load_json(receipts)]
     except (ValueError, TypeError):
         raise _refused(f"{receipts.name} is no file of receipts", "Ask the coordinator for it.") from None
     name, key = institution.identity.name, institution.identity.public
-    return [r.head for r in told if r.institution == name and r.is_of(key)]
+    return [r.head for r in shown if r.institution == name and r.is_of(key)]
 
 
 def _witnessed(institution: Institution) -> str:
-    """The newest head that is remembered; empty where there is none, or no head."""
+    """The newest head that the witness records; empty where there is no witness or it cannot be read."""
     with suppress(OSError, ValueError):
         return institution.witness.read_text(encoding="ascii")
     return ""

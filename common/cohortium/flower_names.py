@@ -66,6 +66,10 @@ INSTITUTION = (
 
 LINK = _part("superlink.cli.flower_superlink", "uvicorn", "flower_superlink")
 LINK_APP = _part("superlink.main")
+DATABASE = _part(
+    "supercore.sql_mixin", "SQLITE_PRAGMAS", "_set_sqlite_pragmas"
+)  # of each connection to the link's database: names and values
+WAITS: Final = "busy_timeout"  # the one of them that says how many milliseconds somebody else's lock is waited for
 SERVERAPP = _part("superlink.runtime.run_serverapp", "run_serverapp", "run_")
 TLS = _part("supercore.tls", "validate_and_resolve_root_certificates")
 CONTROL = _part(
@@ -100,7 +104,7 @@ GRID = _part(
 )
 OBJECT_WORDS = _part("proto.message_pb2", "PullObjectRequest", "PullObjectResponse")
 COORDINATOR = (
-    *(*BOTH, LINK, LINK_APP, SERVERAPP, TLS, CONTROL, CONTROL_WORDS, RUNS, BUNDLES, FAB),
+    *(*BOTH, LINK, LINK_APP, DATABASE, SERVERAPP, TLS, CONTROL, CONTROL_WORDS, RUNS, BUNDLES, FAB),
     *(GRID, OBJECT_WORDS, TREES),
 )
 

@@ -1,7 +1,7 @@
-"""The coordinator's Flower ServerApp: runs the rounds of a study over a Flower grid and hands the outcome on.
+"""The coordinator's Flower ServerApp: runs the rounds of a study over a Flower grid and passes the outcome on.
 
 ``federation`` in the run's configuration says what to run: the name of a job that was handed to this process, or the absolute
-path of a federation folder, whose ``study.toml`` is run and whose ``release`` is written. Both take the same few lines.
+path of a federation folder, whose ``study.toml`` is run and whose ``release`` is written. Both share one code path.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from cohortium_server.jobs import PATIENCE, Job, absolute, folder_job, record_fa
 from cohortium_server.rounds.rounds import Outcome, run_study
 
 MESSAGE_TYPE, RECORD, FIELD = "query.round", "cohortium", "message"  # as in the relay
-ANNOUNCING = 60.0  # seconds that a message which needs no answer is on its way at most
-LOOK_EVERY = 1.0  # seconds between two looks at who is there
-LONGEST_PAUSE = 0.25  # seconds between two looks at what has come
-AGAIN_AFTER = 30.0  # seconds until a node that is there and silent is asked again, in the end twice as long each time
-COMING = 60.0  # seconds that an answer may be on its way until it is asked for again
+ANNOUNCING = 60.0  # seconds after which an announcement is dropped
+LOOK_EVERY = 1.0  # seconds between two polls of who is online
+LONGEST_PAUSE = 0.25  # seconds between two polls for answers, at most
+AGAIN_AFTER = 30.0  # seconds until a node that is online and silent is asked again, later twice as long each time
+COMING = 60.0  # seconds that an answer may be under way until it is requested again
 Waiting = Mapping[str, bool]
-"""Whom a question waits for, by name, and whether each is there."""
+"""The institutions that a request waits for, and whether each is online."""
 
 
 @runtime_checkable
 class Post(Protocol):
-    """A grid that knows what is on its way: in it half an answer is none."""
+    """A grid that reports answers under way; it hands over complete answers only."""
 
     @property
     def arriving(self) -> Collection[str]:
-        """The numbers of the messages that are being answered."""
+        """The numbers of the messages whose answers are under way."""
         ...
 
     def is_taken(self, number: str) -> bool:
@@ -77,11 +77,11 @@ class FlowerTransport:
             self.waits({})
 
     def _pause(self, seconds: float) -> None:
-        """So long, or until something has come, where the grid can tell: one of this process can."""
+        """Sleep so long, or until something arrives, where the grid supports that: one within this process does."""
         getattr(self.grid, "wait", time.sleep)(seconds)
 
     def announce(self, request: bytes) -> None:
-        """Send without waiting; within one process, where the nodes end with it, wait for them."""
+        """Send without waiting; within one process, wait for the nodes, as they end with it."""
         if not self.patience:
             list(self.exchange(request, ANNOUNCING))
             return
@@ -89,7 +89,7 @@ class FlowerTransport:
         self.grid.push_messages([Message(content, node, MESSAGE_TYPE, ttl=ANNOUNCING) for node in self.present()])
 
     def present(self) -> dict[int, _Node]:
-        """The nodes that are there now, by their numbers."""
+        """The nodes that are online, by their numbers."""
         if self.members is None:
             return {number: _Node("") for number in self.grid.get_node_ids()}
         there = [node for node in self.grid.get_nodes() if node.public_key in self.members]
@@ -105,14 +105,14 @@ class FlowerTransport:
 
 @dataclass(frozen=True)
 class _Node:
-    """An institution's node. life: since when it is there; one that was started again has forgotten what it was asked."""
+    """An institution's node. life: since when it is online; one that was restarted has forgotten what it was asked."""
 
     name: str
     life: str = ""
 
 
 class _Exchange:
-    """One request on its way: whom it was sent to, who has answered, and who was lost."""
+    """One request: to whom it was sent, who has answered, and who was lost."""
 
     def __init__(self, to: FlowerTransport, request: bytes, timeout: float) -> None:
         self._to, self._content = to, RecordDict({RECORD: ConfigRecord({FIELD: request})})
@@ -166,13 +166,13 @@ class _Exchange:
         self._report_waits({node.name for node in there.values()})
 
     def _open(self, node: int) -> list[str]:
-        """The messages that it has yet to answer."""
+        """The messages that the node has yet to answer."""
         return [number for number, other in self._asked.items() if other == node]
 
     def _is_due(self, node: int, life: str, now: float) -> bool:
-        """Whether a node that is there is to be asked now, for the first time or again.
+        """Whether a node that is online is to be asked now, for the first time or again.
 
-        One that lives on and has the question is at work on it; it is asked again later, should its answer have been lost.
+        One that was not restarted and has the request is working on it; it is asked again later, in case its answer was lost.
         """
         waiting = self._open(node)
         if not waiting:
@@ -195,7 +195,7 @@ class _Exchange:
         self._lives[node] = life
 
     def _miss(self, there: Collection[int], now: float) -> None:
-        """Who is gone with half an answer sent will not send the rest: of that the link says nothing."""
+        """Count nodes that left as lost: one that has sent half an answer will not send the rest, and the link does not report it."""
         arriving = self._to.arriving
         self._coming = {number: self._coming.get(number, now + COMING) for number in arriving}
         for number in set(arriving) & self._asked.keys():
@@ -229,7 +229,7 @@ class _Exchange:
 
 
 def _content_of(answer: Any) -> bytes | None:
-    """The bytes of an answer. An error's text may hold a person's data and is not even read."""
+    """The bytes of an answer. The text of an error might hold personal data and is never read."""
     if answer.has_error() or RECORD not in answer.content:
         return None
     content = answer.content[RECORD].get(FIELD)
@@ -270,7 +270,7 @@ def run_federation(grid: Grid, job: Job) -> Outcome:
 
 
 def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
-    """Run what a federation folder says. The end of a run with a desired state is recorded in its folder, for the reconciler."""
+    """Run the study of a federation folder. The end of a run with a desired state is recorded in its folder, for the reconciler."""
     run = absolute("federation", config["federation"]) / "runs" / Path(str(config.get("resume", ""))).name
     alone = not desired_state.is_held(run)
     try:
@@ -284,7 +284,7 @@ def run_folder(grid: Grid, config: Mapping[str, Any]) -> None:
     except Exception as error:
         if (
             alone and (order := desired_state.desired(run)) is not None and order.wanted == "go"
-        ):  # who was stopped has not fallen
+        ):  # a run that was stopped has not fallen
             record_failure(run, error)
         raise
     if desired_state.desired(run) is not None:

@@ -72,9 +72,9 @@ def sample(
         with listening(shown):
             table = load_release(release, progress=shown).sample(rows, where, seed, balance)
         write_table(table, out)
-        told = {"rows": len(table), "columns": list(table.columns), "file": str(out), **table.attrs}
+        result = {"rows": len(table), "columns": list(table.columns), "file": str(out), **table.attrs}
         if as_json:
-            print_json(told)
+            print_json(result)
             return
         print_result(f"{len(table)} rows in {out}")
         if balance := table.attrs.get("balance"):
@@ -95,7 +95,7 @@ def query(
     level: Annotated[float, typer.Option("--level", help="The chance that the interval holds the real value.")] = 0.95,
     as_json: Json = False,
 ) -> None:
-    """Tell a count, share or mean of the real table, with an interval. It costs no privacy: only what was released is used."""
+    """Estimate a count, share or mean of the real table, with an interval. It costs no privacy: only what was released is used."""
     with guarded(as_json):
         from typing import cast
 
@@ -132,7 +132,7 @@ def impute(
 ) -> None:
     """Fill the blanks of a table from a release: each row's from its other values. It costs no privacy.
 
-    What is there stays as it is, all columns in their order. What the schema does not declare is counted on this screen.
+    Existing values stay as they are, all columns in their order. Values that the schema does not declare are counted on this screen.
     """
     with guarded(as_json):
         from cohortium_server.release import load_release
@@ -141,9 +141,9 @@ def impute(
         require_new(out, replace)
         made = impute_file(load_release(release), data, out, undeclared, seed, form_of(separator, sheet))
         table, given = made.table, [account.column for account in made.columns]
-        told = {"rows": len(table), "columns": list(table.columns), "given": given, "file": str(out)}
+        result = {"rows": len(table), "columns": list(table.columns), "given": given, "file": str(out)}
         if as_json:
-            print_json({**told, "imputed": [asdict(account) for account in made.columns]})
+            print_json({**result, "imputed": [asdict(account) for account in made.columns]})
         else:
             print_result(f"{len(table)} rows in {out}; given were {', '.join(given)}.")
         if lines := made.lines(undeclared):
@@ -156,7 +156,7 @@ def verify(
     key: Annotated[str | None, typer.Option("--key", help="The signer's public key, received by another way.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check, offline, that a release is what was signed; names the file that was touched."""
+    """Check, offline, that a release is what was signed; names the file that was changed."""
     with guarded(as_json):
         from cohortium.study.study import load_study
         from cohortium.study.wording import kind_words
@@ -185,7 +185,7 @@ def verify(
 
 
 def _carries(manifest: dict[str, Any]) -> list[str]:
-    """What its users can count on, and not; nothing of a release from before that was told."""
+    """What its users can count on, and what not; empty for releases from before that was recorded."""
     from cohortium_server.release.carried import Carried
 
     if "carries" not in manifest:
@@ -195,7 +195,7 @@ def _carries(manifest: dict[str, Any]) -> list[str]:
 
 
 def _signers(count: int, kind: RunKind | None) -> str:
-    """What the evidence shows: of made-up institutions only that the account is whole."""
+    """What the evidence shows; for made-up institutions only that the account is complete."""
     if kind == "simulation":
         return f"Its {count} institutions are made up: keys of whoever ran it are under the study and every answer."
     return f"All {count} institutions have signed its study, and for every answer they gave."

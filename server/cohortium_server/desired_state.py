@@ -19,8 +19,8 @@ from cohortium.system.files import write_whole
 from cohortium_server.rounds.folder_journal import LOCK, rounds_done
 
 ORDER, END, FALLS = "order.json", "ended.json", "falls.json"
-SAME = 3  # falls of one cause in a row that are no accident
-MOST_FALLS = 10  # without a round completed between them: what ends at once each time is not mended by another start
+SAME = 3  # falls of one cause in a row, after which it counts as permanent
+MOST_FALLS = 10  # of any causes, without a round completed between them
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class End:
         """The error, as it was raised where the run was."""
         if self.error is None:
             return None
-        told = {k: self.error[k] for k in ("code", "where", "what", "fix")}
+        parts = {k: self.error[k] for k in ("code", "where", "what", "fix")}
         kinds = {kind.__name__: kind for kind in CohortiumError.__subclasses__()}
-        return kinds.get(self.error["kind"], FederationError)(**told)
+        return kinds.get(self.error["kind"], FederationError)(**parts)
 
 
 def desired(run: Path) -> DesiredState | None:
-    """What is wanted of the run in a folder; None where nobody has ordered anything."""
+    """The desired state of the run in a folder; None where nobody has ordered anything."""
     document = _read(run / ORDER)
     try:
         return None if document is None else DesiredState(str(document["wanted"]), int(document["number"]))
@@ -60,7 +60,7 @@ def give(run: Path, wanted: str) -> DesiredState:
     """Order a run to ``go`` on, or to ``stop``."""
     before = desired(run)
     number = (before.number if before else 0) + (wanted == "go")
-    if wanted == "go":  # what was before is another order's, whatever became of its files
+    if wanted == "go":  # earlier ends and falls belong to another order
         for name in (END, FALLS):
             (run / name).unlink(missing_ok=True)
     write_whole(run / ORDER, canonical_json(asdict(DesiredState(wanted, number))))
@@ -79,27 +79,27 @@ def ended(run: Path) -> End | None:
 
 
 def end(run: Path, error: CohortiumError | None) -> None:
-    """Write how the run's order ended."""
+    """Record how the run's order ended."""
     last = desired(run)
-    told = End(last.number if last else 0, _document(error) if error else None)
-    write_whole(run / END, canonical_json(asdict(told)))
+    ending = End(last.number if last else 0, _document(error) if error else None)
+    write_whole(run / END, canonical_json(asdict(ending)))
 
 
 def stopped(run: str, number: int) -> End:
-    """The end of an order that another one has taken the place of."""
+    """The end of an order that another one has replaced."""
     error = FederationError("E_RUN", run, "somebody has stopped it", "Resume it.")
     return End(number, _document(error))
 
 
-# What ends a process before the order ends
+# Processes that end before their order does
 
 
 @dataclass(frozen=True)
 class Fall:
     """How the process of an order ended before the order did.
 
-    number: the order's. rounds: that were complete. at: when, in UTC. error: as people are told it. cause: what it has in
-    common with another fall of the same kind; empty where somebody else ended the process, which says nothing of the run.
+    number: the order's. rounds: how many were complete. at: when, in UTC. error: as it is shown to people. cause: equal for
+    falls of the same kind; empty where somebody else ended the process, which says nothing about the run.
     """
 
     number: int
@@ -113,13 +113,13 @@ class Fall:
 
 
 def falls(run: Path) -> list[Fall]:
-    """Those of the last order since the last round that was completed, in order."""
+    """The falls of the last order since the last complete round, in order."""
     last = desired(run)
     return [f for f in _falls(run) if last is not None and (f.number, f.rounds) == (last.number, rounds_done(run))]
 
 
 def last_fall(run: Path) -> Fall | None:
-    """Whatever order it was of."""
+    """The last fall, of any order."""
     return next(iter(_falls(run)[-1:]), None)
 
 
@@ -132,9 +132,9 @@ def _falls(run: Path) -> list[Fall]:
 
 
 def fell(run: Path, error: CohortiumError, cause: str = "") -> None:
-    """Write down that the run's process fell. The third fall of one cause in a row, and the tenth of any, ends the order.
+    """Record that the run's process fell. The third fall of one cause in a row, and the tenth of any, ends the order.
 
-    In a row: without a round completed between them. What was stopped has not fallen.
+    In a row: without a round completed between them. A run that was stopped has not fallen.
     """
     last = desired(run)
     if last is None or last.wanted != "go" or ended(run) is not None:
@@ -162,7 +162,7 @@ def _document(error: CohortiumError) -> dict[str, str]:
 
 
 def is_held(run: Path) -> bool:
-    """Whether a process runs it now: one that does holds the folder's lock."""
+    """Whether a process runs it now, which then holds the folder's lock."""
     return locks.is_held(run / LOCK)
 
 

@@ -1,4 +1,4 @@
-"""Engines, which carry the messages of a run; one is installed under a name, as a generator is."""
+"""Engines, which carry the messages of a run; each is installed under a name, like generators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cohortium_server.rounds.rounds import Outcome
 
 
 class Engine(Protocol):
-    """Runs what the journal does not remember of a study, over the custodians that listen at ``sockets``."""
+    """Runs the rounds of a study that its journal lacks, over the custodians that listen at ``sockets``."""
 
     def __call__(
         self, study: Study, consents: Signatures, sockets: Sequence[Path], journal: Journal, progress: Progress

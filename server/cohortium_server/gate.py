@@ -18,7 +18,7 @@ SIGNAL = 5.0  # the noised number of rows must exceed this many standard deviati
 
 @dataclass(frozen=True)
 class Criterion:
-    """One thing that was looked at: what was found, what was wanted, and why it matters."""
+    """One check: the value found, the value required, and why it matters."""
 
     name: str
     passed: bool
@@ -60,12 +60,12 @@ def judge(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Verdict:
 
 
 def sound(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Verdict:
-    """Whether rows and model are fit to be looked at, where no privacy was promised that could be judged."""
+    """The verdict on rows and model only, for studies without privacy."""
     return Verdict((_in_schema(outcome, synthetic), _model(outcome, synthetic)))
 
 
 def _budget(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
-    """What was opened is within the promise. Attempts that were given up are charged beside it, and stated."""
+    """The opened rounds must be within the promise. Abandoned attempts are charged in addition, and stated."""
     found, promised = outcome.plan.cost, outcome.study.privacy
     good = math.isfinite(found.epsilon) and found.epsilon <= promised.epsilon and found.delta == promised.delta
     given_up = sum(a.attempt for a in outcome.answered)

@@ -1,4 +1,4 @@
-"""A study to be run, read from a federation's folder, and how the end of its run is recorded there."""
+"""A study to be run, read from a federation's folder; and the record of how its run ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cohortium_server.rounds.journal import Journal
 from cohortium_server.rounds.rounds import ROUND_TIMEOUT, Outcome
 
 PATIENCE = 120.0  # seconds to wait for an institution that is absent or lost
-_BETWEEN = (MODULE, "httpx", "httpcore")  # whose errors say that the link is gone, or has given the run up
+_BETWEEN = (MODULE, "httpx", "httpcore")  # errors of these mean that the link is gone, or has given the run up
 _log = logging.getLogger("cohortium.run")
 
 
@@ -34,8 +34,8 @@ _log = logging.getLogger("cohortium.run")
 class Job:
     """A study that all have signed, to be run, and what is done with its outcome.
 
-    members: its institutions by the public keys of their nodes; None where all nodes are. simulated: the nodes' custodians
-    are of this process. diary: where progress is recorded.
+    members: its institutions by the public keys of their nodes; None where all nodes take part. simulated: the nodes' custodians
+    run in this process. diary: where progress is recorded.
     """
 
     study: Study
@@ -80,13 +80,13 @@ def written(diary: Diary | None) -> Iterator[None]:
 def folder_job(config: Mapping[str, Any]) -> Job:
     """The study of a federation folder, or with ``resume`` a run of it that stopped.
 
-    Its release goes to ``out``, by default where the run was ordered to put it, or the folder's ``release``; its journal
-    lies in the folder's ``runs``.
+    Its release goes to ``out``, by default to the place in the run's order, or to the folder's ``release``; its journal
+    is in the folder's ``runs``.
     """
     folder, seed = absolute("federation", config["federation"]), _seed(config.get("seed", ""))
     resume = str(config.get("resume", ""))
     replace = bool(config.get("replace"))
-    if not resume:  # found out before anything is asked, for whatever is asked is charged
+    if not resume:  # checked before anything is asked, as answers are charged
         require_no_release(_out(folder, config, {}), replace)
     journal = _journal(folder, resume, seed)
     out, replace = _out(folder, config, journal.settings), replace or bool(journal.settings.get("replace"))
@@ -111,7 +111,7 @@ def _journal(folder: Path, resume: str, seed: int | None) -> FolderJournal:
 
 
 def absolute(key: str, value: object) -> Path:
-    """A folder. Flower starts this program wherever it likes, so that a relative path would mean nothing."""
+    """A folder. Flower chooses the directory in which this program starts, so a relative path would mean nothing."""
     path = Path(str(value))
     if not path.is_absolute():
         fix = f"Run it with -c '{key}=\"/...\"'."

@@ -1,6 +1,6 @@
-"""What a coordinator may watch of its federation: who takes part and is online, certificates, restarts, how far runs are.
+"""A coordinator's metrics of its federation: who takes part and is online, certificates, restarts, the progress of runs.
 
-All of it lies in the federation's folder, and is what a coordinator knows anyway (docs/metrics.md).
+All of it comes from the federation's folder, and the coordinator knows it anyway (docs/metrics.md).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cohortium_server.membership.members import memberships
 from cohortium_server.membership.presence import RESTARTS
 from cohortium_server.rounds.folder_journal import FolderJournal
 
-NEWEST = 20  # runs that are told
+NEWEST = 20  # runs that are reported
 _STATES = {"invited": "invited", "member": "admitted", "revoked": "revoked"}
 _RUN = ("study", "run")
 _log = logging.getLogger("cohortium.metrics")
@@ -35,18 +35,18 @@ _log = logging.getLogger("cohortium.metrics")
 
 @contextmanager
 def metrics_served(federation: Federation) -> Iterator[None]:
-    """Serve the federation's metrics meanwhile, where its file says so. Where that address cannot be listened at, only the log says so."""
+    """Serve the federation's metrics within the block, where its file says so. If that address is not available, this is only logged."""
     with ExitStack() as stack:
         if federation.metrics is not None:
             try:
                 stack.enter_context(served(Watch(federation).metrics, federation.metrics))
-            except InputError as error:  # who watches must not stop what is watched
+            except InputError as error:  # monitoring must not stop what it monitors
                 _log.error("%s", error, extra=about(code=error.code))
         yield
 
 
 class Watch:
-    """A federation's folder, looked at whenever somebody asks. What of a run never changes is read once."""
+    """Metrics of a federation's folder, read whenever they are requested. What never changes in a run is read once."""
 
     def __init__(self, federation: Federation) -> None:
         self._federation = federation
@@ -54,8 +54,8 @@ class Watch:
 
     def metrics(self) -> list[Metric]:
         up = answers_at(self._federation.control, Api.HEALTH, self._federation.root_certificate)
-        told = gauge("cohortium_coordinator_up", "1 if the part that institutions connect to answers.", [((), up)])
-        return [told, *self._members(up), *self._certificates(), *self._restarts(), *self._progress()]
+        reachable = gauge("cohortium_coordinator_up", "1 if the part that institutions connect to answers.", [((), up)])
+        return [reachable, *self._members(up), *self._certificates(), *self._restarts(), *self._progress()]
 
     def _members(self, up: bool) -> list[Metric]:
         found = memberships(self._federation)
@@ -64,7 +64,7 @@ class Watch:
         return [
             gauge(
                 "cohortium_coordinator_members",
-                "Institutions by how they stand.",
+                "Institutions by membership.",
                 [((state,), states[state]) for state in _STATES.values()],
                 "state",
             ),
@@ -123,7 +123,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run's journal, which is only looked at, and what its study's plan says, which never changes."""
+    """A run's journal, read only, and facts of its study's plan, which never change."""
 
     journal: FolderJournal
     rounds: int
@@ -138,7 +138,7 @@ class _Run:
         return None if end is None or end.error is None else end.error["code"]
 
     def changed(self) -> float:
-        """When the newest of its files was written; names with a dot are of files that are being written."""
+        """When the newest of its files was written; names with a dot belong to files that are being written."""
         return max(path.stat().st_mtime for path in self.journal.folder.glob("[!.]*"))
 
 

@@ -47,7 +47,7 @@ _TIME_ERROR, _TIMEX = 5, 256  # adjtimex(2): the clock is not synchronised; byte
 
 
 def preflight(folder: Path) -> Iterator[Check]:
-    """Look at everything in a coordinator's folder, at its addresses and, where it is being served, at what answers."""
+    """Check everything in a coordinator's folder, its addresses and, where it is being served, what answers there."""
     try:
         federation = load_federation(folder)
     except CohortiumError as error:
@@ -69,9 +69,9 @@ def preflight(folder: Path) -> Iterator[Check]:
 
 
 def require_ready(federation: Federation) -> None:
-    """The same before it is served, as far as it concerns its own start; raises the first failed check.
+    """The checks that a coordinator needs to start; raises the first that fails.
 
-    To be called by who holds the federation's state. What is no reason not to serve is said in the log.
+    To be called by the process that holds the federation's state. Warnings go to the log.
     """
     _rights(federation)
     _secrets(federation)
@@ -89,9 +89,9 @@ def require_ready(federation: Federation) -> None:
 
 
 def _link_database(federation: Federation) -> None:
-    """FederationError E_LINK unless it is SQLite's, or not there yet; nothing of it is read or written."""
+    """FederationError E_LINK unless the file is an SQLite database or does not exist yet; only its header is read."""
     path = federation.link_database
-    fix = "Look at the disk; what runs need lies in runs, so that this file may be moved away: it is made anew."
+    fix = "Check the disk. Runs do not need this file, so that it may be moved away: it is made anew."
     try:
         beginning = path.open("r+b").read(len(_SQLITE)) if path.exists() else b""
     except OSError as error:
@@ -126,7 +126,7 @@ def _root(federation: Federation) -> str:
 
 
 def _server(federation: Federation) -> str:
-    """Its key, its signature, its names and its dates."""
+    """Check the certificate's key, signature, names and dates."""
     authority.check_server(federation, datetime.now(UTC))
     path = federation.server_certificate
     until = lasting(authority.load_certificate(path), path.name, authority.RENEW)
@@ -134,23 +134,23 @@ def _server(federation: Federation) -> str:
 
 
 def _members(federation: Federation) -> str | Warned:
-    found = memberships(federation)
-    members = [s for s in found if s.state == "member"]
-    invited = [s.institution for s in found if s.state == "invited"]
+    known = memberships(federation)
+    members = [s for s in known if s.state == "member"]
+    invited = [s.institution for s in known if s.state == "invited"]
     there = [s.institution for s in members if s.online]
-    told, away = f"{len(members)} admitted", list[str]()
+    summary, away = f"{len(members)} admitted", list[str]()
     if is_serving(federation.state):
-        told += f", {len(there)} of them online" + (f" ({', '.join(there)})" if there else "")
+        summary += f", {len(there)} of them online" + (f" ({', '.join(there)})" if there else "")
         away = [s.institution for s in members if not s.online]
-    told += f"; not yet: {', '.join(invited)}" if invited else ""
+    summary += f"; not yet: {', '.join(invited)}" if invited else ""
     if away or invited:
-        fix = "A study of theirs waits for them: admit those who have applied, and let those who are away run cohortium institution check."
-        return Warned(told + (f"; away: {', '.join(away)}" if away else ""), fix)
-    return told
+        fix = "Their studies wait for them: admit those who have applied, and let those who are away run cohortium institution check."
+        return Warned(summary + (f"; away: {', '.join(away)}" if away else ""), fix)
+    return summary
 
 
 def _files(federation: Federation) -> str:
-    """What takes how much."""
+    """The size of each file."""
     runs = list(federation.runs.glob("*/run.json"))
     keep = "for ever" if federation.keep_sums is None else f"for {federation.keep_sums} days after the release"
     return (
@@ -160,7 +160,7 @@ def _files(federation: Federation) -> str:
 
 
 def _clock() -> str | Warned:
-    """There is nobody here to compare with; the kernel knows whether anybody sets its clock."""
+    """The coordinator has no other clock to compare with; the kernel reports whether its clock is synchronised."""
     state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     if state == _TIME_ERROR:
@@ -220,7 +220,7 @@ def _link(federation: Federation) -> str:
 
 
 def _outer(federation: Federation) -> str:
-    """What institutions reach knows nothing but their own requests."""
+    """The public address must answer the institutions' own requests only."""
     places, root = from_here(federation.listen, _PATIENCE), federation.root_certificate
     for at, path in product(places, BEHIND_THE_DOOR):
         status = ask(at, path, root, LOOPBACK, _PATIENCE).status
@@ -232,7 +232,7 @@ def _outer(federation: Federation) -> str:
 
 
 def _only_here(address: Address) -> str:
-    """No other address of this machine leads to it."""
+    """Check that no other address of this machine leads to it."""
     for host in _hosts():
         try:
             socket.create_connection((host, address.port), _PATIENCE).close()
@@ -245,7 +245,7 @@ def _only_here(address: Address) -> str:
 
 
 def _hosts() -> list[str]:
-    """The addresses by which others may reach this machine, as far as its own name and its way out tell."""
+    """The addresses by which others may reach this machine, as far as its own name and its route out show."""
     return sorted(h for h in {*_named(), *_way_out()} if not is_loopback(Address(h, 1)))
 
 
@@ -272,7 +272,7 @@ def _metrics(address: Address) -> str:
 
 
 def _address(federation: Federation) -> str | Warned:
-    """Where institutions come from may be reached from there alone; but who answers it must be us."""
+    """The address may be reachable only from where institutions are; but whoever answers there must be this coordinator."""
     try:
         ask(federation.address, "/", federation.root_certificate, patience=_PATIENCE)
     except FederationError:

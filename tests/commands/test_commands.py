@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fits
 import numpy as np
 import pytest
 from console import call, call_json, data_fixture, drafted_fixture, runner  # noqa: F401 (fixtures)
@@ -92,6 +93,7 @@ def learnt(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("learnt")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COHORTIUM_HOME", str(folder / "home"))
+        fits.shorten(patch.setattr)
         simulate(study, everybody(), folder / "release", seed=1, learn=True)
     return folder / "release"
 
@@ -102,6 +104,7 @@ def test_a_release_that_commands_wrote_answers_without_a_fit(learnt: Path, monke
     assert told.low < told.estimate < told.high
 
 
+@pytest.mark.usefixtures("short_fits")  # as they were when they were kept
 def test_the_laws_that_are_kept_are_those_that_would_be_learnt_again(learnt: Path) -> None:
     kept = load_release(learnt).answers
     laws, tails = kept.errors

@@ -35,6 +35,16 @@ pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not 
 
 PATIENCE = 60.0
 NAMES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+WAITS = {
+    "a sleep": "time.sleep(600)",
+    "an event": "threading.Event().wait()",
+    "an event for a time": "threading.Event().wait(600)",
+    "a queue": "queue.Queue().get()",
+    "a thread": "[t := threading.Thread(target=time.sleep, args=(600,), daemon=True), t.start(), t.join()]",
+    "a process": "subprocess.run(['sleep', '600'])",
+    "a socket": "[pair := socket.socketpair(), pair[0].recv(1)]",
+    "a pool": "concurrent.futures.ThreadPoolExecutor().submit(time.sleep, 600).result()",
+}
 
 # Whoever runs the tests may ignore signals, or block them in the thread that starts a process: each sets its own. It does so
 # itself, for Python that runs between a fork and the program, beside the threads of other tests, can end the process silently.
@@ -48,15 +58,17 @@ signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 # ``cohortium`` with one command, which works until it is told to end; what it prints is what the test waits for.
 COMMAND = f"""{SIGNALS}
-import threading, time
+import concurrent.futures, queue, socket, subprocess, threading, time
 import typer
 from cohortium import cli
 from cohortium.system.output import guarded
 from cohortium.system.signals import leaving
 
-def rest():  # in pieces: a signal that comes after Python's last look, before a sleep begins, is noticed only when that is over
-    for _ in range(600):
-        time.sleep(0.1)
+def rest():
+    if "elsewhere" in modes:  # the kernel may give a signal that is sent to a process to any of its threads
+        give = lambda: signal.pthread_kill(threading.get_ident(), int(modes[1]))
+        threading.Timer(0.3, give).start()
+    eval(modes[2] if "elsewhere" in modes else "time.sleep(600)")
 
 def build():
     app = typer.Typer()
@@ -81,7 +93,7 @@ cli.main()
 
 
 def started(*modes: str) -> subprocess.Popen[str]:
-    """modes: ``beside``, ``json``, ``slowly``, or a signal that it ignores."""
+    """modes: ``beside``, ``json``, ``slowly``, a signal that it ignores; or ``elsewhere``, the signal, and on what it waits."""
     command = [sys.executable, "-c", COMMAND, *modes]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -99,6 +111,18 @@ def test_a_signal_ends_a_command_with_a_line_and_its_code(name: str) -> None:
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (NAMES[name], "")
     assert err == f"E_INTERRUPTED: {name}: half of it is kept. Say work again.\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("waiting", WAITS.values(), ids=WAITS)
+def test_a_signal_is_heard_whatever_the_command_waits_on_and_whichever_thread_got_it(waiting: str, name: str) -> None:
+    with started("elsewhere", str(int(getattr(signal, name))), waiting) as process:
+        try:
+            _, err = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert (process.returncode, err.count("\n")) == (NAMES[name], 1), err
+    assert err.startswith(f"E_INTERRUPTED: {name}: half of it is kept")
 
 
 def test_as_json_it_is_one_object() -> None:

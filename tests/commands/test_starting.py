@@ -371,8 +371,8 @@ def test_a_node_waits_for_a_coordinator_that_is_not_there_with_one_line(
     waited, lines = knocked(relay, *[httpx.ConnectError("SECRET-CANARY")] * 20, "in", caplog=caplog)
     assert len(lines) == 2
     assert lines[0].startswith("E_LINK: localhost:1: nobody answers over TLS")
-    assert lines[0].endswith("This is waited for.")
-    assert "let the node in" in lines[1]
+    assert lines[0].endswith("Trying again until it succeeds.")
+    assert "admitted the node" in lines[1]
     assert waited == sorted(waited)
     assert waited[0] <= 1.0
     assert waited[-1] == knocking.LONGEST
@@ -393,7 +393,7 @@ def test_a_node_that_is_counted_still_says_so(relay: Relay, caplog: pytest.LogCa
         relay.lead_to(port)
         _, lines = knocked(relay, *[response(412)] * 5, "in", caplog=caplog)
     assert len(lines) == 2
-    assert "still counts the node that was here before" in lines[0]
+    assert "still counts the previous node" in lines[0]
 
 
 def test_a_certificate_that_is_not_to_be_trusted_is_waited_for(

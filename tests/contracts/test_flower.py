@@ -9,6 +9,8 @@ import argparse
 import ast
 import inspect
 import logging
+import sqlite3
+from contextlib import closing
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +26,7 @@ from cohortium.flower.executor import Forks
 from cohortium.flower.internals import private, require_allowed
 from cohortium.flower_names import Api, Call, LinkOption, NodeOption, Part, Status, Task, Variable
 from cohortium_client.flower.registration import ahead_and_behind
+from cohortium_server.flower.link import LOCKED, be_patient
 from cohortium_simulation.engine import InProcessGrid
 
 PARTS = [value for value in vars(flower_names).values() if isinstance(value, Part)]
@@ -125,6 +128,21 @@ def test_every_message_has_the_fields_that_are_read_and_written(message: str) ->
     module, name = message.split(".")
     found = getattr(import_module(f"flwr.proto.{module}"), name).DESCRIPTOR.fields_by_name
     assert FIELDS[message] <= set(found)
+
+
+def test_the_link_waits_for_its_database_for_less_time_than_everybody_waits_for_the_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = private(flower_names.DATABASE)
+    monkeypatch.setattr(database, "SQLITE_PRAGMAS", database.SQLITE_PRAGMAS)  # put back afterwards
+    be_patient()
+    with closing(sqlite3.connect(tmp_path / "link.db")) as connection:
+        database._set_sqlite_pragmas(connection, None)
+        (told,) = connection.execute(f"PRAGMA {flower_names.WAITS}").fetchone()
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert told == 1000 * LOCKED
+    requests = inspect.signature(import_module("flwr.supercore.protobuf.client").ProtobufClient.__init__)
+    assert requests.parameters["timeout"].default > LOCKED
 
 
 def options(command: str) -> dict[str, argparse.Action]:

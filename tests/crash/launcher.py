@@ -1,7 +1,8 @@
 """The command ``cohortium`` in a process of its own, in which a test may have something happen at a named place.
 
-What runs is the real command line. The process is forked from one that has imported everything and has started no
-thread (multiprocessing's forkserver), so that a start costs milliseconds and a test can afford hundreds.
+What runs is the real command line, with short fits, for nobody asks here how good a release is. The process is forked from
+one that has imported everything and has started no thread (multiprocessing's forkserver), so that a start costs
+milliseconds and a test can afford hundreds.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import fits
 import pyarrow
 
 import cohortium
@@ -189,6 +191,7 @@ def _command(arguments: list[str], out: Connection, home: str, mischief: Mischie
     for stream in (1, 2):
         os.dup2(out.fileno(), stream)
     os.environ["COHORTIUM_HOME"] = home
+    fits.shorten()
     _arrange(mischief)
     sys.argv = ["cohortium", *arguments]
     _COMMANDS()

@@ -218,4 +218,4 @@ def test_preview_tells_of_the_institutions_own_table(data: Path, study: Study, t
     assert "only 1497 of them count, as the study says rows_per_person = 1 (stays on this screen)" in checked.stdout
     data.unlink()
     shown = call("institution", "preview", tmp_path / "site", tmp_path / "study.toml")
-    assert "How many rows count cannot be told" in shown.stderr
+    assert "How many rows count is unknown" in shown.stderr

@@ -5,5 +5,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What a federation took; a process that runs tests for another has no terminal to say it on."""
+    from deployed import FIGURES
+
+    for report in terminalreporter.getreports("passed"):
+        for name, told in report.user_properties:
+            if name == FIGURES:
+                terminalreporter.write_line(f"\n{told}")

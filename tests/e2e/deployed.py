@@ -28,8 +28,10 @@ import pandas as pd
 from cohortium_server.membership.presence import online
 
 PATIENCE = 400.0  # seconds: a machine under load is slow, and what hangs is told apart from that
-FIRST_UID = 61000
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+FIRST_UID = 61000 + 200 * WORKER  # of federations beside each other each has users of its own
 FINGERPRINT = re.compile("([0-9A-F]{4}-){7}[0-9A-F]{4}")
+FIGURES = "figures"  # what a test is asked to print, whichever process it ran in
 COHORTIUM = [sys.executable, "-m", "cohortium"]
 
 

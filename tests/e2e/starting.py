@@ -122,9 +122,9 @@ def before_the_coordinator(made: Deployed) -> None:
     made.custodians[name].start()
     made.relays[name].start()
     log = made.relays[name].log
-    until(lambda: log.exists() and "This is waited for" in log.read_text(), "it is said that it waits")
+    until(lambda: log.exists() and "Trying again until it succeeds" in log.read_text(), "it is said that it waits")
     time.sleep(10)
-    assert log.read_text().count("This is waited for") == 1
+    assert log.read_text().count("Trying again until it succeeds") == 1
     assert log.read_text().count("has ended") == 0
 
 

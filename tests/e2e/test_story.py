@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from deployed import Deployed, deployed
+from deployed import FIGURES, Deployed, deployed
 from postgres import OWNER, PASSWORDS, Cluster, password_file, postgresql
 from proxying import Connecting, connecting, nowhere
 from sqlalchemy import create_engine
@@ -79,7 +80,7 @@ def in_database(cluster: Cluster, rows: pd.DataFrame) -> list[str]:
 def test_from_nothing_to_a_verified_release(
     database: Cluster | None,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in nowhere().items():
@@ -106,8 +107,7 @@ def test_from_nothing_to_a_verified_release(
         release = load_release(Path(told["release"]))
         check_budget(federation, release.manifest["guarantee"]["epsilon"])
         check_quality(federation, tables, release, tmp_path)
-        with capsys.disabled():
-            show(federation)
+        record_property(FIGURES, figures(federation))
 
 
 def through(federation: Deployed, name: str, proxy: Connecting) -> None:
@@ -157,13 +157,13 @@ def check_quality(federation: Deployed, tables: dict[str, pd.DataFrame], release
     assert there < here * 1.25 < apart
 
 
-def show(federation: Deployed) -> None:
+def figures(federation: Deployed) -> str:
+    """As a table; and in a file."""
     whole = sum(federation.seconds.values())
-    print()
-    for what, seconds in {**federation.seconds, "from nothing to a verified release": whole}.items():
-        print(f"{what:>36} {seconds:8.1f} s")
-    for what, distance in federation.distances.items():
-        print(f"{'2-way TVD ' + what:>36} {distance:8.3f}")
-    print(f"{'users of their own':>36} {'yes' if federation.others else 'no':>8}")
+    timed = {**federation.seconds, "from nothing to a verified release": whole}
+    lines = [f"{what:>36} {seconds:8.1f} s" for what, seconds in timed.items()]
+    lines += [f"{'2-way TVD ' + what:>36} {distance:8.3f}" for what, distance in federation.distances.items()]
+    lines.append(f"{'users of their own':>36} {'yes' if federation.others else 'no':>8}")
     told = {"seconds": federation.seconds, "whole": whole, "two_way_tvd": federation.distances}
     Path("e2e.json").write_text(json.dumps(told, indent=1))
+    return "\n".join(lines)

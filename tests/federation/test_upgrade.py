@@ -39,6 +39,8 @@ from cohortium_client.custodian.sessions import Sessions, StoredStatement
 from cohortium_server.release import load_release
 from cohortium_server.rounds.folder_journal import FolderJournal
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 FORMATS = Path(__file__).parents[1] / "vectors" / "formats"
 RELEASES: dict[Path, Kind | None] = {
     FORMATS / "1" / "release": None,  # the kind was not recorded

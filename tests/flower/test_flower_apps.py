@@ -47,6 +47,8 @@ from cohortium_server.rounds.journal import BriefJournal
 from cohortium_simulation import engine
 from cohortium_simulation.federation import write_federation
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 CANARY = "SECRET-CANARY"
 
 

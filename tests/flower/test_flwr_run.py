@@ -37,7 +37,7 @@ BUNDLE = Path(__file__).parents[2] / "deploy" / "flower-app"
 PROC = Path("/proc")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(
         importlib.util.find_spec("ray") is None,
         reason="ray is not installed: pip install cohortium[simulation]",
@@ -151,7 +151,7 @@ def flwr_run(federation: Path, environment: dict[str, str], cwd: Path) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
     )
     return f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -29,6 +29,8 @@ from cohortium_server.membership.provisioning import provision
 from cohortium_server.rounds.receipts import Receipts
 from cohortium_simulation.experiment import simulate
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 MANY, TURNS = 6, 4
 POLICY = {"epsilon_per_population": 10.0, "delta": 1e-6}
 

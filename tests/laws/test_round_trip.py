@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from effort import draws
+from fits import shorten
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,7 @@ from cohortium_server.release.tables import write_table
 from cohortium_simulation.experiment import as_study
 from cohortium_simulation.unprotected import fit_unprotected
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # of columns by themselves, not of what lies between them
 ROWS = 500
 EXAMPLES = draws(2, 1)  # tables of each group; those of four formats have 30 families between them, and so 60 kinds
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -543,7 +545,9 @@ def awaited(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Kind, P
     """Of each awaited kind the column, the file of synthetic rows and the real one; all of a format in one table, drawn once."""
     table = _drawn({n: family for n, (family, _) in AWAITED.items()})
     folder = tmp_path_factory.mktemp("awaited")
-    out = there_and_back(table, FORMATS["CSV"], folder, Fits())
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch.setattr)
+        out = there_and_back(table, FORMATS["CSV"], folder, Fits())
     return {n: (kind, out, next(folder.glob("table.*"))) for n, kind in table.items()}
 
 

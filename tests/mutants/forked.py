@@ -29,11 +29,11 @@ LONGEST = 120.0  # seconds that each test of a task may take, on the average
 LAST_WORDS = 5.0  # seconds before that, it writes down where it is
 DEEP = 8  # calls that are told of it
 TASKS = 2  # that run at the same time
-HEAVY = (
-    "numpy", "pandas", "scipy.stats", "scipy.special", "torch", "torch.nn.functional", "safetensors.numpy",
+HEAVY = (  # torch._dynamo: an optimiser's first step imports it
+    "numpy", "pandas", "scipy.stats", "scipy.special", "torch", "torch.nn.functional", "torch._dynamo", "safetensors.numpy",
     "pyarrow.parquet", "hypothesis", "hypothesis.strategies", "pydantic", "typer", "rich", "sqlalchemy", "tomli_w",
     "cryptography.hazmat.primitives.serialization", "cryptography.hazmat.primitives.asymmetric.ed25519",
-    "cryptography.hazmat.primitives.ciphers", "dp_accounting", "dp_accounting.pld.privacy_loss_distribution",
+    "cryptography.hazmat.primitives.ciphers", "cryptography.x509", "dp_accounting", "dp_accounting.pld.privacy_loss_distribution",
     "dp_accounting.rdp", "mpmath", "jinja2", "opacus.grad_sample", "pydantic.dataclasses", "pydantic.type_adapter",
     "sqlite3", "tomllib",
 )  # fmt: skip

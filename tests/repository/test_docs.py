@@ -17,6 +17,12 @@ SOURCES = [
     for p in sorted((ROOT / room).rglob("*.py"))
 ]
 NAMES = {p.name for p in SOURCES} | {p.name for p in (ROOT / "deploy").rglob("*.py")}
+TESTS = {
+    name
+    for p in SOURCES
+    if "tests" in p.parts
+    for name in (p.stem, *re.findall(r"def (test_\w+)", p.read_text(encoding="utf-8")))
+}
 THREATS = ROOT / "docs" / "threat-model.md"
 NUMBER = (
     r"[PTFA]\d+|\d(?:\.\d)?(?: \([a-z]\)| R\d| \(receipts\)|, (?:keys|rotation|process split|manifest|no privacy))?"
@@ -69,6 +75,12 @@ def test_every_file_that_a_page_names_is_there(page: Path) -> None:
         if not known and Path(named).name not in (NAMES if "/" not in named else set()):
             missing.append(named)
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_test_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(r"(?:::|`)(test_\w+)(?=[`\[,; ])", without_code(text_of(page)))
+    assert [name for name in named if name not in TESTS] == []
 
 
 # What is cited of the threat model

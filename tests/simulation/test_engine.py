@@ -36,6 +36,8 @@ from cohortium_server.rounds.rounds import Outcome, run_study
 from cohortium_server.rounds.transport import Transport
 from cohortium_simulation.engine import Fault, InProcessGrid, run_in_process
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 NAMES = ("north", "south", "west")
 CANARY = "SECRET-CANARY"
 Send = Callable[[Message], Message]

@@ -322,9 +322,9 @@ def test_steps_between_rounds_belong_to_local_trust(study: Study) -> None:
         with pytest.raises(StudyError) as caught:
             replace(study, privacy=masked, generator=kind(steps=2))
         assert caught.value.code == "E_PLAN_INVALID" and caught.value.where == "generator.steps"
-        (*_, training) = plan(replace(study, generator=kind(rounds=2, steps=3))).phases
+        (*_, training) = plan(replace(study, generator=kind(rounds=2, steps=3, sampling_rate=1.0))).phases
         assert isinstance(training.query, LocalTraining) and training.query.steps == 3
-        (*_, training) = plan(replace(study, generator=kind(rounds=2, steps=1))).phases
+        (*_, training) = plan(replace(study, generator=kind(rounds=2, steps=1, sampling_rate=1.0))).phases
         assert isinstance(training.query, GradientSum)
 
 

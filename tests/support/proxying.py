@@ -42,7 +42,9 @@ class Connecting:
         with contextlib.suppress(OSError), caller:
             head = b""
             while b"\r\n\r\n" not in head:
-                head += caller.recv(4096)
+                head += (more := caller.recv(4096))
+                if not more or not head[:1].isalpha():  # who has gone, or speaks TLS to it
+                    return
             first, *headers = head.decode().split("\r\n")
             method, target, _ = first.split(" ")
             self.asked.append(target)

@@ -1,7 +1,7 @@
 """Cohortium with what Windows lacks taken away: ``python tests/support/without_posix.py simulate --data ...``, for one command.
 
 With ``--steps FILE`` many are run, one after the other, and what became of each is one line of JSON: a list of words is a
-command, an object names a function of this file and its arguments.
+command, an object names a function of this file and its arguments. Fits are short, for nobody asks here how good a release is.
 
 A real Windows this is not. It takes away what is POSIX's alone, from a Python that has imported its own library and those
 of others before, and lets the rest behave as Windows' own documentation says: files have no modes, folders cannot be opened,
@@ -278,8 +278,11 @@ def run_steps(file: str) -> None:
 
 
 if __name__ == "__main__":
+    import fits
+
     sys.path.remove(str(Path(__file__).parent))
     take_away()
+    fits.shorten()
     if sys.argv[1] == "--steps":
         run_steps(sys.argv[2])
     else:

@@ -41,6 +41,8 @@ from cohortium_client.source.source import load_source
 from cohortium_server.rounds.journal import BriefJournal
 from cohortium_server.rounds.rounds import run_study
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 CANARY = "SECRET-CANARY-4711"
 STUDY = Study(
     name="clinics",
@@ -322,7 +324,7 @@ def test_a_coordinator_says_what_it_asked_who_refused_and_what_is_complete(
     told = [o for o in objects(stream) if o["logger"] == "cohortium.rounds"]
     assert [o["message"] for o in told] == [
         "asked: answer", "round 0: refused by a node", "round 0: refused by south", "asked: answer", "round 1 of 1 is complete",
-        "told: the run has ended",
+        "announced: the run has ended",
     ]  # fmt: skip
     assert [o.get("code") for o in told] == [None, "E_POLICY", "E_BUDGET", None, None, None]
     assert {o["run"] for o in told} == {journal.run}

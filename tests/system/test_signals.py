@@ -7,10 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from cohortium.system.signals import waiting_for
+from cohortium.system.signals import POKE, unwatched, waiting_for, watched
+from cohortium.system.supervision import Child, supervise
 
 TRIES = 8
 GIVEN_TO_ANOTHER = """
@@ -81,3 +85,59 @@ def test_it_waits_for_those_alone_and_puts_back_what_was() -> None:
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     assert signal.getsignal(signal.SIGUSR2) == before
     assert signal.set_wakeup_fd(-1) == -1
+
+
+# What the main thread waits on, while others get the signals
+
+
+def given_to_another(number: signal.Signals, after: float = 0.2) -> None:
+    threading.Timer(after, lambda: signal.pthread_kill(threading.get_ident(), number)).start()
+
+
+@pytest.fixture
+def heard() -> Iterator[list[float]]:
+    """When SIGUSR1 was heard."""
+    times = list[float]()
+    before = signal.signal(signal.SIGUSR1, lambda *_: times.append(time.monotonic()))
+    yield times
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_whoever_waits_looks_up_at_once_and_goes_on_waiting(heard: list[float]) -> None:
+    """Twice, for a second signal is another wish."""
+    begun = time.monotonic()
+    with watched(signal.SIGUSR1):
+        given_to_another(signal.SIGUSR1, 0.2)
+        given_to_another(signal.SIGUSR1, 1.0)
+        threading.Event().wait(8.0)
+    assert time.monotonic() >= begun + 8.0
+    assert len(heard) == 2 and heard[-1] < begun + 7.0
+
+
+def test_unwatched_there_is_no_thread_and_afterwards_there_is(heard: list[float]) -> None:
+    before = threading.active_count()
+    with watched(signal.SIGUSR1):
+        assert threading.active_count() == before + 1
+        with unwatched():
+            assert threading.active_count() == before
+            assert signal.set_wakeup_fd(-1) == -1
+        given_to_another(signal.SIGUSR1)
+        threading.Event().wait(8.0)
+        assert heard and time.monotonic() > heard[0] + 1.0
+    assert threading.active_count() == before
+    assert signal.set_wakeup_fd(-1) == -1
+    assert signal.getsignal(POKE) == signal.SIG_DFL
+
+
+def test_who_keeps_others_alive_forks_without_a_thread_beside_it() -> None:
+    counts = list[int]()
+
+    def count(_: object) -> None:
+        counts.append(threading.active_count())
+        signal.raise_signal(signal.SIGTERM)
+
+    before = threading.active_count()
+    with watched(signal.SIGUSR1):
+        supervise([Child("sleeper", partial(time.sleep, 600))], count)
+        assert threading.active_count() == before + 1
+    assert counts == [before]

@@ -21,7 +21,7 @@ def amend_clock(
     ],
     as_json: Json = False,
 ) -> None:
-    """Record that the machine's clock once ran ahead: entries ahead of it no longer count as evidence of the time.
+    """Record that the machine's clock once ran ahead: entries later than now no longer count as evidence of the time.
 
     Nothing that was spent comes back, and no study that had expired by those entries is answered again.
     """

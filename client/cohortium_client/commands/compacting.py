@@ -31,10 +31,10 @@ Runs = Annotated[
 
 
 def compact(site: Site = None, place: Place = None, days: Days = None, run: Runs = None, as_json: Json = False) -> None:
-    """Drop the bytes of answers that nobody will ask for again, and give their room back; also while a custodian serves.
+    """Drop the bytes of answers that nobody will ask for again, and free their space; also while a custodian serves.
 
-    What was charged, the chain of entries and all receipts stay as they are. Who asks for an answer that was dropped is
-    refused (E_ENDED), and not answered anew.
+    Charges, the chain of entries and all receipts stay as they are. A request for an answer that was dropped is
+    refused (E_ENDED), never answered anew.
     """
     if site is not None and place is not None:
         raise typer.BadParameter("name an institution or a ledger, not both", param_hint="--ledger")

@@ -1,4 +1,4 @@
-"""How many of the table's rows fit the studies being answered, reported on the owner's terminal while the custodian serves.
+"""Reports on the owner's terminal how many of the table's rows fit the studies that are answered, while the custodian serves.
 
 A custodian answers from the rows that fit, however few, and nothing that leaves says how many. Its log may be collected by
 machines that must not see its table. Where standard error is not a terminal, no row is therefore read for this report, and the
@@ -24,18 +24,18 @@ ELSEWHERE = "what fits the schema is shown on a terminal only: cohortium institu
 
 
 def on_a_terminal() -> bool:
-    """Whether who reads standard error is a person, as far as can be known."""
+    """Whether standard error is read by a person, as far as can be known."""
     return not logs.structured() and sys.stderr.isatty()
 
 
 @contextmanager
 def reporting_fit(institution: Institution, studies: Sequence[Study]) -> Iterator[None]:
-    """Tell it while what is in the ``with`` block goes on; afterwards nothing reads the table any more."""
+    """Report it while the ``with`` block runs; after the block nothing reads the table."""
     if not (studies and on_a_terminal()):
         yield
         return
     ended = Event()
-    reader = Thread(target=_report, args=(institution, studies, ended), name="rows told")
+    reader = Thread(target=_report, args=(institution, studies, ended), name="fit report")
     reader.start()
     try:
         yield

@@ -1,4 +1,4 @@
-"""What ``init`` and ``join`` say of an institution that is to be made."""
+"""The options with which ``init`` and ``join`` make an institution."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Data = Annotated[str | None, typer.Option("--data", help=TABLE)]
 Url = Annotated[str | None, typer.Option("--url", help="Or a database, without a password.")]
 Query = Annotated[str | None, typer.Option("--query", help="The one SELECT that is read from it.")]
 PasswordFile = Annotated[
-    str | None, typer.Option("--password-file", help="Where its password lies: one line, in a file of mode 0600.")
+    str | None, typer.Option("--password-file", help="The file of its password: one line, mode 0600.")
 ]
 PopulationName = Annotated[
     str | None, typer.Option("--population", help="Whose privacy is spent; by default the institution's name.")
 ]
 Cap = Annotated[float, typer.Option("--cap", help="The most epsilon these people may ever spend.")]
-Delta = Annotated[float, typer.Option("--delta", help="The delta that is stated at.")]
+Delta = Annotated[float, typer.Option("--delta", help="The delta at which the cap is stated.")]
 CAP, DELTA = 10.0, 1e-6
 
 
@@ -56,7 +56,7 @@ def found(
 
 
 def warn_of_length(institution: Institution) -> None:
-    """A socket whose path is too long is no reason not to make it, and is better known now than when it is served."""
+    """Warn of a socket path that is too long: the folder can be made, but serving it would fail."""
     from cohortium.errors import FederationError
     from cohortium_client.socket.gate import require_short
 

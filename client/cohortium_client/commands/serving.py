@@ -36,10 +36,10 @@ MetricsFile = Annotated[
     Path | None, typer.Option("--metrics-file", help="Write metrics into this .prom file, for node_exporter.")
 ]
 _HUNG_UP = (
-    "its terminal has closed, so it answers no longer; what it has answered is kept",
+    "its terminal has closed, so it has stopped answering; what it has answered is kept",
     "Serve it again, such that it outlives the terminal (nohup, or systemd: docs/deploy.md): runs that wait for it go on",
 )
-STOPPING = 3700.0  # seconds that a custodian may take to finish an answer once it is told to stop
+STOPPING = 3700.0  # seconds that a custodian may take after a signal to finish an answer
 
 
 def serve(
@@ -53,7 +53,7 @@ def serve(
     metrics_file: MetricsFile = None,
     log: LogStyle = None,
 ) -> None:
-    """Serve an institution until told to stop: its custodian and, if it has joined a federation, its relay."""
+    """Serve an institution until stopped: its custodian and, if it has joined a federation, its relay."""
     with guarded():
         require_serving("institution serve")
         logs.choose(log)
@@ -70,7 +70,7 @@ def serve(
 
 
 def _serve_both(folder: Path, relay: Path, watching: dict[str, Any]) -> None:
-    """What is wrong is told now, before anybody is started; the coordinator hears of the relay when the custodian serves."""
+    """Serve custodian and relay; raises before either is started. The relay starts once the custodian serves."""
     from cohortium.system.supervision import Child, supervise
     from cohortium_client.custodian.institution import load_institution
     from cohortium_client.flower.leaving import FINISHING
@@ -87,14 +87,14 @@ def _serve_both(folder: Path, relay: Path, watching: dict[str, Any]) -> None:
     own, check = [sys.executable, "-m", "cohortium"], f"cohortium institution check {folder}"
     custodian = [*own, "institution", "serve", str(folder), "--without-relay", *_options(watching)]
     carrier, serves = [*own, "institution", "relay", str(relay)], partial(is_served, opened.socket.absolute())
-    told = supervise(
+    number = supervise(
         [
             Child("custodian", custodian, patience=STOPPING, check=check),
             Child("relay", carrier, patience=FINISHING + 30, after=serves, check=check),
         ],
         in_turn=True,  # the relay still needs the custodian for the answer that it sends
     )
-    require_meant(told, *_HUNG_UP)
+    require_meant(number, *_HUNG_UP)
 
 
 def relay(folder: RelayPath, log: LogStyle = None) -> None:
@@ -118,14 +118,14 @@ def relay(folder: RelayPath, log: LogStyle = None) -> None:
 
 
 def _watching(at: str | None, anywhere: bool, file: Path | None) -> dict[str, Any]:
-    """What is to be watched, as ``watched`` takes it; InputError E_METRICS."""
+    """The options of ``watched``; InputError E_METRICS."""
     from cohortium_client.metrics import metrics_address
 
     return {"address": None if at is None else metrics_address(at, anywhere), "file": file}
 
 
 def _options(watching: dict[str, Any]) -> list[str]:
-    """The same as options of the custodian's own command; whether others may reach the address was decided."""
+    """The same as options of the custodian's own command; that others may reach the address was confirmed before."""
     at, file = watching["address"], watching["file"]
     served = [] if at is None else ["--metrics", str(at), "--metrics-anywhere"]
     return served if file is None else [*served, "--metrics-file", str(file.absolute())]
@@ -142,7 +142,7 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
     opened = load_institution(folder)
     require_ready(opened)
     with opened.ledger().hold() as ledger:
-        for study in opened.agreements.values():  # what takes its time is done before anybody waits for it
+        for study in opened.agreements.values():  # computed now, as it is slow and the result is cached
             opened.policy.caps(study)
         print_device(opened.agreements.values())
         answered = _answered(opened, ledger)
@@ -154,13 +154,13 @@ def _serve_custodian(folder: Path, address: Address | None, file: Path | None) -
             counted += "" if on_a_terminal() else f"; {ELSEWHERE.format(folder)}"
             print_status(f"custodian of {opened.identity.name!r} at {opened.socket}; {counted}")
             with reporting_fit(opened, answered):
-                told = run_until_stopped(service)
-    require_meant(told, *_HUNG_UP)
+                number = run_until_stopped(service)
+    require_meant(number, *_HUNG_UP)
     print_status("stopped")
 
 
 def _answered(opened: Institution, ledger: Ledger) -> list[Study]:
-    """The signed studies that are answered; of the others it is said why not, as far as anybody might still expect it."""
+    """The signed studies that are answered; for the others the reason is printed, unless nobody expects an answer any more."""
     from cohortium.errors import LedgerError
     from cohortium_client.custodian.answerable import answers_to, consent_state, refusal, require_clock
 
@@ -182,7 +182,7 @@ def _answered(opened: Institution, ledger: Ledger) -> list[Study]:
 
 
 def _tidy(custodian: Custodian) -> None:
-    """What is over needs no room. Where it cannot be dropped now it can be later, and nothing waits for it."""
+    """Drop the answers of runs that are over. A failure is harmless: it can be done later."""
     from cohortium.errors import LedgerError
 
     try:

@@ -26,7 +26,7 @@ STUDY, SCHEMA = "study.toml", "schema.toml"
 
 
 class Agreements(Mapping[str, Study]):
-    """Studies by their digests, each in a folder of that name; what has another digest by now is not there."""
+    """Studies by their digests, each in a folder of that name; a study whose digest has changed since is not listed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -38,7 +38,7 @@ class Agreements(Mapping[str, Study]):
         return self._loaded[digest]
 
     def __iter__(self) -> Iterator[str]:
-        """Names with a dot are of studies that were being written when the process ended."""
+        """Names with a dot belong to studies that were being written when the process ended."""
         return iter(sorted(p.name for p in self._folder.glob("[!.]*") if (p / STUDY).is_file()))
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class Agreements(Mapping[str, Study]):
         return study
 
     def keep(self, study: Study) -> None:
-        """Put a study into the folder, whole or not at all; what was touched since is put right."""
+        """Put a study into the folder, whole or not at all; files that were changed since are restored."""
         if study.digest in self:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -99,8 +99,8 @@ def agree(
 ) -> str:
     """Sign a study: make the custodian's checks, store the study and record the consent. Returns the signature.
 
-    population: whose budget is looked at; None where it is no concern yet. Raises as ``require_answerable`` does, BudgetError E_BUDGET
-    if the population cannot pay for it, and the plan's own errors where it has none.
+    population: whose budget is checked; None for no such check. Raises as ``require_answerable`` does, BudgetError E_BUDGET
+    if the population cannot pay for it, and the plan's errors for a study without a valid plan.
     """
     require_answerable(study, identity, policy, ledger)
     plan(study)
@@ -113,7 +113,7 @@ def agree(
 
 
 def withdraw(digest: str, ledger: Ledger) -> None:
-    """Answer a study no longer. What was answered stays charged."""
+    """Stop answering a study. What was answered stays charged."""
     ledger.record(Withdrawal(digest))
 
 

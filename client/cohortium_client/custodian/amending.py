@@ -1,8 +1,8 @@
 """Records that entries of an institution's ledger have wrong times, because its machine's clock once ran ahead.
 
 Afterwards nobody can distinguish a clock that ran ahead from one that is set back to gain time. An amendment therefore helps
-only future studies: every study that was signed so far and had expired by the amended times has expired for good, as has one
-whose file is missing, which could have shown otherwise. Spend does not depend on time and stays (docs/custodian.md).
+only future studies: every study signed so far that had expired by the amended times stays expired, and so does one whose file,
+which could have shown otherwise, is missing. Spend does not depend on time and stays (docs/custodian.md).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cohortium_client.custodian.institution import Institution
 
 @dataclass(frozen=True)
 class Amended:
-    """The entries whose moments were wrong, the latest of these, and the digests of the studies that are no longer answered."""
+    """The entries whose times were wrong, the latest of these, and the digests of the studies that are no longer answered."""
 
     entries: tuple[int, ...]
     latest: str
@@ -32,16 +32,16 @@ class Amended:
 
 
 def amend_clock(institution: Institution, today: date) -> Amended:
-    """As ``amend``, of an institution's own ledger and studies, signed with its key."""
+    """Apply ``amend`` to an institution's ledger and studies, signed with its key."""
     with institution.ledger() as ledger:
         return amend(ledger, institution.identity, institution.agreements, today)
 
 
 def amend(ledger: Ledger, identity: Identity, studies: Mapping[str, Study], today: date) -> Amended:
-    """Record that entries ahead of the clock have wrong times; ``today`` is the day that somebody vouches for, in UTC.
+    """Record that entries ahead of the clock have wrong times; ``today`` is the day in UTC that a person vouches for.
 
-    studies: by digest, what shows of a study that it had not expired. Raises LedgerError E_CLOCK where no entry is ahead, or
-    the clock shows another day; as ``Ledger`` where it cannot be used.
+    studies: by digest, to show which had not expired. Raises LedgerError E_CLOCK where no entry is ahead, or
+    the clock shows another day; as ``Ledger`` where the ledger cannot be used.
     """
     now = datetime.now(UTC)
     if now.date() != today:

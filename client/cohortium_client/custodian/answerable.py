@@ -28,7 +28,7 @@ ConsentState = Literal["unsigned", "signed", "withdrawn", "replaced"]
 
 
 def require_open(study: Study, identity: Identity, policy: Policy, ledger: Ledger) -> None:
-    """Raises why this institution does not answer the study, whatever is asked of it; where it has signed it or would.
+    """Raises the reason why this institution answers no request for the study, whether it has signed it or is about to.
 
     StudyError E_RESTORED, E_EXPIRED, E_NOT_IN_STUDY, E_PLAN_UNTRUSTED, or as ``consent.require_signable``; PolicyError.
     """
@@ -59,7 +59,7 @@ def refusal(study: Study, identity: Identity, policy: Policy, ledger: Ledger) ->
 
 
 def _require_time_left(study: Study, ledger: Ledger) -> None:
-    """The latest moment known counts, so that a clock set back prolongs nothing."""
+    """The latest time known counts, so that setting the clock back prolongs nothing."""
     now = datetime.now(UTC)
     latest = max(now, ledger.latest or now)
     if ledger.has_ended(study.digest):
@@ -75,7 +75,7 @@ def _require_time_left(study: Study, ledger: Ledger) -> None:
 
 
 def require_clock(ledger: Ledger) -> datetime:
-    """What time it is; LedgerError E_CLOCK if the ledger has seen a later one."""
+    """The current time; LedgerError E_CLOCK if the ledger has an entry that is later."""
     now = datetime.now(UTC)
     if ledger.latest is not None and ledger.latest > now + CLOCK_SLACK:
         what = (
@@ -106,15 +106,15 @@ def consent_state(ledger: Ledger, study: Study) -> ConsentState:
 
 
 def agreed_to(ledger: Ledger, study: Study) -> bool:
-    """Whether the last study of this name and the highest serial that the ledger consents to is this one, still."""
+    """Whether the study with this name and the highest serial that the ledger consents to is this one, and not withdrawn."""
     return not ledger.is_closed(study.digest) and consent_state(ledger, study) == "signed"
 
 
 def consents_to(ledger: Ledger, study: Study) -> bool:
     """Whether the ledger consents to this study, whatever others of its name it consents to.
 
-    That is a simulation's rule, and no institution's: there nobody replaces a study by a newer one, and of two people who
-    simulate at once, or of two drafts of a study that are tried in turn, neither means to end the other's.
+    This is the rule of simulations, never of institutions: in a simulation no study replaces another, so that two people
+    who simulate at once, or two drafts of a study that are tried in turn, do not end each other's.
     """
     if not study.simulated or ledger.is_closed(study.digest):
         return False
@@ -126,9 +126,9 @@ def consents_to(ledger: Ledger, study: Study) -> bool:
 def not_agreed(word: ConsentState) -> StudyError:
     """The error for a study that is not signed here, or no longer."""
     what, fix = {
-        "withdrawn": ("its study was withdrawn here", "Sign it again."),
-        "replaced": ("a newer study of its name was signed here", "Run the newer one."),
-    }.get(word, ("this institution has not agreed to its study", "Sign it."))
+        "withdrawn": ("the study was withdrawn here", "Sign it again."),
+        "replaced": ("a newer study of this name was signed here", "Run the newer one."),
+    }.get(word, ("this institution has not signed the study", "Sign it."))
     return StudyError("E_PLAN_UNTRUSTED", "request", what, fix)
 
 
@@ -155,7 +155,7 @@ def restored(study: str) -> StudyError:
     )
 
 
-# What was answered of it, and what that leaves to be paid
+# What was answered of a study, and what remains to be paid
 
 
 @dataclass(frozen=True)
@@ -168,12 +168,12 @@ class Answers:
 
     @property
     def complete(self) -> bool:
-        """Who has answered the last round may have been away in one before, where the study lets institutions drop out."""
+        """Whether the last round was answered; with dropouts, earlier ones may have been missed."""
         return self.done == self.rounds
 
 
 def answers_to(study: Study, population: str, ledger: Ledger) -> Answers | None:
-    """What was answered of a study from this population; None where nothing was."""
+    """The answers given to a study from this population; None where there are none."""
     done: dict[str, int] = {}
     for charge in ledger.charges(population):
         if charge.study == study.digest:
@@ -185,9 +185,9 @@ def answers_to(study: Study, population: str, ledger: Ledger) -> Answers | None:
 
 
 def still_to_pay(study: Study, answers: Answers | None, policy: Policy) -> tuple[Events, Events]:
-    """What the study would yet cost here, towards the coordinator and towards all others together.
+    """What the study would still cost here, towards the coordinator and towards all others together.
 
-    The whole plan where no run of it has begun; what is left of one that has; after its end nothing, unless it may be repeated.
+    The whole plan if no run has begun, the rest of a run that has, and nothing after its end unless the study may be repeated.
     """
     if answers is None or (answers.complete and policy.repeatable):
         return charged_in_all(study), collusion_events_in_all(study)
@@ -197,7 +197,7 @@ def still_to_pay(study: Study, answers: Answers | None, policy: Policy) -> tuple
 
 
 def require_paid_for(study: Study, population: str, policy: Policy, ledger: Ledger) -> str:
-    """What the budget says of the study, in words; BudgetError E_BUDGET if what is yet to be answered cannot be paid for."""
+    """The budget's verdict on the study, in words; BudgetError E_BUDGET if the remaining answers cannot be paid for."""
     answers = answers_to(study, population, ledger)
     events, bare = still_to_pay(study, answers, policy)
     if answers is not None and answers.complete:
@@ -209,7 +209,7 @@ def require_paid_for(study: Study, population: str, policy: Policy, ledger: Ledg
 
 
 def _again(study: Study, population: str, policy: Policy, ledger: Ledger) -> str:
-    """Whether it could be answered a second time, which is nobody's lack of budget where it may be answered once."""
+    """Whether it could be answered a second time; that it could not is no error where one answer is all it may have."""
     if not policy.repeatable:
         return "a second answer would need repeatable = true in policy.toml, or a study of a higher serial"
     try:

@@ -1,4 +1,4 @@
-"""The institution's story: check, contribute, noise, charge and keep, reply.
+"""The institution's main path: check, contribute, add noise, charge and store, reply.
 
 The custodian is the only place where a record and a message meet. It trusts nothing the coordinator says: which query a round
 asks, how much noise it gets and what it costs follow from a study that this institution and all others have signed. What the
@@ -61,7 +61,7 @@ from cohortium_client.custodian.sessions import Sessions
 
 __all__ = ["Custodian", "Holding", "Identity", "agreed_to", "consents_to"]
 
-MAX_ATTEMPTS = 3  # at a round that somebody may drop out of
+MAX_ATTEMPTS = 3  # at a round where institutions may drop out
 REPORTABLE = (
     StudyError,
     WireError,
@@ -70,17 +70,17 @@ REPORTABLE = (
     LedgerError,
     MaskingError,
     NotPrivateError,
-)  # of these the code may leave: they are not about data
-_log = logging.getLogger("cohortium.custodian")  # the institution's own log; nothing of it travels
+)  # the codes of these may leave: they do not depend on data
+_log = logging.getLogger("cohortium.custodian")  # the institution's own log; nothing of it is sent anywhere
 
 
 @dataclass(frozen=True)
 class Holding:
-    """What the custodian keeps: whose privacy is spent, the table as codes of a study's schema, and the ledger.
+    """What the custodian holds: whose privacy is spent, the table as codes of a study's schema, and the ledger.
 
     population: stays the same however the table changes. table: reads the table; it is called once a run.
-    sessions: what it keeps between the legs of masked sums; without it such studies are not answered. keep: how
-    many days the bytes of a run's answers stay in the ledger where nobody says that it has ended; None is for ever.
+    sessions: state kept between the legs of masked sums; without it such studies are not answered. keep: for how
+    many days the bytes of a run's answers stay in the ledger if nobody announces its end; None is for ever.
     """
 
     population: str
@@ -93,8 +93,8 @@ class Holding:
 class Custodian:
     """Answers the rounds of the studies that one institution has agreed to, from its table.
 
-    studies: those it has agreed to, by digest; what the ledger holds no consent to is not answered all the same.
-    simulated: it is an institution that is made up, to which every study it signed stands for itself (``consents_to``).
+    studies: those it has agreed to, by digest; one without a consent in the ledger is not answered even so.
+    simulated: the institution is made up, and each study it signed counts by itself (``consents_to``).
     """
 
     def __init__(
@@ -159,16 +159,16 @@ class Custodian:
         return sealed
 
     def _ended(self, study: Study, request: wire.Request) -> bytes:
-        """The coordinator says that it will ask for nothing of the run again.
+        """The coordinator announces that it will ask for nothing of the run again.
 
-        It may be lying, and gains nothing: whatever it asks for again is refused from now on. Before the last round was
-        answered it is not believed, so that nobody on the way can have a run forgotten that goes on.
+        A lie gains nothing: whatever it asks for again is refused from now on. Before the last round was answered the
+        announcement is refused, so that nobody in between can have a run forgotten that goes on.
         """
         if not self._answered_to_the_end(study, request.run):
             raise WireError("E_ROUND_ORDER", "request", "the run's last round was not answered", "Ask it to the end.")
         if self._holding.keep is not None and self._ledger.drop({request.run}):
             self._ledger.shrink()
-            _log.info("study %s has ended: its answers are kept no more", study.name, extra=about(request))
+            _log.info("study %s has ended: its answers are dropped", study.name, extra=about(request))
         return wire.encode_statement({}, request.version)
 
     def _answered_to_the_end(self, study: Study, run: str) -> bool:
@@ -182,25 +182,25 @@ class Custodian:
         return done and any(number == last for number, _ in self._holding.sessions.statements_in(run, "reveal"))
 
     def tidy(self) -> int:
-        """Drop the answers of runs that nobody will ask about again; of how many runs. Nothing it costs is lost."""
+        """Drop the answers of runs that nobody will ask about again; returns how many runs. All charges stay."""
         gone = over(self._ledger, self._studies, self._holding.keep, datetime.now(UTC))
         if self._ledger.drop(gone):
             self._ledger.shrink()
-            _log.info("the answers of %d runs that are over are kept no more", len(gone))
+            _log.info("the answers of %d runs that are over are dropped", len(gone))
         return len(gone)
 
     def _forget_after_last(self, study: Study, request: wire.Request) -> None:
-        """The run's secrets have no use after its last leg: what was said is kept and can be said again."""
+        """Forget the run's secrets after its last leg: its stored statements can still be sent again."""
         if request.round == plan(study).rounds - 1 and self._holding.sessions is not None:
             self._holding.sessions.forget(request.run)
 
     def _answered(self, study: Study, request: wire.Request, phase: Phase) -> tuple[Entry, bytes]:
-        """A fresh answer, charged and kept."""
+        """A fresh answer, charged and stored."""
         caps = self._policy.caps(study)
         return self._charged(study, request, phase, caps, self._computed(study, request, phase, caps))
 
     def _computed(self, study: Study, request: wire.Request, phase: Phase, caps: Caps) -> bytes:
-        """A fresh answer that can be paid for and was not charged yet: nobody may hear of it before ``_charged``."""
+        """A fresh answer that can be paid for and is not charged yet: it must not leave before ``_charged``."""
         self._afford(study, request, phase, caps)
         values, statement = self._values(study, request, phase)
         header = (request.study, request.run, request.round, request.attempt, self.identity.name)
@@ -211,14 +211,14 @@ class Custodian:
     def _charged(
         self, study: Study, request: wire.Request, phase: Phase, caps: Caps, message: bytes
     ) -> tuple[Entry, bytes]:
-        """An answer that was computed, charged and kept."""
+        """The computed answer, charged and stored."""
         digest = hashlib.sha256(message).hexdigest()
         answered = self._ledger.charge(self._charge(study, request, phase, digest), message, caps)
         _log.info("answered a round of study %s", study.name, extra=about(request))
         return answered
 
     def _values(self, study: Study, request: wire.Request, phase: Phase) -> tuple[wire.Values, Mapping[str, Any]]:
-        """What leaves: noised, and masked too where the study says so, with what is signed beside it."""
+        """The values that leave: noised, also masked where the study says so, and what is signed with them."""
         query = phase.query.with_state(request.state)
 
         def noised() -> Noised:
@@ -234,7 +234,7 @@ class Custodian:
     def _hidden(
         self, study: Study, request: wire.Request, phase: Phase, noised: Callable[[], Noised]
     ) -> tuple[wire.Values, Mapping[str, Any]]:
-        """A share of a sum, under masks."""
+        """A masked share of a sum."""
         masked, statement = self._masking(study, request).mask(request, noised, ring(study, phase))
         return masked.values, statement
 
@@ -258,7 +258,7 @@ class Custodian:
         statement = masking.stored_statement(request)
         if statement is None:
             masking.require_unopened(request)
-            if request.leg in ("advertise", "share"):  # nothing is kept for a round that could not be paid for
+            if request.leg in ("advertise", "share"):  # nothing is stored for a round that could not be paid for
                 self._afford(study, request, phase, self._policy.caps(study))
             statement = masking.make_statement(request, answered)
         if request.leg == "reveal":
@@ -268,15 +268,15 @@ class Custodian:
     def _sealed(self, request: wire.Request, entry: Entry, message: bytes) -> bytes:
         """The message under the receipt of its own charge: always the same bytes."""
         failpoints.passed("answer sealed")
-        assert isinstance(entry.record, Charge)  # noqa: S101 - it is that of the message, whose digest is in it
+        assert isinstance(entry.record, Charge)  # noqa: S101 - it is the charge that holds the message's digest
         charged, about = entry.record.message, wire.answer_to(request)
         receipt = sign_receipt(self.identity.key, self.identity.name, charged, entry.hash, about)
         return wire.encode_answer(message, receipt, request.version)
 
-    # Whether it may be answered
+    # Whether a request may be answered
 
     def _agreed(self, request: wire.Request) -> Study:
-        """The request's study, if everybody agreed to it, it still holds, and the policy and a person allow it."""
+        """The request's study, if all have signed it, it is still in force, and policy and approval allow it."""
         study = self._studies.get(request.study)
         if self._ledger.is_closed(request.study):
             raise restored(request.study)
@@ -289,14 +289,14 @@ class Custodian:
         return study
 
     def _check_consents(self, study: Study, request: wire.Request) -> None:
-        """All have signed the study; what was verified once need not be again."""
+        """All must have signed the study; what was verified once is not verified again."""
         seen = (study.digest, tuple(sorted(request.consents.items())))
         if seen != self._verified:
             consent.require_all(study, request.consents)
             self._verified = seen
 
     def _check_receipts(self, request: wire.Request) -> None:
-        """Every head we ever signed must be in our ledger."""
+        """Every head that we ever signed must be in our ledger."""
         ours = (r for r in request.receipts if r.institution == self.identity.name and r.is_of(self.identity.public))
         if not all(self._ledger.holds(receipt.head) for receipt in ours):
             raise self._ledger.rolled_back()
@@ -322,7 +322,7 @@ class Custodian:
         if any(c.study != request.study for c in done):
             raise WireError("E_REPLAY", "request", "the run belongs to another study", "Start a new run.")
         last = max((c.round for c in done), default=-1)
-        skips = request.round > last + 1 and not study.privacy.dropouts  # who dropped out of a round may be back
+        skips = request.round > last + 1 and not study.privacy.dropouts  # after dropping out, an institution may return
         goes_back = request.round < last and all((c.round, c.attempt) != (request.round, request.attempt) for c in done)
         if skips or goes_back or request.round >= plan(study).rounds:
             raise WireError(
@@ -331,7 +331,7 @@ class Custodian:
         return plan(study).phase(request.round)
 
     def _afford(self, study: Study, request: wire.Request, phase: Phase, caps: Caps) -> None:
-        """All or nothing: a run whose end could not be paid for is not begun."""
+        """All or nothing: a run that could not be paid for to its end is not begun."""
         begun = any(c.run == request.run for c in self._ledger.charges(self._holding.population))
         if begun:
             one = self._charge(study, request, phase, "")
@@ -347,7 +347,7 @@ class Custodian:
         whole, bare = charged_in_all(study), collusion_events_in_all(study)
         self._ledger.afford(self._holding.population, study.digest, whole, caps, bare)
 
-    # What is answered from
+    # The table
 
     def _table(self, study: Study, run: str) -> Codes:
         """The table, read once a run."""
@@ -379,18 +379,18 @@ class Custodian:
 
 @contextmanager
 def _concealing_errors() -> Iterator[None]:
-    """Whatever fails beside the data is E_CUSTODIAN: which error it is may depend on a person, and so may its code."""
+    """Whatever fails while data is handled becomes E_CUSTODIAN: which error it is may depend on a person."""
     try:
         yield
     except REPORTABLE as error:
         raise InputError(
-            "E_CUSTODIAN", "table", f"it could not be answered from: {error}", "Check the table."
+            "E_CUSTODIAN", "table", f"no answer could be made from it: {error}", "Check the table."
         ) from error
 
 
 def attempts_at(study: Study) -> int:
-    """How many attempts a round may have: one, unless masks may have to be given up because somebody has dropped out.
+    """How many attempts a round may have: one, unless institutions may drop out and masks may have to be given up.
 
-    A lost message is sent again byte by byte, so nobody else needs a second answer, which would have other noise.
+    A lost message is sent again byte by byte, so in other studies nobody needs a second answer, which would have other noise.
     """
     return MAX_ATTEMPTS if study.privacy.dropouts else 1

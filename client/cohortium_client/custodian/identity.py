@@ -1,4 +1,4 @@
-"""Who answers: an institution's name in studies, and the key that only its custodian has."""
+"""An institution's identity: its name in studies, and the key that only its custodian has."""
 
 from __future__ import annotations
 

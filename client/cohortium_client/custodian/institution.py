@@ -1,4 +1,4 @@
-"""An institution's folder: ``institution.toml`` and what it names. Nobody else decides or sees what is in it.
+"""An institution's folder: ``institution.toml`` and what it names. Only the institution decides and sees what is in it.
 
 name = "emergency"
 relay_uid = 1001                 # who may ask the custodian, beside itself: the user that runs the relay
@@ -56,7 +56,7 @@ class Population:
 
 
 def _several(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """None, or those of two persons at least."""
+    """No key, or those of at least two persons."""
     if keys and len(set(keys)) < max(2, len(keys)):
         raise ValueError("the keys of at least two persons are required, each once")
     return keys
@@ -66,9 +66,9 @@ def _several(keys: tuple[str, ...]) -> tuple[str, ...]:
 class InstitutionFile:
     """The content of ``institution.toml``. Paths are relative to its folder.
 
-    witness: where the newest head of the ledger is remembered; by default beside the ledger. restorers: the public keys
+    witness: where the newest head of the ledger is recorded; by default beside the ledger. restorers: the public keys
     of two or more persons, of whom two must sign before an older copy may take the ledger's place. ledger: its file, or a
-    section that says more of it.
+    section with its settings.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -88,7 +88,7 @@ class InstitutionFile:
 
 @dataclass(frozen=True)
 class Institution:
-    """An institution's folder, read: who it is, what it allows, and where things lie."""
+    """An institution's folder, read: its identity, its policy, and where its files are."""
 
     folder: Path
     file: InstitutionFile
@@ -120,15 +120,15 @@ class Institution:
         return self.witness.with_name(self.witness.name + ".sessions")
 
     def sessions(self) -> Sessions:
-        """What masked sums need remembered, opened: whoever opens it closes it."""
+        """The sessions of masked sums, opened: the caller closes them."""
         return Sessions(self.sessions_file, self.sessions_witness)
 
     def look(self) -> None:
-        """Open the table and read no row of it: raises what is wrong with it as a whole, before anybody asks."""
+        """Open the table and read no row of it: raises what is wrong with it as a whole, before any request."""
         look(self.file.source, self.folder)
 
     def ledger(self) -> Ledger:
-        """The ledger, opened: whoever opens it closes it."""
+        """The ledger, opened: the caller closes it."""
         return Ledger(self.ledger_file, self.witness)
 
     def custodian(self, ledger: Ledger) -> Custodian:
@@ -163,9 +163,9 @@ def _file(document: dict[str, Any]) -> InstitutionFile:
 def init_institution(
     folder: Path, name: str, source: dict[str, Any], population: str, policy: dict[str, Any]
 ) -> Institution:
-    """Make the folder's files and its key; nothing that is there already is touched (E_RELEASE_EXISTS).
+    """Make the folder's files and its key; existing files are not touched (E_RELEASE_EXISTS).
 
-    What is wrong is told, as by ``load_institution``, before anything is made.
+    Raises as ``load_institution`` does, before anything is made.
     """
     document = {"name": name, "source": source, "population": {"name": population}}
     _file(document)

@@ -22,13 +22,13 @@ from cohortium.ledger.store import Ledger
 from cohortium.study.study import Study
 from cohortium.system.checks import in_units, taken
 
-SILENT_FOR = 30  # days; what masked sums have said is forgotten after as many
+SILENT_FOR = 30  # days; statements of masked sums are forgotten after as many
 MOST_DAYS = 36500
 _WORDS = {"until-end": SILENT_FOR, "for-ever": None}
 
 
 def _days(given: Any) -> int | None:
-    """What the setting says, as days of silence; None is for ever."""
+    """The setting as days of silence; None is for ever."""
     if isinstance(given, str) and given in _WORDS:
         return _WORDS[given]
     if isinstance(given, int) and not isinstance(given, bool) and 1 <= given <= MOST_DAYS:
@@ -44,8 +44,8 @@ Keep = Annotated[int | None, BeforeValidator(_days)]
 class LedgerSection:
     """``[ledger]`` of institution.toml.
 
-    file: the ledger's. keep_answers: ``until-end``; a number of days, for the same but that a run in which nothing was
-    answered for so long counts as over, which by default it does after ``SILENT_FOR``; or ``for-ever``.
+    file: the ledger's. keep_answers: ``until-end``, where a run counts as over after ``SILENT_FOR`` days without an answer;
+    a number of days to replace that one; or ``for-ever``.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -59,7 +59,7 @@ def section(given: Any) -> Any:
 
 
 def over(ledger: Ledger, studies: Mapping[str, Study], keep: Keep, now: datetime) -> set[str]:
-    """The runs of which the ledger keeps answers, and nobody will ask about again. studies: those that were signed here."""
+    """The runs whose answers the ledger keeps although nobody will ask for them again. studies: those that were signed here."""
     if keep is None:
         return set()
     kept, last = ledger.runs_with_answers(), (now - timedelta(days=keep)).isoformat(timespec="seconds")
@@ -100,7 +100,7 @@ def compacted(ledger: Ledger, studies: Mapping[str, Study], keep: int | None, en
 
 
 def _require_room(ledger: Ledger) -> None:
-    """A file is written anew beside the old one, and once more into the log."""
+    """Shrinking writes the file anew beside the old one, and once more into the log."""
     needed, free = 2 * ledger.holds_bytes(), shutil.disk_usage(ledger.path.absolute().parent).free
     if free < needed:
         raise LedgerError(
@@ -112,7 +112,7 @@ def _require_room(ledger: Ledger) -> None:
 
 
 def _is_over(charge: Charge, ledger: Ledger, studies: Mapping[str, Study], now: datetime) -> bool:
-    """Whether its study is no longer answered, whatever is asked. By the clock alone: a time in the ledger may be wrong."""
+    """Whether its study is no longer answered at all. By the clock alone: a time in the ledger may be wrong."""
     if ledger.is_closed(charge.study):
         return True
     study = studies.get(charge.study)

@@ -33,7 +33,7 @@ class Answered:
     places: frozenset[tuple[int, int]]
 
     def last_attempt(self, round_number: int) -> int:
-        """At a round; -1 if there is none."""
+        """The number of the last attempt at a round; -1 if there is none."""
         return max((attempt for number, attempt in self.places if number == round_number), default=-1)
 
 
@@ -42,13 +42,14 @@ class Masking:
     """One institution's seat in the masked sums of a study's run.
 
     **One sum of a round.** Where institutions may drop out a round may have several attempts, of which each has noise of its
-    own: two sums of one round would tell more than one was charged for. So an institution reveals shares in one attempt of a round
+    own: two sums of one round would reveal more than was charged for one. So an institution reveals shares in one attempt of a round
     at most. That suffices: to open a sum takes t reveals, of which colluders make at most T, so t - T of the K - T honest
     institutions; two attempts would take 2 (t - T) different ones, but t > 2K/3 and T < K/3 make 2t - T > K. Which of the
     attempts it is does not matter, nor what colluders, the coordinator or the network do (``require_unopened``).
 
     Besides, attempts only go up: who has masked a later one neither masks, confirms nor reveals an earlier one. So the attempt
-    that is opened is the last one that those who opened it were charged for, and its number tells how many these were.
+    that is opened is the last one that those who opened it were charged for, and its number shows how many attempts they were
+    charged for.
     Without dropouts a round has one attempt alone (``custodian.attempts_at``).
     """
 
@@ -66,7 +67,7 @@ class Masking:
             raise MaskingError(
                 "E_VIEW",
                 self.identity.name,
-                f"it is asked to {request.leg} twice in one attempt, and not the same",
+                f"it is asked to {request.leg} twice in one attempt, with different content",
                 "Let the coordinator begin a new attempt.",
             )
         return kept.message
@@ -114,7 +115,7 @@ class Masking:
         return masked, statement.document()
 
     def _context(self, request: wire.Request) -> Context:
-        """Keys are an attempt's where somebody may drop out and some of them be revealed, else the run's."""
+        """Keys belong to an attempt where institutions may drop out, as some keys are then revealed; else to the run."""
         return _attempt(request) if self.study.privacy.dropouts else _attempt(request).of_run
 
     def _place(self, request: wire.Request) -> str:
@@ -129,9 +130,9 @@ class Masking:
         return Seat(cohort, self.identity.name, self.identity.key, self._context(request), secrets)
 
     def _require_remembered(self, request: wire.Request) -> None:
-        """The sessions remember at least what the ledger proves: whatever was charged was masked with the run's secrets.
+        """The sessions must hold at least what the ledger proves: whatever was charged was masked with the run's secrets.
 
-        Where somebody may drop out, its shares were said first, too. LedgerError E_LEDGER_ROLLED_BACK otherwise.
+        Where institutions may drop out, the shares were stated before, too. LedgerError E_LEDGER_ROLLED_BACK otherwise.
         """
         known = not self.answered.places or self.sessions.has_secrets(request.run)
         if known and self.study.privacy.dropouts:
@@ -140,7 +141,7 @@ class Masking:
             raise LedgerError(
                 "E_LEDGER_ROLLED_BACK",
                 f"run {request.run}",
-                "it was answered, and what was said in it is not known: it has ended, its time is over, or its sessions are lost",
+                "it was answered, but its sessions hold nothing of it: it has ended, has expired, or its sessions are lost",
                 "Begin a new run.",
             )
 

@@ -59,7 +59,7 @@ class Policy:
                 )
 
     def _rules(self, study: Study) -> dict[str, str]:
-        """For every rule what breaks it, or nothing."""
+        """For every rule, how the study breaks it, or an empty text."""
         asked, count = self._asked(study), len(study.institutions)
         foreign = [n for n in study.schema.names if self.columns is not None and n not in self.columns]
         kind = study.generator.kind
@@ -79,13 +79,13 @@ class Policy:
         }
 
     def _asked(self, study: Study) -> float:
-        """The study's epsilon, at no larger a delta than the policy's: a smaller epsilon may hide behind a larger delta."""
+        """The study's epsilon at no larger a delta than the policy's, so that no study looks cheaper by a larger delta."""
         if self.epsilon_per_study is None or study.privacy.delta <= self.delta:
             return study.privacy.epsilon
         return max(study.privacy.epsilon, cost(all_person_events(study), self.delta).epsilon)
 
     def caps(self, study: Study) -> Caps:
-        """What answers to ``study`` must stay within: unless it is repeatable, what its plan costs here, once."""
+        """The caps on answers to ``study``; unless studies are repeatable, also the cost of its plan here, once."""
         require_privacy(study)  # there is no cap on what is not noised
         of_all = self.epsilon_per_population
         population = None if of_all is None else Cap(of_all, self.delta, "epsilon_per_population")
@@ -106,7 +106,7 @@ def _if(broken: bool, what: str) -> str:
 
 
 def load_policy(path: Path) -> Policy:
-    """A policy file; it must say how much its population may ever spend. PolicyError E_POLICY names a problem's place."""
+    """Read a policy file, which must state how much its population may ever spend. PolicyError E_POLICY names a problem's place."""
     return policy_of(read_toml(path), path.name)
 
 

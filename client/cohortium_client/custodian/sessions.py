@@ -1,4 +1,4 @@
-"""What an institution must not forget between the legs of the masking protocol: its secrets and its statements.
+"""The durable state of the masking protocol between its legs: an institution's secrets and its statements.
 
 It is a file of its own, mode 0600, beside the ledger. A run's secrets are removed when its last round is answered, its statements
 when nobody has asked about the run for ``KEPT_FOR``; at most ``MOST_OPEN`` runs have secrets at a time.
@@ -27,7 +27,7 @@ from cohortium.system.files import make_once, open_database, open_to_overwrite, 
 
 MOST_OPEN = 64  # runs with secrets
 KEPT_FOR = timedelta(days=30)  # after the last statement of a run
-_log = logging.getLogger("cohortium.custodian")  # the institution's own log; nothing of it travels
+_log = logging.getLogger("cohortium.custodian")  # the institution's own log; nothing of it is sent anywhere
 _TABLES = """
 CREATE TABLE IF NOT EXISTS secret (run TEXT PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS said (place TEXT PRIMARY KEY, asked TEXT NOT NULL, bytes BLOB NOT NULL) STRICT;
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS mark (only INTEGER PRIMARY KEY CHECK (only = 1), epoc
 _DATED = """
 INSERT OR IGNORE INTO used
 SELECT run, ? FROM (SELECT run FROM secret UNION SELECT substr(place, 1, instr(place, '/') - 1) FROM said)
-"""  # what older versions have kept
+"""  # statements that older versions stored without a date
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class StoredStatement:
 
 @dataclass(frozen=True)
 class _Mark:
-    """Which file it is (drawn at random when made), and how many statements were made from it."""
+    """The file's identity (drawn at random when it was made), and how many statements were made from it."""
 
     epoch: str
     count: int
 
     def text(self) -> str:
-        """48 characters, always: a disk writes them whole or not at all."""
+        """Always 48 characters: a disk writes them whole or not at all."""
         return f"{self.epoch}{self.count:016d}"
 
     @staticmethod
@@ -65,14 +65,14 @@ class _Mark:
 
 
 def remove_sessions(path: Path, witness: Path | None = None) -> None:
-    """Forget everything: no mask and no statement can be made a second time. The file comes last, its log before it."""
+    """Forget everything: no mask and no statement can be made a second time. The log is removed first, the file last."""
     (witness or witness_of(path)).unlink(missing_ok=True)
     for end in ("-wal", "-shm", ""):
         path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 class Sessions:
-    """A durable store; what it returns was committed.
+    """A durable store of secrets and statements; what it returns is committed.
 
     most: runs that may have secrets at a time. LedgerError E_LEDGER_UNAVAILABLE where it cannot be used,
     E_LEDGER_ROLLED_BACK where it is older than its witness.
@@ -163,14 +163,14 @@ class Sessions:
                 self._make_room()
 
     def expire(self, now: datetime | None = None) -> list[str]:
-        """Remove all of the runs that nobody has asked about for ``KEPT_FOR``; their names.
+        """Remove all runs that nobody has asked about for ``KEPT_FOR``; returns their names.
 
-        One that was answered is not opened again: the ledger knows of it (``Masking``).
+        One that was answered is not opened again: the ledger has its charges (``Masking``).
         """
         today = now or datetime.now(UTC)
         last, at = (moment.isoformat(timespec="seconds") for moment in (today - KEPT_FOR, today))
         with self._usable():
-            # what a clock that ran ahead has written would count as open until then
+            # a time in the future, from a clock that ran ahead, would keep a run open until then
             self._db.execute("UPDATE used SET at = ? WHERE at > ?", (at, at))
             old = [run for (run,) in self._db.execute("SELECT run FROM used WHERE at < ?", (last,)).fetchall()]
             if old:
@@ -184,7 +184,7 @@ class Sessions:
         return old
 
     def _make_room(self) -> None:
-        """Give what was removed back to the disk; ``secure_delete`` has overwritten it."""
+        """Return the freed space to the disk; ``secure_delete`` has overwritten what was removed."""
         self._db.execute("VACUUM")
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -244,7 +244,7 @@ class Sessions:
 
 
 def _between(run: str) -> tuple[str, str]:
-    """Where the places of a run lie: 0 is what comes after / in ASCII."""
+    """The range of a run's places: 0 comes after / in ASCII."""
     return f"{run}/", f"{run}0"
 
 

@@ -29,14 +29,14 @@ _log = logging.getLogger("cohortium.node")
 
 @dataclass
 class Knocking:
-    """Stands in front of ``knock`` (Flower's FleetHttpClient.ActivateNode) and repeats it until it is answered."""
+    """Wraps ``knock`` (Flower's FleetHttpClient.ActivateNode) and repeats it until it is answered."""
 
     relay: Relay
     knock: Callable[[Any, Any], Any]
     sleep: Callable[[float], None] = time.sleep
 
     def __call__(self, client: Any, request: Any) -> Any:
-        if not request.heartbeat_interval:  # it is only asked whether the node is known (standing.py)
+        if not request.heartbeat_interval:  # this only asks whether the node is known (registration.py)
             return self.knock(client, request)
         pause, why = FIRST, None
         while True:
@@ -48,16 +48,16 @@ class Knocking:
             except httpx.TransportError as error:
                 now = self._unreached(error)
             if str(now) != str(why):
-                _log.warning("%s This is waited for.", now, extra=about(code=now.code))
+                _log.warning("%s Trying again until it succeeds.", now, extra=about(code=now.code))
             why = now
             self.sleep(pause)
             pause = min(pause * SLOWER, LONGEST)
         if why is not None:
-            _log.info("the coordinator has let the node in")
+            _log.info("the coordinator has admitted the node")
         return answer
 
     def _refused(self, status: int, before: CohortiumError | None) -> CohortiumError:
-        """Why; before: what it was at the last knock. Whether the key is admitted is asked once, for that is a knock, too."""
+        """The reason. before: the one of the last attempt. Whether the key is admitted is asked once, as asking is an attempt, too."""
         if status != HTTPStatus.PRECONDITION_FAILED:
             return refusal(self.relay, status)
         if before is not None and before.code == "E_MEMBER":
@@ -66,7 +66,7 @@ class Knocking:
             require_member(self.relay)
         except CohortiumError as error:
             return error
-        what, fix = "the coordinator still counts the node that was here before as online", "It soon misses that one."
+        what, fix = "the coordinator still counts the previous node as online", "Wait: it soon notices that it is gone."
         return MembershipError("E_MEMBER", self.relay.institution, what, fix)
 
     def _unreached(self, error: Exception) -> CohortiumError:

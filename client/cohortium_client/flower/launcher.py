@@ -18,12 +18,12 @@ from cohortium_client.flower.liveness import answer_as_long_as_we_live
 
 
 def run_launcher(port: int, secret: bytes, home: Path) -> None:
-    """Answer the messages of the node at ``port`` of this machine until told to stop."""
+    """Answer the messages of the node at ``port`` of this machine until a signal stops the process."""
     run_forking(Task.CLIENTAPP, partial(_answer, _installed_only(), home), f"127.0.0.1:{port}", secret)
 
 
 def _installed_only() -> Any:
-    """Flower's module of tasks, from which no bundle is unpacked or imported."""
+    """Flower's module of tasks, changed so that no bundle is unpacked or imported."""
     from cohortium_client.app import app
 
     tasks = private(CLIENTAPP)

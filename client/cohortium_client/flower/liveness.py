@@ -1,6 +1,6 @@
 """Whether a relay is alive and answering: it holds a lock for as long as it lives, which the kernel releases however it ends.
 
-Flower's node would wait for ever for a relay that dies at the wrong moment; with this lock ours notices.
+Flower's node would wait for ever for a relay that dies at the wrong moment; this lock lets our node notice.
 """
 
 from __future__ import annotations

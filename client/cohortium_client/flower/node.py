@@ -38,21 +38,21 @@ from cohortium_client.flower.replies import Replies
 from cohortium_client.flower.sent import sent_whole
 from cohortium_client.relay import Relay
 
-NODE_BEATS = 10  # seconds, the least that Flower allows: a node that died is missed, and may be back, after two of them
-TASK_BEATS = 20  # seconds that a relay may take to begin; one that died is missed after two of them
-BUSY, IDLE = 0.25, 2.0  # seconds between two questions for messages, soon after one and later
-LIVELY = 120.0  # seconds after a message that count as soon
-ANSWERING = 0.05  # seconds between two looks for the relay's answer
-ABANDONED = 15.0  # seconds of waiting for an answer that nobody is making
+NODE_BEATS = 10  # seconds, the least that Flower allows: a dead node counts as gone, and may return, after two of them
+TASK_BEATS = 20  # seconds that a relay may take to start; a dead one counts as gone after two of them
+BUSY, IDLE = 0.25, 2.0  # seconds between two polls for messages, while busy and later
+LIVELY = 120.0  # seconds after a message that count as busy
+ANSWERING = 0.05  # seconds between two polls for the relay's answer
+ABANDONED = 15.0  # seconds to wait for an answer that nobody is making
 _log = logging.getLogger("cohortium.node")
 
 
 @dataclass
 class Pace:
-    """How long the node's loop sleeps. Flower's is three seconds whenever nothing has come, half a second for an answer.
+    """How long the node's loop sleeps. Flower's sleeps three seconds whenever nothing has come, half a second for an answer.
 
     is_alive: whether a relay is answering. A node that waits for one that has died is ended, to be started again; the
-    coordinator asks again, and what was answered already is only said again.
+    coordinator asks again, and the custodian repeats what it has answered already.
     """
 
     is_alive: Callable[[], bool]
@@ -78,15 +78,15 @@ class Pace:
 
 
 def beat_faster() -> None:
-    """Let nodes and relays that die be missed sooner than by Flower's half minutes; for the node's process and the launcher's."""
+    """Detect dead nodes and relays sooner than Flower's half minutes; for the node's process and the launcher's."""
     for part, seconds in ((BEAT, NODE_BEATS), (NODE_BEAT, NODE_BEATS), (TASK_BEAT, TASK_BEATS)):
         private(part).HEARTBEAT_DEFAULT_INTERVAL = seconds
 
 
 def run_node(relay: Relay, port: int, secret: Path, proxy: Proxy | None = None) -> None:
-    """Run the node until told to stop. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds.
+    """Run the node until a signal stops it. port: where the launcher reaches it on this machine, if it shows what ``secret`` holds.
 
-    proxy: on the way to the coordinator, to whom alone the node speaks by itself.
+    proxy: on the way to the coordinator, the only party to which the node opens connections.
     """
     use_only(proxy)
     fleet = private(FLEET).FleetHttpClient
@@ -103,9 +103,9 @@ def run_node(relay: Relay, port: int, secret: Path, proxy: Proxy | None = None) 
 
 
 def behind_a_door(create: Callable[..., App]) -> Callable[..., App]:
-    """What serves the node's port on this machine, which other users reach as well.
+    """The app that serves the node's port on this machine, which other users can reach as well.
 
-    They are told whether it lives. Every call of the Runtime API wants a secret, and nothing else is there.
+    Anybody may ask whether it is alive. Every call of the Runtime API requires a secret, and nothing else is served.
     """
     return lambda *args, **options: Door(create(*args, **options), of_a_launcher)
 

@@ -12,7 +12,7 @@ from cohortium.flower_names import CLOCKS, FLEET, FLEET_WORDS, INTERCEPTORS, KEY
 from cohortium.system.proxies import using_only
 from cohortium_client.relay import Relay, load_node_key
 
-NO_TIME = 0.0  # seconds, for which Flower makes no node active; but before it says so it looks for the node
+NO_TIME = 0.0  # seconds, for which Flower activates no node; but before it refuses, it looks the node up
 
 
 def ahead_and_behind() -> tuple[float, float]:
@@ -32,19 +32,19 @@ def require_member(relay: Relay) -> None:
 
 
 def refusal(relay: Relay, status: int) -> CohortiumError:
-    """What it means that the coordinator answers a node with this status."""
+    """The meaning of an HTTP status with which the coordinator answers a node."""
     if status == HTTPStatus.PRECONDITION_FAILED:
         fix = "Send RELAY/application.json to the coordinator, and read out its fingerprint when you are called."
         return MembershipError("E_MEMBER", relay.institution, "the coordinator has not admitted this relay's key", fix)
     if status == HTTPStatus.UNAUTHORIZED:
         fix = "Set this machine's clock; it must be right to a few seconds."
         return MembershipError("E_MEMBER", relay.institution, "the coordinator does not believe its signature", fix)
-    fix = f"Check what stands before the coordinator: it must pass on {Api.FLEET}."
+    fix = f"Check the proxy in front of the coordinator: it must pass on {Api.FLEET}."
     return FederationError("E_LINK", str(relay.address), f"it answers a node with HTTP {status}", fix)
 
 
 def _asked(relay: Relay) -> int:
-    """The status that the coordinator answers with to the node's wish to be active for no time at all."""
+    """The coordinator's HTTP status for a request to activate the node for no time at all."""
     client = private(FLEET).FleetHttpClient
     signing = private(SIGNING).NodeAuthHttpInterceptor
     versions = private(INTERCEPTORS).RuntimeVersionHttpInterceptor

@@ -20,12 +20,12 @@ from cohortium_client.relay import Relay
 
 NODE, LAUNCHER = "node", "launcher"
 LOCK = "serving.lock"
-LAST_BREATH = 5.0  # seconds that what served before, and was killed, gets to be gone
-LOOK_EVERY = 0.2  # seconds; the node is a process of this machine, and keeps its tasks in memory
+LAST_BREATH = 5.0  # seconds that processes of a killed predecessor get to end
+LOOK_EVERY = 0.2  # seconds between two polls; the node is a process of this machine, and keeps its tasks in memory
 
 
 def serve_relay(relay: Relay) -> int:
-    """Serve, by who alone does, until a signal asks for the end; its number.
+    """Serve until a signal asks to stop; returns its number. To be called after ``require_alone``.
 
     The answer that is being made then is sent first, within ``FINISHING`` seconds.
     """
@@ -56,7 +56,7 @@ def require_alone(relay: Relay) -> None:
 
 
 def _launcher_secret(home: Path, secret: str) -> Path:
-    """What the launcher shows the node, drawn anew at every start."""
+    """The file of the secret that the launcher shows the node, drawn anew at every start."""
     path = home / "launcher.secret"
     write_whole(path, secret.encode())
     return path

@@ -1,7 +1,7 @@
 """Which answer a node sends: the one to the message it has just taken, and no other.
 
-A run that ends while its message is being taken leaves a task behind. Much later Flower reports that task as dead, and a node
-that is waiting for an answer would send that report instead, and from then on be one answer behind.
+A run that ends while its message is being taken leaves a task behind. Much later Flower reports that task as dead. A node
+that is waiting for an answer would then send that report instead, and stay one answer behind from then on.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from cohortium.flower_names import ANSWERS_READ_BY, NODE_LOOP
 
 
 class Replies:
-    """Stands around Flower's two steps of a node: taking a message, and sending the answer to it."""
+    """Wraps Flower's two steps of a node: taking a message, and sending the answer to it."""
 
     def __init__(self) -> None:
         self._asked = ""
 
     def taking(self, take: Callable[..., Any]) -> Callable[..., Any]:
-        """``take`` (of Flower's, _pull_and_store_message), which is seen to take a message."""
+        """Flower's ``take`` (_pull_and_store_message), observed to learn which message it takes."""
         return lambda *, receive, **rest: take(receive=lambda: self._seen(receive()), **rest)
 
     def _seen(self, received: Any) -> Any:
@@ -29,9 +29,9 @@ class Replies:
         return received
 
     def sending(self, send: Callable[..., Any]) -> Callable[..., Any]:
-        """``send`` (_push_messages there), which finds the answer to that message alone.
+        """Flower's ``send`` (_push_messages), which finds only the answer to that message.
 
-        WireError E_FLOWER if it reads answers in a way that is not stood in front of.
+        WireError E_FLOWER if it reads answers in a way that is not covered here.
         """
         if not set(ANSWERS_READ_BY) & set(send.__code__.co_names):
             raise changed(f"{NODE_LOOP.module}.{send.__name__}")
@@ -41,7 +41,7 @@ class Replies:
 
 
 class _Answered:
-    """A node's state that has no answers but those to one message; others are deleted when they are met."""
+    """A node's state that shows only the answers to one message; others are deleted when met."""
 
     def __init__(self, state: Any, objects: Any, asked: str) -> None:
         self._state, self._objects, self._asked = state, objects, asked

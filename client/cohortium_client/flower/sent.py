@@ -1,8 +1,8 @@
 """Sending a whole answer over a connection that breaks: what has already arrived is not an error.
 
 A request whose response is lost is sent again. The link then reports an object that it stored the first time as not stored, and
-says of an answer it has already handed on that it needs none of it. Flower's node takes the first for a failure and the second
-for success, and leaves half an answer behind either way.
+for an answer it has already passed on reports that no object is needed. Flower's node takes the first for a failure and the
+second for success, and leaves half an answer behind either way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _log = logging.getLogger("cohortium.node")
 
 
 def sent_whole(push: Callable[..., Any]) -> Callable[..., Any]:
-    """``push`` (of Flower's, _push_messages), which sends all that the coordinator still waits for."""
+    """Flower's ``push`` (_push_messages), which sends all that the coordinator still waits for."""
     failed = private(PUSHING).ObjectPushError
     parts = private(TREES).iterate_object_tree
 

@@ -1,6 +1,6 @@
 """Who may connect to the custodian: a gate on a Unix domain socket that admits one user, within limits.
 
-gRPC for Python cannot tell who is at the other end of a socket. The gate accepts the connections, asks the kernel for the user
+gRPC for Python does not report who is at the other end of a socket. The gate accepts the connections, asks the kernel for the user
 of each (SO_PEERCRED), closes those of other users and forwards the bytes of the rest to a second socket, in a folder that only
 the custodian's own user can enter. It does not interpret what it forwards.
 
@@ -29,13 +29,13 @@ from cohortium.system import locks
 _CHUNK = 1 << 18
 _WAITING = 1024  # connections the kernel keeps until the gate looks at them
 _LONGEST_PATH = 107  # bytes, of any Unix socket on Linux
-LONGEST_SOCKET = _LONGEST_PATH - len("..d/grpc")  # bytes of a custodian's: in a private folder beside it is another one
-_NOBODY = 65534  # what the kernel calls a user of another user namespace, whoever it is
+LONGEST_SOCKET = _LONGEST_PATH - len("..d/grpc")  # bytes of a custodian's: the inner socket's path is longer
+_NOBODY = 65534  # the number under which the kernel reports any user of another user namespace
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What callers may make a custodian bear: connections, bytes of one message, seconds of silence."""
+    """Limits on what callers may use: connections, bytes of one message, seconds of silence."""
 
     connections: int = 16
     message: int = 256 << 20
@@ -44,7 +44,7 @@ class Limits:
 
 @dataclass(eq=False)
 class _Link:
-    """A caller's connection and the one that continues it."""
+    """A caller's connection and the one behind it to the custodian."""
 
     outer: socket.socket
     inner: socket.socket
@@ -70,7 +70,7 @@ class Gate:
         self._run(self._begin())
 
     def shut(self) -> None:
-        """Let nobody else in, and send away who has not asked anything yet. The others go on."""
+        """Accept nobody else, and drop connections that have not asked anything yet. The others go on."""
         self._run(self._turn_away())
         self._listener.close()
 
@@ -134,7 +134,7 @@ class Gate:
         return bool(silent)
 
     def _claim(self, name: str) -> tuple[bool, float]:
-        """The smaller, the less would be lost: who has asked may still have to be sent the answer."""
+        """The smaller, the less is lost by dropping it: a caller that has asked may still be waiting for the answer."""
         link = self._links[name]
         return link.asked, link.active
 
@@ -144,7 +144,7 @@ class Gate:
             task.cancel()
 
     def _join(self, outer: socket.socket) -> bool:
-        """Connect the caller through. Linux gives the inner end a name of its own, by which gRPC will know it."""
+        """Connect the caller through. Linux gives the inner end a name of its own, by which gRPC identifies it."""
         inner = socket.socket(socket.AF_UNIX)
         try:
             inner.setblocking(False)
@@ -174,7 +174,7 @@ class Gate:
             link.inner.close()
 
     async def _pump(self, link: _Link, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):  # whoever has gone, has gone
+        with suppress(OSError):  # the other side may have gone
             while data := await self._loop.sock_recv(source, _CHUNK):
                 link.active = time.monotonic()
                 await self._loop.sock_sendall(sink, data)
@@ -182,7 +182,7 @@ class Gate:
             sink.shutdown(socket.SHUT_WR)
 
     async def _tidy(self) -> None:
-        """Close the connections that have said nothing, and were not being answered, for too long."""
+        """Close the connections that were silent for too long while no answer was being made."""
         while True:
             await asyncio.sleep(self._limits.patience / 4)
             late = time.monotonic() - self._limits.patience
@@ -199,7 +199,7 @@ async def _ended(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def peer_uid(connection: socket.socket) -> int:
-    """The user at the other end of a Unix domain socket when it connected; the kernel's word, not the caller's."""
+    """The user at the other end of a Unix domain socket when it connected, as the kernel reports it, not the caller."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", credentials)[1])
 
@@ -207,7 +207,7 @@ def peer_uid(connection: socket.socket) -> int:
 def allowed_uid(relay_uid: int | None) -> int:
     """FederationError E_SOCKET for a user that cannot be distinguished from others, or on a system that reports no users."""
     if not hasattr(socket, "SO_PEERCRED"):
-        raise refused("this system", "it does not tell who connects", "Run the custodian on Linux.")
+        raise refused("this system", "it does not report which user connects", "Run the custodian on Linux.")
     if relay_uid == _NOBODY:
         raise refused(
             f"user {_NOBODY}", "every user without a name here has this number", "Give the relay its own user."
@@ -285,7 +285,7 @@ def _clear(path: Path) -> None:
     if not os.path.lexists(path):
         return
     if not stat.S_ISSOCK(path.lstat().st_mode):
-        raise refused(path, "there is something else than a socket", "Choose another path.")
+        raise refused(path, "something other than a socket is there", "Choose another path.")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))

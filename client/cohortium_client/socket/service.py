@@ -2,7 +2,7 @@
 
 gRPC carries the bytes of ``cohortium.federation.wire`` and adds nothing to them. Behind the socket stands whatever answers bytes with
 bytes; the service does not trust it: an exception, or something that is no message, leaves as a refusal with a code.
-Texts that gRPC itself writes for malformed or oversized messages are its own and tell only what the caller has sent.
+Texts that gRPC itself writes for malformed or oversized messages depend only on what the caller has sent.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ GRACE = 3600.0  # seconds that an answer may still take once the service is aske
 CONNECT_WITHIN = 10.0  # seconds
 ANSWER_WITHIN = 6 * 3600.0  # seconds; a custodian that dies is noticed at once
 _FRAME = 16  # bytes that protobuf may add to a message
-_log = logging.getLogger("cohortium.custodian")  # the institution's own log; nothing of it travels
+_log = logging.getLogger("cohortium.custodian")  # the institution's own log; nothing of it is sent anywhere
 
 
 class Answering(Protocol):
@@ -64,7 +64,7 @@ class Service:
         return self._stopped.wait(timeout)
 
     def stop(self, grace: float = GRACE) -> None:
-        """Let nobody else in, finish and send what is being answered, then remove the socket."""
+        """Accept nobody else, finish and send the answers under way, then remove the socket."""
         with self._stopping:
             if self._stopped.is_set():
                 return
@@ -78,7 +78,7 @@ class Service:
 def serve(custodian: Answering, socket: Path, relay_uid: int | None = None, limits: Limits | None = None) -> Service:
     """Answer the requests of one user, ``relay_uid`` or by default our own, at the socket until stopped.
 
-    FederationError E_SOCKET if the path is in use, or not fit for it.
+    FederationError E_SOCKET if the path is in use or cannot be used.
     """
     limits, path, uid = limits or Limits(), socket.absolute(), allowed_uid(relay_uid)
     mode = 0o600 if uid == os.geteuid() else 0o666  # the gate looks at the user, whatever the mode
@@ -111,22 +111,22 @@ class _Servicer(CustodianServicer):
 
 
 def _answered(custodian: Answering, data: bytes, limit: int) -> bytes:
-    """What the custodian says, if it is a message; a code in every other case. gRPC would send an exception's text."""
+    """The custodian's reply, if it is a message; a code in every other case. gRPC would send an exception's text."""
     try:
         answer = custodian.answer(data)
         if isinstance(answer, bytes) and answer.startswith(FAMILY) and len(answer) <= limit:
             return answer
         _log.error("the answer was no message, or too long to be sent", extra=about(code="E_CUSTODIAN"))
-    except BaseException as error:  # noqa: BLE001 - the caller waits for an answer, and a worker has nobody to tell
+    except BaseException as error:  # noqa: BLE001 - the caller waits for an answer, and an exception in a worker reaches nobody
         _log.error("failed: %s", without_text(error), extra=about(code="E_CUSTODIAN"))
     return encode_refusal(Refusal("", "E_CUSTODIAN"))
 
 
 def _server(servicer: _Servicer, inner: Path, limits: Limits) -> grpc.Server:
-    """One request a connection and one worker a request: a caller that stalls holds up itself.
+    """One request a connection and one worker a request: a caller that stalls holds up only itself.
 
-    The gate bounds the connections. gRPC hears a moment later that one was dropped, and its worker is free then: who has
-    taken its place waits for that and is not refused, and so there may be twice as many requests for a moment.
+    The gate bounds the connections. gRPC notices a moment later that one was dropped and then frees its worker. The request
+    that takes its place waits for that instead of being refused, so there may briefly be twice as many requests.
     """
     workers = ThreadPoolExecutor(limits.connections, thread_name_prefix="custodian")
     options = [*_sizes(limits.message), ("grpc.max_concurrent_streams", 1), ("grpc.so_reuseport", 0)]
@@ -144,8 +144,8 @@ def _server(servicer: _Servicer, inner: Path, limits: Limits) -> grpc.Server:
 class Connection:
     """A custodian that is served at ``socket``, or will be within ``wait`` seconds.
 
-    Each request connects anew, so a custodian may come and go. A request is sent once: whoever got no answer may ask
-    again, and gets the same bytes.
+    Each request opens a new connection, so the custodian may be restarted in between. A request is sent once: a caller that
+    got no answer may ask again, and gets the same bytes.
     """
 
     socket: Path
@@ -164,7 +164,7 @@ class Connection:
             raise self._gone() from None
 
     def _await(self) -> None:
-        """Wait until somebody listens at the socket, which a custodian that is being restarted soon does."""
+        """Wait until a custodian listens at the socket, for example while it is being restarted."""
         until = time.monotonic() + self.wait
         while not is_served(self.socket):
             if time.monotonic() >= until:

@@ -3,7 +3,7 @@
 SQLAlchemy speaks to any database it has a driver for. PostgreSQL and SQLite are opened read-only, so that the database
 itself refuses a query that writes; whatever the database, nothing is ever committed. Rows come through a cursor at
 the database's side, ``ROWS`` at a time. Database errors quote values and statements, so none of their texts is passed
-on: what is told is looked up by the error's public number (refusals.py).
+on: our messages are looked up by the error's public number (refusals.py).
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def database_url(text: str) -> URL:
         fix = 'Write it like "postgresql://reader@db.example/clinic" or "sqlite:///table.sqlite".'
         raise _source_error("source.url", "it is not the address of a database", fix) from None
     values = [v for value in url.query.values() for v in ([value] if isinstance(value, str) else value)]
-    told = any(_SECRET_KEY.search(k) for k in url.query) or any(_SECRET_VALUE.search(v) for v in values)
-    if url.password is not None or told:
+    in_options = any(_SECRET_KEY.search(k) for k in url.query) or any(_SECRET_VALUE.search(v) for v in values)
+    if url.password is not None or in_options:
         fix = "Take it out, change it, and put the new one into a file of mode 0600 that password_file names."
         raise SecretError("E_SECRET", "source.url", "a password is written into it", fix)
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 
 def check_query(query: str) -> None:
-    """InputError E_SOURCE unless ``query`` begins as a SELECT does. That it only reads, the database makes sure of."""
+    """InputError E_SOURCE unless ``query`` begins as a SELECT does. The database ensures that it only reads."""
     if not _SELECT.match(query):
         raise _source_error("source.query", "it is not a SELECT", "Write one SELECT that gives the study's columns.")
 
@@ -94,9 +94,9 @@ def query_parts(
 ) -> Iterator[pd.DataFrame]:
     """The columns ``wanted`` of the query's rows in parts of at most ROWS rows, at least one; cells are objects.
 
-    faults: takes note of texts that cannot be read, which are missing. A relative SQLite file lies in ``folder``.
-    Raises InputError E_DATABASE where the database is not reached, E_INPUT_NOT_FOUND where it is a
-    file that is not there, E_SOURCE where it refuses the query or breaks it off, and SchemaError E_SCHEMA_MISSING or E_SCHEMA_DUP.
+    faults: records texts that cannot be read, which count as missing. A relative SQLite file lies in ``folder``.
+    Raises InputError E_DATABASE if the database cannot be reached, E_INPUT_NOT_FOUND if it is a
+    file that does not exist, E_SOURCE if it refuses or aborts the query, and SchemaError E_SCHEMA_MISSING or E_SCHEMA_DUP.
     """
     engine = _engine(_address(url, folder, password))
     try:
@@ -113,7 +113,7 @@ def query_parts(
 
 
 def look(url: URL, *, folder: Path, password: str | None = None) -> None:
-    """Reach the database and begin reading: raises what ``query_parts`` says of it. The query is not run: it may wait."""
+    """Reach the database and begin a transaction; raises as ``query_parts`` does. The query is not run: it may take long."""
     engine = _engine(_address(url, folder, password))
     try:
         with _transaction(engine):
@@ -190,7 +190,7 @@ def _engine(url: URL) -> Engine:
 
 
 def _as_text(connection: Any, _record: object) -> None:
-    """Text as it lies in PostgreSQL, decoded here cell by cell: of what the server cannot convert it makes an error."""
+    """Text as PostgreSQL stores it, decoded here cell by cell: the server would raise an error for what it cannot convert."""
     from psycopg.adapt import Loader  # an optional dependency
 
     encoding = connection.info.parameter_status("server_encoding")

@@ -15,7 +15,7 @@
     format = "1.234,5"                   # how it writes numbers (``written``)
 
 A mapping is a map of single rows: what becomes of a row depends on that row and the mapping alone, so nothing is
-learnt from the table and nobody's row changes another's (docs/threat-model.md P10 to P12). The steps come in this order:
+learned from the table and no row affects another (docs/threat-model.md P10 to P12). The steps come in this order:
 
 | step                        | what it does                                                                         |
 |-----------------------------|--------------------------------------------------------------------------------------|
@@ -111,7 +111,7 @@ def apply_mapping(rule: ColumnMapping, values: pd.Series, column: Column | None 
 
 
 def _how_written(rule: ColumnMapping, column: Column | None) -> Written | None:
-    """How the table writes numbers, where it is said: by the mapping, or of numbers to be converted by the schema."""
+    """How the table writes numbers, where the mapping says so, or the schema for numbers that are converted."""
     if rule.format is not None:
         return written(rule.format)
     said = getattr(column, "format", None)
@@ -195,8 +195,8 @@ def check_rules(mapping: Mapping) -> None:
         place = f"source.mapping.{name}"
         _check_recode(place, rule)
         _check_scale(place, rule)
-        if rule.format is not None and written(rule.format) is None and not _tells_the_day(rule.format):
-            fix = 'Write it like "%d.%m.%Y" or "%Y%m%d %H:%M", so that it tells the year; for numbers as 1234.5 would be: "1.234,5".'
+        if rule.format is not None and written(rule.format) is None and not _includes_the_year(rule.format):
+            fix = 'Write it like "%d.%m.%Y" or "%Y%m%d %H:%M", with the year in it; for numbers as 1234.5 would be: "1.234,5".'
             raise _bad(f"{place}.format", "neither dates nor numbers can be read with this format", fix)
 
 
@@ -206,7 +206,7 @@ def check_mapping(mapping: Mapping, schema: Schema) -> None:
         place = f"source.mapping.{name}"
         if name == schema.person:
             if rule != ColumnMapping(origin=rule.origin):
-                raise _bad(place, "the column that tells whose row it is can only be renamed", 'Keep only "from".')
+                raise _bad(place, "the column that identifies the person can only be renamed", 'Keep only "from".')
         elif name not in schema.names:
             known = ", ".join([*schema.names, *([schema.person] if schema.person else [])])
             raise _bad(place, "the schema has no column of this name", f"Its columns are {known}.")
@@ -236,7 +236,7 @@ def _check_scale(place: str, rule: ColumnMapping) -> None:
         raise _bad(f"{place}.offset", "it is not finite", "Give a finite number.")
 
 
-def _tells_the_day(pattern: str) -> bool:
+def _includes_the_year(pattern: str) -> bool:
     """Whether a moment that is written with ``pattern`` is read back with its year."""
     try:
         read: pd.Timestamp = pd.to_datetime(_PROBE.strftime(pattern), format=pattern)

@@ -32,7 +32,7 @@ def counted(institution: Institution, study: Study) -> list[str]:
     try:
         codes, found = load_and_look(institution.file.source, institution.folder, study.schema)
     except CohortiumError as error:
-        return [f"How many rows count cannot be told, as the table cannot be read: {error}"]
+        return [f"How many rows count is unknown, because the table cannot be read: {error}"]
     p, tally = study.privacy, tally_of(codes, study.schema)
     lines = tally_lines(tally, p.rows_per_person, p.equal_weight, "the study says")
     return [

@@ -27,7 +27,7 @@ _START = "Start the database, or correct host and port in url, and check what is
 _TLS = "Correct sslmode, sslrootcert, sslcert and sslkey in url; its administrator knows whose certificates it trusts."
 _ROOM = "Ask its administrator, or try again later."
 
-# What libpq itself says of a connection that does not come about: its phrases, what is told of the place, the next step.
+# Connections that fail, as libpq words them: its phrases, our message, the next step.
 _NO_CONNECTION = (
     (r"could not translate host name|getaddrinfo|Name or service not known", "the name server does not know the host of {place}",
      "Correct the host in url, or the machine's name server; a service that may reach a database alone must be allowed its name server, too."),
@@ -52,7 +52,7 @@ _NO_CONNECTION = (
     (r"server closed the connection|Connection reset|could not receive data|could not send data",
      "what answers at {place} hangs up before it has let anybody in", _START),
 )  # fmt: skip
-# What PostgreSQL says to whom it does not admit, and under which SQLSTATE, which libpq does not hand on.
+# Accounts that PostgreSQL does not admit: its phrases, the SQLSTATE, which libpq does not pass on, and our message.
 _NOT_ADMITTED = (
     (r"password authentication failed", "28P01", "it does not take the password of account {user!r}"),
     (r"(Peer|Ident|LDAP|PAM|GSSAPI|SSPI|RADIUS|certificate) authentication failed", "28000", "it does not believe that this is account {user!r}"),
@@ -136,7 +136,7 @@ def _bracketed(host: str) -> str:
 
 
 def not_reached(url: URL, error: Exception) -> InputError:
-    """The database does not answer, or does not admit the account: InputError E_DATABASE, of a file E_INPUT_NOT_FOUND."""
+    """InputError E_DATABASE: it does not answer, or does not admit the account; E_INPUT_NOT_FOUND for a file."""
     if url.get_backend_name() == "sqlite":
         return _not_opened(url, error)
     what, fix = _why(url, str(getattr(error, "orig", None) or error))
@@ -159,7 +159,7 @@ def _why(url: URL, text: str) -> tuple[str, str]:
 
 
 def _asked(url: URL) -> str | None:
-    """What keeps us from a database's host and port, if something does."""
+    """Why the database's host and port cannot be reached, if they cannot."""
     port = _port(url)
     if not url.host or url.host.startswith("/") or port is None:
         return None
@@ -178,9 +178,9 @@ def _not_opened(url: URL, error: Exception) -> InputError:
         return InputError("E_INPUT_NOT_FOUND", path.name, "there is no such file", "Correct the path in url.")
     if not path.is_file():
         return InputError("E_INPUT_NOT_FOUND", path.name, "it is no file", "Name a file in url.")
-    told = getattr(getattr(error, "orig", None), "sqlite_errorname", None) or "it cannot be opened"
+    name = getattr(getattr(error, "orig", None), "sqlite_errorname", None) or "it cannot be opened"
     return InputError(
-        "E_INPUT_NOT_FOUND", path.name, f"SQLite does not open it: {told}", "Check its rights and its folder's."
+        "E_INPUT_NOT_FOUND", path.name, f"SQLite does not open it: {name}", "Check its rights and its folder's."
     )
 
 
@@ -191,8 +191,8 @@ def refused(url: URL, error: Exception, what: str) -> InputError:
     if number == "SQLITE_ERROR":
         number = next((kind for kind in _SQLITE_KINDS if kind in str(cause)), number)
     if _is_lost(cause, number):
-        told = f"the connection to the database at {place_of(url)} was lost before all was read{_in_brackets(number)}"
-        return InputError("E_SOURCE", "source.query", told, "See whether the database was restarted, then ask again.")
+        lost = f"the connection to the database at {place_of(url)} was lost before all was read{_in_brackets(number)}"
+        return InputError("E_SOURCE", "source.query", lost, "See whether the database was restarted, then ask again.")
     because = f": {_REASONS[number]}" if number in _REASONS else ""
     return InputError(
         "E_SOURCE", "source.query", f"{what}{because}{_in_brackets(number)}", _STEPS.get(number, _OWN_PROGRAM)
@@ -200,18 +200,18 @@ def refused(url: URL, error: Exception, what: str) -> InputError:
 
 
 def _is_lost(cause: Any, number: str) -> bool:
-    """Whether it is the connection that has ended, and not the query."""
+    """Whether the connection has ended rather than the query."""
     ended = number.startswith("08") or number in ("57P01", "57P02", "57P03", "57P05")
     return ended or (not number and type(cause).__name__ in ("OperationalError", "InterfaceError"))
 
 
 def _in_brackets(number: str) -> str:
-    told = number if number.startswith("SQLITE_") and number != "SQLITE_ERROR" else _named(number)
-    return f" ({told})" if told else ""
+    name = number if number.startswith("SQLITE_") and number != "SQLITE_ERROR" else _named(number)
+    return f" ({name})" if name else ""
 
 
 def _named(number: str) -> str:
-    """A SQLSTATE that everybody can look up, with the name of its class; the class alone of one that somebody has made up."""
+    """A public SQLSTATE with the name of its class; of a code that somebody has made up, the class alone."""
     known = _CLASSES.get(number[:2]) if re.fullmatch(r"[0-9A-Z]{5}", number) else None
     if known is None:
         return ""

@@ -11,8 +11,10 @@ or, with one SELECT and never a password in the file,
     query = "SELECT patient, sex, age FROM visits"
     password_file = "password"       # mode 0600, relative to the folder
 
-Columns the schema does not ask for are never kept. However many rows there are, they come in parts of bounded memory.
-What cannot be read of a row is passed over: whether there is an answer depends on no row.
+Database libraries are loaded for these alone: files are opened, and refused, sooner without them.
+
+Columns the schema does not ask for are never kept. However many rows there are, they are read in parts of bounded memory.
+What cannot be read of a row is skipped: whether there is an answer depends on no row.
 """
 
 from __future__ import annotations
@@ -35,8 +37,6 @@ from cohortium.data.readers.tables import look as look_at_file
 from cohortium.data.readers.tables import read_parts as read_file
 from cohortium.data.schema import Schema
 from cohortium.errors import InputError
-from cohortium_client.source.database import check_query, database_url, query_parts, read_password
-from cohortium_client.source.database import look as look_at_database
 from cohortium_client.source.mapping import ColumnMapping, Mapping, apply_mapping, check_mapping, check_rules, origin
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _PLAIN = frozenset({type(None), bool, int, float, str})
 class Source:
     """path, or url and query; ``mapping`` by the schema's names of the columns.
 
-    drop_bad_rows: says nothing any more, as a custodian always passes over what cannot be read; older files may have it.
+    drop_bad_rows: has no effect any more, as a custodian always skips what cannot be read; older files may have it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -65,6 +65,8 @@ class Source:
     def __post_init__(self) -> None:
         """InputError E_SOURCE, SecretError E_SECRET or SchemaError E_MAPPING name what contradicts itself."""
         if self.url is not None:
+            from cohortium_client.source.database import database_url
+
             database_url(self.url)
         if (self.path is None) == (self.url is None):
             raise _contradiction("it names not exactly one of path and url", "Name a file, or a database.")
@@ -76,12 +78,14 @@ class Source:
         if said and self.path is None:
             raise _contradiction("separator and sheet belong to a file", "Remove them.")
         if self.query is not None:
+            from cohortium_client.source.database import check_query
+
             check_query(self.query)
         check_rules(self.mapping)
 
     @property
     def form(self) -> Form:
-        """What is said of how the file is written; InputError E_FORM for what separates nothing."""
+        """How the file is written, as far as the section says; InputError E_FORM for a separator that separates nothing."""
         return Form(separator=self.separator, sheet=self.sheet)
 
 
@@ -111,7 +115,7 @@ def load_source(source: Source, folder: Path, schema: Schema, faults: Faults | N
 
 
 def load_and_look(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> tuple[Codes, Fit]:
-    """The same, and why rows do not fit: for the institution's own screen. The table is read once."""
+    """As ``load_source``, and why rows do not fit, for the institution's own screen. The table is read once."""
     from cohortium.drafting.checking import Fitting
 
     fitting = Fitting(schema)
@@ -123,7 +127,7 @@ def read_parts(source: Source, folder: Path, schema: Schema, faults: Faults | No
     """The table in the schema's columns, the person's included, in parts; at least one.
 
     Raises what ``look`` raises, and InputError for a file, disk or database that fails on the way. No value raises:
-    a row that cannot be told into cells is left out, a cell that cannot be read is missing, and ``faults`` takes note.
+    a row that cannot be split into cells is left out, a cell that cannot be read is missing, and ``faults`` records both.
     """
     check_mapping(source.mapping, schema)
     origins, columns = _origins(source, schema), {column.name: column for column in schema.columns}
@@ -147,7 +151,9 @@ def look(source: Source, folder: Path, schema: Schema | None = None) -> None:
     if source.path is not None:
         look_at_file(folder / source.path, wanted, source.form)
     else:
-        look_at_database(database_url(source.url or ""), folder=folder, password=_password(source, folder))
+        from cohortium_client.source import database
+
+        database.look(database.database_url(source.url or ""), folder=folder, password=_password(source, folder))
 
 
 def _origins(source: Source, schema: Schema) -> dict[str, str]:
@@ -159,12 +165,18 @@ def _origins(source: Source, schema: Schema) -> dict[str, str]:
 def _stored_parts(source: Source, folder: Path, wanted: list[str], faults: Faults) -> Iterator[pd.DataFrame]:
     if source.path is not None:
         return read_file(folder / source.path, wanted, form=source.form, faults=faults)
-    url, query, password = database_url(source.url or ""), source.query or "", _password(source, folder)
-    return query_parts(url, query, wanted, folder=folder, password=password, faults=faults)
+    from cohortium_client.source import database
+
+    url, query, password = database.database_url(source.url or ""), source.query or "", _password(source, folder)
+    return database.query_parts(url, query, wanted, folder=folder, password=password, faults=faults)
 
 
 def _password(source: Source, folder: Path) -> str | None:
-    return None if source.password_file is None else read_password(folder / source.password_file)
+    if source.password_file is None:
+        return None
+    from cohortium_client.source.database import read_password
+
+    return read_password(folder / source.password_file)
 
 
 def _column(values: pd.Series, rule: ColumnMapping | None, column: Column | None) -> pd.Series:

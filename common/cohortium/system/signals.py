@@ -9,14 +9,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 SAME = 1.0  # seconds within which another signal is the same request: service managers signal all processes, which signal others
 OVER = 128  # and the signal's number: the exit code of who was ended by one
 HANGUP: int = getattr(signal, "SIGHUP", 0)  # Windows has none
+POKE: int = getattr(signal, "SIGURG", 0)  # a process that has no handler of it does not notice it
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25  # seconds between two pokes
 
 
 class Interrupted(KeyboardInterrupt):
@@ -69,24 +72,31 @@ def ending() -> tuple[signal.Signals, ...]:
 
 
 _wishes = EndRequests()
+_watch: _Watch | None = None
 
 
 @contextmanager
 def interrupting() -> Iterator[EndRequests]:
     """Inside, signals that would end the process raise Interrupted in its main thread; a repeated one ends it at once.
 
-    To be used by the main thread. Signals that this process ignores stay ignored.
+    To be used by the main thread, which may wait for whatever it likes. Signals that this process ignores stay ignored.
     """
     global _wishes
     _wishes = EndRequests()
     theirs = (signal.SIG_DFL, signal.default_int_handler)
     numbers = [n for n in ending() if signal.getsignal(n) in theirs]
-    before = {number: signal.signal(number, _interrupt) for number in numbers}
-    try:
+    with _handling(numbers, _interrupt), watched(*numbers):
         yield _wishes
+
+
+@contextmanager
+def _handling(numbers: Iterable[int], handler: Callable[[int, object], object]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def _interrupt(number: int, _: object) -> None:
@@ -106,6 +116,83 @@ def _interrupt(number: int, _: object) -> None:
 def end_now(code: int) -> NoReturn:
     """End the process, whatever its threads are doing: everything that must last is already durable."""
     os._exit(code)
+
+
+@contextmanager
+def watched(*numbers: int) -> Iterator[None]:
+    """Inside, one of these signals interrupts whatever the main thread waits on, so that its handler runs at once.
+
+    To be used by the main thread. Python only notes a signal, and has the main thread run its handler. If the kernel gave the
+    signal to another thread, or just before the main thread begins to wait, nothing interrupts that wait, and the handler runs
+    when it is over. Windows has no means to interrupt a thread: there, nobody may wait for long without looking up.
+    """
+    global _watch
+    if not hasattr(signal, "pthread_kill"):
+        yield
+        return
+    outer, _watch = _watch, _Watch(numbers)
+    _watch.start()
+    try:
+        with _handling([POKE], _watch.looked):
+            yield
+    finally:
+        _watch.stop()
+        _watch = outer
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Inside, there is no thread for signals: for whoever forks. They may not wait for long without looking up."""
+    watch = _watch
+    if watch is not None:
+        watch.stop()
+    try:
+        yield
+    finally:
+        if watch is not None:
+            watch.start()
+
+
+class _Watch:
+    """A thread that hears of signals, and interrupts the main thread until that has looked."""
+
+    def __init__(self, numbers: Collection[int]) -> None:
+        self._numbers, self._main = numbers, threading.get_ident()
+        self._looks, self._stopped = 0, True
+
+    def looked(self, *_: object) -> None:
+        """To be POKE's handler: the main thread runs it together with the handlers of all that came before."""
+        self._looks += 1
+
+    def start(self) -> None:
+        wakes, self._woken = socket.socketpair()
+        wakes.setblocking(False)
+        self._before = wakes, signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+        self._stopped = False
+        self._thread = threading.Thread(target=self._hear, name="signals", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped = True
+        wakes, before = self._before
+        signal.set_wakeup_fd(before)
+        self._woken.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._woken.close()
+        wakes.close()
+
+    def _hear(self) -> None:
+        while heard := self._woken.recv(1):
+            if heard[0] in self._numbers:
+                self._poke()
+
+    def _poke(self) -> None:
+        """More than once, for a poke may come just before the main thread begins to wait, too."""
+        looks, pause = self._looks, _FIRST_PAUSE
+        while self._looks == looks and not self._stopped:
+            signal.pthread_kill(self._main, POKE)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 @contextmanager

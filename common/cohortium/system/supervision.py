@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from cohortium.errors import CohortiumError, FederationError
 from cohortium.system.logs import about, without_text
-from cohortium.system.signals import EndRequests, ending
+from cohortium.system.signals import EndRequests, ending, unwatched
 
 STABLE_AFTER = 30.0  # seconds after which a child counts as stable, and its next end as its first
 LONGEST = 60.0  # seconds between two attempts to start one
@@ -105,6 +105,11 @@ def supervise(
     Returns the signal's number; a repeated signal kills them. SystemExit with the code of a child that refused;
     FederationError E_PROCESS for one that never became stable.
     """
+    with unwatched():
+        return _supervise(children, report, in_turn)
+
+
+def _supervise(children: Sequence[Child], report: Callable[[Mapping[str, int]], object], in_turn: bool) -> int:
     wishes = EndRequests()
     before = {s: signal.signal(s, lambda number, _: wishes.record(number)) for s in ending()}
     living = [_Running(child) for child in children]

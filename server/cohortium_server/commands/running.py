@@ -35,12 +35,12 @@ _HUNG_UP = (
     "its terminal has closed, so the federation is served no longer; what was answered in its runs is kept",
     "Serve it again, such that it outlives the terminal (nohup, or systemd: docs/deploy.md): runs that are ordered go on",
 )
-SOON = 15.0  # seconds after which it is said that nobody seems to serve
+SOON = 15.0  # seconds after which a message says that no coordinator seems to serve
 GONE_WITHIN = 60.0  # seconds that a run may take to stop
 
 
 def serve(federation: Fed, log: LogStyle = None) -> None:
-    """Serve a federation until told to stop: what institutions connect to, and what runs the studies that are ordered."""
+    """Serve a federation until stopped: accept the institutions' connections, and run the studies that are ordered."""
     with guarded():
         require_serving("coordinator serve")
         from cohortium_server.flower.serving import serve_federation, take
@@ -70,7 +70,7 @@ def run(
     replace: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Run a signed study over a federation, or over the custodians of this machine, and release what comes of it."""
+    """Run a signed study over a federation, or over the custodians of this machine, and write its release."""
     if at is not None and runs is not None:
         raise typer.BadParameter("a federation remembers its runs in FED/runs", param_hint="--runs")
     with guarded(as_json):
@@ -103,7 +103,7 @@ def run(
 
 
 def resume(run: RunFolder, connect: Connect = None, as_json: Json = False) -> None:
-    """Go on with a run that stopped: what was answered is not asked, and not charged, again."""
+    """Continue a run that stopped: recorded rounds are replayed, not requested or charged again."""
     with guarded(as_json):
         require_serving("coordinator resume")
         from cohortium_server.rounds.folder_journal import FolderJournal
@@ -124,17 +124,17 @@ def status(run: RunFolder, as_json: Json = False) -> None:
     with guarded(as_json):
         from cohortium_server.rounds.folder_journal import FolderJournal
 
-        told = _status(FolderJournal(run, alone=False))
+        shown = _status(FolderJournal(run, alone=False))
         if as_json:
-            print_json(told)
+            print_json(shown)
             return
-        print_result(f"run {told['run']}: {told['done']} of {told['rounds']} rounds, {told['state']}")
-        for fall in told["falls"]:
+        print_result(f"run {shown['run']}: {shown['done']} of {shown['rounds']} rounds, {shown['state']}")
+        for fall in shown["falls"]:
             print_status(f"its process ended at {fall['at'][:19]}Z: {fall['code']} {fall['what']}")
         if (now := _doing(run)) is not None:
             print_result(f"{now.words}, since {datetime.fromtimestamp(now.since, UTC):%H:%M:%S}Z")
-        if told["error"]:
-            print_status("{code}: {where}: {what}. {fix}".format_map(told["error"]))
+        if shown["error"]:
+            print_status("{code}: {where}: {what}. {fix}".format_map(shown["error"]))
 
 
 def stop(run: RunFolder, as_json: Json = False) -> None:
@@ -164,7 +164,7 @@ def release(
     replace: Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Make the release of a run whose rounds are complete again. Nobody is asked, and it costs no privacy."""
+    """Make the release of a complete run again. No institution is asked, and it costs no privacy."""
     with guarded(as_json):
         from cohortium_server.membership.presence import use_home
         from cohortium_server.release import require_no_release
@@ -183,7 +183,7 @@ def release(
 
 
 def _require_time_left(journal: FolderJournal) -> None:
-    """StudyError E_EXPIRED unless somebody can still be asked, or nobody has to be."""
+    """StudyError E_EXPIRED if the study has expired while rounds remain to be asked."""
     from cohortium.study.expiry import require_unexpired
     from cohortium.study.plan import plan
 
@@ -199,7 +199,7 @@ def _of_no_federation(journal: FolderJournal) -> FederationError:
 
 
 def _finish(journal: FolderJournal, as_json: bool) -> None:
-    """Ask what is left of a run over the custodians of this machine, and release."""
+    """Ask the remaining rounds of a run over the custodians of this machine, and release."""
     from cohortium.errors import CohortiumError
     from cohortium_server.engines import engine
     from cohortium_server.release import require_no_release
@@ -250,17 +250,17 @@ def _print_resume(journal: FolderJournal, error: CohortiumError, as_json: bool) 
         print_status(f"go on with: cohortium coordinator resume {journal.folder}")
 
 
-# Over a federation: order it, and look how it goes
+# Over a federation: order the run, and watch it
 
 
 def _ordered(journal: FolderJournal, as_json: bool) -> None:
-    """Have the federation go on with a run, and wait for its end. Who stops waiting stops nothing."""
+    """Let the federation continue a run, and wait for its end. To stop waiting does not stop the run."""
     from cohortium_server import desired_state
 
     if not as_json:
         print_status(f"run {journal.run} in {journal.folder}")
     looked = f"Look with: cohortium coordinator status {journal.folder}; wait on with resume, end it with stop"
-    with leaving(lambda: ("the run goes on, at whoever serves the federation", looked)):
+    with leaving(lambda: ("the run goes on, where the federation is served", looked)):
         number = desired_state.give(journal.folder, "go").number
         end = _awaited(journal, number, as_json)
     if (error := end.raised()) is not None:
@@ -270,7 +270,7 @@ def _ordered(journal: FolderJournal, as_json: bool) -> None:
 
 
 def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
-    """The end of a run, while its rounds are shown."""
+    """Wait for the end of a run, showing its rounds meanwhile."""
     from cohortium.study.plan import plan
     from cohortium_server import desired_state
 
@@ -290,7 +290,7 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
             since = 0.0
             if not desired_state.is_held(journal.folder) and not as_json:
                 print_status(
-                    f"nobody has taken it up yet: is cohortium coordinator serve {journal.settings['at']} running?"
+                    f"no coordinator has started it yet: is cohortium coordinator serve {journal.settings['at']} running?"
                 )
         time.sleep(LOOK_EVERY)
     shown.done()
@@ -298,7 +298,7 @@ def _awaited(journal: FolderJournal, number: int, as_json: bool) -> End:
 
 
 def _print_falls(run: Path, known: int, as_json: bool) -> int:
-    """Tell that the run's process has ended, and is started again; how often it has since a round was complete."""
+    """Report that the run's process has ended and is started again; returns how often since a round was complete."""
     from cohortium_server import desired_state
 
     found = desired_state.falls(run)
@@ -309,7 +309,7 @@ def _print_falls(run: Path, known: int, as_json: bool) -> int:
 
 
 def _doing(run: Path) -> Doing | None:
-    """What a run is doing; None where no process runs it."""
+    """The current work of a run; None where no process runs it."""
     from cohortium_server import desired_state
     from cohortium_server.rounds.doing import doing
 

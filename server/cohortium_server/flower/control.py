@@ -30,7 +30,7 @@ class Node:
 
 
 class _ShowsSecret:
-    """Puts the control secret on every request."""
+    """Adds the control secret to every request."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
@@ -42,7 +42,7 @@ class _ShowsSecret:
 
 @contextlib.contextmanager
 def control(federation: Federation) -> Iterator[Control]:
-    """FederationError E_LINK where the link does not answer, or does not believe us."""
+    """The Control API; FederationError E_LINK where the link does not answer or rejects the secret."""
     clients = private(CONTROL)
     versions = private(INTERCEPTORS)
     secret = federation.control_secret.read_text(encoding="ascii").strip()
@@ -91,7 +91,7 @@ class Control:
         self._client.StopRun(self._words.StopRunRequest(run_id=number))
 
     def unfinished(self) -> dict[str, list[int]]:
-        """Flower's numbers of what goes on, by the run that each was started for."""
+        """Flower's numbers of unfinished runs, by the run that each was started for."""
         found: dict[str, list[int]] = {}
         for number, run in self._client.ListRuns(self._words.ListRunsRequest()).run_dict.items():
             if run.status.status != Status.FINISHED:

@@ -18,7 +18,7 @@ Program = Callable[[Any, Any], object]
 
 
 def run_executor(federation: Federation, program: Program | None = None) -> None:
-    """Run what the link has to be run until told to stop: the study's program, or another of this machine's choice."""
+    """Run the link's tasks until a signal stops the process: the study's program, or another that this machine chooses."""
     if program is None:
         from cohortium_server.app import app
 

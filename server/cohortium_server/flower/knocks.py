@@ -20,8 +20,8 @@ from cohortium_server.flower.roster import pem
 from cohortium_server.membership.federation import Federation
 from cohortium_server.membership.members import load_members
 
-WHILE = 600.0  # seconds in which a node is told once
-MOST = 20  # nodes that are told in that time
+WHILE = 600.0  # seconds in which a node is reported once
+MOST = 20  # nodes that are reported in that time
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Knocks(logging.Filter):
         if KNOCKED not in text:
             return True
         beginning, _, rest = text.partition(KNOCKED)
-        if ONLY_ASKED in beginning:  # by institution check, or by a node that wants to know why it is kept out
+        if ONLY_ASKED in beginning:  # a question of institution check, or of a node about why it is refused
             return False
         line = self._line(rest)
         now = self.clock()
@@ -50,7 +50,7 @@ class Knocks(logging.Filter):
         return True
 
     def _line(self, rest: str) -> str:
-        """rest: the key as Python writes bytes, and why it was refused."""
+        """The line to log. rest: the key as Python writes bytes, and why it was refused."""
         key = _key(rest)
         name = self._names().get(key)
         if name is None:
@@ -66,7 +66,7 @@ class Knocks(logging.Filter):
 
 
 def _key(rest: str) -> bytes:
-    """The bytes at the beginning of a text; none where there are none."""
+    """The bytes literal at the beginning of a text; empty where there is none."""
     literal = rest[: rest.find(rest[1:2], 2) + 1]
     try:
         key = ast.literal_eval(literal)

@@ -1,8 +1,8 @@
 """The coordinator's link to the institutions: Flower's SuperLink behind two doors.
 
-Flower serves everything on one port and does not authenticate whoever starts a run. Here the door that institutions see answers
-for the fleet alone, where a registered node signs every request. The other door is on loopback: the Control API for holders of
-the federation's control secret, and the Runtime API, which gives tasks to holders of the executor's secret. Both doors speak
+Flower serves everything on one port and does not authenticate who starts a run. Here the door that institutions reach serves only
+the Fleet API, where a registered node signs every request. The other door is on loopback: the Control API for holders of
+the federation's control secret, and the Runtime API, which gives tasks to holders of the executor's secret. Both doors use
 TLS 1.3 with the federation's own certificate.
 """
 
@@ -22,13 +22,14 @@ import uvicorn
 
 from cohortium.flower.doors import App, Door, Scope
 from cohortium.flower.internals import private
-from cohortium.flower_names import LINK, LINK_COMMAND, MODULE, PROCESS, Api, LinkOption
+from cohortium.flower_names import DATABASE, LINK, LINK_COMMAND, MODULE, PROCESS, WAITS, Api, LinkOption
 from cohortium.system.listening import bound
 from cohortium_server.flower.knocks import Knocks
 from cohortium_server.flower.tidying import make_shrinkable
 from cohortium_server.membership.federation import Federation
 
 HEADER = b"x-cohortium-control"
+LOCKED = 25.0  # seconds that a request may wait until it can write; whoever sent it waits for 30
 
 
 def of_the_fleet(scope: Scope) -> bool:
@@ -36,7 +37,7 @@ def of_the_fleet(scope: Scope) -> bool:
 
 
 def of_this_machine(secret: str) -> Callable[[Scope], bool]:
-    """The Control API for whoever shows the secret, and the Runtime API, which has secrets of its own."""
+    """Admits to the Control API whoever shows the secret, and to the Runtime API, which has secrets of its own."""
     wanted = secret.encode()
 
     def admits(scope: Scope) -> bool:
@@ -50,13 +51,25 @@ def of_this_machine(secret: str) -> Callable[[Scope], bool]:
 
 
 def run_link(federation: Federation) -> None:
-    """Serve both doors until told to stop."""
+    """Serve both doors until a signal stops the process."""
     logging.getLogger(MODULE).addFilter(Knocks(federation))
     make_shrinkable(federation.link_database)
+    be_patient()
     command = private(LINK)
     command.uvicorn = SimpleNamespace(run=lambda app, log_config=None, **_: serve_doors(app, federation, log_config))
     sys.argv = [LINK_COMMAND, *_arguments(federation)]
     command.flower_superlink()
+
+
+def be_patient() -> None:
+    """Have the link wait for its database for longer than the five seconds that Flower allows.
+
+    On a busy machine the disk can take longer than that. The link then answers with an error that nobody retries: nodes and the
+    executor end, the executor's studies with it, and all of them have to be started again.
+    """
+    database = private(DATABASE)
+    others = [(name, value) for name, value in database.SQLITE_PRAGMAS if name != WAITS]
+    database.SQLITE_PRAGMAS = ((WAITS, f"{1000 * LOCKED:.0f}"), *others)
 
 
 def _arguments(federation: Federation) -> list[str]:

@@ -1,8 +1,8 @@
 """The reconciler brings the link into the state that the federation's folder describes. It holds no state that matters.
 
 Institutions in ``members`` are registered, all others are removed. A run whose desired state is to go on is started, and
-restarted if its process died, at growing intervals until a round is complete; one that is to stop is stopped. What dies again
-and again ends as failed (desired_state.py). Every wish is written into the folder.
+restarted if its process died, at growing intervals until a round is complete; one that is to stop is stopped. A run that keeps
+dying ends as failed (desired_state.py). All desired states are files in the folder.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _log = logging.getLogger("cohortium.reconciler")
 
 @dataclass
 class Reconciler:
-    """What was seen so far. online: whether each member was there when it was last looked.
+    """What was observed so far. online: whether each member was online at the last look.
 
-    alive: the runs whose processes were seen to live. starts: how often each order was started, since a round was complete.
-    due: when each is to be started again. before: the fall (desired_state.py) that was the last one when each order was started.
+    alive: the runs whose processes were seen alive. starts: how often each order was started since a round was complete.
+    due: when each is to be started again. before: the last fall (desired_state.py) at the time each order was started.
     """
 
     federation: Federation
@@ -55,7 +55,7 @@ class Reconciler:
         self.tidying = Tidying(self.federation)
 
     def look(self) -> None:
-        """Look once, and do what is to be done. FederationError E_LINK while the link does not answer."""
+        """Look once, and act on it. FederationError E_LINK while the link does not answer."""
         with control(self.federation) as link:
             self._members(link)
             self._bury(link)
@@ -76,11 +76,11 @@ class Reconciler:
             _log.info("registered %s", wanted[key])
         for key in there.keys() - wanted.keys():
             link.unregister(there[key].number)
-            _log.info("a node that is no member's any more was removed")
+            _log.info("removed a node that no longer belongs to a member")
         self.online = {name: key in there and there[key].online for key, name in wanted.items()}
 
     def _bury(self, link: Control) -> None:
-        """What went on when the coordinator last ended has ended with it; Flower itself notices after a minute."""
+        """End the runs that were going on when the coordinator last ended: they ended with it, which Flower notices after a minute."""
         begun = self.federation.state / BEGUN
         if begun.exists():
             for number in chain(*link.unfinished().values()):
@@ -88,7 +88,7 @@ class Reconciler:
             begun.unlink()
 
     def _run(self, link: Control, run: Path, numbers: list[int]) -> None:
-        """numbers: what Flower calls it, as long as Flower thinks that it goes on."""
+        """numbers: Flower's numbers of the run, as long as Flower counts it as running."""
         order = desired_state.desired(run)
         if order is None or desired_state.ended(run) is not None:
             return
@@ -96,18 +96,18 @@ class Reconciler:
             for number in numbers:
                 link.stop(number)
                 _log.info("run %s was stopped", run.name, extra=about(run=run.name))
-        elif not numbers and run.name not in self.alive:  # one that lives goes on, whatever Flower thinks of it
+        elif not numbers and run.name not in self.alive:  # a live process goes on, whatever state Flower has for it
             self._start(link, run, order.number)
 
     def _trouble(self, run: str, error: FederationError | OSError) -> None:
-        """Log what is in a run's way, once and not at every look."""
+        """Log what keeps a run from starting, once and not at every look."""
         found = of_the_system(error) if isinstance(error, OSError) else error
         if self.reported.get(run) != str(found):
             self.reported[run] = str(found)
             _log.error("%s", found, extra=about(code=found.code, run=run))
 
     def _died(self, run: Path) -> bool:
-        """Whether its process was seen alive, and is dead now; Flower itself notices after a minute."""
+        """Whether its process was seen alive and is dead now; Flower itself notices after a minute."""
         held = desired_state.is_held(run)
         died = run.name in self.alive and not held
         if held and run.name not in self.alive and (last := desired_state.desired(run)) is not None:
@@ -131,7 +131,7 @@ class Reconciler:
         _log.info("run %s was started", run.name, extra=about(run=run.name))
 
     def _is_due(self, run: Path, order: int) -> bool:
-        """The second start comes at once, as after a kill; each one after that later than the one before."""
+        """The first restart comes at once, as after a kill; each further one after a longer pause."""
         rounds = rounds_done(run)
         starts = self.starts[run.name, order, rounds]
         if starts < 2:
@@ -146,7 +146,7 @@ def _gone(run: Path) -> FederationError:
 
 
 def reconcile(federation: Federation, seen: Callable[[Mapping[str, bool]], object] = lambda online: None) -> None:
-    """Look every second until told to stop. ``seen`` is called with who is online whenever that has changed."""
+    """Look every second until a signal stops the process. ``seen`` is called with who is online whenever that has changed."""
     reconciler, known, trouble = Reconciler(federation), None, Trouble()
     while True:
         try:
@@ -162,7 +162,7 @@ def reconcile(federation: Federation, seen: Callable[[Mapping[str, bool]], objec
 
 @dataclass
 class Trouble:
-    """What keeps the reconciler from looking; it is logged once, not at every look. A link that does not answer may be starting."""
+    """Logs what keeps the reconciler from looking, once and not at every look. A link that does not answer may be starting."""
 
     clock: Callable[[], float] = time.monotonic
     reported: str = ""

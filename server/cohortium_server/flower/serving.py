@@ -25,7 +25,7 @@ LOOK_EVERY = 0.5  # seconds; every question is written into the link's database
 
 
 def take(federation: Federation) -> None:
-    """Be the one process that serves it, until this one ends; raises what is in its way, before anything is started."""
+    """Become the one process that serves the federation, until it ends; raises what is in the way before anything is started."""
     for folder in (federation.state, federation.runs):
         folder.mkdir(mode=0o700, exist_ok=True)
     _only_here(federation.state)
@@ -36,16 +36,16 @@ def take(federation: Federation) -> None:
 
 
 def serve_federation(federation: Federation) -> int:
-    """Serve what was taken until a signal asks for the end; its number."""
+    """Serve the federation that was taken until a signal asks to stop; returns its number."""
     (federation.state / BEGUN).touch()
-    works = {LINK: _link, EXECUTOR: _executor, KEEPER: _keeper}
+    works = {LINK: _link, EXECUTOR: _executor, KEEPER: _reconciler}
     check = f"cohortium coordinator check {federation.folder}"
     children = [process(name, partial(work, federation), check) for name, work in works.items()]
     return supervise(children, partial(_write_restarts, federation))
 
 
 def _only_here(state: Path) -> None:
-    """Held until the process ends, and by its forks: one coordinator serves a federation."""
+    """Take the lock, held until this process and its forks end: one coordinator serves a federation."""
     if hold(state) is None:
         what, fix = f"{holder(state)} serves it already", "Let that one serve, or stop it first."
         raise FederationError("E_FEDERATION", state.parent.name, what, fix)
@@ -63,7 +63,7 @@ def _executor(federation: Federation) -> None:
     run_executor(federation)
 
 
-def _keeper(federation: Federation) -> None:
+def _reconciler(federation: Federation) -> None:
     from cohortium_server.flower.reconciler import reconcile
     from cohortium_server.metrics import metrics_served
 
@@ -78,5 +78,5 @@ def _seen(federation: Federation, online: Mapping[str, bool]) -> None:
 def _write_restarts(federation: Federation, counts: Mapping[str, int]) -> None:
     try:
         write_whole(federation.state / RESTARTS, canonical_json(dict(counts)))
-    except OSError as error:  # it is only for who watches; a full disk must not end what goes on
+    except OSError as error:  # only metrics need it; a full disk must not end the service
         _log.warning("%s", of_the_system(error))

@@ -17,7 +17,7 @@ from cohortium.flower_names import GRID, OBJECT_WORDS, TREES
 
 @dataclass
 class _Coming:
-    """An answer that was announced. missing: the objects that have not come yet. lost: whether one never will."""
+    """An answer that was announced. missing: the objects that have not come yet. lost: whether one will never come."""
 
     message: Any
     tree: Any
@@ -32,7 +32,7 @@ class _Coming:
 
 
 class WholeAnswers:
-    """A grid of Flower's that hands over whole answers alone, and never waits for one. What else it does is the grid's own."""
+    """Flower's grid, handing over complete answers only and never waiting for one. Everything else is the grid's own."""
 
     def __init__(self, grid: Any) -> None:
         self._grid = grid
@@ -44,10 +44,10 @@ class WholeAnswers:
         return getattr(self._grid, name)
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Any]:
-        """What has come in answer to these messages, and has not been handed over before."""
+        """The answers to these messages that have come and were not handed over before."""
         asked = set(message_ids)
         self._client.forget_but(asked)
-        return list(self._grid.pull_messages(sorted(asked - self.arriving)))  # of those the link knows no more
+        return list(self._grid.pull_messages(sorted(asked - self.arriving)))  # the link has forgotten the others
 
     @property
     def arriving(self) -> frozenset[str]:
@@ -55,8 +55,8 @@ class WholeAnswers:
         return frozenset(one.asked for one in self._client.coming.values())
 
     def is_taken(self, number: str) -> bool:
-        """Whether the node has got a message; if not, it waits for the node at the link, or was lost on the way."""
-        return not self._object(number).object_found  # the link throws away what its receiver has confirmed
+        """Whether the node has received a message; if not, the message waits for it at the link, or was lost on the way."""
+        return not self._object(number).object_found  # the link deletes what the receiver has confirmed
 
     def _object(self, number: str) -> Any:
         grid = self._grid
@@ -65,12 +65,12 @@ class WholeAnswers:
 
 
 def whole(grid: Any) -> Any:
-    """A grid that speaks to a link, by whatever program it was started, hands over whole answers; others do so anyway."""
+    """A grid that hands over complete answers only: one that polls a link is wrapped, others do so anyway."""
     return WholeAnswers(grid) if isinstance(grid, private(GRID).HttpGrid) else grid
 
 
 class _Client:
-    """Stands before the client that a grid speaks to the link with."""
+    """Wraps the client with which a grid calls the link."""
 
     def __init__(self, client: Any, look: Any) -> None:
         self._client, self._look = client, look
@@ -86,13 +86,13 @@ class _Client:
         return self._client.PullObject
 
     def forget_but(self, asked: set[str]) -> None:
-        """Nobody waits for other answers any more."""
+        """Forget the answers to all other messages: nobody waits for them any more."""
         self.coming = {number: one for number, one in self.coming.items() if one.asked in asked}
 
     def PullMessages(self, request: Any) -> Any:  # noqa: N802 - as Flower calls it
-        """What the link has, and what it has announced before, as far as it is whole now."""
-        told = self._client.PullMessages(request)
-        for message, tree in zip(told.messages_list, told.message_object_trees, strict=True):
+        """The answers announced now or before that are complete by now."""
+        announced = self._client.PullMessages(request)
+        for message, tree in zip(announced.messages_list, announced.message_object_trees, strict=True):
             objects = [part.object_id for part in self._trees.iterate_object_tree(tree)]
             self.coming[message.metadata.message_id] = _Coming(message, tree, list(dict.fromkeys(objects)))
         whole = [one for one in self.coming.values() if self._is_settled(one)]
@@ -101,10 +101,10 @@ class _Client:
             del self.coming[one.message.metadata.message_id]
             self._found.update({} if one.lost else one.contents)
         messages, trees = [one.message for one in whole], [one.tree for one in whole]
-        return type(told)(messages_list=messages, message_object_trees=trees)
+        return type(announced)(messages_list=messages, message_object_trees=trees)
 
     def PullObject(self, request: Any) -> Any:  # noqa: N802
-        """An object that was pulled already, while it was seen to whether its answer is whole; any other from the link."""
+        """From memory, an object that was pulled when its answer was checked for completeness; any other from the link."""
         content = self._found.get(request.object_id)
         if content is None:
             return self.pull(request)
@@ -113,7 +113,7 @@ class _Client:
         )
 
     def _is_settled(self, one: _Coming) -> bool:
-        """Whether all of an answer has come, or will never come; looks no further than to what is missing first."""
+        """Whether an answer has come completely or never will; stops at the first object that is missing."""
         while one.missing:
             found = self._look(one.missing[-1])
             if not found.object_available:

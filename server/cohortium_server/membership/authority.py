@@ -1,7 +1,7 @@
 """The private CA of a federation, and the server's certificate, which it alone signs.
 
 Certificates are as RFC 5280 has them, P-384 throughout. The CA may sign for the address' host and this machine and for
-nothing else (name constraints), so that a stolen CA key opens no other connection of those who trust it.
+nothing else (name constraints), so that a stolen CA key cannot intercept other connections of those who trust it.
 OpenSSL and Go read constraints of IP addresses; BoringSSL does not, and refuses the CA (Flower connects by HTTP and OpenSSL).
 """
 
@@ -25,14 +25,12 @@ from cohortium.system.listening import LOOPBACK, LOOPBACK_6
 from cohortium_server.membership.federation import Federation
 
 ROOT_DAYS = 3650
-CLOCK_SLACK = timedelta(hours=1)  # an institution's clock may be so much behind
+CLOCK_SLACK = timedelta(hours=1)  # by which an institution's clock may be behind
 BRING_BACK = "The CA's key was taken off this machine: put it back for a moment, or name it with --ca FILE."
 RENEW = "Run: cohortium provision federation.toml --out FED --renew."
 
 
-_OVER_IPV6 = x509.IPAddress(
-    ip_address(LOOPBACK_6)
-)  # this machine; CAs that were made before this was so do not know it
+_OVER_IPV6 = x509.IPAddress(ip_address(LOOPBACK_6))  # this machine; older CAs do not allow these names
 
 
 def new_private_key() -> ec.EllipticCurvePrivateKey:
@@ -132,7 +130,7 @@ def _usage(signs_certificates: bool) -> x509.KeyUsage:
 
 
 def names_of(host: str, over_ipv6: bool = False) -> list[x509.GeneralName]:
-    """What a coordinator at ``host`` is called: there and on its own machine, by IPv6 too where its CA knows of that."""
+    """The names of a coordinator at ``host``: that host and its own machine, by IPv6 too where its CA allows it."""
     names = [_general(Address(h, 1)) for h in (host.lower(), "localhost", LOOPBACK)]
     return list(dict.fromkeys([*names, *[_OVER_IPV6] * over_ipv6]))
 
@@ -142,12 +140,12 @@ def _general(address: Address) -> x509.GeneralName:
 
 
 def _within(name: x509.GeneralName) -> x509.GeneralName:
-    """The subtree of names that is this name (and, of a DNS name, those below it: RFC 5280 knows no narrower one)."""
+    """The subtree that holds this name alone (of a DNS name also those below it: RFC 5280 has no narrower one)."""
     return name if isinstance(name, x509.DNSName) else x509.IPAddress(ip_network(name.value))
 
 
 def name_of(root: x509.Certificate) -> str:
-    """The federation that a CA is of."""
+    """The name of a CA's federation."""
     return str(root.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value)
 
 
@@ -161,9 +159,9 @@ def _may_sign(root: x509.Certificate, name: x509.GeneralName) -> bool:
 
 
 def check_server(federation: Federation, now: datetime) -> datetime:
-    """Until when the server's certificate is valid.
+    """The end of the server certificate's validity.
 
-    MembershipError E_CERTIFICATE if it is not valid at ``now``, or is not the CA's, the address' or the server key's.
+    MembershipError E_CERTIFICATE if it is not valid at ``now``, or does not fit the CA, the address or the server's key.
     """
     certificate, where = load_certificate(federation.server_certificate), federation.server_certificate.name
     root = load_certificate(federation.root_certificate)

@@ -1,4 +1,4 @@
-"""The coordinator's folder: ``federation.toml``, and where everything that belongs to it lies.
+"""The coordinator's folder: ``federation.toml``, and the places of its files.
 
 [federation]
 name = "covid-clinics"
@@ -93,7 +93,7 @@ class Federation:
 
     @property
     def control(self) -> Address:
-        """Where it is steered from, on this machine alone."""
+        """The address of its Control and Runtime APIs, on this machine only."""
         return self.file.federation.control or Address(LOOPBACK, self.listen.port + 1)
 
     @property
@@ -140,12 +140,12 @@ class Federation:
 
     @property
     def members(self) -> Path:
-        """The applications of those who are in."""
+        """The applications of members."""
         return self.folder / "members"
 
     @property
     def revoked(self) -> Path:
-        """The applications of those who are no longer."""
+        """The applications of former members."""
         return self.folder / "revoked"
 
     @property
@@ -154,22 +154,22 @@ class Federation:
 
     @property
     def executor_secret(self) -> Path:
-        """64 hex digits: who shows them may run the coordinator's program."""
+        """64 hex digits: whoever shows them may run the coordinator's program."""
         return self.secrets / "executor"
 
     @property
     def control_secret(self) -> Path:
-        """64 hex digits: who shows them may start and stop runs."""
+        """64 hex digits: whoever shows them may start and stop runs."""
         return self.secrets / "control"
 
     @property
     def state(self) -> Path:
-        """What the server remembers while it is served, and between."""
+        """The server's state, while it serves and in between."""
         return self.folder / "state"
 
     @property
     def link_database(self) -> Path:
-        """What Flower's SuperLink remembers."""
+        """The database of Flower's SuperLink."""
         return self.state / "superlink.db"
 
     @property

@@ -20,7 +20,7 @@ PUBLIC = 0o644
 
 @dataclass(frozen=True)
 class Membership:
-    """How an institution stands. application: the admitted one. online: None where nobody has looked."""
+    """An institution's membership. application: the admitted one. online: None where it was not looked up."""
 
     institution: str
     state: Literal["member", "invited", "revoked"]
@@ -31,7 +31,7 @@ class Membership:
 def load_members(federation: Federation) -> dict[str, Application]:
     """The admitted application of each member, by its name; MembershipError E_MEMBER if a file was touched.
 
-    Whose node key was revoked is out, also where a crash has left the file.
+    A member whose node key was revoked is left out, even if a crash has left its file.
     """
     out = {a.node for a in load_revoked(federation)}
     found = _applications(federation.members)
@@ -76,7 +76,7 @@ class Admission:
 def admit(federation: Federation, file: Path, typed: str | None) -> Admission:
     """Make the institution whose application is in ``file`` a member. Its former node key is revoked.
 
-    MembershipError E_MEMBER says what speaks against it; then nothing has changed. ``typed``: the fingerprint that the
+    MembershipError E_MEMBER gives the reason against it; nothing has changed then. ``typed``: the fingerprint that the
     institution read out by telephone.
     """
     application = load_application(file)
@@ -99,7 +99,7 @@ def _admit(federation: Federation, application: Application) -> Admission:
 
 
 def revoke(federation: Federation, name: str) -> Application:
-    """The application that is a member's no longer; MembershipError E_MEMBER if ``name`` is no member."""
+    """Revoke a member and return its application; MembershipError E_MEMBER if ``name`` is no member."""
     with alone_in(federation.members):
         members = load_members(federation)
         if name not in members:
@@ -122,9 +122,9 @@ def _check_invited(federation: Federation, application: Application, where: str)
 
 
 def _check_fingerprint(application: Application, typed: str | None, where: str) -> None:
-    """The right one is not told: whoever is asked for it must have heard it."""
+    """The error does not show the right fingerprint: it must come from the institution."""
     if typed is None:
-        fix = "Ask the institution for it by telephone, and pass what you hear: --fingerprint ABCD-…"
+        fix = "Ask the institution for it by telephone, and pass what it reads out: --fingerprint ABCD-…"
         raise _refused(where, "nobody has compared its fingerprint", fix)
     if not application.has_fingerprint(typed):
         fix = "Listen again. If it still differs, somebody has changed the file: ask for it by another way."

@@ -9,17 +9,17 @@ from cohortium.system import locks
 from cohortium.system.documents import load_json
 
 ONLINE, RESTARTS, LOCK = "online.json", "restarts.json", "serving.lock"
-BEGUN = "begun"  # there until the reconciler has looked for the first time since the coordinator began to serve
-LAST_BREATH = 5.0  # seconds that what served before, and was killed, gets to be gone
+BEGUN = "begun"  # exists until the reconciler's first look since the coordinator began to serve
+LAST_BREATH = 5.0  # seconds that processes of a killed predecessor get to end
 
 
 def hold(state: Path) -> int | None:
-    """What whoever serves holds; None if somebody else does."""
+    """The lock of the process that serves; None if another process holds it."""
     return locks.hold_serving(state / LOCK, LAST_BREATH)
 
 
 def holder(state: Path) -> str:
-    """Which process serves, for whoever is refused."""
+    """The process that serves, for the message to one that is refused."""
     return locks.holder(state / LOCK)
 
 
@@ -28,7 +28,7 @@ def is_serving(state: Path) -> bool:
 
 
 def home_of(state: Path) -> Path:
-    """Where the runs of a federation keep its signing key and the institutions' receipts, unless told otherwise."""
+    """The default folder of a federation's signing key and the institutions' receipts."""
     return Path(os.environ.get("COHORTIUM_HOME") or state.absolute() / "home")
 
 
@@ -38,7 +38,7 @@ def use_home(state: Path) -> None:
 
 
 def online(state: Path) -> dict[str, bool]:
-    """Whether each member was there when it was last looked; nothing where nobody serves, for then nobody knows."""
+    """Whether each member was online at the last look; empty where nobody serves, as nobody knows then."""
     if not is_serving(state):
         return {}
     try:

@@ -36,17 +36,17 @@ class Provisioned:
 
 
 def provision(file: Path, folder: Path, renew: bool = False, ca_key: Path | None = None) -> Provisioned:
-    """Make in ``folder`` whatever ``file`` says and is not there yet; ``renew``: also a new server key and certificate.
+    """Make in ``folder`` whatever ``file`` asks for and does not exist yet; ``renew``: also a new server key and certificate.
 
     ca_key: where the CA's key is, if not in the folder. MembershipError E_FEDERATION, E_CERTIFICATE or E_MEMBER, and
-    SecretError, say what is in the way; then nothing that was there has changed.
+    SecretError, say what is in the way; existing files are then unchanged.
     """
     federation = read_federation(file, folder)
     _check_fits(federation, file)
     _check_names(federation)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone_in(folder):
-        _check_fits(federation, file)  # somebody else may have made it just now
+        _check_fits(federation, file)  # another process may have made it just now
         return _provision(federation, file, renew, ca_key)
 
 
@@ -68,7 +68,7 @@ def _provision(federation: Federation, file: Path, renew: bool, ca_key: Path | N
 
 
 def _check_fits(federation: Federation, file: Path) -> None:
-    """Whether ``federation`` is the one whose folder it is, if it is one's."""
+    """The folder must be empty or this federation's own."""
     if federation.root_certificate.exists():
         root = authority.load_certificate(federation.root_certificate)
         if authority.name_of(root) != federation.name:
@@ -85,7 +85,7 @@ def _check_fits(federation: Federation, file: Path) -> None:
 
 
 def _check_names(federation: Federation) -> None:
-    """Files are named by them, on any system. A federation that has such names already keeps them."""
+    """Names become file names, on any system. A federation that has such names already keeps them."""
     names = federation.institution_names
     if not unfit(n for n in names if (federation.kits / f"{n}.zip").exists()) and (problem := unfit(names)):
         raise _wrong("institution", problem, "Give it another name.")
@@ -111,7 +111,7 @@ def _root(federation: Federation, now: datetime) -> x509.Certificate:
 
 
 def _certify(federation: Federation, root: x509.Certificate, ca_key: Path, now: datetime) -> None:
-    """A new key and certificate. Between the two files a crash leaves a pair that ``coordinator check`` tells."""
+    """A new key and certificate. A crash between the two files leaves a pair that ``coordinator check`` reports."""
     key = authority.new_private_key()
     signed = authority.server_certificate(
         root,
@@ -126,7 +126,7 @@ def _certify(federation: Federation, root: x509.Certificate, ca_key: Path, now: 
 
 
 def _write_kit(federation: Federation, name: str) -> bool:
-    """Whether there was none."""
+    """Write an institution's kit if there is none; whether it was written."""
     path = federation.kits / f"{name}.zip"
     if path.exists():
         return False
@@ -143,7 +143,7 @@ def _write_kit(federation: Federation, name: str) -> bool:
 
 
 def template(institutions: tuple[str, ...]) -> str:
-    """A ``study.toml`` to begin from: the defaults, and who is there."""
+    """A ``study.toml`` to begin from: the defaults, and the institutions."""
     roster = "".join(f'\n[[institution]]\nname = "{name}"\nkey = ""\n' for name in institutions)
     return f"""# A study to begin from. Write schema.toml beside it; keys: cohortium coordinator members FED --roster
 

@@ -1,7 +1,7 @@
 """What everybody may see of a run: synthetic tables, model, study, account and report, under one signature.
 
-Here live drawing, writing, signing and verifying releases, and what is asked of one. It may import ``rounds``, ``generators``,
-``gate`` and all of ``cohortium``. What is not noised never comes here.
+This folder draws, writes, signs and verifies releases, and answers questions to one. It may import ``rounds``, ``generators``,
+``gate`` and all of ``cohortium``. Data without noise never comes here.
 """
 
 from cohortium_server.release.answers import Answer, Kind

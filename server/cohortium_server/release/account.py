@@ -1,4 +1,4 @@
-"""The account that a release publishes: what was asked, what was charged for it, void attempts included, and what it comes to."""
+"""The account that a release publishes: the queries, what was charged for them, void attempts included, and the total cost."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cohortium_server.rounds.rounds import Answered, Outcome
 
 
 def account(outcome: Outcome) -> dict[str, Any]:
-    """What was asked of whom, the events it cost, and what they come to: the content of ``ledger.json``.
+    """The queries, the events they cost, and the total cost: the content of ``ledger.json``.
 
-    Attempts that were given up are in it, too: each counts as charged to everybody, whether its receipts came or not.
-    Of a single institution it tells the name, the key, the consent and the receipts. A receipt's digests are of salted
-    bytes and give nothing away: the public's guarantee counts on seeing sums only.
+    Abandoned attempts are included: each counts as charged to everybody, whether its receipts arrived or not.
+    Of a single institution it holds the name, the key, the consent and the receipts. A receipt's digests are of salted
+    bytes and reveal nothing: the public's guarantee relies on the public seeing sums only.
     """
     answers: dict[str, list[dict[str, Any]]] = {}
     for answered in outcome.answered:
@@ -60,6 +60,6 @@ def guarantee_documents(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def privacy_unit(study: Study) -> str:
-    """Whom the guarantee is about, in words."""
+    """The unit of privacy, in words."""
     p = study.privacy
     return f"{RELATION}: all rows of a person; {p.counted} per institution, in at most {p.institutions_per_person} institutions"

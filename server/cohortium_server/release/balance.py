@@ -84,15 +84,15 @@ def balanced_table(
 
     Each share's rows are drawn under its values as a condition: all other columns follow as in the model.
     """
-    j, parts, told = balanced.column, list[pd.DataFrame](), dict[str, int]()
+    j, parts, counted = balanced.column, list[pd.DataFrame](), dict[str, int]()
     for share, count in zip(balanced.shares, balanced.counts(rows), strict=True):
         try:
             parts.append(drawn_table(generator, schema, count, rng, {**where, j: share.values}))
         except ReleaseError as error:
             raise _refused(schema.columns[j], f"{share.name}: {error.what}", "Give it no share.") from None
-        told[share.name] = count
+        counted[share.name] = count
     table = pd.concat(parts, ignore_index=True).iloc[rng.permutation(rows)].reset_index(drop=True)
-    table.attrs["balance"] = {"column": schema.names[j], "rows": told, "note": NOTE}
+    table.attrs["balance"] = {"column": schema.names[j], "rows": counted, "note": NOTE}
     return table
 
 

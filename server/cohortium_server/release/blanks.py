@@ -1,4 +1,4 @@
-"""Blanks in somebody's table, filled in from a released model; what is there is never overwritten.
+"""Fills blanks in a user's table from a released model; existing values are never overwritten.
 
 | a cell                                                          | keep        | blank     | refuse          |
 |-----------------------------------------------------------------|-------------|-----------|-----------------|
@@ -6,10 +6,10 @@
 | a value that the schema declares                                | stays       | stays     | stays           |
 | a number or moment beyond the bounds, known to the model as one | stays       | stays     | E_UNDECLARED    |
 | anything else: undeclared, or not readable as the column's kind | stays       | filled in | E_UNDECLARED    |
-| of a column that the schema has not, the person's among them    | stays       | stays     | stays           |
+| of a column that is not in the schema, such as the person's     | stays       | stays     | stays           |
 
-What stays and is not known to the model says nothing about the other cells of its row. Columns keep their order, dtype and
-spelling; those of the schema that the table lacks come last. A blank that the rest of its row implies stays one (constraints).
+A value that stays although the model does not know it has no influence on the other cells of its row. Columns keep their order,
+dtype and spelling; columns of the schema that the table lacks come last. A blank that the rest of its row implies stays blank (constraints).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _PLAIN = frozenset({type(None), bool, int, float, str})
 
 @dataclass(frozen=True)
 class Account:
-    """What became of a column's cells. Counts of somebody's rows: for their own eyes.
+    """The result for a column's cells. These are counts of the user's own rows, for the user only.
 
     filled: blanks, or with ``blank`` undeclared cells, that hold a value now. blank: those that stay, as the row implies them.
     undeclared: cells that are no value of the schema. beyond: values beyond the bounds. retyped: the dtype, where it had to change.
@@ -60,36 +60,36 @@ class Account:
 
 @dataclass(frozen=True)
 class Imputed:
-    """The table, and what became of the columns that it had. seen: some undeclared values of each, for the owner's screen alone."""
+    """The table, and the result for each of its columns. seen: some undeclared values of each, for the owner's screen only."""
 
     table: pd.DataFrame
     columns: tuple[Account, ...]
     seen: dict[str, tuple[str, ...]]
 
     def lines(self, undeclared: str) -> list[str]:
-        """A line for each column of which not all was as the schema has it: for the owner's screen."""
-        return [f"{a.column!r}: {'; '.join(said)}" for a in self.columns if (said := self._changes(a, undeclared))]
+        """A line for each column that did not fit the schema throughout, for the owner's screen."""
+        return [f"{a.column!r}: {'; '.join(lines)}" for a in self.columns if (lines := self._changes(a, undeclared))]
 
     def _changes(self, a: Account, undeclared: str) -> list[str]:
-        said = []
+        lines = []
         if a.undeclared:
             values = ", ".join(json.dumps(v, ensure_ascii=False) if v != "..." else v for v in self.seen[a.column])
             became = "were filled in like blanks" if undeclared == "blank" else "stay as they are"
-            said.append(f"cells that hold no value of the schema {became}: {a.undeclared} ({values})")
+            lines.append(f"cells that hold no value of the schema {became}: {a.undeclared} ({values})")
         if a.beyond:
-            said.append(f"cells beyond the bounds stay as they are: {a.beyond}")
+            lines.append(f"cells beyond the bounds stay as they are: {a.beyond}")
         if a.blank:
-            said.append(f"blanks stay, as the rest of their rows implies them: {a.blank}")
+            lines.append(f"blanks stay, as the rest of their rows implies them: {a.blank}")
         if a.retyped:
-            said.append(f"its type had to become {a.retyped}")
-        return said
+            lines.append(f"its type had to become {a.retyped}")
+        return lines
 
 
 @dataclass(frozen=True)
 class _Given:
-    """What a table says, by the schema's columns: (rows, columns) each.
+    """A table's values, by the schema's columns: (rows, columns) each.
 
-    index: grid index of every value, INVALID where there is none. strange: where something is that is no value of the schema.
+    index: grid index of every value, INVALID where there is none. strange: where a cell holds no value of the schema.
     beyond: where a value is beyond the bounds.
     """
 
@@ -180,7 +180,7 @@ def _refuse(schema: Schema, given: _Given) -> None:
     )
 
 
-# What is there
+# Existing values
 
 
 def _read(schema: Schema, table: pd.DataFrame) -> _Given:
@@ -207,13 +207,13 @@ def readable(values: pd.Series) -> pd.Series:
 
 
 def _is_blank(column: Column, raw: pd.Series, values: pd.Series) -> BoolArray:
-    """(rows,) where a cell is empty or a word for that. What cannot be read is there all the same."""
+    """(rows,) where a cell is empty or a word for missing. A cell that cannot be read is not blank."""
     unread = values.isna().to_numpy(bool) & ~are_absent(raw)
     return are_missing(column, values) & ~unread
 
 
 def _is_beyond(column: Column, values: pd.Series, index: IntArray) -> BoolArray:
-    """(rows,) where a value is known to the model as the bound it is beyond."""
+    """(rows,) where a value is beyond a bound; the model counts it as the bound."""
     found = np.zeros(len(values), bool)
     if not isinstance(column, Continuous | Datetime):
         return found
@@ -230,7 +230,7 @@ def _is_beyond(column: Column, values: pd.Series, index: IntArray) -> BoolArray:
 
 
 def _values(schema: Schema, table: pd.DataFrame) -> dict[int, npt.NDArray[np.float64]]:
-    """Per column 1 for its cells that a blank may be filled with: no blank, and where only numbers fit no word for others."""
+    """Per column 1 for the cells that may fill a blank: not the missing one, and where only numbers fit not the one for others."""
     allowed = {j: np.append(np.ones(c.values), 0.0) for j, c in enumerate(schema.columns) if c.nullable}
     for j, column in enumerate(schema.columns):
         other = getattr(column, "other", None)

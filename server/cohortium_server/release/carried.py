@@ -19,7 +19,7 @@ from cohortium.study.workload import MAX_CROSSED_CELLS
 from cohortium_server.release.page.cells import Cells, cells_of
 from cohortium_server.release.page.evidence import Evidence, FloatArray
 
-COUNTED = 3.0  # standard deviations that a class must have in rows, or nobody knows that it is there
+COUNTED = 3.0  # standard deviations of noise that a class's rows must exceed, or it may not exist at all
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ClassVerdict:
     def words(self) -> str:
         head = f"{self.target} = {self.value} (about {self.rows:,} rows)"
         if self.carried is None:
-            return f"{head}: no noised table tells"
+            return f"{head}: measured by no noised table"
         if self.carried:
             return f"{head}: carries all {self.columns} other columns"
         if len(self.lost) == self.columns:
@@ -68,19 +68,21 @@ class Carried:
 
     @property
     def words(self) -> str:
-        """Of pairs, in a sentence."""
-        told = [p for p in self.pairs if p.carried is not None]
-        if not told:
+        """A sentence on the pairs."""
+        measured = [p for p in self.pairs if p.carried is not None]
+        if not measured:
             return "It was not measured which pairs of columns this release carries."
-        kept = f"This release carries {sum(p.carried is True for p in told)} of {len(self.pairs)} pairs of columns."
+        kept = f"This release carries {sum(p.carried is True for p in measured)} of {len(self.pairs)} pairs of columns."
         if self.lost_pairs:
             kept += f" It does not carry {listed([' with '.join(p.columns) for p in self.lost_pairs])}."
         return (
-            kept if len(told) == len(self.pairs) else f"{kept} Of {len(self.pairs) - len(told)} no noised table tells."
+            kept
+            if len(measured) == len(self.pairs)
+            else f"{kept} {len(self.pairs) - len(measured)} pairs were measured by no noised table."
         )
 
     def document(self) -> dict[str, Any]:
-        """As the manifest has it."""
+        """The entry in the manifest."""
         return {
             "noise_at_most": NOISE,
             "beyond_at_most": FIT,
@@ -89,10 +91,10 @@ class Carried:
         }
 
     @classmethod
-    def read(cls, told: Mapping[str, Any]) -> Carried:
-        """What ``document`` gave."""
-        classes = (ClassVerdict(**{**c, "lost": tuple(c["lost"])}) for c in told["classes"])
-        pairs = (PairVerdict(**{**p, "columns": tuple(p["columns"])}) for p in told["pairs"])
+    def read(cls, document: Mapping[str, Any]) -> Carried:
+        """The inverse of ``document``."""
+        classes = (ClassVerdict(**{**c, "lost": tuple(c["lost"])}) for c in document["classes"])
+        pairs = (PairVerdict(**{**p, "columns": tuple(p["columns"])}) for p in document["pairs"])
         return cls(tuple(classes), tuple(pairs))
 
 
@@ -119,13 +121,13 @@ def _classes(schema: Schema, evidence: Evidence, target: int) -> Iterator[ClassV
     """Of the target's values, or of groups of them where it has very many."""
     if not evidence.holds((target,)):
         return
-    column, told = schema.columns[target], evidence.estimate((target,))
+    column, estimate = schema.columns[target], evidence.estimate((target,))
     cells = cells_of(column, evidence.shares((target,)), evidence.groups(target))
-    sizes = cells.grouped(told.shares)
+    sizes = cells.grouped(estimate.shares)
     others = [j for j in range(len(schema.columns)) if j != target]
     known = [j for j in others if evidence.holds(_ordered(target, j))]
-    for k, label in enumerate(cells.labels if len(told.shares) <= MAX_CROSSED_CELLS else ()):
-        share, doubt = float(sizes[k]), told.sd * float(np.sqrt(cells.counts[k]))
+    for k, label in enumerate(cells.labels if len(estimate.shares) <= MAX_CROSSED_CELLS else ()):
+        share, doubt = float(sizes[k]), estimate.sd * float(np.sqrt(cells.counts[k]))
         lost = [
             schema.names[j]
             for j in known
@@ -137,7 +139,7 @@ def _classes(schema: Schema, evidence: Evidence, target: int) -> Iterator[ClassV
 
 
 def _is_carried(evidence: Evidence, cells: Cells, target: int, j: int, k: int, share: float) -> bool:
-    """Whether a class has the values of column ``j`` that were measured, as far as noise lets that be told."""
+    """Whether a class has the values of column ``j`` that were measured, up to what noise explains."""
     pair = _ordered(target, j)
     estimate = evidence.estimate(pair)
     synthetic, measured = (_of_class(t, pair, target, cells, k) for t in (evidence.shares(pair), estimate.shares))

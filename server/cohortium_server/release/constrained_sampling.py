@@ -1,10 +1,10 @@
 """Rows that keep the schema's constraints: the model conditioned on them.
 
-Values that break a constraint are drawn anew, given the rest of the row, where as few as possible need to move: first those that
-follow from others (``sequential_sampling.py``), then all in the columns still at fault. To reject rows whole would be the model under a
-condition, but rows that break something are not spread evenly: it moved every column's distribution. What is left after
-some rounds gets the values of the kept row that is most like it; and where no row was kept, those of a row found by
-search. So as many rows come out as were asked for, and every step is bounded.
+Values that break a constraint are drawn anew, given the rest of the row, so that as few as possible change: first those that are
+determined by others (``sequential_sampling.py``), then all in the columns still at fault. Rejecting whole rows would condition the
+model, but rows that break a constraint are not spread evenly: it shifted every column's distribution. Rows still at fault after
+some rounds get the values of the most similar valid row, or, if there is none, those of a row found by
+search. So the requested number of rows comes out, and every step is bounded.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 CodeArray = npt.NDArray[np.int16]
 Selections = Mapping[int, Selection]
-REPAIRS = 8  # rounds of other values in the columns at fault
-WITH_BLANKS = 2  # of them, until values that are asked for may stay blank
-DONORS = 64  # kept rows that a row is compared with
-FEW = 256  # rows drawn to be such
+REPAIRS = 8  # rounds of new values in the columns at fault
+WITH_BLANKS = 2  # of these, before requested values may stay blank
+DONORS = 64  # valid rows that a row is compared with
+FEW = 256  # rows drawn to find them
 
 
 def constrained_indices(
@@ -64,7 +64,7 @@ def constrained_indices(
 def _repaired(
     generator: Generator, schema: Schema, codes: CodeArray, rng: np.random.Generator, selections: Selections
 ) -> tuple[IntArray, BoolArray]:
-    """Grid indices of codes, changed in the columns at fault wherever they break a rule; and which keep the rules then."""
+    """Grid indices of codes, changed in the columns at fault where they break a rule; and which rows then keep the rules."""
     allowed: Allowed = {j: one.weights(schema.columns[j]) for j, one in selections.items()}
     fixed = np.zeros(codes.shape, bool)
     fixed[:, list(selections)] = True
@@ -90,7 +90,7 @@ def _settled(
 ) -> tuple[IntArray, BoolArray]:
     """Grid indices moved inside their cells, ranges and, where ``known``, not at all; and which rows keep the rules.
 
-    Totals leave their cells where what they are the sum of does not fit.
+    Totals leave their cells where the terms do not add up within them.
     """
     known = np.zeros(index.shape, bool) if known is None else known
     where = places(schema, codes_at(index, schema))
@@ -105,7 +105,7 @@ def _settled(
 def _nearest(
     schema: Schema, index: IntArray, kept_rows: IntArray, rng: np.random.Generator, selections: Selections
 ) -> IntArray:
-    """(rows, constrained columns) the values of the most similar of some kept rows; of one found by search if there are none."""
+    """(rows, constrained columns) the values of the most similar of some valid rows; of one found by search if there are none."""
     columns = np.array(schema.rules.columns)
     donors = kept_rows[rng.permutation(len(kept_rows))[:DONORS]] if len(kept_rows) else _found(schema, selections)
     nearest, least = np.zeros(len(index), np.int64), np.full(len(index), np.inf)
@@ -145,7 +145,7 @@ def _contradicted() -> ReleaseError:
     )
 
 
-# Rows of which some values are given
+# Rows with some values given
 
 
 def completed(
@@ -153,8 +153,8 @@ def completed(
 ) -> IntArray:
     """(rows, columns) grid indices with the ``given`` ones, where they are not MISSING, and all others drawn from the model.
 
-    Rows keep the constraints if what is given lets them. allowed: as for a generator, dropped for values that the
-    constraints then leave no choice: blanks that the rest of the row implies.
+    Rows keep the constraints if the given values permit it. allowed: as for a generator, ignored for values that the
+    constraints then determine: blanks that the rest of the row implies.
     """
     known = given != MISSING
     codes = np.where(known, codes_at(np.where(known, given, 0), schema), 0).astype(np.int16)

@@ -1,4 +1,4 @@
-"""The folder of a release: it appears whole or not at all, and never overwrites what was put there meanwhile."""
+"""The folder of a release: it appears complete or not at all, and never overwrites what was put there meanwhile."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def require_free(out: Path) -> None:
 
 
 def is_of(out: Path, run: str) -> bool:
-    """Whether the release in ``out`` is this run's own: one that was stopped right after it may be made again."""
+    """Whether the release in ``out`` is this run's own: a run stopped right after writing it may write it again."""
     try:
         document = load_json(out / MANIFEST)
     except (OSError, ValueError):
@@ -64,7 +64,7 @@ def new_folder(out: Path, replace: bool) -> Iterator[Path]:
 
 
 def _publish(folder: Path, out: Path, old: Path, replace: bool) -> None:
-    """At once, and over nothing that came there meanwhile: a folder that holds something is no folder's new name."""
+    """Rename at once, overwriting nothing that was put there meanwhile: the system renames onto no folder that holds something."""
     while True:
         if replace and (out / MANIFEST).is_file():
             shutil.rmtree(old, ignore_errors=True)  # of an earlier turn, where two replace one release at once
@@ -80,7 +80,7 @@ def _publish(folder: Path, out: Path, old: Path, replace: bool) -> None:
         else:
             return
         if not (replace and (out / MANIFEST).is_file()):
-            raise _beside(out, folder, "somebody has put something there meanwhile, which stays as it is")
+            raise _beside(out, folder, "something was put there meanwhile, which stays as it is")
 
 
 class _OpenError(Exception):
@@ -92,9 +92,9 @@ class _OpenError(Exception):
 
 
 def _move_aside(out: Path, old: Path, new: Path) -> None:
-    """At once: half a release could be neither used nor replaced. Windows moves no folder in which a file is open."""
+    """Move at once: half a release could be neither used nor replaced. Windows moves no folder in which a file is open."""
     try:
-        with suppress(FileNotFoundError):  # somebody else has, this moment
+        with suppress(FileNotFoundError):  # another process has just moved it
             out.rename(old)
     except PermissionError:
         raise _beside(out, new, "a file in it is open, so it stays as it is") from None
@@ -102,5 +102,5 @@ def _move_aside(out: Path, old: Path, new: Path) -> None:
 
 def _beside(out: Path, new: Path, what: str) -> _OpenError:
     shown = new.rename(new.with_name(new.name.lstrip(".")))
-    fix = f"The new one lies whole beside it, as {shown.name}."
+    fix = f"The complete new release is beside it, as {shown.name}."
     return _OpenError(ReleaseError("E_RELEASE_EXISTS", out.name, what, fix))

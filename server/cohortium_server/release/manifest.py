@@ -1,12 +1,12 @@
-"""What was released, file by file, signed; and the offline check of it.
+"""The signed manifest of a release's files, and its offline check.
 
 ``manifest.json`` is canonical JSON: SHA-256 and length of every file, the study's digest, what the release cost, and
-an Ed25519 signature over all of it. The signature's key stands in the manifest: it proves that nothing
+an Ed25519 signature over all of it. The manifest contains the signature's key: the signature proves that nothing
 was changed since signing. Who signed is proven by comparing the key with one received by another way (``--key``).
 
-A manifest says of which kind the release is, and each kind has a format, a signing domain and, at whoever makes it, a
-key of its own (``Form``): no signature on a simulation, or on what was made without privacy, ever passes for a
-federation's. In format ``cohortium-release-1`` no kind was recorded.
+A manifest states the release's kind; each kind has a format and a signing domain of its own, and federations another
+key than the rest (``Form``): no signature on a simulation, or on output without privacy, is ever valid for a
+federation's release. In format ``cohortium-release-1`` no kind was recorded.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _READ = {form.format: form for form in (*FORMS.values(), UNRECORDED)}
 
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind | None:
-    """What came of which run it is of; None where that was not recorded."""
+    """The kind of the release; None where it was not recorded."""
     return _READ[manifest["format"]].kind
 
 
@@ -70,7 +70,7 @@ def write_manifest(folder: Path, statement: dict[str, Any], key: Ed25519PrivateK
 
 
 def verify(folder: Path, key: str | None = None, not_private: bool = False) -> dict[str, Any]:
-    """The manifest of a release in which nothing was touched.
+    """The manifest of a release, verified.
 
     Raises ReleaseError: E_RELEASE_NOT_FOUND, or E_RELEASE_TOUCHED naming the file that was changed, added or removed,
     or a signature that is not ``key``'s; NotPrivateError E_NOT_PRIVATE, unless ``not_private``, where all is as it was

@@ -1,7 +1,7 @@
-"""A table of somebody's own, read, filled in from a release and written again, from any format to any.
+"""Reads a user's own table, fills it in from a release and writes it again, from any format to any.
 
-Parquet keeps its Arrow types. What comes as text, as CSV does, goes to Parquet as numbers or truths where the schema says so and all
-cells of the column say exactly that; a column with another cell, and all others, stay text.
+Parquet keeps its Arrow types. Text, as from CSV, is written to Parquet as numbers or truth values where the schema says so and every
+cell of the column is exactly one; all other columns stay text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]+)?")
-MOST_DIGITS = 15  # that a floating point number tells apart
+MOST_DIGITS = 15  # that a floating point number distinguishes
 
 
 def impute_file(
@@ -55,7 +55,7 @@ def _for_parquet(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 
 def _typed(values: pd.Series, column: Column | None) -> pd.Series:
-    """Text as the column's numbers or truths, if all of it is exactly that."""
+    """Text as the column's numbers or truth values, if every cell is exactly one."""
     if not are_texts(values) or isinstance(values.dtype, pd.ArrowDtype) or getattr(column, "format", None):
         return values
     there = values.astype("str").mask(values.isna() | (values == ""))
@@ -75,7 +75,7 @@ def _typed(values: pd.Series, column: Column | None) -> pd.Series:
 
 
 def _for_csv(table: pd.DataFrame) -> pd.DataFrame:
-    """Arrow's types such that CSV has their values as short as they are."""
+    """Arrow types converted such that CSV holds their values in short form."""
     written: dict[str, pd.Series] = {}
     for name in table.columns:
         values = table[name]

@@ -60,11 +60,11 @@ class Release:
     @property
     def carries(self) -> Carried | None:
         """Which classes of a target and which pairs of columns it carries. None in releases from before that was recorded."""
-        told = self.manifest.get("carries")
-        return None if told is None else Carried.read(told)
+        document = self.manifest.get("carries")
+        return None if document is None else Carried.read(document)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and users' process pools carry: where it lies and what it says, and nothing that was loaded from it."""
+        """What copies and process pools get: its folder and manifest, and nothing that was loaded from it."""
         return {"path": self.path, "study": self.study, "manifest": self.manifest, "progress": Silent()}
 
     def __repr__(self) -> str:
@@ -125,7 +125,7 @@ class Release:
 
     @cached_property
     def answers(self) -> Answers:
-        """What questions are answered from: the noised tables, and what is known of the model's errors."""
+        """The basis of answers: the noised tables, and what is known about the model's errors."""
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
@@ -162,7 +162,7 @@ class Release:
         return self.answers.answer({} if where is None else where, of, kind, number("level", level))
 
     def impute(self, table: Table, seed: int | None = None, undeclared: Undeclared = "keep") -> pd.DataFrame:
-        """``table`` with every blank filled in, each row's from what the model knows of rows with its other values.
+        """``table`` with every blank filled in, each row's according to the model, given its other values.
 
         table: a DataFrame of any library, a path, or columns by name: any columns in any order; those of the schema that are
         not there come last, filled throughout. Values that are there stay as they are, with their dtype and spelling, and

@@ -38,11 +38,11 @@ from cohortium_server.release.page.questions import questions as asked_questions
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the report knows.
+    """The input of the report.
 
     synthetic: (rows, columns) codes of the released rows. rows_measured: the noised number of real rows.
-    provenance: versions, run, digests, in the order in which they are told. curves: how the fit went.
-    answers: to questions to the real table, with errors. kind: what ran the study. carried: what users can count on. masked:
+    provenance: versions, run, digests, in the order in which they are shown. curves: the course of the fit.
+    answers: to questions about the real table, with errors. kind: what ran the study. carried: what users can count on. masked:
     False for a simulation that made no masks.
     """
 

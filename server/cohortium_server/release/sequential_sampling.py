@@ -1,8 +1,8 @@
-"""Rows gone through column by column: a value that cannot stand beside those before it is drawn anew from the model.
+"""Visits rows column by column: a value that contradicts those before it is drawn anew from the model.
 
-Columns that others follow from come first (``Rules.order``) and keep what they are, so what the model says of them is not moved
-by how badly it knows what follows. A value drawn anew is drawn given the columns gone through already and all that no rule
-is about, among the cells that the rules leave.
+Columns that determine others come first (``Rules.order``) and keep their values, so that their distribution does not change
+with the model's errors in the columns they determine. A new value is drawn given the columns visited already and those without
+rules, among the cells that the rules leave.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def gone_through(
 ) -> IntArray:
     """(rows, columns) grid ``index``, changed where a value, other than a ``fixed`` one, breaks a rule with those before it.
 
-    Rules about sums and orders are left to others, as are rules that leave no cell. allowed: as for a generator; where the
-    rules leave nothing of it, they alone count.
+    Rules about sums and orders are not handled here, nor are rules that leave no cell. allowed: as for a generator; where the
+    rules leave nothing of it, only they count.
     """
     index, done = index.copy(), fixed.copy()
     done[:, [j for j in range(len(schema.columns)) if j not in schema.rules.columns]] = True
@@ -47,7 +47,7 @@ def gone_through(
 
 
 def _beside(rule: Lookup, j: int, index: IntArray, done: BoolArray) -> IntArray:
-    """(rows,) which classes the rule's other columns are in, as one number; MISSING where one is not gone through yet."""
+    """(rows,) the classes of the rule's other columns, as one number; MISSING where one was not visited yet."""
     others = [(c, classes) for c, classes in zip(rule.columns, rule.classes, strict=True) if c != j]
     number = np.zeros(len(index), np.int64)
     for c, classes in others:

@@ -1,7 +1,7 @@
-"""Values put into a column as it has them: in its dtype and, where it holds text, in its spelling.
+"""Writes values into a column in its own form: in its dtype and, where it holds text, in its spelling.
 
-A column of text has one way to write a truth, a day or a number, or one that is more common than others: that of most of its
-cells which are there. Whatever the dtype cannot hold makes it a wider one: another number, in the end text.
+In a column of text, the spelling of most cells decides how a truth value, a day or a number is written. If the dtype cannot hold
+a value, it is widened: to another number type, finally to text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cohortium.data.readers.cells import is_text
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
-LOOKED_AT = 500  # distinct texts from which a spelling is learnt
+LOOKED_AT = 500  # distinct texts from which a spelling is inferred
 TRUTHS = (("false", "true"), ("no", "yes"), ("f", "t"), ("n", "y"), ("0", "1"), ("0.0", "1.0"))
 _CASES: tuple[Callable[[str], str], ...] = (str.lower, str.upper, str.title)
 _DAYS = ("%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d", "%Y%m%d")
@@ -46,7 +46,7 @@ PATTERNS = tuple(day + time for time in _TIMES for day in _DAYS)
 def filled(column: Column, raw: pd.Series, given: IntArray, index: IntArray, where: BoolArray) -> pd.Series:
     """``raw`` with the values at grid ``index`` in the cells ``where``; all others are as they were.
 
-    given: (rows,) grid index of every value that is there, INVALID where none is.
+    given: (rows,) grid index of every existing value, INVALID where there is none.
     """
     if not where.any():
         return raw
@@ -63,7 +63,7 @@ def filled(column: Column, raw: pd.Series, given: IntArray, index: IntArray, whe
 
 
 def _cells(column: Column, raw: pd.Series, index: IntArray) -> list[Any]:
-    """The values at grid ``index``: as the schema writes them where the column holds text, and else as what they are."""
+    """The values at grid ``index``: as the schema writes them where the column holds text, otherwise in their own type."""
     if isinstance(column, Boolean):
         return [bool(i) for i in index]
     if isinstance(column, Continuous) and column.format and not are_texts(raw):
@@ -75,7 +75,7 @@ def _cells(column: Column, raw: pd.Series, index: IntArray) -> list[Any]:
 
 
 def are_texts(values: pd.Series) -> bool:
-    """Whether the column holds text, maybe beside other things."""
+    """Whether the column holds text, possibly among other types."""
     kind = values.dtype
     if isinstance(kind, pd.ArrowDtype):
         stored = kind.pyarrow_dtype
@@ -86,14 +86,14 @@ def are_texts(values: pd.Series) -> bool:
 
 
 def _says_nothing(raw: pd.Series) -> bool:
-    """Whether neither a value nor the dtype tells what the column is of: all of it is missing, as numbers or as nothing."""
+    """Whether neither a value nor the dtype shows the column's type: all of it is missing, as numbers or as objects."""
     if isinstance(raw.dtype, pd.ArrowDtype):
         return bool(pa.types.is_null(raw.dtype.pyarrow_dtype))
     return (is_object_dtype(raw.dtype) or raw.dtype.kind == "f") and bool(raw.isna().all())
 
 
 def are_absent(values: pd.Series) -> BoolArray:
-    """(rows,) where a cell has no value. In a column of an Arrow dtype pandas takes what is not a number for one."""
+    """(rows,) where a cell has no value. In a column of an Arrow dtype pandas counts NaN as a value."""
     absent = as_arrow(values).is_null(nan_is_null=True) if isinstance(values.dtype, pd.ArrowDtype) else values.isna()
     return np.asarray(absent, bool)
 
@@ -108,7 +108,7 @@ def as_arrow(values: pd.Series) -> pa.Array:
 
 
 def _spelt(column: Column, texts: list[Any], given: IntArray, cells: list[Any], index: IntArray) -> list[str]:
-    """The values ``cells`` at grid ``index`` as the column would write them: it has ``texts`` for the values ``given``."""
+    """The values ``cells`` at grid ``index`` in the column's spelling: it has ``texts`` for the values ``given``."""
     seen = Counter(zip(map(str, texts), given.tolist(), strict=True))
     known = dict(seen.most_common(LOOKED_AT))
     if isinstance(column, Datetime):
@@ -133,7 +133,7 @@ def _usual(known: dict[tuple[str, int], int]) -> dict[int, str]:
 
 
 def _truths(known: dict[tuple[str, int], int]) -> tuple[str, str]:
-    """How the column says false and true: the pair and the letters' case of most of its cells."""
+    """How the column writes false and true: the pair and the letter case of most of its cells."""
     ways: Counter[tuple[str, str]] = Counter()
     for (text, truth), count in known.items():
         same = {(case(a), case(b)) for a, b in TRUTHS for case in _CASES if case((a, b)[truth]) == text.strip()}
@@ -142,7 +142,7 @@ def _truths(known: dict[tuple[str, int], int]) -> tuple[str, str]:
 
 
 def _number_writer(texts: Sequence[str]) -> Callable[[Any], str]:
-    """Writes a number with so many decimals as all of ``texts`` have; without a point where whole ones have none."""
+    """A writer of numbers with as many decimals as all of ``texts`` have; without a point where whole numbers have none."""
     after = {len(text.partition(".")[2]) for text in texts}
     same = after.pop() if len(after) == 1 else None
     pointless = not texts or any("." not in text for text in texts)
@@ -159,14 +159,14 @@ def _number_writer(texts: Sequence[str]) -> Callable[[Any], str]:
 
 
 def _pattern(column: Datetime, known: dict[tuple[str, int], int]) -> str:
-    """How the column writes moments: the pattern in which most of its texts say what was read of them."""
+    """How the column writes moments: the pattern that reproduces most of its texts."""
     texts = pd.Series([text.strip() for text, _ in known], dtype="str")
     index, counts = np.array([i for _, i in known], np.int64), np.array(list(known.values()), np.int64)
 
     def agreement(pattern: str) -> tuple[int, int]:
         read = pd.to_datetime(texts, format=pattern, errors="coerce")
         same = (index_column(column, read) == index) & (index != INVALID)
-        exact = same & (read.dt.strftime(pattern) == texts).to_numpy(bool)  # noughts in front, too
+        exact = same & (read.dt.strftime(pattern) == texts).to_numpy(bool)  # leading zeros, too
         return int(counts[same].sum()), int(counts[exact].sum())
 
     best = max(PATTERNS, key=agreement)
@@ -176,7 +176,7 @@ def _pattern(column: Datetime, known: dict[tuple[str, int], int]) -> str:
 
 
 def _moment(value: Any, pattern: str) -> str:
-    year = f"{value.year:04}"  # which some systems write without its noughts
+    year = f"{value.year:04}"  # which some systems write without leading zeros
     return str(value.strftime(pattern.replace("%Y", year)))
 
 
@@ -184,7 +184,7 @@ def _moment(value: Any, pattern: str) -> str:
 
 
 def _as_seen(raw: pd.Series, given: IntArray, cells: list[Any], index: IntArray) -> list[Any]:
-    """A category as the column has it: under whatever dtype, it is one of its own values where it occurs."""
+    """Categories in the column's own form: a value that occurs in the column is written as it occurs."""
     distinct, places = np.unique(given, return_index=True)
     seen = {int(i): raw.iloc[int(place)] for i, place in zip(distinct, places, strict=True) if i != INVALID}
     return [seen.get(i, v) for i, v in zip(index.tolist(), cells, strict=True)]
@@ -210,7 +210,7 @@ def _in_arrow(raw: pd.Series, where: BoolArray, cells: list[Any]) -> pd.Series:
 
 
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """What is there in a wider type; what becomes text is the text that Python has for it."""
+    """The values in a wider type; values that become text are written as Python writes them."""
     if not is_text(kind) or is_text(array.type):
         return array.cast(kind)
     narrow = pa.types.is_floating(array.type) and not pa.types.is_float64(array.type)
@@ -253,7 +253,7 @@ def _instant(value: Any) -> datetime:
 
 
 def _exact_int(value: Any) -> int:
-    """ValueError for what is no whole number."""
+    """The whole number; ValueError for anything else."""
     number = int(value)
     if not isinstance(value, str) and number != value:
         raise ValueError("no whole number")
@@ -274,7 +274,7 @@ def _in_pandas(raw: pd.Series, where: BoolArray, cells: list[Any]) -> pd.Series:
 
 
 def _pandas_of(cells: list[Any], raw: pd.Series) -> Any:
-    """The values such that a column of the dtype takes them; a ValueError or TypeError where it cannot."""
+    """The values in a form that a column of the dtype accepts; a ValueError or TypeError where it cannot."""
     kind = raw.dtype
     if is_object_dtype(kind):
         types = set(map(type, raw.dropna()))
@@ -306,7 +306,7 @@ def _of_types(value: Any, types: set[type]) -> Any:
 
 
 def _widened(result: pd.Series, cells: list[Any]) -> tuple[pd.Series, Any]:
-    """A column of a dtype that holds all of it, and what is put there: numbers, else whatever it is."""
+    """A column of a dtype that holds everything, and the values to put there: numbers, otherwise objects."""
     if is_numeric_dtype(result.dtype) and all(isinstance(v, int | float) for v in cells):
         return result.astype("float64" if isinstance(result.dtype, np.dtype) else "Float64"), [float(v) for v in cells]
     return result.astype(object), np.array([*cells, None], object)[:-1]

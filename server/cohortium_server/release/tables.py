@@ -45,8 +45,8 @@ def write_table(table: pd.DataFrame, path: Path, *, own: bool = False) -> None:
 def read_released(path: Path) -> pd.DataFrame:
     """A Parquet file that ``write_table`` wrote; ReleaseError E_RELEASE_TOUCHED for another."""
     try:
-        told = pq.read_metadata(path).metadata or {}
-        parse_json(told.get(b"pandas", b"{}"))  # which pandas believes, nested as it may be
+        metadata = pq.read_metadata(path).metadata or {}
+        parse_json(metadata.get(b"pandas", b"{}"))  # which pandas believes, nested as it may be
         return pd.read_parquet(path)
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RecursionError):
         what, fix = "it is not a table as releases hold them", "Get the release again from who made it."

@@ -1,4 +1,4 @@
-"""What a study without privacy leaves behind: a folder in which every file says so.
+"""The output of a study without privacy: a folder in which every file says so.
 
 File names begin with ``NOT-PRIVATE-``. The CSV file begins with a line that a reader cannot miss, the Parquet and safetensors
 files say it in their metadata, the JSON documents in an entry and the page in a red banner. No epsilon appears anywhere.
@@ -42,7 +42,7 @@ WARNING = (
 
 
 def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> Path:
-    """Draw and write what came of a study without privacy into the folder ``out``, whole or not at all.
+    """Draw and write the output of a study without privacy into the folder ``out``, whole or not at all.
 
     Raises StudyError E_PLAN_PRIVACY for a study with privacy; SchemaError E_REVIEW for a draft's; ReleaseError as ``require_free_of_releases``, or E_GATE
     where rows or model are broken.
@@ -70,7 +70,7 @@ def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> P
         signer = load_or_create_key(home() / FORMS["not-private"].key)
         write_manifest(folder, statement, signer, "not-private")
         for path in folder.iterdir():
-            path.chmod(0o600)  # for nobody else
+            path.chmod(0o600)  # for its owner only
         folder.chmod(0o700)
     return out
 
@@ -95,7 +95,7 @@ def _write_tables(folder: Path, table: pd.DataFrame) -> None:
 
 
 def _account(outcome: Outcome) -> Mapping[str, Any]:
-    """What was asked, in the place of a release's ``ledger.json``: nobody was charged, and nothing guaranteed."""
+    """The queries, in place of a release's ``ledger.json``: nobody was charged, and nothing is guaranteed."""
     asked = [{"phase": p.name, "rounds": p.rounds, "query": p.query.describe()} for p in outcome.plan.phases]
     return {
         "privacy": "none",
@@ -124,7 +124,7 @@ def _statement(outcome: Outcome, rows: int, verdict: Verdict) -> dict[str, Any]:
 
 
 def _report(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> str:
-    """The page: synthetic shares beside the real ones, which no other report ever shows."""
+    """The page, with synthetic shares beside the real ones; no other report shows real ones."""
     study, generator = outcome.study, outcome.generator
     evidence = Evidence(study.schema.sizes, synthetic, generator.measured, generator.rows)
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

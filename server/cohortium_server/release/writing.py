@@ -44,10 +44,10 @@ def write_release(
 ) -> Path:
     """Draw, judge and write a release into the folder ``out``, whole or not at all.
 
-    learn: with what two more fits tell of the model's errors, so that whoever asks the release need not wait for it.
+    learn: store the laws of the model's errors, from two more fits, so that queries need not wait for them.
     Raises ReleaseError E_GATE if the gate refuses, E_RELEASE_EXISTS if ``out`` holds anything but a release of
-    the same run, or with ``replace`` any release: what came there meanwhile stays, and the new one lies beside it;
-    NotPrivateError E_NOT_PRIVATE for what was made without privacy, which is no release (unprotected.py); SchemaError
+    the same run, or with ``replace`` any release: what was put there meanwhile stays, and the new release is beside it;
+    NotPrivateError E_NOT_PRIVATE for a study without privacy, which has no release (unprotected.py); SchemaError
     E_REVIEW for a study whose schema is a draft with marks left.
     """
     from safetensors.numpy import save_file
@@ -85,7 +85,7 @@ def write_release(
 
 
 def _answering(outcome: Outcome, learn: bool) -> Tensors:
-    """What questions are answered from. Where the errors' law cannot be found the release, which was paid for, goes without."""
+    """The basis of answers. If the errors' law cannot be found, the release, which was paid for, is written without it."""
     progress = getattr(outcome.generator, "progress", None) or Silent()
     answers = changed(Answers.of(outcome.study, outcome.generator), progress=progress)
     try:
@@ -95,7 +95,7 @@ def _answering(outcome: Outcome, learn: bool) -> Tensors:
 
 
 def write_model(folder: Path, outcome: Outcome, mark: str = "") -> None:
-    """``model.safetensors`` and what is in it, under names that begin with ``mark``, if any, and say so inside."""
+    """Write ``model.safetensors`` and the files it refers to; with ``mark``, their names begin with it and they say so inside."""
     from safetensors.numpy import save_file
 
     tensors = {k: np.ascontiguousarray(v) for k, v in outcome.generator.tensors().items()}

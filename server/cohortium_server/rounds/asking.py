@@ -1,4 +1,4 @@
-"""How a round is asked: what every request carries, what comes back, and which institutions are missing."""
+"""Asks a round: what every request carries, which answers come back, and which institutions are missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEVER_AGAIN = {
     "E_RESTORED": _ANEW.format(""),
     "E_ANSWERED": "It answers a study once: resume the run that it answered, or have a higher serial signed by all.",
 }
-"""Of the codes by which an institution refuses those that no waiting mends, with what does."""
+"""The codes of refusals that waiting does not mend, and what does."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Asking:
-    """A run's way to everybody: what every request carries, and how it gets there. progress: counts who has answered."""
+    """How a run asks all institutions: what every request carries, and the transport. progress: counts who has answered."""
 
     study: Study
     run: str
@@ -61,20 +61,20 @@ class Asking:
         return wire.Request(self.study.digest, self.run, this.number, attempt, state, self.consents, shown, leg, board)
 
     def end(self, this: Round, attempt: int) -> None:
-        """Announce that the run's last sum is recorded, so that nobody need store an answer. Whoever misses this stores it longer."""
-        _log.info("told: the run has ended", extra=about(run=self.run))
+        """Announce that the run's last sum is recorded, so that institutions may drop their answers. One that misses this keeps them longer."""
+        _log.info("announced: the run has ended", extra=about(run=self.run))
         self.transport.announce(wire.encode_request(self.request(this, b"", attempt, "end")))
 
     def exchange(self, *requests: wire.Request) -> list[list[bytes]]:
-        """What came back for each request, all of them sent at once."""
+        """The answers to each request, all requests sent at once."""
         received: list[list[bytes]] = [[] for _ in requests]
         for answers in self._exchanged(requests):
-            for place, answer in zip(received, answers, strict=False):  # who refuses the whole answers once
+            for place, answer in zip(received, answers, strict=False):  # a refusal of the whole bundle is one answer
                 place.append(answer)
         return received
 
     def stream(self, request: wire.Request) -> Iterator[bytes]:
-        """What comes back for one request, as it comes: however many answer, few answers are held at a time."""
+        """The answers to one request, as they arrive: however many institutions answer, few answers are in memory at a time."""
         for answers in self._exchanged([request]):
             yield from answers[:1]
 
@@ -103,9 +103,9 @@ def gather(
     numbers: npt.DTypeLike,
     take: Callable[[wire.Reply], None],
 ) -> tuple[dict[str, Receipt], dict[str, str]]:
-    """Let ``take`` have the first reply to ``request`` that each institution signed, one at a time.
+    """Pass the first reply to ``request`` that each institution signed to ``take``, one at a time.
 
-    Returns the receipts of what was taken, and the codes of those who refused. What ``take`` refuses counts as no answer.
+    Returns the receipts of what was taken, and the codes of those who refused. A reply that ``take`` refuses counts as no answer.
     """
     receipts: dict[str, Receipt] = {}
     refused: dict[str, str] = {}
@@ -121,13 +121,13 @@ def gather(
 
 
 def note(refusal: wire.Refusal, this: Round, run: str) -> None:
-    """Write a refusal into the log; whoever sent it may have called itself anything."""
+    """Log a refusal. It is not signed: its sender may have given any name."""
     who = refusal.institution if refusal.institution in this.study.institution_names else "a node"
     _log.info("round %d: refused by %s", this.number, who, extra=about(code=refusal.code, run=run))
 
 
 def _decoded(data: bytes, width: int, numbers: npt.DTypeLike) -> wire.Answer | wire.Refusal | None:
-    """The answer, or None for what is no answer: its institution is then named as missing."""
+    """The answer, or None for anything else: its institution is then named as missing."""
     try:
         return wire.decode_answer(data, width, numbers)
     except WireError:

@@ -19,17 +19,17 @@ from cohortium.system.canonical import canonical_json
 from cohortium.system.documents import load_json
 
 FILE = "doing.json"
-EVERY = 1.0  # seconds between two writings of how far a piece of work has come
-ROUNDS = "rounds"  # the piece of work that holds all others until the release
+EVERY = 1.0  # seconds between two updates of a piece of work's progress
+ROUNDS = "rounds"  # the piece of work that contains all others until the release
 BEGINNING, BETWEEN, RELEASING = "beginning", "fitting what has come so far", "making the release"
 
 
 @dataclass(frozen=True)
 class Doing:
-    """At a moment. round: the one under way, from 1, of ``rounds``; 0 before the first. since: seconds since 1970.
+    """The state of a run. round: the current one, from 1, of ``rounds``; 0 before the first. since: seconds since 1970.
 
-    what: the coordinator's own work, of which ``done`` of ``total`` steps are done (0 of 0: it is not counted). waiting:
-    whom a question, asked at ``since``, waits for, by name, and whether each is connected; while it is not empty the coordinator has nothing to do.
+    what: the coordinator's own work, with ``done`` of ``total`` steps done (0 of 0: not counted). waiting: the institutions
+    that a request, sent at ``since``, waits for, and whether each is connected; while there are any, the coordinator is idle.
     """
 
     what: str = BEGINNING
@@ -42,7 +42,7 @@ class Doing:
 
     @property
     def words(self) -> str:
-        """In a line, without how far a piece of work has come: it changes when something else is done, or waited for."""
+        """One line without the progress of a piece of work: it changes only when the work or the waiting changes."""
         place = f"round {self.round} of {self.rounds}: " if self.round else ""
         if not self.waiting:
             return place + self.what
@@ -51,12 +51,12 @@ class Doing:
 
     @property
     def share(self) -> str:
-        """How much of a piece of work is done, where it is counted."""
+        """The part of a piece of work that is done, where it is counted."""
         return "" if self.waiting or not self.total else f"{100 * self.done // self.total} %"
 
 
 class Diary:
-    """Keeps a run's file: a listener of its progress, and of whom its questions wait for."""
+    """Writes a run's file: a listener of its progress, and of whom its requests wait for."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = folder / FILE, clock
@@ -83,13 +83,13 @@ class Diary:
         self._write()
 
     def waits(self, waiting: Mapping[str, bool]) -> None:
-        """Whom a question waits for, now."""
+        """Record whom a request waits for now."""
         if dict(waiting) != self._waiting:
             self._waiting = dict(waiting)
             self._write()
 
     def close(self) -> None:
-        """The run has ended."""
+        """Remove the file: the run has ended."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
@@ -104,26 +104,26 @@ class Diary:
         goes_on = self._written.since and _of(now) == _of(self._written)
         self._written = replace(now, since=self._written.since if goes_on else self._at)
         aside = self._path.with_suffix(".new")
-        with suppress(OSError):  # a run goes on without it
+        with suppress(OSError):  # the run can do without it
             aside.touch(0o600)
             aside.write_bytes(canonical_json(asdict(self._written)))
             aside.replace(self._path)
 
 
 def _within(now: Doing, total: int, what: str, done: int) -> Doing:
-    """A piece of work is under way."""
+    """The state within a piece of work."""
     if what == ROUNDS:
         return replace(now, what=BETWEEN, round=min(done + 1, total), rounds=total)
     return replace(now, what=what, done=done, total=total)
 
 
 def _of(one: Doing) -> tuple[object, ...]:
-    """What it is about: a question waits since it was asked, however many have answered."""
+    """What the state is about: a request waits since it was sent, however many have answered."""
     return one.round, True if one.waiting else one.what
 
 
 def doing(run: Path) -> Doing | None:
-    """What a run is doing, as its process wrote last; None where nothing is written."""
+    """The state that a run's process wrote last; None where there is none."""
     try:
         return TypeAdapter(Doing).validate_python(load_json(run / FILE))
     except (OSError, ValueError, ValidationError):

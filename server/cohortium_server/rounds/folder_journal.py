@@ -31,9 +31,9 @@ _DOCUMENT: dict[str, type] = {"format": str, "run": str, "study": str, "seed": i
 
 
 class FolderJournal:
-    """A run as a folder: ``run.json``, the study with its signatures, and two files a round; one more while it is under way.
+    """A run as a folder: ``run.json``, the study with its signatures, and two files a round; one more during a round.
 
-    One process at a time may have it open; others may look (``alone=False``) and must not write. Raises FederationError E_RUN.
+    One process at a time may open it to write; others may read it (``alone=False``). Raises FederationError E_RUN.
     """
 
     def __init__(self, folder: Path, alone: bool = True) -> None:
@@ -48,7 +48,7 @@ class FolderJournal:
     def begin(
         cls, runs: Path, study: Study, consents: Signatures, seed: int | None, settings: Mapping[str, Any]
     ) -> FolderJournal:
-        """A new run, in a folder of its own in ``runs``. settings: what ``resume`` needs to know again, as JSON."""
+        """A new run, in a folder of its own in ``runs``. settings: what ``resume`` needs, as JSON."""
         run = new_run()
         folder = runs / run
         folder.mkdir(parents=True)
@@ -125,12 +125,12 @@ class FolderJournal:
         self._done_with(aggregate.round)
 
     def _done_with(self, round_number: int) -> None:
-        """Of a complete round nothing is needed but its sum."""
+        """Remove all files of a complete round but its sum."""
         self._under_way(round_number).unlink(missing_ok=True)
         self._asked(round_number).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Remove what is not needed of complete rounds; versions before have left it."""
+        """Remove files of complete rounds that are not needed; earlier versions left them."""
         for path in self.folder.glob("[0-9]*.sum"):
             self._done_with(int(path.stem))
         if (self.folder / REMOVED).exists():
@@ -148,7 +148,7 @@ class FolderJournal:
             path.unlink(missing_ok=True)
 
     def _digest(self, aggregate: Aggregate) -> str:
-        """Of everything in a checkpoint, so that one that was damaged or is another round's is found."""
+        """A digest of everything in a checkpoint, to detect one that is damaged or belongs to another round."""
         values, fields = hashlib.sha256(aggregate.values.tobytes()).hexdigest(), _receipts_document(aggregate)
         return digest(
             [self.run, aggregate.round, aggregate.attempt, str(aggregate.values.dtype), values, *fields.values()]
@@ -180,7 +180,7 @@ class FolderJournal:
         raise _no_run(self.folder, f"{path.name} is not what was written", "Begin a new run.")
 
     def _begun_before(self, round_number: int) -> Begun | None:
-        """What an older version has kept: how many attempts it began. None of them can be gone on with."""
+        """A record of an older version: how many attempts it began. None of them can be continued."""
         path = self.folder / f"{round_number:04}.attempts"
         try:
             count = int(path.read_bytes()) if path.exists() else 0
@@ -220,7 +220,7 @@ class FolderJournal:
 
     @property
     def is_released(self) -> bool:
-        """Whether its release lies where it was to be put, and not another's."""
+        """Whether its own release is in the place that was ordered."""
         try:
             manifest = load_json(Path(self.settings["out"]) / "manifest.json")
         except (OSError, ValueError):
@@ -248,7 +248,7 @@ def _receipts(documents: list[dict[str, Any]]) -> tuple[Receipt, ...]:
 
 
 def _receipts_document(aggregate: Aggregate) -> dict[str, Any]:
-    """The receipts in a checkpoint. Of void attempts there is no word where there were none: as versions before wrote it."""
+    """The receipts in a checkpoint. Without void attempts it has no entry for them, as in earlier versions."""
     void = {"void": [_documents(r) for r in aggregate.void]} if aggregate.void else {}
     return {"receipts": _documents(aggregate.receipts), **void}
 

@@ -23,7 +23,7 @@ from cohortium.ledger.receipt import Receipt
 from cohortium.masking.statements import encode_board
 
 Void = tuple[tuple[Receipt, ...], ...]
-"""The receipts of a round's attempts 0, 1, ... that were given up, as far as they came: whoever sent none may have charged, too."""
+"""The receipts that arrived of a round's abandoned attempts 0, 1, ...; an institution that sent none may have charged, too."""
 NOTHING = encode_board(())
 
 
@@ -31,7 +31,7 @@ NOTHING = encode_board(())
 class Aggregate:
     """A complete round: (width,) int64, the sum of its answers, and each institution's receipt.
 
-    void: of the attempts before, so many as ``attempt`` says.
+    void: the receipts of the attempts before, ``attempt`` in number.
     """
 
     round: int
@@ -45,7 +45,7 @@ class Aggregate:
 class Begun:
     """The newest attempt at a round of masked sums.
 
-    board: all statements so far, as ``encode_board`` has them. masked: once all have masked, (width,) of the ring, the sum
+    board: all statements so far, as ``encode_board`` writes them. masked: once all have masked, (width,) of the ring, the sum
     of their answers, which nobody can read before shares are revealed. receipts: of those who have masked.
     """
 
@@ -57,7 +57,7 @@ class Begun:
 
 
 class Journal(Protocol):
-    """The memory of one run. ``seed`` is where its generator starts from."""
+    """The record of one run. ``seed``: the seed of its generator."""
 
     run: str
     seed: int
@@ -67,7 +67,7 @@ class Journal(Protocol):
     def remember(self, aggregate: Aggregate) -> None: ...
 
     def state(self, round_number: int) -> bytes | None:
-        """What the round was asked at, if it was asked."""
+        """The state at which the round was asked, if it was asked."""
         ...
 
     def remember_state(self, round_number: int, state: bytes) -> None: ...
@@ -80,7 +80,7 @@ class Journal(Protocol):
 
 
 class BriefJournal:
-    """Remembers as long as the process lives."""
+    """A journal in memory."""
 
     def __init__(self, seed: int | None = None) -> None:
         self.run, self.seed = new_run(), new_seed() if seed is None else seed

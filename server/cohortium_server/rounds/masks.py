@@ -1,4 +1,4 @@
-"""The coordinator's part in masked sums: it shows every statement to everybody, and adds up.
+"""The coordinator's part in masked sums: it distributes every statement to all institutions, and adds up.
 
 Without dropouts, keys are exchanged once a run and each round is one exchange. With dropouts a round takes three exchanges
 (mask, confirm, reveal), which also carry the keys of the next round. Silent institutions are asked again for the same bytes, at
@@ -35,10 +35,10 @@ from cohortium_server.rounds.asking import NEVER_AGAIN, Asking, Round, all_there
 from cohortium_server.rounds.journal import NOTHING, Aggregate, Begun, Journal
 
 MAX_ATTEMPTS = 3
-TRIES = 3  # that a leg is asked of those who are silent
+TRIES = 3  # how often those who do not answer are asked in a leg
 _CONTRADICTED = frozenset(
     {"E_VIEW", "E_KEYS", "E_COHORT", "E_ROUND_ORDER"}
-)  # who says so will not go on with an attempt
+)  # an institution that refuses with one of these will not continue the attempt
 
 Statements = dict[str, Statement]  # by the institution's name
 Refused = dict[str, str]  # the code, by the institution's name
@@ -46,7 +46,7 @@ Refused = dict[str, str]  # the code, by the institution's name
 
 @dataclass(frozen=True)
 class UnderWay:
-    """An attempt at a round under way, and where it is kept. begun: how far it has come."""
+    """The current attempt at a round, and its journal. begun: its progress."""
 
     this: Round
     state: bytes
@@ -54,7 +54,7 @@ class UnderWay:
     begun: Begun
 
     def advanced(self, statements: Statements, **changes: Any) -> UnderWay:
-        """With the statements of one more leg; durable."""
+        """The attempt with the statements of one more leg, recorded durably."""
         board = encode_board([*decode_board(self.begun.board), *statements.values()])
         begun = replace(self.begun, board=board, **changes)
         self.journal.remember_begun(self.this.number, begun)
@@ -72,7 +72,7 @@ class MaskedRounds:
         self._keys = b""
 
     def ask(self, this: Round, state: bytes, journal: Journal) -> Aggregate:
-        """The sum of a round. Raises FederationError naming who is missing or refuses; it can be asked again then."""
+        """The sum of a round. Raises FederationError naming who is missing or refuses; the round can then be asked again."""
         if not self._cohort.dropouts:
             return self._all_or_nothing(this, state)
         before = journal.begun(this.number) or Begun(0, NOTHING)
@@ -103,11 +103,11 @@ class MaskedRounds:
         return self._added_up(this, self._asking.request(this, state, 0, "mask", self._keys))
 
     def unmasked(self, this: Round, state: bytes) -> Aggregate:
-        """The sum of a round of institutions that are all of this process, and made up: what masks would have cancelled to."""
+        """The sum of a round of made-up institutions in this process: the sum to which masks would have cancelled."""
         return self._added_up(this, self._asking.request(this, state, 0, "mask"))
 
     def _added_up(self, this: Round, request: wire.Request) -> Aggregate:
-        """The sum of the answers of all, each in the ring."""
+        """The sum of all answers, each in the ring."""
         total, numbers = self._total(this)
         answers = self._asking.stream(request)
         receipts, refused = gather(this, request, answers, numbers.dtype, lambda r: _add(total, r))
@@ -117,7 +117,7 @@ class MaskedRounds:
     # With dropouts. MaskingError in one of the first three steps: the attempt is void, and nobody has revealed anything.
 
     def _shared(self, under: UnderWay) -> UnderWay:
-        """Keys and shares, unless they have travelled with the round before."""
+        """Exchange keys and shares, unless that was done with the previous round."""
         this, attempt = under.this, under.begun.attempt
         if not under.statements("advertise"):
             statements, refused = self._asked(this, attempt, "advertise")
@@ -134,7 +134,7 @@ class MaskedRounds:
         return under
 
     def _masked(self, under: UnderWay) -> UnderWay:
-        """The masked answers added up, and what was signed with them."""
+        """Add up the masked answers, and collect what was signed with them."""
         if under.begun.masked is not None:
             return under
         this, attempt, after = under.this, under.begun.attempt, _next(under.this)
@@ -157,7 +157,7 @@ class MaskedRounds:
     def _added(
         self, this: Round, request: wire.Request, shares: dropout_tolerant.Shares, answers: Iterable[bytes]
     ) -> tuple[Statements, MaskedSum, dict[str, Receipt], Refused]:
-        """Who signs something else than was asked has dropped out: on one board with the others, it would void the round."""
+        """An institution that signs something else than was asked counts as dropped out: on the board it would void the round."""
         total, numbers = self._total(this)
         masked: Statements = {}
 
@@ -167,7 +167,9 @@ class MaskedRounds:
             if set(signed) != {reply.institution} or statement.body != dropout_tolerant.masked_for(
                 shares, request.question
             ):
-                raise WireError("E_WIRE", reply.institution, "it has signed something else", "It is left out.")
+                raise WireError(
+                    "E_WIRE", reply.institution, "it signed something other than was asked", "It is left out."
+                )
             _add(total, reply)
             masked.update(signed)
 
@@ -175,7 +177,7 @@ class MaskedRounds:
         return masked, total, receipts, refused
 
     def _confirmed(self, under: UnderWay) -> UnderWay:
-        """The signatures of t institutions on who has survived."""
+        """Collect the signatures of t institutions on the list of survivors."""
         if under.statements("confirm"):
             return under
         this, answers, after = under.this, self._answers(under), _next(under.this)
@@ -198,7 +200,7 @@ class MaskedRounds:
         return under
 
     def _opened(self, under: UnderWay) -> Aggregate:
-        """The sum, from shares that are revealed in this attempt alone. FederationError where they are too few."""
+        """Open the sum, from shares that are revealed in this attempt only. FederationError where they are too few."""
         this, begun = under.this, under.begun
         confirmed = dropout_tolerant.read_confirmations(self._answers(under), under.statements("confirm"))
         reveals, problem = Statements(), ""
@@ -239,7 +241,7 @@ class MaskedRounds:
     # The keys of the next round
 
     def _store_adverts(self, after: Round, journal: Journal, adverts: Statements) -> None:
-        """If they are enough, and no others are kept; else that round asks for itself."""
+        """Store them if they are enough and no others are stored; otherwise that round asks for its own."""
         if journal.begun(after.number) is None and len(adverts) >= self._cohort.least:
             journal.remember_begun(after.number, Begun(0, encode_board(adverts.values())))
 
@@ -254,7 +256,7 @@ class MaskedRounds:
         return self._statements(this, attempt, leg, received)
 
     def _require(self, this: Round, leg: Leg, statements: Statements, refused: Refused) -> None:
-        """FederationError naming who is missing, where they are too few to begin: an attempt is not given up for that."""
+        """FederationError naming who is missing where too few are left to begin; the attempt is not given up for that."""
         if len(statements) < self._cohort.least:
             all_there(this.study, self._request(this, leg), set(statements), refused)
 
@@ -288,7 +290,7 @@ class MaskedRounds:
 
 
 def _under(this: Round, state: bytes, attempt: int, journal: Journal) -> UnderWay:
-    """The attempt as it was left, or a new one after those that were given up."""
+    """The attempt as recorded, or a new one after those that were given up."""
     begun = journal.begun(this.number) or Begun(0, NOTHING)
     if begun.attempt < attempt:
         given_up = (*begun.void, begun.receipts)
@@ -298,7 +300,7 @@ def _under(this: Round, state: bytes, attempt: int, journal: Journal) -> UnderWa
 
 
 def _without_shares(after: Round, under: UnderWay) -> UnderWay | None:
-    """The next round's first attempt, if its adverts are kept and shares are still to be dealt for it."""
+    """The next round's first attempt, if its adverts are stored and its shares are not dealt yet."""
     begun = under.journal.begun(after.number)
     ahead = None if begun is None or begun.attempt else UnderWay(after, b"", under.journal, begun)
     return ahead if ahead is not None and ahead.statements("advertise") and not ahead.statements("share") else None
@@ -313,5 +315,5 @@ def _add(total: MaskedSum, reply: wire.Reply) -> None:
 
 
 def _next(this: Round) -> Round | None:
-    """The round after, as far as keys are concerned."""
+    """The next round, as far as keys are concerned."""
     return replace(this, number=this.number + 1) if this.number + 1 < this.of else None

@@ -1,4 +1,4 @@
-"""Step 6: the study's story: ask, send, sum, account, tell, until the generator needs no more sums.
+"""Step 6: the study's main loop: ask, send, sum, account, feed back, until the generator needs no more sums.
 
 Recorded rounds are replayed, not requested again, so that an interrupted run resumes.
 """
@@ -41,9 +41,9 @@ _log = logging.getLogger("cohortium.rounds")
 
 @dataclass(frozen=True)
 class Answered:
-    """A round that every institution has answered, with the receipts; it cost each of them ``events``.
+    """A complete round, with its receipts; it cost each institution ``events``.
 
-    void: the receipts of its attempts before, so many as ``attempt`` says, as far as they came. Each may have been charged
+    void: the receipts that arrived of its earlier attempts, ``attempt`` in number. Each may have been charged
     to everybody, like the one that was opened.
     """
 
@@ -61,7 +61,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A study that has been run: a fitted generator, and the account of what was asked for it.
+    """The outcome of a run: a fitted generator, and the account of the queries it took.
 
     kind: what ran it. masked: whether sums were added up under masks, where the study has any.
     """
@@ -77,7 +77,7 @@ class Outcome:
 
     @cached_property
     def spent(self) -> Plan:
-        """What was charged: the plan, and in it every attempt once more that was given up."""
+        """What was charged: the plan, with every abandoned attempt added."""
         again = Counter[str]()
         for one in self.answered:
             again[one.phase] += one.attempt
@@ -130,9 +130,9 @@ def run_study(
 
 
 def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal, masked: bool) -> Aggregate:
-    """Ask a round of everybody. A round that was asked before is asked at the same state.
+    """Ask all institutions for a round. A round that was asked before is asked at the same state.
 
-    StudyError E_EXPIRED where every institution would refuse.
+    StudyError E_EXPIRED if the study has expired, as every institution would then refuse.
     """
     require_unexpired(this.study)
     state = journal.state(this.number)
@@ -156,7 +156,7 @@ def _ask(this: Round, asking: Asking, masks: MaskedRounds, journal: Journal, mas
 
 
 def add_up(this: Round, request: wire.Request, answers: Iterable[bytes]) -> Aggregate:
-    """The sum of one answer from each of the study's institutions, kept as one accumulator."""
+    """The sum of one answer from each of the study's institutions, in one accumulator."""
     total: npt.NDArray[np.int64] = np.zeros(this.query.width, np.int64)
 
     def take(reply: wire.Reply) -> None:

@@ -7,19 +7,19 @@ from typing import Protocol
 
 
 class Transport(Protocol):
-    """Sends a request to every node and gathers what comes back in time. Order and origin mean nothing:
+    """Sends a request to every node and yields the answers that arrive in time. Order and origin mean nothing:
     an answer names its institution itself.
     """
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]: ...
 
     def announce(self, request: bytes) -> None:
-        """Send what needs no answer to whoever is there. Nothing waits for it, and it may be lost."""
+        """Send a message that needs no answer to all who are online. Nothing waits for it, and it may be lost."""
         ...
 
 
 class Nobody:
-    """A transport without institutions: what the journal does not remember stays unanswered."""
+    """A transport without institutions: rounds that the journal lacks stay unanswered."""
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
         return []

@@ -31,6 +31,7 @@ from cohortium.privacy.discrete_gaussian import Noised
 from cohortium.study.consent import Signatures
 from cohortium.study.plan import Phase, Plan, plan, ring
 from cohortium.study.study import Study
+from cohortium.system.signals import unwatched
 from cohortium_client.custodian.custodian import Custodian
 from cohortium_server.rounds.asking import Asking, Round
 from cohortium_server.rounds.journal import BriefJournal, new_run
@@ -154,7 +155,8 @@ class Path:
         places = [folder.with_name(f"{folder.name}-child-{n}-{new_run()}") for n in range(children)]
         for place in places:
             shutil.copytree(folder, place)
-        pids = [_fork(partial(self._answer_in, place, canaries)) for place in places]
+        with unwatched():
+            pids = [_fork(partial(self._answer_in, place, canaries)) for place in places]
         ended = [_ended(pid) for pid in pids]  # every child is waited for
         return [_read_outputs(place) for place in places] if all(ended) else None
 

@@ -403,7 +403,7 @@ def test_a_study_that_was_signed_once_is_not_called_unsigned(site: Site, caplog:
     old, new = site.sign(site.visits()), site.sign(site.visits(serial=2))
     with site.institution.ledger() as ledger:
         withdraw(new.digest, ledger)
-    for study, told in ((old, "a newer study of its name was signed here"), (new, "its study was withdrawn here")):
+    for study, told in ((old, "a newer study of this name was signed here"), (new, "the study was withdrawn here")):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             assert site.ask(study) == refusal("E_PLAN_UNTRUSTED")

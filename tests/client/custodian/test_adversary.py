@@ -211,7 +211,7 @@ def test_what_was_spent_bare_counts_in_the_cap(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "dropouts"), [(3, 0), (10, 0), (10, 2)])
-def test_one_who_takes_part_is_told_of_although_nobody_was_said_to_collude(size: int, dropouts: int) -> None:
+def test_a_participant_has_a_guarantee_although_no_colluder_is_declared(size: int, dropouts: int) -> None:
     study = masked_study(size, dropouts)
     told = {g.adversary: g.cost.epsilon for g in guarantees(study, plan(study))}
     (phase,) = plan(study).phases

@@ -38,6 +38,8 @@ from cohortium_server.rounds.folder_journal import FolderJournal
 from cohortium_server.rounds.journal import NOTHING, Aggregate, Begun, BriefJournal
 from cohortium_server.rounds.rounds import Outcome, run_study
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 FOUR = study(4, 1, 1)
 HONEST = ("i00", "i01", "i02")
 
@@ -333,7 +335,7 @@ def voided(tmp_path: Path) -> Iterator[tuple[Federation, Outcome]]:
         yield federation, run_study(FOUR, consents(FOUR), federation, BriefJournal(0))
 
 
-def test_every_attempt_is_charged_and_told_of(voided: tuple[Federation, Outcome]) -> None:
+def test_every_attempt_is_charged_and_reported(voided: tuple[Federation, Outcome]) -> None:
     federation, outcome = voided
     told, (phase,) = account(outcome), plan(FOUR).phases
     for institution in told["institutions"]:

@@ -66,7 +66,7 @@ def test_a_folder_that_is_an_institutions_is_not_made_anew(tmp_path: Path, name:
         ("north", {"path": "t.csv"}, {"epsilon_per_population": -1.0}, PolicyError),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_is_made(
+def test_what_is_wrong_is_reported_before_anything_is_made(
     tmp_path: Path, name: str, source: dict[str, Any], policy: dict[str, Any], error: type[CohortiumError]
 ) -> None:
     with pytest.raises(error):

@@ -121,7 +121,7 @@ def test_an_end_is_one_runs_and_one_studys(make: Make, ledger: Ledger) -> None:
     assert ledger.stored_answers() == LAST + 1
 
 
-def test_who_keeps_for_ever_is_told_and_keeps(make: Make) -> None:
+def test_who_keeps_answers_for_ever_is_informed_and_keeps_them(make: Make) -> None:
     custodian = make(keep=None)
     told = answered(custodian)
     assert custodian.answer(end()) == SAID

@@ -136,7 +136,7 @@ def test_half_an_answer_is_none_and_holds_up_no_other(link: Link, grid: WholeAns
     assert len(parts) == 3
 
 
-def test_an_answer_that_will_never_be_whole_is_told_or_forgotten(link: Link, grid: WholeAnswers) -> None:
+def test_an_answer_that_will_never_be_complete_is_reported_or_forgotten(link: Link, grid: WholeAnswers) -> None:
     asked = question(7)
     number = asked.metadata.message_id
     parts = link.announce(answer_to(asked, b"half"), 0)
@@ -218,6 +218,7 @@ def test_who_has_gone_with_half_an_answer_sent_is_asked_when_it_is_back(monkeypa
     assert sorted(grid.pushed) == [7, 7, 8]
 
 
+@pytest.mark.usefixtures("clock")
 def test_who_was_started_again_is_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator_side, "AGAIN_AFTER", LONG)
     grid = of_two({7: [b"seven"], 8: [b"eight"]}, lives={7: "one", 8: "one"}, half={7}, taken={7})
@@ -272,7 +273,7 @@ def test_a_message_that_was_lost_is_sent_again_where_one_can_be(monkeypatch: pyt
         assert alone.pushed == [7]
 
 
-def test_it_is_told_whom_a_question_waits_for_and_who_is_not_there() -> None:
+def test_it_is_reported_whom_a_request_waits_for_and_who_is_offline() -> None:
     grid = of_two({7: [b"seven"], 8: [b"eight"]}, absent={7})
     heard: list[dict[str, bool]] = []
 
@@ -319,7 +320,7 @@ def a_node(leaving: Leaving, push: Callable[..., None], received: Any = ("messag
 
 @pytest.mark.usefixtures("flowers_handlers")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_node_that_is_told_to_stop_sends_its_answer_first(number: signal.Signals) -> None:
+def test_a_node_that_is_stopped_sends_its_answer_first(number: signal.Signals) -> None:
     sent: list[str] = []
 
     def push() -> None:
@@ -333,7 +334,7 @@ def test_a_node_that_is_told_to_stop_sends_its_answer_first(number: signal.Signa
 
 
 @pytest.mark.usefixtures("flowers_handlers")
-def test_an_idle_node_goes_at_once_and_so_does_one_that_is_told_twice() -> None:
+def test_an_idle_node_ends_at_once_and_so_does_one_that_is_signalled_twice() -> None:
     sent: list[str] = []
     leaving = Leaving()
     a_node(leaving, lambda: sent.append("sent"))

@@ -237,7 +237,7 @@ def in_the_way(path: Path) -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("name", in_the_way(Path("x")))
-def test_what_is_in_the_way_is_told_and_left(path: Path, name: str) -> None:
+def test_what_is_in_the_way_is_reported_and_left_alone(path: Path, name: str) -> None:
     in_the_way(path)[name]()
     before = sorted(p.name for p in path.parent.iterdir() if not p.name.startswith("."))
     assert code_of(lambda: serve(Echo(), path)) == "E_SOCKET"
@@ -245,7 +245,7 @@ def test_what_is_in_the_way_is_told_and_left(path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing/c.sock", "x" * 100])
-def test_a_path_that_cannot_be_is_told(path: Path, name: str) -> None:
+def test_an_impossible_path_is_reported(path: Path, name: str) -> None:
     assert code_of(lambda: serve(Echo(), path.parent / name)) == "E_SOCKET"
 
 
@@ -425,7 +425,7 @@ def test_malformed_calls_are_refused_by_grpc(path: Path, start: Callable[..., Se
     assert custodian.heard == []
 
 
-def test_a_long_request_is_not_heard(path: Path, start: Callable[..., Service]) -> None:
+def test_a_request_that_is_too_long_is_not_read(path: Path, start: Callable[..., Service]) -> None:
     custodian = Echo()
     start(custodian, limits=Limits(message=1 << 16))
     assert Connection(path).answer(bytes((1 << 16) - 4)) == wire.MAGIC + bytes((1 << 16) - 4)

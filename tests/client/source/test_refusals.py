@@ -300,7 +300,7 @@ def test_a_query_that_is_refused_says_its_sqlstate(query: str, state: str, tmp_p
     assert f"({state})" in asked(postgresql, tmp_path, query).what
 
 
-def test_a_sqlstate_that_somebody_made_up_is_not_told(tmp_path: Path, postgresql: Cluster) -> None:
+def test_a_sqlstate_that_somebody_made_up_is_not_shown(tmp_path: Path, postgresql: Cluster) -> None:
     """It may be anything, a value too; its class, which everybody knows, is told where it has one."""
     for state, shown in (("22ABC", "SQLSTATE of class 22, data exception"), ("K7391", "")):
         raises = f"BEGIN RAISE EXCEPTION '{CANARY}' USING ERRCODE = '{state}'; END"
@@ -310,7 +310,7 @@ def test_a_sqlstate_that_somebody_made_up_is_not_told(tmp_path: Path, postgresql
         assert error.what == f"the database refused it{f' ({shown})' if shown else ''}"
 
 
-def test_a_connection_that_is_lost_is_told_as_that() -> None:
+def test_a_lost_connection_is_reported_as_lost() -> None:
     class OperationalError(Exception):
         sqlstate = None
 
@@ -320,7 +320,7 @@ def test_a_connection_that_is_lost_is_told_as_that() -> None:
     assert told.what == "the connection to the database at db.example:5432 was lost before all was read"
 
 
-def test_a_locked_file_is_told_by_its_number(tmp_path: Path) -> None:
+def test_a_locked_file_is_reported_by_its_number(tmp_path: Path) -> None:
     import sqlite3
 
     path = tmp_path / "t.sqlite"
@@ -473,7 +473,7 @@ def test_a_file_that_may_not_be_read_is_not_called_absent(
 
 
 @pytest.mark.parametrize("name", [n for n in READERS if n != "root.crt"])
-def test_a_folder_and_nothing_are_told_apart(name: str, tmp_path: Path) -> None:
+def test_a_folder_and_a_missing_file_are_distinguished(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such file"):
         READERS[name](tmp_path / name)
     (tmp_path / name).mkdir()

@@ -83,7 +83,7 @@ _OPENINGS: tuple[Mutant, ...] = (
     mutant(
         "forgets the receipts of what was given up",
         "P28",
-        f"{ATTEMPTS}::test_every_attempt_is_charged_and_told_of",
+        f"{ATTEMPTS}::test_every_attempt_is_charged_and_reported",
         MASKS,
         "given_up = (*begun.void, begun.receipts)",
         "given_up = (*begun.void, ())",
@@ -102,7 +102,7 @@ _ACCOUNTS: tuple[Mutant, ...] = (
     mutant(
         "states what the plan costs, whatever was charged",
         "P28",
-        f"{ATTEMPTS}::test_every_attempt_is_charged_and_told_of",
+        f"{ATTEMPTS}::test_every_attempt_is_charged_and_reported",
         ROUNDS,
         "again[one.phase] += one.attempt",
         "again[one.phase] += 0",
@@ -110,7 +110,7 @@ _ACCOUNTS: tuple[Mutant, ...] = (
     mutant(
         "states guarantees of the plan beside the cost of all attempts",
         "P28",
-        f"{ATTEMPTS}::test_every_attempt_is_charged_and_told_of",
+        f"{ATTEMPTS}::test_every_attempt_is_charged_and_reported",
         ACCOUNT,
         "guarantees(outcome.study, outcome.spent, outcome.masked)",
         "guarantees(outcome.study, outcome.plan, outcome.masked)",
@@ -118,7 +118,7 @@ _ACCOUNTS: tuple[Mutant, ...] = (
     mutant(
         "leaves attempts that were given up out of the account",
         "P28",
-        f"{ATTEMPTS}::test_every_attempt_is_charged_and_told_of",
+        f"{ATTEMPTS}::test_every_attempt_is_charged_and_reported",
         ACCOUNT,
         "enumerate([*answered.void, answered.receipts])",
         "enumerate([answered.receipts], answered.attempt)",

@@ -71,4 +71,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if keep is not None and end.error is None and",
         "        if keep is not None and",
     ),
+    mutant(
+        "keeps the link from its database while all of it is made smaller",
+        "5.1",
+        f"{TIDY}::test_others_write_while_it_shrinks",
+        TIDYING,
+        "incremental_vacuum({_PIECE})",
+        "incremental_vacuum",
+    ),
 )

@@ -16,7 +16,7 @@ IMPUTE = "tests/server/release/test_impute.py"
 COUNTED = "tests/drafting/test_tally.py"
 KILLERS = "tests/mutants/test_untouched_killers.py"
 PAIRS = f"{IMPUTE}::test_any_pair_of_formats_keeps_what_is_there[csv-csv]"
-TOLD = f"{IMPUTE}::test_what_is_told_of_a_column"
+TOLD = f"{IMPUTE}::test_what_is_reported_of_a_column"
 FEW = f"{COUNTED}::test_a_table_of_few_persons"
 
 THERE = "what is there stays"

@@ -26,7 +26,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "charges nothing for a second attempt",
         "P28",
-        "tests/client/custodian/test_attempts.py::test_every_attempt_is_charged_and_told_of",
+        "tests/client/custodian/test_attempts.py::test_every_attempt_is_charged_and_reported",
         CUSTODIAN,
         "            charged(study, phase.answer_events),\n",
         "            charged(study, phase.answer_events) if request.attempt == 0 else (),\n",
@@ -72,7 +72,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "leaves further attempts out of the account",
         "P28",
-        "tests/client/custodian/test_attempts.py::test_every_attempt_is_charged_and_told_of",
+        "tests/client/custodian/test_attempts.py::test_every_attempt_is_charged_and_reported",
         HISTORY,
         "entry.record.study, entry.record.events\n",
         "entry.record.study, entry.record.events if entry.record.attempt == 0 else ()\n",

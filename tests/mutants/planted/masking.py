@@ -392,7 +392,7 @@ _CUSTODY: tuple[Mutant, ...] = (
     mutant(
         "charges nothing towards those who know all other answers",
         "4.5",
-        f"{SUMS}::test_who_knows_all_the_others_answers_is_told_of_apart",
+        f"{SUMS}::test_who_knows_all_the_others_answers_has_a_guarantee_of_their_own",
         CUSTODIAN,
         "phase.collusion_events if phase.honest > 1 else (),",
         "(),",
@@ -400,7 +400,7 @@ _CUSTODY: tuple[Mutant, ...] = (
     mutant(
         "promises towards all others together what it promises towards the coordinator",
         "4.5",
-        f"{ADVERSARY}::test_one_who_takes_part_is_told_of_although_nobody_was_said_to_collude[3-0]",
+        f"{ADVERSARY}::test_a_participant_has_a_guarantee_although_no_colluder_is_declared[3-0]",
         GUARANTEE,
         "WITH_ALL_OTHERS: against_all}",
         "WITH_ALL_OTHERS: sums}",
@@ -408,7 +408,7 @@ _CUSTODY: tuple[Mutant, ...] = (
     mutant(
         "forgets that one who takes part knows a share of the noise",
         "4.5",
-        f"{ADVERSARY}::test_one_who_takes_part_is_told_of_although_nobody_was_said_to_collude[10-0]",
+        f"{ADVERSARY}::test_a_participant_has_a_guarantee_although_no_colluder_is_declared[10-0]",
         GUARANTEE,
         "        if study.privacy.colluders\n        else composed(",
         "        if study.privacy.colluders >= 0\n        else composed(",

@@ -136,7 +136,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "believes the server's certificate after its last day",
         "T8",
-        f"{PROVISION}::test_a_certificate_that_is_not_valid_is_told",
+        f"{PROVISION}::test_a_certificate_that_is_not_valid_is_reported",
         AUTHORITY,
         "if now >= certificate.not_valid_after_utc:",
         "if now >= certificate.not_valid_after_utc + timedelta(days=30):",

@@ -74,7 +74,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "tells a SQLSTATE that a function in the database has made up",
         "A1",
-        f"{TEST_REFUSALS}::test_a_sqlstate_that_somebody_made_up_is_not_told",
+        f"{TEST_REFUSALS}::test_a_sqlstate_that_somebody_made_up_is_not_shown",
         REFUSALS,
         "    except KeyError:\n        return False\n",
         "    except KeyError:\n        return True\n",

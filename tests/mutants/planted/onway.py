@@ -26,7 +26,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "keeps half an answer that nobody waits for any more",
         "F2",
-        f"{ON_THE_WAY}::test_an_answer_that_will_never_be_whole_is_told_or_forgotten",
+        f"{ON_THE_WAY}::test_an_answer_that_will_never_be_complete_is_reported_or_forgotten",
         WHOLE,
         "        self._client.forget_but(asked)\n",
         "",
@@ -50,9 +50,9 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "ends a node between Sending and Sent",
         "F2",
-        f"{ON_THE_WAY}::test_a_node_that_is_told_to_stop_sends_its_answer_first[SIGTERM]",
+        f"{ON_THE_WAY}::test_a_node_that_is_stopped_sends_its_answer_first[SIGTERM]",
         LEAVING,
-        "if not self._busy or self._told is not None:",
+        "if not self._busy or self._signal is not None:",
         "if True:",
     ),
     mutant(

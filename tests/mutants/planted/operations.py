@@ -13,6 +13,7 @@ PROBE = "common/cohortium/federation/probe.py"
 FILENAMES, LOCKS, SIGNALS, SYSTEM = (
     f"common/cohortium/system/{name}.py" for name in ("filenames", "locks", "signals", "platforms")
 )
+BESIDE = "common/cohortium/system/side_by_side.py"
 SUPERVISION, KNOCKS = "common/cohortium/system/supervision.py", "server/cohortium_server/flower/knocks.py"
 ORDERS, APP, KNOCKING = (
     "server/cohortium_server/desired_state.py",
@@ -155,7 +156,39 @@ MUTANTS: tuple[Mutant, ...] = (
         SIGNALS,
         "lambda *_: None",
         "lambda number, _: wakes.send(bytes([number]))",
-        ("signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)", "-1"),
+        ("before_fd = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)", "before_fd = -1"),
+    ),
+    mutant(
+        "lets a command wait on although it was told to end, if another thread got the signal",
+        "waits are not interrupted by it",
+        "tests/system/test_signals.py::test_whoever_waits_looks_up_at_once_and_goes_on_waiting",
+        SIGNALS,
+        "signal.pthread_kill(self._main, POKE)",
+        "pass",
+    ),
+    mutant(
+        "forks beside the thread that watches for signals",
+        "what it holds at that moment is held in the fork for ever",
+        "tests/system/test_signals.py::test_who_keeps_others_alive_forks_without_a_thread_beside_it",
+        SUPERVISION,
+        "    with unwatched():\n        return",
+        "    with contextlib.nullcontext():\n        return",
+    ),
+    mutant(
+        "fits on for whoever has been interrupted",
+        "nobody waits for it",
+        "tests/system/test_side_by_side.py::test_an_interruption_ends_all_before_it_goes_on",
+        BESIDE,
+        "            over.set()",
+        "            pass",
+    ),
+    mutant(
+        "rehearses twice by the same chance",
+        "errors that are alike say that they are all there is",
+        "tests/server/release/test_answers.py::test_rehearsals_side_by_side_are_what_they_are_alone",
+        BESIDE,
+        "return [one.result() for one in running]",
+        "return [running[0].result() for one in running]",
     ),
     mutant(
         "writes the text of an exception into the folder of the run that fell by it",

@@ -42,7 +42,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "T9",
         f"{TESTS}::test_a_request_is_about_one_backup",
         RESTORING,
-        "if replace(told, presumed=wanted.presumed) != wanted:",
+        "if replace(request, presumed=wanted.presumed) != wanted:",
         "if told.institution != wanted.institution:",
     ),
     mutant(
@@ -50,7 +50,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "T9",
         f"{TESTS}::test_a_request_ages_with_what_it_is_about",
         RESTORING,
-        "    if not told.presumed.covers(wanted.presumed):\n",
+        "    if not request.presumed.covers(wanted.presumed):\n",
         "    if told.presumed.delta != wanted.presumed.delta:\n",
     ),
     mutant(

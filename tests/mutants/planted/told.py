@@ -43,7 +43,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "tells a mean in wide bounds by least squares, as if counts could be negative",
         "answers",
-        f"{OF_ANSWERS}::test_a_mean_in_wide_bounds_is_told_as_narrowly_as_counts_that_cannot_be_negative_let_it",
+        f"{OF_ANSWERS}::test_a_mean_in_wide_bounds_is_as_narrow_as_nonnegative_counts_allow",
         ANSWERS,
         "        by_itself = set(chosen) <= {j}\n",
         "        by_itself = False\n",
@@ -53,8 +53,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "answers",
         f"{OF_ANSWERS}::test_a_mean_of_rows_that_the_noised_tables_contradict_is_not_believed",
         ANSWERS,
-        "        said = min(most, max(least, said))",
-        "        said = float(said)",
+        "        proposed = min(most, max(least, proposed))",
+        "        proposed = float(proposed)",
     ),
     mutant(
         "tells a mean that contradicts the released rows although noise explains the difference",
@@ -67,7 +67,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "tells the mean of a handful of released rows",
         "answers",
-        f"{OF_ANSWERS}::test_the_mean_of_a_few_released_rows_is_left_to_chance_and_not_told",
+        f"{OF_ANSWERS}::test_the_mean_of_a_few_released_rows_is_too_random_to_be_answered",
         ANSWERS,
         "        if len(table) >= AS_MANY * self.noised.rows:",
         "        if len(table):",

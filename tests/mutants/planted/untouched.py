@@ -287,7 +287,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "asks a round again at another state",
         "T5, P6",
-        f"{JOURNALS}::test_a_journal_remembers_what_it_was_told[folder]",
+        f"{JOURNALS}::test_a_journal_returns_what_was_recorded[folder]",
         FOLDER_JOURNAL,
         "        write_whole(self._asked(round_number), state)\n",
         "        del state\n",
@@ -336,7 +336,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "is as sure of a sum within a merged cell as of the whole",
         "P32",
-        f"{ANSWERS}::test_a_sum_within_a_merged_cell_is_not_told_by_pairs",
+        f"{ANSWERS}::test_a_sum_within_a_merged_cell_is_not_estimated_from_pairs",
         NOISED,
         "return value, np.where(known, variance, np.inf)",
         "return value, variance",

@@ -45,6 +45,8 @@ from cohortium_server.membership.presence import home_of, use_home
 from cohortium_server.rounds.folder_journal import FolderJournal
 from cohortium_server.rounds.rounds import run_study
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 NODE = (
     ec.generate_private_key(ec.SECP384R1()).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 )
@@ -76,7 +78,7 @@ def test_an_end_belongs_to_the_order_it_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b"[" * 100_000, b"{}", b'{"number":[],"wanted":1}'])
-def test_a_damaged_order_is_told(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_order_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "order.json").write_bytes(content)
     with pytest.raises(FederationError, match="E_RUN"):
         desired_state.desired(tmp_path)
@@ -153,7 +155,7 @@ def begun(reconciler: Reconciler) -> Path:
     return journal.folder
 
 
-def test_what_is_ordered_is_started_once_and_stopped_when_it_is_told(reconciler: Reconciler, link: Link) -> None:
+def test_an_ordered_run_is_started_once_and_stopped_on_order(reconciler: Reconciler, link: Link) -> None:
     run = begun(reconciler)
     reconciler.look()
     assert link.started == 0
@@ -438,7 +440,7 @@ def test_a_damaged_list_of_falls_is_one_runs_trouble_and_said_once(
     assert link.started == 1
 
 
-def test_a_link_that_does_not_answer_is_told_once_when_it_has_had_time_to_start(
+def test_a_link_that_does_not_answer_is_reported_once_it_has_had_time_to_start(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     now = 0.0
@@ -525,7 +527,7 @@ def test_a_run_that_is_complete_is_released_without_anybody(tmp_path: Path) -> N
     assert (status["done"], status["state"]) == (plan(SWEEP).rounds, "not running")
 
 
-def test_a_run_writes_over_a_release_only_when_told_to_and_over_its_own(
+def test_a_run_overwrites_its_own_release_and_others_only_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledgers = {name: Ledger(tmp_path / f"{name}.sqlite") for name in NAMES}

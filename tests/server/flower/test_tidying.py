@@ -170,6 +170,24 @@ def test_the_links_database_shrinks_while_it_is_used(tmp_path: Path) -> None:
         link.execute("INSERT INTO objects VALUES ('more')")
 
 
+def test_others_write_while_it_shrinks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it at once took seconds with a large study's; who could not write by then had failed."""
+    database, written = tmp_path / "superlink.db", list[float]()
+    make_shrinkable(database)
+    with closing(filled(database)) as link:
+        link.execute("PRAGMA busy_timeout = 0")
+
+        def pause(seconds: float) -> None:
+            link.execute("INSERT INTO objects VALUES ('more')")
+            written.append(seconds)
+
+        monkeypatch.setattr("cohortium_server.flower.tidying.time.sleep", pause)
+        shrink(database)
+        assert len(written) >= 3
+        assert link.execute("SELECT count(*) FROM objects").fetchone() == (1 + len(written),)
+        assert taken(database) < LARGE
+
+
 def test_one_of_an_older_version_shrinks_when_the_link_starts(tmp_path: Path) -> None:
     database = tmp_path / "superlink.db"
     filled(database).close()

@@ -387,7 +387,7 @@ def test_another_cas_key_renews_nothing(tmp_path: Path, fed: Federation) -> None
     assert contents(fed.folder) == before
 
 
-def test_a_certificate_that_is_not_valid_is_told(tmp_path: Path, fed: Federation) -> None:
+def test_a_certificate_that_is_not_valid_is_reported(tmp_path: Path, fed: Federation) -> None:
     until = authority.check_server(fed, NOW)
     assert until - NOW > timedelta(days=396)
     late = until + timedelta(seconds=1)
@@ -400,7 +400,7 @@ def test_a_certificate_that_is_not_valid_is_told(tmp_path: Path, fed: Federation
         handshake(expired, fed.root_certificate, HOST)
 
 
-def test_a_server_that_no_relay_would_believe_is_told(tmp_path: Path, fed: Federation) -> None:
+def test_a_server_that_no_relay_would_trust_is_reported(tmp_path: Path, fed: Federation) -> None:
     other = provision(tmp_path / "federation.toml", tmp_path / "other").federation
     sound = {p: p.read_bytes() for p in (fed.server_certificate, fed.server_key)}
 
@@ -656,7 +656,7 @@ def test_another_institutions_kit_is_refused(fed: Federation, tmp_path: Path) ->
         lambda p: p.write_bytes(b""),
     ],
 )
-def test_a_node_key_that_is_none_is_told(fed: Federation, spoil: Callable[[Path], object]) -> None:
+def test_a_file_that_is_no_node_key_is_reported(fed: Federation, spoil: Callable[[Path], object]) -> None:
     path = joined(fed).relay.key
     path.chmod(0o640)  # the relay's user may be another
     load_node_key(path)
@@ -665,7 +665,7 @@ def test_a_node_key_that_is_none_is_told(fed: Federation, spoil: Callable[[Path]
 
 
 @pytest.mark.parametrize("missing", ["relay.toml", "root.crt", "node.key"])
-def test_a_relays_folder_that_lacks_a_file_is_told(fed: Federation, missing: str) -> None:
+def test_a_relays_folder_that_lacks_a_file_is_reported(fed: Federation, missing: str) -> None:
     folder = joined(fed).relay.folder
     (folder / missing).unlink()
     assert "institution join" in refused("E_INSTITUTION", lambda: load_relay(folder))
@@ -857,7 +857,7 @@ def test_a_member_that_is_none_cannot_be_revoked(fed: Federation) -> None:
     assert list(fed.revoked.iterdir()) == []
 
 
-def test_a_members_file_that_was_touched_is_told(fed: Federation) -> None:
+def test_a_members_file_that_was_changed_is_reported(fed: Federation) -> None:
     admitted(fed, joined(fed))
     (fed.members / "north.json").write_bytes((fed.members / "north.json").read_bytes().replace(b"north", b"south"))
     refused("E_MEMBER", lambda: load_members(fed))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -28,13 +28,14 @@ from cohortium.queries.counts import Counts
 from cohortium.study.generators import Autoregressive, Sweep
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study
+from cohortium.system.progress import Progress
 from cohortium_server.generators import Generator, Measured, Sum, generator_class
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release import Release, load_release
 from cohortium_server.release.answers import Answers, stored
 from cohortium_server.release.answers.errors import GROWTH, SCALES, Law, _grown
 from cohortium_server.release.answers.noised import Noised
-from cohortium_server.release.answers.products import Components, Products, Rows
+from cohortium_server.release.answers.products import Components, Products, Rows, Units
 from cohortium_server.release.answers.rehearsal import rehearsed
 from cohortium_server.release.answers.values import numbers
 
@@ -152,12 +153,12 @@ def test_a_mean_of_rows_that_the_noised_tables_contradict_is_not_believed() -> N
     assert told_of.high - told_of.low < 2 * (right.high - right.low)
 
 
-def test_the_mean_of_a_few_released_rows_is_left_to_chance_and_not_told() -> None:
+def test_the_mean_of_a_few_released_rows_is_too_random_to_be_answered() -> None:
     few = of_rows(table().assign(age=47.0).head(100)).answer({}, of="age")
     assert few == answers().answer({}, of="age") and few.how == "the model and the noised counts"
 
 
-def test_a_mean_in_wide_bounds_is_told_as_narrowly_as_counts_that_cannot_be_negative_let_it() -> None:
+def test_a_mean_in_wide_bounds_is_as_narrow_as_nonnegative_counts_allow() -> None:
     """Bounds a hundred times too wide: a third of what least squares of the noised counts would say."""
     wide = replace(SCHEMA, columns=(replace(SCHEMA.columns[0], upper=10_000), *SCHEMA.columns[1:]))
     study = replace(STUDY, schema=wide)
@@ -277,7 +278,7 @@ def test_fine_and_merged_counts_together_are_least_squares(seed: int) -> None:
     assert variance == pytest.approx(np.einsum("ni,ij,nj->n", weights, np.linalg.inv(precision), weights))
 
 
-def test_a_sum_within_a_merged_cell_is_not_told_by_pairs() -> None:
+def test_a_sum_within_a_merged_cell_is_not_estimated_from_pairs() -> None:
     cells = np.array([0, 0, 1])
     noised = Noised((3, 2), (Measured((0, 1), np.ones((2, 2)), 1.0, (cells, None)),))
     weights = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
@@ -315,13 +316,27 @@ def test_the_mean_of_a_cell_lies_in_it() -> None:
 def test_a_rehearsal_has_as_many_rows_and_the_same_noise() -> None:
     generator = told(STUDY, people(), 2)
     assert isinstance(generator, CountedGenerator)
-    rehearsal = rehearsed(generator, Noised(SCHEMA.sizes, generator.measured), 7)
+    (rehearsal,) = rehearsed(generator, Noised(SCHEMA.sizes, generator.measured), [7])
     assert len(rehearsal.truth.codes) == generator.rows
     for twin, table in zip(rehearsal.noised.tables, generator.measured, strict=True):
         assert (twin.columns, twin.sigma, twin.counts.shape) == (table.columns, table.sigma, table.counts.shape)
     column = Products((1,), (np.eye(3),))
     _, noises, variance = rehearsal.errors(column)
     assert (np.abs(noises) < 8 * np.sqrt(variance)).all()
+
+
+def test_rehearsals_side_by_side_are_what_they_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the bit: a release's bytes follow from its seed, on any number of processors."""
+    generator = told(STUDY, people(), 2)
+    beside = Answers.of(STUDY, generator).tensors(learn=True)
+
+    def in_turn(works: Sequence[Callable[[Progress], Units]], progress: Progress) -> list[Units]:
+        return [work(progress) for work in works]
+
+    monkeypatch.setattr("cohortium_server.release.answers.rehearsal.side_by_side", in_turn)
+    alone = Answers.of(STUDY, generator).tensors(learn=True)
+    assert beside.keys() == alone.keys()
+    assert all(beside[name].tobytes() == alone[name].tobytes() for name in alone)
 
 
 def test_laws_are_of_positive_variance_and_tails_are_chances() -> None:
@@ -362,7 +377,7 @@ def test_single_columns_and_noised_tables_alone_need_no_rehearsal(monkeypatch: p
     assert alone.answer({"age": between(20, 33), "sick": True}).how == "the noised counts"
 
 
-def test_what_differs_within_merged_cells_is_told_by_fine_counts() -> None:
+def test_what_differs_within_merged_cells_is_estimated_from_fine_counts() -> None:
     """Independent columns, hardly any noise, and a range that ends within merged cells: the truth."""
     study = replace(STUDY, privacy=Privacy(epsilon=20.0, delta=1e-6))
     rng = np.random.default_rng(8)

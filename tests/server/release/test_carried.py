@@ -115,7 +115,7 @@ def test_what_no_noised_table_tells_is_neither_carried_nor_not() -> None:
     told = carried(SCHEMA, (FRAUD,), Evidence(SCHEMA.sizes, payments(), alone, PAYMENTS))
     assert {p.carried for p in told.pairs} == {None} and {c.carried for c in told.classes} == {None}
     assert told.words == "It was not measured which pairs of columns this release carries."
-    assert "no noised table tells" in told.classes[0].words
+    assert "measured by no noised table" in told.classes[0].words
 
 
 def test_the_document_is_what_was_judged() -> None:
@@ -232,7 +232,7 @@ def test_releases_from_before_are_verified_and_say_nothing() -> None:
     assert shown.exit_code == 0 and "carr" not in shown.stdout
 
 
-def test_targets_without_a_class_are_told_of_pairs_alone() -> None:
+def test_targets_without_a_class_have_verdicts_on_pairs_alone() -> None:
     schema = Schema(columns=(Boolean(name="a"), Boolean(name="b")))
     table = (Measured((0, 1), np.full((2, 2), 50.0), 1.0),)
     told = carried(schema, (), Evidence(schema.sizes, np.zeros((10, 2), np.int16), table, 200))

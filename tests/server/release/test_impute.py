@@ -421,7 +421,7 @@ def test_a_table_without_rows_is_one_afterwards() -> None:
     assert list(filled.columns)[:2] == ["note", "age"]
 
 
-def test_what_is_told_of_a_column() -> None:
+def test_what_is_reported_of_a_column() -> None:
     table = pd.DataFrame({"age": ["40", "", "4o", "130", "old", "NA"], "sex": ["f", "m", "f", "m", "f", "m"]})
     made = fill_in(Even(), SCHEMA, table, np.random.default_rng(0))  # type: ignore[arg-type]
     assert made.columns[:2] == (Account("sex"), Account("age", filled=2, undeclared=2, beyond=1))

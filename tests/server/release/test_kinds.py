@@ -30,6 +30,7 @@ from cohortium_server.release import Release, load_release, write_release
 from cohortium_server.release.manifest import FORMS, verify, write_manifest
 from cohortium_simulation.experiment import sign_all
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
 FORMATS = Path(__file__).parents[2] / "vectors" / "formats"
 
 

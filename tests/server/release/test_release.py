@@ -31,6 +31,8 @@ from cohortium_server.release.manifest import verify
 from cohortium_server.release.tables import safe_for_spreadsheets, write_table
 from cohortium_simulation.experiment import Ledgers, run, simulate
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 Tables = dict[str, pd.DataFrame]
 
 

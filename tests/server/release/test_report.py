@@ -104,7 +104,7 @@ def test_every_bar_is_a_value_of_the_schema(rendered: str) -> None:
 COLUMN_NAMES = {c.name for c in COLUMNS}
 
 
-def test_headings_and_drawings_can_be_heard(rendered: str) -> None:
+def test_a_screen_reader_reads_headings_and_drawings(rendered: str) -> None:
     page = Page(rendered)
     drawings = [i for i, tag in enumerate(page.tags) if tag == "svg"]
     described = [a for a in page.attributes if a[:2] == ("svg", "aria-label")]
@@ -165,7 +165,7 @@ def test_estimates_are_averaged_by_precision_over_all_tables() -> None:
     assert not replace(known, measured=measured[:1]).holds((1,))
 
 
-def test_a_finely_declared_column_is_told_in_its_merged_cells() -> None:
+def test_a_finely_declared_column_is_shown_in_its_merged_cells() -> None:
     """A thousand cells, of which one holds half of the rows: bars of about the same count, and that one by itself."""
     columns: tuple[Column, ...] = (Continuous(name="cost", lower=0, upper=1e6, nullable=True), Boolean(name="b"))
     agreed = study(Sweep(), columns)
@@ -182,7 +182,7 @@ def test_a_finely_declared_column_is_told_in_its_merged_cells() -> None:
     assert "missing" in text
 
 
-def test_noise_alone_is_told_as_noise() -> None:
+def test_noise_alone_is_reported_as_noise() -> None:
     """Equal tables under noise: the difference is about what noise alone would give, pair by pair."""
     base = facts(KINDS[0])
     measured = measure(base.study, base.synthetic, 5.0)
@@ -256,7 +256,7 @@ def test_a_gate_that_judged_nothing_was_not_passed() -> None:
     assert "✓ passed" in Page(report(KINDS[0])).text
 
 
-def test_a_round_of_gradients_is_told_in_words() -> None:
+def test_a_round_of_gradients_is_described_in_words() -> None:
     """At a coordinator that sees messages, and under masks, where each institution adds a share."""
     seen = study(Autoregressive(rounds=3, steps=1, sampling_rate=0.25), institutions=4)
     masked = replace(seen, privacy=replace(seen.privacy, trust="secure-sum"))
@@ -295,7 +295,7 @@ def test_a_page_of_curves_without_a_level_explains_none() -> None:
     assert "dashed" not in Page(render_report(replace(facts(KINDS[1]), curves=CURVES[1:]))).text
 
 
-def test_a_curve_can_be_heard() -> None:
+def test_a_screen_reader_reads_a_curve() -> None:
     page = Page(chart(CURVES[1]))
     words = "look: 2 values, the first −1, the last 2, from −1 to 2."
     assert ("svg", "aria-label", words) in page.attributes and ("svg", "role", "img") in page.attributes

@@ -24,6 +24,8 @@ from cohortium_server.rounds.rounds import run_study
 from cohortium_server.rounds.transport import Nobody
 from cohortium_simulation.federation import write_federation
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 
 def test_what_answered_decides_and_no_option(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Custodians of this process are a simulation's, those behind sockets a federation's."""

@@ -29,7 +29,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_a_runs_course_is_told(tmp_path: Path, clock: Clock) -> None:
+def test_a_runs_progress_is_recorded(tmp_path: Path, clock: Clock) -> None:
     diary = Diary(tmp_path, clock)
 
     def told() -> str:

@@ -38,6 +38,8 @@ from cohortium_server.rounds.journal import Aggregate, BriefJournal, Journal
 from cohortium_server.rounds.receipts import Receipts
 from cohortium_server.rounds.rounds import Outcome
 
+pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not how good a fit is
+
 KINDS = {"sweep": SWEEP, "autoregressive": TRAINING}
 
 
@@ -185,7 +187,7 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Journal:
     return BriefJournal(7) if request.param == "brief" else begin(tmp_path, SWEEP)
 
 
-def test_a_journal_remembers_what_it_was_told(journal: Journal) -> None:
+def test_a_journal_returns_what_was_recorded(journal: Journal) -> None:
     assert (journal.aggregate(0), journal.state(0)) == (None, None)
     journal.remember(HEARD)
     journal.remember_state(1, b"")
@@ -418,7 +420,7 @@ def test_every_request_shows_the_newest_receipts(start: Start, tmp_path: Path) -
     assert set(outcome.answered[-1].receipts) <= set(federation.heard[3].receipts)
 
 
-def test_a_ledger_that_is_rolled_back_between_two_runs_is_told(start: Start, tmp_path: Path) -> None:
+def test_a_ledger_that_is_rolled_back_between_two_runs_is_detected(start: Start, tmp_path: Path) -> None:
     federation = start(SWEEP)
     go(begin(tmp_path, SWEEP), federation)
     with Ledger(tmp_path / "fresh.sqlite") as fresh:  # with its witness, so that north itself knows nothing
@@ -448,7 +450,7 @@ def test_receipts_are_kept_by_key_and_an_older_one_does_not_displace_the_newest(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff", b'{"institution":"north"}', b"[" * 100_000])
-def test_a_damaged_receipt_is_told_by_its_file(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_receipt_is_reported_by_its_file(tmp_path: Path, content: bytes) -> None:
     store = Receipts(tmp_path / "receipts")
     store.remember(SWEEP, RECEIPTS)
     path = next(p for p in (tmp_path / "receipts").iterdir() if b'"north"' in p.read_bytes())

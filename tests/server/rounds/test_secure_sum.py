@@ -444,7 +444,7 @@ def test_a_second_confirmation_of_other_survivors_is_refused(make: Make) -> None
 # What it costs
 
 
-def test_who_knows_all_the_others_answers_is_told_of_apart(make: Make) -> None:
+def test_who_knows_all_the_others_answers_has_a_guarantee_of_their_own(make: Make) -> None:
     federation = make(10, 0, 3)
     federation.ask()
     ledger = federation.ledgers["i00"]
@@ -484,7 +484,7 @@ def test_noise_shares_add_up_to_what_is_promised() -> None:
 
 
 @pytest.mark.parametrize(("size", "dropouts", "colluders"), [(3, 0, 0), (4, 1, 1)])
-def test_what_is_foretold_is_what_travels_to_the_byte(
+def test_the_forecast_of_traffic_is_exact_to_the_byte(
     make: Make, size: int, dropouts: int, colluders: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     federation = make(size, dropouts, colluders)

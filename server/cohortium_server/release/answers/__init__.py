@@ -1,7 +1,7 @@
 """Answers with errors: counts, shares and means of the real table, from a release alone, each with an interval.
 
-What is answered is about all institutions' rows together, as the study counts them (of a person at most so many).
-The estimate is the model's, corrected by what the noised tables say themselves, as far as they say it better.
+Answers are about all institutions' rows together, as the study counts them (a limited number of each person).
+The estimate is the model's, corrected by the noised tables where these are more precise.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cohortium.data.conditions.selection import Selection
 from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
 from cohortium.study.study import Study
-from cohortium.system.progress import Progress, Silent, advancing
+from cohortium.system.progress import Progress, Silent
 from cohortium_server.generators import Generator, Tensors
 from cohortium_server.generators.counted import CountedGenerator
 from cohortium_server.release.answers import laws, questions, stored
@@ -38,14 +38,12 @@ from cohortium_server.release.answers.values import all_numbers, has_numbers, nu
 Kind = Literal["count", "share", "mean"]
 Table = Callable[[], pd.DataFrame]
 MOST_COLUMNS = 3
-SURE = 0.5  # a mean is told where half its count's interval is at most such a part of the count
+SURE = 0.5  # a mean is answered where half its count's interval is at most this part of the count
 REHEARSALS = 2
-EXACT = 2.0  # by the noised counts alone if their variance is at most so many times the model's
+EXACT = 2.0  # the noised counts alone are used if their variance is at most this many times the model's
 MODEL, NOISED, BOTH = "the model", "the noised counts", "the model and the noised counts"
 RELEASED = "the released rows and the noised counts"
-AS_MANY = (
-    0.9  # released rows, of those counted, from which on their mean has no more chance in it than what was counted
-)
+AS_MANY = 0.9  # released rows per counted row, from which on their mean is no more random than the counts
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Answer:
 class _Estimate:
     """A sum's estimate and variance. heavy: the part of the variance whose tails are those of the model's errors.
 
-    below, above: variance that is of one side only, as where a count cannot be negative.
+    below, above: variance on one side only, for example where a count cannot be negative.
     """
 
     sum: float
@@ -82,7 +80,7 @@ class _Estimate:
     above: float = 0.0
 
     def sides(self) -> tuple[_Estimate, _Estimate]:
-        """The same as each side is told, its own variance with what both have."""
+        """The same, with each side's variance including the part that both share."""
         both = replace(self, below=0.0, above=0.0)
         return both.blurred(self.below), both.blurred(self.above)
 
@@ -103,10 +101,10 @@ class _Estimate:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a release knows. alone: answer by the noised tables only, at once, without learning the model's errors.
+    """Answers from a release. alone: answer by the noised tables only, at once, without learning the model's errors.
 
-    released: gives its synthetic table, which means then agree with as far as the noised tables let them.
-    known: the laws of these errors, where the release tells them.
+    released: gives its synthetic table; means then agree with it unless the noised tables contradict it.
+    known: the laws of these errors, where the release has them.
     """
 
     schema: Schema
@@ -135,14 +133,14 @@ class Answers:
         return cls(schema, generator, noised, released=released, known=known, progress=progress or Silent())
 
     def tensors(self, learn: bool = False) -> Tensors:
-        """learn: with the laws of the model's errors, which take two fits' time."""
+        """learn: include the laws of the model's errors, which takes the time of two fits."""
         return {**stored.tensors(self.noised), **(laws.tensors(self.errors) if learn else {})}
 
     @cached_property
     def errors(self) -> tuple[Mapping[str, Law], FloatArray]:
-        """Laws of the model's errors and the tails', when first asked for; no laws of a kind that is not rehearsed.
+        """The laws of the model's errors and of their tails, computed on first use; no laws for a kind that is not rehearsed.
 
-        Its chance follows from the noised counts, so that a question has one answer.
+        The rehearsal's seed follows from the noised counts, so that a question has one answer.
         """
         generator, columns = self.generator, self.schema.columns
         if self.known is not None and not self.alone:
@@ -152,8 +150,9 @@ class Answers:
         counts = np.concatenate([t.counts.ravel() for t in self.noised.tables]).astype(np.float32)
         rng = np.random.default_rng(list(sha256(counts.tobytes()).digest()))
         seeds = rng.integers(2**32, size=REHEARSALS).tolist()
-        self.progress.start(REHEARSALS, "learning how far answers are off")
-        rehearsals = [rehearsed(generator, self.noised, s, self.progress) for s in advancing(seeds, self.progress)]
+        self.progress.start(REHEARSALS, "estimating the errors of answers")
+        rehearsals = rehearsed(generator, self.noised, seeds, self.progress)
+        self.progress.advance(REHEARSALS)
         self.progress.done()
         values = [self.model.folded(j, all_numbers(c)) if has_numbers(c) else None for j, c in enumerate(columns)]
         return learnt(self.model, self.noised, rehearsals, questions.drawn(self.schema, self.noised, values, rng))
@@ -184,15 +183,15 @@ class Answers:
         return _answer(estimate.sum / whole, self._halves(estimate, level, whole), (0.0, most), level, estimate.how)
 
     def _count(self, chosen: Mapping[int, Selection], level: float) -> _Estimate:
-        """The number of rows in which all is as chosen."""
+        """The number of rows that meet the conditions."""
         weights = {j: s.weights(self.schema.columns[j]) for j, s in chosen.items()}
         return self._estimate(weights, level).blurred(sum(self._cut(weights, j) for j in weights))
 
     def _mean(self, chosen: Mapping[int, Selection], j: int, level: float) -> Answer:
-        """By linearisation: the sum of what values differ from the model's mean, over the count.
+        """By linearisation: the sum of the values' deviations from the model's mean, divided by the count.
 
-        Of a column by itself it is the released rows' own, as far as noised sums do not contradict it: then what they say that
-        is nearest. Where too few rows were released it is the model's instead.
+        For a column by itself the mean is that of the released rows, unless noised sums contradict it: then the nearest value
+        that they allow. Where too few rows were released, the model's mean is used instead.
         """
         column = self.schema.columns[j]
         selection = replace(chosen.get(j, Selection(on_scale(column))), missing=False)
@@ -204,7 +203,7 @@ class Answers:
         bounds = float((value.mean - value.reach)[inside].min()), float((value.mean + value.reach)[inside].max())
         if max(self._halves(count, level)) > SURE * count.sum or not shares.sum() > 0:
             middle = sum(bounds) / 2
-            return Answer(middle, *bounds, level, "the column's bounds: too few rows to tell")
+            return Answer(middle, *bounds, level, "the column's bounds: too few rows for an estimate")
         mean = float(shares @ value.mean / shares.sum())
         away = part * (value.mean - mean)
         by_itself = set(chosen) <= {j}
@@ -217,13 +216,13 @@ class Answers:
         halves = self._halves(estimate, level, whole)
         answer = _answer(mean + estimate.sum / whole, halves, bounds, level, estimate.how)
         cut_off = not alone and (answer.low == bounds[0] or answer.high == bounds[1])
-        # then the model knows better: no count is negative
+        # then the model is better: no count is negative
         return replace(answer, estimate=min(answer.high, max(answer.low, mean))) if cut_off else answer
 
     def _alone(
         self, j: int, selection: Selection, model: tuple[float, float], away: FloatArray, level: float
     ) -> _Estimate | None:
-        """A column's sum of what values are ``away`` from the model's mean. model: that mean, and how many values there are."""
+        """A column's sum of deviations from the model's mean. away: of each cell. model: the mean, and the number of values."""
         table = self.released() if self.released else pd.DataFrame()
         own = None
         if len(table) >= AS_MANY * self.noised.rows:
@@ -233,27 +232,27 @@ class Answers:
         return estimate if estimate is None or own is None else replace(estimate, how=RELEASED)
 
     def _known(self, j: int, part: FloatArray) -> float:
-        """How many rows have a value: as the model says, which has all tables' rows, as far as noised sums do not contradict it."""
+        """How many rows have a value: the model's number, which all tables inform, unless noised sums contradict it."""
         expected = self.noised.rows * self.model.singles[j]
         if (counts := self.noised.counts(j)) is None:
             return float(part @ expected)
         least, most = sorted(counts.between(part, expected, BELIEVED))
         return max(1.0, min(most, max(least, float(part @ expected))))
 
-    def _bounded(self, j: int, weights: FloatArray, level: float, said: float = 0.0) -> _Estimate | None:
-        """A sum over one column of which the model expects nothing; None where its cells were not counted by themselves.
+    def _bounded(self, j: int, weights: FloatArray, level: float, proposed: float = 0.0) -> _Estimate | None:
+        """The estimate of a sum that the model expects to be zero over one column; None where its cells were not counted by themselves.
 
-        said: the estimate, as far as noised sums do not contradict it.
+        proposed: the estimate to use unless noised sums contradict it.
         """
         if (counts := self.noised.counts(j)) is None:
             return None
         expected, deviations = self.noised.rows * self.model.singles[j], _deviations(level)
         expected = counts.there(expected, ordered_cells(self.schema.columns[j]))
         least, most = sorted(counts.between(weights, expected, BELIEVED))
-        said = min(most, max(least, said))
+        proposed = min(most, max(least, proposed))
         low, high = counts.between(weights, expected, deviations)
-        below, above = (max(0.0, side / deviations) ** 2 for side in (said - low, high - said))
-        return _Estimate(said, 0.0, 0.0, BOTH, below, above)
+        below, above = (max(0.0, side / deviations) ** 2 for side in (proposed - low, high - proposed))
+        return _Estimate(proposed, 0.0, 0.0, BOTH, below, above)
 
     def _halves(self, estimate: _Estimate, level: float, whole: float = 1.0) -> tuple[float, float]:
         """How far the interval reaches below and above, in parts of ``whole``."""
@@ -264,7 +263,7 @@ class Answers:
         return estimate.half(level, self.errors[1] if estimate.heavy else (SCALES == 1).astype(np.float64))
 
     def _cut(self, weights: Weights, j: int, by: FloatArray | float = 1.0) -> float:
-        """Variance from the cells of column ``j`` of which a part p is asked for: of p (1 - p) / 3 around it."""
+        """The variance from cells of column ``j`` that are selected only in part p: p (1 - p) / 3 for each."""
         part = weights[j]
         if not ((part > 0) & (part < 1)).any():
             return 0.0
@@ -272,7 +271,7 @@ class Answers:
         return float(((rows * by) ** 2 * part * (1 - part) / 3).sum())
 
     def _estimate(self, weights: Weights, level: float) -> _Estimate:
-        """A sum over the rows of a product of weights; columns of which all cells weigh 1 do not matter."""
+        """A sum over the rows of a product of weights; columns whose cells all weigh 1 do not matter."""
         used = {j: w for j, w in sorted(weights.items()) if (w != 1).any()}
         if not used:
             return _Estimate(self.noised.rows, self.noised.rows_variance, 0.0, NOISED)
@@ -289,7 +288,7 @@ class Answers:
         return _Estimate(estimate, s, 0.0, NOISED) if math.isfinite(s) else self._combined(_products(weights))
 
     def _several(self, weights: Weights, level: float) -> _Estimate:
-        """Of merged cells, and of what differs within them."""
+        """The sum over merged cells, and the part that differs within them."""
         merged = {j: self.model.folded(j, w) for j, w in weights.items()}
         estimate = self._combined(_products(merged))
         for j, w in weights.items():
@@ -320,7 +319,7 @@ class Answers:
         return both.blurred(more.variance + sampling + structural)
 
     def _differences(self, j: int, lift: FloatArray, mass: FloatArray) -> FloatArray:
-        """(merged cells,) by how much what others weigh may change within each."""
+        """(merged cells,) by how much the other columns' weights may change within each."""
         ordered = ordered_cells(self.schema.columns[j])
         whole = math.sqrt(float(mass @ (lift - mass @ lift) ** 2))
         found = np.full(len(lift), whole)
@@ -330,11 +329,11 @@ class Answers:
         return found
 
     def _combined(self, products: Products) -> _Estimate:
-        """By the noise's own law where it is not much wider, for it is exact; else by the model as well."""
+        """By the noise's own law where it is not much wider, as it is exact; otherwise also by the model."""
         (estimate,), (s,) = (x.tolist() for x in self.noised.sums(products))
         law = self.errors[0].get(questions.name_of(self.noised, products.columns))
         if law is None and not math.isfinite(s):
-            what = "no noised table tells it, and of this kind of generator nothing is known about its errors"
+            what = "no noised table measures it, and the errors of this kind of generator are not known"
             raise _refused("question", what, "Ask about a single column, or choose generator sweep.")
         if law is None:
             return _Estimate(estimate, s, 0.0, NOISED)

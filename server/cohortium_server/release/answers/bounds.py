@@ -1,13 +1,13 @@
-"""Between which values a sum over a column lies, when no count is negative: the narrowest that noised sums of cells say.
+"""Bounds on a sum over a column, given that no count is negative: the narrowest that noised sums of cells allow.
 
-Noise in cells where nobody is makes a sum of large values useless, although most of what the noise allows is impossible: counts
-below zero. So a sum of weights w over true counts x is not estimated by the same weights of noised counts, but bounded: by any
+Noise in empty cells makes a sum of large values useless, although most of what the noise allows is impossible: counts
+below zero. So a sum of weights w over true counts x is not estimated by the same weights of noised counts, but bounded: for any
 combination a of noised sums (of cells, of merged cells, of all rows) that weighs no cell less than w does, a x is at
-least w x, and a normal variable of known variance tells a x. Of all such combinations that one is taken whose bound would be
-least if the counts were those the model expects (Rust and Burrus 1972; O'Leary and Rust 1986). Where many rows are in every
-cell that is the least-squares estimate and its error; where hardly any are, what is told beside.
+least w x, and a x is measured with normal noise of known variance. Among these combinations the one is taken whose bound would be
+least if the counts were those the model expects (Rust and Burrus 1972; O'Leary and Rust 1986). Where every cell holds many
+rows, this is the least-squares estimate and its error; where hardly any rows are, merged cells and totals decide.
 
-Which combination is taken depends on noised quantities, through the model; what that does to coverage is measured (docs/answers.md).
+Which combination is taken depends on noised quantities, through the model; the effect on coverage is measured (docs/answers.md).
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Counts:
     levels: tuple[Level, ...] = ()
 
     def there(self, expected: FloatArray, ordered: int) -> FloatArray:
-        """``expected`` without what a model makes of noise: none at either end where all together are no more than noise.
+        """``expected`` without rows that a model fitted to noise: zero at either end where all rows there are no more than noise.
 
-        ordered: how many of the first cells have neighbours. Where that leaves none of these, all stay.
+        ordered: how many of the first cells have neighbours. Where that would leave none of these, all stay.
         """
         put = next((level for level in self.levels if len(level.counts) > 1), None)
         cells, variance = (np.arange(ordered), self.variance) if put is None else (put.cells[:ordered], put.variance)

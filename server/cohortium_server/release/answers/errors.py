@@ -1,12 +1,12 @@
-"""How far a fitted model's sums are from the real ones: learnt in a rehearsal, and scaled to what the real noised tables show.
+"""The errors of a fitted model's sums: estimated in a rehearsal, and scaled to what the real noised tables show.
 
 For sums of products of weights, like the questions that people ask, drawn at random:
 
 1. g, the variance of the fit's error, as a function of features of the sum; from the rehearsal's errors, which are known exactly.
-2. growth, by which errors are larger than rehearsed, for a model is smoother than people are; it may rise or fall with g.
+2. growth, by which errors are larger than rehearsed, as a model is smoother than real data; it may rise or fall with g.
    With the model's sum m, the noised tables' d of variance s² and its covariance c with the fit's error (from the
    rehearsal), the mean of (m - d)² is growth g + s² - 2c (Stein's unbiased risk estimate, c by the bootstrap: Efron 2004).
-   It is taken a standard error larger than found: what noise hides makes intervals wider.
+   One standard error is added to the estimate: what noise hides makes intervals wider.
 3. tails: errors are a scale mixture of normal ones.
 """
 
@@ -39,8 +39,8 @@ class Law:
     """The errors of sums of one class: of one, two or three columns, measured together or not.
 
     centre, scale, slopes: (features,) log g is slopes @ (features - centre) / scale. overlap: c / g.
-    growth: its logarithm at the middle of log g, and by how much that changes with each of its standard deviations; doubt:
-    (2, 2) their covariance. middle: mean and standard deviation of log g where it was learnt.
+    growth: its logarithm at the mean of log g, and its change for each standard deviation of log g; doubt:
+    (2, 2) their covariance. middle: mean and standard deviation of log g in the rehearsal.
     """
 
     centre: FloatArray
@@ -52,13 +52,13 @@ class Law:
     middle: tuple[float, float] = (0.0, 1.0)
 
     def variance(self, features: FloatArray) -> FloatArray:
-        """(n,) g, with features kept to where they were seen."""
+        """(n,) g, with features clipped to the range seen in the rehearsal."""
         standard = np.clip((features - self.centre) / self.scale, -4, 4)
         g: FloatArray = np.exp(standard @ self.slopes)
         return g
 
     def along(self, g: FloatArray) -> FloatArray:
-        """(n, 2) what log growth is linear in."""
+        """(n, 2) the regressors of log growth."""
         return np.column_stack([np.ones(len(g)), np.clip((np.log(g) - self.middle[0]) / self.middle[1], -2.5, 2.5)])
 
     def grown(self, g: FloatArray) -> FloatArray:
@@ -71,7 +71,7 @@ class Law:
 
 @dataclass(frozen=True)
 class Model:
-    """A fitted model as sums see it. singles: every column's (cells,) distribution; merged: which cells are counted as one."""
+    """The parts of a fitted model that sums depend on. singles: every column's (cells,) distribution; merged: which cells count as one."""
 
     units: Units
     rows: int
@@ -165,7 +165,7 @@ def _regressed(features: FloatArray, squares: FloatArray) -> Law:
 
 
 def _overlap(g: FloatArray, errors: FloatArray, noises: FloatArray, variance: FloatArray, block: Places) -> float:
-    """The ratio c / g over the sums that noised tables tell in the rehearsal."""
+    """The ratio c / g over the sums that noised tables measure in the rehearsal."""
     known = np.isfinite(variance)
     g, s, block = g[known], variance[known], block[known]
     weight = g / (g + s) ** 2
@@ -196,7 +196,7 @@ def _drawn(
     """The ratio of two sums, drawn to its ``usual`` mean as far as noise hides it.
 
     doubts: standard deviation of each term of the first. block: which terms are of the same columns, and so of the same noise; few
-    blocks tell nothing of how much they differ, and all of their terms are then taken as one.
+    blocks do not show how much they differ, and all of their terms are then taken as one.
     """
     if not len(found):
         return usual[0]

@@ -1,4 +1,4 @@
-"""The distributions of a model's errors as tensors: learnt once when a release is written, so that no query waits for them.
+"""The distributions of a model's errors as tensors: estimated once, when a release is written, so that no query waits for them.
 
 They follow from the noised counts alone (errors.py), so a release may publish them as it publishes the counts.
 """
@@ -20,7 +20,7 @@ _PREFIX, _TAILS = "law/", "law-tails"
 
 
 def tensors(learnt: Learnt) -> Tensors:
-    """Of every law each of its numbers; nothing where no law was learnt, or one is not finite."""
+    """All numbers of every law; empty where no law was estimated, or one is not finite."""
     laws, tails = learnt
     stored = {
         f"{_PREFIX}{name}/{f.name}": np.atleast_1d(np.asarray(getattr(law, f.name), np.float64))
@@ -32,7 +32,7 @@ def tensors(learnt: Learnt) -> Tensors:
 
 
 def read(stored: Tensors) -> Learnt | None:
-    """What ``tensors`` was given; None where there is none. ValueError or KeyError where it is not one's."""
+    """The inverse of ``tensors``; None where there are no laws. ValueError or KeyError for tensors of anything else."""
     if _TAILS not in stored:
         return None
     names = sorted({key.removeprefix(_PREFIX).rpartition("/")[0] for key in stored if key.startswith(_PREFIX)})

@@ -1,4 +1,4 @@
-"""What the noised tables say of a sum by themselves: unbiased, with a variance that is known."""
+"""Estimates of sums from the noised tables alone: unbiased, with a known variance."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Noised:
         return min(margins, key=lambda m: m.variance).sums(products)
 
     def counts(self, j: int) -> Counts | None:
-        """Of a column: each cell, merged ones, and all rows as tables without it count them; None where only merged cells are measured."""
+        """A column's counts: each cell, merged ones, and all rows by the tables without it; None where only merged cells are measured."""
         margins = sorted(self._of((j,)), key=lambda m: -m.counts.size)
         if not margins or margins[0].counts.size != self.sizes[j]:
             return None
@@ -123,7 +123,7 @@ class Noised:
 def _both_levels(fine: _Margin, merged: _Margin, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(n,) the best sums, and their variances, from counts of a column's cells and of the same cells put together.
 
-    Least squares: what a merged count differs from the sum of its k cells is shared out among these. With v and u the
+    Least squares: the difference of a merged count from the sum of its k cells is divided among these. With v and u the
     variances of a fine and a merged count, each gets the part v / (k v + u).
     """
     cells = merged.cells[0]

@@ -1,6 +1,6 @@
-"""Products of weights, one a column: what counts under conditions, and means, are sums of over a table's rows.
+"""Products of weights, one for each column: conditional counts and means are sums of these over a table's rows.
 
-A unit is what such sums are taken over: a row has one cell of each column, a component of a mixture of products a chance of each.
+Sums are taken over units: a row has one cell of each column, a component of a mixture of products a probability for each cell.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Products:
 
 
 class Units(Protocol):
-    """What expectations are taken over, all units alike."""
+    """The units that expectations are taken over, with equal weights."""
 
     def expected(self, products: Products) -> FloatArray:
         """(n,) the mean of every product over all units."""
@@ -75,7 +75,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Components:
-    """Components of equal weight. chances_of: of each of ``columns`` columns (components, cells of the schema) their chances."""
+    """Components of equal weight. chances_of: for each of ``columns`` columns, (components, cells of the schema) probabilities."""
 
     columns: int
     chances_of: Callable[[int], npt.NDArray[np.floating]]

@@ -1,4 +1,4 @@
-"""Sums like those that people ask for, drawn at random: merged cells, sets, ranges and means, of two and three columns."""
+"""Random sums like those that people ask for: merged cells, sets, ranges and means, of two and three columns."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _some_triples(count: int, rng: np.random.Generator) -> list[tuple[int, ...]]
 
 @dataclass(frozen=True)
 class _Column:
-    """What weights of a column are made from. cells: those counted as one; ordered: how many of the first have neighbours."""
+    """The basis of a column's weights. cells: those counted as one; ordered: how many of the first have neighbours."""
 
     cells: IntArray
     ordered: int

@@ -1,4 +1,4 @@
-"""The noised tables as tensors: what a release keeps to answer questions by."""
+"""The noised tables as tensors, which a release holds to answer questions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tensors(noised: Noised) -> Tensors:
 
 
 def read(sizes: tuple[int, ...], stored: Tensors) -> tuple[Noised, laws.Learnt | None]:
-    """What ``tensors`` was given, and the laws of errors that stand beside it; ReleaseError E_RELEASE_TOUCHED where it is of no such release."""
+    """The inverse of ``tensors``, and the laws of errors stored with it; ReleaseError E_RELEASE_TOUCHED for tensors of another study."""
     try:
         if not all(np.isfinite(t).all() for t in stored.values()):
             raise ValueError("numbers")

@@ -1,4 +1,4 @@
-"""What a question asks of a column: weights of its cells, the mean value in each, and how unsure both are."""
+"""A question's part about one column: weights of its cells, the mean value in each, and the uncertainty of both."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _POINTS = (np.arange(16) + 0.5) / 16  # of a piece, evenly on the column's scale
 
 @dataclass(frozen=True)
 class Values:
-    """(cells,) the mean of the selected values in each, and half the width of what they may be."""
+    """(cells,) the mean of the selected values in each cell, and half the width of their range."""
 
     mean: FloatArray
     reach: FloatArray
 
 
 def numbers(column: Column, selection: Selection) -> Values:
-    """ReleaseError E_ANSWER for a column that is not of numbers."""
+    """The values of a numeric column; ReleaseError E_ANSWER for another."""
     match column:
         case Continuous():
             return _of_bins(column, selection)

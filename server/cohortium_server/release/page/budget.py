@@ -1,4 +1,4 @@
-"""What was promised, and what was asked for it, phase by phase."""
+"""The guarantees, and the queries, phase by phase."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cohortium_server.release.page.numerals import percent, plural, storage
 
 @dataclass(frozen=True)
 class GuaranteeView:
-    """A guarantee as a line of a table: towards whom, what they are assumed to see, and what holds."""
+    """A guarantee as a line of a table: the adversary, what they are assumed to see, and what holds."""
 
     towards: str
     sees: str
@@ -100,13 +100,15 @@ def _noise(phase: Phase, study: Study) -> str:
 
 
 def _noise_of_gradients(phase: Phase) -> str:
-    """Under masks what is counted on, and an institution's share of it."""
-    told = f"{math.sqrt(phase.honest) * phase.multiplier:.3g} × the most that one person can move a step's sum"
-    return told if phase.honest == 1 else f"{told}, of which each institution adds a share of {phase.multiplier:.3g} ×"
+    """Under masks, the noise that is counted on, and an institution's share of it."""
+    words = f"{math.sqrt(phase.honest) * phase.multiplier:.3g} × the most that one person can move a step's sum"
+    return (
+        words if phase.honest == 1 else f"{words}, of which each institution adds a share of {phase.multiplier:.3g} ×"
+    )
 
 
 def _noise_of_counts(query: Counts, multiplier: float, study: Study) -> str:
-    """In rows, for each number of columns that tables have; a range where tables differ, or weights are chosen in the run."""
+    """The noise in rows, for tables of each number of columns; a range where tables differ, or weights are chosen in the run."""
     most, share = len(study.institutions), "a share of " if study.honest > 1 else ""
     fewest = most - study.privacy.dropouts
     sigmas: dict[int, list[float]] = {}

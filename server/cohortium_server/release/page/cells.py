@@ -1,4 +1,4 @@
-"""How a column's cells are drawn: each as a bar of its own, or in groups where they are many; and what they say."""
+"""How a column's cells are drawn: each as a bar, or in groups where there are many; and their labels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Cells:
 
     @property
     def counts(self) -> IntArray:
-        """Told cells in each bar."""
+        """The number of measured cells in each bar."""
         return np.bincount(self.bar)
 
     def grouped(self, values: FloatArray) -> FloatArray:
@@ -47,16 +47,16 @@ def both_grouped(first: Cells, second: Cells, values: FloatArray) -> FloatArray:
     return second.grouped(first.grouped(values).T).T
 
 
-def cells_of(column: Column, shares: FloatArray, told: Sequence[Group]) -> Cells:
-    """At most MOST_BARS bars, and some for special cells and the missing one. told: the cells that each measured cell holds."""
-    bins, ends = sum(cells[0] < _bins(column) for cells in told), _ends(column)
+def cells_of(column: Column, shares: FloatArray, measured: Sequence[Group]) -> Cells:
+    """At most MOST_BARS bars, and some for special cells and the missing one. measured: the cells that each measured cell holds."""
+    bins, ends = sum(cells[0] < _bins(column) for cells in measured), _ends(column)
     plain = [[k] for k in range(bins)] if bins <= MOST_BARS else _groups(column, shares, bins)
-    points = list(range(bins, len(told) - int(column.nullable)))
+    points = list(range(bins, len(measured) - int(column.nullable)))
     groups = [*plain, *([[k] for k in points] if len(points) <= MOST_POINTS else [points])]
-    labels = [_label(column, [cell for k in group for cell in told[k]], ends) for group in groups]
+    labels = [_label(column, [cell for k in group for cell in measured[k]], ends) for group in groups]
     if column.nullable:
-        groups, labels = [*groups, [len(told) - 1]], [*labels, "missing"]
-    bar = np.empty(len(told), np.int64)
+        groups, labels = [*groups, [len(measured) - 1]], [*labels, "missing"]
+    bar = np.empty(len(measured), np.int64)
     for k, group in enumerate(groups):
         bar[group] = k
     return Cells(tuple(labels), bar, "" if len(plain) == bins else f"drawn in {len(plain)} bars")
@@ -68,7 +68,7 @@ def _bins(column: Column) -> int:
 
 
 def _groups(column: Column, shares: FloatArray, bins: int) -> list[Group]:
-    """Neighbours together where cells have an order; else the largest alone and the others in one."""
+    """Neighbours together where cells have an order; otherwise the largest cells alone and all others in one bar."""
     if not isinstance(column, Categorical):
         width = math.ceil(bins / MOST_BARS)  # the same for all bars, or their lengths would mislead
         return [list(range(k, min(k + width, bins))) for k in range(0, bins, width)]
@@ -90,7 +90,7 @@ def _label(column: Column, group: Group, ends: Sequence[tuple[str, str]]) -> str
 
 
 def _new_in(last: str, first: str) -> str:
-    """A moment without the day, or else the year, that it shares with an earlier one."""
+    """A moment without the day, or otherwise the year, that it shares with an earlier one."""
     same_day = first[:10] == last[:10] != last
     return last.removeprefix(first[: 11 if same_day else 5])
 

@@ -1,4 +1,4 @@
-"""The drawing of how a training went: one line a curve, and what to compare it with as a dashed one."""
+"""Drawings of training curves: one line for each, and its reference level as a dashed line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def chart(curve: Curve) -> Markup:
 
 
 def curve_words(curve: Curve) -> str:
-    """What the drawing shows, for who cannot see it."""
+    """A description of the drawing, for those who cannot see it."""
     first, last, least, most = (
         _in_words(v) for v in (curve.values[0], curve.values[-1], min(curve.values), max(curve.values))
     )
@@ -53,7 +53,7 @@ def _in_words(value: float) -> str:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Which values lie at the bottom and at the top."""
+    """The values at the bottom and at the top."""
 
     low: float
     high: float
@@ -63,7 +63,7 @@ class _Scale:
 
 
 def _scale(curve: Curve) -> _Scale:
-    """From zero on, so that a curve's ups and downs look as large as they are."""
+    """From zero, so that a curve's changes look as large as they are."""
     everything = (0.0, *curve.values, *(() if curve.level is None else (curve.level,)))
     low, high = min(everything), max(everything)
     return _Scale(low, high if high > low else low + 1.0)

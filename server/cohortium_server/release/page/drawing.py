@@ -17,7 +17,7 @@ from cohortium_server.release.page.numerals import percent, signed
 from cohortium_server.release.page.pairs import Contrast, Pair, TwoColumns
 from cohortium_server.release.page.svg import element, picture, text, tile, turned
 
-WIDTH = 340.0  # of what stands in a card
+WIDTH = 340.0  # of a drawing in a card
 _STEP = 17.0  # from bar to bar
 _ROOM = 30.0  # the least width of a square with a number in it
 _NUMBERED = 60  # columns of a map whose squares all have one; it is scrolled where it is wider than the screen
@@ -33,7 +33,7 @@ def bars(view: ColumnView) -> Markup:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Where shares lie: ``low`` at ``left``, and ``high`` at the right end."""
+    """Positions of shares: ``low`` at ``left``, and ``high`` at the right end."""
 
     left: float
     low: float
@@ -96,7 +96,7 @@ def _bars_words(name: str, rows: Sequence[Row]) -> str:
 
 
 def differences_map(names: Sequence[str], pairs: Sequence[Pair]) -> Markup:
-    """Below the diagonal what noise does not explain, above it what it does, on one scale."""
+    """Below the diagonal the difference that noise does not explain, above it the part that it does, on one scale."""
     values = {(p.columns[1], p.columns[0]): p.beyond for p in pairs} | {p.columns: p.noise for p in pairs}
     top = max(pairs, key=lambda p: p.beyond)
     first, second = (names[j] for j in top.columns)

@@ -1,4 +1,4 @@
-"""What the synthetic rows say about tables of some columns, and what was measured of them with noise."""
+"""Shares in tables of some columns: those of the synthetic rows, and those measured with noise."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Estimate:
 class Evidence:
     """The released rows, (rows, columns) codes of ``sizes``, and noised tables of ``rows_measured`` real rows.
 
-    Where tables of several columns were measured over merged cells of a column, all is told of these.
+    Where tables of several columns were measured over merged cells of a column, everything refers to the merged cells.
     """
 
     sizes: tuple[int, ...]
@@ -82,7 +82,7 @@ class Evidence:
         return columns in self._holders
 
     def estimate(self, columns: Columns) -> Estimate:
-        """The average, weighted by precision, of what every noised table says about the table of ``columns``."""
+        """The average, weighted by precision, of all noised tables' estimates of the table of ``columns``."""
         weighted, precision = np.zeros([self._measured_cells[j] for j in columns]), 0.0
         for table in self._holders[columns]:
             others = tuple(axis for axis, j in enumerate(table.columns) if j not in columns)

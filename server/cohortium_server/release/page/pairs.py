@@ -16,8 +16,8 @@ from cohortium_server.release.page.columns import ColumnView, Row
 from cohortium_server.release.page.evidence import Evidence, FloatArray
 
 TwoColumns = tuple[int, int]
-WORST = 6  # pairs told one by one
-DROWNED = 0.5  # distance that noise alone would give, from which on a pair cannot be checked
+WORST = 6  # pairs listed one by one
+DROWNED = 0.5  # distance by noise alone, from which on a pair cannot be checked
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Differences:
 
     @property
     def drowned(self) -> int:
-        """Pairs of which the noise leaves nothing to see."""
+        """Pairs that cannot be checked because of the noise."""
         return sum(p.noise > DROWNED for p in self.pairs)
 
 

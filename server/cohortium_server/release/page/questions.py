@@ -1,4 +1,4 @@
-"""Some questions to the real table and their answers, as anybody may ask them of the release."""
+"""Some questions about the real table and their answers, which anybody could ask of the release."""
 
 from __future__ import annotations
 

@@ -7,11 +7,11 @@ from markupsafe import Markup
 
 def element(tag: str, *inside: str, **attributes: str | float) -> Markup:
     """<tag attribute="...">inside</tag>; an underscore at a name's end is dropped, others become dashes."""
-    told = [
+    written = [
         Markup(' {}="{}"').format(name.rstrip("_").replace("_", "-"), _coordinate(value))
         for name, value in attributes.items()
     ]
-    return Markup("<{0}{1}>{2}</{0}>").format(tag, Markup("").join(told), Markup("").join(inside))
+    return Markup("<{0}{1}>{2}</{0}>").format(tag, Markup("").join(written), Markup("").join(inside))
 
 
 def picture(width: float, height: float, words: str, *inside: str, class_: str = "fit") -> Markup:
