@@ -33,7 +33,7 @@ class BaseGenerator(ABC):
     def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None:
         self._study, self._seed, self._progress = study, seed, progress or Silent()
         self._measured: tuple[Measured, ...] = ()
-        self._told = 0
+        self._told = self._alone = 0  # rounds; and tables of single columns, which come first
         self._cells = Cells.single(study.schema.sizes)
 
     @cached_property
@@ -66,16 +66,21 @@ class BaseGenerator(ABC):
         self._told += 1
 
     def _count(self, phase: Phase, total: Sum) -> None:
-        """What was counted is kept; of single columns at their finest, after they have said which cells are put together."""
+        """What was counted is kept; of single columns, it says which cells are put together."""
         told = measured_tables(total)
-        if phase.name == "columns":
-            self._cells = Cells.of(self._study.schema, self._study.generator.bins, told)
-            told = tuple({t.columns: t for t in told}.values())  # the last of each is its finest
         self._measured = (*self._measured, *told)
+        if phase.name == "columns":
+            self._alone = len(told)
+            self._cells = Cells.of(self._study.schema, self._study.generator.bins, told)
 
     @property
     def rows(self) -> int:
         return noised_rows(self._measured)
+
+    @property
+    def measured_together(self) -> tuple[Measured, ...]:
+        """The tables of the round of pairs."""
+        return self._measured[self._alone :]
 
     @property
     def measured(self) -> tuple[Measured, ...]:

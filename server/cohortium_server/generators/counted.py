@@ -33,7 +33,7 @@ class CountedGenerator(BaseGenerator):
         return twin
 
     def _fit_measured(self) -> None:
-        self.fit(self._measured[len(self.sizes) if self._merges else 0 :])
+        self.fit(self.measured_together)
 
     @abstractmethod
     def fit(self, tables: Sequence[Measured]) -> None:

@@ -127,7 +127,7 @@ class TrainedGenerator(BaseGenerator):
 
     def _warm_up(self) -> None:
         """The network is trained on rows of a sweep before it sees a gradient."""
-        pairs = self._measured[len(self._study.schema.columns) :]
+        pairs = self.measured_together
         self.warm(swept_rows(self._cells.used, pairs, self._study.target_indices, self.rows, self._rng, self._progress))
 
     def _learn(self, total: Sum) -> None:
@@ -200,9 +200,12 @@ class TrainedGenerator(BaseGenerator):
 
     @property
     def merged_sigmas(self) -> list[float]:
-        """The noise of a merged cell of each column, on average."""
-        growth = [k / m for k, m in zip(self._study.schema.sizes, self._architecture.sizes, strict=True)]
-        return [table.sigma * math.sqrt(g) for table, g in zip(self._measured, growth, strict=False)]
+        """The noise of a merged cell of each column, on average, at the level that has least of it."""
+        least = [math.inf] * len(self.sizes)
+        for table in self._measured[: self._alone]:
+            (j,) = table.columns
+            least[j] = min(least[j], table.sigma * math.sqrt(max(1.0, len(table.counts) / self.sizes[j])))
+        return least
 
     def pulled(self, gradient: FloatArray) -> None:
         """A round's noised average gradient at the current parameters: a step against it."""

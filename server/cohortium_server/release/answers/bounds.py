@@ -48,7 +48,7 @@ class Counts:
 
         ordered: how many of the first cells have neighbours. Where that would leave none of these, all stay.
         """
-        put = next((level for level in self.levels if len(level.counts) > 1), None)
+        put = min((lv for lv in self.levels if len(lv.counts) > 1), key=lambda lv: lv.variance, default=None)
         cells, variance = (np.arange(ordered), self.variance) if put is None else (put.cells[:ordered], put.variance)
         if not ordered:
             return expected

@@ -81,18 +81,16 @@ class Noised:
 
     def merged(self, j: int) -> IntArray:
         """(cells,) of a column: the cell that each is counted in together with other columns."""
-        coarse = (
-            m.cells[m.columns.index(j)] for m in self.held.get((j,), []) if len(m.columns) > 1 or len(self.sizes) == 1
-        )
-        cells = next(coarse, None)
+        tables = [m for m in self.held.get((j,), []) if len(m.columns) > 1 or len(self.sizes) == 1]
+        cells = tables[-1].cells[tables[-1].columns.index(j)] if tables else None
         return np.arange(self.sizes[j]) if cells is None else cells
 
     def sums(self, products: Products) -> tuple[FloatArray, FloatArray]:
         """(n,) the best sums of noised counts, and their variances; infinite where no noised table measures them."""
         margins = self._of(products.columns)
-        if len(products.columns) == 1 and len(margins) == 2:
-            merged, fine = sorted(margins, key=lambda m: m.counts.size)
-            return _both_levels(fine, merged, products.weights[0])
+        if len(products.columns) == 1 and len(margins) > 1:
+            fine, *coarser = sorted(margins, key=lambda m: -m.counts.size)
+            return _all_levels(fine, coarser, products.weights[0])
         if not margins:
             return np.zeros(len(products)), np.full(len(products), np.inf)
         return min(margins, key=lambda m: m.variance).sums(products)
@@ -120,21 +118,29 @@ class Noised:
         return self._margins[columns]
 
 
-def _both_levels(fine: _Margin, merged: _Margin, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(n,) the best sums, and their variances, from counts of a column's cells and of the same cells put together.
+def _all_levels(fine: _Margin, coarser: Sequence[_Margin], weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(n,) the best sums, and their variances, from counts of a column's cells and of the same cells put together in any ways.
 
-    Least squares: the difference of a merged count from the sum of its k cells is divided among these. With v and u the
-    variances of a fine and a merged count, each gets the part v / (k v + u).
+    Least squares. With v the variance of a cell's count, U the sums that the others are, and u their variances, what these
+    differ from the sums of cells moves the cells by v Uᵀ (diag(u) + v U Uᵀ)⁻¹ (Woodbury's identity).
     """
-    cells = merged.cells[0]
-    assert cells is not None  # noqa: S101 - it would be the same level
-    v, size = fine.variance, np.bincount(cells)
-    part = v / (size * v + merged.variance)
-    gap = part * (merged.counts - np.bincount(cells, fine.counts))
-    together = np.stack([np.bincount(cells, w) for w in weights])
-    value = weights @ fine.counts + together @ gap
-    variance = v * (weights**2).sum(1) - v * (together**2) @ part
+    assert fine.cells[0] is None  # noqa: S101 - the first round counts every cell by itself
+    v, cells = fine.variance, [_put_together(margin) for margin in coarser]
+    together = np.concatenate([np.arange(len(m.counts))[:, None] == c for m, c in zip(coarser, cells, strict=True)])
+    together = together.astype(np.float64)
+    counts = np.concatenate([margin.counts for margin in coarser])
+    own = np.concatenate([np.full(len(margin.counts), margin.variance) for margin in coarser])
+    weighed = weights @ together.T
+    moved = v * np.linalg.solve(np.diag(own) + v * together @ together.T, weighed.T).T
+    value = weights @ fine.counts + moved @ (counts - together @ fine.counts)
+    variance = v * (weights**2).sum(1) - v * (moved * weighed).sum(1)
     return value, np.maximum(variance, 0)
+
+
+def _put_together(margin: _Margin) -> IntArray:
+    (cells,) = margin.cells
+    assert cells is not None  # noqa: S101 - it would be the finest
+    return cells
 
 
 def _margin(tables: Sequence[Measured], columns: tuple[int, ...]) -> _Margin:

@@ -53,19 +53,20 @@ class Evidence:
         for table in self.measured:
             for order in (1, 2):
                 for axes in itertools.combinations(range(len(table.columns)), order):
-                    if all((table.cells[axis] is not None) == (table.columns[axis] in self._merged) for axis in axes):
+                    if all(self._as_in_pairs(table, axis) for axis in axes):
                         found[tuple(table.columns[axis] for axis in axes)].append(table)
         return dict(found)
 
     @cached_property
     def _merged(self) -> Mapping[int, IntArray]:
-        """Of columns with merged cells, the merged cell of every cell."""
-        return {
-            j: merged
-            for table in self.measured
-            for j, merged in zip(table.columns, table.cells, strict=False)
-            if merged is not None
-        }
+        """Of columns with merged cells, the merged cell of every cell: those of the last tables, which are of pairs."""
+        last = {j: merged for table in self.measured for j, merged in zip(table.columns, table.cells, strict=False)}
+        return {j: merged for j, merged in last.items() if merged is not None}
+
+    def _as_in_pairs(self, table: Measured, axis: int) -> bool:
+        """Whether a table counts a column in the cells that it has in pairs."""
+        one, other = table.cells[axis], self._merged.get(table.columns[axis])
+        return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
     def groups(self, j: int) -> list[list[int]]:
         """The cells of the schema that each measured cell of a column holds."""
