@@ -43,7 +43,7 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{TESTS}::test_a_request_is_about_one_backup",
         RESTORING,
         "if replace(request, presumed=wanted.presumed) != wanted:",
-        "if told.institution != wanted.institution:",
+        "if request.institution != wanted.institution:",
     ),
     mutant(
         "takes a smaller presumption than may have been spent",
@@ -51,7 +51,7 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{TESTS}::test_a_request_ages_with_what_it_is_about",
         RESTORING,
         "    if not request.presumed.covers(wanted.presumed):\n",
-        "    if told.presumed.delta != wanted.presumed.delta:\n",
+        "    if request.presumed.delta != wanted.presumed.delta:\n",
     ),
     mutant(
         "believes a witness that is older than the backup",
