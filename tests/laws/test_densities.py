@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.queries.histograms import NestedHistograms
 from cohortium_server.generators import Measured
-from cohortium_server.generators.densities import denoised, nearest_shares
+from cohortium_server.generators.densities import estimated, nearest_shares
 
 NOISED = st.lists(st.floats(-500, 5000), min_size=1, max_size=200)
 
@@ -59,7 +59,7 @@ def noised(schema: Schema, counts: list[np.ndarray], sigma: float, seed: int, ne
 
 def one(true: np.ndarray, sigma: float = SIGMA, seed: int = 0, nested: bool = True) -> np.ndarray:
     schema = columns(len(true))
-    return denoised(schema, noised(schema, [true], sigma, seed, nested))[0]
+    return estimated(schema, noised(schema, [true], sigma, seed, nested))[0]
 
 
 @given(
@@ -74,7 +74,7 @@ def test_they_are_counts_of_the_same_rows_in_all_columns(
 ) -> None:
     schema = columns(*sizes, lists=tuple(lists))
     true = [rows * np.random.default_rng(seed).dirichlet(np.ones(n)) for n in schema.sizes]
-    found = denoised(schema, noised(schema, true, sigma, seed))
+    found = estimated(schema, noised(schema, true, sigma, seed))
     assert [len(n) for n in found] == list(schema.sizes)
     assert all((n >= 0).all() and np.isfinite(n).all() for n in found)
     assert [n.sum() for n in found] == pytest.approx([max(1.0, found[0].sum())] * len(found), rel=1e-6)
@@ -132,7 +132,7 @@ def test_all_columns_say_how_many_rows_there_are() -> None:
     """One column alone does not know, and knows with nine others."""
     true = shape("bell", 1024, 400)
     schema = columns(*[1024] * 10)
-    together = [denoised(schema, noised(schema, [true] * 10, SIGMA, seed))[0].sum() for seed in range(20)]
+    together = [estimated(schema, noised(schema, [true] * 10, SIGMA, seed))[0].sum() for seed in range(20)]
     alone = [one(true, seed=seed).sum() for seed in range(20)]
     assert np.std(together) < 0.6 * np.std(alone)
 
@@ -150,5 +150,5 @@ def test_shares_are_the_nearest_ones(counts: list[float], total: float) -> None:
 
 def test_rare_categories_are_none_where_noise_explains_them() -> None:
     schema = columns(lists=(5,))
-    found = denoised(schema, [Measured((0,), np.array([5.0, -3.0, 21.0, 900.0, 1.0]), 10.0)])[0]
+    found = estimated(schema, [Measured((0,), np.array([5.0, -3.0, 21.0, 900.0, 1.0]), 10.0)])[0]
     assert found[1] == 0 and found[3] > 890

@@ -15,6 +15,7 @@ from cohortium.neural.device import one_thread, one_thread_if_used
 from cohortium.neural.state import write_state
 from cohortium.queries import Query
 from cohortium.queries.counts import Counts
+from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.marginals import Marginals
 from cohortium.study.plan import Phase, Plan, noise_of_a_count, plan
 from cohortium.study.study import Study
@@ -71,7 +72,8 @@ class BaseGenerator(ABC):
         self._measured = (*self._measured, *told)
         if phase.name == "columns":
             self._alone = len(told)
-            self._cells = Cells.of(self._study.schema, self._study.generator.bins, told)
+            nested = isinstance(total.query, NestedHistograms)
+            self._cells = Cells.of(self._study.schema, self._study.generator.bins, told, nested)
 
     @property
     def rows(self) -> int:

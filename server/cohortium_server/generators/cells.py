@@ -11,11 +11,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.data.binning import merge, merged_sizes, read_merged, single_cells
+from cohortium.data.binning import merge, merged_sizes, ordered_cells, read_merged, single_cells
 from cohortium.data.schema import Schema
 from cohortium.errors import WireError
 from cohortium_server.generators import Allowed, Measured, Tensors
-from cohortium_server.generators.densities import denoised
+from cohortium_server.generators.denoising import denoised, denoised_list
+from cohortium_server.generators.densities import estimated
 from cohortium_server.generators.grouping import grouped_cells
 
 IntArray = npt.NDArray[np.int64]
@@ -40,9 +41,9 @@ class Cells:
         return cls(sizes, single_cells(sizes), np.ones(sum(sizes)))
 
     @classmethod
-    def of(cls, schema: Schema, bins: int, columns: Sequence[Measured]) -> Self:
-        """Cells put together by the noised counts of single ``columns``, at all levels."""
-        counts = denoised(schema, columns)
+    def of(cls, schema: Schema, bins: int, tables: Sequence[Measured], nested: bool = True) -> Self:
+        """Cells put together by the noised counts of single columns. nested: at several levels, as editions after the first ask."""
+        counts = estimated(schema, tables) if nested else _denoised(schema, tables)
         return cls(schema.sizes, grouped_cells(schema, bins, counts), np.concatenate(counts))
 
     @classmethod
@@ -130,3 +131,13 @@ class Cells:
                 places = np.searchsorted(ladder, rng.random(len(rows)) * ladder[-1], side="right")
                 spread[rows, j] = inside[np.minimum(places, len(inside) - 1)]
         return spread
+
+
+def _denoised(schema: Schema, tables: Sequence[Measured]) -> list[FloatArray]:
+    """What a study of the first edition, one table a column, is fitted to."""
+    found = []
+    for column, table in zip(schema.columns, tables, strict=True):
+        ordered, counts = ordered_cells(column), table.counts
+        parts = [denoised(counts[:ordered], table.sigma)] if ordered else []
+        found.append(np.concatenate([*parts, denoised_list(counts[ordered:], table.sigma)]))
+    return found

@@ -67,7 +67,7 @@ class _Column:
         return np.concatenate([self.others, whole]), np.concatenate([others, spread])
 
 
-def denoised(schema: Schema, tables: Sequence[Measured]) -> list[FloatArray]:
+def estimated(schema: Schema, tables: Sequence[Measured]) -> list[FloatArray]:
     """(cells,) of every column the rows that each cell is thought to hold, at least 0; they add up to the same for all columns.
 
     tables: of single columns, all levels of each from coarse to fine.
@@ -197,7 +197,7 @@ class _LogSpline:
             counts, error, _ = self._at(heights)
             slopes = self._slopes(counts)
             bent = slopes.T @ slopes
-            freedom = np.trace(_solved(bent + penalty * self._rough, bent, 1e-9))
+            freedom = np.trace(_solved(bent, penalty * self._rough, bent, 1e-9))
             yield float(error @ error + 2 * freedom), counts
 
     def _newton(self, heights: FloatArray, rough: FloatArray) -> FloatArray:
@@ -207,7 +207,7 @@ class _LogSpline:
         for _ in range(STEPS):
             slopes = self._slopes(counts)
             pull = slopes.T @ error + rough @ heights
-            step = _solved(slopes.T @ slopes + rough, -pull, damping)
+            step = _solved(slopes.T @ slopes, rough, -pull, damping)
             moved = self._at(heights + step, rough)
             if moved[2] < cost:
                 small = cost - moved[2] < 1e-4 * (1 + cost)
@@ -240,10 +240,10 @@ class _LogSpline:
         return found
 
 
-def _solved(matrix: FloatArray, right: FloatArray, damping: float) -> FloatArray:
-    """``matrix`` has a direction that nothing depends on, as heights have no level: damped, by a part of its diagonal, it is 0."""
-    more = damping * max(float(np.trace(matrix)) / len(matrix), 1e-12)
-    return np.linalg.solve(matrix + more * np.eye(len(matrix)), right).astype(np.float64)
+def _solved(bent: FloatArray, rough: FloatArray, right: FloatArray, damping: float) -> FloatArray:
+    """``bent + rough`` has a direction that nothing depends on, as heights have no level: damped, by a part of ``bent``, it is 0."""
+    more = (damping * float(np.trace(bent)) + 1e-12 * float(np.trace(rough))) / len(bent) + 1e-12
+    return np.linalg.solve(bent + rough + more * np.eye(len(bent)), right).astype(np.float64)
 
 
 def _hats(cells: int, knots: int) -> FloatArray:
