@@ -129,6 +129,15 @@ def test_unwatched_there_is_no_thread_and_afterwards_there_is(heard: list[float]
     assert signal.getsignal(POKE) == signal.SIG_DFL
 
 
+def test_where_no_thread_can_be_interrupted_none_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    monkeypatch.delattr(signal, "pthread_kill")
+    before = threading.active_count()
+    with watched(signal.SIGTERM), unwatched():
+        assert threading.active_count() == before
+        assert signal.set_wakeup_fd(-1) == -1
+
+
 def test_who_keeps_others_alive_forks_without_a_thread_beside_it() -> None:
     counts = list[int]()
 

@@ -157,6 +157,9 @@ def test_on_linux_it_is_served() -> None:
     platforms.require_serving("here")
 
 
+WHERE_THERE_IS_ONE = {"files.py": {"pwrite"}, "signals.py": {"pthread_kill"}}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.name)
 def test_what_only_posix_has_is_asked_for_where_federations_are_served(path: Path) -> None:
     """Windows' names were looked up in its library's stubs: ``mypy --platform win32`` finds these modules and no others."""
@@ -165,8 +168,7 @@ def test_what_only_posix_has_is_asked_for_where_federations_are_served(path: Pat
     text = path.read_text(encoding="utf-8")
     for module, names in TAKEN.items():
         found = [n for n in names if f"{module.__name__}.{n}(" in text or f"{module.__name__}.{n}," in text]
-        allowed = {"pwrite"} if path.name == "files.py" else set[str]()  # where there is one
-        assert set(found) <= allowed, (path, found)
+        assert set(found) <= WHERE_THERE_IS_ONE.get(path.name, set()), (path, found)
 
 
 # What shells have letters for

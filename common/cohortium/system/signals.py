@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import NoReturn
 
 SAME = 1.0  # seconds within which another signal is the same request: service managers signal all processes, which signal others
@@ -130,7 +131,7 @@ def watched(*numbers: int) -> Iterator[None]:
     if not hasattr(signal, "pthread_kill"):
         yield
         return
-    outer, _watch = _watch, _Watch(numbers)
+    outer, _watch = _watch, _Watch(numbers, partial(signal.pthread_kill, threading.get_ident(), POKE))
     _watch.start()
     try:
         with _handling([POKE], _watch.looked):
@@ -154,10 +155,10 @@ def unwatched() -> Iterator[None]:
 
 
 class _Watch:
-    """A thread that hears of signals, and interrupts the main thread until that has looked."""
+    """A thread that hears of signals, and pokes the main thread until that has looked."""
 
-    def __init__(self, numbers: Collection[int]) -> None:
-        self._numbers, self._main = numbers, threading.get_ident()
+    def __init__(self, numbers: Collection[int], poke: Callable[[], object]) -> None:
+        self._numbers, self._poke = numbers, poke
         self._looks, self._stopped = 0, True
 
     def looked(self, *_: object) -> None:
@@ -184,13 +185,13 @@ class _Watch:
     def _hear(self) -> None:
         while heard := self._woken.recv(1):
             if heard[0] in self._numbers:
-                self._poke()
+                self._make_it_look()
 
-    def _poke(self) -> None:
+    def _make_it_look(self) -> None:
         """More than once, for a poke may come just before the main thread begins to wait, too."""
         looks, pause = self._looks, _FIRST_PAUSE
         while self._looks == looks and not self._stopped:
-            signal.pthread_kill(self._main, POKE)
+            self._poke()
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
