@@ -337,7 +337,7 @@ def test_what_a_simulation_that_is_ended_leaves_is_told_as_it_is(tmp_path: Path)
 def test_a_release_that_came_meanwhile_stays_and_the_new_one_lies_beside_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with (
-        pytest.raises(ReleaseError, match=r"E_RELEASE_EXISTS: out: somebody .* beside it, as out-"),
+        pytest.raises(ReleaseError, match=r"E_RELEASE_EXISTS: out: something .* beside it, as out-"),
         new_folder(out, False) as made,
     ):
         (made / "new").touch()

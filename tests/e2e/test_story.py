@@ -34,6 +34,7 @@ LARGEST = 4
 STUDY = """
 [study]
 name = "clinics-covid-2020"
+edition = 2
 purpose = "share a test cohort for triage models"
 serial = 1
 

@@ -26,9 +26,9 @@ from cohortium.neural import clipping
 from cohortium.privacy import discrete_gaussian
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries import counts, gradients
+from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
-from cohortium.queries.marginals import Marginals
 from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Sweep, Tvae
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study, dumps_schema, dumps_study
@@ -568,7 +568,7 @@ def test_what_canaries_count_is_what_the_query_counts(study: Study) -> None:
     sizes = study.schema.sizes
     canaries = draw(sizes, design(sizes, {(0, 1): 1.0}, 1.0, 2000, ALPHA), 2, 1, 8)
     for query in (p.query for p in plan(study).phases):
-        assert isinstance(query, Marginals)
+        assert isinstance(query, Counts)
         for k in range(2):
             told = query.with_state(state_of_counts(query))
             counted = told.contribute(canaries.table(k), SecureRandomness()).values

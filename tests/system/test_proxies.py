@@ -354,7 +354,7 @@ def test_a_setting_that_is_for_no_relay_is_told(relay: Relay) -> None:
     (site / "institution.toml").write_text(f'proxy = "http://p:1"\n{(site / "institution.toml").read_text()}')
     relay.folder.rename(site.parent / "elsewhere")
     told = {line.name: line.found for line in preflight(site)}
-    assert "none is there" in told["proxy"]
+    assert "there is none" in told["proxy"]
 
 
 def test_who_joins_with_a_relay_elsewhere_takes_the_setting_along(relay: Relay, tmp_path: Path) -> None:
