@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cohortium.data.encoding import Codes
+from cohortium.errors import StudyError
 from cohortium.privacy.accounting import Events, Gaussian
 from cohortium.privacy.discrete_gaussian import LARGEST_TABLE, Bounded, Noised, Scales, add_noise, noise_multiplier
 from cohortium.privacy.randomness import Randomness
@@ -84,6 +85,12 @@ class Counts(ABC):
     @property
     def width(self) -> int:
         return sum(self.lengths)
+
+    def require_room(self) -> None:
+        """StudyError E_PLAN_LIMIT where the tables have more cells than an answer may."""
+        if self.width > MAX_WIDTH:
+            what = f"the tables have {self.width} cells, allowed are {MAX_WIDTH}"
+            raise StudyError("E_PLAN_LIMIT", self.kind, what, "Declare fewer bins, or fewer targets.")
 
     @cached_property
     def scales(self) -> Scales:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from cohortium.data.encoding import Codes
 from cohortium.errors import StudyError, WireError
 from cohortium.queries.contribution_bounding import EqualWeight
-from cohortium.queries.counts import MAX_WIDTH, Counts
+from cohortium.queries.counts import Counts
 
 IntArray = npt.NDArray[np.int64]
 COARSE = (16, 128)  # groups of neighbouring cells, where a column has many more cells
@@ -58,13 +58,7 @@ class NestedHistograms(Counts):
             raise StudyError(
                 "E_PLAN_LIMIT", "histograms", "a column has more ordered cells than cells", "Correct them."
             )
-        if self.width > MAX_WIDTH:
-            raise StudyError(
-                "E_PLAN_LIMIT",
-                "histograms",
-                f"they have {self.width} cells, allowed are {MAX_WIDTH}",
-                "Declare fewer bins.",
-            )
+        self.require_room()
 
     @cached_property
     def levels(self) -> tuple[Level, ...]:

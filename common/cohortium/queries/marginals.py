@@ -16,7 +16,7 @@ from cohortium.data.encoding import Codes, HeldArray
 from cohortium.errors import StudyError, WireError
 from cohortium.neural.state import read_state
 from cohortium.queries.contribution_bounding import EqualWeight
-from cohortium.queries.counts import MAX_WIDTH, Counts
+from cohortium.queries.counts import Counts
 
 IntArray = npt.NDArray[np.int64]
 MAX_ORDER = 3
@@ -67,13 +67,7 @@ class Marginals(Counts):
             raise StudyError(
                 "E_PLAN_LIMIT", "marginals", "a column has more merged cells than cells", "Correct the merged sizes."
             )
-        if self.width > MAX_WIDTH:
-            raise StudyError(
-                "E_PLAN_LIMIT",
-                "marginals",
-                f"the tables have {self.width} cells, allowed are {MAX_WIDTH}",
-                "Declare fewer bins, or fewer targets.",
-            )
+        self.require_room()
 
     def _weigh(self, weights: tuple[float, ...]) -> bool:
         """Whether these are weights of the tables, with the sum that the sensitivity is computed from."""
