@@ -46,6 +46,7 @@ RELEASES: dict[Path, Kind | None] = {
     FORMATS / "1" / "release": None,  # the kind was not recorded
     FORMATS / "2" / "release": "federation",
     FORMATS / "2" / "simulation": "simulation",
+    FORMATS / "3" / "simulation": "simulation",
 }
 OLD, NEW, BOTH = (2,), (3,), (3, 2)
 WIDTH = plan(SWEEP).phase(0).query.width
@@ -239,7 +240,12 @@ def studies(written: Path) -> dict[str, Study]:
 
 def test_there_are_formats() -> None:
     assert [p.name for p in with_ledgers()] == ["1"]
-    assert sorted(p.parent.name + "/" + p.name for p in RELEASES) == ["1/release", "2/release", "2/simulation"]
+    assert sorted(p.parent.name + "/" + p.name for p in RELEASES) == [
+        "1/release",
+        "2/release",
+        "2/simulation",
+        "3/simulation",
+    ]
 
 
 def test_ledgers_open_and_count_the_same(ledgers: dict[str, Ledger], studies: dict[str, Study]) -> None:
@@ -258,6 +264,13 @@ def test_ledgers_open_and_count_the_same(ledgers: dict[str, Ledger], studies: di
 def test_studies_have_the_digest_that_was_signed(ledgers: dict[str, Ledger], studies: dict[str, Study]) -> None:
     agreed = {e.record.study for e in ledgers["south"].entries() if isinstance(e.record, Consent)}
     assert agreed == set(studies)
+
+
+def test_a_study_of_edition_2_has_the_digest_that_it_had() -> None:
+    study = load_study(FORMATS / "3" / "simulation" / "study.toml")
+    assert study.edition == 2
+    assert study.digest == load_release(FORMATS / "3" / "simulation").manifest["study"]
+    assert [load_study(folder / "study.toml").edition for folder in RELEASES] == [1, 1, 1, 2]
 
 
 def test_runs_under_way_go_on(written: Path, ledgers: dict[str, Ledger], studies: dict[str, Study]) -> None:

@@ -191,6 +191,20 @@ def test_counts_at_all_levels_are_put_together_by_least_squares() -> None:
     np.testing.assert_allclose(variance, np.einsum("qi,ij,qj->q", weights, np.linalg.inv(precision), weights))
 
 
+def test_counts_at_all_levels_are_stored_as_they_are() -> None:
+    """Whichever cells each is over: single ones, those of pairs, and the groups of levels."""
+    wide = replace(SCHEMA, columns=(replace(SCHEMA.columns[0], upper=10_000), *SCHEMA.columns[1:]))
+    study = replace(STUDY, schema=wide)
+    noised = Answers.of(study, told(study, encode(table(), wide).values, 9)).noised
+    assert len({0 if t.cells[0] is None else len(t.counts) for t in noised.tables if t.columns == (0,)}) == 3
+    again, _ = stored.read(wide.sizes, stored.tensors(noised))
+    for one, other in zip(noised.tables, again.tables, strict=True):
+        assert (one.columns, one.sigma) == (other.columns, pytest.approx(other.sigma))
+        np.testing.assert_allclose(one.counts, other.counts, rtol=1e-6)
+        for mine, theirs in zip(one.cells, other.cells, strict=False):
+            assert (mine is None) == (theirs is None) and (mine is None or np.array_equal(mine, theirs))
+
+
 def test_a_higher_level_is_a_wider_interval() -> None:
     for where, _, _ in QUESTIONS:
         widths = [a.high - a.low for a in (answers().answer(where, level=p) for p in (0.5, 0.9, 0.95, 0.99))]
