@@ -23,6 +23,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
     ),
     mutant(
+        "asks by today's rules what was signed before there were others",
+        "T3",
+        "tests/study/test_study.py::test_a_study_that_names_no_edition_stays_of_the_first",
+        "common/cohortium/study/study.py",
+        'head.setdefault("edition", 1)',
+        'head.setdefault("edition", EDITION)',
+    ),
+    mutant(
         "answers a study that only itself has signed",
         "T3, T11",
         f"{CUSTODY}::test_bad_input_26_a_study_signed[by us only]",
