@@ -41,14 +41,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "variance = v * (weights**2).sum(1) - 1.5 * v * (moved * weighed).sum(1)",
     ),
     mutant(
-        "reads counts of wide groups as if they were of the cells that pairs have",
-        "answers",
-        f"{OF_ANSWERS}::test_counts_at_all_levels_are_stored_as_they_are",
-        "server/cohortium_server/release/answers/stored.py",
-        "_maps(cells[max(1, g)], c, g > 0)",
-        "_maps(cells[1], c, g > 0)",
-    ),
-    mutant(
         "expects rows at the ends of a column, where a model makes them of noise",
         "answers",
         f"{OF_SUMS}::test_what_a_model_makes_of_noise_at_the_ends_is_not_expected_there",
