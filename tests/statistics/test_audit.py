@@ -38,7 +38,7 @@ from cohortium_simulation import audit_cli
 from cohortium_simulation.audit import CANARIES, Audit, audit, builtin_studies, canary_gradients
 from cohortium_simulation.audit import detectors as d
 from cohortium_simulation.audit.canaries import design, draw
-from cohortium_simulation.audit.canary_gradients import state_of_counts
+from cohortium_simulation.audit.canary_gradients import as_asked
 from cohortium_simulation.audit.noise_law import exact_counts, exact_gradient, known_exactly
 from cohortium_simulation.audit.noise_runs import FIRST, NoiseRuns, Observed
 from cohortium_simulation.audit.path import for_audit
@@ -570,9 +570,9 @@ def test_what_canaries_count_is_what_the_query_counts(study: Study) -> None:
     for query in (p.query for p in plan(study).phases):
         assert isinstance(query, Counts)
         for k in range(2):
-            told = query.with_state(state_of_counts(query))
-            counted = told.contribute(canaries.table(k), SecureRandomness()).values
-            np.testing.assert_array_equal(exact_counts(query, canaries, k), counted)
+            asked = as_asked(query)
+            counted = asked.contribute(canaries.table(k), SecureRandomness()).values
+            np.testing.assert_array_equal(exact_counts(asked, canaries, k), counted)
             assert counted.any()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, get_args
@@ -135,6 +137,66 @@ def test_with_fewer_rows_the_targets_tables_weigh_more() -> None:
     aimed = [sum(w for t, w in zip(query.tables, mix, strict=True) if len(t) == 2 and 9 in t) for mix in query.choices]
     assert aimed[0] < aimed[1] < aimed[2] <= aimed[3]
     assert [round(sum(mix), 9) for mix in query.choices] == [1.0] * 4
+
+
+@pytest.mark.parametrize("generator", [Sweep(), Pgm()], ids=["sweep", "pgm"])
+def test_a_table_of_one_column_has_no_weights_to_choose(generator: GeneratorPlan) -> None:
+    only = Continuous(name="x", lower=0, upper=1000, decimals=1)
+    made = Study(
+        name="s",
+        schema=Schema(columns=(only,)),
+        privacy=Privacy(epsilon=1.0, delta=1e-6),
+        generator=generator,
+        institutions=(Institution(name="a"),),
+    )
+    _, pairs = plan(made).phases
+    assert isinstance(pairs.query, Marginals) and pairs.query.choices == () and chosen_mix(pairs.query, 4.0, 100) == 0
+    assert len(forecast(made)["phases"]) == 2
+
+
+def test_what_is_forecast_costs_what_is_charged() -> None:
+    """Whatever weights are likely: they are chosen in the run, and what is charged is the dearest choice."""
+    columns = [Continuous(name=f"x{j}", lower=0, upper=1000, decimals=1) for j in range(4)]
+    made = Study(
+        name="s",
+        schema=Schema(columns=(*columns, Categorical(name="y", categories=("a", "b"), target=True))),
+        privacy=Privacy(epsilon=1.0, delta=1e-6),
+        generator=Sweep(),
+        institutions=(Institution(name="a"),),
+    )
+    for rows in (50, 10**6):
+        shown = forecast(made, rows)["phases"]
+        for phase, told in zip(plan(made).phases, shown, strict=True):
+            assert told["events"] == [asdict(e) for e in phase.events]
+        assert shown[-1]["query"]["choices"] == 4 and " to " in shown[-1]["noise_words"]
+
+
+def test_many_tables_are_planned_by_a_few_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sum over all weights for each table would take minutes for 200 columns."""
+    summed = [0]
+    original = math.fsum
+
+    def counting(values: Iterable[float]) -> float:
+        found = list(values)
+        summed[0] += len(found)
+        return original(found)
+
+    columns = [Continuous(name=f"x{j}", lower=0, upper=1000, decimals=1) for j in range(30)]
+    made = Study(
+        name="s",
+        schema=Schema(columns=(*columns, Categorical(name="y", categories=("a", "b"), target=True))),
+        privacy=Privacy(epsilon=1.0, delta=1e-6),
+        generator=Sweep(),
+        institutions=(Institution(name="a"),),
+    )
+    monkeypatch.setattr(math, "fsum", counting)
+    query = pair_query(made)
+    [choice.noises(4.0) for choice in query.each_choice]
+    assert 0 < summed[0] < 100 * len(query.tables)
+
+
+def test_trained_generators_count_single_columns_as_ever(training_study: Study) -> None:
+    assert [plan(replace(training_study, edition=e)).phases[0].query.kind for e in (1, 2)] == ["marginals"] * 2
 
 
 @pytest.mark.parametrize("word", ["sigma", "noise_multiplier", "seed", "noise"])

@@ -43,7 +43,7 @@ def forecast(study: Study, rows: int | None = None) -> dict[str, Any]:
         "exchanges": _exchanges(study, agreed),
         "travels": Cast.of(study).travels,
         "guarantees": [g.document() for g in guarantees(study, agreed)],
-        "phases": [_phase(study, phase) for phase in likely.phases],
+        "phases": [_phase(study, phase) for phase in agreed.phases],
         "training": _training(study, agreed.phases[-1]),
         "buys": _errors(study, likely),
         "carries": expected(study, rows),
@@ -159,7 +159,8 @@ def _board_bytes(study: Study) -> int:
 
 def _noise_words(phase: Phase) -> str:
     if isinstance(phase.query, Counts):
-        sigmas = [sigma for _, _, sigma in phase.query.noises(phase.multiplier)]
+        possible = phase.query.each_choice
+        sigmas = [sigma for query in possible for _, _, sigma in query.noises(phase.multiplier)]
         low, high = min(sigmas), max(sigmas)
         rows = f"{low:.1f} rows" if math.isclose(low, high) else f"{low:.1f} to {high:.1f} rows"
         return rows if phase.honest == 1 else f"{rows}, a share of one in {phase.honest}"

@@ -113,7 +113,8 @@ class Counts(ABC):
 
     def sigmas(self, multiplier: float) -> tuple[float, ...]:
         """Standard deviation of the noise of each table, in rows."""
-        return tuple(multiplier * self.sensitivity * scale / self.grid for _, scale in self.scales.runs)
+        base = multiplier * self.sensitivity / self.grid
+        return tuple(base * scale for _, scale in self.scales.runs)
 
     @property
     def each_choice(self) -> tuple[Self, ...]:

@@ -279,7 +279,7 @@ def pair_query(study: Study) -> Marginals:
     if counted:
         kinds = with_single(tables) if chooses else wide_tables(tables, targets)
         tables = with_triples(kinds, sizes, _noise_of_a_count(study))
-    choices = mixes(tables, targets) if chooses else ()
+    choices = mixes(tables, targets) if chooses else ()  # none without pairs
     return Marginals(
         study.schema.sizes,
         tuple(tables),
@@ -298,9 +298,9 @@ def _noise_of_a_count(study: Study) -> float:
 
 
 def column_query(study: Study) -> Counts:
-    """Every column by itself."""
+    """Every column by itself; at several resolutions where a generator is fitted to counts alone, from edition 2 on."""
     p, columns = study.privacy, study.schema.columns
-    if study.edition > 1:
+    if study.edition > 1 and isinstance(study.generator, Sweep | Pgm):
         ordered = tuple(map(ordered_cells, columns))
         return NestedHistograms(study.schema.sizes, ordered, p.rows_per_person, equal_weight=p.equal_weight)
     tables = tuple((j,) for j in range(len(columns)))

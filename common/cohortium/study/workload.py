@@ -57,12 +57,18 @@ def with_single(tables: dict[Columns, float]) -> dict[Columns, float]:
 def mixes(tables: dict[Columns, float], targets: Sequence[int]) -> tuple[tuple[float, ...], ...]:
     """The weights that the coordinator may choose from, each of sum 1: those of ``tables``, then those of ``MIXES``.
 
-    A share of a kind that there is not is the others'. A mix that has nothing else is left out.
+    A share of a kind that there is not is the others'. Empty where that leaves nothing to choose.
     """
     kinds = _kinds(tables, targets)
     mixed = [[(share, kind) for share, kind in zip(mix, kinds, strict=True) if kind and share] for mix in MIXES]
     found = [tables, *(_mixed(tables, parts) for parts in mixed if parts)]
-    return tuple(tuple(w / math.fsum(weights.values()) for w in weights.values()) for weights in found)
+    different = tuple(dict.fromkeys(_of_sum_1(weights) for weights in found))
+    return different if len(different) > 1 and any(kinds[1:3]) else ()
+
+
+def _of_sum_1(weights: dict[Columns, float]) -> tuple[float, ...]:
+    total = math.fsum(weights.values())
+    return tuple(weight / total for weight in weights.values())
 
 
 def chosen_mix(query: Marginals, noise: float, rows: float) -> int:

@@ -34,7 +34,7 @@ class BaseGenerator(ABC):
     def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None:
         self._study, self._seed, self._progress = study, seed, progress or Silent()
         self._measured: tuple[Measured, ...] = ()
-        self._told = self._alone = 0  # rounds; and tables of single columns, which come first
+        self._told = 0
         self._cells = Cells.single(study.schema.sizes)
 
     @cached_property
@@ -71,7 +71,6 @@ class BaseGenerator(ABC):
         told = measured_tables(total)
         self._measured = (*self._measured, *told)
         if phase.name == "columns":
-            self._alone = len(told)
             nested = isinstance(total.query, NestedHistograms)
             self._cells = Cells.of(self._study.schema, self._study.generator.bins, told, nested)
 
@@ -81,8 +80,10 @@ class BaseGenerator(ABC):
 
     @property
     def measured_together(self) -> tuple[Measured, ...]:
-        """The tables of the round of pairs."""
-        return self._measured[self._alone :]
+        """The tables of the round of pairs: those behind the ones of single columns, where these were asked before."""
+        first = self._plan.phases[0]
+        alone = len(first.query.tables) if first.name == "columns" and isinstance(first.query, Counts) else 0
+        return self._measured[alone:]
 
     @property
     def measured(self) -> tuple[Measured, ...]:

@@ -77,11 +77,6 @@ class Cells:
         """(cells,) of one column: the merged cell of each."""
         return self.merged[self._parts[j]]
 
-    @property
-    def estimated(self) -> list[FloatArray]:
-        """(cells,) of every column, ``counts``."""
-        return [self.counts[part] for part in self._parts]
-
     def _shares(self, j: int) -> FloatArray:
         """(cells,) of one column: the part of its merged cell that each cell is."""
         merged, mass = self.merged_of(j), self._mass(j)

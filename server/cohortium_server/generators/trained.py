@@ -195,17 +195,15 @@ class TrainedGenerator(BaseGenerator):
 
     @property
     def merged_counts(self) -> list[FloatArray]:
-        """Each column's merged cells, in rows, as they are estimated from the noised counts at all levels."""
-        return self._cells.summed(self._cells.estimated, self.sizes)
+        """Each column's noised counts of merged cells."""
+        counts = [table.counts for table in self._measured[: len(self.sizes)]]
+        return self._cells.summed(counts, self.sizes)
 
     @property
     def merged_sigmas(self) -> list[float]:
-        """The noise of a merged cell of each column, on average, at the level that has least of it."""
-        least = [math.inf] * len(self.sizes)
-        for table in self._measured[: self._alone]:
-            (j,) = table.columns
-            least[j] = min(least[j], table.sigma * math.sqrt(max(1.0, len(table.counts) / self.sizes[j])))
-        return least
+        """The noise of a merged cell of each column, on average."""
+        growth = [k / m for k, m in zip(self._study.schema.sizes, self._architecture.sizes, strict=True)]
+        return [table.sigma * math.sqrt(g) for table, g in zip(self._measured, growth, strict=False)]
 
     def pulled(self, gradient: FloatArray) -> None:
         """A round's noised average gradient at the current parameters: a step against it."""

@@ -82,7 +82,7 @@ def render_report(facts: Facts) -> str:
         stated=stated,
         given_up=given_up,
         promised=[guarantee_view(g) for g in guarantees(study, facts.plan, facts.masked)],
-        phases=[phase_view(study, p) for p in facts.plan.phases],
+        phases=[phase_view(study, p, facts.measured) for p in facts.plan.phases],
         names=study.schema.names,
         columns=columns,
         inside=sum(c.inside for c in columns),

@@ -22,6 +22,7 @@ from cohortium_server.rounds.journal import new_run
 from cohortium_simulation.audit.canaries import Canaries, Design, Table, best_of, design, draw, runs_of
 from cohortium_simulation.audit.canary_gradients import (
     Gradients,
+    as_asked,
     gradients,
     sensitivity,
     state_of,
@@ -79,7 +80,7 @@ def attack_on(path: Path, phase: Phase, first: int, wanted: int, alpha: float) -
     wanted = min(wanted, MOST_ROWS // rows_each(path))
     match phase.query:
         case Counts() as query:
-            return _on_counts(path, phase, query, first, wanted, alpha)
+            return _on_counts(path, phase, as_asked(query), first, wanted, alpha)
         case GradientSum() | LocalTraining() as query:
             listening = _Observation(path, phase, query, tuple(range(first, first + min(ROUNDS, phase.rounds))))
             return _on_training(listening, wanted, alpha)
@@ -153,7 +154,7 @@ def _on_counts(path: Path, phase: Phase, query: Counts, first: int, wanted: int,
         View("messages", of_messages, one_message, one_message, own),
         View("sum", of_sum, reach * held / math.sqrt(shares), reach * most, _claimed_of_sum(path, phase)),
     )
-    return Attack(chosen, (first,), state_of_counts(query), views if path.messages_are_seen else views[1:])
+    return Attack(chosen, (first,), query.state, views if path.messages_are_seen else views[1:])
 
 
 def _claimed_of_sum(path: Path, phase: Phase, rounds: int = 1) -> Events:

@@ -17,6 +17,7 @@ import torch
 from cohortium.neural.network import Layer, Network, errors
 from cohortium.neural.state import write_state
 from cohortium.queries import Query
+from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
@@ -51,11 +52,22 @@ def state_of(step: Step, rate: float | None = None) -> bytes:
 
 
 def state_of_counts(query: Query) -> bytes:
-    """The state that counts are asked at, the same way; none where counts depend on none. Of weights it chooses the first."""
+    """The state that counts are asked at, the same way; none where counts depend on none. Of weights it chooses the dearest."""
     if not (isinstance(query, Marginals) and query.state_lengths):
         return b""
     cells = {"cells": _put_together(query.sizes, query.merged)} if query.merged else {}
-    return write_state(cells | ({"choice": np.zeros(1)} if query.choices else {}))
+    return write_state(cells | ({"choice": np.array([_dearest(query)])} if query.choices else {}))
+
+
+def as_asked(query: Counts) -> Counts:
+    """The query at that state, with the weights that it chooses."""
+    state = state_of_counts(query)
+    return query.with_state(state) if state else query
+
+
+def _dearest(query: Marginals) -> float:
+    """The number of the choice that costs most: the one with the finest noise."""
+    return float(np.argmin([choice.finest for choice in query.each_choice]))
 
 
 def _put_together(sizes: Sequence[int], most: Sequence[int]) -> FloatArray:

@@ -24,7 +24,7 @@ from cohortium.queries.local_training import OUT_GRID, LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.study.plan import Phase
 from cohortium_simulation.audit.canaries import Canaries
-from cohortium_simulation.audit.canary_gradients import sensitivity, start, state_of
+from cohortium_simulation.audit.canary_gradients import as_asked, sensitivity, start, state_of
 from cohortium_simulation.audit.path import Outputs
 
 FloatArray = npt.NDArray[np.float64]
@@ -67,7 +67,8 @@ def noise_of_messages(phase: Phase, outputs: Outputs, canaries: Canaries) -> Noi
     if outputs.messages is None:
         return None
     match phase.query:
-        case Counts() as query:
+        case Counts():
+            query = as_asked(phase.query)
             exact = [exact_counts(query, canaries, k) for k in range(len(outputs.messages))]
             return _subsampled(outputs.messages - np.stack(exact), count_runs(query, phase.multiplier))
         case GradientSum() as query:
@@ -82,7 +83,8 @@ def noise_of_messages(phase: Phase, outputs: Outputs, canaries: Canaries) -> Noi
 def noise_of_sum(phase: Phase, outputs: Outputs, canaries: Canaries, holders: int, shares: int) -> Noise | None:
     """The noise of a sum, ``shares`` of a message's; of local trainings, weighted by noised numbers of persons, none."""
     match phase.query:
-        case Counts() as query:
+        case Counts():
+            query = as_asked(phase.query)
             exact = sum(exact_counts(query, canaries, k) for k in range(holders))
             runs = count_runs(query, phase.multiplier)
         case GradientSum() as query:

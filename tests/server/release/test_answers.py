@@ -205,6 +205,17 @@ def test_counts_at_all_levels_are_stored_as_they_are() -> None:
             assert (mine is None) == (theirs is None) and (mine is None or np.array_equal(mine, theirs))
 
 
+@pytest.mark.parametrize("edition", [1, 2])
+def test_a_release_that_is_loaded_is_fitted_again_to_the_tables_of_pairs(edition: int) -> None:
+    """As the one that was fitted is: the tables of single columns, which come first, are over other cells."""
+    study = replace(STUDY, edition=edition)
+    fitted = told(study, encode(table(), SCHEMA).values, 9)
+    loaded = generator_class("sweep").from_tensors(study, fitted.tensors())
+    assert isinstance(fitted, CountedGenerator) and isinstance(loaded, CountedGenerator)
+    one, other = (g.refitted(fitted.measured, 1).tensors() for g in (fitted, loaded))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
 def test_a_higher_level_is_a_wider_interval() -> None:
     for where, _, _ in QUESTIONS:
         widths = [a.high - a.low for a in (answers().answer(where, level=p) for p in (0.5, 0.9, 0.95, 0.99))]

@@ -14,6 +14,7 @@ from report_page import COLUMNS, NASTY, Page, codes, measure, study
 
 from cohortium.data.columns import Boolean, Column, Continuous, Datetime, Ordinal
 from cohortium.data.schema import Schema
+from cohortium.queries.marginals import Marginals
 from cohortium.study.generators import Autoregressive, GeneratorPlan, Sweep
 from cohortium.study.guarantee import guarantees, in_hundred
 from cohortium.study.plan import plan
@@ -413,3 +414,20 @@ def test_what_is_carried_is_on_the_first_screen() -> None:
     held = sum(p.carried is True for p in kept.pairs)
     assert f"{held} of {len(kept.pairs)}" in first
     assert ("✗ does not carry" in first) == any(c.carried is False for c in kept.classes)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_budget_says_what_was_asked_with_the_weights_that_the_run_chose(number: int) -> None:
+    """As the measured tables' noise shows; what is charged stays that of the dearest choice."""
+    columns = tuple(Continuous(name=n, lower=0, upper=500) for n in "abcd")
+    agreed = study(Sweep(), (*columns, Boolean(name="y", target=True)))
+    phase = plan(agreed).phases[-1]
+    assert isinstance(phase.query, Marginals)
+    chosen = phase.query.each_choice[number]
+    measured = [Measured(t, np.zeros(1), 1.4 * sigma) for t, _, sigma in chosen.noises(phase.multiplier)]
+    shown, unknown = phase_view(agreed, phase, measured), phase_view(agreed, phase)
+    assert shown.asked.count("table") == len({len(t) for t in chosen.asked})
+    assert (shown.events, shown.numbers, shown.sent) == (unknown.events, unknown.numbers, unknown.sent)
+    triples = max(len(t) for t in chosen.asked)
+    assert (triples == 3) == ("(tables of 3 columns)" in shown.noise) == (number < 3)
+    assert " to " in unknown.noise and shown.noise != unknown.noise

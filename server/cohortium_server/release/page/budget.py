@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from cohortium.privacy.accounting import Gaussian
 from cohortium.queries import Query
@@ -16,6 +16,7 @@ from cohortium.queries.marginals import Marginals
 from cohortium.study.guarantee import Guarantee, in_hundred
 from cohortium.study.plan import Phase, ring
 from cohortium.study.study import Study
+from cohortium_server.generators import Measured
 from cohortium_server.release.page.numerals import percent, plural, storage
 
 
@@ -51,24 +52,45 @@ class PhaseView:
     events: Sequence[str]
 
 
-def phase_view(study: Study, phase: Phase) -> PhaseView:
+def phase_view(study: Study, phase: Phase, measured: Sequence[Measured] = ()) -> PhaseView:
+    """measured: what shows which weights the run chose; without it, noise is told as a range over all that it may choose."""
+    chosen = _as_chosen(phase, measured)
     each = ring(study, phase).dtype.itemsize if study.privacy.trust == "secure-sum" else 8  # bytes of a number
     return PhaseView(
         phase.name,
-        _asked(phase.query),
+        _asked(chosen.query),
         phase.rounds,
         phase.query.width,
         storage(each * phase.query.width * phase.rounds),
-        _noise(phase, study),
+        _noise(chosen, study),
         [_event(e) for e in phase.events],
     )
+
+
+def _as_chosen(phase: Phase, measured: Sequence[Measured]) -> Phase:
+    """The phase with the weights that its run chose, which the ``measured`` tables' noise shows; as it is where none fit."""
+    query = phase.query
+    if not isinstance(query, Marginals) or not query.choices:
+        return phase
+    noise = {table.columns: table.sigma for table in measured if len(table.columns) > 1}
+    apart, chosen = min(((_apart(choice, noise), k) for k, choice in enumerate(query.each_choice)))
+    return phase if math.isinf(apart) else replace(phase, query=query.each_choice[chosen])
+
+
+def _apart(choice: Marginals, noise: Mapping[tuple[int, ...], float]) -> float:
+    """How far, in logarithms, tables' noise is from that of their weights; infinite where others were measured."""
+    weights = {t: w for t, w in zip(choice.tables, choice.weights, strict=True) if w > 0 and len(t) > 1}
+    if weights.keys() != noise.keys() or not noise:
+        return math.inf
+    found = [math.log(noise[t] * math.sqrt(weight)) for t, weight in weights.items()]
+    return max(found) - min(found)
 
 
 def _asked(query: Query) -> str:
     match query:
         case Marginals():
-            orders = sorted({len(t) for t in query.tables})
-            parts = [(sum(len(t) == k for t in query.tables), k) for k in orders]
+            orders = sorted({len(t) for t in query.asked})
+            parts = [(sum(len(t) == k for t in query.asked), k) for k in orders]
             merged = ", over merged cells" if query.merged else ""
             return "counts: " + ", ".join(f"{plural(n, 'table')} of {plural(k, 'column')}" for n, k in parts) + merged
         case NestedHistograms():
