@@ -18,6 +18,7 @@ from cohortium.data.schema import Schema, schema_from_document
 from cohortium.errors import CohortiumError, SchemaError, StudyError
 from cohortium.federation.forecast import expected_sigma, forecast
 from cohortium.queries.gradients import GradientSum
+from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Pgm, Sweep, Tvae
@@ -169,6 +170,20 @@ def test_what_is_forecast_costs_what_is_charged() -> None:
         for phase, told in zip(plan(made).phases, shown, strict=True):
             assert told["events"] == [asdict(e) for e in phase.events]
         assert shown[-1]["query"]["choices"] == 4 and " to " in shown[-1]["noise_words"]
+
+
+def test_a_count_at_several_resolutions_is_forecast_at_its_finest() -> None:
+    made = Study(
+        name="s",
+        schema=Schema(columns=(Continuous(name="x", lower=0, upper=1000, decimals=1),)),
+        privacy=Privacy(epsilon=1.0, delta=1e-6),
+        generator=Sweep(),
+        institutions=(Institution(name="a"),),
+    )
+    first = plan(made).phases[0]
+    alone = replace(plan(made), phases=(first,))
+    assert isinstance(first.query, NestedHistograms) and len(first.query.levels) == 3
+    assert expected_sigma(made, alone, 1) == pytest.approx(first.query.sigmas(first.multiplier)[-1])
 
 
 def test_many_tables_are_planned_by_a_few_sums(monkeypatch: pytest.MonkeyPatch) -> None:
