@@ -13,7 +13,7 @@ import pytest
 from study_document import document
 
 from cohortium.data.binning import ordered_cells
-from cohortium.data.columns import MAX_CELLS, Categorical, Continuous
+from cohortium.data.columns import MAX_CELLS, Categorical, Column, Continuous
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.errors import CohortiumError, SchemaError, StudyError
 from cohortium.federation.forecast import expected_sigma, forecast
@@ -36,6 +36,23 @@ from cohortium.study.study import (
     study_to_document,
 )
 from cohortium.study.workload import chosen_mix
+
+_CLASS = Categorical(name="y", categories=("a", "b"), target=True)
+
+
+def _number(name: str) -> Continuous:
+    """Of more cells than pairs see."""
+    return Continuous(name=name, lower=0, upper=1000, decimals=1)
+
+
+def _of_one(columns: tuple[Column, ...], generator: GeneratorPlan = Sweep()) -> Study:  # noqa: B008 - a frozen value
+    return Study(
+        name="s",
+        schema=Schema(columns=columns),
+        privacy=Privacy(epsilon=1.0, delta=1e-6),
+        generator=generator,
+        institutions=(Institution(name="a"),),
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,14 +122,7 @@ def test_an_edition_that_there_is_not_is_refused(schema: Schema, edition: Any) -
 @pytest.mark.parametrize(("edition", "kind"), [(1, "marginals"), (2, "histograms")])
 def test_an_edition_decides_how_single_columns_are_counted(edition: int, kind: str) -> None:
     """And whether there are weights to choose; either way the whole plan stays within its epsilon."""
-    columns = (
-        Continuous(name="x", lower=0, upper=1000, decimals=1),
-        Categorical(name="y", categories=("a", "b"), target=True),
-    )
-    privacy = Privacy(epsilon=1.0, delta=1e-6)
-    made = Study(
-        name="s", schema=Schema(columns=columns), privacy=privacy, generator=Sweep(), institutions=(Institution(name="a"),), edition=edition
-    )  # fmt: skip
+    made = replace(_of_one((_number("x"), _CLASS)), edition=edition)
     first, second = plan(made).phases
     assert (first.query.kind, second.query.kind) == (kind, "marginals")
     assert isinstance(second.query, Marginals) and bool(second.query.choices) == (edition == 2)
@@ -121,15 +131,9 @@ def test_an_edition_decides_how_single_columns_are_counted(edition: int, kind: s
 
 def test_with_fewer_rows_the_targets_tables_weigh_more() -> None:
     """The choice follows the rows and the noise, step by step from the first to the last."""
-    columns = [Continuous(name=f"x{j}", lower=0, upper=1000, decimals=1) for j in range(9)]
-    target = Categorical(name="y", categories=("a", "b"), target=True)
-    made = Study(
-        name="s",
-        schema=Schema(columns=(*columns, target)),
-        privacy=Privacy(epsilon=1.0, delta=1e-6),
-        generator=Sweep(),
-        institutions=(Institution(name="a"),),
-    )
+    columns = [_number(f"x{j}") for j in range(9)]
+    target = _CLASS
+    made = _of_one((*columns, target))
     query = pair_query(made)
     chosen = [chosen_mix(query, 4.0, rows) for rows in (1, 100, 3_000, 9_000, 30_000, 100_000, 10**7)]
     assert chosen == sorted(chosen, reverse=True)
@@ -142,14 +146,8 @@ def test_with_fewer_rows_the_targets_tables_weigh_more() -> None:
 
 @pytest.mark.parametrize("generator", [Sweep(), Pgm()], ids=["sweep", "pgm"])
 def test_a_table_of_one_column_has_no_weights_to_choose(generator: GeneratorPlan) -> None:
-    only = Continuous(name="x", lower=0, upper=1000, decimals=1)
-    made = Study(
-        name="s",
-        schema=Schema(columns=(only,)),
-        privacy=Privacy(epsilon=1.0, delta=1e-6),
-        generator=generator,
-        institutions=(Institution(name="a"),),
-    )
+    only = _number("x")
+    made = _of_one((only,), generator)
     _, pairs = plan(made).phases
     assert isinstance(pairs.query, Marginals) and pairs.query.choices == () and chosen_mix(pairs.query, 4.0, 100) == 0
     assert len(forecast(made)["phases"]) == 2
@@ -157,14 +155,8 @@ def test_a_table_of_one_column_has_no_weights_to_choose(generator: GeneratorPlan
 
 def test_what_is_forecast_costs_what_is_charged() -> None:
     """Whatever weights are likely: they are chosen in the run, and what is charged is the dearest choice."""
-    columns = [Continuous(name=f"x{j}", lower=0, upper=1000, decimals=1) for j in range(4)]
-    made = Study(
-        name="s",
-        schema=Schema(columns=(*columns, Categorical(name="y", categories=("a", "b"), target=True))),
-        privacy=Privacy(epsilon=1.0, delta=1e-6),
-        generator=Sweep(),
-        institutions=(Institution(name="a"),),
-    )
+    columns = [_number(f"x{j}") for j in range(4)]
+    made = _of_one((*columns, _CLASS))
     for rows in (50, 10**6):
         shown = forecast(made, rows)["phases"]
         for phase, told in zip(plan(made).phases, shown, strict=True):
@@ -173,13 +165,7 @@ def test_what_is_forecast_costs_what_is_charged() -> None:
 
 
 def test_a_count_at_several_resolutions_is_forecast_at_its_finest() -> None:
-    made = Study(
-        name="s",
-        schema=Schema(columns=(Continuous(name="x", lower=0, upper=1000, decimals=1),)),
-        privacy=Privacy(epsilon=1.0, delta=1e-6),
-        generator=Sweep(),
-        institutions=(Institution(name="a"),),
-    )
+    made = _of_one((_number("x"),))
     first = plan(made).phases[0]
     alone = replace(plan(made), phases=(first,))
     assert isinstance(first.query, NestedHistograms) and len(first.query.levels) == 3
@@ -196,14 +182,8 @@ def test_many_tables_are_planned_by_a_few_sums(monkeypatch: pytest.MonkeyPatch) 
         summed[0] += len(found)
         return original(found)
 
-    columns = [Continuous(name=f"x{j}", lower=0, upper=1000, decimals=1) for j in range(30)]
-    made = Study(
-        name="s",
-        schema=Schema(columns=(*columns, Categorical(name="y", categories=("a", "b"), target=True))),
-        privacy=Privacy(epsilon=1.0, delta=1e-6),
-        generator=Sweep(),
-        institutions=(Institution(name="a"),),
-    )
+    columns = [_number(f"x{j}") for j in range(30)]
+    made = _of_one((*columns, _CLASS))
     monkeypatch.setattr(math, "fsum", counting)
     query = pair_query(made)
     [choice.noises(4.0) for choice in query.each_choice]
