@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +15,7 @@ from cohortium.privacy.accounting import RELATION, cost
 from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
-from cohortium.study.carrying import EXAMPLE_ROWS, Columns, expected
+from cohortium.study.carrying import EXAMPLE_ROWS, expected, precisions
 from cohortium.study.guarantee import guarantees
 from cohortium.study.plan import Phase, Plan, at_rows, person_events, plan, ring
 from cohortium.study.study import Study
@@ -201,17 +198,8 @@ def expected_sigma(study: Study, agreed: Plan, order: int) -> float | None:
         tables = {
             noise[0]: noise for noise in query.noises(phase.multiplier)
         }.values()  # of levels the finest, which is last
-        precisions = _precisions(query, tables, order)
+        precision_of = precisions(query, tables, order)
         asked = {table for table, _, _ in tables if len(table) == order}
         wanted = asked or ({(j,) for j in range(len(query.sizes))} if order == 1 else set())
-        found += [1 / math.sqrt(precisions[table]) for table in wanted]
+        found += [1 / math.sqrt(precision_of[table]) for table in wanted]
     return math.sqrt(len(study.institutions)) * sorted(found)[len(found) // 2] if found else None
-
-
-def _precisions(query: Counts, tables: Iterable[tuple[Columns, int, float]], order: int) -> Mapping[Columns, float]:
-    """Of every table of ``order`` columns, the precision of a cell: what all tables that hold it say together."""
-    found: defaultdict[Columns, float] = defaultdict(float)
-    for table, cells, sigma in tables:
-        for part in itertools.combinations(table, order):
-            found[part] += math.prod(query.shape(part)) / (sigma**2 * cells)
-    return found

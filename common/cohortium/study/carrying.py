@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from cohortium.privacy.accounting import MAX_EPSILON
+from cohortium.queries.counts import Counts
 from cohortium.queries.marginals import Marginals
 from cohortium.study.plan import Plan, at_rows, continuous_multiplier, plan
 from cohortium.study.study import Study
@@ -33,6 +35,18 @@ def noise_distance(cells: int, deviation: float, rows: float) -> float:
     return math.inf if rows <= 0 else cells * deviation * math.sqrt(2 / math.pi) / 2 / rows
 
 
+def precisions(query: Counts, tables: Iterable[tuple[Columns, int, float]], order: int) -> Mapping[Columns, float]:
+    """Of every table of ``order`` columns, the precision of a cell: what all ``tables`` that hold it say together.
+
+    tables: columns, cells and the noise in each (``Counts.noises``), over the cells that the query counts.
+    """
+    found: defaultdict[Columns, float] = defaultdict(float)
+    for table, cells, sigma in tables:
+        for part in itertools.combinations(table, order):
+            found[part] += math.prod(query.shape(part)) / (sigma**2 * cells)
+    return found
+
+
 @dataclass(frozen=True)
 class Noises:
     """The noise of a plan's counts of pairs, in the sum over all institutions, in rows."""
@@ -43,21 +57,15 @@ class Noises:
     @cached_property
     def pairs(self) -> Mapping[Columns, tuple[int, float]]:
         """By pair: its cells, and the noise's deviation in each, from all counted tables that hold it, weighted by precision."""
-        found: dict[Columns, float] = {}
+        found: defaultdict[Columns, float] = defaultdict(float)
         sizes: dict[Columns, int] = {}
-        for table, shape, sigma in self._tables():
-            for axes in itertools.combinations(range(len(table)), 2):
-                pair, own = tuple(table[a] for a in axes), math.prod(shape[a] for a in axes)
-                sizes[pair] = own
-                found[pair] = found.get(pair, 0.0) + own / (sigma**2 * math.prod(shape))
-        growth = math.sqrt(len(self.study.institutions))
-        return {pair: (sizes[pair], growth / math.sqrt(precision)) for pair, precision in sorted(found.items())}
-
-    def _tables(self) -> Iterator[tuple[Columns, tuple[int, ...], float]]:
         for phase in self.agreed.phases:
             if isinstance(query := phase.query, Marginals):
-                for table, _, sigma in query.noises(phase.multiplier):
-                    yield table, query.shape(table), sigma
+                for pair, precision in precisions(query, query.noises(phase.multiplier), 2).items():
+                    sizes[pair] = math.prod(query.shape(pair))
+                    found[pair] += precision
+        growth = math.sqrt(len(self.study.institutions))
+        return {pair: (sizes[pair], growth / math.sqrt(precision)) for pair, precision in sorted(found.items())}
 
     def cells(self, j: int) -> int:
         """Cells of a column as counted in pairs."""
