@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from cohortium_server.generators.shares import Table
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+Columns = tuple[int, ...]
 
 
 def measured_tables(total: Sum) -> tuple[Measured, ...]:
@@ -26,15 +27,21 @@ def measured_tables(total: Sum) -> tuple[Measured, ...]:
 
     Merged cells that hold no cell of the schema are left out, as nobody is in them, and tables that were not counted.
     """
-    query = total.query
-    if not isinstance(query, Counts):
-        raise TypeError(query.kind)
-    sigmas = [math.sqrt(total.institutions) * sigma for sigma in query.sigmas(total.multiplier)]
-    if isinstance(query, NestedHistograms):
-        return _levels(query, query.in_rows(total.values), sigmas)
-    if not isinstance(query, Marginals):
-        raise TypeError(query.kind)
-    counts, cells, sigma_of = query.split(total.values), _cells(query), dict(zip(query.tables, sigmas, strict=True))
+    match query := total.query:
+        case NestedHistograms():
+            return _levels(query, query.in_rows(total.values), _sigmas(query, total))
+        case Marginals():
+            return _marginals(query, query.split(total.values), _sigmas(query, total))
+        case _:
+            raise TypeError(query.kind)
+
+
+def _sigmas(query: Counts, total: Sum) -> list[float]:
+    return [math.sqrt(total.institutions) * sigma for sigma in query.sigmas(total.multiplier)]
+
+
+def _marginals(query: Marginals, counts: Mapping[Columns, FloatArray], sigmas: Sequence[float]) -> tuple[Measured, ...]:
+    cells, sigma_of = _cells(query), dict(zip(query.tables, sigmas, strict=True))
     return tuple(
         Measured(t, counts[t][tuple(slice(_used(cells[j])) for j in t)], sigma_of[t], tuple(cells[j] for j in t))
         for t in query.asked
