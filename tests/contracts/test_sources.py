@@ -60,7 +60,7 @@ class TestWorkbook(SourceContract):
 
     def put(self, table: pd.DataFrame, mapping: Mapping | None = None) -> Source:
         whose = [name for name in ("id", "PATNR") if name in table]
-        texts = {name: table[name].map(str, na_action="ignore").astype(object) for name in whose}
+        texts = {name: [None if pd.isna(v) else str(v) for v in table[name]] for name in whose}  # map goes by floats
         table.assign(**texts).to_excel(self.folder / "table.xlsx", index=False, sheet_name="visits")
         return Source(path="table.xlsx", sheet="visits", mapping=mapping or {})
 
