@@ -27,13 +27,30 @@ HeldArray = npt.NDArray[np.integer[Any]]  # as small as the cells allow
 
 
 @dataclass(frozen=True)
+class Events:
+    """One table of the persons' events in codes, in the order of persons, and of time within each.
+
+    values: (rows, steps) small integers, cells of ``EventTable.steps``: the time since the event before, 0 for a person's
+    first, and then the other columns. persons: (rows,) int64 the position of each row's person in ``Codes.values``,
+    ascending. ticks: (rows,) int64 the time of each as the index of its grid, ascending within a person.
+    """
+
+    values: HeldArray
+    persons: IntArray
+    ticks: IntArray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
 class Codes:
     """An institution's table in codes. Private: it never leaves the custodian.
 
     values: (rows, columns) small integers, each in 0 .. sizes[column] - 1; int16, or the type of ``held_type``.
     persons: (rows,) int64 from 0, equal for rows of one person and for no others.
     left_out: rows outside the table, for the institution's own eyes. breaking: how many of them break a constraint and are
-    valid otherwise.
+    valid otherwise. events: of each of the schema's tables of events, in its order; then ``values`` has one row a person.
     """
 
     values: HeldArray
@@ -41,6 +58,7 @@ class Codes:
     sizes: tuple[int, ...]
     left_out: int = 0
     breaking: int = 0
+    events: tuple[Events, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
