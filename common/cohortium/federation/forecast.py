@@ -34,7 +34,7 @@ def forecast(study: Study, rows: int | None = None) -> dict[str, Any]:
         "institutions": list(study.institution_names),
         "simulated": study.simulated,
         "trust": p.trust,
-        "unit": f"{RELATION}; {p.counted} per institution, in at most {p.institutions_per_person} institutions",
+        "unit": f"{RELATION}; {study.counted} per institution, in at most {p.institutions_per_person} institutions",
         "epsilon": p.epsilon,
         "delta": p.delta,
         "cost": asdict(agreed.cost),
