@@ -27,6 +27,7 @@ from cohortium_server.release.balance import Balance, balanced_table, read_balan
 from cohortium_server.release.blanks import Undeclared, imputed
 from cohortium_server.release.carried import Carried
 from cohortium_server.release.evidence import check_evidence, check_kind
+from cohortium_server.release.linked import SYNTHETIC, drawn_rows, tables_of
 from cohortium_server.release.manifest import MARK, UNPROTECTED, kind_of, verify
 from cohortium_server.release.pages import Report, release_page
 from cohortium_server.release.rows import drawn_table
@@ -82,8 +83,16 @@ class Release:
 
     @property
     def synthetic(self) -> pd.DataFrame:
-        """The released synthetic table."""
-        return read_released(self.path / f"{self.mark}synthetic.parquet")
+        """The released synthetic table; of a release with events that of the persons."""
+        return self._released(SYNTHETIC)
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All released tables by name: ``synthetic``, and of a release with events theirs."""
+        return {name: self._released(name) for name in (SYNTHETIC, *(t.name for t in self.schema.tables))}
+
+    def _released(self, name: str) -> pd.DataFrame:
+        return read_released(self.path / f"{self.mark}{name}.parquet")
 
     @cached_property
     def generator(self) -> Generator:
@@ -122,6 +131,22 @@ class Release:
             return drawn_table(self.generator, self.schema, rows, rng, chosen)
         balanced = read_balance(self.schema, balance, chosen)
         return balanced_table(self.generator, self.schema, rows, rng, chosen, balanced)
+
+    def sample_tables(
+        self, persons: int, where: Where | None = None, seed: int | None = None
+    ) -> dict[str, pd.DataFrame]:
+        """Exactly so many new synthetic persons with their events, by table, as in ``tables``; the keys fit.
+
+        where, seed: as in ``sample``; conditions are on persons: ``{"age": between(40, 60), "visits_rows": between(2, None)}``.
+        ``sample`` draws persons alone, each with what follows from the events. Raises as ``sample``.
+
+        >>> import cohortium
+        >>> {name: len(table) for name, table in cohortium.load_release("release").sample_tables(5, seed=7).items()}
+        {'synthetic': 5}
+        """
+        persons, rng = whole("persons", persons), np.random.default_rng(None if seed is None else whole("seed", seed))
+        chosen = selected(self.schema, {} if where is None else where)
+        return tables_of(drawn_rows(self.generator, self.schema, persons, rng, chosen), self.schema, rng)
 
     @cached_property
     def answers(self) -> Answers:
