@@ -183,6 +183,7 @@ def _report(release: Release, as_json: bool) -> None:
 
 
 def demo(
+    data: options.DemoData = "clinics",
     generator: options.GeneratorKind = "sweep",
     epsilon: options.DemoEpsilon = 3.0,
     trust: options.DemoTrust = None,
@@ -192,13 +193,20 @@ def demo(
 ) -> None:
     """Six clinics' COVID-19 tests, one synthetic table: a simulated federation on bundled, public data."""
     with guarded(as_json):
-        from cohortium_simulation.demo import run_demo
+        from cohortium_simulation.demo import run_demo, run_made_up
+        from cohortium_simulation.made_up import demo_named
 
+        made = None if data == "clinics" else demo_named(data)
         if not as_json:
             print_status(
                 "Six institutions of a children's hospital, COVID-19 tests of 2020 (public, de-identified; medicaldata, MIT)."
+                if made is None
+                else made.about
             )
-        result = run_demo(generator, epsilon, out, seed, progress(as_json), trust)
+        if made is None:
+            result = run_demo(generator, epsilon, out, seed, progress(as_json), trust)
+        else:
+            result = run_made_up(made, epsilon, out, seed, progress(as_json), trust)
         if as_json:
             print_json(result)
         else:

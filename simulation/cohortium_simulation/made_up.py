@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from cohortium.data.schema import Schema, load_schema
+from cohortium.errors import StudyError
+from cohortium.system.nearest import offered
 
 IntArray = npt.NDArray[np.int64]
 Tables = dict[str, pd.DataFrame]
@@ -134,3 +136,11 @@ DEMOS = {
         5_000,
     ),
 }
+
+
+def demo_named(name: str) -> MadeUp:
+    """StudyError E_PLAN_INVALID for a name that no demo has."""
+    if name not in DEMOS:
+        what, fix = f"there is no demo {name!r}", offered(name, ["clinics", *DEMOS], "There are")
+        raise StudyError("E_PLAN_INVALID", "--data", what, fix)
+    return DEMOS[name]

@@ -122,3 +122,10 @@ DropBadRows = Annotated[
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the release that is in --out.")]
 DemoEpsilon = Annotated[float, typer.Option("--epsilon", help="The promise per person.")]
 DemoOut = Annotated[Path, typer.Option("--out", help="Where the release and the demo's own ledgers go.")]
+DemoData = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="clinics: public COVID-19 tests. hospital, bank: made-up persons with their stays or payments, linked tables.",
+    ),
+]
