@@ -1,0 +1,144 @@
+"""Matched sums: the fit of step models to noised counts of steps.
+
+Made-up persons are drawn from the model, and their steps are clipped and counted by the very query that institutions answered. The
+model moves where the two differ by more than noise explains. So whatever clipping, and the end of the time, do to real persons'
+counts they do to made-up ones' as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cohortium.data.encoding import Codes
+from cohortium.queries.steps import Asked, Steps
+from cohortium.system.progress import Progress, advancing
+from cohortium_server.generators.step_model import StepModel, centred
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+ROUNDS = 40
+SURE = 0.5  # the part of the rounds in which a difference below the noise counts as none; then one below half of it
+SLOW = 0.6  # and the part after which steps are shorter
+AVERAGED = 0.7  # and the part after which models are averaged
+MOST_STEPS = 250_000  # of made-up persons in a round
+Roll = Callable[[Sequence[StepModel], np.random.Generator], tuple[Codes, float]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A table as it was measured: (context's cells, column's cells) counts, and the noise in each."""
+
+    asked: Asked
+    counts: FloatArray
+    sigma: float
+
+
+def targets(query: Steps, values: IntArray, institutions: int, multiplier: float) -> tuple[Target, ...]:
+    """The tables of a sum of answers."""
+    sigmas = [math.sqrt(institutions) * sigma for sigma in query.sigmas(multiplier)]
+    return tuple(Target(*one) for one in zip(query.asked, query.split(values), sigmas, strict=True))
+
+
+def begun(models: Sequence[StepModel], found: Sequence[Target]) -> list[StepModel]:
+    """Models in which nothing depends on anything: each column as it was counted in all tables together."""
+    started = []
+    for t, model in enumerate(models):
+        ours = [target for target in found if target.asked.track == t]
+        bias = tuple(_bias(ours, j, size) for j, size in enumerate(model.track.sizes))
+        effects = tuple(np.zeros(target.counts.shape) for target in ours)
+        started.append(replace(model, bias=bias, effects=effects))
+    return started
+
+
+def _bias(ours: Sequence[Target], column: int, size: int) -> FloatArray:
+    counts, sigma = pooled([t.counts for t in ours], ours, column, size)
+    bias: FloatArray = np.log(np.maximum(counts, max(sigma, 1.0)))
+    bias -= bias.mean()
+    return bias
+
+
+def pooled(counts: Sequence[FloatArray], ours: Sequence[Target], column: int, size: int) -> tuple[FloatArray, float]:
+    """(cells,) a column by itself, from all tables that count each step once, by precision, and the noise in each cell."""
+    total, precision = np.zeros(size), 0.0
+    for table, target in zip(counts, ours, strict=True):
+        if target.asked.next == column and target.asked.context.kind != "seen":
+            weight = 1 / (len(table) * target.sigma**2)
+            total, precision = total + weight * table.sum(axis=0), precision + weight
+    return total / precision, 1 / math.sqrt(precision)
+
+
+def matched(
+    models: Sequence[StepModel],
+    query: Steps,
+    found: Sequence[Target],
+    roll: Roll,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> list[StepModel]:
+    """The models of all tracks, fitted. roll: made-up persons with events, and how many real ones each stands for."""
+    fitted, averaged = list(models), list[list[StepModel]]()
+    progress.start(ROUNDS, "matching histories")
+    for number in advancing(range(ROUNDS), progress):
+        done = number / ROUNDS
+        persons, times = roll(fitted, rng)
+        simulated = [times * counts for counts in query.split(query.count(persons))]
+        doubt, length = 1.0 if done < SURE else 0.5, 1.0 if done < SLOW else 0.4
+        fitted = [_moved(m, t, found, simulated, doubt, length) for t, m in enumerate(fitted)]
+        if done >= AVERAGED:
+            averaged.append(fitted)
+    progress.done()
+    return [_mean([models[t] for models in averaged]) for t in range(len(fitted))]
+
+
+def _moved(
+    model: StepModel, t: int, found: Sequence[Target], simulated: Sequence[FloatArray], doubt: float, length: float
+) -> StepModel:
+    """The model a step nearer to what was measured."""
+    pairs = [(target, counts) for target, counts in zip(found, simulated, strict=True) if target.asked.track == t]
+    ours, counts = [p[0] for p in pairs], [p[1] for p in pairs]
+    many = [sum(target.asked.next == j for target in ours) for j in range(len(model.bias))]
+    effects = [
+        effect + length * _rate(target, many) * _step(target.counts, drawn, target.sigma, doubt)
+        for effect, target, drawn in zip(model.effects, ours, counts, strict=True)
+    ]
+    bias = tuple(bias + length * 0.5 * _bias_step(ours, counts, j, bias, doubt) for j, bias in enumerate(model.bias))
+    return replace(model, bias=bias, effects=centred(effects, model.asked))
+
+
+def _bias_step(
+    ours: Sequence[Target], counts: Sequence[FloatArray], column: int, bias: FloatArray, doubt: float
+) -> FloatArray:
+    wanted, sigma = pooled([t.counts for t in ours], ours, column, len(bias))
+    drawn, _ = pooled(counts, ours, column, len(bias))
+    return _step(wanted, drawn, sigma, doubt)
+
+
+def _rate(target: Target, many: Sequence[int]) -> float:
+    """Tables of one column move it together, so each moves less the more there are."""
+    return 0.5 if target.asked.next < 0 else 1.2 / many[target.asked.next]
+
+
+def _step(wanted: FloatArray, drawn: FloatArray, sigma: float, doubt: float) -> FloatArray:
+    """The logarithm of the ratio of counts, but for what noise explains of their difference."""
+    apart = wanted - drawn
+    apart = np.sign(apart) * np.maximum(np.abs(apart) - doubt * sigma, 0.0)
+    least = 0.5 * sigma + 10.0
+    moved: FloatArray = np.log((drawn + np.maximum(apart, -drawn) + least) / (drawn + least))
+    return moved
+
+
+def _mean(models: Sequence[StepModel]) -> StepModel:
+    bias = tuple(np.mean(x, axis=0) for x in zip(*(m.bias for m in models), strict=True))
+    effects = tuple(np.mean(x, axis=0) for x in zip(*(m.effects for m in models), strict=True))
+    return replace(models[-1], bias=bias, effects=effects)
+
+
+def few_enough(persons: int, lengths: IntArray) -> int:
+    """How many made-up persons are drawn for persons of such ``lengths``."""
+    mean = max(1.0, float(lengths.mean())) if len(lengths) else 1.0
+    return int(max(1, min(persons, MOST_STEPS / mean)))
