@@ -8,6 +8,7 @@ are steps: the columns of an event given the one before (``EventTable.steps``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,7 @@ from cohortium.errors import SchemaError
 from cohortium.system.texts import trouble
 
 MOST = 100  # rows of a person that count, where a table declares nothing else
+GAPS = 48  # cells of that time at most
 GAP = "gap"  # the column that every step begins with: the time since the event before
 RESERVED = ("synthetic", "persons")  # names of a release's other tables
 
@@ -76,7 +78,8 @@ class EventTable:
     @cached_property
     def steps(self) -> tuple[Column, ...]:
         """What an event is, given the one before: the time since, in steps of the time's grid, and its other columns."""
-        gap = Continuous(name=GAP, lower=0.0, upper=float(self.clock.grid - 1))
+        last = self.clock.grid - 1
+        gap = Continuous(name=GAP, lower=0.0, upper=float(last), edges=_gap_edges(last))
         return (gap, *self.others)
 
     @property
@@ -142,6 +145,12 @@ def _check_clock(table: EventTable) -> None:
         raise SchemaError(
             "E_SCHEMA_INVALID", f"{table.where}, column {column.name!r}", what, "Declare a plain range of it."
         )
+
+
+def _gap_edges(last: int) -> tuple[float, ...]:
+    """Where the cells of gaps up to ``last`` ticks begin but the first: single ticks, then in proportion to their length."""
+    places = (math.ceil((last + 1) ** (k / GAPS)) for k in range(GAPS))
+    return tuple(sorted({float(place) for place in places if 0 < place <= last}))
 
 
 def _of_first(table: EventTable, column: BaseColumn) -> Any:

@@ -45,7 +45,7 @@ def targets(query: Steps, values: IntArray, institutions: int, multiplier: float
 
 
 def begun(models: Sequence[StepModel], found: Sequence[Target]) -> list[StepModel]:
-    """Models in which nothing depends on anything: each column as it was counted in all tables together."""
+    """Models in which nothing depends on anything: events spread evenly, and each column as it was counted in all tables together."""
     started = []
     for t, model in enumerate(models):
         ours = [target for target in found if target.asked.track == t]
@@ -56,6 +56,8 @@ def begun(models: Sequence[StepModel], found: Sequence[Target]) -> list[StepMode
 
 
 def _bias(ours: Sequence[Target], column: int, size: int) -> FloatArray:
+    if column == 0:
+        return np.zeros(size)
     counts, sigma = pooled([t.counts for t in ours], ours, column, size)
     bias: FloatArray = np.log(np.maximum(counts, max(sigma, 1.0)))
     bias -= bias.mean()
@@ -103,7 +105,7 @@ def _moved(
     ours, counts = [p[0] for p in pairs], [p[1] for p in pairs]
     many = [sum(target.asked.next == j for target in ours) for j in range(len(model.bias))]
     effects = [
-        effect + length * _rate(target, many) * _step(target.counts, drawn, target.sigma, doubt)
+        effect + length * _rate(target, many) * _step(target, drawn, doubt, bases(model, target))
         for effect, target, drawn in zip(model.effects, ours, counts, strict=True)
     ]
     bias = tuple(bias + length * 0.5 * _bias_step(ours, counts, j, bias, doubt) for j, bias in enumerate(model.bias))
@@ -115,7 +117,7 @@ def _bias_step(
 ) -> FloatArray:
     wanted, sigma = pooled([t.counts for t in ours], ours, column, len(bias))
     drawn, _ = pooled(counts, ours, column, len(bias))
-    return _step(wanted, drawn, sigma, doubt)
+    return _ratio(drawn, soft(wanted - drawn, doubt * sigma), sigma)
 
 
 def _rate(target: Target, many: Sequence[int]) -> float:
@@ -123,13 +125,56 @@ def _rate(target: Target, many: Sequence[int]) -> float:
     return 0.5 if target.asked.next < 0 else 1.2 / many[target.asked.next]
 
 
-def _step(wanted: FloatArray, drawn: FloatArray, sigma: float, doubt: float) -> FloatArray:
-    """The logarithm of the ratio of counts, but for what noise explains of their difference."""
-    apart = wanted - drawn
-    apart = np.sign(apart) * np.maximum(np.abs(apart) - doubt * sigma, 0.0)
+def _step(target: Target, drawn: FloatArray, doubt: float, bases: tuple[FloatArray, FloatArray]) -> FloatArray:
+    """How far effects move: the difference, but for what noise explains of it, in waves along what is ordered."""
+    down, across = bases
+    waves = down @ (target.counts - drawn) @ across.T
+    return _ratio(drawn, down.T @ soft(waves, doubt * target.sigma) @ across, target.sigma)
+
+
+def soft(apart: FloatArray, doubt: float) -> FloatArray:
+    """Differences less ``doubt``, and none where they are below that."""
+    less: FloatArray = np.sign(apart) * np.maximum(np.abs(apart) - doubt, 0.0)
+    return less
+
+
+def _ratio(drawn: FloatArray, apart: FloatArray, sigma: float) -> FloatArray:
+    """The logarithm of by what counts would have to be multiplied, held back where few are counted."""
     least = 0.5 * sigma + 10.0
     moved: FloatArray = np.log((drawn + np.maximum(apart, -drawn) + least) / (drawn + least))
     return moved
+
+
+def bases(model: StepModel, target: Target) -> tuple[FloatArray, FloatArray]:
+    """The bases in which a table is compared with what was measured, of its contexts and of its column's cells."""
+    rows, columns = target.counts.shape
+    return waves(_ordered(model, target.asked, rows), rows), waves(
+        model.ordered(target.asked.next) if target.asked.next >= 0 else 0, columns
+    )
+
+
+def _ordered(model: StepModel, asked: Asked, cells: int) -> int:
+    """How many of a context's cells, the first ones, lie in an order."""
+    match asked.context.kind:
+        case "previous" | "mean" | "here":
+            return model.ordered(asked.context.column)
+        case "pace" | "length" | "when" | "window":
+            return cells
+        case _:
+            return 0
+
+
+def waves(ordered: int, cells: int) -> FloatArray:
+    """(cells, cells) an orthonormal basis: cosines over the first ``ordered`` cells, and each other cell by itself.
+
+    What changes gradually along an order is then in few large numbers, and noise is in all of them alike.
+    """
+    found = np.eye(cells)
+    if ordered > 1:
+        k, n = np.arange(ordered)[:, None], np.arange(ordered)[None]
+        found[:ordered, :ordered] = np.sqrt(2 / ordered) * np.cos(np.pi * k * (2 * n + 1) / (2 * ordered))
+        found[0, :ordered] = 1 / math.sqrt(ordered)
+    return found
 
 
 def _mean(models: Sequence[StepModel]) -> StepModel:

@@ -59,6 +59,11 @@ class StepModel:
     bias: tuple[FloatArray, ...]
     effects: tuple[FloatArray, ...]
 
+    def ordered(self, column: int) -> int:
+        """How many merged cells of a column of a step, its first ones, lie in an order."""
+        single = self.track.ordered[column]
+        return int(self.cells.merged_of(column)[:single].max()) + 1 if single else 0
+
     def logits(self, column: int, known: Known) -> FloatArray:
         """(n, cells) of a column of the next event, given what is known of each."""
         total = np.repeat(self.bias[column][None], len(known.number), axis=0)
@@ -79,21 +84,15 @@ class StepModel:
         return total
 
     @cached_property
-    def gaps(self) -> tuple[tuple[FloatArray, FloatArray], ...]:
-        """Of each merged cell of the gap where its parts begin and end, in ticks, and the running share of each."""
+    def gaps(self) -> IntArray:
+        """(cells, 2) of each merged cell of the gap the first tick in it and the first one behind it; both 0 where it is empty."""
         column, merged = self.table.steps[0], self.cells.merged_of(0)
         assert isinstance(column, Continuous)  # noqa: S101 - ``EventTable.steps`` begins with one
-        found = []
-        for cell in range(self.track.sizes[0]):
+        ends = np.zeros((self.track.sizes[0], 2), np.int64)
+        for cell in np.unique(merged):
             inside = np.flatnonzero(merged == cell)
-            if not len(inside):
-                found.append((np.array([np.inf, np.inf]), np.array([0.0, 1.0])))
-                continue
-            edges = np.append(column.cuts[inside], column.cuts[inside[-1] + 1]).astype(np.float64)
-            shares = self.cells.shares_of(0)[inside]
-            running = np.append(0.0, np.cumsum(shares + 1e-12 / len(inside)))
-            found.append((edges, running / running[-1]))
-        return tuple(found)
+            ends[cell] = column.cuts[inside[0]], column.cuts[inside[-1] + 1]
+        return ends
 
     def roll(self, begin: Beginnings, rng: np.random.Generator) -> Events:
         """The events of all persons, whole histories, one event after the other for everybody at once."""
@@ -167,27 +166,36 @@ class _Roll:
         self.number += 1
 
     def _gap(self, known: Known) -> IntArray:
-        """(n,) ticks until the next event: a candidate in each cell, one of which is chosen."""
-        left = self.model.track.grid - known.before  # the gap is below that, or the event would be after the end
-        logits = self.model.logits(0, known)
-        candidates = np.zeros(logits.shape, np.int64)
-        for g, (edges, running) in enumerate(self.model.gaps):
-            reach = np.where(edges[0] < left, np.interp(left, edges, running), 0.0)
-            candidates[:, g] = np.where(reach > 0, _within(edges, running, reach, left, self.rng), 0)
-            logits[:, g] += np.where(reach > 0, np.log(np.maximum(reach, 1e-12)), IMPOSSIBLE)
-        logits += self.model.landed(known.before[:, None] + candidates)
+        """(n,) ticks until the next event: a candidate in each cell, one of which is chosen.
+
+        What is fitted is relative to events that know nothing of each other: those to come spread evenly over the time that is left.
+        """
+        left, many = known_left(known, self.model.track)
+        low, high = (np.minimum(end[None], left[:, None]) for end in self.model.gaps.T)
+        later, after = (
+            _later(ticks, left, many) for ticks in (low, high)
+        )  # chances that all to come are at or behind these
+        chance = later - after
+        points = after + self.rng.random(chance.shape) * chance
+        candidates = np.floor(left[:, None] * -np.expm1(np.log(np.maximum(points, 1e-300)) / many[:, None]))
+        inside = np.clip(candidates, low, np.maximum(high - 1, low))
+        ticks: IntArray = np.minimum(inside, left[:, None] - 1).astype(np.int64)
+        logits = self.model.logits(0, known) + np.where(high > low, np.log(np.maximum(chance, 1e-300)), IMPOSSIBLE)
+        logits += self.model.landed(known.before[:, None] + ticks)
         chosen = drawn(logits, self.rng)
-        return candidates[np.arange(len(chosen)), chosen]
+        found: IntArray = ticks[np.arange(len(chosen)), chosen]
+        return found
 
 
-def _within(
-    edges: FloatArray, running: FloatArray, reach: FloatArray, left: IntArray, rng: np.random.Generator
-) -> IntArray:
-    """(n,) whole ticks in a cell, below ``left``, as its parts are likely, where any of it is in reach."""
-    if not np.isfinite(edges).all():
-        return np.zeros(len(reach), np.int64)
-    ticks = np.floor(np.interp(rng.random(len(reach)) * reach, running, edges)).astype(np.int64)
-    return np.clip(ticks, int(edges[0]), np.maximum(np.minimum(left, int(edges[-1])) - 1, int(edges[0])))
+def known_left(known: Known, track: Track) -> tuple[IntArray, IntArray]:
+    """(n,) how many ticks are left, the one of the event before among them, and how many events are to come."""
+    return track.grid - known.before, known.length - known.number
+
+
+def _later(ticks: IntArray, left: IntArray, many: IntArray) -> FloatArray:
+    """(n, cells) the chance that none of ``many`` events, evenly spread over ``left`` ticks, is earlier than ``ticks``."""
+    chance: FloatArray = (1 - ticks / left[:, None]) ** many[:, None]
+    return chance
 
 
 def drawn(logits: FloatArray, rng: np.random.Generator) -> IntArray:
