@@ -57,7 +57,8 @@ def fit(
     is a mapping of all of them, ``{"persons": table, "labs": another}``.
     schema: the table's public description: a ``Schema``, the path of a schema.toml, or a reviewed draft's schema.
     epsilon, delta: the promise per person, over everything; delta well below one over the number of persons.
-    generator: its kind, by default ``sweep``, and ``histories`` where the schema has tables of events; trained: that kind's settings (rounds, steps, hidden, warm_start). rows: of the synthetic table, by
+    generator: its kind, by default ``sweep``, and ``histories`` where the schema has tables of events.
+    trained: that kind's settings (rounds, steps, hidden, warm_start). rows: of the synthetic table, by
     default the noised number of real ones. rows_per_person: at most this many of a person's rows count. seed: repeats the
     split, the start of the fit and the sample, never the noise. ledgers: where the persons' spending is recorded.
     Raises SchemaError E_REVIEW for an unreviewed draft, ReleaseError E_RELEASE_EXISTS unless ``replace``, InputError
