@@ -14,13 +14,15 @@ in the order of their identifiers, compared as ``columns/identifiers.py`` says o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cohortium.data.columns.dequantization import grid_of
 from cohortium.data.columns.encoding import INVALID, IntArray, cells_at
 from cohortium.data.columns.identifiers import Identifiers, ranked
 from cohortium.data.conditions.rules import Rule, broken_by
@@ -51,11 +53,13 @@ def encode_linked_parts(tables: Mapping[str, Iterable[pd.DataFrame]], schema: Sc
     across = _Across.of(schema)
     rows = [_read(tables[name], _Layout.of(name, schema, across)) for name in schema.parts]
     whose = _apart(ranked([part for one in rows for part in one.whose]), rows)
+    for one in rows:
+        one.whose.clear()
     persons = _persons(rows[0], whose[0]) if schema.own else _without_rows(whose)
-    first = 1 if schema.own else 0
-    events = [
-        _events(t, r, w, persons.ranks) for t, r, w in zip(schema.tables, rows[first:], whose[first:], strict=True)
-    ]
+    events = []
+    for place, table in enumerate(schema.tables, 1 if schema.own else 0):
+        events.append(_events(table, rows[place], whose[place], persons.ranks))
+        rows[place] = rows[place].told()  # few events are ever held twice
     kept = across.kept(persons, events, schema)
     return _put_together(rows, persons.at(kept), [one.at(kept) for one in events], int((~kept).sum()), schema)
 
@@ -129,7 +133,12 @@ class _Layout:
         return cls(part, table, [j for j in range(len(part.columns)) if j != clock], [clock, *needed])
 
     @property
-    def type(self) -> np.dtype[np.generic]:
+    def exact_type(self) -> np.dtype[Any]:
+        small = all(grid_of(self.schema.columns[j]) < 2**31 for j in self.exact)
+        return np.dtype(np.int32 if small else np.int64)
+
+    @property
+    def type(self) -> np.dtype[Any]:
         return held_type(self.schema.sizes if self.table is None else self.table.sizes)
 
 
@@ -152,7 +161,7 @@ class _Rows:
 
     layout: _Layout
     values: HeldArray
-    exact: IntArray
+    exact: HeldArray
     whose: list[Identifiers]
     read: int
     breaking: int
@@ -160,17 +169,25 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.values)
 
+    def told(self) -> _Rows:
+        """What is said of the rows, without them."""
+        nothing = np.empty((len(self), 0), np.uint8)
+        return replace(self, values=nothing, exact=nothing)
+
 
 def _read(parts: Iterable[pd.DataFrame], layout: _Layout) -> _Rows:
     clock = None if layout.table is None else layout.table.clock
-    values, exact = [np.empty((0, len(layout.cells)), layout.type)], [np.empty((0, len(layout.exact)), np.int64)]
+    values, exact = (
+        [np.empty((0, len(layout.cells)), layout.type)],
+        [np.empty((0, len(layout.exact)), layout.exact_type)],
+    )
     whose: list[Identifiers] = []
     read = breaking = 0
     for part in parts:
         found = judged(part, layout.schema, clock)
         assert found.whose is not None  # noqa: S101 - a schema with tables of events has persons
         values.append(found.values[found.kept][:, layout.cells].astype(layout.type))
-        exact.append(found.index[found.kept][:, layout.exact])
+        exact.append(found.index[found.kept][:, layout.exact].astype(layout.exact_type))
         whose.append(found.whose)
         read, breaking = read + len(part), breaking + found.breaking
     return _Rows(layout, np.concatenate(values), np.concatenate(exact), whose, read, breaking)
@@ -188,7 +205,7 @@ class _Persons:
 
     ranks: IntArray
     values: HeldArray
-    exact: IntArray
+    exact: HeldArray
 
     def at(self, kept: BoolArray) -> _Persons:
         return self if kept.all() else _Persons(self.ranks[kept], self.values[kept], self.exact[kept])
@@ -218,14 +235,14 @@ class _Ordered:
     table: EventTable
     layout: _Layout
     values: HeldArray
-    exact: IntArray
+    exact: HeldArray
     persons: IntArray
     count: int
     known: int
 
     @property
     def ticks(self) -> IntArray:
-        return self.exact[:, 0]
+        return self.exact[:, 0].astype(np.int64)
 
     @property
     def counts(self) -> IntArray:
@@ -249,13 +266,14 @@ class _Ordered:
         """(persons,) the cells of each of ``EventTable.derived``."""
         number, moment, *others = self.table.derived
         yield cells_at(number, self.counts)
-        yield self.of_first(cells_at(self.table.clock, self.ticks), moment.values)
+        cells = cells_at(self.table.clock, self.of_first(self.exact[:, 0], INVALID))
+        yield np.where(cells == INVALID, moment.values, cells)
         for j, column in enumerate(others):
             yield self.of_first(self.values[:, j], column.values)
 
     def derived_exact(self) -> dict[int, IntArray]:
         """By position in ``EventTable.derived`` the (persons,) grid indices that are held."""
-        found = {0: self.counts, 1: self.of_first(self.ticks, INVALID)}
+        found = {0: self.counts, 1: self.of_first(self.exact[:, 0], INVALID)}
         for k, j in enumerate(self.layout.exact[1:], 1):
             found[2 + self.layout.cells.index(j)] = self.of_first(self.exact[:, k], INVALID)
         return found
@@ -274,7 +292,7 @@ class _Ordered:
         later[1:] = self.persons[1:] == self.persons[:-1]
         since = np.where(later, np.diff(self.ticks, prepend=0), 0)
         cells = cells_at(gap, since).astype(self.values.dtype)
-        return Events(np.column_stack([cells, self.values]), self.persons, np.ascontiguousarray(self.ticks))
+        return Events(np.column_stack([cells, self.values]), self.persons, self.ticks)
 
 
 def _events(table: EventTable, rows: _Rows, whose: IntArray, ranks: IntArray) -> _Ordered:
