@@ -27,7 +27,7 @@ class TestEveryGenerator(GeneratorContract):
     """Those that are installed."""
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k not in {"sweep", "pgm"}])
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in {"sweep", "pgm", "histories"}])
 def test_a_warm_start_is_paid_from_the_same_budget(kind: str, study: Study, tables: dict[str, Any]) -> None:
     chosen = TypeAdapter(GeneratorPlan).validate_python({"kind": kind, **QUICK.get(kind, {}), "warm_start": 0.4})
     warm = replace(study, generator=chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -107,7 +107,6 @@ class Generator(Protocol):
         ...
 
 
-@runtime_checkable
 class EventGenerator(Generator, Protocol):
     """A generator of persons that also draws their events, where the study's schema has tables of them."""
 

@@ -6,6 +6,7 @@ Persons get new numbers, from 1 on, so that keys always fit and are nobody's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ def drawn_rows(
 
 def drawn_events(generator: Generator, schema: Schema, index: IntArray, rng: np.random.Generator) -> tuple[Events, ...]:
     """The events of persons at grid ``index``; none where the schema has no tables of them."""
-    return generator.events(index, rng) if schema.tables and isinstance(generator, EventGenerator) else ()
+    return cast(EventGenerator, generator).events(index, rng) if schema.tables else ()
 
 
 def tables_of(drawn: Drawn, schema: Schema, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
