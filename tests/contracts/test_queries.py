@@ -30,6 +30,7 @@ from query_contract import (
     Trained,
     always_sampled,
     at_cells,
+    at_merged,
     before_noise,
     part,
     squared_change,
@@ -59,13 +60,17 @@ from cohortium.privacy.discrete_gaussian import (
     discrete_gaussian,
 )
 from cohortium.privacy.randomness import SecureRandomness
-from cohortium.queries import Query, counts, gradients
+from cohortium.queries import Query, clipped, counts, gradients
+from cohortium.queries.clipped import EXACT, FINE, Clipped
+from cohortium.queries.contexts import Context, Track
 from cohortium.queries.contribution_bounding import at_most
 from cohortium.queries.counts import fitted_to_grid
+from cohortium.queries.event_histograms import EventHistograms
 from cohortium.queries.gradients import People, Step
 from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
+from cohortium.queries.steps import Asked, Steps, contexts_of
 
 ALPHA = 1e-7
 
@@ -88,6 +93,32 @@ WEIGHED = pytest.mark.parametrize("weighed", ["rows", "persons"])
 PAIRS = ((0, 1), (0, 2), (1, 2))
 MANY = Architecture("autoregressive", (3,) * 16, tuple(range(16)))  # too many columns for sums in float32
 CHOICES = ((0.2, 0.5, 0.3), (0.0, 0.9, 0.1), (0.25, 0.25, 0.5))
+STAYS = Track((40, 3, 5), (40, 0, 5), 365, 20, day=1, weekday=3)
+LABS = Track((70, 2, 9, 4), (70, 0, 8, 0), 24 * 30, 30_000, day=24)
+TWO = (STAYS, LABS)
+OWN = (2, 5, 7)
+FEWER = (2, 4, 7, *(6, 3, 5), *(9, 2, 4, 4))
+
+
+def asking(*tracks: Track, fewer: tuple[int, ...] = (), own: tuple[int, ...] = OWN, **more: Any) -> Steps:
+    """All that a study would ask of such tracks."""
+    singles = (*own, *(size for track in tracks for size in track.sizes))
+    merged = fewer or singles
+    ends = np.cumsum([len(own), *(len(track.sizes) for track in tracks)]).tolist()
+    asked = [
+        Asked(t, *one)
+        for t, track in enumerate(tracks)
+        for one in contexts_of(track.merged(merged[ends[t] : ends[t + 1]]), tuple(range(len(own))), bool(track.day))
+    ]
+    return at_merged(Steps(own, tracks, tuple(asked), merged, **{"clip": 2.0, **more}), 1)
+
+
+def in_one_context(track: Track, *asked: tuple[Context, int, int], **more: Any) -> Steps:
+    """A few tables of a single track, in cells as they are declared."""
+    tables = tuple(Asked(0, *one) for one in asked)
+    return at_merged(Steps(OWN, (track,), tables, (*OWN, *track.sizes), **{"clip": 2.0, **more}), 1)
+
+
 CASES: dict[str, Query] = {
     "one column": Marginals((4,), ((0,),), (1.0,)),
     "pairs": Marginals((2, 3, 5), PAIRS, (1.0, 1.0, 1.0)),
@@ -105,6 +136,17 @@ CASES: dict[str, Query] = {
     "histograms": NestedHistograms((4, 70, 300), (0, 66, 299)),
     "histograms, three rows a person": NestedHistograms((4, 70, 300), (3, 70, 300), 3, 4),
     "histograms, equal persons": NestedHistograms((1, 40), (1, 33), 1, 64, "persons"),
+    "events": EventHistograms(TWO, 2.0),
+    "events, on a grid": EventHistograms((Track((300, 4), (299, 0), 365, 10),), 0.7, 64),
+    "events, hardly clipped": EventHistograms(TWO, 1000.0, 3),
+    "steps": asking(*TWO),
+    "steps, merged cells on a grid": asking(*TWO, fewer=FEWER, grid=64),
+    "steps, short": asking(STAYS, clip=0.1, grid=16),
+    "steps, hardly clipped": asking(*TWO, clip=1000.0, grid=5),
+    "steps, no columns of persons": asking(LABS, own=(), grid=8),
+    "steps, one table": in_one_context(STAYS, (Context("any"), 1, 1), grid=32),
+    "steps, weighted": in_one_context(STAYS, (Context("previous", 1), 2, 9), (Context("here", 1), 2, 1), grid=7),
+    "steps, what was seen": in_one_context(Track((9, 64), (9, 0), 50, 30_000), (Context("seen", 1), 1, 2), grid=16),
     **{f"gradients, {name}": summing(of) for name, of in NETWORKS.items()},
     **{f"gradients, {name}, 4 rows": summing(of, rows_per_person=4, clip=1.5) for name, of in NETWORKS.items()},
     **{f"gradients, {name}, equal persons": summing(of, equal_weight="persons") for name, of in NETWORKS.items()},
@@ -742,24 +784,25 @@ def test_rare_samples_leave_a_count_that_can_be_drawn() -> None:
     assert len(rare.answer(table(rare, 10, 10, 1), 50.0, SecureRandomness()).values) == rare.width
 
 
-TOLD: dict[str, Trained | Marginals] = {
+TOLD: dict[str, Trained | Marginals | Steps] = {
     "counts, merged": merging((7, 4, 9), (3, 4, 2), PAIRS, (1.0, 1.0, 1.0)),
     "counts, chosen weights": merging((7, 4, 9), (), PAIRS, CHOICES[0], choices=CHOICES),
     "gradients": summing(NETWORKS["autoregressive"]),
     "gradients, merged": summing(NETWORKS["autoregressive"], sizes=(7, 4, 9)),
     "training, merged": training(NETWORKS["autoregressive"], sizes=(7, 4, 9)),
+    "steps, merged": asking(STAYS, own=(7, 4), fewer=(3, 4, 6, 3, 5)),
 }
 
 
-def tensors_of(query: Trained | Marginals) -> dict[str, np.ndarray]:
+def tensors_of(query: Trained | Marginals | Steps) -> dict[str, np.ndarray]:
     more = {"rate": 1} if isinstance(query, LocalTraining) else {}
-    lengths = query.state_lengths if isinstance(query, Marginals) else {**query.step.lengths, **more}
+    lengths = query.state_lengths if isinstance(query, Marginals | Steps) else {**query.step.lengths, **more}
     return {name: np.zeros(n, np.float32) for name, n in lengths.items()}
 
 
 @pytest.mark.parametrize("query", TOLD.values(), ids=TOLD.keys())
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_state_that_is_not_finite_is_refused(query: Trained | Marginals, bad: float) -> None:
+def test_a_state_that_is_not_finite_is_refused(query: Trained | Marginals | Steps, bad: float) -> None:
     for good in tensors_of(query):
         tensors = tensors_of(query)
         tensors[good][-1] = bad
@@ -767,7 +810,7 @@ def test_a_state_that_is_not_finite_is_refused(query: Trained | Marginals, bad: 
             query.with_state(save(tensors))
 
 
-@pytest.mark.parametrize("name", ["gradients, merged", "counts, merged"])
+@pytest.mark.parametrize("name", ["gradients, merged", "counts, merged", "steps, merged"])
 @pytest.mark.parametrize("bad", [-1.0, 0.5, 3.0, HUGE, -HUGE, 2.0**63, 2.0**31, -(2.0**63)])
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_merged_cells_that_there_are_not_are_refused(name: str, bad: float) -> None:
@@ -779,7 +822,7 @@ def test_merged_cells_that_there_are_not_are_refused(name: str, bad: float) -> N
         query.with_state(save(tensors))
 
 
-def wrong_states(query: Trained | Marginals) -> dict[str, bytes]:
+def wrong_states(query: Trained | Marginals | Steps) -> dict[str, bytes]:
     tensors = tensors_of(query)
     first, *others = tensors
     p, good = tensors[first], save(tensors)
@@ -806,7 +849,7 @@ def wrong_states(query: Trained | Marginals) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("query", TOLD.values(), ids=TOLD.keys())
-def test_a_state_of_another_shape_is_refused(query: Trained | Marginals) -> None:
+def test_a_state_of_another_shape_is_refused(query: Trained | Marginals | Steps) -> None:
     for name, state in wrong_states(query).items():
         with pytest.raises(WireError, match="E_STATE_SHAPE"):
             query.with_state(state)
