@@ -17,6 +17,7 @@ import torch
 from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from steps import at_merged, lived
 
 from cohortium.data.encoding import Codes
 from cohortium.data.encoding import Events as Table
@@ -29,7 +30,6 @@ from cohortium.privacy.discrete_gaussian import LARGEST, Bounded, Noised, noise_
 from cohortium.privacy.randomness import Randomness, SecureRandomness
 from cohortium.queries import Query, clipped, counts, gradients, histograms, local_training, marginals
 from cohortium.queries.clipped import Clipped
-from cohortium.queries.contexts import Track
 from cohortium.queries.counts import Tables, fitted_to_grid
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
@@ -163,15 +163,6 @@ def at_cells(query: Marginals, seed: int) -> Marginals:
     return query.with_state(write_state({name: values.astype(np.float64) for name, values in state.items()}))
 
 
-def at_merged(query: Steps, seed: int) -> Steps:
-    """The query at merged cells drawn at random, neighbours or not; all in the first or the last one at negative seeds."""
-    rng = np.random.default_rng(abs(seed))
-    sizes = zip(query.merged, query.cells_of_each, strict=True)
-    ends = {-1: lambda k, n: np.zeros(n), -2: lambda k, n: np.full(n, k - 1)}
-    choice = ends.get(seed, lambda k, n: rng.integers(0, k, n))
-    return query.with_state(write_state({"cells": np.concatenate([choice(k, n) for k, n in sizes]).astype(np.float64)}))
-
-
 def always_sampled(query: Query) -> Query:
     return replace(query, step=replace(query.step, sampling_rate=1.0)) if isinstance(query, Trained) else query
 
@@ -181,7 +172,7 @@ SIZES, ORDER = (3, 4, 2), (1, 0, 2)
 
 def table(query: Query | Step, rows: int, people: int, seed: int, kind: str = "any") -> Codes:
     if isinstance(query, Clipped):
-        return histories(query, rows, people, seed, kind)
+        return lived(query.tracks, query.sizes if isinstance(query, Steps) else (3,), rows, people, seed, kind)
     rng = np.random.default_rng(seed)
     sizes: tuple[int, ...] = query.step.sizes if isinstance(query, Trained) else query.sizes  # type: ignore[union-attr]
     values = {
@@ -191,31 +182,6 @@ def table(query: Query | Step, rows: int, people: int, seed: int, kind: str = "a
     }[kind]
     columns = np.stack([values(s) for s in sizes], 1).astype(np.int16)
     return Codes(columns, rng.integers(0, people, rows).astype(np.int64) * 7919 - 5, sizes)
-
-
-def histories(query: Clipped, steps: int, people: int, seed: int, kind: str) -> Codes:
-    """Persons with so many steps in every track, and some of many without any event. A person's first event is no step."""
-    rng = np.random.default_rng(seed)
-    owners = [rng.integers(0, people, steps) for _ in query.tracks]
-    idle = rng.integers(people, people + 9, 3 if people > 1 else 0)
-    known = np.unique(np.concatenate([*owners, idle, np.zeros(int(people == 1), np.int64)])).astype(np.int64)
-    tables = tuple(events_of(t, np.searchsorted(known, whose), rng, kind) for t, whose in zip(query.tracks, owners, strict=True))
-    sizes = query.sizes if isinstance(query, Steps) else (3,)
-    return Codes(cells(sizes, len(known), rng, kind).astype(np.uint8), known * 7919 - 5, sizes, events=tables)
-
-
-def cells(sizes: Sequence[int], rows: int, rng: np.random.Generator, kind: str) -> np.ndarray:
-    values = {"any": lambda k: rng.integers(0, k, rows), "first": lambda k: np.zeros(rows), "last": lambda k: np.full(rows, k - 1)}
-    return np.stack([values[kind](k) for k in sizes], 1) if sizes else np.zeros((rows, 0))
-
-
-def events_of(track: Track, whose: np.ndarray, rng: np.random.Generator, kind: str) -> Table:
-    """A step for each of ``whose``, positions of persons in any order, and one event before the first one of each."""
-    persons = np.sort(np.concatenate([whose, np.unique(whose)])).astype(np.int64)
-    (ticks,) = cells((track.grid,), len(persons), rng, kind).T.astype(np.int64)
-    values = cells(track.sizes, len(persons), rng, kind).astype(np.uint16)
-    values[np.diff(persons, prepend=-1) > 0, 0] = 0
-    return Table(values, persons, ticks[np.lexsort((ticks, persons))])
 
 
 def joined(codes: Codes, others: Codes) -> Codes:

@@ -30,7 +30,6 @@ from query_contract import (
     Trained,
     always_sampled,
     at_cells,
-    at_merged,
     before_noise,
     part,
     squared_change,
@@ -44,6 +43,7 @@ from query_contract import (
 )
 from safetensors.numpy import save
 from scipy import stats
+from steps import FEWER, LABS, STAYS, TWO, asking, in_one_context
 from torch import nn
 from torch.nn import functional as F
 
@@ -60,8 +60,7 @@ from cohortium.privacy.discrete_gaussian import (
     discrete_gaussian,
 )
 from cohortium.privacy.randomness import SecureRandomness
-from cohortium.queries import Query, clipped, counts, gradients
-from cohortium.queries.clipped import EXACT, FINE, Clipped
+from cohortium.queries import Query, counts, gradients
 from cohortium.queries.contexts import Context, Track
 from cohortium.queries.contribution_bounding import at_most
 from cohortium.queries.counts import fitted_to_grid
@@ -70,7 +69,7 @@ from cohortium.queries.gradients import People, Step
 from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium.queries.steps import Asked, Steps, contexts_of
+from cohortium.queries.steps import Steps
 
 ALPHA = 1e-7
 
@@ -93,32 +92,6 @@ WEIGHED = pytest.mark.parametrize("weighed", ["rows", "persons"])
 PAIRS = ((0, 1), (0, 2), (1, 2))
 MANY = Architecture("autoregressive", (3,) * 16, tuple(range(16)))  # too many columns for sums in float32
 CHOICES = ((0.2, 0.5, 0.3), (0.0, 0.9, 0.1), (0.25, 0.25, 0.5))
-STAYS = Track((40, 3, 5), (40, 0, 5), 365, 20, day=1, weekday=3)
-LABS = Track((70, 2, 9, 4), (70, 0, 8, 0), 24 * 30, 30_000, day=24)
-TWO = (STAYS, LABS)
-OWN = (2, 5, 7)
-FEWER = (2, 4, 7, *(6, 3, 5), *(9, 2, 4, 4))
-
-
-def asking(*tracks: Track, fewer: tuple[int, ...] = (), own: tuple[int, ...] = OWN, **more: Any) -> Steps:
-    """All that a study would ask of such tracks."""
-    singles = (*own, *(size for track in tracks for size in track.sizes))
-    merged = fewer or singles
-    ends = np.cumsum([len(own), *(len(track.sizes) for track in tracks)]).tolist()
-    asked = [
-        Asked(t, *one)
-        for t, track in enumerate(tracks)
-        for one in contexts_of(track.merged(merged[ends[t] : ends[t + 1]]), tuple(range(len(own))), bool(track.day))
-    ]
-    return at_merged(Steps(own, tracks, tuple(asked), merged, **{"clip": 2.0, **more}), 1)
-
-
-def in_one_context(track: Track, *asked: tuple[Context, int, int], **more: Any) -> Steps:
-    """A few tables of a single track, in cells as they are declared."""
-    tables = tuple(Asked(0, *one) for one in asked)
-    return at_merged(Steps(OWN, (track,), tables, (*OWN, *track.sizes), **{"clip": 2.0, **more}), 1)
-
-
 CASES: dict[str, Query] = {
     "one column": Marginals((4,), ((0,),), (1.0,)),
     "pairs": Marginals((2, 3, 5), PAIRS, (1.0, 1.0, 1.0)),
