@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cohortium.data.encoding import encode
+from cohortium.data.events import PERSONS
 from cohortium.data.schema import Schema, load_schema
 from cohortium.errors import ReleaseError
 from cohortium.evaluation.fidelity import tvd
@@ -25,8 +26,9 @@ from cohortium.system.documents import load_json
 from cohortium.system.progress import Progress
 from cohortium_server.release import Release
 from cohortium_simulation.experiment import Ledgers, as_study, simulate
-from cohortium_simulation.made_up import DEMOS, PERSONS, MadeUp
-from cohortium_simulation.partition import by_column, linked_iid
+from cohortium_simulation.layout import Layout
+from cohortium_simulation.made_up import DEMOS, MadeUp
+from cohortium_simulation.partition import by_column
 
 NAME = "clinics-covid-2020"
 INSTITUTION = "institution"
@@ -79,7 +81,8 @@ def run_made_up(
     schema, tables = data.schema, data.tables
     privacy = {"epsilon": epsilon, "delta": DELTA, "trust": trust or "secure-sum"}
     study = as_study(schema, data.institutions, privacy, {"kind": "histories"}, None, data.name, data.about)
-    parts = linked_iid(tables, data.institutions, schema, np.random.default_rng(SPLIT))
+    layout = Layout({name: () for name in data.institutions})
+    parts = layout.split_linked(tables, schema, np.random.default_rng(SPLIT))
     return _run(study, parts, data.name, out, seed, progress, lambda r: compare_histories(tables, r))
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cohortium.data.events import PERSONS
 from cohortium.data.schema import Schema, load_schema
 from cohortium.errors import StudyError
 from cohortium.system.nearest import offered
 
 IntArray = npt.NDArray[np.int64]
 Tables = dict[str, pd.DataFrame]
-PERSONS = "persons"
 DAYS = 730
 REASONS = ("injury", "infection", "heart", "lung", "cancer", "check-up")
 # of the next stay's reason, given that of the one before

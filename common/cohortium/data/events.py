@@ -25,7 +25,8 @@ from cohortium.system.texts import trouble
 MOST = 100  # rows of a person that count, where a table declares nothing else
 GAPS = 48  # cells of that time at most
 GAP = "gap"  # the column that every step begins with: the time since the event before
-RESERVED = ("synthetic", "persons")  # names of a release's other tables
+PERSONS = "persons"  # the name of the persons' own table, where one is needed
+RESERVED = ("synthetic", PERSONS)  # names of a release's other tables
 
 
 @dataclass(frozen=True, kw_only=True)

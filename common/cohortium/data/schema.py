@@ -50,7 +50,7 @@ from cohortium.data.columns import (
 )
 from cohortium.data.conditions.constraints import Constraint, to_block
 from cohortium.data.conditions.rules import Rules, compiled
-from cohortium.data.events import EventTable, derived, implied
+from cohortium.data.events import PERSONS, EventTable, derived, implied
 from cohortium.errors import SchemaError
 from cohortium.system.arguments import path as as_path
 from cohortium.system.canonical import digest
@@ -105,6 +105,8 @@ class Schema:
             from cohortium.data.conditions.repair import check_possible  # which is about schemas
 
             check_possible(self)
+        if self.tables:
+            _ = self.parts  # each is checked as it is made
 
     def __repr__(self) -> str:
         """One line: the name, how many columns, and whether somebody has yet to review it."""
@@ -143,6 +145,24 @@ class Schema:
     def own_constraints(self) -> tuple[Constraint, ...]:
         """All but those that follow from events."""
         return self.constraints[: len(self.constraints) - len(implied(self.tables))]
+
+    @cached_property
+    def parts(self) -> dict[str, Schema]:
+        """Each of its tables by name, as a schema of its own: the persons', where they have columns, and those of events.
+
+        Of the constraints each has those that are about its columns alone. A schema without tables of events is its only part.
+        """
+        if not self.tables:
+            return {PERSONS: self}
+        own = {} if not self.own else {PERSONS: replace(self, columns=self.own, constraints=self._alone, tables=())}
+        return own | {table.name: _as_schema(table) for table in self.tables}
+
+    @property
+    def _alone(self) -> tuple[Constraint, ...]:
+        """Those of its own constraints that no event has a part in."""
+        own = range(len(self.own))
+        each = zip(self.own_constraints, self.rules.each, strict=False)
+        return tuple(c for c, rules in each if rules and all(j in own for rule in rules for j in rule.columns))
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -213,6 +233,13 @@ def with_events(schema: Schema, tables: tuple[EventTable, ...]) -> Schema:
         constraints=(*schema.own_constraints, *implied(tables)),
         tables=tables,
     )
+
+
+def _as_schema(table: EventTable) -> Schema:
+    try:
+        return Schema(name=table.name, person=table.person, columns=table.columns)
+    except SchemaError as error:
+        raise SchemaError(error.code, f"{table.where}, {error.where}", error.what, error.fix) from None
 
 
 def _check_tables(schema: Schema) -> None:

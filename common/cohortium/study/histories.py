@@ -12,7 +12,11 @@ from cohortium.queries.steps import Asked, Steps, contexts_of
 from cohortium.study.generators import Histories
 from cohortium.study.study import Study
 
-EARLIER = {"columns": 0.1, "events": 0.1, "pairs": 0.25}  # the part of the budget of each phase but the last, the steps
+EARLIER = {
+    "columns": 0.08,
+    "events": 0.08,
+    "pairs": 0.18,
+}  # the part of the budget of each phase but the last, the steps
 
 
 def step_schema(table: EventTable) -> Schema:

@@ -26,6 +26,7 @@ SURE = 0.5  # the part of the rounds in which a difference below the noise count
 SLOW = 0.6  # and the part after which steps are shorter
 AVERAGED = 0.7  # and the part after which models are averaged
 MOST_STEPS = 250_000  # of made-up persons in a round
+MOST_DOUBT, FAST = 4.0, 4  # times as doubtful as slow ones are waves of so many half turns or more
 Roll = Callable[[Sequence[StepModel], np.random.Generator], tuple[Codes, float]]
 
 
@@ -125,14 +126,15 @@ def _rate(target: Target, many: Sequence[int]) -> float:
     return 0.5 if target.asked.next < 0 else 1.2 / many[target.asked.next]
 
 
-def _step(target: Target, drawn: FloatArray, doubt: float, bases: tuple[FloatArray, FloatArray]) -> FloatArray:
+def _step(target: Target, drawn: FloatArray, doubt: float, bases: tuple[Waves, Waves]) -> FloatArray:
     """How far effects move: the difference, but for what noise explains of it, in waves along what is ordered."""
     down, across = bases
-    waves = down @ (target.counts - drawn) @ across.T
-    return _ratio(drawn, down.T @ soft(waves, doubt * target.sigma) @ across, target.sigma)
+    apart = down.basis @ (target.counts - drawn) @ across.basis.T
+    doubts = doubt * target.sigma * np.maximum(down.doubts[:, None], across.doubts[None])
+    return _ratio(drawn, down.basis.T @ soft(apart, doubts) @ across.basis, target.sigma)
 
 
-def soft(apart: FloatArray, doubt: float) -> FloatArray:
+def soft(apart: FloatArray, doubt: FloatArray | float) -> FloatArray:
     """Differences less ``doubt``, and none where they are below that."""
     less: FloatArray = np.sign(apart) * np.maximum(np.abs(apart) - doubt, 0.0)
     return less
@@ -145,7 +147,7 @@ def _ratio(drawn: FloatArray, apart: FloatArray, sigma: float) -> FloatArray:
     return moved
 
 
-def bases(model: StepModel, target: Target) -> tuple[FloatArray, FloatArray]:
+def bases(model: StepModel, target: Target) -> tuple[Waves, Waves]:
     """The bases in which a table is compared with what was measured, of its contexts and of its column's cells."""
     rows, columns = target.counts.shape
     return waves(_ordered(model, target.asked, rows), rows), waves(
@@ -164,17 +166,27 @@ def _ordered(model: StepModel, asked: Asked, cells: int) -> int:
             return 0
 
 
-def waves(ordered: int, cells: int) -> FloatArray:
-    """(cells, cells) an orthonormal basis: cosines over the first ``ordered`` cells, and each other cell by itself.
+@dataclass(frozen=True)
+class Waves:
+    """basis: (cells, cells) orthonormal. doubts: (cells,) how many times as doubtful each of them is as the first."""
 
-    What changes gradually along an order is then in few large numbers, and noise is in all of them alike.
+    basis: FloatArray
+    doubts: FloatArray
+
+
+def waves(ordered: int, cells: int) -> Waves:
+    """Cosines over the first ``ordered`` cells, and each other cell by itself.
+
+    What changes gradually along an order is then in few large numbers, and noise is in all of them alike: so the faster
+    a wave, the more it has to be to be believed.
     """
-    found = np.eye(cells)
+    basis, doubts = np.eye(cells), np.ones(cells)
     if ordered > 1:
         k, n = np.arange(ordered)[:, None], np.arange(ordered)[None]
-        found[:ordered, :ordered] = np.sqrt(2 / ordered) * np.cos(np.pi * k * (2 * n + 1) / (2 * ordered))
-        found[0, :ordered] = 1 / math.sqrt(ordered)
-    return found
+        basis[:ordered, :ordered] = np.sqrt(2 / ordered) * np.cos(np.pi * k * (2 * n + 1) / (2 * ordered))
+        basis[0, :ordered] = 1 / math.sqrt(ordered)
+        doubts[:ordered] = 1 + (MOST_DOUBT - 1) * np.minimum(np.arange(ordered) / FAST, 1.0)
+    return Waves(basis, doubts)
 
 
 def _mean(models: Sequence[StepModel]) -> StepModel:

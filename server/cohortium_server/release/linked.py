@@ -14,13 +14,13 @@ import pandas as pd
 from cohortium.data.columns import Column
 from cohortium.data.columns.encoding import INVALID, cells_at, draw_index, values_at
 from cohortium.data.encoding import Events, table_at
-from cohortium.data.events import EventTable
+from cohortium.data.events import PERSONS, EventTable
 from cohortium.data.schema import Schema
 from cohortium_server.generators import EventGenerator, Generator
 from cohortium_server.release.rows import EVERYTHING, Selections, drawn_indices
 
 IntArray = npt.NDArray[np.int64]
-SYNTHETIC = "synthetic"  # the name of a release's own table
+SYNTHETIC = "synthetic"  # the only table of a release, and the file of the persons' where there are several
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,19 @@ def drawn_events(generator: Generator, schema: Schema, index: IntArray, rng: np.
 
 
 def tables_of(drawn: Drawn, schema: Schema, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
-    """The tables to release, by name: ``SYNTHETIC``, and those of events."""
+    """The tables to release, by name: ``SYNTHETIC`` alone, or ``PERSONS`` and those of their events."""
     table = table_at(drawn.index, schema)
     if not schema.tables:
         return {SYNTHETIC: table}
     numbers = pd.DataFrame({schema.person: np.arange(1, len(table) + 1)})
     own = pd.concat([numbers, table[list(schema.own_names)]], axis=1)
     each = zip(schema.tables, drawn.events, strict=True)
-    return {SYNTHETIC: own, **{t.name: _event_table(t, events, drawn.index, schema, rng) for t, events in each}}
+    return {PERSONS: own, **{t.name: _event_table(t, events, drawn.index, schema, rng) for t, events in each}}
+
+
+def file_of(name: str) -> str:
+    """The file of a table in a release, without its ending."""
+    return SYNTHETIC if name == PERSONS else name
 
 
 def _event_table(

@@ -25,7 +25,7 @@ from cohortium.study.study import dumps_schema, dumps_study
 from cohortium.system.keys import load_or_create_key
 from cohortium_server.gate import Verdict, sound
 from cohortium_server.release.folder import new_folder, require_free
-from cohortium_server.release.linked import drawn_rows, tables_of
+from cohortium_server.release.linked import drawn_rows, file_of, tables_of
 from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, write_manifest
 from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.drawing import bars
@@ -59,7 +59,7 @@ def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> P
     verdict.require()
     with new_folder(out, replace=True) as folder:
         for name, table in tables_of(drawn, outcome.study.schema, rng).items():
-            _write_table(folder, name, table)
+            _write_table(folder, file_of(name), table)
         write_model(folder, outcome, MARK)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8", newline="\n")
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8", newline="\n")

@@ -31,7 +31,7 @@ from cohortium_server.release.answers import Answers
 from cohortium_server.release.answers.stored import FILE as ANSWERS
 from cohortium_server.release.carried import Carried, carried
 from cohortium_server.release.folder import is_of, new_folder
-from cohortium_server.release.linked import drawn_rows, tables_of
+from cohortium_server.release.linked import drawn_rows, file_of, tables_of
 from cohortium_server.release.manifest import FORMS, write_manifest
 from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.tables import write_table
@@ -67,7 +67,7 @@ def write_release(
     with new_folder(out, replace or is_of(out, outcome.run)) as folder:
         for name, one in tables.items():
             for suffix in (".parquet", ".csv"):
-                write_table(one, folder / f"{name}{suffix}")
+                write_table(one, folder / f"{file_of(name)}{suffix}")
         write_model(folder, outcome)
         save_file(_answering(outcome, learn), folder / ANSWERS)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8", newline="\n")
