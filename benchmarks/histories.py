@@ -20,22 +20,19 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from history_sets import JUDGES, PERSONS, Judge, Tables
+from history_sets import JUDGES, Judge, Tables
 from rich.console import Console
 from rich.table import Table
 
-from cohortium.data.columns.encoding import INVALID, cells_at, index_column
 from cohortium.data.encoding import Codes, Events
-from cohortium.data.events import EventTable
-from cohortium.data.ordering import in_order
+from cohortium.data.linked import encode_linked
 from cohortium.data.schema import Schema
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.study.generators import Histories
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study
 from cohortium_server.generators import Generator, Sum, generator_class
-from cohortium_server.release.linked import SYNTHETIC, drawn_rows, tables_of
+from cohortium_server.release.linked import drawn_rows, tables_of
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTITUTIONS, DELTA = 10, 1e-6
@@ -50,55 +47,6 @@ def study_of(schema: Schema, epsilon: float) -> Study:
         generator=Histories(),
         institutions=tuple(Institution(name=f"institution-{i}") for i in range(INSTITUTIONS)),
     )
-
-
-def encoded(tables: Tables, schema: Schema) -> Codes:
-    """Persons and their events in codes; every row has to fit."""
-    names = persons_of(tables, schema)
-    places = pd.Series(np.arange(len(names)), index=names)
-    values = [_cells(c, index_column(c, tables[PERSONS][c.name])) for c in schema.own]
-    events = []
-    for table in schema.tables:
-        rows = tables[table.name]
-        others = [_cells(c, index_column(c, rows[c.name])) for c in table.others]
-        persons = places[rows[table.person]].to_numpy()
-        every = in_order(table, persons, index_column(table.clock, rows[table.time]), np.column_stack(others))
-        one = kept(every, np.flatnonzero(numbers(every) < table.most))
-        events.append(one)
-        values += derived(table, one, len(names))
-    found = np.column_stack(values).astype(np.int16)
-    return Codes(found, np.arange(len(names)), schema.sizes, events=tuple(events))
-
-
-def persons_of(tables: Tables, schema: Schema) -> npt.NDArray[Any]:
-    if schema.own:
-        return tables[PERSONS][schema.person].to_numpy()
-    return np.unique(np.concatenate([tables[t.name][t.person].to_numpy() for t in schema.tables]))
-
-
-def derived(table: EventTable, events: Events, persons: int) -> list[IntArray]:
-    """Each person's columns that follow from the events."""
-    starts = np.flatnonzero(numbers(events) == 0)
-    first = np.full(persons, -1)
-    first[events.persons[starts]] = starts
-    rows, clock, *others = table.derived
-    ticks = np.where(first >= 0, events.ticks[first], INVALID)
-    found = [cells_at(rows, np.bincount(events.persons, minlength=persons)), _cells(clock, ticks)]
-    for j, column in enumerate(others, 1):
-        cells = np.minimum(events.values[first, j], column.size - 1)
-        found.append(np.where(first >= 0, cells, column.size - 1))
-    return found
-
-
-def _cells(column: Any, index: IntArray) -> IntArray:
-    cells = cells_at(column, index)
-    return np.where(cells == INVALID, column.values, cells)
-
-
-def numbers(events: Events) -> IntArray:
-    """(events,) how many of the person's came before."""
-    starts = np.flatnonzero(np.diff(events.persons, prepend=-1))
-    return np.arange(len(events)) - np.repeat(starts, np.diff(starts, append=len(events)))
 
 
 def kept(events: Events, at: IntArray) -> Events:
@@ -132,16 +80,16 @@ def fitted(study: Study, institutions: list[Codes], seed: int) -> Generator:
 def synthetic(judge: Judge, epsilon: float, seed: int) -> tuple[Tables, dict[str, float]]:
     """The tables of a study, and the processor seconds of its fit and of drawing."""
     study = study_of(judge.schema, epsilon)
-    institutions, began = parted(encoded(judge.train, judge.schema), INSTITUTIONS, seed), time.process_time()
+    institutions = parted(encode_linked(judge.train, judge.schema), INSTITUTIONS, seed)
+    began = time.process_time()
     generator = fitted(study, institutions, seed)
     fit, rng = time.process_time(), np.random.default_rng(seed)
     tables = tables_of(drawn_rows(generator, judge.schema, generator.rows, rng), judge.schema, rng)
-    tables[PERSONS] = tables.pop(SYNTHETIC)
     return tables, {"fit s": fit - began, "draw s": time.process_time() - fit}
 
 
 def lines(judge: Judge, epsilon: float, seeds: int) -> Iterator[dict[str, Any]]:
-    head = {"set": judge.name, "persons": len(persons_of(judge.train, judge.schema)), "epsilon": epsilon}
+    head = {"set": judge.name, "persons": len(encode_linked(judge.train, judge.schema)), "epsilon": epsilon}
     head["events"] = len(judge.train[judge.events])
     learnt = {k: v for k, v in judge.figures(judge.train).items() if judge.measures[k].larger_is_better}
     yield {**head, "what": "real half against half", "figures": {**judge.figures(judge.test), **learnt}}

@@ -24,12 +24,13 @@ from sets import FOLDER
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import r2_score, roc_auc_score
 
+from cohortium.data.events import PERSONS
 from cohortium.data.schema import Schema, schema_from_document
 
 Tables = dict[str, pd.DataFrame]
 Features = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # and what is told from them
 IntArray = npt.NDArray[np.int64]
-PERSONS = "persons"
+
 
 CDNOW = """
 name = "cdnow"

@@ -108,8 +108,8 @@ class Generator(Protocol):
 
 
 @runtime_checkable
-class EventGenerator(Generator, Protocol):
-    """A generator of persons that also draws their events, where the study's schema has tables of them."""
+class DrawsEvents(Protocol):
+    """What also draws persons' events. It has methods alone: whether a fitted generator is one is seen without any work."""
 
     def events(self, index: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Events, ...]:
         """The events of some persons in every table of the schema, which may be none.
@@ -118,6 +118,10 @@ class EventGenerator(Generator, Protocol):
         each person has, and what the first one is.
         """
         ...
+
+
+class EventGenerator(Generator, DrawsEvents, Protocol):
+    """A generator of persons that also draws their events, where the study's schema has tables of them."""
 
     @property
     def steps(self) -> Sum | None:
