@@ -87,7 +87,11 @@ def test_ten_thousand_events_of_one_person_reach_no_further_than_two(clip: float
     """All alike, or all different: never beyond the length, and a person who is clipped hardly short of it."""
     track = replace(STAYS, most=10_000)
     query = as_declared(asking(track, clip=clip, grid=grid))
-    for codes in (repeating(track, (1, 2, 3), 10_000), lived((track,), OWN, 10_000, 1, 1), lived((track,), OWN, 1, 1, 1)):
+    for codes in (
+        repeating(track, (1, 2, 3), 10_000),
+        lived((track,), OWN, 10_000, 1, 1),
+        lived((track,), OWN, 1, 1, 1),
+    ):
         length = squared(query, query.count(codes))
         assert length <= Fraction(query.sensitivity) ** 2
     alike = squared(query, query.count(repeating(track, (1, 2, 3), 10_000)))

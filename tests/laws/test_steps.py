@@ -142,7 +142,9 @@ def weights_of(query: Clipped) -> list[int]:
     return [w for w, n in zip(query.weights, query.lengths, strict=True) for _ in range(n)]
 
 
-@given(seed=SEEDS, steps=st.integers(0, 40), clip=st.sampled_from([0.1, 0.7, 2.0, 30.0, 1000.0]), grid=st.integers(1, 500))
+@given(
+    seed=SEEDS, steps=st.integers(0, 40), clip=st.sampled_from([0.1, 0.7, 2.0, 30.0, 1000.0]), grid=st.integers(1, 500)
+)
 @settings(max_examples=examples(40))
 @pytest.mark.parametrize("query", [EVENTS, STEPS], ids=["events", "steps"])
 def test_a_person_adds_what_happened_at_most_as_long_as_the_clip(
@@ -182,7 +184,9 @@ def test_a_sum_is_what_each_person_adds_alone(query: Clipped, seed: int, steps: 
 
 @given(seed=SEEDS, many=st.integers(21, 400))
 @settings(max_examples=examples(20))
-@pytest.mark.parametrize("query", [EventHistograms((STAYS,), 5.0, 16), asking(STAYS, clip=5.0, grid=16)], ids=["events", "steps"])
+@pytest.mark.parametrize(
+    "query", [EventHistograms((STAYS,), 5.0, 16), asking(STAYS, clip=5.0, grid=16)], ids=["events", "steps"]
+)
 def test_more_events_than_count_change_nothing(query: Clipped, seed: int, many: int) -> None:
     """Also where codes hold more of a person than the schema lets count."""
     whole = lived((STAYS,), OWN, many, 1, seed)

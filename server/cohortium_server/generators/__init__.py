@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -107,8 +107,9 @@ class Generator(Protocol):
         ...
 
 
-class EventGenerator(Generator, Protocol):
-    """A generator of persons that also draws their events, where the study's schema has tables of them."""
+@runtime_checkable
+class DrawsEvents(Protocol):
+    """What also draws persons' events. It has methods alone: whether a fitted generator is one is seen without any work."""
 
     def events(self, index: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Events, ...]:
         """The events of some persons in every table of the schema, which may be none.
@@ -117,6 +118,10 @@ class EventGenerator(Generator, Protocol):
         each person has, and what the first one is.
         """
         ...
+
+
+class EventGenerator(Generator, DrawsEvents, Protocol):
+    """A generator of persons that also draws their events, where the study's schema has tables of them."""
 
     @property
     def steps(self) -> Sum | None:

@@ -6,7 +6,6 @@ Persons get new numbers, from 1 on, so that keys always fit and are nobody's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ from cohortium.data.columns.encoding import INVALID, cells_at, draw_index, value
 from cohortium.data.encoding import Events, table_at
 from cohortium.data.events import PERSONS, EventTable
 from cohortium.data.schema import Schema
-from cohortium_server.generators import EventGenerator, Generator
+from cohortium_server.generators import DrawsEvents, Generator
 from cohortium_server.release.rows import EVERYTHING, Selections, drawn_indices
 
 IntArray = npt.NDArray[np.int64]
@@ -42,7 +41,7 @@ def drawn_rows(
 
 def drawn_events(generator: Generator, schema: Schema, index: IntArray, rng: np.random.Generator) -> tuple[Events, ...]:
     """The events of persons at grid ``index``; none where the schema has no tables of them."""
-    return cast(EventGenerator, generator).events(index, rng) if schema.tables else ()
+    return generator.events(index, rng) if schema.tables and isinstance(generator, DrawsEvents) else ()
 
 
 def tables_of(drawn: Drawn, schema: Schema, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
