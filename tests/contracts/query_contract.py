@@ -187,7 +187,12 @@ def table(query: Query | Step, rows: int, people: int, seed: int, kind: str = "a
 def joined(codes: Codes, others: Codes) -> Codes:
     """Both, one after the other."""
     events = tuple(
-        Table(*(np.concatenate(two) for two in ((a.values, b.values), (a.persons, b.persons + len(codes)), (a.ticks, b.ticks))))
+        Table(
+            *(
+                np.concatenate(two)
+                for two in ((a.values, b.values), (a.persons, b.persons + len(codes)), (a.ticks, b.ticks))
+            )
+        )
         for a, b in zip(codes.events, others.events, strict=True)
     )
     persons = np.concatenate([codes.persons, others.persons])

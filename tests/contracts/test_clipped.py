@@ -87,7 +87,11 @@ def test_ten_thousand_events_of_one_person_reach_no_further_than_two(clip: float
     """All alike, or all different: never beyond the length, and a person who is clipped hardly short of it."""
     track = replace(STAYS, most=10_000)
     query = as_declared(asking(track, clip=clip, grid=grid))
-    for codes in (repeating(track, (1, 2, 3), 10_000), lived((track,), OWN, 10_000, 1, 1), lived((track,), OWN, 1, 1, 1)):
+    for codes in (
+        repeating(track, (1, 2, 3), 10_000),
+        lived((track,), OWN, 10_000, 1, 1),
+        lived((track,), OWN, 1, 1, 1),
+    ):
         length = squared(query, query.count(codes))
         assert length <= Fraction(query.sensitivity) ** 2
     alike = squared(query, query.count(repeating(track, (1, 2, 3), 10_000)))
@@ -148,7 +152,7 @@ def test_products_and_sums_of_a_block_are_below_what_is_exact() -> None:
 @pytest.mark.parametrize("clip", [0.0, -1.0, math.nan, math.inf, 1e300, 1e-300, 1e-9])
 @pytest.mark.parametrize("made", [lambda clip: EventHistograms((STAYS,), clip), lambda clip: asking(STAYS, clip=clip)])
 def test_a_clip_that_is_none_is_refused(clip: float, made: Callable[[float], Clipped]) -> None:
-    with pytest.raises(StudyError, match="E_PLAN_PRIVACY|E_PLAN_LIMIT"):
+    with pytest.raises(StudyError, match=r"E_PLAN_(PRIVACY|LIMIT)"):
         made(clip)
 
 

@@ -49,7 +49,9 @@ def at_merged(query: Steps, seed: int) -> Steps:
 
 def as_declared(query: Steps) -> Steps:
     """The query at the state in which every cell is one by itself."""
-    return query.with_state(write_state({"cells": np.concatenate([np.arange(n) for n in query.cells_of_each]).astype(float)}))
+    return query.with_state(
+        write_state({"cells": np.concatenate([np.arange(n) for n in query.cells_of_each]).astype(float)})
+    )
 
 
 def lived(

@@ -78,7 +78,7 @@ class Clipped(Tables):
         most = [track.most for track in self.tracks]
         tables = zip(self.counted_at_once, self.weights, strict=True)
         squares = sum(weight * cells * most[track] ** 2 for (track, cells), weight in tables)
-        exact = squares < EXACT and math.isfinite(self._length) and 0 < self._longest
+        exact = squares < EXACT and math.isfinite(self._length) and self._longest > 0
         products = exact and self._longest * max(most) < LARGEST and 2 * _BLOCK * self._longest < EXACT * FINE
         if not products:
             what = "a person's counts are too long, or too short, to add up"
