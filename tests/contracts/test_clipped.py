@@ -152,7 +152,7 @@ def test_products_and_sums_of_a_block_are_below_what_is_exact() -> None:
 @pytest.mark.parametrize("clip", [0.0, -1.0, math.nan, math.inf, 1e300, 1e-300, 1e-9])
 @pytest.mark.parametrize("made", [lambda clip: EventHistograms((STAYS,), clip), lambda clip: asking(STAYS, clip=clip)])
 def test_a_clip_that_is_none_is_refused(clip: float, made: Callable[[float], Clipped]) -> None:
-    with pytest.raises(StudyError, match=r"E_PLAN_PRIVACY|E_PLAN_LIMIT"):
+    with pytest.raises(StudyError, match=r"E_PLAN_(PRIVACY|LIMIT)"):
         made(clip)
 
 

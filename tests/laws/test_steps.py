@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import get_args
@@ -39,35 +39,23 @@ class Event:
 
 def told(context: Context, track: Track, person: tuple[int, ...], events: list[Event], k: int) -> list[int]:
     """The cells of a context that event ``k`` of a person is in, 1 being the one after the first; in plain words."""
-    event, before, column = events[k], events[k - 1], context.column
-    match context.kind:
-        case "previous":
-            return [track.sizes[0]] if (column, k) == (0, 1) else [before.cells[column]]
-        case "mean":
-            earlier = [e.cells[column] for e in events[:k]]
-            return [math.floor(Fraction(sum(earlier), k) + Fraction(1, 2))]
-        case "seen":
-            return sorted({e.cells[column] for e in events[:k]})
-        case "here":
-            return [event.cells[column]]
-        case "person":
-            return [person[column]]
-        case "pace":
-            steps_left = len(events) - k
-            return [bisect_right(track.paces.tolist(), (track.grid - before.tick) // (steps_left + 1))]
-        case "length":
-            return [max(i for i, least in enumerate(track.lengths.tolist()) if least <= len(events))]
-        case "when":
-            return [math.floor(Fraction(12 * before.tick, track.grid))]
-        case "window":
-            return [math.floor(Fraction(12 * event.tick, track.grid))]
-        case "weekday":
-            return [(track.weekday + event.tick // track.day) % 7]
-        case "hour":
-            return [math.floor(Fraction(24 * (event.tick % track.day), track.day))]
-        case "any":
-            return [0]
-    raise AssertionError(context.kind)
+    event, before, column, earlier = events[k], events[k - 1], context.column, events[:k]
+    steps_left = len(events) - k
+    words: dict[str, Callable[[], list[int]]] = {
+        "previous": lambda: [track.sizes[0] if (column, k) == (0, 1) else before.cells[column]],
+        "mean": lambda: [math.floor(Fraction(sum(e.cells[column] for e in earlier), k) + Fraction(1, 2))],
+        "seen": lambda: sorted({e.cells[column] for e in earlier}),
+        "here": lambda: [event.cells[column]],
+        "person": lambda: [person[column]],
+        "pace": lambda: [bisect_right(track.paces.tolist(), (track.grid - before.tick) // (steps_left + 1))],
+        "length": lambda: [max(i for i, least in enumerate(track.lengths.tolist()) if least <= len(events))],
+        "when": lambda: [math.floor(Fraction(12 * before.tick, track.grid))],
+        "window": lambda: [math.floor(Fraction(12 * event.tick, track.grid))],
+        "weekday": lambda: [(track.weekday + event.tick // track.day) % 7],
+        "hour": lambda: [math.floor(Fraction(24 * (event.tick % track.day), track.day))],
+        "any": lambda: [0],
+    }
+    return words[context.kind]()
 
 
 def events_of(codes: Codes, track: int, person: int) -> list[Event]:

@@ -10,6 +10,7 @@ from cohortium.drafting.tally import census_lines, tally_lines, tally_of
 from cohortium.errors import CohortiumError
 from cohortium.federation.forecast import forecast
 from cohortium.ledger.store import Ledger
+from cohortium.queries.clipped import Clipped
 from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
@@ -53,6 +54,11 @@ def _bound(phase: Phase) -> str:
         case Counts() as query:
             return (
                 f"one person moves it by at most {query.sensitivity:,.0f} grid units (L2), {query.grid} of them a row"
+            )
+        case Clipped() as query:
+            return (
+                f"one person moves it by at most {query.sensitivity:,.0f} grid units (L2, each table's times the root of its "
+                f"weight), whatever their events are and however many; an event that is not scaled down is {query.grid} of them"
             )
         case GradientSum() as query:
             units, clip = query.step.sensitivity(phase.multiplier), query.step.clip
