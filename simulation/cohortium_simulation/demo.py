@@ -81,7 +81,7 @@ def run_made_up(
     schema, tables = data.schema, data.tables
     privacy = {"epsilon": epsilon, "delta": DELTA, "trust": trust or "secure-sum"}
     study = as_study(schema, data.institutions, privacy, {"kind": "histories"}, None, data.name, data.about)
-    layout = Layout({name: () for name in data.institutions})
+    layout = Layout(dict.fromkeys(data.institutions, ()))
     parts = layout.split_linked(tables, schema, np.random.default_rng(SPLIT))
     return _run(study, parts, data.name, out, seed, progress, lambda r: compare_histories(tables, r))
 

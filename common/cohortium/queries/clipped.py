@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -22,6 +23,7 @@ from cohortium.queries.counts import Tables
 IntArray = npt.NDArray[np.int64]
 FINE = 1 << 20  # parts of a unit in which lengths are compared
 LARGEST = 1 << 62  # what 64 bits hold of one person's
+EXACT = 1 << 53  # up to where float64 has every whole number
 _BLOCK = 1 << 16  # events at a time
 
 
@@ -34,8 +36,13 @@ class Clipped(Tables):
 
     Formal guarantee. Let n(c) be how often something that is counted in cell c happened to a person, and w(c) the weight
     of its table. The person adds k(c) = floor(n(c) A / s), or n(c) grid where that is less, with integers A = ``_longest`` and
-    s >= FINE sqrt(sum of w n²). So sum of w k² <= A² / FINE², whatever and how much happened: adding or removing a person changes values /
-    relative scale, which is 1 / sqrt(w), by at most A / FINE in L2, ``sensitivity``. k depends on that person alone.
+    s >= FINE sqrt(sum of w n²). So sum of w k² <= sum of w n² A² / s² <= A² / FINE², whatever and how much happened: adding or
+    removing a person changes values / relative scale, which is 1 / sqrt(w), by at most A / FINE in L2, ``sensitivity``. k
+    depends on that person alone, and on no more than the first ``Track.most`` events of each track.
+
+    All of it is exact (``require_exact``): n is at most ``most``, so that sum of w n² is below 2**53, and a float's root of it,
+    times FINE, is off by less than 1, which s allows for; n A is below 2**62; and the persons of a block, each of whom has
+    an event, add less than 2**53 to any cell.
 
     Edge cases: no persons, or none with events, give the noise alone; no value in ``codes`` raises.
     """
@@ -52,20 +59,38 @@ class Clipped(Tables):
         """Of some persons, from position ``first`` of ``codes`` on: (n,) whose, from 0, and (n,) in which cell of the answer."""
         ...
 
+    @property
+    @abstractmethod
+    def counted_at_once(self) -> tuple[tuple[int, int], ...]:
+        """Of each table its track, and the most cells of it that one event is counted in."""
+        ...
+
     def require_weights(self) -> None:
-        """StudyError where a table has no whole weight, or nothing may be added."""
+        """StudyError where a table has no whole weight, nothing may be added, or numbers are too large to be exact."""
         good = all(isinstance(w, int) and w > 0 for w in self.weights) and len(self.weights) == len(self.lengths)
-        if not (good and self.weights and math.isfinite(self.clip) and self.clip > 0 and self.grid >= 1):
+        if not (good and self.weights and self.clip > 0 and self.grid >= 1):
             raise StudyError("E_PLAN_PRIVACY", self.kind, "a table has no whole weight", "Correct the weights.")
-        if self._longest * max(track.most for track in self.tracks) >= LARGEST:
-            raise StudyError(
-                "E_PLAN_LIMIT", self.kind, "a person's counts are too long to add up", "Lower clip or most."
-            )
+        self.require_exact()
         self.require_room()
+
+    def require_exact(self) -> None:
+        """StudyError E_PLAN_LIMIT where a person's counts, or those of a block of persons, may be beyond what is exact."""
+        most = [track.most for track in self.tracks]
+        tables = zip(self.counted_at_once, self.weights, strict=True)
+        squares = sum(weight * cells * most[track] ** 2 for (track, cells), weight in tables)
+        exact = squares < EXACT and math.isfinite(self._length) and self._longest > 0
+        products = exact and self._longest * max(most) < LARGEST and 2 * _BLOCK * self._longest < EXACT * FINE
+        if not products:
+            what = "a person's counts are too long, or too short, to add up"
+            raise StudyError("E_PLAN_LIMIT", self.kind, what, "Change clip, or lower most.")
+
+    @property
+    def _length(self) -> float:
+        return self.clip * math.sqrt(sum(self.weights)) * self.grid * FINE
 
     @cached_property
     def _longest(self) -> int:
-        return math.floor(self.clip * math.sqrt(sum(self.weights)) * self.grid * FINE)
+        return math.floor(self._length)
 
     @property
     def sensitivity(self) -> float:
@@ -81,7 +106,7 @@ class Clipped(Tables):
     def count(self, codes: Codes) -> IntArray:
         """(width,) the sum over persons of what each adds."""
         total = np.zeros(self.width, np.int64)
-        for first, last, events in blocks(codes):
+        for first, last, events in blocks(codes, self.tracks):
             happened = list(self._happened(codes, events, first))
             keys = np.concatenate([np.zeros(0, np.int64), *(whose * self.width + cell for whose, cell in happened)])
             distinct, often = np.unique(keys, return_counts=True)
@@ -109,17 +134,32 @@ class Clipped(Tables):
         return self.in_rows(values)
 
 
-def blocks(codes: Codes) -> Iterator[tuple[int, int, tuple[Events, ...]]]:
-    """Of all persons some at a time: the first, the one behind the last, and their events in every table."""
+def blocks(codes: Codes, tracks: Sequence[Track]) -> Iterator[tuple[int, int, tuple[Events, ...]]]:
+    """Of all persons some at a time: the first, the one behind the last, and the events of theirs that count, in every track."""
     if not codes.events:
         return
-    each = sum(np.bincount(e.persons, minlength=len(codes)) for e in codes.events)
+    events = [_first(one, track.most) for one, track in zip(codes.events, tracks, strict=True)]
+    each = sum(np.bincount(e.persons, minlength=len(codes)) for e in events)
     places = np.cumsum(each) // _BLOCK
     edges = [0, *(np.flatnonzero(np.diff(places)) + 1).tolist(), len(codes)]
     for first, last in pairwise(edges):
-        yield first, last, tuple(_between(e, first, last) for e in codes.events)
+        yield first, last, tuple(_between(e, first, last) for e in events)
+
+
+def _first(events: Events, most: int) -> Events:
+    """The first ``most`` events of each person: more never count, whatever the codes were made by."""
+    counts = np.bincount(events.persons)
+    if counts.max(initial=0) <= most:
+        return events
+    number = np.arange(len(events)) - (np.cumsum(counts) - counts)[events.persons]
+    return _at(events, number < most)
 
 
 def _between(events: Events, first: int, last: int) -> Events:
     start, end = np.searchsorted(events.persons, [first, last])
-    return Events(events.values[start:end], events.persons[start:end] - first, events.ticks[start:end])
+    found = _at(events, slice(int(start), int(end)))
+    return replace(found, persons=found.persons - first)
+
+
+def _at(events: Events, rows: slice | npt.NDArray[np.bool_]) -> Events:
+    return Events(events.values[rows], events.persons[rows], events.ticks[rows])

@@ -67,6 +67,10 @@ class EventHistograms(Clipped):
     def lengths(self) -> tuple[int, ...]:
         return tuple(int(level.cells.max()) + 1 for level in self.levels)
 
+    @property
+    def counted_at_once(self) -> tuple[tuple[int, int], ...]:
+        return tuple((level.track, 1) for level in self.levels)
+
     def with_state(self, state: bytes) -> Self:
         if state:
             raise WireError("E_STATE_SHAPE", self.kind, "counts depend on no model state", "Send none.")

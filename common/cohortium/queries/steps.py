@@ -93,6 +93,12 @@ class Steps(Clipped):
         return tuple(asked.weight for asked in self.asked)
 
     @property
+    def counted_at_once(self) -> tuple[tuple[int, int], ...]:
+        """Where it is asked what was seen before, a step may be counted in each of the context's cells."""
+        asked = zip(self.asked, map(self.shape, self.asked), strict=True)
+        return tuple((one.track, cells if one.context.kind == "seen" else 1) for one, (cells, _) in asked)
+
+    @property
     def state_lengths(self) -> dict[str, int]:
         return {"cells": sum(self.cells_of_each)}
 
