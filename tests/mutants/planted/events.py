@@ -13,7 +13,7 @@ CROWD = f"{QUERIES}::TestContract::test_ten_thousand_rows_of_one_person_are_boun
 REACH = f"{QUERIES}::TestContract::test_no_sum_reaches_further_than_it_says"
 LIMITS = "tests/contracts/test_clipped.py"
 CUSTODY = "tests/client/custodian/test_custodian.py"
-LAWS = "tests/laws/test_steps.py"
+LAWS = "tests/laws/test_counting_steps.py"
 KNOWN = f"{LAWS}::test_what_is_known_is_what_one_would_say"
 PERSON = f"{LAWS}::test_a_person_adds_what_happened_at_most_as_long_as_the_clip"
 ALONE = f"{LAWS}::test_a_sum_is_what_each_person_adds_alone"
@@ -223,7 +223,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "lets persons of events weigh the same, which they do not",
         "P27",
-        "tests/study/test_histories.py::test_a_person_of_events_has_one_row[private-privacy1]",
+        "tests/study/test_event_studies.py::test_a_person_of_events_has_one_row[private-privacy1]",
         "common/cohortium/study/study.py",
         'if self.privacy.rows_per_person > 1 or self.privacy.equal_weight == "persons":',
         "if self.privacy.rows_per_person > 1:",
