@@ -122,7 +122,6 @@ def test_what_is_asked_is_about_persons_then_steps_and_steps_are_no_tables_of_pe
     generator = once()
     assert [p.name for p in plan(STUDY).phases] == ["columns", "events", "pairs", "steps"]
     assert {j for m in generator.measured for j in m.columns} == set(range(len(SCHEMA.columns)))
-    assert {len(m.columns) for m in generator.measured_together} <= {1, 2}
     assert generator.steps is not None
     assert isinstance(generator.steps.query, Steps)
 
