@@ -593,7 +593,9 @@ def test_help_names_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_counts_of_events_are_what_noise_would_be_added_to() -> None:
     """The coordinator's generator asks for them like for any other counts, and so they have an answer without noise, too."""
     none = Privacy(mode="none")
-    study = Study(name="h", schema=LINKED, privacy=none, generator=Histories(), institutions=enlisted.with_keys("north"))
+    study = Study(
+        name="h", schema=LINKED, privacy=none, generator=Histories(), institutions=enlisted.with_keys("north")
+    )
     codes = lived(tracks_of(LINKED), LINKED.sizes, 60, 20, 1)
     queries = [as_declared(q) if isinstance(q := p.query, Steps) else q for p in plan(study).phases]
     clipped = [query for query in queries if isinstance(query, Clipped)]

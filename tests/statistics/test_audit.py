@@ -91,7 +91,7 @@ def detectors_for(study: Study) -> set[str]:
 def test_a_study_whose_events_would_not_be_attacked_is_refused() -> None:
     """Rather than passed, with canaries to whom nothing ever happened."""
     study = replace(MASKED, schema=LINKED, generator=Histories())
-    with pytest.raises(StudyError, match="E_PLAN_INVALID.*tables of events, which no canary has"):
+    with pytest.raises(StudyError, match=r"E_PLAN_INVALID.*tables of events, which no canary has"):
         audit(study, FEW)
 
 
