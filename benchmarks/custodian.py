@@ -6,9 +6,9 @@
 A made-up table of 30 columns (texts, numbers, moments, truth; a twentieth of some missing) is written in row groups; a custodian
 in a process of its own serves it at its socket and is asked as a coordinator asks: signed, charged, noised. Studies: all pairs
 of columns of 16 cells or so; the default, sweep with a target, on fine cells: single columns first, then pairs of merged cells,
-crossed with the target; events of persons and all their steps; and one step of training. Every question is asked in two runs, the first of which reads the table as well:
-reading is the difference, loading the libraries for it included. Memory is the process's peak since it started (VmHWM), Python and
-libraries included. On a busy machine look at the seconds of a processor.
+crossed with the target; events of persons and all their steps; and one step of training. Every question is asked in two runs, the
+first of which reads the table as well: reading is the difference, loading the libraries for it included. Memory is the process's
+peak since it started (VmHWM), Python and libraries included. On a busy machine look at the seconds of a processor.
 """
 
 from __future__ import annotations
@@ -316,7 +316,7 @@ def _asked(case: Case, study: Study, consents: dict[str, str], custodian: Served
             read = took - again
             note = f"{read.work:.1f} s of a processor, {read.work / case.rows * 1e6:.1f} µs a row"
             yield case.figure("reading the table", read.wall, "s", note)
-        asked = f"{len(query.tables)} tables, {query.width:,} cells" if isinstance(query, Tables) else "one step"
+        asked = f"{len(query.lengths)} tables, {query.width:,} cells" if isinstance(query, Tables) else "one step"
         yield case.figure(f"answering {phase.name}", again.wall, "s", f"{again.work:.1f} s of a processor; {asked}")
         if number + 1 < plan(study).rounds:
             generator.tell(Sum(query, values, 1, phase.multiplier))
