@@ -1,14 +1,14 @@
 """What a custodian needs for a large table: memory, seconds to read it, seconds to answer.
 
     python benchmarks/custodian.py [--rows 10000000] [--csv-rows 1000000] [--postgresql-rows 1000000]
-        [--out benchmarks/results/custodian.json]
+        [--events 1000000 10000000] [--out benchmarks/results/custodian.json]
 
 A made-up table of 30 columns (texts, numbers, moments, truth; a twentieth of some missing) is written in row groups; a custodian
 in a process of its own serves it at its socket and is asked as a coordinator asks: signed, charged, noised. Studies: all pairs
 of columns of 16 cells or so; the default, sweep with a target, on fine cells: single columns first, then pairs of merged cells,
-crossed with the target; and one step of training. Every question is asked as two attempts, the first of which reads the table as well:
-reading is the difference, loading the libraries for it included. Memory is the process's peak since it started (VmHWM), Python and
-libraries included. On a busy machine look at the seconds of a processor.
+crossed with the target; events of persons and all their steps; and one step of training. Every question is asked in two runs, the
+first of which reads the table as well: reading is the difference, loading the libraries for it included. Memory is the process's
+peak since it started (VmHWM), Python and libraries included. On a busy machine look at the seconds of a processor.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from rich.console import Console
 
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.federation import wire
-from cohortium.queries.counts import Counts
-from cohortium.study.generators import Autoregressive, Sweep
+from cohortium.queries.counts import Tables
+from cohortium.study.generators import Autoregressive, Histories, Sweep
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study
 from cohortium_client.custodian.agreements import agree
@@ -51,6 +51,8 @@ NAME = "clinic"
 ROW_GROUP = 500_000
 WANTED = {"memory": 4.0, "answering pairs": 60.0}  # at TEN_MILLION rows
 TEN_MILLION = 10_000_000
+WANTED_OF_EVENTS = {"memory": 1.5, "all of it": 180.0}  # at TEN_MILLION events
+EVENTS_A_PERSON = 100
 MISSING = 0.05
 TEXTS = (4, 6, 8, 10, 12, 14, 16, 16, 18, 20, 24, 28, 32)  # categories of the columns of text
 SPREADS = (3.0, 8.0, 15.0, 30.0, 40.0, 90.0, 200.0, 500.0, 900.0, 4000.0, 9000.0)  # of the columns of numbers
@@ -144,6 +146,54 @@ def as_postgresql(folder: Path, rows: int, several: bool) -> dict[str, str]:
     return {"url": cluster.url(), "query": "SELECT * FROM visits", "password_file": str(folder / password_file(folder))}
 
 
+def linked_schema() -> Schema:
+    """Persons of two columns, and events of a moment and three."""
+    tests = {"name": "test", "kind": "categorical", "categories": [f"test {k}" for k in range(12)]}
+    event_columns: list[dict[str, Any]] = [
+        {"name": "patient", "person": True},
+        {"name": "taken", "kind": "datetime", "time": True, "lower": START, "upper": "2025-12-28", "resolution": "day"},
+        tests,
+        {"name": "value", "kind": "continuous", "lower": 0, "upper": 100, "decimals": 1, "nullable": True},
+        {"name": "urgent", "kind": "boolean"},
+    ]
+    persons: list[dict[str, Any]] = [
+        {"name": "patient", "person": True},
+        {"name": "age", "kind": "continuous", "lower": 0, "upper": 99},
+        {"name": "sex", "kind": "categorical", "categories": ["f", "m"]},
+    ]
+    table = {"name": "labs", "most": 2 * EVENTS_A_PERSON, "column": event_columns}
+    return schema_from_document({"name": "patients", "column": persons, "table": [table]})
+
+
+def as_linked(folder: Path, events: int) -> dict[str, Any]:
+    """A hundredth as many persons, and their events in no order; all but a very few count."""
+    rng, persons = np.random.default_rng(0), events // EVENTS_A_PERSON
+    people = {
+        "patient": np.arange(persons),
+        "age": rng.integers(0, 100, persons),
+        "sex": rng.choice(["f", "m"], persons),
+    }
+    pq.write_table(pa.table(people), folder / "persons.parquet")
+    writer, words = None, pa.array([f"test {k}" for k in range(12)])
+    for first in range(0, events, ROW_GROUP):
+        n = min(ROW_GROUP, events - first)
+        kinds = pa.array(rng.integers(0, 12, n).astype(np.int32))
+        part_of = pa.table(
+            {
+                "patient": rng.integers(0, persons, n),
+                "taken": np.datetime64(START, "s") + (rng.integers(0, DAYS, n)).astype("timedelta64[D]"),
+                "test": pa.DictionaryArray.from_arrays(kinds, words).cast(pa.string()),
+                "value": pa.array(np.round(100 * rng.random(n), 1), mask=rng.random(n) < MISSING),
+                "urgent": rng.random(n) < 0.2,
+            }
+        )
+        writer = writer or pq.ParquetWriter(folder / "labs.parquet", part_of.schema)
+        writer.write_table(part_of)
+    if writer is not None:
+        writer.close()
+    return {"path": str(folder / "persons.parquet"), "tables": {"labs": {"path": str(folder / "labs.parquet")}}}
+
+
 # The custodian
 
 
@@ -215,23 +265,27 @@ def serve_until_stopped(folder: Path) -> None:
 @dataclass(frozen=True)
 class Case:
     label: str
-    source: dict[str, str]
+    source: dict[str, Any]
     rows: int
     privacy: Privacy
-    generator: Sweep | Autoregressive
+    generator: Sweep | Autoregressive | Histories
     coarse: bool = False
+
+    @property
+    def of_events(self) -> bool:
+        return isinstance(self.generator, Histories)
 
     def study(self, key: str) -> Study:
         return Study(
             name="large",
-            schema=schema(self.coarse),
+            schema=linked_schema() if self.of_events else schema(self.coarse),
             privacy=self.privacy,
             generator=self.generator,
             institutions=(Institution(name=NAME, key=key),),
         )
 
     def figure(self, name: str, value: float, unit: str, note: str) -> Figure:
-        wanted = WANTED.get(name) if self.rows >= TEN_MILLION else None
+        wanted = (WANTED_OF_EVENTS if self.of_events else WANTED).get(name) if self.rows >= TEN_MILLION else None
         return Figure(f"{self.label}: {name}", value, unit, wanted, note)
 
 
@@ -249,21 +303,24 @@ def measured(case: Case, folder: Path) -> Iterator[Figure]:
 
 
 def _asked(case: Case, study: Study, consents: dict[str, str], custodian: Served) -> Iterator[Figure]:
-    generator, run = generator_class(study.generator.kind)(study, 0), secrets.token_hex(16)
+    generator, runs = generator_class(study.generator.kind)(study, 0), [secrets.token_hex(16) for _ in range(2)]
+    whole = 0.0
     for number in range(plan(study).rounds):
         phase, query = plan(study).phase(number), generator.ask()
         assert query is not None
-        first, second = (wire.Request(study.digest, run, number, k, query.state, consents) for k in (0, 1))
+        first, second = (wire.Request(study.digest, run, number, 0, query.state, consents) for run in runs)
         values, took = custodian.ask(first, query.width)
         _, again = custodian.ask(second, query.width)
+        whole += took.wall
         if number == 0:
             read = took - again
             note = f"{read.work:.1f} s of a processor, {read.work / case.rows * 1e6:.1f} µs a row"
             yield case.figure("reading the table", read.wall, "s", note)
-        asked = f"{len(query.tables)} tables, {query.width:,} cells" if isinstance(query, Counts) else "one step"
+        asked = f"{len(query.lengths)} tables, {query.width:,} cells" if isinstance(query, Tables) else "one step"
         yield case.figure(f"answering {phase.name}", again.wall, "s", f"{again.work:.1f} s of a processor; {asked}")
         if number + 1 < plan(study).rounds:
             generator.tell(Sum(query, values, 1, phase.multiplier))
+    yield case.figure("all of it", whole, "s", "reading, and answering every round once")
 
 
 ONE_ROW = Privacy(epsilon=3.0, delta=1e-8)
@@ -284,6 +341,9 @@ def cases(home: Path, chosen: argparse.Namespace) -> Iterator[Case]:
         yield Case(f"{name}, sweep", source, rows, TWO_ROWS, SWEEP)
         yield Case(f"{name}, sweep, equal persons", source, rows, ALL_ROWS, SWEEP)
         yield Case(f"{name}, training", source, rows, TWO_ROWS, STEP)
+    for events in chosen.events:
+        name = f"{events:,} events of {events // EVENTS_A_PERSON:,} persons"
+        yield Case(name, as_linked(home, events), events, ONE_ROW, Histories())
     for kind, rows, put in (("CSV", chosen.csv_rows, as_csv), ("PostgreSQL", chosen.postgresql_rows, as_postgresql)):
         if rows and (source := put(home, rows, True)):
             yield Case(f"{kind}, {rows:,} rows, sweep", source, rows, TWO_ROWS, SWEEP)
@@ -294,6 +354,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=TEN_MILLION)
     parser.add_argument("--csv-rows", type=int, default=1_000_000)
     parser.add_argument("--postgresql-rows", type=int, default=1_000_000)
+    parser.add_argument("--events", type=int, nargs="*", default=[TEN_MILLION // 10, TEN_MILLION])
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "custodian.json")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()

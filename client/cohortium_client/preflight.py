@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from cohortium.data.encoding import Codes
 from cohortium.data.readers.faults import Faults
-from cohortium.drafting.reasons import HERE, counted, reasons
-from cohortium.drafting.tally import Tally, tally_of
+from cohortium.drafting.reasons import HERE, counted_in_all, reasons
+from cohortium.drafting.tally import Tally, census_lines, tally_of
 from cohortium.errors import CohortiumError, InputError, MaskingError, SchemaError, StudyError
 from cohortium.ledger.location import require_free
 from cohortium.study.consent import read_signatures, unsigned
@@ -30,7 +30,7 @@ from cohortium_client.custodian.institution import Institution, load_institution
 from cohortium_client.relay import has_joined, relay_folder
 from cohortium_client.relay_preflight import relay_preflight
 from cohortium_client.socket.gate import is_served, require_place, require_short
-from cohortium_client.source.source import load_and_look
+from cohortium_client.source.source import faults_of, load_and_look
 
 if TYPE_CHECKING:
     from cohortium.drafting.checking import Fit
@@ -260,23 +260,25 @@ def _consents(study: Study, study_file: Path) -> str | Warned:
 
 def _rows(institution: Institution, name: str, study: Study) -> Iterator[Check]:
     """How the table's rows fit. Nothing depends on it: answers are the same function of the rows that fit, however many."""
-    faults = Faults("source")
-    seen: list[Fit] = []
+    faults = faults_of(study.schema)
+    seen: dict[str, Fit] = {}
     yield checked(f"{name}: table", lambda: _table(institution, study, faults, seen))
-    for fault in faults.found:
-        yield Check(f"{name}: {fault.kind.name}", False, f"{fault} {HERE}", fault.kind.fix)
-    for found in seen:
-        for reason in reasons(found, study.schema):
-            yield Check(f"{name}: {reason.where}", True, f"{reason.what} {HERE}", reason.fix, warning=True)
+    for table, unread in faults.items():
+        label = f"{name}, {table}" if study.schema.tables else name
+        for fault in unread.found:
+            yield Check(f"{label}: {fault.kind.name}", False, f"{fault} {HERE}", fault.kind.fix)
+        for reason in reasons(seen[table], study.schema.parts[table]) if table in seen else []:
+            yield Check(f"{label}: {reason.where}", True, f"{reason.what} {HERE}", reason.fix, warning=True)
 
 
-def _table(institution: Institution, study: Study, faults: Faults, seen: list[Fit]) -> str | Warned:
+def _table(institution: Institution, study: Study, faults: dict[str, Faults], seen: dict[str, Fit]) -> str | Warned:
     codes, found = load_and_look(institution.file.source, institution.folder, study.schema, faults)
-    seen.append(found)
+    seen.update(found)
     if not len(codes):
         fix = "No row of this table counts in any answer. The lines below say what does not fit."
+        there = any(one.rows for one in found.values())
         raise SchemaError(
-            "E_MISFIT", "table", f"{counted(found)} {HERE}", fix if found.rows else "Is it the right table?"
+            "E_MISFIT", "table", f"{counted_in_all(found)} {HERE}", fix if there else "Is it the right table?"
         )
     fitting = _fitting(codes, study)
     if codes.left_out:
@@ -285,6 +287,8 @@ def _table(institution: Institution, study: Study, faults: Faults, seen: list[Fi
 
 
 def _fitting(codes: Codes, study: Study) -> str:
+    if study.schema.tables:
+        return f"{len(codes)} persons; {' '.join(census_lines(codes))} {HERE}"
     tally = tally_of(codes, study.schema)
     breaking = f", {codes.breaking} of them because they break a constraint" if study.schema.constraints else ""
     found = f"{len(codes)} rows of {tally.persons} persons fit the schema, {codes.left_out} rows do not{breaking}"

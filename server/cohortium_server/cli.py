@@ -26,6 +26,7 @@ from cohortium_server.commands.running import release, resume, run, serve, statu
 
 if TYPE_CHECKING:
     from cohortium.study.wording import Kind as RunKind
+    from cohortium_server.release import Release
 
 Folder = Annotated[Path, typer.Argument(metavar="RELEASE", help="The folder of a release.")]
 
@@ -39,7 +40,13 @@ for command in (admit, revoke, members, check, serve, run, resume, status, stop,
 def sample(
     release: Folder,
     rows: Annotated[int, typer.Option("--rows", min=0, help="How many rows.")],
-    out: Annotated[Path, typer.Option("--out", help="The .csv or .parquet file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="The .csv or .parquet file to write; of a release with events the folder, with a file a table.",
+        ),
+    ],
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,8 +76,12 @@ def sample(
 
         require_new(out, replace)
         shown = progress_if_long(as_json)
+        opened = load_release(release, progress=shown)
+        if opened.schema.tables:
+            _sample_tables(opened, rows, out, where, balance, seed, as_json)
+            return
         with listening(shown):
-            table = load_release(release, progress=shown).sample(rows, where, seed, balance)
+            table = opened.sample(rows, where, seed, balance)
         write_table(table, out)
         result = {"rows": len(table), "columns": list(table.columns), "file": str(out), **table.attrs}
         if as_json:
@@ -80,6 +91,32 @@ def sample(
         if balance := table.attrs.get("balance"):
             parts = ", ".join(f"{count} {name}" for name, count in balance["rows"].items())
             print_result(f"By {balance['column']}: {parts}. {balance['note']}")
+
+
+def _sample_tables(
+    release: Release,
+    persons: int,
+    out: Path,
+    where: list[str] | None,
+    balance: str | None,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Persons with their events, a file a table, in a folder that appears whole or not at all."""
+    from cohortium.errors import ReleaseError
+    from cohortium_server.release.tables import write_tables
+
+    if balance is not None:
+        what, fix = "persons with events are not drawn in equal shares", "Leave --balance out, or set --where."
+        raise ReleaseError("E_CONDITION", "balance", what, fix)
+    with listening(release.progress):
+        tables = release.sample_tables(persons, where, seed)
+    write_tables(tables, out)
+    rows = {name: len(table) for name, table in tables.items()}
+    if as_json:
+        print_json({"rows": rows, "folder": str(out)})
+    else:
+        print_result(", ".join(f"{count} rows of {name}" for name, count in rows.items()) + f" in {out}")
 
 
 def query(

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.data.encoding import Events
+from cohortium.data.events import EventTable
 from cohortium.errors import ReleaseError
 from cohortium.privacy.accounting import composed, repeated
 from cohortium_server.rounds.rounds import Outcome
@@ -47,8 +49,8 @@ class Verdict:
                 )
 
 
-def judge(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Verdict:
-    """The verdict on releasing ``synthetic``, (rows, columns) codes, from a study that has been run."""
+def judge(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Events, ...] = ()) -> Verdict:
+    """The verdict on releasing ``synthetic``, (rows, columns) codes, and ``events`` of theirs, from a study that has been run."""
     checks: tuple[Callable[[Outcome, npt.NDArray[np.int16]], Criterion], ...] = (
         _budget,
         _complete,
@@ -56,12 +58,14 @@ def judge(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Verdict:
         _in_schema,
         _model,
     )
-    return Verdict(tuple(check(outcome, synthetic) for check in checks))
+    linked = (_linked(outcome, synthetic, events),) if outcome.study.schema.tables else ()
+    return Verdict((*(check(outcome, synthetic) for check in checks), *linked))
 
 
-def sound(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Verdict:
+def sound(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Events, ...] = ()) -> Verdict:
     """The verdict on rows and model only, for studies without privacy."""
-    return Verdict((_in_schema(outcome, synthetic), _model(outcome, synthetic)))
+    linked = (_linked(outcome, synthetic, events),) if outcome.study.schema.tables else ()
+    return Verdict((_in_schema(outcome, synthetic), _model(outcome, synthetic), *linked))
 
 
 def _budget(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
@@ -129,3 +133,30 @@ def _model(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
     return Criterion(
         "model", finite, "finite" if finite else "not finite", "finite", "a diverged fit must not be sampled"
     )
+
+
+def _linked(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Events, ...]) -> Criterion:
+    tables = outcome.study.schema.tables
+    unfit = (
+        sum(_unfit(table, one, len(synthetic)) for table, one in zip(tables, events, strict=True))
+        if len(events) == len(tables)
+        else -1
+    )
+    return Criterion(
+        "events",
+        unfit == 0,
+        f"{unfit} events that do not fit",
+        "0 events that do not fit",
+        "every event is a released person's, within its table's window of time, and has declared values",
+    )
+
+
+def _unfit(table: EventTable, events: Events, persons: int) -> int:
+    """Events that are nobody's, out of order, beyond the window, or hold what the schema does not declare."""
+    nobodys = (events.persons < 0) | (events.persons >= persons)
+    beyond = (events.ticks < 0) | (events.ticks >= table.clock.grid)
+    undeclared = ((events.values < 0) | (events.values >= np.array(table.sizes))).any(axis=1)
+    backwards = (np.diff(events.persons, prepend=0) < 0) | (
+        (np.diff(events.persons, prepend=-1) == 0) & (np.diff(events.ticks, prepend=0) < 0)
+    )
+    return int((nobodys | beyond | undeclared | backwards).sum())

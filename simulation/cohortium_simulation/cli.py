@@ -15,11 +15,10 @@ from cohortium.system.signals import leaving
 from cohortium_simulation import options
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from cohortium.study.study import Privacy, Study
     from cohortium_server.release import Release
     from cohortium_simulation.experiment import Ledgers
+    from cohortium_simulation.holdings import Held
 
 NOT_PRIVATE = "WARNING: no privacy. The release may reveal single persons' rows; guard it like the real table."
 
@@ -40,7 +39,7 @@ def simulate(
     trust: options.Trust = None,
     dropouts: options.Dropouts = 0,
     colluders: options.Colluders = 0,
-    generator: options.GeneratorKind = "sweep",
+    generator: options.GeneratorKind = None,
     target: options.Targets = None,
     rounds: options.Rounds = None,
     steps: options.Steps = None,
@@ -61,11 +60,11 @@ def simulate(
     replace: options.Replace = False,
     as_json: Json = False,
 ) -> None:
-    """Run a whole federation on one table: split it, let institutions answer, release one synthetic table."""
+    """Run a whole federation on one table, or on linked ones: split them, let institutions answer, release synthetic ones."""
     with guarded(as_json):
         from cohortium_server.release import require_no_release
         from cohortium_simulation import requested
-        from cohortium_simulation.inputs import read_tables
+        from cohortium_simulation.inputs import files_of, read_tables
 
         require_no_release(out, replace)
         split = requested.Split(institutions, by, institution or (), skew)
@@ -77,17 +76,18 @@ def simulate(
             privacy |= {"rows_per_person": rows_per_person, "institutions_per_person": institutions_per_person}
             privacy |= {"equal_weight": equal_weight}
             trained = {"rounds": rounds, "steps": steps, "hidden": hidden, "warm_start": warm_start}
-            model = requested.generator_section(generator, target or (), trained)
-            agreed, layout = requested.of_options(schema, split, privacy, model, rows, reviewed)
+            public = requested.public_schema(schema, reviewed)
+            model = requested.generator_section(generator, target or (), trained, public)
+            agreed, layout = requested.of_options(public, split, privacy, model, rows)
         ledgers = _ledgers(ledger, population, cap, agreed.privacy)
         form = form_of(separator, sheet)
-        tables = read_tables(data, form, agreed.schema, layout, seed, drop_bad_rows)
+        tables = read_tables(files_of(data, agreed.schema), form, agreed.schema, layout, seed, drop_bad_rows)
         _run(agreed, tables, out, seed, ledgers, replace, as_json)
 
 
 def _run(
     study: Study,
-    tables: Mapping[str, DataFrame],
+    tables: Mapping[str, Held],
     out: Path,
     seed: int | None,
     ledgers: Ledgers | None,
@@ -183,7 +183,8 @@ def _report(release: Release, as_json: bool) -> None:
 
 
 def demo(
-    generator: options.GeneratorKind = "sweep",
+    data: options.DemoData = "clinics",
+    generator: options.DemoGenerator = "sweep",
     epsilon: options.DemoEpsilon = 3.0,
     trust: options.DemoTrust = None,
     out: options.DemoOut = Path("cohortium-demo"),
@@ -192,13 +193,20 @@ def demo(
 ) -> None:
     """Six clinics' COVID-19 tests, one synthetic table: a simulated federation on bundled, public data."""
     with guarded(as_json):
-        from cohortium_simulation.demo import run_demo
+        from cohortium_simulation.demo import run_demo, run_made_up
+        from cohortium_simulation.made_up import demo_named
 
+        made = None if data == "clinics" else demo_named(data)
         if not as_json:
             print_status(
                 "Six institutions of a children's hospital, COVID-19 tests of 2020 (public, de-identified; medicaldata, MIT)."
+                if made is None
+                else made.about
             )
-        result = run_demo(generator, epsilon, out, seed, progress(as_json), trust)
+        if made is None:
+            result = run_demo(generator, epsilon, out, seed, progress(as_json), trust)
+        else:
+            result = run_made_up(made, epsilon, out, seed, progress(as_json), trust)
         if as_json:
             print_json(result)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -13,15 +14,20 @@ import numpy as np
 import pandas as pd
 
 from cohortium.data.encoding import encode
+from cohortium.data.events import PERSONS
 from cohortium.data.schema import Schema, load_schema
 from cohortium.errors import ReleaseError
 from cohortium.evaluation.fidelity import tvd
+from cohortium.evaluation.histories import distances, halves, independent
 from cohortium.ledger.caps import Cap
 from cohortium.ledger.store import Ledger
+from cohortium.study.study import Study
 from cohortium.system.documents import load_json
 from cohortium.system.progress import Progress
 from cohortium_server.release import Release
 from cohortium_simulation.experiment import Ledgers, as_study, simulate
+from cohortium_simulation.layout import Layout
+from cohortium_simulation.made_up import DEMOS, MadeUp
 from cohortium_simulation.partition import by_column
 
 NAME = "clinics-covid-2020"
@@ -29,6 +35,8 @@ INSTITUTION = "institution"
 INSTITUTIONS = ("clinical-lab", "emergency", "inpatient-wards", "intensive-care", "network", "oncology")
 DELTA = 1e-6
 CAP = 10.0
+SPLIT = 11  # how made-up persons are split among their institutions: the same every time
+DEMOS_OF = {NAME: INSTITUTIONS, **{made.name: made.institutions for made in DEMOS.values()}}
 INSTITUTIONS_PER_PERSON = 2  # true of the bundled table (data/NOTICE)
 
 
@@ -36,7 +44,6 @@ def run_demo(
     generator: str, epsilon: float, out: Path, seed: int | None, progress: Progress, trust: str | None = None
 ) -> dict[str, Any]:
     """Run the demo into the folder ``out``, from scratch each time, with ledgers of its own. Returns a JSON object."""
-    began = time.monotonic()
     table, schema = demo_data()
     parts = by_column(table, INSTITUTION, {name: (name,) for name in INSTITUTIONS})
     tables = {name: part.drop(columns=INSTITUTION) for name, part in parts.items()}
@@ -56,21 +63,54 @@ def run_demo(
         NAME,
         "share a test cohort for triage models",
     )
+    return _run(
+        study,
+        tables,
+        "children-tested-2020",
+        out,
+        seed,
+        progress,
+        lambda r: compare(table, r, np.random.default_rng(0)),
+    )
+
+
+def run_made_up(
+    data: MadeUp, epsilon: float, out: Path, seed: int | None, progress: Progress, trust: str | None = None
+) -> dict[str, Any]:
+    """The same on made-up persons with events (made_up.py), under masks unless something else is asked for."""
+    schema, tables = data.schema, data.tables
+    privacy = {"epsilon": epsilon, "delta": DELTA, "trust": trust or "secure-sum"}
+    study = as_study(schema, data.institutions, privacy, {"kind": "histories"}, None, data.name, data.about)
+    layout = Layout(dict.fromkeys(data.institutions, ()))
+    parts = layout.split_linked(tables, schema, np.random.default_rng(SPLIT))
+    return _run(study, parts, data.name, out, seed, progress, lambda r: compare_histories(tables, r))
+
+
+def _run(
+    study: Study,
+    tables: Mapping[str, Any],
+    population: str,
+    out: Path,
+    seed: int | None,
+    progress: Progress,
+    compared: Callable[[Release], list[dict[str, Any]]],
+) -> dict[str, Any]:
+    began = time.monotonic()
     _fresh(out)
-    ledgers = Ledgers(out / "ledgers", "children-tested-2020", Cap(CAP, DELTA))
+    ledgers = Ledgers(out / "ledgers", population, Cap(CAP, DELTA))
     release = simulate(
         study, tables, out / "release", seed=seed, ledgers=ledgers, progress=progress, learn=True, replace=True
     )
     return {
         "release": str(release.path),
         "report": str(release.path / "report.html"),
-        "generator": generator,
+        "generator": study.generator.kind,
         "trust": study.privacy.trust,
         "rows": release.manifest["rows"],
         "guarantee": release.manifest["guarantee"],
-        "institutions_per_person": INSTITUTIONS_PER_PERSON,
+        "institutions_per_person": study.privacy.institutions_per_person,
         "spent": [_spent(ledgers, name) for name in tables],
-        "fidelity": compare(table, release, np.random.default_rng(0)),
+        "fidelity": compared(release),
         "seconds": time.monotonic() - began,
     }
 
@@ -102,10 +142,10 @@ def _is_demos(out: Path) -> bool:
     try:
         released = load_json(out / "release" / "manifest.json").get("name")
     except FileNotFoundError:
-        released = NAME
+        released = next((name for name, known in DEMOS_OF.items() if set(ledgers) <= set(known)), None)
     except (OSError, ValueError, AttributeError):
         released = None
-    return set(ledgers) <= set(INSTITUTIONS) and released == NAME
+    return set(ledgers) <= set(DEMOS_OF.get(released, ())) and released in DEMOS_OF
 
 
 def _spent(ledgers: Ledgers, institution: str) -> dict[str, Any]:
@@ -135,4 +175,24 @@ def compare(real: pd.DataFrame, release: Release, rng: np.random.Generator) -> l
             "real_half": tvd(half, other, sizes, k),
         }
         for k in words
+    ]
+
+
+def compare_histories(real: Mapping[str, pd.DataFrame], release: Release) -> list[dict[str, Any]]:
+    """Distances from the real events: of the release, of columns shuffled over all events, and of one half of the persons to the other."""
+    schema, rng = release.schema, np.random.default_rng(0)
+    half, other = halves(schema, real, PERSONS, rng)
+    found = (
+        distances(schema, real, release.tables),
+        distances(schema, real, independent(schema, real, rng)),
+        distances(schema, half, other),
+    )
+    return [
+        {
+            "tables": f"{r['table']}: {r['what']}",
+            "release": r["distance"],
+            "independent": i["distance"],
+            "real_half": h["distance"],
+        }
+        for r, i, h in zip(*found, strict=True)
     ]

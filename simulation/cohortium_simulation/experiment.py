@@ -12,11 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from cohortium.data.columns.identifiers import identifiers_of
-from cohortium.data.encoding import Codes, check_columns, encode
-from cohortium.data.readers.frames import Table, as_table
+from cohortium.data.encoding import Codes
+from cohortium.data.readers.frames import Table
 from cohortium.data.schema import Schema
 from cohortium.errors import FederationError, StudyError
 from cohortium.ledger.caps import Cap
@@ -39,6 +36,7 @@ from cohortium_server.release import Release, load_release, require_no_release, 
 from cohortium_server.rounds.journal import BriefJournal
 from cohortium_server.rounds.rounds import Outcome
 from cohortium_simulation.draining import Drain
+from cohortium_simulation.holdings import Held, as_held, encoded, persons_of
 from cohortium_simulation.pooled import MASKED_UP_TO, PooledCustodian, run_pooled
 
 
@@ -62,7 +60,7 @@ class Ledgers:
 
 def simulate(
     study: Study,
-    tables: Mapping[str, Table],
+    tables: Mapping[str, Table | Mapping[str, Table]],
     out: str | Path = "release",
     *,
     seed: int | None = None,
@@ -74,7 +72,8 @@ def simulate(
 ) -> Release:
     """Run ``study`` on one table per institution, DataFrames of any library or paths, and write the release into the folder ``out``.
 
-    tables: by the names of the study's institutions, of whom each has one. Epsilon and delta are the study's, per person over
+    tables: by the names of the study's institutions, of whom each has one; where the schema has tables of events, each has a
+    mapping of all of them, ``{"north": {"persons": table, "labs": another}, ...}``. Epsilon and delta are the study's, per person over
     everything that leaves. Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and
     sampling; noise is never repeated. learn: store the error model for questions about several columns in the release, which
     takes the time of two more fits; otherwise it is learnt on first use. replace: overwrite a release in ``out``, which is
@@ -124,18 +123,17 @@ def _require_study(study: object) -> None:
         raise refused("study", f"it is {described(study)}, not a cohortium.Study", fix)
 
 
-def as_tables(tables: Mapping[str, Table], schema: Schema) -> dict[str, pd.DataFrame]:
-    """A DataFrame for each institution; of files the columns of the schema and no others are read."""
+def as_tables(tables: Mapping[str, Table | Mapping[str, Table]], schema: Schema) -> dict[str, Held]:
+    """A DataFrame for each institution, or one for each of the schema's tables; of files their columns and no others are read."""
     if not isinstance(tables, Mapping):
         what = f"it is {described(tables)}, not tables by institution"
         raise refused("tables", what, 'Pass {"north": table, "south": another}.')
-    wanted = [*schema.names, *([schema.person] if schema.person else [])]
-    return {name: as_table(table, f"table of {name}", wanted) for name, table in tables.items()}
+    return {name: as_held(table, name, schema) for name, table in tables.items()}
 
 
 def _simulate_unprotected(
     study: Study,
-    tables: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, Held],
     out: Path,
     seed: int | None,
     ledgers: Ledgers | None,
@@ -159,7 +157,7 @@ def _simulate_unprotected(
 
 def run(
     study: Study,
-    tables: Mapping[str, pd.DataFrame],
+    tables: Mapping[str, Held],
     ledgers: Ledgers,
     seed: int | None = None,
     progress: Progress | None = None,
@@ -213,10 +211,10 @@ def _run(
         return run_in_process(study, consents, nodes, BriefJournal(seed), progress)
 
 
-def encode_all(study: Study, tables: Mapping[str, pd.DataFrame]) -> dict[str, Codes]:
+def encode_all(study: Study, tables: Mapping[str, Held]) -> dict[str, Codes]:
     """Every institution's table in codes of the study's schema."""
     schema = as_written(study).schema
-    return {name: encode(tables[name], schema) for name in study.institution_names}
+    return {name: encoded(tables[name], name, schema) for name in study.institution_names}
 
 
 class Opened:
@@ -314,7 +312,7 @@ def sign_all(study: Study, identities: Sequence[Identity]) -> tuple[Study, dict[
     return signed, {i.name: consent.sign(signed, i.name, i.key) for i in identities}
 
 
-def _check_complete(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
+def _check_complete(study: Study, tables: Mapping[str, Held]) -> None:
     absent = [name for name in study.institution_names if name not in tables]
     if absent:
         raise FederationError(
@@ -328,11 +326,11 @@ def require_file_names(study: Study) -> None:
         raise StudyError("E_PLAN_INVALID", "institutions", problem, "Give it another name: its ledger is a file.")
 
 
-def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
+def _check_persons(study: Study, tables: Mapping[str, Held]) -> None:
     """StudyError E_PLAN_PRIVACY if a person is in more than g institutions: a simulation can check that, a coordinator cannot."""
     if study.schema.person is None:
         return
-    seen = Counter(who for name in study.institution_names for who in _persons(tables[name], study.schema))
+    seen = Counter(who for name in study.institution_names for who in persons_of(tables[name], name, study.schema))
     if max(seen.values(), default=0) > study.privacy.institutions_per_person:
         raise StudyError(
             "E_PLAN_PRIVACY",
@@ -340,13 +338,6 @@ def _check_persons(study: Study, tables: Mapping[str, pd.DataFrame]) -> None:
             "some persons are in more institutions than that, and the promise would not cover them",
             "Raise it (--institutions-per-person).",
         )
-
-
-def _persons(table: pd.DataFrame, schema: Schema) -> list[str]:
-    """The identifiers of a table's persons, each once."""
-    check_columns(table.columns, schema)
-    distinct: list[str] = identifiers_of(table[schema.person]).distinct.to_pylist()
-    return distinct
 
 
 def as_study(

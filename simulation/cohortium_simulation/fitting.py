@@ -19,7 +19,9 @@ from cohortium.system.progress import Progress
 from cohortium_server.generators import kinds
 from cohortium_server.release import Release, require_no_release
 from cohortium_simulation.experiment import Ledgers, as_study, as_tables, simulate
+from cohortium_simulation.holdings import as_held, parts_of
 from cohortium_simulation.layout import laid_out
+from cohortium_simulation.requested import kind_for
 
 Tables: TypeAlias = Union[Table, Mapping[str, Table]]  # noqa: UP007 - a protocol takes no |
 SchemaLike: TypeAlias = Schema | Draft | str | os.PathLike[str]
@@ -31,7 +33,7 @@ def fit(
     *,
     epsilon: float,
     delta: float = 1e-6,
-    generator: str = "sweep",
+    generator: str | None = None,
     targets: str | Iterable[str] = (),
     institutions: int = 1,
     by: str | None = None,
@@ -51,10 +53,12 @@ def fit(
     Runs a simulated federation on this machine, as ``cohortium simulate`` does.
 
     tables: one table (any DataFrame, a path, or columns by name), split among ``institutions`` at random or ``by`` a column
-    whose categories the schema declares; or a mapping of institutions to tables.
+    whose categories the schema declares; or a mapping of institutions to tables. Where the schema has tables of events, a table
+    is a mapping of all of them, ``{"persons": table, "labs": another}``.
     schema: the table's public description: a ``Schema``, the path of a schema.toml, or a reviewed draft's schema.
     epsilon, delta: the promise per person, over everything; delta well below one over the number of persons.
-    generator: its kind; trained: that kind's settings (rounds, steps, hidden, warm_start). rows: of the synthetic table, by
+    generator: its kind, by default ``sweep``, and ``histories`` where the schema has tables of events.
+    trained: that kind's settings (rounds, steps, hidden, warm_start). rows: of the synthetic table, by
     default the noised number of real ones. rows_per_person: at most this many of a person's rows count. seed: repeats the
     split, the start of the fit and the sample, never the noise. ledgers: where the persons' spending is recorded.
     Raises SchemaError E_REVIEW for an unreviewed draft, ReleaseError E_RELEASE_EXISTS unless ``replace``, InputError
@@ -75,7 +79,7 @@ def fit(
     """
     require_no_release(path("out", out), replace)
     public = _schema(schema)
-    asked = _generator(generator, targets, trained)
+    asked = _generator(generator or kind_for(public), targets, trained)
     privacy = _privacy(epsilon, delta, rows_per_person, institutions_per_person, trust)
     drawn = None if seed is None else whole("seed", seed)
     released = None if rows is None else whole("rows", rows, 1)
@@ -122,8 +126,14 @@ def _generator(kind: str, targets: str | Iterable[str], trained: Mapping[str, An
     return {"kind": one_of("generator", kind, kinds()), "targets": list(names("targets", targets)), **trained}
 
 
-def _parts(tables: Any, schema: Schema, institutions: int, by: str | None, seed: int | None) -> dict[str, pd.DataFrame]:
-    """A table for each institution."""
+def _parts(
+    tables: Any, schema: Schema, institutions: int, by: str | None, seed: int | None
+) -> Mapping[str, pd.DataFrame | Mapping[str, pd.DataFrame]]:
+    """A table for each institution, or all of its tables."""
+    if schema.tables and not (isinstance(tables, Mapping) and set(tables) - set(schema.parts)):
+        layout = laid_out(schema, None if by is not None else whole("institutions", institutions, 1), by)
+        held = parts_of(as_held(tables, "all", schema), "all", schema)
+        return layout.split_linked(held, schema, np.random.default_rng(seed))
     if _are_institutions(tables):
         if institutions != 1 or by is not None:
             what = "the tables are those of institutions already"

@@ -1,11 +1,11 @@
-"""The inputs of a simulation: one file, read, compared with the schema, and split into institutions' tables.
+"""The inputs of a simulation: its files, read, compared with the schema, and split into institutions' tables.
 
 The counts made here are for the screen of the file's owner, and go nowhere else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -15,49 +15,117 @@ import pandas as pd
 
 from cohortium.commands.reading import print_faults
 from cohortium.data.encoding import Codes
+from cohortium.data.events import PERSONS
 from cohortium.data.readers.faults import Faults
 from cohortium.data.readers.forms import Form
 from cohortium.data.readers.tables import read_parts
 from cohortium.data.schema import Schema
-from cohortium.drafting.checking import Fit, Fitting
-from cohortium.drafting.reasons import counted, in_lines
-from cohortium.drafting.tally import tally_lines, tally_of
-from cohortium.errors import SchemaError
+from cohortium.drafting.checking import Fit, Fitting, fittings
+from cohortium.drafting.reasons import counted, in_lines_of_all
+from cohortium.drafting.tally import census_lines, tally_lines, tally_of
+from cohortium.errors import SchemaError, StudyError
 from cohortium.study.study import Study
 from cohortium.system.output import print_private, print_status
+from cohortium_simulation.holdings import Held
 from cohortium_simulation.layout import Layout
 
 
+def files_of(data: Sequence[Path], schema: Schema) -> dict[str, Path]:
+    """The file of each of the schema's tables: of events that of the table's name, and of persons the other one.
+
+    Raises StudyError E_PLAN_INVALID where a table has no file or several, or a file no table.
+    """
+    names = {table.name for table in schema.tables}
+    found: dict[str, list[Path]] = {name: [] for name in schema.parts}
+    for path in data:
+        stem = path.name.partition(".")[0]
+        found.setdefault(stem if stem in names else PERSONS, []).append(path)
+    for name, paths in found.items():
+        if name not in schema.parts or len(paths) != 1:
+            raise _unclear(name, paths, schema)
+    return {name: path for name, (path,) in found.items()}
+
+
+def _unclear(name: str, paths: Sequence[Path], schema: Schema) -> StudyError:
+    listed = ", ".join(path.name for path in paths)
+    if not schema.tables:
+        what, fix = f"{listed}: the schema is of one table", "Pass one file, or a schema with tables of events."
+    elif name not in schema.parts:
+        what, fix = f"{listed}: the schema has only tables of events", f"Name files as {', '.join(schema.parts)}."
+    elif not paths:
+        what = f"no file is for the table {name!r}"
+        fix = (
+            f"Pass --data {name}.csv: a file's name says which table of events it is, and the other one is of persons."
+        )
+    else:
+        what = f"{listed}: {len(paths)} files are for the table {name!r}"
+        tables = ", ".join(table.name for table in schema.tables)
+        fix = f"Pass one of persons, and one for each table of events, named as it is: {tables}."
+    return StudyError("E_PLAN_INVALID", "--data", what, fix)
+
+
 def read_tables(
-    data: Path, form: Form, schema: Schema, layout: Layout, seed: int | None, drop_bad_rows: bool
-) -> dict[str, pd.DataFrame]:
-    """A table for each institution. SchemaError E_MISFIT, before anything is charged, where no row fits the schema."""
-    faults, fitting = Faults(data.name, strict=not drop_bad_rows), Fitting(schema)
-    parts = read_parts(data, layout.columns(schema), form=form, faults=faults)
-    table = pd.concat(fitting.over(parts), ignore_index=True)
-    print_faults(faults)
-    _report_fit(fitting.found, schema)
-    tables = layout.split(table, schema, np.random.default_rng(seed))
+    files: Mapping[str, Path], form: Form, schema: Schema, layout: Layout, seed: int | None, drop_bad_rows: bool
+) -> Mapping[str, Held]:
+    """A table for each institution, or its tables by name. files: of ``files_of``.
+
+    SchemaError E_MISFIT, before anything is charged, where no row fits the schema.
+    """
+    read = {}
+    for name, fitting in fittings(schema).items():
+        read[name] = _read(files[name], form, layout.columns(schema, name), fitting, drop_bad_rows)
+        _report_fit(fitting.found, schema, name)
+    rng = np.random.default_rng(seed)
+    if schema.tables:
+        return _split_linked(read, schema, layout, rng)
+    table = read[PERSONS]
+    tables = layout.split(table, schema, rng)
     if left := len(table) - sum(map(len, tables.values())):
         print_status(
             f"{left} of {len(table)} rows take part nowhere: no institution is declared for their value of {layout.by!r}"
         )
-    if empty := [name for name, part in tables.items() if part.empty]:
-        print_status(f"without rows, and answering all the same: {', '.join(empty)}")
+    _report_empty([name for name, part in tables.items() if part.empty])
     return tables
 
 
-def _report_fit(found: Fit, schema: Schema) -> None:
-    if misfits := in_lines(found, schema):
+def _read(data: Path, form: Form, columns: Sequence[str], fitting: Fitting, drop_bad_rows: bool) -> pd.DataFrame:
+    faults = Faults(data.name, strict=not drop_bad_rows)
+    table = pd.concat(fitting.over(read_parts(data, columns, form=form, faults=faults)), ignore_index=True)
+    print_faults(faults)
+    return table
+
+
+def _split_linked(
+    read: Mapping[str, pd.DataFrame], schema: Schema, layout: Layout, rng: np.random.Generator
+) -> Mapping[str, Held]:
+    tables = layout.split_linked(read, schema, rng)
+    for name, table in read.items():
+        if left := len(table) - sum(len(held[name]) for held in tables.values()):
+            print_status(f"{name}: {left} of {len(table)} rows take part nowhere: no institution has their person")
+    _report_empty([name for name, held in tables.items() if all(part.empty for part in held.values())])
+    return tables
+
+
+def _report_empty(names: Sequence[str]) -> None:
+    if names:
+        print_status(f"without rows, and answering all the same: {', '.join(names)}")
+
+
+def _report_fit(found: Fit, schema: Schema, name: str) -> None:
+    if misfits := in_lines_of_all({name: found}, schema):
         print_private(*misfits)
     if found.rows and found.none_fits:
+        where = name if schema.tables else "table"
         raise SchemaError(
-            "E_MISFIT", "table", counted(found), "The lines above list what does not fit. Nothing was charged."
+            "E_MISFIT", where, counted(found), "The lines above list what does not fit. Nothing was charged."
         )
 
 
 def report_counted(codes: Mapping[str, Codes], study: Study) -> None:
     """Print how many rows the study will count, and what would change that."""
+    if study.schema.tables:
+        print_private(*(f"{name!r}, {line}" for name, one in codes.items() for line in census_lines(one)))
+        return
     tallies = [tally_of(one, study.schema) for one in codes.values()]
     for name, one in zip(codes, tallies, strict=True):
         if one.rows and not one.fitting:

@@ -7,12 +7,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from cohortium.data.columns.identifiers import identifiers_of
+from cohortium.data.events import PERSONS
 from cohortium.data.schema import Schema
 from cohortium.errors import StudyError
 from cohortium.system.nearest import nearest
-from cohortium_simulation.partition import Tables, by_column, declared_categories, iid, numbered, skewed, valid_name
+from cohortium_simulation.partition import (
+    NOWHERE,
+    Tables,
+    by_column,
+    declared_categories,
+    iid,
+    numbered,
+    skewed,
+    valid_name,
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +43,36 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         return numbered(self.institutions if isinstance(self.institutions, int) else tuple(self.institutions))
 
-    def columns(self, schema: Schema) -> list[str]:
-        """What is read of the table."""
-        beside = [name for name in (schema.person, self.by) if name]
+    def columns(self, schema: Schema, part: str = PERSONS) -> list[str]:
+        """What is read of a table. part: which of the schema's tables it is."""
+        schema, by = schema.parts[part], self.by if part == PERSONS else None
+        beside = [name for name in (schema.person, by) if name]
         return list(dict.fromkeys([*schema.names, *beside]))
+
+    def split_linked(
+        self, tables: Mapping[str, pd.DataFrame], schema: Schema, rng: np.random.Generator
+    ) -> dict[str, dict[str, pd.DataFrame]]:
+        """The tables of each institution: all rows of a person go where the table of persons, split as a flat one, has that person.
+
+        Who is in several parts of it goes to the first of these institutions. Where there is no such table, persons who have
+        events are assigned at random.
+        """
+        if PERSONS in schema.parts:
+            parts = self.split(tables[PERSONS], schema.parts[PERSONS], rng)
+            whose = {name: _identifiers(part, schema.person) for name, part in parts.items()}
+        else:
+            everybody = sorted({who for t in schema.tables for who in _identifiers(tables[t.name], t.person)})
+            dealt = iid(pd.DataFrame({"who": pd.Series(everybody, dtype=object)}), self.names, rng, "who")
+            whose = {name: part["who"].tolist() for name, part in dealt.items()}
+        homes: dict[str, int] = {}
+        for number, persons in enumerate(whose.values()):
+            for who in persons:
+                homes.setdefault(who, number)
+        placed = {name: _places(table, schema.parts[name].person, homes) for name, table in tables.items()}
+        return {
+            institution: {name: table[placed[name] == number] for name, table in tables.items()}
+            for number, institution in enumerate(self.names)
+        }
 
     def split(self, table: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> Tables:
         """A table for each institution, maybe without rows."""
@@ -43,6 +81,19 @@ class Layout:
         if self.skew is not None:
             return skewed(table, self.names, schema.targets[0], self.skew, rng, schema.person)
         return iid(table, self.names, rng, schema.person)
+
+
+def _identifiers(table: pd.DataFrame, person: str | None) -> list[str]:
+    whose = identifiers_of(table[person])
+    texts: list[str] = whose.distinct.take(np.unique(whose.places[whose.known])).to_pylist()
+    return texts
+
+
+def _places(table: pd.DataFrame, person: str | None, homes: Mapping[str, int]) -> npt.NDArray[np.int64]:
+    """(rows,) the number of the institution that each row's person is in, or NOWHERE."""
+    whose = identifiers_of(table[person])
+    places = np.array([*(homes.get(who, NOWHERE) for who in whose.distinct.to_pylist()), NOWHERE], np.int64)
+    return places[whose.places]
 
 
 def laid_out(
@@ -61,6 +112,10 @@ def laid_out(
     if skew is not None and (by is not None or not schema.targets):
         what = "skew needs a number of institutions and a target in the schema"
         raise StudyError("E_PLAN_INVALID", "simulate", what, "Pass --institutions K, and mark a column target = true.")
+    if by is not None and PERSONS not in schema.parts:
+        what = "the schema declares no column of persons to split by"
+        raise StudyError("E_PLAN_INVALID", f"--by {by}", what, "Pass --institutions K.")
+    schema = schema.parts.get(PERSONS, schema)  # an institution follows from no event
     if declared and by is None:
         fix = "Pass --by COLUMN: the column that holds the values."
         raise StudyError("E_PLAN_INVALID", "--institution", "no column is named for its values", fix)

@@ -12,7 +12,12 @@ from cohortium.commands.reading import TABLE
 
 KINDS = ", ".join(sorted(e.name for e in entry_points(group="cohortium.generators")))
 
-Data = Annotated[Path, typer.Option("--data", help=TABLE)]
+Data = Annotated[
+    list[Path],
+    typer.Option(
+        "--data", help=f"{TABLE} Repeat it where the schema has tables of events: a file's name is its table's name."
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="The folder of the release.")]
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="Its schema.toml: see cohortium schema draft.")]
 StudyFile = Annotated[
@@ -69,7 +74,14 @@ Colluders = Annotated[
     int,
     typer.Option("--colluders", min=0, help="T, under secure-sum: institutions that may collude with the coordinator."),
 ]
-GeneratorKind = Annotated[str, typer.Option("--generator", help=f"One of {KINDS}.")]
+GeneratorKind = Annotated[
+    str | None,
+    typer.Option(
+        "--generator",
+        help=f"One of {KINDS}; by default sweep, and histories where the schema has tables of events.",
+    ),
+]
+DemoGenerator = Annotated[str, typer.Option("--generator", help=f"One of {KINDS}.")]
 Targets = Annotated[list[str] | None, typer.Option("--target", help="A column to predict; repeat it for more.")]
 Rounds = Annotated[
     int | None,
@@ -122,3 +134,10 @@ DropBadRows = Annotated[
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the release that is in --out.")]
 DemoEpsilon = Annotated[float, typer.Option("--epsilon", help="The promise per person.")]
 DemoOut = Annotated[Path, typer.Option("--out", help="Where the release and the demo's own ledgers go.")]
+DemoData = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="clinics: public COVID-19 tests. hospital, bank: made-up persons with their stays or payments, linked tables.",
+    ),
+]

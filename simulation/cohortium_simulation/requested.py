@@ -55,18 +55,17 @@ def of_file(path: Path, split: Split, reviewed: bool) -> tuple[Study, Layout]:
     return study, laid_out(study.schema, None, split.by, split.declared, split.skew, study.institution_names)
 
 
-def of_options(
-    schema: Path | None,
-    split: Split,
-    privacy: Mapping[str, Any],
-    generator: Mapping[str, Any],
-    rows: int | None,
-    reviewed: bool,
-) -> tuple[Study, Layout]:
-    """The study of a schema file and options, and its layout; StudyError E_PLAN_INVALID without a schema."""
-    if schema is None:
+def public_schema(path: Path | None, reviewed: bool) -> Schema:
+    """The schema in a file; StudyError E_PLAN_INVALID without one, SchemaError E_REVIEW where it is a draft."""
+    if path is None:
         raise StudyError("E_PLAN_INVALID", "simulate", "the table is not described", "Pass --schema, or --study.")
-    public = _without_marks(load_schema(schema), reviewed, schema.name)
+    return _without_marks(load_schema(path), reviewed, path.name)
+
+
+def of_options(
+    public: Schema, split: Split, privacy: Mapping[str, Any], generator: Mapping[str, Any], rows: int | None
+) -> tuple[Study, Layout]:
+    """The study of a schema and options, and its layout."""
     layout = laid_out(public, split.institutions, split.by, split.declared, split.skew)
     return as_study(public, layout.names, privacy, generator, rows), layout
 
@@ -109,9 +108,23 @@ def trusting(trust: str | None, dropouts: int, colluders: int) -> dict[str, Any]
     return _given({"trust": trust, "dropouts": dropouts or None, "colluders": colluders or None})
 
 
-def generator_section(kind: str, targets: Sequence[str], trained: Mapping[str, Any]) -> dict[str, Any]:
-    """A study's generator section. targets: ``A`` or ``A,B`` each. trained: of trained generators; None where not given."""
-    return {"kind": kind, "targets": [name for text in targets for name in text.split(",")], **_given(trained)}
+def generator_section(
+    kind: str | None, targets: Sequence[str], trained: Mapping[str, Any], schema: Schema
+) -> dict[str, Any]:
+    """A study's generator section. kind: None for the schema's own (``kind_for``). targets: ``A`` or ``A,B`` each.
+
+    trained: of trained generators; None where not given.
+    """
+    return {
+        "kind": kind or kind_for(schema),
+        "targets": [name for text in targets for name in text.split(",")],
+        **_given(trained),
+    }
+
+
+def kind_for(schema: Schema) -> str:
+    """The kind of generator for a schema where none is asked for."""
+    return "histories" if schema.tables else "sweep"
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

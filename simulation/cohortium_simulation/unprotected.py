@@ -20,7 +20,7 @@ from cohortium.neural.device import best_device, one_thread
 from cohortium.neural.network import Plain
 from cohortium.privacy.randomness import Randomness
 from cohortium.queries import Query
-from cohortium.queries.counts import Counts
+from cohortium.queries.counts import Tables
 from cohortium.queries.gradients import GradientSum, People, Step
 from cohortium.queries.local_training import OUT_GRID, RATE, LocalTraining
 from cohortium.study.plan import plan
@@ -72,7 +72,7 @@ def fit_unprotected(
 def _answer(query: Query, codes: Codes, multiplier: float, randomness: Randomness) -> IntArray:
     """One institution's part of a sum, in the units of the query's answers, which the multiplier determines."""
     match query:
-        case Counts():
+        case Tables():
             return query.contribute(codes, randomness).values
         case GradientSum():
             trained = _Training.over(query.step, codes, query.state, randomness)

@@ -24,6 +24,7 @@ from cohortium_server.generators import Generator, Sum, generator_class
 SHORT = {"rounds": 4, "steps": 5}
 QUICK: dict[str, dict[str, Any]] = {
     "sweep": {"components": 60},
+    "histories": {"components": 60},
     "pgm": {"method": "mst"},
     "autoregressive": SHORT,
     "diffusion": {"rounds": 12, "steps": 5},  # the momentum of changes takes some rounds to settle

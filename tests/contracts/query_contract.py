@@ -17,8 +17,10 @@ import torch
 from effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from steps import at_merged, lived
 
 from cohortium.data.encoding import Codes
+from cohortium.data.encoding import Events as Table
 from cohortium.neural import clipping
 from cohortium.neural.architecture import Architecture
 from cohortium.neural.clipping import Batch
@@ -26,11 +28,13 @@ from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import Events
 from cohortium.privacy.discrete_gaussian import LARGEST, Bounded, Noised, noise_multiplier
 from cohortium.privacy.randomness import Randomness, SecureRandomness
-from cohortium.queries import Query, counts, gradients, histograms, local_training, marginals
-from cohortium.queries.counts import Counts, fitted_to_grid
+from cohortium.queries import Query, clipped, counts, gradients, histograms, local_training, marginals
+from cohortium.queries.clipped import Clipped
+from cohortium.queries.counts import Tables, fitted_to_grid
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
+from cohortium.queries.steps import Steps
 
 MULTIPLIER = 5.0
 HUGE = 3e38
@@ -103,7 +107,7 @@ def read(query: Query) -> dict[str, np.ndarray]:
 def squared_change(query: Query, one: np.ndarray, other: np.ndarray) -> Fraction:
     """Squared L2 norm of the change over the relative scale of the noise, exactly."""
     change = [int(a) - int(b) for a, b in zip(one, other, strict=True)]
-    if isinstance(query, Counts):
+    if isinstance(query, Tables):
         weights = [Fraction(w) for w, n in zip(query.weights, query.lengths, strict=True) for _ in range(n)]
     else:
         weights = [Fraction(1)] * len(change)
@@ -167,6 +171,8 @@ SIZES, ORDER = (3, 4, 2), (1, 0, 2)
 
 
 def table(query: Query | Step, rows: int, people: int, seed: int, kind: str = "any") -> Codes:
+    if isinstance(query, Clipped):
+        return lived(query.tracks, query.sizes if isinstance(query, Steps) else (3,), rows, people, seed, kind)
     rng = np.random.default_rng(seed)
     sizes: tuple[int, ...] = query.step.sizes if isinstance(query, Trained) else query.sizes  # type: ignore[union-attr]
     values = {
@@ -178,10 +184,40 @@ def table(query: Query | Step, rows: int, people: int, seed: int, kind: str = "a
     return Codes(columns, rng.integers(0, people, rows).astype(np.int64) * 7919 - 5, sizes)
 
 
+def joined(codes: Codes, others: Codes) -> Codes:
+    """Both, one after the other."""
+    events = tuple(
+        Table(
+            *(
+                np.concatenate(two)
+                for two in ((a.values, b.values), (a.persons, b.persons + len(codes)), (a.ticks, b.ticks))
+            )
+        )
+        for a, b in zip(codes.events, others.events, strict=True)
+    )
+    persons = np.concatenate([codes.persons, others.persons])
+    return replace(codes, values=np.concatenate([codes.values, others.values]), persons=persons, events=events)
+
+
+def among(events: Table, theirs: Table, place: int) -> Table:
+    """The events of some persons, and of one more at position ``place`` of them."""
+    at = np.searchsorted(events.persons, place)
+    behind = events.persons + (events.persons >= place)
+    return Table(
+        np.insert(events.values, at, theirs.values, axis=0),
+        np.insert(behind, at, theirs.persons + place),
+        np.insert(events.ticks, at, theirs.ticks),
+    )
+
+
 def with_person(codes: Codes, rows: Codes, seed: int) -> Codes:
-    """``codes`` and, strewn among them, ``rows`` of one person who was not there."""
+    """``codes`` and, strewn among them, ``rows`` of one person who was not there; of events, that person with them."""
     places = np.random.default_rng(seed).integers(0, len(codes) + 1, len(rows))
     newcomer = int(np.random.default_rng(seed).choice([-(2**62), 2**62, 7919 * 3 + 1]))
+    if rows.events:
+        (place,) = places
+        events = tuple(among(a, b, place) for a, b in zip(codes.events, rows.events, strict=True))
+        codes = replace(codes, events=events)
     values = np.insert(codes.values, places, rows.values, axis=0)
     return replace(codes, values=values, persons=np.insert(codes.persons, places, newcomer))
 
@@ -190,6 +226,8 @@ def states(query: Query, seed: int) -> list[Query]:
     """The query at states nobody would train to, but a coordinator might send."""
     if isinstance(query, Marginals):
         return [at_cells(query, k) for k in (seed, -1, -2)] if query.state_lengths else [query]
+    if isinstance(query, Steps):
+        return [at_merged(query, k) for k in (seed, -1, -2)]
     if not isinstance(query, Trained):
         return [query]
     count, rng = query.step.parameters, np.random.default_rng(seed)
@@ -219,6 +257,7 @@ class QueryContract:
         others = with_person(without, table(query, theirs, 1, seed + 1, kind), seed)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(gradients, "ENTRIES_AT_ONCE", at_once)
+            patch.setattr(clipped, "_BLOCK", at_once)
             for asked in states(query, seed):
                 one = before_noise(asked, without, seed)
                 other = before_noise(asked, others, seed)
@@ -256,11 +295,9 @@ class QueryContract:
         """Among others with one row and with many; blocks and micro-batches so small that persons lie across them."""
         monkeypatch.setattr(marginals, "_BLOCK", 97)
         monkeypatch.setattr(histograms, "_BLOCK", 97)
+        monkeypatch.setattr(clipped, "_BLOCK", 97)
         monkeypatch.setattr(gradients, "ENTRIES_AT_ONCE", 41)
-        without = table(query, 400, 40, 7)
-        singles = table(query, 30, 10**9, 8)
-        persons = np.concatenate([without.persons, singles.persons])
-        without = replace(without, values=np.concatenate([without.values, singles.values]), persons=persons)
+        without = joined(table(query, 400, 40, 7), table(query, 30, 10**9, 8))
         others = with_person(without, table(query, theirs, 1, 9, kind), 9)
         for asked in states(always_sampled(query), 6)[:3]:
             one, other = before_noise(asked, without, 4), before_noise(asked, others, 4)
@@ -289,7 +326,7 @@ class QueryContract:
         self, query: Query, rows: int, multiplier: float, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whatever the data, an empty sample included: as many noised sums as events, none with less noise."""
-        if isinstance(query, Counts):
+        if isinstance(query, Tables):
             multiplier = min(multiplier, 40.0)
             query = fitted_to_grid(query, multiplier)
         drawn: list[tuple[Bounded, float]] = []
@@ -319,7 +356,7 @@ class QueryContract:
             return
         for whole_noise, honest in ((1.0, 3), (5.0, 10), (300.0, 4), (9000.0, 9)):
             part = whole_noise / math.sqrt(honest)
-            asked = fitted_to_grid(query, part) if isinstance(query, Counts) else query
+            asked = fitted_to_grid(query, part) if isinstance(query, Tables) else query
             trained = isinstance(asked, Trained)
             sensitivity = step_of(asked).sensitivity(part) if trained else counted(asked).sensitivity
             scales = step_of(asked).scales if trained else counted(asked).scales
@@ -337,7 +374,7 @@ class QueryContract:
         def worth(events: Events) -> float:
             return min(e.noise_multiplier for e in events)
 
-        if isinstance(query, Counts):
+        if isinstance(query, Tables):
             query = fitted_to_grid(query, 1.0)
         assert worth(query.events(1.0)) < worth(query.events(2.0)) <= 2.0
         assert all(not isinstance(v, np.ndarray) for v in query.describe().values())

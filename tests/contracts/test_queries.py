@@ -43,6 +43,7 @@ from query_contract import (
 )
 from safetensors.numpy import save
 from scipy import stats
+from steps import FEWER, LABS, STAYS, TWO, asking, in_one_context
 from torch import nn
 from torch.nn import functional as F
 
@@ -60,12 +61,15 @@ from cohortium.privacy.discrete_gaussian import (
 )
 from cohortium.privacy.randomness import SecureRandomness
 from cohortium.queries import Query, counts, gradients
+from cohortium.queries.contexts import Context, Track
 from cohortium.queries.contribution_bounding import at_most
 from cohortium.queries.counts import fitted_to_grid
+from cohortium.queries.event_histograms import EventHistograms
 from cohortium.queries.gradients import People, Step
 from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
+from cohortium.queries.steps import Steps
 
 ALPHA = 1e-7
 
@@ -105,6 +109,17 @@ CASES: dict[str, Query] = {
     "histograms": NestedHistograms((4, 70, 300), (0, 66, 299)),
     "histograms, three rows a person": NestedHistograms((4, 70, 300), (3, 70, 300), 3, 4),
     "histograms, equal persons": NestedHistograms((1, 40), (1, 33), 1, 64, "persons"),
+    "events": EventHistograms(TWO, 2.0),
+    "events, on a grid": EventHistograms((Track((300, 4), (299, 0), 365, 10),), 0.7, 64),
+    "events, hardly clipped": EventHistograms(TWO, 1000.0, 3),
+    "steps": asking(*TWO),
+    "steps, merged cells on a grid": asking(*TWO, fewer=FEWER, grid=64),
+    "steps, short": asking(STAYS, clip=0.1, grid=16),
+    "steps, hardly clipped": asking(*TWO, clip=1000.0, grid=5),
+    "steps, no columns of persons": asking(LABS, own=(), grid=8),
+    "steps, one table": in_one_context(STAYS, (Context("any"), 1, 1), grid=32),
+    "steps, weighted": in_one_context(STAYS, (Context("previous", 1), 2, 9), (Context("here", 1), 2, 1), grid=7),
+    "steps, what was seen": in_one_context(Track((9, 64), (9, 0), 50, 30_000), (Context("seen", 1), 1, 2), grid=16),
     **{f"gradients, {name}": summing(of) for name, of in NETWORKS.items()},
     **{f"gradients, {name}, 4 rows": summing(of, rows_per_person=4, clip=1.5) for name, of in NETWORKS.items()},
     **{f"gradients, {name}, equal persons": summing(of, equal_weight="persons") for name, of in NETWORKS.items()},
@@ -742,24 +757,25 @@ def test_rare_samples_leave_a_count_that_can_be_drawn() -> None:
     assert len(rare.answer(table(rare, 10, 10, 1), 50.0, SecureRandomness()).values) == rare.width
 
 
-TOLD: dict[str, Trained | Marginals] = {
+TOLD: dict[str, Trained | Marginals | Steps] = {
     "counts, merged": merging((7, 4, 9), (3, 4, 2), PAIRS, (1.0, 1.0, 1.0)),
     "counts, chosen weights": merging((7, 4, 9), (), PAIRS, CHOICES[0], choices=CHOICES),
     "gradients": summing(NETWORKS["autoregressive"]),
     "gradients, merged": summing(NETWORKS["autoregressive"], sizes=(7, 4, 9)),
     "training, merged": training(NETWORKS["autoregressive"], sizes=(7, 4, 9)),
+    "steps, merged": asking(STAYS, own=(7, 4), fewer=(3, 4, 6, 3, 5)),
 }
 
 
-def tensors_of(query: Trained | Marginals) -> dict[str, np.ndarray]:
+def tensors_of(query: Trained | Marginals | Steps) -> dict[str, np.ndarray]:
     more = {"rate": 1} if isinstance(query, LocalTraining) else {}
-    lengths = query.state_lengths if isinstance(query, Marginals) else {**query.step.lengths, **more}
+    lengths = query.state_lengths if isinstance(query, Marginals | Steps) else {**query.step.lengths, **more}
     return {name: np.zeros(n, np.float32) for name, n in lengths.items()}
 
 
 @pytest.mark.parametrize("query", TOLD.values(), ids=TOLD.keys())
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_state_that_is_not_finite_is_refused(query: Trained | Marginals, bad: float) -> None:
+def test_a_state_that_is_not_finite_is_refused(query: Trained | Marginals | Steps, bad: float) -> None:
     for good in tensors_of(query):
         tensors = tensors_of(query)
         tensors[good][-1] = bad
@@ -767,7 +783,7 @@ def test_a_state_that_is_not_finite_is_refused(query: Trained | Marginals, bad: 
             query.with_state(save(tensors))
 
 
-@pytest.mark.parametrize("name", ["gradients, merged", "counts, merged"])
+@pytest.mark.parametrize("name", ["gradients, merged", "counts, merged", "steps, merged"])
 @pytest.mark.parametrize("bad", [-1.0, 0.5, 3.0, HUGE, -HUGE, 2.0**63, 2.0**31, -(2.0**63)])
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_merged_cells_that_there_are_not_are_refused(name: str, bad: float) -> None:
@@ -779,7 +795,7 @@ def test_merged_cells_that_there_are_not_are_refused(name: str, bad: float) -> N
         query.with_state(save(tensors))
 
 
-def wrong_states(query: Trained | Marginals) -> dict[str, bytes]:
+def wrong_states(query: Trained | Marginals | Steps) -> dict[str, bytes]:
     tensors = tensors_of(query)
     first, *others = tensors
     p, good = tensors[first], save(tensors)
@@ -806,7 +822,7 @@ def wrong_states(query: Trained | Marginals) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("query", TOLD.values(), ids=TOLD.keys())
-def test_a_state_of_another_shape_is_refused(query: Trained | Marginals) -> None:
+def test_a_state_of_another_shape_is_refused(query: Trained | Marginals | Steps) -> None:
     for name, state in wrong_states(query).items():
         with pytest.raises(WireError, match="E_STATE_SHAPE"):
             query.with_state(state)

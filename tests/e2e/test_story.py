@@ -4,7 +4,7 @@ TLS, node authentication, secure sum. Every process finds variables of a proxy t
 has a proxy of its own on the way to the coordinator. What the release is worth is compared with the same study in one process.
 """
 
-# ruff: noqa: F401 (a fixture is imported by name)
+# ruff: noqa: F401, F811 (fixtures are imported by name)
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from databases import database, postgresql
 from deployed import FIGURES, Deployed, deployed
-from postgres import OWNER, PASSWORDS, Cluster, password_file, postgresql
+from postgres import OWNER, PASSWORDS, Cluster, password_file
 from proxying import Connecting, connecting, nowhere
 from sqlalchemy import create_engine
 
@@ -57,17 +58,6 @@ def parts() -> dict[str, pd.DataFrame]:
     table, _ = demo_data()
     by_size = sorted(table.groupby(INSTITUTION), key=lambda part: -len(part[1]))[:LARGEST]
     return {str(name): part.drop(columns=INSTITUTION) for name, part in by_size}
-
-
-@pytest.fixture
-def database(request: pytest.FixtureRequest) -> Cluster | None:
-    """A PostgreSQL; None where none is installed, and then all tables are files."""
-    try:
-        cluster: Cluster = request.getfixturevalue("postgresql")
-    except pytest.skip.Exception as absent:
-        print(f"without PostgreSQL: {absent}")
-        return None
-    return cluster
 
 
 def in_database(cluster: Cluster, rows: pd.DataFrame) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from linked import LINKED
 from typer.testing import CliRunner
 
 from cohortium.cli import build
@@ -19,9 +20,11 @@ from cohortium.data.schema import Schema
 from cohortium.federation.forecast import forecast
 from cohortium.neural import device
 from cohortium.privacy.accounting import Gaussian, pld_epsilon, rdp_epsilon
+from cohortium.queries.clipped import Clipped
+from cohortium.queries.counts import Tables
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
-from cohortium.study.generators import Autoregressive, Sweep
+from cohortium.study.generators import Autoregressive, Histories, Sweep
 from cohortium.study.plan import person_events, plan
 from cohortium.study.study import Institution, Privacy, Study, dumps_schema, dumps_study
 from cohortium_client.source.preview import _bound
@@ -142,3 +145,33 @@ def test_the_device_is_told_where_there_is_training(
     assert device.device_words() == "CUDA device Some GPU"
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")  # products in fewer bits: no exact sums
     assert device.best_device() == "cpu"
+
+
+# Studies of events
+
+EVENTS = replace(LOCAL, schema=LINKED, generator=Histories())
+MASKED_EVENTS = replace(MASKED, schema=LINKED, generator=Histories())
+
+
+@pytest.mark.parametrize("one", [EVENTS, MASKED_EVENTS], ids=["local", "secure-sum"])
+def test_of_events_the_noise_is_told_in_events_and_nothing_is_trained(one: Study) -> None:
+    """A count of events is no row, and its noise no multiple of a gradient's clip."""
+    found = forecast(one)
+    words = {phase["name"]: phase["noise_words"] for phase in found["phases"]}
+    assert [*words] == ["columns", "events", "pairs", "steps"] and found["training"] is None
+    for phase in plan(one).phases:
+        unit = "events" if isinstance(phase.query, Clipped) else "rows"
+        assert unit in words[phase.name] and "clip" not in words[phase.name]
+        assert ("a share of one in 5" in words[phase.name]) == (one is MASKED_EVENTS)
+    steps = plan(one).phases[-1]
+    assert f"{min(steps.query.sigmas(steps.multiplier)):.1f}" in words["steps"]  # type: ignore[attr-defined]
+    assert sum("events (19 times in 20)" in line for line in found["buys"]) == 2
+    assert "at most 3 of labs, 100 of stays" in found["unit"]
+
+
+def test_of_events_an_institution_is_told_how_far_one_person_reaches() -> None:
+    for phase in plan(EVENTS).phases:
+        query = phase.query
+        assert isinstance(query, Tables)
+        assert f"one person moves it by at most {query.sensitivity:,.0f} grid units (L2" in _bound(phase)
+        assert ("however many" in _bound(phase)) == isinstance(query, Clipped)

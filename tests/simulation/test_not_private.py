@@ -15,6 +15,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
+from linked import LINKED
+from steps import at_merged, lived
 from typer.testing import CliRunner
 from visits import everybody, people
 
@@ -30,11 +32,14 @@ from cohortium.ledger.store import Ledger
 from cohortium.neural.network import gradient
 from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON
+from cohortium.queries.clipped import Clipped
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
+from cohortium.queries.steps import Steps
 from cohortium.study import consent
-from cohortium.study.generators import Autoregressive
+from cohortium.study.generators import Autoregressive, Histories
 from cohortium.study.guarantee import guarantees
+from cohortium.study.histories import tracks_of
 from cohortium.study.plan import plan
 from cohortium.study.study import (
     Privacy,
@@ -54,6 +59,7 @@ from cohortium_server.release.manifest import FORMS, MARK, UNPROTECTED, verify, 
 from cohortium_server.release.unprotected import WARNING, write_unprotected
 from cohortium_server.rounds.journal import BriefJournal
 from cohortium_server.rounds.rounds import run_study
+from cohortium_simulation import unprotected
 from cohortium_simulation.engine import run_in_process
 from cohortium_simulation.experiment import Ledgers, run, simulate
 from cohortium_simulation.unprotected import fit_unprotected
@@ -582,3 +588,19 @@ def test_help_names_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"sweep", "autoregressive"} <= set(KINDS.split(", "))
     monkeypatch.setenv("COLUMNS", "200")
     assert KINDS[:30] in " ".join(call("simulate", "--help").output.split())
+
+
+def test_counts_of_events_are_what_noise_would_be_added_to() -> None:
+    """The coordinator's generator asks for them like for any other counts, and so they have an answer without noise, too."""
+    none = Privacy(mode="none")
+    study = Study(
+        name="h", schema=LINKED, privacy=none, generator=Histories(), institutions=enlisted.with_keys("north")
+    )
+    codes = lived(tracks_of(LINKED), LINKED.sizes, 60, 20, 1)
+    queries = [at_merged(q, 1) if isinstance(q := p.query, Steps) else q for p in plan(study).phases]
+    clipped = [query for query in queries if isinstance(query, Clipped)]
+    assert [query.kind for query in clipped] == ["event histograms", "steps"]
+    for query in clipped:
+        found = unprotected._answer(query, codes, 1.0, unprotected._Repeatable(1))
+        np.testing.assert_array_equal(found, query.count(codes))
+        assert found.any()

@@ -48,7 +48,7 @@ from cohortium_server.release import load_release, write_release
 from cohortium_server.rounds.journal import BriefJournal
 from cohortium_server.rounds.rounds import Outcome, run_study
 from cohortium_server.rounds.transport import Nobody
-from cohortium_simulation import experiment, pooled
+from cohortium_simulation import experiment, holdings, pooled
 from cohortium_simulation.experiment import Ledgers, Simulated, run, sign_all
 from cohortium_simulation.partition import numbered
 from cohortium_simulation.pooled import MASKED_UP_TO, Pool, PooledCustodian
@@ -509,7 +509,7 @@ def test_a_table_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return whole(table, to)
 
     monkeypatch.setattr(encoding, "encode", encode)
-    monkeypatch.setattr(experiment, "encode", encode)
+    monkeypatch.setattr(holdings, "encode", encode)
     monkeypatch.setattr(experiment, "write_release", lambda *_: None)  # no release is looked at
     monkeypatch.setattr(experiment, "load_release", lambda _: None)
     monkeypatch.setattr("cohortium_simulation.cli._report", lambda *_: None)

@@ -14,12 +14,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from linked import LINKED
 from scipy import stats
 from typer.testing import CliRunner
 
 from cohortium.cli import build
 from cohortium.data.encoding import Codes
 from cohortium.data.schema import schema_from_document
+from cohortium.errors import StudyError
 from cohortium.ledger.store import Ledger
 from cohortium.masking import all_or_nothing
 from cohortium.neural import clipping
@@ -29,7 +31,7 @@ from cohortium.queries import counts, gradients
 from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import OUT_GRID, LocalTraining
-from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Sweep, Tvae
+from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Histories, Sweep, Tvae
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study, dumps_schema, dumps_study
 from cohortium_client.custodian import custodian as custodian_module
@@ -84,6 +86,14 @@ def detectors_for(study: Study) -> set[str]:
 
 
 # The pipeline as it is
+
+
+def test_a_study_whose_events_would_not_be_attacked_is_refused() -> None:
+    """Rather than passed, with canaries to whom nothing ever happened."""
+    privacy = replace(MASKED.privacy, rows_per_person=1)
+    study = replace(MASKED, schema=LINKED, generator=Histories(), privacy=privacy)
+    with pytest.raises(StudyError, match=r"E_PLAN_INVALID.*tables of events, which no canary has"):
+        audit(study, FEW)
 
 
 @pytest.mark.parametrize("study", builtin_studies(), ids=lambda s: s.name)

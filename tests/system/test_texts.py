@@ -24,7 +24,7 @@ from cohortium.study.study import Study
 from cohortium.system import output
 from cohortium.system.texts import SIGNS, for_spreadsheet, for_terminal, is_unseen, starts_formula, trouble
 from cohortium_server.release.tables import write_table
-from cohortium_server.release.unprotected import _write_tables
+from cohortium_server.release.unprotected import _write_table
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = [
@@ -138,7 +138,7 @@ def test_no_cell_that_is_written_is_a_formula(tmp_path: Path, names: list[str], 
     table = pd.DataFrame({n: pd.Series(values).astype(k) for n, k in zip(names, kinds, strict=False)})  # type: ignore[call-overload]
     table.insert(0, "number", range(-1, len(values) - 1))
     write_table(table, tmp_path / "t.csv")
-    _write_tables(tmp_path, table)
+    _write_table(tmp_path, "synthetic", table)
     for file, above in (("t.csv", 0), ("NOT-PRIVATE-synthetic.csv", 1)):
         with (tmp_path / file).open(encoding="utf-8", newline="") as written:
             cells = list(csv.reader(written))[above:]

@@ -18,7 +18,7 @@ from cohortium.study.study import Study
 from cohortium.system import logs
 from cohortium.system.output import print_private
 from cohortium_client.custodian.institution import Institution
-from cohortium_client.source.source import read_parts
+from cohortium_client.source.source import faults_of, read_tables
 
 ELSEWHERE = "what fits the schema is shown on a terminal only: cohortium institution check {}"
 
@@ -56,11 +56,14 @@ def _report(institution: Institution, studies: Sequence[Study], ended: Event) ->
 
 def how_rows_fit(institution: Institution, study: Study, ended: Event) -> list[str]:
     """Lines for a screen: how many rows of the institution's table fit a study's schema, and why the others do not."""
-    from cohortium.drafting.checking import Fitting
-    from cohortium.drafting.reasons import HERE, counted, in_lines
+    from cohortium.drafting.checking import fittings
+    from cohortium.drafting.reasons import HERE, counted_in_all, in_lines_of_all
 
-    fitting = Fitting(study.schema)
-    for _ in fitting.over(read_parts(institution.file.source, institution.folder, study.schema)):
-        if ended.is_set():
-            return []
-    return in_lines(fitting.found, study.schema) or [f"{counted(fitting.found)} {HERE}"]
+    schema, by_table = study.schema, fittings(study.schema)
+    tables = read_tables(institution.file.source, institution.folder, schema, faults_of(schema))
+    for name, parts in tables.items():
+        for _ in by_table[name].over(parts):
+            if ended.is_set():
+                return []
+    found = {name: fitting.found for name, fitting in by_table.items()}
+    return in_lines_of_all(found, schema) or [f"{counted_in_all(found)} {HERE}"]

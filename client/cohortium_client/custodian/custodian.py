@@ -356,7 +356,8 @@ class Custodian:
             self._open = None
             self._open = wanted, self._holding.table(study)
         codes = self._open[1]
-        if codes.sizes != study.schema.sizes:
+        steps = [len(table.steps) for table in study.schema.tables]
+        if codes.sizes != study.schema.sizes or [one.values.shape[1] for one in codes.events] != steps:
             raise StudyError(
                 "E_PLAN_UNTRUSTED", "table", "it was encoded for another schema", "Encode it with the study's schema."
             )

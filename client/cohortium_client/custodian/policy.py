@@ -5,7 +5,8 @@ delta = 1e-6                     # the delta that spend is stated at
 epsilon_if_all_collude = 20.0    # the most they may spend towards somebody who knows what all other institutions sent
 epsilon_per_study = 3.0          # no study that promises less than this, at delta or below, is signed or answered
 generators = ["sweep"]           # by default all
-columns = ["age", "result"]      # the only columns a study's schema may name; by default all
+columns = ["age", "result"]      # the only columns of persons that a study's schema may name; by default all
+events = { labs = ["day"] }      # the only tables of events, and columns of each; by default all, and none where columns are named
 minimum_institutions = 3         # how many must take part
 require_approval = true          # a person lets every run go ahead: cohortium institution approve
 repeatable = false               # whether a study may be answered more than once, as far as the cap allows
@@ -13,6 +14,7 @@ repeatable = false               # whether a study may be answered more than onc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -42,6 +44,7 @@ class Policy:
     epsilon_per_study: Epsilon | None = None
     generators: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
+    events: Mapping[str, tuple[str, ...]] | None = None
     minimum_institutions: Annotated[int, Strict(), Field(ge=1)] = 1
     require_approval: Annotated[bool, Strict()] = False
     repeatable: Annotated[bool, Strict()] = False
@@ -61,7 +64,8 @@ class Policy:
     def _rules(self, study: Study) -> dict[str, str]:
         """For every rule, how the study breaks it, or an empty text."""
         asked, count = self._asked(study), len(study.institutions)
-        foreign = [n for n in study.schema.names if self.columns is not None and n not in self.columns]
+        foreign = [n for n in study.schema.own_names if self.columns is not None and n not in self.columns]
+        events = self._foreign_events(study)
         kind = study.generator.kind
         return {
             "epsilon_per_study": _if(
@@ -72,11 +76,25 @@ class Policy:
                 self.generators is not None and kind not in self.generators, f"uses the generator {kind!r}"
             ),
             "columns": _if(bool(foreign), f"asks for {', '.join(map(repr, foreign))}"),
+            "events": _if(bool(events), f"asks for {', '.join(events)}"),
             "minimum_institutions": _if(
                 count < self.minimum_institutions,
                 f"has {count} institutions, at least {self.minimum_institutions} are required",
             ),
         }
+
+    def _foreign_events(self, study: Study) -> list[str]:
+        """What the study asks of events and may not. Whoever named columns before there were events has allowed none of these."""
+        if self.events is None and self.columns is None:
+            return []
+        allowed, found = self.events or {}, []
+        for table in study.schema.tables:
+            if table.name not in allowed:
+                found.append(f"the table of events {table.name!r}")
+            else:
+                others = [c.name for c in table.columns if c.name not in allowed[table.name]]
+                found += [f"{name!r} of {table.name!r}" for name in others]
+        return found
 
     def _asked(self, study: Study) -> float:
         """The study's epsilon at no larger a delta than the policy's, so that no study looks cheaper by a larger delta."""

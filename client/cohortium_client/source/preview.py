@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from cohortium.drafting.reasons import in_lines
-from cohortium.drafting.tally import tally_lines, tally_of
+from cohortium.data.encoding import Codes
+from cohortium.drafting.reasons import in_lines_of_all
+from cohortium.drafting.tally import census_lines, tally_lines, tally_of
 from cohortium.errors import CohortiumError
 from cohortium.federation.forecast import forecast
 from cohortium.ledger.store import Ledger
+from cohortium.queries.clipped import Clipped
 from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.local_training import LocalTraining
@@ -33,13 +35,17 @@ def counted(institution: Institution, study: Study) -> list[str]:
         codes, found = load_and_look(institution.file.source, institution.folder, study.schema)
     except CohortiumError as error:
         return [f"How many rows count is unknown, because the table cannot be read: {error}"]
-    p, tally = study.privacy, tally_of(codes, study.schema)
-    lines = tally_lines(tally, p.rows_per_person, p.equal_weight, "the study says")
     return [
-        *in_lines(found, study.schema),
-        *(lines or [f"All {tally.rows} rows count, each as a person of its own."]),
+        *in_lines_of_all(found, study.schema),
+        *(census_lines(codes) if study.schema.tables else _tallied(codes, study)),
         "These counts are private: they stay on this screen.",
     ]
+
+
+def _tallied(codes: Codes, study: Study) -> list[str]:
+    p, tally = study.privacy, tally_of(codes, study.schema)
+    lines = tally_lines(tally, p.rows_per_person, p.equal_weight, "the study says")
+    return lines or [f"All {tally.rows} rows count, each as a person of its own."]
 
 
 def _bound(phase: Phase) -> str:
@@ -48,6 +54,11 @@ def _bound(phase: Phase) -> str:
         case Counts() as query:
             return (
                 f"one person moves it by at most {query.sensitivity:,.0f} grid units (L2), {query.grid} of them a row"
+            )
+        case Clipped() as query:
+            return (
+                f"one person moves it by at most {query.sensitivity:,.0f} grid units (L2, each table's times the root of its "
+                f"weight), whatever their events are and however many; an event that is not scaled down is {query.grid} of them"
             )
         case GradientSum() as query:
             units, clip = query.step.sensitivity(phase.multiplier), query.step.clip

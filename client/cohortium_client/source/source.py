@@ -13,6 +13,11 @@ or, with one SELECT and never a password in the file,
 
 Database libraries are loaded for these alone: files are opened, and refused, sooner without them.
 
+Where the study has tables of events, each has a section of its own with the same keys, and ``[source]`` is the persons' table:
+
+    [source.tables.diagnoses]
+    path = "diagnoses.csv"
+
 Columns the schema does not ask for are never kept. However many rows there are, they are read in parts of bounded memory.
 What cannot be read of a row is skipped: whether there is an answer depends on no row.
 """
@@ -20,15 +25,19 @@ What cannot be read of a row is skipped: whether there is an answer depends on n
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping as Named
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import pandas as pd
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from cohortium.data.columns import Column
 from cohortium.data.encoding import Codes, encode_parts
+from cohortium.data.events import PERSONS
+from cohortium.data.linked import encode_linked_parts
 from cohortium.data.readers.cells import plain
 from cohortium.data.readers.faults import Faults
 from cohortium.data.readers.forms import Form
@@ -36,7 +45,7 @@ from cohortium.data.readers.tables import AS_IT_IS
 from cohortium.data.readers.tables import look as look_at_file
 from cohortium.data.readers.tables import read_parts as read_file
 from cohortium.data.schema import Schema
-from cohortium.errors import InputError
+from cohortium.errors import CohortiumError, InputError
 from cohortium_client.source.mapping import ColumnMapping, Mapping, apply_mapping, check_mapping, check_rules, origin
 
 if TYPE_CHECKING:
@@ -45,9 +54,37 @@ if TYPE_CHECKING:
 _PLAIN = frozenset({type(None), bool, int, float, str})
 
 
+def _each_named(tables: Any) -> Any:
+    """The sections of tables, of which an error says which one it is in."""
+    return {n: _named(n, t) for n, t in tables.items()} if isinstance(tables, dict) else tables
+
+
+def _named(name: str, block: Any) -> Any:
+    if isinstance(block, Source):
+        return block
+    with placed(name):
+        try:
+            return TypeAdapter(Source).validate_python(block)
+        except ValidationError:
+            return block  # which is refused once more, with its place
+
+
+@contextmanager
+def placed(table: str) -> Iterator[None]:
+    """Errors about the source inside are about the section of ``table``."""
+    try:
+        yield
+    except CohortiumError as error:
+        if table == PERSONS:
+            raise
+        rest = error.where.removeprefix("source")
+        where = f"source.tables.{table}" + (rest if rest.startswith(".") else f", {rest}" if rest else "")
+        raise type(error)(error.code, where, error.what, error.fix) from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """path, or url and query; ``mapping`` by the schema's names of the columns.
+    """path, or url and query; ``mapping`` by the schema's names of the columns. tables: those of events, by name.
 
     drop_bad_rows: has no effect any more, as a custodian always skips what cannot be read; older files may have it.
     """
@@ -61,6 +98,7 @@ class Source:
     query: str | None = None
     password_file: str | None = None
     mapping: Mapping = field(default_factory=dict)
+    tables: Annotated[Named[str, Source], BeforeValidator(_each_named)] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """InputError E_SOURCE, SecretError E_SECRET or SchemaError E_MAPPING name what contradicts itself."""
@@ -68,7 +106,9 @@ class Source:
             from cohortium_client.source.database import database_url
 
             database_url(self.url)
-        if (self.path is None) == (self.url is None):
+        if any(table.tables for table in self.tables.values()):
+            raise _contradiction("a table of it has tables itself", "Write all of them in [source.tables.NAME].")
+        if (self.path is None) == (self.url is None) and (self.here or not self.tables):
             raise _contradiction("it names not exactly one of path and url", "Name a file, or a database.")
         if (self.url is None) != (self.query is None):
             raise _contradiction("url and query belong together", "Give both for a database, neither for a file.")
@@ -82,6 +122,11 @@ class Source:
 
             check_query(self.query)
         check_rules(self.mapping)
+
+    @property
+    def here(self) -> bool:
+        """Whether it has a table of its own beside ``tables``: where persons have no columns, there is none."""
+        return self.path is not None or self.url is not None
 
     @property
     def form(self) -> Form:
@@ -101,6 +146,8 @@ def source_to_document(source: Source) -> dict[str, Any]:
             name: {"from" if k == "origin" else k: v for k, v in _given(rule).items()}
             for name, rule in source.mapping.items()
         }
+    if source.tables:
+        given["tables"] = {name: source_to_document(table) for name, table in source.tables.items()}
     return given
 
 
@@ -110,17 +157,62 @@ def _given(block: Any) -> dict[str, Any]:
 
 
 def load_source(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> Codes:
-    """The source's table as codes; relative paths are relative to ``folder``. faults: as in ``read_parts``."""
-    return encode_parts(read_parts(source, folder, schema, faults), schema)
+    """The source's table, or tables, as codes; relative paths are relative to ``folder``. faults: as in ``read_parts``."""
+    together = dict.fromkeys(schema.parts, faults or Faults("source"))
+    return _encoded(read_tables(source, folder, schema, together), schema)
 
 
-def load_and_look(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> tuple[Codes, Fit]:
-    """As ``load_source``, and why rows do not fit, for the institution's own screen. The table is read once."""
-    from cohortium.drafting.checking import Fitting
+def load_and_look(
+    source: Source, folder: Path, schema: Schema, faults: Named[str, Faults] | None = None
+) -> tuple[Codes, dict[str, Fit]]:
+    """As ``load_source``, and by table why rows do not fit, for the institution's own screen. Each table is read once.
 
-    fitting = Fitting(schema)
-    codes = encode_parts(fitting.over(read_parts(source, folder, schema, faults)), schema)
-    return codes, fitting.found
+    faults: by table (``faults_of``).
+    """
+    from cohortium.drafting.checking import fittings
+
+    by_table = fittings(schema)
+    tables = read_tables(source, folder, schema, faults or faults_of(schema))
+    codes = _encoded({name: by_table[name].over(parts) for name, parts in tables.items()}, schema)
+    return codes, {name: fitting.found for name, fitting in by_table.items()}
+
+
+def _encoded(tables: Named[str, Iterator[pd.DataFrame]], schema: Schema) -> Codes:
+    return encode_linked_parts(tables, schema) if schema.tables else encode_parts(tables[PERSONS], schema)
+
+
+def faults_of(schema: Schema) -> dict[str, Faults]:
+    """What will take note of faults in each of the schema's tables."""
+    return {name: Faults("source") for name in schema.parts}
+
+
+def read_tables(
+    source: Source, folder: Path, schema: Schema, faults: Named[str, Faults]
+) -> dict[str, Iterator[pd.DataFrame]]:
+    """Each of the schema's tables in parts, as ``read_parts`` gives them; nothing is read before it is asked for.
+
+    Raises InputError E_SOURCE where the source has not all of them.
+    """
+    return {
+        name: _read_table(name, one, folder, schema.parts[name], faults[name])
+        for name, one in sources_of(source, schema).items()
+    }
+
+
+def _read_table(name: str, source: Source, folder: Path, schema: Schema, faults: Faults) -> Iterator[pd.DataFrame]:
+    with placed(name):
+        yield from read_parts(source, folder, schema, faults)
+
+
+def sources_of(source: Source, schema: Schema) -> dict[str, Source]:
+    """The section of each of the schema's tables; further ones may be for other studies. InputError E_SOURCE where one is missing."""
+    if PERSONS in schema.parts and not source.here:
+        what = "the study has a table of persons, and no file or query is named for it"
+        raise _contradiction(what, "Name path, or url and query, in [source].")
+    if absent := [table.name for table in schema.tables if table.name not in source.tables]:
+        what = f"the study has a table {absent[0]!r}, and the section for it is missing"
+        raise _contradiction(what, f"Write [source.tables.{absent[0]}] with its path, or its url and query.")
+    return {name: source if name == PERSONS else source.tables[name] for name in schema.parts}
 
 
 def read_parts(source: Source, folder: Path, schema: Schema, faults: Faults | None = None) -> Iterator[pd.DataFrame]:
@@ -139,11 +231,22 @@ def read_parts(source: Source, folder: Path, schema: Schema, faults: Faults | No
 
 
 def look(source: Source, folder: Path, schema: Schema | None = None) -> None:
-    """Open the source and read no row of it; with a schema, also whether a file has its columns.
+    """Open the source's tables and read no row of them; with a schema, also whether each file has its columns.
 
     Raises SchemaError E_MAPPING, E_SCHEMA_MISSING, E_SCHEMA_DUP and E_SCHEMA_INVALID, InputError for what cannot be
     opened or is no table at all, SecretError for a password that others may read. A database is reached, and no query run.
     """
+    if schema is None:
+        tables = {PERSONS: source} if source.here else {}
+        tables |= source.tables
+    else:
+        tables = sources_of(source, schema)
+    for name, table in tables.items():
+        with placed(name):
+            _look(table, folder, None if schema is None else schema.parts[name])
+
+
+def _look(source: Source, folder: Path, schema: Schema | None) -> None:
     wanted: list[str] = []
     if schema is not None:
         check_mapping(source.mapping, schema)

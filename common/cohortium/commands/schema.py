@@ -178,9 +178,11 @@ def _print_draft(proposal: Draft, out: Path, as_json: bool) -> None:
 
 
 def _fit(data: Path, form: Form, declared: Schema, faults: Faults) -> Fit:
+    from cohortium.data.encoding import require_flat
     from cohortium.data.readers.tables import read_parts
     from cohortium.drafting.checking import fit
 
+    require_flat(declared)
     names = [*declared.names, *([declared.person] if declared.person else [])]
     return fit(read_parts(data, names, form=form, faults=faults), declared)
 

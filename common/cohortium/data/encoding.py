@@ -8,7 +8,7 @@ schema declares.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,14 +16,59 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from cohortium.data.columns import Column
 from cohortium.data.columns.dequantization import Ranges
-from cohortium.data.columns.encoding import INVALID, IntArray, cells_at, draw_index, index_column, values_at
+from cohortium.data.columns.encoding import INVALID, IntArray, cells_at, draw_index, index_column, inside, values_at
 from cohortium.data.columns.identifiers import Identifiers, identifiers_of, numbered
 from cohortium.data.schema import Schema
 from cohortium.errors import SchemaError
 
 CodeArray = npt.NDArray[np.int16]
+BoolArray = npt.NDArray[np.bool_]
 HeldArray = npt.NDArray[np.integer[Any]]  # as small as the cells allow
+
+
+@dataclass(frozen=True)
+class Events:
+    """One table of the persons' events in codes, in the order of persons, and of time within each.
+
+    values: (rows, steps) small integers, cells of ``EventTable.steps``: the time since the event before, 0 for a person's
+    first, and then the other columns. persons: (rows,) int64 the position of each row's person in ``Codes.values``,
+    ascending. ticks: (rows,) int64 the time of each as the index of its grid, ascending within a person.
+    """
+
+    values: HeldArray
+    persons: IntArray
+    ticks: IntArray
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Census:
+    """What became of the rows of one of several linked tables: for the institution's own eyes.
+
+    rows: that were read. unfit: those that do not fit by themselves. repeated: of a person who is in the table of persons
+    already. strangers: of a person who is not. counted: those that count. persons: whose these are. The rest are beyond the
+    table's ``most``.
+    """
+
+    rows: int
+    unfit: int
+    repeated: int
+    strangers: int
+    counted: int
+    persons: int
+
+    @property
+    def left_out(self) -> int:
+        return self.unfit + self.repeated + self.strangers
+
+    @property
+    def beyond(self) -> int:
+        """Rows of persons who have more of them than count."""
+        return self.rows - self.left_out - self.counted
 
 
 @dataclass(frozen=True)
@@ -33,7 +78,8 @@ class Codes:
     values: (rows, columns) small integers, each in 0 .. sizes[column] - 1; int16, or the type of ``held_type``.
     persons: (rows,) int64 from 0, equal for rows of one person and for no others.
     left_out: rows outside the table, for the institution's own eyes. breaking: how many of them break a constraint and are
-    valid otherwise.
+    valid otherwise. events: of each of the schema's tables of events, in its order; then ``values`` has one row a person, and
+    ``census`` says by table what became of its rows.
     """
 
     values: HeldArray
@@ -41,6 +87,8 @@ class Codes:
     sizes: tuple[int, ...]
     left_out: int = 0
     breaking: int = 0
+    events: tuple[Events, ...] = ()
+    census: Mapping[str, Census] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -54,6 +102,7 @@ def encode(table: pd.DataFrame, schema: Schema) -> Codes:
     count as missing, what cannot be read counts as missing, and a row with a missing value in a column that is not
     nullable is left out, as is a row that has no person or breaks one of the schema's constraints.
     """
+    require_flat(schema)
     codes, identifiers = _encoded(table, schema)
     return replace(codes, persons=numbered([identifiers], len(codes)))
 
@@ -63,6 +112,7 @@ def encode_parts(parts: Iterable[pd.DataFrame], schema: Schema) -> Codes:
 
     It holds the persons' identifiers until all parts have arrived, and then their numbers.
     """
+    require_flat(schema)
     held = held_type(schema.sizes)
     codes: list[Codes] = []
     identifiers: list[Identifiers | None] = []
@@ -77,6 +127,31 @@ def encode_parts(parts: Iterable[pd.DataFrame], schema: Schema) -> Codes:
 
 def _encoded(table: pd.DataFrame, schema: Schema) -> tuple[Codes, Identifiers | None]:
     """Codes without persons, and the identifiers of the rows; None where each row is a person of its own."""
+    found = judged(table, schema)
+    values = np.ascontiguousarray(found.values[found.kept])
+    left_out = int((~found.kept).sum())
+    return Codes(values, np.empty(0, np.int64), schema.sizes, left_out, found.breaking), found.whose
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows of a table, and which of them fit. index, values: (rows, columns) the grid index of each value, and its code.
+
+    kept: (rows,) whether a row fits. whose: of those; None where each row is a person of its own. breaking: as in ``Codes``.
+    """
+
+    index: IntArray
+    values: CodeArray
+    kept: BoolArray
+    whose: Identifiers | None
+    breaking: int
+
+
+def judged(table: pd.DataFrame, schema: Schema, clock: Column | None = None) -> Judged:
+    """Each row is judged by itself. clock: a column of which values beyond the bounds are outside the table, and not clipped.
+
+    Raises SchemaError E_SCHEMA_MISSING or E_SCHEMA_DUP for a column, and for no value.
+    """
     check_columns(table.columns, schema)
     index = indices(table, schema)
     values = codes_at(index, schema)
@@ -84,10 +159,20 @@ def _encoded(table: pd.DataFrame, schema: Schema) -> tuple[Codes, Identifiers | 
     fits = (values != INVALID).all(axis=1)
     if persons is not None:
         fits &= persons.known
+    if clock is not None:
+        fits &= inside(clock, table[clock.name])
     kept = fits & ~schema.rules.broken(index) if schema.constraints else fits
-    left_out, breaking = int((~kept).sum()), int((fits & ~kept).sum())
-    codes = Codes(np.ascontiguousarray(values[kept]), np.empty(0, np.int64), schema.sizes, left_out, breaking)
-    return codes, None if persons is None else persons.at(kept)
+    breaking = int((fits & ~kept).sum())
+    return Judged(index, values, kept, None if persons is None else persons.at(kept), breaking)
+
+
+def require_flat(schema: Schema) -> None:
+    """SchemaError E_SCHEMA_INVALID where a schema has tables of events: one table cannot be all of them."""
+    if schema.tables:
+        names = ", ".join(repr(t.name) for t in schema.tables)
+        what = f"the schema has tables of events beside ({names}), and this is one table"
+        fix = "Pass all of its tables by name, as docs/histories.md says."
+        raise SchemaError("E_SCHEMA_INVALID", "table", what, fix)
 
 
 def held_type(sizes: tuple[int, ...]) -> np.dtype[Any]:

@@ -19,6 +19,10 @@ shown, but no study of it can be signed.
 A nullable column has one more cell, its last, for missing values. A row without a valid value in a column that is not
 nullable is outside the table: the institution leaves it out, and nobody else learns of it. So is a row that breaks one of the
 schema's constraints (``constraints.py``).
+
+A schema may have tables of events beside: then its own table has a row a person, and each of the others any number of them
+(``events.py``). What follows from the events about a person (how many there are, the first one) are columns and constraints
+of the schema like those that are declared, which come first.
 """
 
 from __future__ import annotations
@@ -46,6 +50,7 @@ from cohortium.data.columns import (
 )
 from cohortium.data.conditions.constraints import Constraint, to_block
 from cohortium.data.conditions.rules import Rules, compiled
+from cohortium.data.events import PERSONS, EventTable, derived, implied
 from cohortium.errors import SchemaError
 from cohortium.system.arguments import path as as_path
 from cohortium.system.canonical import digest
@@ -62,6 +67,7 @@ SHOWN_MARKS = 3
 class Schema:
     """The table's public description. ``person`` names the column that identifies whose row it is; it is never released.
 
+    tables: of the persons' events; ``columns`` and ``constraints`` end with those that follow from them (``with_events``).
     review: the table's own entries that a person has yet to review, like a column's.
     Raises SchemaError E_SCHEMA_INVALID or E_SCHEMA_DUP, which name the contradiction.
 
@@ -76,9 +82,11 @@ class Schema:
     person: str | None = None
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
     constraints: tuple[Constraint, ...] = ()
+    tables: tuple[EventTable, ...] = ()
     review: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_tables(self)
         _check_texts(self)
         names = [*self.names, *([self.person] if self.person is not None else [])]
         twice = sorted({n for n in names if names.count(n) > 1})
@@ -97,6 +105,8 @@ class Schema:
             from cohortium.data.conditions.repair import check_possible  # which is about schemas
 
             check_possible(self)
+        if self.tables:
+            _ = self.parts  # each is checked as it is made
 
     def __repr__(self) -> str:
         """One line: the name, how many columns, and whether somebody has yet to review it."""
@@ -106,7 +116,9 @@ class Schema:
     def _repr_html_(self) -> str:
         person = f"person: {self.person}" if self.person else "no person column: every row is a person's only one"
         rows = [
-            (c.name, c.kind, c.summary, "yes" if c.nullable else "", "target" if c.target else "") for c in self.columns
+            (name, c.kind, c.summary, "yes" if c.nullable else "", "target" if c.target else "")
+            for name, c in [(c.name, c) for c in self.own]
+            + [(f"{t.name}: {c.name}", c) for t in self.tables for c in t.columns]
         ]
         headings = ("column", "kind", "values", "may be missing", "")
         return page(repr(self).strip("<>"), [person, *(f"still to review: {m}" for m in self.marks)], headings, rows)
@@ -121,6 +133,38 @@ class Schema:
         return tuple(c.size for c in self.columns)
 
     @property
+    def own(self) -> tuple[Column, ...]:
+        """The columns of its own table: all but those that follow from events."""
+        return self.columns[: len(self.columns) - len(derived(self.tables))]
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.own)
+
+    @property
+    def own_constraints(self) -> tuple[Constraint, ...]:
+        """All but those that follow from events."""
+        return self.constraints[: len(self.constraints) - len(implied(self.tables))]
+
+    @cached_property
+    def parts(self) -> dict[str, Schema]:
+        """Each of its tables by name, as a schema of its own: the persons', where they have columns, and those of events.
+
+        Of the constraints each has those that are about its columns alone. A schema without tables of events is its only part.
+        """
+        if not self.tables:
+            return {PERSONS: self}
+        own = {} if not self.own else {PERSONS: replace(self, columns=self.own, constraints=self._alone, tables=())}
+        return own | {table.name: _as_schema(table) for table in self.tables}
+
+    @property
+    def _alone(self) -> tuple[Constraint, ...]:
+        """Those of its own constraints that no event has a part in."""
+        own = range(len(self.own))
+        each = zip(self.own_constraints, self.rules.each, strict=False)
+        return tuple(c for c, rules in each if rules and all(j in own for rule in rules for j in rule.columns))
+
+    @property
     def targets(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.columns if c.target)
 
@@ -128,6 +172,7 @@ class Schema:
     def marks(self) -> tuple[str, ...]:
         """What nobody has reviewed yet, in words: the table's and each column's marked entries."""
         of_columns = [f"{c.name!r}: {', '.join(c.review)}" for c in self.columns if c.review]
+        of_columns += [mark for table in self.tables for mark in table.marks]
         return (*([f"the table: {', '.join(self.review)}"] if self.review else []), *of_columns)
 
     def require_reviewed(self, where: str = "schema") -> None:
@@ -145,7 +190,7 @@ class Schema:
     def reviewed(self) -> Schema:
         """The same schema without marks: for whoever has reviewed all of it."""
         columns = tuple(replace(c, review=()) for c in self.columns)
-        return replace(self, columns=columns, review=())
+        return replace(self, columns=columns, tables=tuple(t.reviewed() for t in self.tables), review=())
 
     def index(self, name: str) -> int:
         """Position of the column ``name``; raises SchemaError E_SCHEMA_MISSING."""
@@ -180,34 +225,108 @@ def _check_texts(schema: Schema) -> None:
                 raise column.invalid("a text has invisible characters", "Remove them.")
 
 
+def with_events(schema: Schema, tables: tuple[EventTable, ...]) -> Schema:
+    """The schema of persons with tables of events: with the columns and constraints that follow from these."""
+    return replace(
+        schema,
+        columns=(*schema.own, *derived(tables)),
+        constraints=(*schema.own_constraints, *implied(tables)),
+        tables=tables,
+    )
+
+
+def _as_schema(table: EventTable) -> Schema:
+    try:
+        return Schema(name=table.name, person=table.person, columns=table.columns)
+    except SchemaError as error:
+        raise SchemaError(error.code, f"{table.where}, {error.where}", error.what, error.fix) from None
+
+
+def _check_tables(schema: Schema) -> None:
+    """Events are somebody's, their tables have different names, and what follows from them is there."""
+    tables = schema.tables
+    if tables and schema.person is None:
+        what, fix = "it has tables of events, and no column that says whose they are", "Declare it with person = true."
+        raise SchemaError("E_SCHEMA_INVALID", "schema", what, fix)
+    names = [t.name.lower() for t in tables]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise SchemaError("E_SCHEMA_DUP", "schema", f"two tables are named {twice[0]!r}", "Rename one of them.")
+    ends = schema.columns[len(schema.own) :], schema.constraints[len(schema.own_constraints) :]
+    if ends != (derived(tables), implied(tables)):
+        what = "its columns or constraints do not end with those that follow from its tables of events"
+        raise SchemaError("E_SCHEMA_INVALID", "schema", what, "Make it with with_events.")
+
+
 _COMMENT = re.compile(r"^[ \t]*#[ \t]*REVIEW\b", re.MULTILINE)
 _ADAPTER: TypeAdapter[Schema] = TypeAdapter(Schema)
+_TABLE: TypeAdapter[EventTable] = TypeAdapter(EventTable)
 
 
 def schema_from_document(document: dict[str, Any], where: str = "schema") -> Schema:
     """A schema from the content of a ``schema.toml``; every problem is a SchemaError that names the place."""
     document = dict(document)
-    blocks, constraints = document.pop("column", []), document.pop("constraint", [])
-    if not isinstance(blocks, list) or {"person", "columns", "constraints"} & document.keys():
+    blocks, constraints, tables = document.pop("column", []), document.pop("constraint", []), document.pop("table", [])
+    if not isinstance(blocks, list) or {"person", "columns", "constraints", "tables"} & document.keys():
         what = "columns, the person's too, are declared in blocks [[column]], constraints in blocks [[constraint]]"
         raise SchemaError("E_SCHEMA_INVALID", where, what, "Write person = true in the block of that column.")
-    people = [b for b in blocks if isinstance(b, dict) and b.get("person") is True]
-    if any(not isinstance(b.get("name"), str) or not b["name"] for b in people):
-        raise SchemaError("E_SCHEMA_INVALID", where, "the person's column has no name", "Name it.")
-    if len(people) > 1:
-        raise SchemaError("E_SCHEMA_DUP", where, "two columns are declared as the person", "Keep one.")
-    if people and people[0].get("review") and isinstance(marks := document.get("review", []), list):
+    person, rest = _marked(blocks, "person", where)
+    if person and person.get("review") and isinstance(marks := document.get("review", []), list):
         document["review"] = [*marks, "person"]
-    others = [b for b in blocks if b not in people]
-    rest = [{k: v for k, v in b.items() if (k, v) != ("person", False)} if isinstance(b, dict) else b for b in others]
-    person = people[0].get("name") if people else None
+    events = _event_tables(tables, where)
+    if isinstance(constraints, list):
+        constraints = [*constraints, *implied(events)]
+    content = {**document, "person": person["name"] if person else None, "columns": [*rest, *derived(events)]}
+    return _validated(_ADAPTER, {**content, "constraints": constraints, "tables": events}, Schema, where)  # type: ignore[no-any-return]
+
+
+def _validated(adapter: TypeAdapter[Any], document: Any, kind: type, where: str) -> Any:
     try:
-        return _ADAPTER.validate_python({**document, "person": person, "columns": rest, "constraints": constraints})
+        return adapter.validate_python(document)
     except ValidationError as error:
-        place, what = first_problem(error, Schema)
+        place, what = first_problem(error, kind)
         raise SchemaError(
             "E_SCHEMA_INVALID", f"{where}, {place}", what, "Correct the schema and check it again."
         ) from None
+
+
+def _marked(blocks: list[Any], mark: str, where: str) -> tuple[dict[str, Any] | None, list[Any]]:
+    """The one block of a column that says ``mark = true``, if there is one, and the others."""
+    found = [b for b in blocks if isinstance(b, dict) and b.get(mark) is True]
+    if any(not isinstance(b.get("name"), str) or not b["name"] for b in found):
+        raise SchemaError("E_SCHEMA_INVALID", where, f"the {mark}'s column has no name", "Name it.")
+    if len(found) > 1:
+        raise SchemaError("E_SCHEMA_DUP", where, f"two columns are declared as the {mark}", "Keep one.")
+    others = [b for b in blocks if b not in found]
+    rest = [{k: v for k, v in b.items() if (k, v) != (mark, False)} if isinstance(b, dict) else b for b in others]
+    return (found[0] if found else None), rest
+
+
+def _event_tables(tables: Any, where: str) -> tuple[EventTable, ...]:
+    """The tables of events in blocks [[table]], each with its columns in blocks [[table.column]]."""
+    if not isinstance(tables, list) or not all(isinstance(t, dict) for t in tables):
+        fix = "Write name, person and time as in docs/histories.md."
+        raise SchemaError("E_SCHEMA_INVALID", where, "tables of events are declared in blocks [[table]]", fix)
+    return tuple(_event_table(dict(t), where) for t in tables)
+
+
+def _event_table(block: dict[str, Any], where: str) -> EventTable:
+    place = f"{where}, table {block.get('name', '')!r}"
+    blocks = block.pop("column", [])
+    if not isinstance(blocks, list) or {"person", "time", "columns"} & block.keys():
+        what, fix = (
+            "its columns are declared in blocks [[table.column]]",
+            "Write person = true and time = true in theirs.",
+        )
+        raise SchemaError("E_SCHEMA_INVALID", place, what, fix)
+    person, rest = _marked(blocks, "person", place)
+    clock, _ = _marked(rest, "time", place)
+    if person is None or clock is None:
+        lacking = "person" if person is None else "time"
+        fix = f"Write {lacking} = true in the block of that column."
+        raise SchemaError("E_SCHEMA_INVALID", place, f"no column is its {lacking}", fix)
+    columns = [{k: v for k, v in b.items() if k != "time"} if isinstance(b, dict) else b for b in rest]
+    document = {**block, "person": person["name"], "time": clock["name"], "columns": columns}
+    return _validated(_TABLE, document, EventTable, place)  # type: ignore[no-any-return]
 
 
 def load_schema(path: Path | str) -> Schema:
@@ -227,10 +346,12 @@ def load_schema(path: Path | str) -> Schema:
 def to_document(schema: Schema) -> dict[str, Any]:
     """The schema as the content of a ``schema.toml``, defaults left out."""
     blocks: list[dict[str, Any]] = [{"name": schema.person, "person": True}] if schema.person else []
-    blocks += [_block(column) for column in schema.columns]
-    constraints = [to_block(one) for one in schema.constraints]
+    blocks += [_block(column) for column in schema.own]
+    constraints = [to_block(one) for one in schema.own_constraints]
+    tables = [table.document(_block) for table in schema.tables]
     marked = {"review": list(schema.review)} if schema.review else {}
-    return {"name": schema.name, **marked, "column": blocks, **({"constraint": constraints} if constraints else {})}
+    rest = {"constraint": constraints, "table": tables}
+    return {"name": schema.name, **marked, "column": blocks, **{k: v for k, v in rest.items() if v}}
 
 
 def _block(column: BaseColumn) -> dict[str, Any]:

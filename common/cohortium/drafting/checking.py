@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from cohortium.data import columns
-from cohortium.data.columns import Continuous
+from cohortium.data.columns import Column, Continuous
 from cohortium.data.columns.absent import are_missing, words_seen
-from cohortium.data.columns.encoding import INVALID
+from cohortium.data.columns.encoding import INVALID, inside
 from cohortium.data.columns.identifiers import identifiers_of
 from cohortium.data.columns.written import inferred_format
 from cohortium.data.conditions.rules import broken_by
@@ -104,8 +104,9 @@ class Fit:
 class Fitting:
     """Measures how rows fit a schema while a table's parts pass by; holds counts alone."""
 
-    def __init__(self, schema: Schema) -> None:
-        self._schema, self._heads = schema, PersonCounts()
+    def __init__(self, schema: Schema, clock: Column | None = None) -> None:
+        """clock: a column of which values beyond the bounds are outside the table."""
+        self._schema, self._heads, self._clock = schema, PersonCounts(), clock
         nothing = tuple(Misfit(name) for name in schema.names), (0,) * len(schema.constraints)
         self._total = Fit(0, 0, *nothing, absent=(0,) * len(schema.columns))
 
@@ -113,15 +114,21 @@ class Fitting:
         """The same parts; each is examined when the next one is requested."""
         for part in parts:
             yield part
-            self._total = _joined(self._total, _fit_of(self._schema, self._heads, part))
+            self._total = _joined(self._total, _fit_of(self._schema, self._heads, part, self._clock))
 
     @property
     def found(self) -> Fit:
         """How the rows that went by fit, and what is wrong with the others, column by column."""
         total, schema = self._total, self._schema
-        found = [replace(m, fix=_fix(schema.columns[j], m)) for j, m in enumerate(total.misfits)]
+        found = [replace(m, fix=_fix(schema.columns[j], m, self._clock)) for j, m in enumerate(total.misfits)]
         tally = Tally(total.rows, total.left_out, None if schema.person is None else self._heads.sizes)
         return replace(total, misfits=tuple(m for m in found if m.fix), tally=tally)
+
+
+def fittings(schema: Schema) -> dict[str, Fitting]:
+    """One for each of the schema's tables, by name."""
+    clocks = {table.name: table.clock for table in schema.tables}
+    return {name: Fitting(part, clocks.get(name)) for name, part in schema.parts.items()}
 
 
 def fit(parts: Iterable[pd.DataFrame], schema: Schema) -> Fit:
@@ -143,7 +150,7 @@ def _joined(a: Fit, b: Fit) -> Fit:
     return Fit(a.rows + b.rows, left_out, misfits, breaking, words, nobodys, absent=absent)
 
 
-def _fit_of(schema: Schema, heads: PersonCounts, part: pd.DataFrame) -> Fit:
+def _fit_of(schema: Schema, heads: PersonCounts, part: pd.DataFrame, clock: Column | None) -> Fit:
     index, misfits = indices(part, schema), []
     whose = None if schema.person is None else identifiers_of(part[schema.person])
     broken = [broken_by(rules, index) for rules in schema.rules.each]
@@ -152,7 +159,12 @@ def _fit_of(schema: Schema, heads: PersonCounts, part: pd.DataFrame) -> Fit:
     for j, column in enumerate(schema.columns):
         invalid = index[:, j] == INVALID
         out |= invalid & (not column.nullable)
-        misfits.append(_misfit(column, part[column.name], invalid))
+        misfit = _misfit(column, part[column.name], invalid)
+        if column is clock:
+            beyond = ~invalid & ~inside(column, part[column.name])
+            out |= beyond
+            misfit = replace(misfit, beyond=int(beyond.sum()))
+        misfits.append(misfit)
     if whose is not None:
         heads.add(whose.at(~out))
     breaking = tuple(int(rows.sum()) for rows in broken)
@@ -186,8 +198,10 @@ def _look_written(values: pd.Series) -> str:
     return "" if how is None else how.text
 
 
-def _fix(column: columns.Column, found: Misfit) -> str:
+def _fix(column: columns.Column, found: Misfit, clock: Column | None = None) -> str:
     """The next step for the first problem of the column; empty if there is none."""
+    if column is clock and (found.missing or found.beyond):
+        return "An event without a time within the bounds is left out: correct it, or widen the bounds in the schema."
     if found.missing:
         return "Set nullable = true to keep the rows with an empty cell."
     if found.written:

@@ -6,6 +6,7 @@ it must be reported here, or nobody would notice that a study counts no row of a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,19 @@ def reasons(found: Fit, schema: Schema) -> list[Reason]:
     ]
     nobodys = Reason("person", f"{found.nobodys} rows have no person", "Fill it in: they are left out.")
     return [*columns, *broken, *([nobodys] if found.nobodys else [])]
+
+
+def counted_in_all(found: Mapping[str, Fit]) -> str:
+    """How many rows of each table fit, in words."""
+    if len(found) == 1:
+        return counted(*found.values())
+    return "; ".join(f"{name}: {counted(one)}" for name, one in found.items())
+
+
+def in_lines_of_all(found: Mapping[str, Fit], schema: Schema) -> list[str]:
+    """As ``in_lines``, of each of the schema's tables, and with its name where there are several."""
+    lines = {name: in_lines(one, schema.parts[name]) for name, one in found.items()}
+    return [line if not schema.tables else f"{name}: {line}" for name, of_one in lines.items() for line in of_one]
 
 
 def in_lines(found: Fit, schema: Schema) -> list[str]:

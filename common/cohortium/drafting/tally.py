@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cohortium.data.columns.identifiers import Identifiers, identifiers_of
-from cohortium.data.encoding import Codes
+from cohortium.data.encoding import Census, Codes
 from cohortium.data.schema import Schema
 from cohortium.queries.contribution_bounding import EqualWeight
 
@@ -98,6 +98,22 @@ def _share(rows: int, tally: Tally) -> str:
     """Never 100 in a hundred of what is not all."""
     part = np.floor(1000 * rows / tally.fitting) / 10
     return f"{rows} ({part:g} %)"
+
+
+def census_lines(codes: Codes) -> list[str]:
+    """The same of linked tables, a line for each: what became of its rows."""
+    return [f"{name}: {_told(one)}" for name, one in codes.census.items()]
+
+
+def _told(census: Census) -> str:
+    reasons = {
+        "do not fit": census.unfit,
+        "repeat a person": census.repeated,
+        "are of nobody in the table of persons": census.strangers,
+        "are beyond the most of a person that count": census.beyond,
+    }
+    rest = "".join(f", {rows} {why}" for why, rows in reasons.items() if rows)
+    return f"{census.counted} of {census.rows} rows count, of {census.persons} persons{rest}."
 
 
 def tally_of(codes: Codes, schema: Schema) -> Tally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from cohortium.masking.cohort import Context
 from cohortium.masking.dropout_tolerant import SEALED
 from cohortium.masking.statements import Statement, encode_board
 from cohortium.privacy.accounting import RELATION, cost
+from cohortium.queries.clipped import Clipped
 from cohortium.queries.counts import Counts
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.local_training import LocalTraining
@@ -34,7 +36,7 @@ def forecast(study: Study, rows: int | None = None) -> dict[str, Any]:
         "institutions": list(study.institution_names),
         "simulated": study.simulated,
         "trust": p.trust,
-        "unit": f"{RELATION}; {p.counted} per institution, in at most {p.institutions_per_person} institutions",
+        "unit": f"{RELATION}; {study.counted} per institution, in at most {p.institutions_per_person} institutions",
         "epsilon": p.epsilon,
         "delta": p.delta,
         "cost": asdict(agreed.cost),
@@ -158,15 +160,20 @@ def _board_bytes(study: Study) -> int:
 
 
 def _noise_words(phase: Phase) -> str:
-    if isinstance(phase.query, Counts):
-        possible = phase.query.each_choice
-        sigmas = [sigma for query in possible for _, _, sigma in query.noises(phase.multiplier)]
-        low, high = min(sigmas), max(sigmas)
-        rows = f"{low:.1f} rows" if math.isclose(low, high) else f"{low:.1f} to {high:.1f} rows"
-        return rows if phase.honest == 1 else f"{rows}, a share of one in {phase.honest}"
-    if phase.honest == 1:
-        return f"{phase.multiplier:.2f} x the clip, every step"
-    return f"{phase.multiplier:.2f} x the clip, every step, a share of one in {phase.honest}"
+    share = "" if phase.honest == 1 else f", a share of one in {phase.honest}"
+    match phase.query:
+        case Counts() as query:
+            noises = [noise for possible in query.each_choice for noise in possible.noises(phase.multiplier)]
+            return _between([sigma for _, _, sigma in noises], "rows") + share
+        case Clipped() as query:
+            return _between(query.sigmas(phase.multiplier), "events") + share
+        case _:
+            return f"{phase.multiplier:.2f} x the clip, every step{share}"
+
+
+def _between(sigmas: Sequence[float], what: str) -> str:
+    low, high = min(sigmas), max(sigmas)
+    return f"{low:.1f} {what}" if math.isclose(low, high) else f"{low:.1f} to {high:.1f} {what}"
 
 
 def _errors(study: Study, agreed: Plan) -> list[str]:
@@ -183,7 +190,18 @@ def _errors(study: Study, agreed: Plan) -> list[str]:
             f"A count in a table of {words}, over all {len(study.institutions)} institutions, is measured to about ±{error:,.0f} rows "
             f"(19 times in 20); with {EXAMPLE_ROWS:,} rows in all that is ±{share:.2g} percentage points. The fit smooths some of it away."
         )
-    return lines
+    return lines + [line for phase in agreed.phases for line in _errors_of_events(study, phase)]
+
+
+def _errors_of_events(study: Study, phase: Phase) -> Iterator[str]:
+    """The expected error of a table of events, in plain words; nothing where a phase counts none."""
+    if isinstance(query := phase.query, Clipped):
+        sigmas = sorted(query.sigmas(phase.multiplier))
+        error = 1.96 * math.sqrt(len(study.institutions)) * sigmas[len(sigmas) // 2]
+        yield (
+            f"A count in the phase {phase.name}, over all {len(study.institutions)} institutions, is measured to about ±{error:,.0f} events "
+            "(19 times in 20). Events of a person who has many count less than one each: all of a person's are scaled down together."
+        )
 
 
 def expected_sigma(study: Study, agreed: Plan, order: int) -> float | None:

@@ -20,38 +20,23 @@ from cohortium.queries.contribution_bounding import EqualWeight, at_most, split_
 
 IntArray = npt.NDArray[np.int64]
 MAX_WIDTH = 20_000_000
-AnyCounts = TypeVar("AnyCounts", bound="Counts")
+AnyTables = TypeVar("AnyTables", bound="Tables")
 
 
-class Counts(ABC):
-    """Tables, in each of which a row is in one cell.
+class Tables(ABC):
+    """Tables of whole numbers, which get noise by the weight of each.
 
-    sizes: cells of every column of the schema.
-    tables: the columns of each.
-    weights: relative precision of each table; a table of weight w gets noise of relative scale 1 / sqrt(w). One of weight
-    0 is not counted: its cells are zeros, with the finest noise.
-    grid: a row counts ``grid``, so that even little noise is an integer of many grid units.
-    equal_weight: "rows": at most m = rows_per_person rows of a person count, each ``grid``; "persons": all rows of a
-    person count, m * grid units together (``contribution_bounding.split_units``), and the tables count persons.
-
-    Formal guarantee. Either way a person's rows have at most m * grid units in all, the same in every table, and a
-    row is in one cell of each table: what a person adds to a table are nonnegative integers of sum at most m * grid,
-    and their L2 norm is at most their sum. So adding or removing a person changes table t by at most m * grid in L2
-    and values / relative scale by at most m * grid * sqrt(sum of weights).
-
-    Edge cases: no rows give the noise alone; a person with more than m rows counts with m random ones, or under
-    "persons", with more than m * grid rows, with one unit each of so many random ones.
+    grid: something that is counted once counts ``grid``, so that even little noise is an integer of many grid units. lengths:
+    cells of each table. weights: relative precision of each table; a table of weight w gets noise of relative scale 1 / sqrt(w).
+    One of weight 0 is not counted: its cells are zeros, with the finest noise.
     """
 
-    sizes: tuple[int, ...]
-    tables: tuple[tuple[int, ...], ...]
     weights: tuple[float, ...]
-    rows_per_person: int
     grid: int
-    equal_weight: EqualWeight
     state: bytes
     kind: ClassVar[str]
     shares_noise: ClassVar[bool] = True
+    split_finely: ClassVar[bool]
 
     @property
     @abstractmethod
@@ -59,9 +44,15 @@ class Counts(ABC):
         """Cells of each table."""
         ...
 
+    @property
     @abstractmethod
-    def _count(self, codes: Codes, units: IntArray | None = None) -> IntArray:
-        """(width,) the rows in every cell, or their ``units``: sums of integers below 2**53, exact in float64."""
+    def sensitivity(self) -> float:
+        """L2 bound on the change of values / relative scale when one person is added or removed."""
+        ...
+
+    @abstractmethod
+    def contribute(self, codes: Codes, randomness: Randomness) -> Bounded:
+        """The bounded counts, un-noised."""
         ...
 
     @abstractmethod
@@ -70,17 +61,14 @@ class Counts(ABC):
         ...
 
     @abstractmethod
+    def reach(self, persons: int) -> int:
+        """As ``Query.reach``."""
+        ...
+
+    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """What is asked, for people."""
         ...
-
-    @property
-    def counted(self) -> tuple[int, ...]:
-        """Cells of every column as the finest tables have it."""
-        return self.sizes
-
-    def shape(self, table: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(self.counted[j] for j in table)
 
     @property
     def width(self) -> int:
@@ -107,14 +95,73 @@ class Counts(ABC):
         """The largest."""
         return self.scales.largest
 
+    def sigmas(self, multiplier: float) -> tuple[float, ...]:
+        """Standard deviation of the noise of each table, in what is counted."""
+        base = multiplier * self.sensitivity / self.grid
+        return tuple(base * scale for _, scale in self.scales.runs)
+
+    def events(self, multiplier: float) -> Events:
+        finest = Scales(((self.width, self.finest),))
+        return (Gaussian(noise_multiplier(multiplier, self.sensitivity, finest)),)
+
+    def draws(self, multiplier: float) -> tuple[int, float]:
+        return self.width, multiplier * self.sensitivity * self.widest
+
+    def answer(self, codes: Codes, multiplier: float, randomness: Randomness) -> Noised:
+        return add_noise(self.contribute(codes, randomness), multiplier, randomness)
+
+    def in_rows(self, values: npt.NDArray[Any]) -> list[npt.NDArray[np.float64]]:
+        """Each table's cells in what is counted, rows or persons, from one answer or a sum."""
+        return np.split(values / self.grid, np.cumsum(self.lengths)[:-1])
+
+
+class Counts(Tables):
+    """Tables, in each of which a row is in one cell.
+
+    sizes: cells of every column of the schema.
+    tables: the columns of each.
+    weights: relative precision of each table; a table of weight w gets noise of relative scale 1 / sqrt(w). One of weight
+    0 is not counted: its cells are zeros, with the finest noise.
+    grid: a row counts ``grid``, so that even little noise is an integer of many grid units.
+    equal_weight: "rows": at most m = rows_per_person rows of a person count, each ``grid``; "persons": all rows of a
+    person count, m * grid units together (``contribution_bounding.split_units``), and the tables count persons.
+
+    Formal guarantee. Either way a person's rows have at most m * grid units in all, the same in every table, and a
+    row is in one cell of each table: what a person adds to a table are nonnegative integers of sum at most m * grid,
+    and their L2 norm is at most their sum. So adding or removing a person changes table t by at most m * grid in L2
+    and values / relative scale by at most m * grid * sqrt(sum of weights).
+
+    Edge cases: no rows give the noise alone; a person with more than m rows counts with m random ones, or under
+    "persons", with more than m * grid rows, with one unit each of so many random ones.
+    """
+
+    sizes: tuple[int, ...]
+    tables: tuple[tuple[int, ...], ...]
+    weights: tuple[float, ...]
+    rows_per_person: int
+    equal_weight: EqualWeight
+
+    @abstractmethod
+    def _count(self, codes: Codes, units: IntArray | None = None) -> IntArray:
+        """(width,) the rows in every cell, or their ``units``: sums of integers below 2**53, exact in float64."""
+        ...
+
+    @property
+    def split_finely(self) -> bool:  # type: ignore[override]
+        """Whether what a person adds is split into parts, which a finer grid has more even."""
+        return self.equal_weight == "persons"
+
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """Cells of every column as the finest tables have it."""
+        return self.sizes
+
+    def shape(self, table: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(self.counted[j] for j in table)
+
     @property
     def sensitivity(self) -> float:
         return self.rows_per_person * self.grid * math.sqrt(math.fsum(self.weights)) * (1 + 1e-12)
-
-    def sigmas(self, multiplier: float) -> tuple[float, ...]:
-        """Standard deviation of the noise of each table, in rows."""
-        base = multiplier * self.sensitivity / self.grid
-        return tuple(base * scale for _, scale in self.scales.runs)
 
     @property
     def each_choice(self) -> tuple[Self, ...]:
@@ -125,13 +172,6 @@ class Counts(ABC):
         """Of every table that has a weight: its columns, its cells, and the noise in each, in rows."""
         tables = zip(self.tables, self.lengths, self.sigmas(multiplier), self.weights, strict=True)
         return [(columns, cells, sigma) for columns, cells, sigma, weight in tables if weight > 0]
-
-    def events(self, multiplier: float) -> Events:
-        finest = Scales(((self.width, self.finest),))
-        return (Gaussian(noise_multiplier(multiplier, self.sensitivity, finest)),)
-
-    def draws(self, multiplier: float) -> tuple[int, float]:
-        return self.width, multiplier * self.sensitivity * self.widest
 
     def reach(self, persons: int) -> int:
         return persons * self.rows_per_person * self.grid
@@ -144,15 +184,8 @@ class Counts(ABC):
             counts = self.grid * self._count(at_most(codes, self.rows_per_person, randomness))
         return Bounded(counts, self.sensitivity, self.scales)
 
-    def answer(self, codes: Codes, multiplier: float, randomness: Randomness) -> Noised:
-        return add_noise(self.contribute(codes, randomness), multiplier, randomness)
 
-    def in_rows(self, values: npt.NDArray[Any]) -> list[npt.NDArray[np.float64]]:
-        """Each table's cells in rows (in persons, where those weigh the same), from one answer or a sum."""
-        return np.split(values / self.grid, np.cumsum(self.lengths)[:-1])
-
-
-def fitted_to_grid(query: AnyCounts, multiplier: float, units: float = 64.0) -> AnyCounts:
+def fitted_to_grid(query: AnyTables, multiplier: float, units: float = 64.0) -> AnyTables:
     """The same query on the coarsest grid (a power of two) whose finest noise spans at least ``units`` grid units.
 
     At 64 units the integer noise costs 0.05 % more than continuous noise would (discrete_gaussian.py). Where persons weigh the
@@ -163,6 +196,6 @@ def fitted_to_grid(query: AnyCounts, multiplier: float, units: float = 64.0) -> 
     """
     row = multiplier * query.sensitivity / query.grid
     grid = 2 ** math.ceil(math.log2(units / (row * query.finest)))
-    if query.equal_weight == "persons":
+    if query.split_finely:
         grid = max(grid, 2 ** math.floor(math.log2(0.9 * LARGEST_TABLE / (row * query.widest))))
     return replace(query, grid=max(1, grid))  # type: ignore[type-var]  # every query is a frozen dataclass

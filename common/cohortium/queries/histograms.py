@@ -103,11 +103,19 @@ class NestedHistograms(Counts):
 
 def _levels(ordered: int, size: int) -> Iterator[tuple[IntArray, float]]:
     """The cell of each cell at every level, and the level's weight."""
-    groups = [k for k in COARSE if 2 * k < ordered] + [ordered]
-    weights = [2 ** (-FALL * depth) for depth in range(len(groups))]
-    for k, weight in zip(groups, weights, strict=True):
+    levels = groups(ordered, size)
+    weights = [2 ** (-FALL * depth) for depth in range(len(levels))]
+    for cells, weight in zip(levels, weights, strict=True):
+        yield cells, weight / math.fsum(weights)
+
+
+def groups(ordered: int, size: int) -> list[IntArray]:
+    """(cells,) of each level, from coarse to fine, the cell that each of a column's cells is counted in."""
+    found = []
+    for k in [k for k in COARSE if 2 * k < ordered] + [ordered]:
         inside = np.arange(ordered, dtype=np.int64) * k // max(1, ordered)
-        yield np.concatenate([inside, k + np.arange(size - ordered, dtype=np.int64)]), weight / math.fsum(weights)
+        found.append(np.concatenate([inside, k + np.arange(size - ordered, dtype=np.int64)]))
+    return found
 
 
 def _grouped(counts: IntArray, cells: IntArray) -> IntArray:

@@ -48,6 +48,23 @@ class Pgm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Histories:
+    """The counts of ``Sweep`` about persons, and counts of the steps from each event to the next; for tables of events.
+
+    Steps are drawn one after the other, each column given what is known of the person, as made-up persons' steps come to be
+    counted like the real ones'. targets, components, bins: as in ``Sweep``, bins also of the steps' columns. clip: how far a person's steps count
+    in full, as the root mean square over tables of the length of the person's counts: about its square different steps do.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = CLOSED
+    kind: Literal["histories"] = "histories"
+    targets: tuple[str, ...] = ()
+    components: Annotated[int, Strict(), Field(ge=10, le=10_000)] = 500
+    bins: Annotated[int, Strict(), Field(ge=2, le=256)] = 16
+    clip: Annotated[float, Strict(), Field(ge=0.1, le=1000)] = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """Settings of every trained generator: counts of single columns first, then rounds of DP-SGD at the institutions.
 
@@ -103,4 +120,7 @@ class Ctgan(Trained):
     kind: Literal["ctgan"] = "ctgan"
 
 
-GeneratorPlan = Annotated[Sweep | Pgm | Autoregressive | Diffusion | Tvae | Ctgan, Field(discriminator="kind")]
+Counted = Sweep | Pgm | Histories  # what is fitted to counts alone
+GeneratorPlan = Annotated[
+    Sweep | Pgm | Histories | Autoregressive | Diffusion | Tvae | Ctgan, Field(discriminator="kind")
+]

@@ -19,13 +19,14 @@ from cohortium.neural.architecture import Architecture
 from cohortium.privacy.accounting import RESERVE, Cost, Events, calibrate, composed, cost, gaussian_epsilon, repeated
 from cohortium.privacy.discrete_gaussian import LARGEST, SLACK, SMALLEST, look_ups, sum_error
 from cohortium.queries import Query
-from cohortium.queries.counts import Counts, fitted_to_grid
+from cohortium.queries.counts import Counts, Tables, fitted_to_grid
 from cohortium.queries.gradients import GradientSum, Step
 from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
 from cohortium.study.defaults import TrainingSettings, training_settings
-from cohortium.study.generators import Pgm, Sweep, Trained
+from cohortium.study.generators import Counted, Histories, Pgm, Sweep, Trained
+from cohortium.study.histories import EARLIER, event_query, step_query
 from cohortium.study.study import Study
 from cohortium.study.workload import chosen_mix, mixes, pair_tables, wide_tables, with_single, with_triples
 
@@ -181,7 +182,9 @@ def ring(study: Study, phase: Phase) -> Ring:
 
 def _phases(study: Study) -> tuple[Phase, ...]:
     match study.generator:
-        case Sweep() | Pgm():
+        case Histories() as chosen if study.schema.tables:
+            return _history_phases(study, chosen)
+        case Sweep() | Pgm() | Histories():
             return _counting_phases(study)
         case Trained() as chosen:
             return _training_phases(study, chosen, training_settings(study))
@@ -260,7 +263,18 @@ def _counting_phases(study: Study) -> tuple[Phase, ...]:
     return *before, _last_phase(study, "pairs", pairs, before)
 
 
-def _last_phase(study: Study, name: str, query: Counts, before: tuple[Phase, ...]) -> Phase:
+def _history_phases(study: Study, chosen: Histories) -> tuple[Phase, ...]:
+    """Of persons single columns and pairs of them, of steps single columns and then each in its contexts."""
+    earlier: dict[str, Tables] = {
+        "columns": column_query(study),
+        "events": event_query(study, chosen.clip),
+        "pairs": pair_query(study),
+    }
+    before = tuple(_shared_phase(study, name, query, EARLIER[name]) for name, query in earlier.items())
+    return *before, _last_phase(study, "steps", step_query(study, chosen), before)
+
+
+def _last_phase(study: Study, name: str, query: Tables, before: tuple[Phase, ...]) -> Phase:
     """One round of counts, with the budget that the phases ``before`` leave."""
     query, honest = fitted_to_grid(query, continuous_multiplier(study)), study.honest
     whole = calibrated(study, before, query.events)  # of all the noise that H institutions share
@@ -274,7 +288,7 @@ def pair_query(study: Study) -> Marginals:
     """
     sizes, targets, p = merged_sizes(study.schema, study.generator.bins), study.target_indices, study.privacy
     tables, merges = pair_tables(sizes, targets), sizes != study.schema.sizes
-    counted = isinstance(study.generator, Sweep | Pgm)
+    counted = isinstance(study.generator, Counted)
     chooses = counted and merges and study.edition > 1
     if counted:
         kinds = with_single(tables) if chooses else wide_tables(tables, targets)
@@ -300,7 +314,7 @@ def _noise_of_a_count(study: Study) -> float:
 def column_query(study: Study) -> Counts:
     """Every column by itself; at several resolutions where a generator is fitted to counts alone, from edition 2 on."""
     p, columns = study.privacy, study.schema.columns
-    if study.edition > 1 and isinstance(study.generator, Sweep | Pgm):
+    if study.edition > 1 and isinstance(study.generator, Counted):
         ordered = tuple(map(ordered_cells, columns))
         return NestedHistograms(study.schema.sizes, ordered, p.rows_per_person, equal_weight=p.equal_weight)
     tables = tuple((j,) for j in range(len(columns)))
@@ -314,7 +328,7 @@ def _training_phases(study: Study, chosen: Trained, how: TrainingSettings) -> tu
     return *before, _trained_phase(study, chosen, how, tuple(before))
 
 
-def _shared_phase(study: Study, name: str, query: Counts, share: float) -> Phase:
+def _shared_phase(study: Study, name: str, query: Tables, share: float) -> Phase:
     """One round that spends about ``share`` of the budget."""
     multiplier = continuous_multiplier(study) / math.sqrt(share)
     return Phase(name, fitted_to_grid(query, multiplier), 1, multiplier, study.honest)

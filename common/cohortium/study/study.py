@@ -22,7 +22,7 @@ from cohortium.data.schema import Schema, load_schema, schema_from_document, to_
 from cohortium.errors import StudyError
 from cohortium.masking.cohort import SMALLEST, Cohort
 from cohortium.privacy.accounting import MAX_DELTA, MAX_EPSILON, MIN_DELTA, MIN_EPSILON
-from cohortium.study.generators import CLOSED, GeneratorPlan, Trained
+from cohortium.study.generators import CLOSED, GeneratorPlan, Histories, Trained
 from cohortium.system.arguments import path as as_path
 from cohortium.system.canonical import digest
 from cohortium.system.documents import read_toml
@@ -166,6 +166,7 @@ class Study:
                 "it is above 1, but where persons weigh the same all rows count as one together",
                 'Leave it at 1, or set equal_weight = "rows".',
             )
+        self._check_events()
         if self.privacy.institutions_per_person > len(names):
             raise StudyError(
                 "E_PLAN_INVALID", "privacy.institutions_per_person", "there are fewer institutions", "Lower it."
@@ -178,6 +179,28 @@ class Study:
         for target in self.generator.targets:
             self.schema.index(target)
         self._check_trust()
+
+    def _check_events(self) -> None:
+        """Tables of events are for one generator, and bound by themselves how much of a person counts."""
+        if not self.schema.tables:
+            return
+        if not isinstance(self.generator, Histories):
+            what = "the schema has tables of events, which are for histories alone"
+            raise StudyError("E_PLAN_INVALID", "generator.kind", what, 'Set kind = "histories".')
+        if self.edition < 2:
+            what = "tables of events came with edition 2"
+            raise StudyError("E_PLAN_INVALID", "study.edition", what, "Set edition = 2.")
+        if self.privacy.rows_per_person > 1 or self.privacy.equal_weight == "persons":
+            what, fix = "the schema has one row a person, and says how many events count", "Leave it out."
+            raise StudyError("E_PLAN_PRIVACY", "privacy.rows_per_person", what, fix)
+
+    @property
+    def counted(self) -> str:
+        """How much of a person counts, in words."""
+        if not self.schema.tables:
+            return self.privacy.counted
+        most = ", ".join(f"{t.most} of {t.name}" for t in self.schema.tables)
+        return f"one row counts, and of the events at most {most}, all together up to a length that the study fixes"
 
     def __hash__(self) -> int:
         """Hashes the number of institutions, not each of them: every answer looks up the plan by this hash."""
@@ -204,7 +227,7 @@ class Study:
         lines = [
             f"institutions: {', '.join(self.institution_names)}",
             f"trust: {p.trust}",
-            f"of a person {p.counted} per institution, in at most {p.institutions_per_person} institutions",
+            f"of a person {self.counted} per institution, in at most {p.institutions_per_person} institutions",
             repr(self.schema).strip("<>"),
         ]
         return page(repr(self).strip("<>"), lines)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.data.encoding import Events
 from cohortium.errors import StudyError
 from cohortium.queries import Query
 from cohortium.study.study import Study
@@ -103,6 +104,28 @@ class Generator(Protocol):
     @classmethod
     def from_tensors(cls, study: Study, tensors: Tensors, progress: Progress | None = None) -> Self:
         """A fitted generator from ``tensors``; raises ReleaseError where they are not this generator's."""
+        ...
+
+
+@runtime_checkable
+class DrawsEvents(Protocol):
+    """What also draws persons' events. It has methods alone: whether a fitted generator is one is seen without any work."""
+
+    def events(self, index: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Events, ...]:
+        """The events of some persons in every table of the schema, which may be none.
+
+        index: (persons, columns) grid indices over the schema's columns (``encoding.draw_indices``), which say how many events
+        each person has, and what the first one is.
+        """
+        ...
+
+
+class EventGenerator(Generator, DrawsEvents, Protocol):
+    """A generator of persons that also draws their events, where the study's schema has tables of them."""
+
+    @property
+    def steps(self) -> Sum | None:
+        """The noised counts of steps, at the state they were asked at; None where nothing was asked."""
         ...
 
 

@@ -77,7 +77,7 @@ class Cells:
         """(cells,) of one column: the merged cell of each."""
         return self.merged[self._parts[j]]
 
-    def _shares(self, j: int) -> FloatArray:
+    def shares_of(self, j: int) -> FloatArray:
         """(cells,) of one column: the part of its merged cell that each cell is."""
         merged, mass = self.merged_of(j), self._mass(j)
         shares: FloatArray = mass / np.bincount(merged, mass)[merged]
@@ -90,7 +90,7 @@ class Cells:
     def weights(self, allowed: Allowed, seen: tuple[int, ...]) -> Weights:
         """Per conditioned column the part of each merged cell that is allowed; a model sees ``seen`` of them."""
         return {
-            j: np.bincount(self.merged_of(j), self._shares(j) * cells, seen[j]).astype(np.float64)
+            j: np.bincount(self.merged_of(j), self.shares_of(j) * cells, seen[j]).astype(np.float64)
             for j, cells in allowed.items()
         }
 
@@ -107,7 +107,7 @@ class Cells:
 
     def spread_chances(self, j: int, chances: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """(n, cells) of a column from chances of its (n, merged cells)."""
-        spread: npt.NDArray[np.floating] = chances[:, self.merged_of(j)] * self._shares(j)
+        spread: npt.NDArray[np.floating] = chances[:, self.merged_of(j)] * self.shares_of(j)
         return spread
 
     def spread(self, codes: npt.NDArray[np.int16], rng: np.random.Generator, allowed: Allowed) -> npt.NDArray[np.int16]:

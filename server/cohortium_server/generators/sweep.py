@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.study.generators import Histories as HistoriesPlan
 from cohortium.study.generators import Sweep as SweepPlan
 from cohortium.study.study import Study
 from cohortium.system.progress import Progress
@@ -33,7 +34,7 @@ class Sweep(CountedGenerator):
 
         study, chosen = self._study, self._study.generator
         told = as_shares(without_impossible(study.schema, tables), self.rows, study.target_indices)
-        components = chosen.components if isinstance(chosen, SweepPlan) else 0
+        components = chosen.components if isinstance(chosen, SweepPlan | HistoriesPlan) else 0
         self._logits = fit(self.sizes, told, components, self._seed, best_device(), self._progress)
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> CodeArray:

@@ -62,4 +62,4 @@ def guarantee_documents(outcome: Outcome) -> list[dict[str, Any]]:
 def privacy_unit(study: Study) -> str:
     """The unit of privacy, in words."""
     p = study.privacy
-    return f"{RELATION}: all rows of a person; {p.counted} per institution, in at most {p.institutions_per_person} institutions"
+    return f"{RELATION}: all rows of a person; {study.counted} per institution, in at most {p.institutions_per_person} institutions"

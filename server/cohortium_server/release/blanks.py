@@ -10,6 +10,9 @@
 
 A value that stays although the model does not know it has no influence on the other cells of its row. Columns keep their order,
 dtype and spelling; columns of the schema that the table lacks come last. A blank that the rest of its row implies stays blank (constraints).
+
+Where the schema has tables of events, ``table`` is one of persons: what follows from events is filled in where the table has it, and
+never added, since no events are made up that it would fit.
 """
 
 from __future__ import annotations
@@ -125,8 +128,13 @@ def fill_in(
     rng: np.random.Generator,
     undeclared: Undeclared = "keep",
 ) -> Imputed:
-    """``table`` with blanks filled in, and an account. Raises E_SCHEMA_DUP, and InputError E_UNDECLARED under ``refuse``."""
+    """``table`` with blanks filled in, and an account.
+
+    Raises E_SCHEMA_DUP, SchemaError E_SCHEMA_MISSING for a table of something else than the schema's persons, and InputError
+    E_UNDECLARED under ``refuse``.
+    """
     _check(table, undeclared)
+    _require_persons(schema, table)
     given = _read(schema, table)
     if undeclared == "refuse":
         _refuse(schema, given)
@@ -136,6 +144,8 @@ def fill_in(
     for j, column in enumerate(schema.columns):
         where = wanted[:, j] & (index[:, j] != INVALID)
         if column.name not in table:
+            if j >= len(schema.own):
+                continue
             columns[column.name] = values_at(column, np.where(where, index[:, j], 0), ~where).set_axis(table.index)
             continue
         before = table[column.name]
@@ -161,6 +171,12 @@ def _check(table: pd.DataFrame, undeclared: str) -> None:
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
         raise SchemaError("E_SCHEMA_DUP", "table", f"column {twice!r} occurs twice", "Rename or remove one of them.")
+
+
+def _require_persons(schema: Schema, table: pd.DataFrame) -> None:
+    if schema.tables and not any(name in table for name in schema.names):
+        what = "it has no column of persons, and the blanks of events are not filled in"
+        raise SchemaError("E_SCHEMA_MISSING", "table", what, "Pass a table of persons.")
 
 
 def _refuse(schema: Schema, given: _Given) -> None:

@@ -50,7 +50,7 @@ def impute_file(
 
 def _for_parquet(table: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     typed = {name: _typed(table[name], None) for name in table.columns}
-    typed.update({c.name: _typed(table[c.name], c) for c in schema.columns})
+    typed.update({c.name: _typed(table[c.name], c) for c in schema.columns if c.name in table})
     return pd.DataFrame({name: typed[name] for name in table.columns}, index=table.index)
 
 

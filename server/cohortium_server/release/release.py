@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cohortium.data.conditions.parsing import Where, selected
+from cohortium.data.events import PERSONS
 from cohortium.data.readers.frames import Table, as_table
 from cohortium.data.schema import Schema
 from cohortium.errors import ReleaseError
@@ -27,6 +28,7 @@ from cohortium_server.release.balance import Balance, balanced_table, read_balan
 from cohortium_server.release.blanks import Undeclared, imputed
 from cohortium_server.release.carried import Carried
 from cohortium_server.release.evidence import check_evidence, check_kind
+from cohortium_server.release.linked import SYNTHETIC, drawn_rows, file_of, tables_of
 from cohortium_server.release.manifest import MARK, UNPROTECTED, kind_of, verify
 from cohortium_server.release.pages import Report, release_page
 from cohortium_server.release.rows import drawn_table
@@ -82,8 +84,17 @@ class Release:
 
     @property
     def synthetic(self) -> pd.DataFrame:
-        """The released synthetic table."""
-        return read_released(self.path / f"{self.mark}synthetic.parquet")
+        """The released synthetic table; of a release with events that of the persons."""
+        return self._released(SYNTHETIC)
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All released tables by name: ``synthetic``, or ``persons`` and those of their events, which ``simulate`` takes as they are."""
+        names = (PERSONS, *(t.name for t in self.schema.tables)) if self.schema.tables else (SYNTHETIC,)
+        return {name: self._released(file_of(name)) for name in names}
+
+    def _released(self, name: str) -> pd.DataFrame:
+        return read_released(self.path / f"{self.mark}{name}.parquet")
 
     @cached_property
     def generator(self) -> Generator:
@@ -122,6 +133,22 @@ class Release:
             return drawn_table(self.generator, self.schema, rows, rng, chosen)
         balanced = read_balance(self.schema, balance, chosen)
         return balanced_table(self.generator, self.schema, rows, rng, chosen, balanced)
+
+    def sample_tables(
+        self, persons: int, where: Where | None = None, seed: int | None = None
+    ) -> dict[str, pd.DataFrame]:
+        """Exactly so many new synthetic persons with their events, by table, as in ``tables``; keys fit.
+
+        where, seed: as in ``sample``; conditions are on persons: ``{"age": between(40, 60), "visits_rows": between(2, None)}``.
+        ``sample`` draws persons alone, each with what follows from the events. Raises as ``sample``.
+
+        >>> import cohortium
+        >>> {name: len(table) for name, table in cohortium.load_release("release").sample_tables(5, seed=7).items()}
+        {'synthetic': 5}
+        """
+        persons, rng = whole("persons", persons), np.random.default_rng(None if seed is None else whole("seed", seed))
+        chosen = selected(self.schema, {} if where is None else where)
+        return tables_of(drawn_rows(self.generator, self.schema, persons, rng, chosen), self.schema, rng)
 
     @cached_property
     def answers(self) -> Answers:

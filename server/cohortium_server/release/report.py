@@ -17,19 +17,21 @@ import numpy as np
 import numpy.typing as npt
 from jinja2 import Environment, StrictUndefined, Template
 
+from cohortium.data.encoding import Events
 from cohortium.study.carrying import FIT, NOISE
 from cohortium.study.guarantee import guarantees
 from cohortium.study.plan import Plan, plan
 from cohortium.study.study import Study
 from cohortium.study.wording import Cast, Kind, kind_words
 from cohortium_server.gate import Criterion, Verdict
-from cohortium_server.generators import Curve, Measured
+from cohortium_server.generators import Curve, Measured, Sum
 from cohortium_server.release.answers import Answers
 from cohortium_server.release.carried import Carried
 from cohortium_server.release.page.budget import guarantee_view, phase_view
 from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.curves import chart, drawable
 from cohortium_server.release.page.drawing import associations_map, bars, cells_map, differences_map
+from cohortium_server.release.page.events import event_views
 from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.numerals import number, percent, plural, small
 from cohortium_server.release.page.pairs import associations, differences
@@ -43,7 +45,7 @@ class Facts:
     synthetic: (rows, columns) codes of the released rows. rows_measured: the noised number of real rows.
     provenance: versions, run, digests, in the order in which they are shown. curves: the course of the fit.
     answers: to questions about the real table, with errors. kind: what ran the study. carried: what users can count on. masked:
-    False for a simulation that made no masks.
+    False for a simulation that made no masks. events: of the released persons. steps: the noised counts of what follows on what.
     """
 
     kind: Kind
@@ -58,6 +60,8 @@ class Facts:
     answers: Answers | None = None
     carried: Carried | None = None
     masked: bool = True
+    events: tuple[Events, ...] = ()
+    steps: Sum | None = None
 
     @property
     def evidence(self) -> Evidence:
@@ -93,6 +97,7 @@ def render_report(facts: Facts) -> str:
         associations=None if apart.pairs else associations(evidence, columns),
         carried=facts.carried,
         limits={"noise": NOISE, "fit": FIT},
+        tables=event_views(study.schema, facts.synthetic, facts.events, facts.steps),
         passed=Verdict(tuple(facts.verdict)).passed,
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,26 @@ def write_table(table: pd.DataFrame, path: Path, *, own: bool = False) -> None:
         Path(partial).replace(path)
     finally:
         Path(partial).unlink(missing_ok=True)
+
+
+def write_tables(tables: Mapping[str, pd.DataFrame], out: Path) -> None:
+    """Write a CSV and a Parquet file a table into the new folder ``out``, all or none.
+
+    ReleaseError E_RELEASE_EXISTS where it is there already, InputError where its own folder is not.
+    """
+    if out.exists():
+        raise ReleaseError("E_RELEASE_EXISTS", out.name, "the folder is there already", "Choose another name.")
+    if not out.parent.is_dir():
+        raise InputError("E_INPUT_NOT_FOUND", out.name, "its folder does not exist", "Make the folder first.")
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        for name, table in tables.items():
+            for suffix in (".csv", ".parquet"):
+                write_table(table, partial / f"{name}{suffix}")
+        partial.chmod(0o755)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_released(path: Path) -> pd.DataFrame:

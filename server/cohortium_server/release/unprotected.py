@@ -18,21 +18,21 @@ import numpy.typing as npt
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from cohortium.data.encoding import codes_at, table_at
+from cohortium.data.encoding import codes_at
 from cohortium.errors import ReleaseError, StudyError
 from cohortium.ledger.location import home
 from cohortium.study.study import dumps_schema, dumps_study
 from cohortium.system.keys import load_or_create_key
 from cohortium_server.gate import Verdict, sound
 from cohortium_server.release.folder import new_folder, require_free
+from cohortium_server.release.linked import drawn_rows, file_of, tables_of
 from cohortium_server.release.manifest import FORMS, MANIFEST, MARK, UNPROTECTED, write_manifest
 from cohortium_server.release.page.columns import column_views
 from cohortium_server.release.page.drawing import bars
 from cohortium_server.release.page.evidence import Evidence
 from cohortium_server.release.page.numerals import number, percent
-from cohortium_server.release.rows import drawn_indices
 from cohortium_server.release.tables import safe_for_spreadsheets
-from cohortium_server.release.writing import software, write_model
+from cohortium_server.release.writing import counted_events, software, write_model
 from cohortium_server.rounds.rounds import Outcome
 
 WARNING = (
@@ -53,12 +53,13 @@ def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> P
     require_free_of_releases(out)
     rng = np.random.default_rng(seed)
     rows = outcome.study.release.rows or outcome.generator.rows
-    index = drawn_indices(outcome.generator, outcome.study.schema, rows, rng)
-    synthetic = codes_at(index, outcome.study.schema)
-    verdict = sound(outcome, synthetic)
+    drawn = drawn_rows(outcome.generator, outcome.study.schema, rows, rng)
+    synthetic = codes_at(drawn.index, outcome.study.schema)
+    verdict = sound(outcome, synthetic, drawn.events)
     verdict.require()
     with new_folder(out, replace=True) as folder:
-        _write_tables(folder, table_at(index, outcome.study.schema))
+        for name, table in tables_of(drawn, outcome.study.schema, rng).items():
+            _write_table(folder, file_of(name), table)
         write_model(folder, outcome, MARK)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8", newline="\n")
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8", newline="\n")
@@ -66,7 +67,7 @@ def write_unprotected(outcome: Outcome, out: Path, seed: int | None = None) -> P
             json.dumps(_account(outcome), indent=1), encoding="utf-8", newline="\n"
         )
         (folder / f"{MARK}report.html").write_text(_report(outcome, synthetic), encoding="utf-8", newline="\n")
-        statement = _statement(outcome, len(synthetic), verdict)
+        statement = _statement(outcome, len(synthetic), verdict) | counted_events(outcome.study.schema, drawn.events)
         signer = load_or_create_key(home() / FORMS["not-private"].key)
         write_manifest(folder, statement, signer, "not-private")
         for path in folder.iterdir():
@@ -82,14 +83,14 @@ def require_free_of_releases(out: Path) -> None:
         raise ReleaseError("E_RELEASE_EXISTS", out.name, "it holds a release with privacy", "Choose another folder.")
 
 
-def _write_tables(folder: Path, table: pd.DataFrame) -> None:
+def _write_table(folder: Path, name: str, table: pd.DataFrame) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     plain = pa.Table.from_pandas(table, preserve_index=False)
     marked = plain.replace_schema_metadata({**(plain.schema.metadata or {}), "privacy": "none", "warning": WARNING})
-    pq.write_table(marked, folder / f"{MARK}synthetic.parquet")
-    with (folder / f"{MARK}synthetic.csv").open("w", encoding="utf-8", newline="") as file:
+    pq.write_table(marked, folder / f"{MARK}{name}.parquet")
+    with (folder / f"{MARK}{name}.csv").open("w", encoding="utf-8", newline="") as file:
         file.write(f'"# NOT PRIVATE. {WARNING}"\n')
         safe_for_spreadsheets(table).to_csv(file, index=False, lineterminator="\n")
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cohortium.data.encoding import codes_at, table_at
+from cohortium.data.encoding import Events, codes_at, table_at
+from cohortium.data.schema import Schema
 from cohortium.ledger.location import home
 from cohortium.study.consent import require_signable
 from cohortium.study.study import dumps_schema, dumps_study
@@ -30,9 +31,9 @@ from cohortium_server.release.answers import Answers
 from cohortium_server.release.answers.stored import FILE as ANSWERS
 from cohortium_server.release.carried import Carried, carried
 from cohortium_server.release.folder import is_of, new_folder
+from cohortium_server.release.linked import drawn_rows, file_of, tables_of
 from cohortium_server.release.manifest import FORMS, write_manifest
 from cohortium_server.release.page.evidence import Evidence
-from cohortium_server.release.rows import drawn_indices
 from cohortium_server.release.tables import write_table
 from cohortium_server.rounds.rounds import Outcome
 
@@ -55,30 +56,32 @@ def write_release(
     require_signable(outcome.study)
     rng = np.random.default_rng(seed)
     rows = outcome.study.release.rows or outcome.generator.rows
-    index = drawn_indices(outcome.generator, outcome.study.schema, rows, rng)
-    synthetic = codes_at(index, outcome.study.schema)
-    verdict = judge(outcome, synthetic)
+    drawn = drawn_rows(outcome.generator, outcome.study.schema, rows, rng)
+    synthetic = codes_at(drawn.index, outcome.study.schema)
+    verdict = judge(outcome, synthetic, drawn.events)
     verdict.require()
-    table = table_at(index, outcome.study.schema)
+    table, tables = table_at(drawn.index, outcome.study.schema), tables_of(drawn, outcome.study.schema, rng)
     # alone: nobody waits for what the model adds
     answers = Answers.of(outcome.study, outcome.generator, alone=True, released=lambda: table)
     kept = _carried(outcome, synthetic)
     with new_folder(out, replace or is_of(out, outcome.run)) as folder:
-        for name in ("synthetic.parquet", "synthetic.csv"):
-            write_table(table, folder / name)
+        for name, one in tables.items():
+            for suffix in (".parquet", ".csv"):
+                write_table(one, folder / f"{file_of(name)}{suffix}")
         write_model(folder, outcome)
         save_file(_answering(outcome, learn), folder / ANSWERS)
         (folder / "study.toml").write_text(dumps_study(outcome.study), encoding="utf-8", newline="\n")
         (folder / "schema.toml").write_text(dumps_schema(outcome.study.schema), encoding="utf-8", newline="\n")
         (folder / "ledger.json").write_text(json.dumps(account(outcome), indent=1), encoding="utf-8", newline="\n")
         (folder / "report.html").write_text(
-            _report(outcome, synthetic, verdict, answers, kept), encoding="utf-8", newline="\n"
+            _report(outcome, synthetic, drawn.events, verdict, answers, kept), encoding="utf-8", newline="\n"
         )
         for path in folder.iterdir():
             path.chmod(0o644)  # a release is for everybody
         failpoints.passed("release written")
         signer = load_or_create_key(home() / FORMS[outcome.kind].key)
-        write_manifest(folder, _statement(outcome, rows, verdict, kept), signer, outcome.kind)
+        statement = _statement(outcome, rows, verdict, kept) | counted_events(outcome.study.schema, drawn.events)
+        write_manifest(folder, statement, signer, outcome.kind)
         failpoints.passed("manifest signed")
     failpoints.passed("release published")
     return out
@@ -135,12 +138,20 @@ def _statement(outcome: Outcome, rows: int, verdict: Verdict, kept: Carried) -> 
     }
 
 
+def counted_events(schema: Schema, events: Sequence[Events]) -> dict[str, Any]:
+    """How many rows each table of events has, where there are any, for the manifest."""
+    each = {t.name: len(one) for t, one in zip(schema.tables, events, strict=True)}
+    return {"events": each} if each else {}
+
+
 def software() -> dict[str, str]:
     names = ("cohortium", "torch", "numpy", "dp-accounting", "flwr")
     return {"python": platform.python_version(), **{name: version_of(name) for name in names}}
 
 
-def _report(outcome: Outcome, synthetic: Any, verdict: Verdict, answers: Answers, kept: Carried) -> str:
+def _report(
+    outcome: Outcome, synthetic: Any, events: tuple[Events, ...], verdict: Verdict, answers: Answers, kept: Carried
+) -> str:
     from cohortium_server.release.report import Facts, render_report
 
     provenance = {"study digest": outcome.study.digest, "run": outcome.run, **software()}
@@ -159,5 +170,7 @@ def _report(outcome: Outcome, synthetic: Any, verdict: Verdict, answers: Answers
             answers,
             kept,
             outcome.masked,
+            events,
+            getattr(outcome.generator, "steps", None),
         )
     )

@@ -274,8 +274,13 @@ def path_of(study: Study, folder: FilePath) -> Iterator[Path]:
 def for_audit(study: Study) -> Study:
     """The study as it can be run here: not expired, and with a few institutions.
 
-    These are as many as a person may be in, and as D and T are safe among; 6 where both allow for it.
+    These are as many as a person may be in, and as D and T are safe among; 6 where both allow for it. StudyError
+    E_PLAN_INVALID for a study of events: canaries have none, and would let pass what nobody has attacked.
     """
+    if study.schema.tables:
+        what = "its schema has tables of events, which no canary has"
+        fix = "Audit a study of persons alone: how far events reach is tested exactly, and not by an attack."
+        raise StudyError("E_PLAN_INVALID", f"audit of {study.name!r}", what, fix)
     everybody = study.institutions
     for wanted in range(max(MOST_INSTITUTIONS, study.privacy.institutions_per_person), len(everybody)):
         with suppress(StudyError):

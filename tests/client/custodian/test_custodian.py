@@ -33,9 +33,11 @@ from enlisted import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from linked import LINKED
 
 from cohortium.data.columns import Categorical
 from cohortium.data.encoding import Codes, encode
+from cohortium.data.linked import encode_linked
 from cohortium.data.schema import Schema
 from cohortium.errors import (
     CODES,
@@ -56,7 +58,7 @@ from cohortium.neural.state import write_state
 from cohortium.privacy.accounting import composed, cost
 from cohortium.queries.marginals import Marginals
 from cohortium.study import consent
-from cohortium.study.generators import Autoregressive, Sweep
+from cohortium.study.generators import Autoregressive, Histories, Sweep
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study
 from cohortium.system import failpoints
@@ -77,6 +79,9 @@ SWEEP = Study(
     generator=Sweep(components=10),
     institutions=with_keys("north", "south"),
 )
+PATIENTS = pd.DataFrame({"id": ["1", "2"], "sex": ["f", "m"], "enrolled": [0, 9]})
+RESULTS = pd.DataFrame({"patient": ["1", "1"], "test": ["crp", "hb"], "day": [1, 4], "value": [3, 9]})
+WARDS = pd.DataFrame({"id": ["2"], "ward": ["a"], "admitted": ["2020-01-02"]})
 TRAINING = replace(SWEEP, name="training", generator=Autoregressive(rounds=3, steps=2, sampling_rate=0.5))
 OTHER = replace(SWEEP, name="another")
 EPSILON = plan(SWEEP).cost.epsilon
@@ -332,6 +337,18 @@ def test_a_table_encoded_for_another_schema_is_not_answered_from(ledger: Ledger)
     other = Codes(np.zeros((1, 2), np.int16), np.zeros(1, np.int64), (2, 3))
     assert custodian(ledger, lambda _: other, SWEEP).answer(request(SWEEP)) == refusal("E_CUSTODIAN")
     assert ledger.charges() == []
+
+
+@pytest.mark.parametrize("kept", [(), (0,), (1, 0)])
+def test_events_of_other_tables_than_the_studys_are_not_answered_from(ledger: Ledger, kept: tuple[int, ...]) -> None:
+    """Codes without the events that are asked about would be answered with noise alone, as if nothing ever happened."""
+    study = replace(SWEEP, schema=LINKED, generator=Histories())
+    whole = encode_linked({"persons": PATIENTS, "labs": RESULTS, "stays": WARDS}, LINKED)
+    agree(ledger, study)
+    there = replace(whole, events=tuple(whole.events[k] for k in kept))
+    assert custodian(ledger, lambda _: there, study).answer(request(study)) == refusal("E_CUSTODIAN")
+    assert ledger.charges() == []
+    answer(custodian(ledger, lambda _: whole, study).answer(request(study)), study)
 
 
 # Who has signed what (bad input 26)

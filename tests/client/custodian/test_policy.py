@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from linked import LINKED
 
 from cohortium.data.columns import Boolean
 from cohortium.data.schema import Schema
 from cohortium.errors import InputError, PolicyError, SchemaError
 from cohortium.ledger.caps import Cap
 from cohortium.privacy.accounting import MAX_DELTA, MIN_DELTA, cost
-from cohortium.study.generators import Autoregressive, Sweep
+from cohortium.study.generators import Autoregressive, Histories, Sweep
 from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study
 from cohortium_client.custodian.policy import Policy, load_policy
@@ -25,6 +26,8 @@ STUDY = Study(
     generator=Sweep(components=10),
     institutions=tuple(Institution(name=n) for n in ("north", "south", "west")),
 )
+EVENTS = replace(STUDY, schema=LINKED, generator=Histories())
+LABS, STAYS = ("test", "day", "value"), ("admitted", "ward")
 TRAINED = replace(STUDY, generator=Autoregressive(rounds=2, steps=2))
 
 
@@ -48,6 +51,15 @@ RULES: list[tuple[str, Policy, Study, bool]] = [
     ("columns", Policy(columns=("age", "result")), STUDY, False),
     ("columns", Policy(columns=("Age", "result", "ward")), STUDY, False),
     ("columns", Policy(columns=()), STUDY, False),
+    ("columns", Policy(columns=("sex", "enrolled"), events={"labs": LABS, "stays": STAYS}), EVENTS, True),
+    ("columns", Policy(columns=("sex",), events={"labs": LABS, "stays": STAYS}), EVENTS, False),
+    ("events", Policy(), EVENTS, True),
+    ("events", Policy(events={}), STUDY, True),
+    ("events", Policy(events={}), EVENTS, False),
+    ("events", Policy(events={"labs": LABS}), EVENTS, False),
+    ("events", Policy(events={"labs": LABS, "stays": STAYS, "more": ()}), EVENTS, True),
+    ("events", Policy(events={"labs": LABS[:2], "stays": STAYS}), EVENTS, False),
+    ("events", Policy(events={"labs": (*LABS, *STAYS), "stays": ("ward",)}), EVENTS, False),
     ("minimum_institutions", Policy(minimum_institutions=3), STUDY, True),
     ("minimum_institutions", Policy(minimum_institutions=4), STUDY, False),
     ("minimum_institutions", Policy(), replace(STUDY, institutions=STUDY.institutions[:1]), True),
@@ -68,6 +80,25 @@ def test_a_rule_allows_up_to_its_bound_and_no_further(rule: str, policy: Policy,
 def test_a_column_that_is_not_allowed_is_named() -> None:
     with pytest.raises(PolicyError, match="'result', 'ward'"):
         Policy(columns=("age",)).check(STUDY)
+
+
+def test_who_named_columns_before_there_were_events_has_allowed_none() -> None:
+    """Nor by the names of the persons' columns that follow from events, whatever other table once had columns of these names."""
+    for columns in (("sex", "enrolled"), LINKED.names, (*LINKED.names, *LABS, *STAYS)):
+        with pytest.raises(PolicyError, match="'labs'") as caught:
+            Policy(columns=columns).check(EVENTS)
+        assert caught.value.where == "policy.toml, events"
+
+
+def test_what_is_not_allowed_of_events_is_named() -> None:
+    with pytest.raises(PolicyError, match="'value' of 'labs', the table of events 'stays'"):
+        Policy(events={"labs": ("test", "day")}).check(EVENTS)
+
+
+def test_tables_of_events_are_read_from_a_file(tmp_path: Path) -> None:
+    text = "epsilon_per_population = 9.0\n[events]\nlabs = ['test', 'day', 'value']\n"
+    (tmp_path / "policy.toml").write_text(text, encoding="utf-8")
+    assert load_policy(tmp_path / "policy.toml").events == {"labs": LABS}
 
 
 def test_the_column_that_tells_persons_apart_need_not_be_allowed() -> None:
@@ -137,6 +168,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "a negative epsilon": ("epsilon_per_population = -1.0", "epsilon_per_population"),
     "no number": ("epsilon_per_population = nan", "epsilon_per_population"),
     "infinite": ("epsilon_per_population = inf", "epsilon_per_population"),
+    "events that are no table": ('epsilon_per_population = 9.0\nevents = ["labs"]', "events"),
     "a text": ('epsilon_per_population = "8"', "epsilon_per_population"),
     "true": ("epsilon_per_population = true", "epsilon_per_population"),
     "a study's epsilon of nothing": ("epsilon_per_population = 1.0\nepsilon_per_study = 0", "epsilon_per_study"),
@@ -187,6 +219,7 @@ def test_a_whole_policy_is_read_as_it_was_written(tmp_path: Path, delta: float) 
         "epsilon_per_study": 3.0,
         "generators": ["sweep"],
         "columns": ["age", "result"],
+        "events": {"labs": ["test", "day"]},
         "minimum_institutions": 3,
         "require_approval": True,
         "repeatable": True,
@@ -194,6 +227,6 @@ def test_a_whole_policy_is_read_as_it_was_written(tmp_path: Path, delta: float) 
     import tomli_w
 
     (tmp_path / "policy.toml").write_text(tomli_w.dumps(wanted))
-    lists = {"generators": ("sweep",), "columns": ("age", "result")}
+    lists = {"generators": ("sweep",), "columns": ("age", "result"), "events": {"labs": ("test", "day")}}
     assert load_policy(tmp_path / "policy.toml") == Policy(**(wanted | lists))
     assert set(wanted) == {f.name for f in fields(Policy)}

@@ -25,6 +25,7 @@ from planted import (
     documents,
     doors,
     drafts,
+    events,
     files,
     imputing,
     kept,
@@ -50,6 +51,7 @@ from planted import (
 ROOMS: Mapping[str, tuple[Mutant, ...]] = {
     "Noise and randomness": noise.MUTANTS,
     "What one person may change": bounds.MUTANTS,
+    "What a person's events may change": events.MUTANTS,
     "Exact arithmetic": training.EXACT_MUTANTS,
     "Rows, cells and persons as they are read": readers.MUTANTS,
     "Training": training.MUTANTS,

@@ -8,6 +8,7 @@ PERSONS = "common/cohortium/queries/contribution_bounding.py"
 MARGINALS = "common/cohortium/queries/marginals.py"
 COUNTS = "common/cohortium/queries/counts.py"
 ENCODING = "common/cohortium/data/columns/encoding.py"
+LINKED = "common/cohortium/data/linked.py"
 QUERIES = "tests/contracts/test_queries.py"
 CROWD = f"{QUERIES}::TestContract::test_ten_thousand_rows_of_one_person_are_bounded"
 KILLERS = "tests/mutants/test_killers.py"
@@ -173,5 +174,53 @@ MUTANTS: tuple[Mutant, ...] = (
         "common/cohortium/data/encoding.py",
         "np.where(cells == INVALID, column.values if column.nullable else INVALID, cells)",
         "np.where(cells == INVALID, column.values if 2 * (cells == INVALID).sum() < len(cells) else INVALID, cells)",
+    ),
+    mutant(
+        "moves an event outside the window of time to its end",
+        "P10",
+        "tests/data/test_linked.py::test_an_event_without_a_time_within_the_bounds_is_no_event[31]",
+        "common/cohortium/data/encoding.py",
+        "        fits &= inside(clock, table[clock.name])\n",
+        "        pass\n",
+    ),
+    mutant(
+        "takes the first row of a person in the file's order",
+        "P27",
+        "tests/laws/test_linking.py::test_no_order_of_rows_changes_anything[linked]",
+        LINKED,
+        "order = np.lexsort((*rows.exact.T[::-1], *rows.values.T[::-1], whose))",
+        "order = np.argsort(whose, kind='stable')",
+    ),
+    mutant(
+        "takes events of one moment in the file's order",
+        "P27",
+        "tests/laws/test_linking.py::test_no_order_of_rows_changes_anything[linked]",
+        LINKED,
+        "held = (*rows.exact[there, 1:].T[::-1], *rows.values[there].T[::-1], rows.exact[there, 0], places[there])",
+        "held = (rows.exact[there, 0], places[there])",
+    ),
+    mutant(
+        "counts events of strangers as another person's",
+        "P27",
+        "tests/laws/test_linking.py::test_a_person_is_their_own_rows_alone[linked]",
+        LINKED,
+        "    known[known] = ranks[places[known]] == whose[known]\n",
+        "",
+    ),
+    mutant(
+        "counts all events of a person, however many",
+        "P27",
+        "tests/data/test_linked.py::test_the_first_most_events_count",
+        LINKED,
+        "order, persons = order[number < table.most], persons[number < table.most]",
+        "order, persons = order[number >= 0], persons[number >= 0]",
+    ),
+    mutant(
+        "splits events apart from their person",
+        "P27",
+        "tests/simulation/test_linked_tables.py::test_by_a_column_of_persons_the_events_follow",
+        "simulation/cohortium_simulation/layout.py",
+        "                homes.setdefault(who, number)\n",
+        "                homes[who] = number\n",
     ),
 )

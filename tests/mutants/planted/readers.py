@@ -12,7 +12,7 @@ DATABASE = "client/cohortium_client/source/database.py"
 ENCODING = "common/cohortium/data/columns/encoding.py"
 IDENTIFIERS = "common/cohortium/data/columns/identifiers.py"
 PARTITION = "simulation/cohortium_simulation/partition.py"
-EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
+HOLDINGS = "simulation/cohortium_simulation/holdings.py"
 ROWS = "tests/laws/test_rows.py"
 PERSONS = "tests/laws/test_identifiers.py"
 ANSWERS = "tests/client/source/test_answer_or_refusal.py"
@@ -177,7 +177,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "counts a simulation's persons by how their identifiers are written",
         "P27",
         f"{PERSONS}::test_a_person_in_two_institutions_is_found_in_any_form",
-        EXPERIMENT,
+        HOLDINGS,
         "identifiers_of(table[schema.person]).distinct.to_pylist()",
         "table[schema.person].astype(str).unique().tolist()",
     ),

@@ -18,6 +18,7 @@ import pytest
 from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from linked import LINKED
 from typer.testing import CliRunner
 
 from cohortium.cli import build
@@ -64,6 +65,12 @@ class Made:
     """A release of the schema, as far as ``impute_file`` looks at one."""
 
     schema, generator = SCHEMA, Even()
+
+
+class MadeOfPersons:
+    """One of persons with events."""
+
+    schema, generator = LINKED, Even(LINKED)
 
 
 def fill(table: pd.DataFrame, **options: Any) -> pd.DataFrame:
@@ -559,3 +566,24 @@ def test_nothing_of_the_rows_is_written_to_a_log(
     told = call("impute", release.path, "--data", path, "--out", tmp_path / "filled.csv")
     assert "never written to a log" in caplog.text
     assert "alien" not in told.output + caplog.text
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_of_persons_with_events_their_own_columns_are_filled_in_and_none_of_events_is_added(
+    ending: str, tmp_path: Path
+) -> None:
+    data, out = tmp_path / "persons.csv", tmp_path / f"full.{ending}"
+    data.write_text("id,sex,labs_rows\n7,,2\n8,m,\n")
+    made = impute_file(MadeOfPersons(), data, out, seed=1)  # type: ignore[arg-type]
+    assert list(made.table.columns) == ["id", "sex", "labs_rows", "enrolled"]
+    assert made.table.notna().all(axis=None)
+    assert out.exists()
+
+
+def test_a_table_of_events_is_none_of_persons(tmp_path: Path) -> None:
+    data, out = tmp_path / "labs.csv", tmp_path / "full.csv"
+    data.write_text("patient,test,day,value\n7,hb,1,\n")
+    with pytest.raises(SchemaError, match="no column of persons") as caught:
+        impute_file(MadeOfPersons(), data, out, seed=1)  # type: ignore[arg-type]
+    assert caught.value.code == "E_SCHEMA_MISSING"
+    assert not out.exists()

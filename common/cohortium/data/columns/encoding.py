@@ -15,7 +15,7 @@ from cohortium.data.columns import FALSE_WORDS, SECONDS, TRUE_WORDS, Boolean, Ca
 from cohortium.data.columns.absent import as_declared, with_blanks, words_of
 from cohortium.data.columns.categories import category_key, reader
 from cohortium.data.columns.dequantization import Ranges, beside_points, dequantized, stretches
-from cohortium.data.columns.grids import decimal, places
+from cohortium.data.columns.grids import Even, decimal, places
 from cohortium.data.columns.moments import as_written, moments_of
 from cohortium.data.columns.values import MISSING_WORDS as MISSING_WORDS
 from cohortium.data.columns.values import normalized as normalized
@@ -23,6 +23,7 @@ from cohortium.data.columns.values import numbers_of
 from cohortium.data.columns.written import write_numbers, written
 
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 INVALID = -1
 
 
@@ -41,6 +42,12 @@ def index_column(column: Any, values: pd.Series) -> IntArray:
 def cells_at(column: Any, index: IntArray) -> IntArray:
     """(rows,) the cell of every grid ``index``; INVALID stays so."""
     return index
+
+
+@singledispatch
+def inside(column: Any, values: pd.Series) -> BoolArray:
+    """(rows,) whether a value is within the bounds once it is on the grid, rather than clipped to them; False where there is none."""
+    raise TypeError(type(column).__name__)
 
 
 @singledispatch
@@ -89,6 +96,16 @@ def _index_continuous(column: Continuous, values: pd.Series) -> IntArray:
     return column.index_of(numbers_of(as_declared(column, values)))
 
 
+@inside.register
+def _inside_numbers(column: Continuous, values: pd.Series) -> BoolArray:
+    numbers = numbers_of(as_declared(column, values))
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = column.axis.index(numbers).round() if isinstance(column.axis, Even) else numbers
+    first, last = (0, column.grid - 1) if isinstance(column.axis, Even) else (column.lower, column.upper)
+    found: BoolArray = (steps >= first) & (steps <= last)
+    return found
+
+
 @cells_at.register(Continuous)
 @cells_at.register(Datetime)
 def _cells_of_bins(column: Continuous | Datetime, index: IntArray) -> IntArray:
@@ -106,6 +123,13 @@ def _index_datetime(column: Datetime, values: pd.Series) -> IntArray:
     for k, special in enumerate(column.special):
         steps = np.where(_seconds_after(moments, special) // step == 0, column.grid + k, steps)
     return np.where(np.isnan(seconds), INVALID, steps).astype(np.int64)
+
+
+@inside.register
+def _inside_moments(column: Datetime, values: pd.Series) -> BoolArray:
+    seconds = _seconds_after(moments_of(with_blanks(column, values), column.format), column.lower)
+    found: BoolArray = (seconds >= 0) & (seconds // SECONDS[column.resolution] < column.grid)
+    return found
 
 
 def _seconds_after(moments: pd.Series, start: datetime) -> npt.NDArray[np.float64]:

@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cohortium.data.columns.values import MISSING_WORDS
 from cohortium.data.readers.cells import plain
@@ -102,8 +103,22 @@ def identifiers_of(values: pd.Series) -> Identifiers:
 def numbered(parts: Sequence[Identifiers | None], rows: int) -> IntArray:
     """(rows,) the number of each row's person, over all parts, of which no row is nobody's; None: each is its own person's."""
     whose = [part for part in parts if part is not None]
-    if not whose:
-        return np.arange(rows, dtype=np.int64)
-    encoded = [pa.DictionaryArray.from_arrays(pa.array(p.places), p.distinct) for p in whose]
+    return np.arange(rows, dtype=np.int64) if not whose else _together(whose)[0]
+
+
+def ranked(parts: Sequence[Identifiers]) -> IntArray:
+    """(rows,) as ``numbered``, with numbers in the order of the identifiers' texts, which no order of rows changes."""
+    if not parts:
+        return np.empty(0, np.int64)
+    places, texts = _together(parts)
+    ranks = np.empty(len(texts), np.int64)
+    ranks[pc.array_sort_indices(texts).to_numpy()] = np.arange(len(texts))
+    return ranks[places]
+
+
+def _together(parts: Sequence[Identifiers]) -> tuple[IntArray, pa.Array]:
+    """(rows,) the place of each row's identifier over all parts, and the identifiers, each once."""
+    encoded = [pa.DictionaryArray.from_arrays(pa.array(p.places), p.distinct) for p in parts]
     together = pa.chunked_array(encoded).unify_dictionaries()  # compares texts, and not hashes of them alone
-    return np.concatenate([chunk.indices.to_numpy() for chunk in together.chunks]).astype(np.int64)
+    places = np.concatenate([chunk.indices.to_numpy() for chunk in together.chunks]).astype(np.int64)
+    return places, together.chunk(0).dictionary

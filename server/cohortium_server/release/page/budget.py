@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 
 from cohortium.privacy.accounting import Gaussian
 from cohortium.queries import Query
+from cohortium.queries.clipped import Clipped
 from cohortium.queries.counts import Counts
+from cohortium.queries.event_histograms import EventHistograms
 from cohortium.queries.gradients import GradientSum
 from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
+from cohortium.queries.steps import Steps
 from cohortium.study.guarantee import Guarantee, in_hundred
 from cohortium.study.plan import Phase, ring
 from cohortium.study.study import Study
@@ -96,6 +99,12 @@ def _asked(query: Query) -> str:
         case NestedHistograms():
             levels = plural(len(query.levels), "table")
             return f"counts: {levels} of single columns, from some wide groups of neighbouring cells to each cell"
+        case EventHistograms():
+            levels = plural(len(query.levels), "table")
+            return f"counts of events: {levels} of single columns, a person's all scaled down to one length"
+        case Steps():
+            tables = plural(len(query.asked), "table")
+            return f"counts of events: {tables} of what follows on what, a person's all scaled down to one length"
         case LocalTraining():
             steps = plural(query.steps, "training step")
             return f"{steps} a round, each on {_sampled(query.step.sampling_rate)}"
@@ -113,6 +122,8 @@ def _noise(phase: Phase, study: Study) -> str:
     match phase.query:
         case Counts() as query:
             return _noise_of_counts(query, phase.multiplier, study)
+        case Clipped() as query:
+            return _noise_of_events(query, phase.multiplier, study)
         case LocalTraining():
             return f"{phase.multiplier:.3g} × the most that one person can move a step's sum"
         case GradientSum():
@@ -145,6 +156,14 @@ def _noise_of_counts(query: Counts, multiplier: float, study: Study) -> str:
         tables = "" if len(sigmas) == 1 else f" (tables of {plural(order, 'column')})"
         words.append(alone + together + tables)
     return "; ".join(words)
+
+
+def _noise_of_events(query: Clipped, multiplier: float, study: Study) -> str:
+    """The noise in events that are not scaled down."""
+    sigmas, most = query.sigmas(multiplier), len(study.institutions)
+    share = "" if study.honest == 1 else "a share of "
+    together = "" if most == 1 else f", {_range(sigmas, most)} in the sum"
+    return f"{share}{_range(sigmas)} events in every count of an institution{together}"
 
 
 def _range(sigmas: Sequence[float], institutions: int = 1) -> str:

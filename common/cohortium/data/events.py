@@ -1,0 +1,170 @@
+"""Tables of events: what a schema declares of a person's rows over time, and what follows from them about the person.
+
+A schema with tables of events describes persons: its columns are a person's, and each ``EventTable`` has any number of
+rows of that person, in the order of a column of time. Beside the columns that are declared, a person then has some that
+follow from the events (``derived``): how many there are, when the first one is, and what it holds. What follows after it
+are steps: the columns of an event given the one before (``EventTable.steps``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field, Strict
+
+from cohortium.data.columns import STRICT, BaseColumn, Column, Continuous, Datetime
+from cohortium.data.columns.grids import Even
+from cohortium.data.conditions.constraints import Implies
+from cohortium.errors import SchemaError
+from cohortium.system.texts import trouble
+
+MOST = 100  # rows of a person that count, where a table declares nothing else
+GAP = "gap"  # the column that every step begins with: the time since the event before
+GAPS, LENGTHS = 48, 20  # cells at most of that time, and of the number of events
+PERSONS = "persons"  # the name of the persons' own table, where one is needed
+RESERVED = ("synthetic", PERSONS)  # names of a release's other tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventTable:
+    """A table of events: any number of rows a person, in the order of a column of time.
+
+    person: the column that says whose row it is, as the persons' own table does. time: the name of one of ``columns``, of
+    numbers or moments on an even grid; it orders a person's rows. most: of a person with more rows the first so many count.
+    Raises SchemaError E_SCHEMA_INVALID or E_SCHEMA_DUP, which name the contradiction.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]
+    person: Annotated[str, Field(min_length=1, max_length=200)]
+    time: str
+    columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    most: Annotated[int, Strict(), Field(ge=1, le=100_000)] = MOST
+
+    def __post_init__(self) -> None:
+        names = [self.person, *(c.name for c in self.columns)]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise SchemaError("E_SCHEMA_DUP", self.where, f"column {twice[0]!r} is declared twice", "Remove one.")
+        if what := trouble(self.person):
+            raise self._invalid(f"the name {self.person!r} {what}", "Choose another name.")
+        if self.name.lower() in RESERVED:
+            raise self._invalid("a release has another table of that name", "Choose another name.")
+        if GAP in names:
+            what = f"a column is named {GAP!r}, as the time between two events is"
+            raise self._invalid(what, "Choose another name.")
+        if self.time not in names[1:]:
+            raise self._invalid(f"there is no column {self.time!r}", "Write time = true in the block of one column.")
+        _check_clock(self)
+
+    @property
+    def where(self) -> str:
+        return f"table {self.name!r}"
+
+    @cached_property
+    def clock(self) -> Continuous | Datetime:
+        """The column of time."""
+        (column,) = (c for c in self.columns if c.name == self.time)
+        assert isinstance(column, Continuous | Datetime)  # noqa: S101 - checked when it was made
+        return column
+
+    @property
+    def others(self) -> tuple[Column, ...]:
+        """The columns but that of time."""
+        return tuple(c for c in self.columns if c.name != self.time)
+
+    @cached_property
+    def steps(self) -> tuple[Column, ...]:
+        """What an event is, given the one before: the time since, in steps of the time's grid, and its other columns."""
+        last = self.clock.grid - 1
+        gap = Continuous(name=GAP, lower=0.0, upper=float(last), edges=_growing_edges(last, GAPS))
+        return (gap, *self.others)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Cells of each column of a step."""
+        return tuple(c.size for c in self.steps)
+
+    @cached_property
+    def derived(self) -> tuple[Column, ...]:
+        """A person's columns that follow from the events: their number, and the time and the values of the first."""
+        edges = _growing_edges(self.most, LENGTHS)
+        rows = Continuous(name=self.rows_name, lower=0.0, upper=float(self.most), edges=edges)
+        return (rows, *(_of_first(self, column) for column in (self.clock, *self.others)))
+
+    @property
+    def rows_name(self) -> str:
+        """The column of a person that says how many events there are."""
+        return f"{self.name}_rows"
+
+    def first_name(self, column: str) -> str:
+        """The column of a person that holds the first event's value of ``column``."""
+        return f"{self.name}_first_{column}"
+
+    @cached_property
+    def implied(self) -> tuple[Implies, ...]:
+        """What holds of the derived columns: a person without events has no first one, and one with events has."""
+        first = [self.first_name(c.name) for c in self.columns]
+        certain = [self.first_name(c.name) for c in self.columns if not c.nullable]
+        return (
+            Implies(when=(f"{self.rows_name}=0",), then=tuple(f"{name}=missing" for name in first)),
+            Implies(when=(f"{self.rows_name}>=1",), then=tuple(f"{name}!=missing" for name in certain)),
+        )
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What nobody has reviewed yet, in words."""
+        return tuple(f"{self.name}, {c.name!r}: {', '.join(c.review)}" for c in self.columns if c.review)
+
+    def reviewed(self) -> EventTable:
+        return replace(self, columns=tuple(replace(c, review=()) for c in self.columns))
+
+    def document(self, block: Any) -> dict[str, Any]:
+        """The content of its block ``[[table]]``, defaults left out. block: of a column."""
+        blocks = [{"name": self.person, "person": True}]
+        blocks += [block(c) | ({"time": True} if c.name == self.time else {}) for c in self.columns]
+        most = {"most": self.most} if self.most != MOST else {}
+        return {"name": self.name, **most, "column": blocks}
+
+    def _invalid(self, what: str, fix: str) -> SchemaError:
+        return SchemaError("E_SCHEMA_INVALID", self.where, what, fix)
+
+
+def _check_clock(table: EventTable) -> None:
+    (column,) = (c for c in table.columns if c.name == table.time)
+    match column:
+        case Continuous():
+            even = isinstance(column.axis, Even) and not (column.special or column.points)
+        case Datetime():
+            even = not column.special
+        case _:
+            even = False
+    if not even or column.nullable:
+        what = "time is in steps of equal length, and never missing or special"
+        raise SchemaError(
+            "E_SCHEMA_INVALID", f"{table.where}, column {column.name!r}", what, "Declare a plain range of it."
+        )
+
+
+def _growing_edges(last: int, cells: int) -> tuple[float, ...]:
+    """Where the cells of 0 to ``last`` begin but the first: single numbers, then in proportion to their size."""
+    places = (math.ceil((last + 1) ** (k / cells)) for k in range(cells))
+    return tuple(sorted({float(place) for place in places if 0 < place <= last}))
+
+
+def _of_first(table: EventTable, column: BaseColumn) -> Any:
+    """The first event's value of a column, as a person's: missing where there is no event."""
+    return replace(column, name=table.first_name(column.name), nullable=True, target=False, review=())
+
+
+def derived(tables: Sequence[EventTable]) -> tuple[Column, ...]:
+    """A person's columns that follow from all tables of events, table after table."""
+    return tuple(column for table in tables for column in table.derived)
+
+
+def implied(tables: Sequence[EventTable]) -> tuple[Implies, ...]:
+    """What holds of these columns, whatever the events are."""
+    return tuple(rule for table in tables for rule in table.implied)

@@ -1,0 +1,231 @@
+"""A person's events that change an answer by more than is accounted for, or that are counted as what they are not."""
+
+from __future__ import annotations
+
+from mutant import Mutant, mutant
+
+CLIPPED = "common/cohortium/queries/clipped.py"
+STEPS = "common/cohortium/queries/steps.py"
+CONTEXTS = "common/cohortium/queries/contexts.py"
+HISTOGRAMS = "common/cohortium/queries/event_histograms.py"
+QUERIES = "tests/contracts/test_queries.py"
+CROWD = f"{QUERIES}::TestContract::test_ten_thousand_rows_of_one_person_are_bounded"
+REACH = f"{QUERIES}::TestContract::test_no_sum_reaches_further_than_it_says"
+LIMITS = "tests/contracts/test_clipped.py"
+CUSTODY = "tests/client/custodian/test_custodian.py"
+LAWS = "tests/laws/test_counting_steps.py"
+KNOWN = f"{LAWS}::test_what_is_known_is_what_one_would_say"
+PERSON = f"{LAWS}::test_a_person_adds_what_happened_at_most_as_long_as_the_clip"
+ALONE = f"{LAWS}::test_a_sum_is_what_each_person_adds_alone"
+
+MUTANTS: tuple[Mutant, ...] = (
+    mutant(
+        "counts all that happened to a person, however much",
+        "P26, P27",
+        f"{CROWD}[any-steps]",
+        CLIPPED,
+        "np.minimum(often * self.grid, often * self._longest // above[whose])",
+        "often * self.grid",
+    ),
+    mutant(
+        "cuts each count to the length that all have together",
+        "P26",
+        f"{CROWD}[any-events]",
+        CLIPPED,
+        "np.minimum(often * self.grid, often * self._longest // above[whose])",
+        "np.minimum(often * self.grid, self._longest // FINE)",
+    ),
+    mutant(
+        "clips a person's counts table by table",
+        "P26",
+        f"{CROWD}[any-steps]",
+        CLIPPED,
+        "added = self._added(whose, cells, often.astype(np.int64), last - first)",
+        "tables = np.searchsorted(np.cumsum(self.lengths), cells, side='right') + whose * len(self.lengths)\n"
+        "            added = self._added(tables, cells, often.astype(np.int64), (last - first) * len(self.lengths))",
+    ),
+    mutant(
+        "rounds what a person adds up",
+        "P26, P30",
+        f"{CROWD}[any-steps, short]",
+        CLIPPED,
+        "often * self._longest // above[whose])",
+        "-(-often * self._longest // above[whose]))",
+    ),
+    mutant(
+        "leaves the weights out of a person's length",
+        "P26",
+        f"{CROWD}[any-events]",
+        CLIPPED,
+        "squares = self._cell_weights[cells] * often**2",
+        "squares = often**2",
+    ),
+    mutant(
+        "takes the number of a person's steps for their length",
+        "P26",
+        f"{CROWD}[first-steps]",
+        CLIPPED,
+        "squares = self._cell_weights[cells] * often**2",
+        "squares = self._cell_weights[cells] * often",
+    ),
+    mutant(
+        "rounds a person's length to the nearest part",
+        "P30",
+        f"{PERSON}[steps]",
+        CLIPPED,
+        "            np.ceil(length * FINE).astype(np.int64) + 1\n",
+        "            np.floor(length + 0.5).astype(np.int64) * FINE\n",
+    ),
+    mutant(
+        "takes a person for everybody with whom they are looked at",
+        "P27",
+        f"{ALONE}[steps]",
+        CLIPPED,
+        "    return replace(found, persons=found.persons - first)",
+        "    return replace(found, persons=(found.persons - first) // 2)",
+    ),
+    mutant(
+        "looks up the columns of a person who stands elsewhere",
+        "P27",
+        f"{ALONE}[steps]",
+        STEPS,
+        "codes.values[first:][events[track].persons]",
+        "codes.values[events[track].persons]",
+    ),
+    mutant(
+        "says of a sum that it changes by the clip and forgets its grid",
+        "P26",
+        f"{CROWD}[any-steps, merged cells on a grid]",
+        CLIPPED,
+        "return self._longest / FINE * (1 + 1e-12)",
+        "return self._longest / FINE / self.grid * (1 + 1e-12)",
+    ),
+    mutant(
+        "makes masks for as many events as persons",
+        "P26",
+        f"{REACH}[steps, one table]",
+        CLIPPED,
+        "return persons * math.ceil(self.sensitivity)",
+        "return persons * self.grid",
+    ),
+    mutant(
+        "lets all events of a person count that codes hold",
+        "P27",
+        f"{LAWS}::test_more_events_than_count_change_nothing[steps]",
+        CLIPPED,
+        "    if counts.max(initial=0) <= most:",
+        "    if counts.max(initial=0) > 0:",
+    ),
+    mutant(
+        "lets squares grow beyond what a float has exactly",
+        "P30",
+        f"{LIMITS}::test_at_the_limits_a_persons_counts_are_still_exact",
+        CLIPPED,
+        "exact = squares < EXACT and ",
+        "exact = ",
+    ),
+    mutant(
+        "forgets in these limits that an event may be counted in many cells at once",
+        "P30",
+        f"{LIMITS}::test_what_was_seen_before_counts_as_often_as_it_may_in_that_limit",
+        STEPS,
+        'cells if one.context.kind == "seen" else 1',
+        "1",
+    ),
+    mutant(
+        "lets products grow beyond 64 bits",
+        "P30",
+        f"{LIMITS}::test_products_and_sums_of_a_block_are_below_what_is_exact",
+        CLIPPED,
+        "products = exact and self._longest * max(most) < LARGEST and ",
+        "products = exact and ",
+    ),
+    mutant(
+        "leaves what was seen before out of a person's length, but for one cell",
+        "P26",
+        f"{CROWD}[any-steps, what was seen]",
+        CLIPPED,
+        "squares = self._cell_weights[cells] * often**2",
+        "squares = self._cell_weights[cells] * often**2 * (np.diff(whose * self.width + cells, prepend=-2) != 1)",
+    ),
+    mutant(
+        "takes cells of steps from a state that names none",
+        "P19",
+        f"{QUERIES}::test_merged_cells_that_there_are_not_are_refused[-1.0-steps, merged]",
+        STEPS,
+        "return read_merged(numbers, self.cells_of_each, self.merged)",
+        "return numbers.astype(np.int64)",
+    ),
+    mutant(
+        "counts a person's first event as a step",
+        "histories",
+        f"{PERSON}[events]",
+        HISTOGRAMS,
+        "after = np.flatnonzero(np.diff(one.persons, prepend=-1) == 0)",
+        "after = np.flatnonzero(np.diff(one.persons, prepend=-1) >= 0)",
+    ),
+    mutant(
+        "takes the event itself for the one before",
+        "histories",
+        f"{KNOWN}[days]",
+        CONTEXTS,
+        "previous = values[after - 1].astype(np.int64)",
+        "previous = values[after].astype(np.int64)",
+    ),
+    mutant(
+        "says that a cell was seen which is only now",
+        "histories",
+        f"{KNOWN}[days]",
+        CONTEXTS,
+        "before = np.cumsum(here, axis=0) - here\n",
+        "before = np.cumsum(here, axis=0)\n",
+    ),
+    mutant(
+        "goes on with the sums of the person before",
+        "P27",
+        f"{KNOWN}[days]",
+        CONTEXTS,
+        "sums = so_far[after - 1] - np.repeat(so_far[starts] - counted[starts], lengths, axis=0)[after]",
+        "sums = so_far[after - 1]",
+    ),
+    mutant(
+        "knows from the person before what was seen",
+        "P27",
+        f"{KNOWN}[days]",
+        CONTEXTS,
+        "seen: BoolArray = before > np.repeat(before[starts], lengths, axis=0)",
+        "seen: BoolArray = before > 0",
+    ),
+    mutant(
+        "answers with noise alone from codes without the events that are asked about",
+        "histories",
+        f"{CUSTODY}::test_events_of_other_tables_than_the_studys_are_not_answered_from[kept0]",
+        "client/cohortium_client/custodian/custodian.py",
+        " or [one.values.shape[1] for one in codes.events] != steps:",
+        ":",
+    ),
+    mutant(
+        "lets a policy from before there were events allow all of them",
+        "F2",
+        "tests/client/custodian/test_policy.py::test_who_named_columns_before_there_were_events_has_allowed_none",
+        "client/cohortium_client/custodian/policy.py",
+        "        if self.events is None and self.columns is None:\n",
+        "        if self.events is None:\n",
+    ),
+    mutant(
+        "audits a study of events with canaries that have none",
+        "histories",
+        "tests/statistics/test_audit.py::test_a_study_whose_events_would_not_be_attacked_is_refused",
+        "simulation/cohortium_simulation/audit/path.py",
+        "    if study.schema.tables:\n",
+        "    if not study.schema.columns:\n",
+    ),
+    mutant(
+        "lets persons of events weigh the same, which they do not",
+        "P27",
+        "tests/study/test_event_studies.py::test_a_person_of_events_has_one_row[private-privacy1]",
+        "common/cohortium/study/study.py",
+        'if self.privacy.rows_per_person > 1 or self.privacy.equal_weight == "persons":',
+        "if self.privacy.rows_per_person > 1:",
+    ),
+)
