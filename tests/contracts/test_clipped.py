@@ -1,6 +1,6 @@
 """Counts that are clipped together: their noise, the limits of their arithmetic, and what would be found without the clip.
 
-Their sensitivity is that of every query (test_queries.py), and what is counted is a law (laws/test_steps.py).
+Their sensitivity is that of every query (test_queries.py), and what is counted is a law (laws/test_counting_steps.py).
 """
 
 from __future__ import annotations

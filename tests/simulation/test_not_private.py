@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from linked import LINKED
-from steps import as_declared, lived
+from steps import at_merged, lived
 from typer.testing import CliRunner
 from visits import everybody, people
 
@@ -597,7 +597,7 @@ def test_counts_of_events_are_what_noise_would_be_added_to() -> None:
         name="h", schema=LINKED, privacy=none, generator=Histories(), institutions=enlisted.with_keys("north")
     )
     codes = lived(tracks_of(LINKED), LINKED.sizes, 60, 20, 1)
-    queries = [as_declared(q) if isinstance(q := p.query, Steps) else q for p in plan(study).phases]
+    queries = [at_merged(q, 1) if isinstance(q := p.query, Steps) else q for p in plan(study).phases]
     clipped = [query for query in queries if isinstance(query, Clipped)]
     assert [query.kind for query in clipped] == ["event histograms", "steps"]
     for query in clipped:

@@ -90,7 +90,8 @@ def detectors_for(study: Study) -> set[str]:
 
 def test_a_study_whose_events_would_not_be_attacked_is_refused() -> None:
     """Rather than passed, with canaries to whom nothing ever happened."""
-    study = replace(MASKED, schema=LINKED, generator=Histories())
+    privacy = replace(MASKED.privacy, rows_per_person=1)
+    study = replace(MASKED, schema=LINKED, generator=Histories(), privacy=privacy)
     with pytest.raises(StudyError, match=r"E_PLAN_INVALID.*tables of events, which no canary has"):
         audit(study, FEW)
 

@@ -12,7 +12,8 @@ QUERIES = "tests/contracts/test_queries.py"
 CROWD = f"{QUERIES}::TestContract::test_ten_thousand_rows_of_one_person_are_bounded"
 REACH = f"{QUERIES}::TestContract::test_no_sum_reaches_further_than_it_says"
 LIMITS = "tests/contracts/test_clipped.py"
-LAWS = "tests/laws/test_steps.py"
+CUSTODY = "tests/client/custodian/test_custodian.py"
+LAWS = "tests/laws/test_counting_steps.py"
 KNOWN = f"{LAWS}::test_what_is_known_is_what_one_would_say"
 PERSON = f"{LAWS}::test_a_person_adds_what_happened_at_most_as_long_as_the_clip"
 ALONE = f"{LAWS}::test_a_sum_is_what_each_person_adds_alone"
@@ -194,5 +195,37 @@ MUTANTS: tuple[Mutant, ...] = (
         CONTEXTS,
         "seen: BoolArray = before > np.repeat(before[starts], lengths, axis=0)",
         "seen: BoolArray = before > 0",
+    ),
+    mutant(
+        "answers with noise alone from codes without the events that are asked about",
+        "histories",
+        f"{CUSTODY}::test_events_of_other_tables_than_the_studys_are_not_answered_from[kept0]",
+        "client/cohortium_client/custodian/custodian.py",
+        " or [one.values.shape[1] for one in codes.events] != steps:",
+        ":",
+    ),
+    mutant(
+        "lets a policy from before there were events allow all of them",
+        "F2",
+        "tests/client/custodian/test_policy.py::test_who_named_columns_before_there_were_events_has_allowed_none",
+        "client/cohortium_client/custodian/policy.py",
+        "        if self.events is None and self.columns is None:\n",
+        "        if self.events is None:\n",
+    ),
+    mutant(
+        "audits a study of events with canaries that have none",
+        "histories",
+        "tests/statistics/test_audit.py::test_a_study_whose_events_would_not_be_attacked_is_refused",
+        "simulation/cohortium_simulation/audit/path.py",
+        "    if study.schema.tables:\n",
+        "    if not study.schema.columns:\n",
+    ),
+    mutant(
+        "lets persons of events weigh the same, which they do not",
+        "P27",
+        "tests/study/test_event_studies.py::test_a_person_of_events_has_one_row[private-privacy1]",
+        "common/cohortium/study/study.py",
+        'if self.privacy.rows_per_person > 1 or self.privacy.equal_weight == "persons":',
+        "if self.privacy.rows_per_person > 1:",
     ),
 )

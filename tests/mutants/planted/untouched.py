@@ -248,8 +248,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "T11",
         "tests/data/test_constraints.py::test_constraints_are_part_of_the_document_and_of_the_digest",
         SCHEMA,
-        '**({"constraint": constraints} if constraints else {})}',
-        "}",
+        'rest = {"constraint": constraints, "table": tables}',
+        'rest = {"table": tables}',
     ),
     mutant(
         "takes a row for broken by what is missing",

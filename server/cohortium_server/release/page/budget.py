@@ -161,7 +161,7 @@ def _noise_of_counts(query: Counts, multiplier: float, study: Study) -> str:
 def _noise_of_events(query: Clipped, multiplier: float, study: Study) -> str:
     """The noise in events that are not scaled down."""
     sigmas, most = query.sigmas(multiplier), len(study.institutions)
-    share = "a share of " if study.honest > 1 else ""
+    share = "" if study.honest == 1 else "a share of "
     together = "" if most == 1 else f", {_range(sigmas, most)} in the sum"
     return f"{share}{_range(sigmas)} events in every count of an institution{together}"
 
