@@ -13,8 +13,9 @@ from linked import LINKED, ORDERED, tables
 
 from cohortium.data.columns.encoding import cells_at
 from cohortium.data.columns.identifiers import identifier
-from cohortium.data.encoding import Codes
+from cohortium.data.encoding import Codes, Events
 from cohortium.data.linked import encode_linked, encode_linked_parts
+from cohortium.data.ordering import reordered
 from cohortium.data.schema import Schema
 
 Tables = dict[str, pd.DataFrame]
@@ -45,6 +46,21 @@ def test_no_order_of_rows_changes_anything(schema: Schema, given: Tables, seed: 
     one, other = encode_linked(given, schema), encode_linked(shuffled, schema)
     assert whole(one) == whole(other)
     assert (one.left_out, one.breaking, one.census) == (other.left_out, other.breaking, other.census)
+
+
+@BOTH
+@given(given=tables(), seed=st.integers(0, 2**16))
+def test_made_up_events_are_put_in_the_order_of_encoded_ones(schema: Schema, given: Tables, seed: int) -> None:
+    """The fit counts made-up persons as real ones are counted: their events must be in the same order, with the same gaps."""
+    codes = encode_linked(given, schema)
+    mixed = []
+    for one in codes.events:
+        order = np.random.default_rng(seed).permutation(len(one))
+        mixed.append(Events(one.values[order], one.persons[order], one.ticks[order]))
+    for one, again in zip(codes.events, reordered(schema.tables, mixed), strict=True):
+        np.testing.assert_array_equal(one.values, again.values)
+        np.testing.assert_array_equal(one.persons, again.persons)
+        np.testing.assert_array_equal(one.ticks, again.ticks)
 
 
 @BOTH
