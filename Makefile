@@ -134,6 +134,7 @@ bench: $(VENV)/.tested
 	$(BIN)/python benchmarks/institutions.py
 	$(BIN)/python benchmarks/utility.py --again
 	-$(BIN)/python benchmarks/small.py
+	-$(BIN)/python benchmarks/histories.py
 
 # Generated code works with its own version of protobuf or a later one below the next but one, and with that grpcio or a later one.
 STUBS := .stubs

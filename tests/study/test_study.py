@@ -21,7 +21,7 @@ from cohortium.queries.gradients import GradientSum
 from cohortium.queries.histograms import NestedHistograms
 from cohortium.queries.local_training import LocalTraining
 from cohortium.queries.marginals import Marginals
-from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Pgm, Sweep, Tvae
+from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Histories, Pgm, Sweep, Tvae
 from cohortium.study.guarantee import ADVERSARIES
 from cohortium.study.plan import architecture, pair_query, plan, ring
 from cohortium.study.study import (
@@ -339,6 +339,7 @@ def test_a_plan_never_costs_more_than_its_epsilon_nor_wastes_it(
 KINDS: tuple[GeneratorPlan, ...] = (
     Sweep(components=10),
     Pgm(method="mst"),
+    Histories(components=10),
     Autoregressive(rounds=2),
     Diffusion(rounds=2),
     Tvae(rounds=2),
