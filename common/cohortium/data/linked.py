@@ -297,18 +297,26 @@ class _Ordered:
 
 def _events(table: EventTable, rows: _Rows, whose: IntArray, ranks: IntArray) -> _Ordered:
     """The first ``most`` events of each person who is there."""
+    order, persons = _in_order(rows, whose, ranks)
+    known, counts = len(order), np.bincount(persons, minlength=len(ranks))
+    if counts.max(initial=0) > table.most:
+        counted = np.arange(known) - (np.cumsum(counts) - counts)[persons] < table.most
+        order, persons = order[counted], persons[counted]
+    return _Ordered(table, rows.layout, rows.values[order], rows.exact[order], persons, len(ranks), known)
+
+
+def _in_order(rows: _Rows, whose: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
+    """Which rows are of persons who are there, by person, time and cells; and the position of each one's person."""
     places = np.searchsorted(ranks, whose)
     known = places < len(ranks)
     known[known] = ranks[places[known]] == whose[known]
     there = np.flatnonzero(known)
-    held = (*rows.exact[there, 1:].T[::-1], *rows.values[there].T[::-1], rows.exact[there, 0], places[there])
-    order = there[np.lexsort(held)]
-    persons = places[order]
-    counts = np.bincount(persons, minlength=len(ranks))
-    number = np.arange(len(persons)) - (np.cumsum(counts) - counts)[persons]
-    order, persons = order[number < table.most], persons[number < table.most]
-    left = rows.values[order], rows.exact[order], persons
-    return _Ordered(table, rows.layout, *left, len(ranks), len(there))
+    # what is sorted by is copied for no longer than that
+    later = np.lexsort(
+        (*rows.exact[there, 1:].T[::-1], *rows.values[there].T[::-1], rows.exact[there, 0], places[there])
+    )
+    order = there[later]
+    return order, places[order]
 
 
 def _put_together(

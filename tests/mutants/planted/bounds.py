@@ -196,8 +196,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P27",
         "tests/laws/test_linking.py::test_no_order_of_rows_changes_anything[linked]",
         LINKED,
-        "held = (*rows.exact[there, 1:].T[::-1], *rows.values[there].T[::-1], rows.exact[there, 0], places[there])",
-        "held = (rows.exact[there, 0], places[there])",
+        "(*rows.exact[there, 1:].T[::-1], *rows.values[there].T[::-1], rows.exact[there, 0], places[there])",
+        "(rows.exact[there, 0], places[there])",
     ),
     mutant(
         "counts events of strangers as another person's",
@@ -212,8 +212,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "P27",
         "tests/data/test_linked.py::test_the_first_most_events_count",
         LINKED,
-        "order, persons = order[number < table.most], persons[number < table.most]",
-        "order, persons = order[number >= 0], persons[number >= 0]",
+        "if counts.max(initial=0) > table.most:",
+        "if counts.max(initial=0) < 0:",
     ),
     mutant(
         "splits events apart from their person",
