@@ -23,8 +23,8 @@ from cohortium.errors import SchemaError
 from cohortium.system.texts import trouble
 
 MOST = 100  # rows of a person that count, where a table declares nothing else
+GAPS = 48  # cells of that time at most
 GAP = "gap"  # the column that every step begins with: the time since the event before
-GAPS, LENGTHS = 48, 20  # cells at most of that time, and of the number of events
 PERSONS = "persons"  # the name of the persons' own table, where one is needed
 RESERVED = ("synthetic", PERSONS)  # names of a release's other tables
 
@@ -80,7 +80,7 @@ class EventTable:
     def steps(self) -> tuple[Column, ...]:
         """What an event is, given the one before: the time since, in steps of the time's grid, and its other columns."""
         last = self.clock.grid - 1
-        gap = Continuous(name=GAP, lower=0.0, upper=float(last), edges=_growing_edges(last, GAPS))
+        gap = Continuous(name=GAP, lower=0.0, upper=float(last), edges=_gap_edges(last))
         return (gap, *self.others)
 
     @property
@@ -91,8 +91,7 @@ class EventTable:
     @cached_property
     def derived(self) -> tuple[Column, ...]:
         """A person's columns that follow from the events: their number, and the time and the values of the first."""
-        edges = _growing_edges(self.most, LENGTHS)
-        rows = Continuous(name=self.rows_name, lower=0.0, upper=float(self.most), edges=edges)
+        rows = Continuous(name=self.rows_name, lower=0.0, upper=float(self.most))
         return (rows, *(_of_first(self, column) for column in (self.clock, *self.others)))
 
     @property
@@ -149,9 +148,9 @@ def _check_clock(table: EventTable) -> None:
         )
 
 
-def _growing_edges(last: int, cells: int) -> tuple[float, ...]:
-    """Where the cells of 0 to ``last`` begin but the first: single numbers, then in proportion to their size."""
-    places = (math.ceil((last + 1) ** (k / cells)) for k in range(cells))
+def _gap_edges(last: int) -> tuple[float, ...]:
+    """Where the cells of gaps up to ``last`` ticks begin but the first: single ticks, then in proportion to their length."""
+    places = (math.ceil((last + 1) ** (k / GAPS)) for k in range(GAPS))
     return tuple(sorted({float(place) for place in places if 0 < place <= last}))
 
 
