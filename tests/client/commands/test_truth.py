@@ -228,7 +228,7 @@ def test_serving_says_on_a_terminal_how_rows_fit(
 
 def test_serving_tells_no_log_how_rows_fit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in JSON nor where standard error is collected; and no row is read for it."""
-    monkeypatch.setattr(fit_report, "read_parts", lambda *_: pytest.fail("rows were read"))
+    monkeypatch.setattr(fit_report, "read_tables", lambda *_: pytest.fail("rows were read"))
 
     class Stream(StringIO):
         def __init__(self, terminal: bool) -> None:
