@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -128,10 +128,6 @@ class Clipped(Tables):
     @cached_property
     def _cell_weights(self) -> IntArray:
         return np.repeat(np.array(self.weights, np.int64), self.lengths)
-
-    def in_events(self, values: npt.NDArray[Any]) -> list[npt.NDArray[np.float64]]:
-        """Each table's cells in events that were not scaled down, from one answer or a sum."""
-        return self.in_rows(values)
 
 
 def blocks(codes: Codes, tracks: Sequence[Track]) -> Iterator[tuple[int, int, tuple[Events, ...]]]:

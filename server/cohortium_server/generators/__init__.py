@@ -120,15 +120,6 @@ class DrawsEvents(Protocol):
         ...
 
 
-class EventGenerator(Generator, DrawsEvents, Protocol):
-    """A generator of persons that also draws their events, where the study's schema has tables of them."""
-
-    @property
-    def steps(self) -> Sum | None:
-        """The noised counts of steps, at the state they were asked at; None where nothing was asked."""
-        ...
-
-
 def kinds() -> tuple[str, ...]:
     """The installed kinds of generators."""
     return tuple(sorted(e.name for e in entry_points(group="cohortium.generators")))
