@@ -93,7 +93,7 @@ def test_a_study_whose_events_would_not_be_attacked_is_refused() -> None:
     privacy = replace(MASKED.privacy, rows_per_person=1)
     study = replace(MASKED, schema=LINKED, generator=Histories(), privacy=privacy)
     with pytest.raises(StudyError, match=r"E_PLAN_INVALID.*tables of events, which no canary has"):
-        audit(study, FEW)
+        for_audit(study)
 
 
 @pytest.mark.parametrize("study", builtin_studies(), ids=lambda s: s.name)
