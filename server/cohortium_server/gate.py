@@ -58,14 +58,12 @@ def judge(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Even
         _in_schema,
         _model,
     )
-    linked = (_linked(outcome, synthetic, events),) if outcome.study.schema.tables else ()
-    return Verdict((*(check(outcome, synthetic) for check in checks), *linked))
+    return Verdict((*(check(outcome, synthetic) for check in checks), *_linked(outcome, synthetic, events)))
 
 
 def sound(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Events, ...] = ()) -> Verdict:
     """The verdict on rows and model only, for studies without privacy."""
-    linked = (_linked(outcome, synthetic, events),) if outcome.study.schema.tables else ()
-    return Verdict((_in_schema(outcome, synthetic), _model(outcome, synthetic), *linked))
+    return Verdict((_in_schema(outcome, synthetic), _model(outcome, synthetic), *_linked(outcome, synthetic, events)))
 
 
 def _budget(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
@@ -135,20 +133,24 @@ def _model(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
     )
 
 
-def _linked(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Events, ...]) -> Criterion:
+def _linked(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Events, ...]) -> tuple[Criterion, ...]:
+    """What is checked of events, where the study's schema has any."""
     tables = outcome.study.schema.tables
+    if not tables:
+        return ()
     unfit = (
         sum(_unfit(table, one, len(synthetic)) for table, one in zip(tables, events, strict=True))
         if len(events) == len(tables)
         else -1
     )
-    return Criterion(
+    found = Criterion(
         "events",
         unfit == 0,
         f"{unfit} events that do not fit",
         "0 events that do not fit",
         "every event is a released person's, within its table's window of time, and has declared values",
     )
+    return (found,)
 
 
 def _unfit(table: EventTable, events: Events, persons: int) -> int:
@@ -156,7 +158,5 @@ def _unfit(table: EventTable, events: Events, persons: int) -> int:
     nobodys = (events.persons < 0) | (events.persons >= persons)
     beyond = (events.ticks < 0) | (events.ticks >= table.clock.grid)
     undeclared = ((events.values < 0) | (events.values >= np.array(table.sizes))).any(axis=1)
-    backwards = (np.diff(events.persons, prepend=0) < 0) | (
-        (np.diff(events.persons, prepend=-1) == 0) & (np.diff(events.ticks, prepend=0) < 0)
-    )
+    backwards = (np.diff(events.persons, prepend=0) < 0) | (events.follows & (np.diff(events.ticks, prepend=0) < 0))
     return int((nobodys | beyond | undeclared | backwards).sum())

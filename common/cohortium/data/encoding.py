@@ -44,6 +44,12 @@ class Events:
     def __len__(self) -> int:
         return len(self.values)
 
+    @property
+    def follows(self) -> BoolArray:
+        """(rows,) whether the event before is the same person's: all but each person's first."""
+        found: BoolArray = np.diff(self.persons, prepend=-1) == 0
+        return found
+
 
 @dataclass(frozen=True)
 class Census:

@@ -28,7 +28,7 @@ PARTS = 12
 
 
 @dataclass(frozen=True)
-class Track:
+class Timeline:
     """The events of a table in the order of persons and of time. cells: by column, (events,) cells, a missing one behind the others."""
 
     persons: IntArray
@@ -47,7 +47,7 @@ class Track:
         return np.diff(self.ticks, prepend=0)[self.follows]
 
 
-def track(table: EventTable, rows: pd.DataFrame) -> Track:
+def timeline(table: EventTable, rows: pd.DataFrame) -> Timeline:
     """The events of a table of values; rows without a person or a time are left out."""
     whose = identifiers_of(rows[table.person])
     ticks = index_column(table.clock, rows[table.time])
@@ -55,7 +55,7 @@ def track(table: EventTable, rows: pd.DataFrame) -> Track:
     kept = whose.known & (ticks != INVALID)
     order = np.lexsort((*reversed([v[kept] for v in cells.values()]), ticks[kept], whose.places[kept]))
     ranked = {name: found[kept][order] for name, found in cells.items()}
-    return Track(whose.places[kept][order].astype(np.int64), ticks[kept][order], ranked)
+    return Timeline(whose.places[kept][order].astype(np.int64), ticks[kept][order], ranked)
 
 
 def _cells(column: Column, values: pd.Series) -> IntArray:
@@ -70,7 +70,7 @@ def distances(schema: Schema, real: Tables, synthetic: Tables) -> list[dict[str,
     """
     found = []
     for table in schema.tables:
-        one, other = track(table, real[table.name]), track(table, synthetic[table.name])
+        one, other = timeline(table, real[table.name]), timeline(table, synthetic[table.name])
         persons = len(next(iter(real.values()))), len(next(iter(synthetic.values())))
         found += [
             {"table": table.name, "what": what, "distance": d} for what, d in _compared(table, one, other, persons)
@@ -79,10 +79,10 @@ def distances(schema: Schema, real: Tables, synthetic: Tables) -> list[dict[str,
 
 
 def _compared(
-    table: EventTable, real: Track, synthetic: Track, persons: tuple[int, int]
+    table: EventTable, real: Timeline, synthetic: Timeline, persons: tuple[int, int]
 ) -> Iterator[tuple[str, float]]:
     yield "events of a person", _apart(_lengths(real, persons[0]), _lengths(synthetic, persons[1]))
-    edges = np.unique(np.quantile(real.gaps, np.linspace(0, 1, GROUPS + 1)[1:-1])) if len(real.gaps) else np.zeros(0)
+    edges = _edges(real.gaps)
     yield "time between events", _apart(*(np.searchsorted(edges, t.gaps) for t in (real, synthetic)))
     for what, of in _calendar(table):
         yield what, _apart(of(real.ticks), of(synthetic.ticks))
@@ -94,9 +94,9 @@ def _compared(
             yield f"{column.name} {words}", _apart(*runs)
 
 
-def _lengths(track: Track, persons: int) -> IntArray:
+def _lengths(line: Timeline, persons: int) -> IntArray:
     """(persons,) how many events each has."""
-    found = np.bincount(track.persons) if len(track.persons) else np.zeros(0, np.int64)
+    found = np.bincount(line.persons) if len(line.persons) else np.zeros(0, np.int64)
     return np.concatenate([found, np.zeros(max(0, persons - len(found)), np.int64)])
 
 
@@ -115,12 +115,16 @@ def _grouped(column: Column, real: IntArray, synthetic: IntArray) -> tuple[IntAr
     ordered = ordered_cells(column)
     if isinstance(column, Categorical) or ordered <= GROUPS:
         return real, synthetic
-    inside = real[real < ordered]
-    edges = np.unique(np.quantile(inside, np.linspace(0, 1, GROUPS + 1)[1:-1])) if len(inside) else np.zeros(0)
+    edges = _edges(real[real < ordered])
     one, other = (
         np.where(c < ordered, np.searchsorted(edges, c, "left"), GROUPS + c - ordered) for c in (real, synthetic)
     )
     return one, other
+
+
+def _edges(numbers: IntArray) -> npt.NDArray[np.float64]:
+    """Between groups of equally many of some numbers."""
+    return np.unique(np.quantile(numbers, np.linspace(0, 1, GROUPS + 1)[1:-1])) if len(numbers) else np.zeros(0)
 
 
 def _runs(cells: IntArray, follows: npt.NDArray[np.bool_], length: int) -> IntArray:

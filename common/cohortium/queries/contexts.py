@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from cohortium.queries.contribution_bounding import runs
+
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 Kind = Literal[
@@ -175,8 +177,7 @@ def steps_of(persons: IntArray, ticks: IntArray, values: IntArray, of_person: In
     persons: (events,) ascending. ticks: (events,). values: (events, steps) merged cells. of_person: (events, columns) merged
     cells of each event's person. track: with merged sizes.
     """
-    starts = np.flatnonzero(np.diff(persons, prepend=persons[:1] - 1))
-    lengths = np.diff(starts, append=len(persons))
+    starts, lengths = runs(persons)
     number = np.arange(len(persons)) - np.repeat(starts, lengths)
     after = np.flatnonzero(number > 0)
     previous = values[after - 1].astype(np.int64)

@@ -80,7 +80,7 @@ class EventHistograms(Clipped):
         starts = np.cumsum([0, *self.lengths[:-1]])
         for start, level in zip(starts.tolist(), self.levels, strict=True):
             one = events[level.track]
-            after = np.flatnonzero(np.diff(one.persons, prepend=-1) == 0)  # all but each person's first
+            after = np.flatnonzero(one.follows)
             yield one.persons[after], start + level.cells[one.values[after, level.column]]
 
     def describe(self) -> dict[str, Any]:

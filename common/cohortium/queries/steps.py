@@ -119,7 +119,7 @@ class Steps(Clipped):
         cut = [ends[b] for b in (0, *self._bounds)]
         of_person = merge(persons, self.sizes, self.cells[: cut[1]]).astype(np.int64)
         values = merge(one.values, self.tracks[track].sizes, self.cells[cut[track + 1] : cut[track + 2]])
-        after = np.flatnonzero(np.diff(one.persons, prepend=-1) == 0)
+        after = np.flatnonzero(one.follows)
         found = steps_of(one.persons, one.ticks, values.astype(np.int64), of_person, self.seen_tracks[track])
         return one.persons[after], found
 

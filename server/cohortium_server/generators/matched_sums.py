@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -174,6 +175,7 @@ class Waves:
     doubts: FloatArray
 
 
+@cache
 def waves(ordered: int, cells: int) -> Waves:
     """Cosines over the first ``ordered`` cells, and each other cell by itself.
 

@@ -24,7 +24,7 @@ SYNTHETIC = "synthetic"  # the only table of a release, and the file of the pers
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnRows:
     """What was drawn from a model: (rows, columns) grid indices over the schema's columns, and the events of each table."""
 
     index: IntArray
@@ -33,10 +33,10 @@ class Drawn:
 
 def drawn_rows(
     generator: Generator, schema: Schema, rows: int, rng: np.random.Generator, selections: Selections = EVERYTHING
-) -> Drawn:
+) -> DrawnRows:
     """Exactly so many rows, or persons with their events; raises as ``drawn_indices``."""
     index = drawn_indices(generator, schema, rows, rng, selections)
-    return Drawn(index, drawn_events(generator, schema, index, rng))
+    return DrawnRows(index, drawn_events(generator, schema, index, rng))
 
 
 def drawn_events(generator: Generator, schema: Schema, index: IntArray, rng: np.random.Generator) -> tuple[Events, ...]:
@@ -44,7 +44,7 @@ def drawn_events(generator: Generator, schema: Schema, index: IntArray, rng: np.
     return generator.events(index, rng) if schema.tables and isinstance(generator, DrawsEvents) else ()
 
 
-def tables_of(drawn: Drawn, schema: Schema, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
+def tables_of(drawn: DrawnRows, schema: Schema, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """The tables to release, by name: ``SYNTHETIC`` alone, or ``PERSONS`` and those of their events."""
     table = table_at(drawn.index, schema)
     if not schema.tables:
@@ -79,5 +79,4 @@ def _indices(
     missing = cells >= column.values
     drawn = np.where(missing, INVALID, draw_index(column, np.where(missing, 0, cells), rng))
     first = index[events.persons, schema.index(table.first_name(column.name))]
-    starts = np.diff(events.persons, prepend=-1) > 0
-    return np.where(starts & ~missing & (cells_at(column, first) == cells), first, drawn)
+    return np.where(~events.follows & ~missing & (cells_at(column, first) == cells), first, drawn)

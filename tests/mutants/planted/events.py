@@ -161,8 +161,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "histories",
         f"{PERSON}[events]",
         HISTOGRAMS,
-        "after = np.flatnonzero(np.diff(one.persons, prepend=-1) == 0)",
-        "after = np.flatnonzero(np.diff(one.persons, prepend=-1) >= 0)",
+        "after = np.flatnonzero(one.follows)",
+        "after = np.arange(len(one))",
     ),
     mutant(
         "takes the event itself for the one before",

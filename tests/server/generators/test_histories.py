@@ -24,7 +24,7 @@ from cohortium.study.plan import plan
 from cohortium.study.study import Institution, Privacy, Study
 from cohortium_server.generators import Sum, generator_class
 from cohortium_server.generators.histories import Histories
-from cohortium_server.release.linked import Drawn, drawn_rows
+from cohortium_server.release.linked import DrawnRows, drawn_rows
 
 DAYS, MOST = 200, 12
 KINDS = ["a", "b", "c"]
@@ -105,7 +105,7 @@ def once() -> Histories:
     return fitted(STUDY, people(3000))
 
 
-def drawn(generator: Histories, persons: int, seed: int = 3) -> Drawn:
+def drawn(generator: Histories, persons: int, seed: int = 3) -> DrawnRows:
     return drawn_rows(generator, SCHEMA, persons, np.random.default_rng(seed))
 
 
