@@ -138,7 +138,7 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{TRUTH}::test_a_table_of_which_no_row_fits_is_a_failure_that_names_the_column",
         PREFLIGHT,
         "    if not len(codes):\n",
-        "    if not len(codes) and not found.rows:\n",
+        "    if not len(codes) and not any(one.rows for one in found.values()):\n",
     ),
     mutant(
         "writes into a log how many rows fit",
