@@ -100,7 +100,9 @@ def study(
 
 def of_round(coordinator: Served, run: str) -> float:
     """Seconds from a run's first question until its round is complete."""
-    lines = (json.loads(line) for line in coordinator.log.read_text(errors="replace").splitlines() if f'"{run}"' in line)
+    lines = (
+        json.loads(line) for line in coordinator.log.read_text(errors="replace").splitlines() if f'"{run}"' in line
+    )
     moments = [(one["message"], datetime.fromisoformat(one["at"])) for one in lines]
     asked = next(at for words, at in moments if words.startswith("asked: "))
     added_up = next(at for words, at in moments if words == "round 1 of 1 is complete")
