@@ -172,9 +172,7 @@ def test_conditions_fit_exactly_one_synthetic_row_and_what_was_drawn_in_vain_is_
 def test_an_evaluation_judges_by_the_guarantee_it_is_given() -> None:
     rng = np.random.default_rng(8)
     real, held = cohort(800, rng), cohort(800, rng, 800)
-    promised, nothing = (
-        evaluate(COHORT, real, real, held, Asked(guarantee=g)).findings for g in (PROMISED, None)
-    )
+    promised, nothing = (evaluate(COHORT, real, real, held, Asked(guarantee=g)).findings for g in (PROMISED, None))
     assert any(f.breaks for f in promised) and not any(f.breaks for f in nothing)
     assert any(f.leaks for f in nothing)
     assert {f.name for f in promised} == {

@@ -49,7 +49,7 @@ def task_of(sides: Sides, target: int) -> Task:
     return Task(target, not is_ordered(sides.schema.columns[target]))
 
 
-def learning(sides: Sides, targets: Sequence[int], families: Sequence[str] = FAMILIES) -> Iterator[Measure]:
+def learning(sides: Sides, targets: Sequence[int]) -> Iterator[Measure]:
     """Measures of every target and family of models."""
     for target in targets:
         task = task_of(sides, target)
@@ -57,30 +57,27 @@ def learning(sides: Sides, targets: Sequence[int], families: Sequence[str] = FAM
         test, truth = tested(sides, task)
         if len(test) == 0 or (task.classifies and len(np.unique(truth)) < 2):
             continue  # there is nothing to tell apart
-        for family in families:
+        for family in FAMILIES:
             models = {side: trained(sides, task, family, s, test) for side, s in sides.compared.items()}
-            for what, better, statistic, limits in _statistics(task, truth, test.groups):
-                found = {side: statistic(model) for side, model in models.items()}
+            for what, better, statistic, limits in _statistics(task, truth):
+                found = {side: statistic(m, test.groups if side == "synthetic" else None) for side, m in models.items()}
                 yield measure_of(TOPIC, f"{what}, {family}", name, better, found, limits)
 
 
-Judged = tuple[str, Better, Callable[[Trained], FloatArray], tuple[float, float]]
+Groups = IntArray | None
+Judged = tuple[str, Better, Callable[[Trained, Groups], FloatArray], tuple[float, float]]
 
 
-def _statistics(task: Task, truth: FloatArray, groups: IntArray) -> Iterator[Judged]:
+def _statistics(task: Task, truth: FloatArray) -> Iterator[Judged]:
     if not task.classifies:
-        yield "R²", "more", lambda m: explained(truth, m.scores[:, 0], groups), (-np.inf, 1.0)
+        yield "R²", "more", lambda m, groups: explained(truth, m.scores[:, 0], groups), (-np.inf, 1.0)
         return
-    yield "AUC", "more", lambda m: areas(truth, m, groups), (0.0, 1.0)
+    yield "AUC", "more", lambda m, groups: areas(truth, m, groups), (0.0, 1.0)
     classes, counts = np.unique(truth, return_counts=True)
     rare = int(classes[np.argmin(counts)])
     if counts.min() < RARE * len(truth):
-        yield (
-            "average precision, rarest class",
-            "more",
-            lambda m: precisions(truth == rare, m.of(rare), groups),
-            (0.0, 1.0),
-        )
+        name = "average precision, rarest class"
+        yield name, "more", lambda m, groups: precisions(truth == rare, m.of(rare), groups), (0.0, 1.0)
 
 
 def tested(sides: Sides, task: Task) -> tuple[Sample, FloatArray]:
@@ -163,40 +160,53 @@ def _model(family: str, task: Task, codes: list[bool]) -> Any:
     return linear_model.LogisticRegression(max_iter=300) if task.classifies else linear_model.Ridge()
 
 
-def without_each(groups: IntArray, statistic: Callable[[npt.NDArray[np.bool_]], float]) -> FloatArray:
-    """(GROUPS + 1,) a statistic of all rows, and then without each group's."""
-    return np.array([statistic(groups != g) for g in range(-1, GROUPS)])
+def without_each(rows: int, groups: Groups, statistic: Callable[[npt.NDArray[np.bool_]], float]) -> FloatArray:
+    """A statistic of all rows, and then, (GROUPS + 1,), without each group's; (1,) where there are no groups."""
+    everybody = np.ones(rows, bool)
+    without = () if groups is None else (groups != g for g in range(GROUPS))
+    return np.array([statistic(kept) for kept in (everybody, *without)])
 
 
-def areas(truth: FloatArray, model: Trained, groups: IntArray) -> FloatArray:
-    """(GROUPS + 1,) areas under the receiver operating characteristic: of more than two classes the mean over each against the rest."""
-    from sklearn.metrics import roc_auc_score
-
+def areas(truth: FloatArray, model: Trained, groups: Groups) -> FloatArray:
+    """Areas under the receiver operating characteristic: of more than two classes the mean over each against the rest."""
     classes = np.unique(truth)
     judged = classes[1:] if len(classes) == 2 else classes
+    each = [(truth == c, model.of(int(c))) for c in judged]
 
     def area(kept: npt.NDArray[np.bool_]) -> float:
-        there = [c for c in judged if 0 < (truth[kept] == c).sum() < kept.sum()]
-        found = [roc_auc_score(truth[kept] == c, model.of(int(c))[kept]) for c in there]
+        found = [one for of, scores in each if (one := area_of(of[kept], scores[kept])) is not None]
         return float(np.mean(found)) if found else 0.5
 
-    return without_each(groups, area)
+    return without_each(len(truth), groups, area)
 
 
-def precisions(truth: npt.NDArray[np.bool_], scores: FloatArray, groups: IntArray) -> FloatArray:
-    """(GROUPS + 1,) average precision of one class."""
+def area_of(truth: npt.NDArray[np.bool_], scores: FloatArray) -> float | None:
+    """The chance that a row of the class has a higher score than another row (Mann and Whitney 1947); None where all are alike."""
+    from scipy.stats import rankdata
+
+    inside = int(truth.sum())
+    outside = len(truth) - inside
+    if not inside or not outside:
+        return None
+    ranks = rankdata(scores)[truth].sum()
+    return float(ranks - inside * (inside + 1) / 2) / (inside * outside)
+
+
+def precisions(truth: npt.NDArray[np.bool_], scores: FloatArray, groups: Groups) -> FloatArray:
+    """Average precision of one class."""
     from sklearn.metrics import average_precision_score
 
-    return without_each(
-        groups, lambda kept: float(average_precision_score(truth[kept], scores[kept])) if truth[kept].any() else 0.0
-    )
+    def precision(kept: npt.NDArray[np.bool_]) -> float:
+        return float(average_precision_score(truth[kept], scores[kept])) if truth[kept].any() else 0.0
+
+    return without_each(len(truth), groups, precision)
 
 
-def explained(truth: FloatArray, found: FloatArray, groups: IntArray) -> FloatArray:
-    """(GROUPS + 1,) coefficients of determination."""
+def explained(truth: FloatArray, found: FloatArray, groups: Groups) -> FloatArray:
+    """Coefficients of determination."""
 
     def r2(kept: npt.NDArray[np.bool_]) -> float:
         spread = float(np.square(truth[kept] - truth[kept].mean()).sum())
         return 1 - float(np.square(truth[kept] - found[kept]).sum()) / spread if spread else 0.0
 
-    return without_each(groups, r2)
+    return without_each(len(truth), groups, r2)

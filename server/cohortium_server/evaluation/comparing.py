@@ -29,8 +29,7 @@ def compared(
         what, fix = "it has tables of events", "Compare the tables yourself, as docs/evaluation.md says."
         raise InputError("E_EVALUATION", release.path.name, what, fix)
     chosen = release.study.target_indices if targets is None else _places(release, "targets", targets)
-    privacy = release.study.privacy
-    counted = 1 if privacy.equal_weight == "persons" else privacy.rows_per_person
+    counted = release.study.privacy.rows_per_person
     asked = Asked(tuple(chosen), _places(release, "groups", groups), _guarantee(release), seed, rows_each=counted)
     real, others = as_table(data, "data"), None if holdout is None else as_table(holdout, "holdout")
     found = evaluate(schema, release.synthetic, real, others, asked, release.progress)
