@@ -169,10 +169,10 @@ def test_rows_that_do_not_fit_and_persons_beyond_the_limit_are_counted() -> None
 @pytest.mark.parametrize("short", [0, 1, 2])
 def test_too_few_persons_are_refused_and_no_value_is_told(short: int) -> None:
     tables = list(three(300))
-    tables[short] = tables[short].head(50)
+    tables[short] = tables[short].head(15)
     with pytest.raises(InputError) as caught:
         evaluate(COHORT, tables[2], tables[0], tables[1])
-    assert caught.value.code == "E_EVALUATION" and "50" not in str(caught.value)
+    assert caught.value.code == "E_EVALUATION" and "15" not in str(caught.value)
 
 
 def test_of_a_person_so_many_rows_count_as_in_the_study() -> None:

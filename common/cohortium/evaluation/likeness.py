@@ -16,6 +16,7 @@ from cohortium.evaluation.samples import Sample, Sides
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 TOPIC = "rows"
+TOLD_APART = "AUC of telling rows from real ones"
 MOST_TOLD_APART = 8_000  # rows of each side
 MOST_NEIGHBOURS = 3_000
 NEIGHBOURS = 5
@@ -36,7 +37,7 @@ def told_apart(sides: Sides) -> Measure:
     Trained on half of the rows, tested on the others; 0.5 is no better than a guess.
     """
     found = {k: _apart(sides, sample) for k, sample in sides.compared.items()}
-    return measure_of(TOPIC, "AUC of telling rows from real ones", "", "less", found, (0.0, 1.0))
+    return measure_of(TOPIC, TOLD_APART, "", "less", found, (0.0, 1.0))
 
 
 def _apart(sides: Sides, other: Sample) -> FloatArray:

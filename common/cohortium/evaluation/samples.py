@@ -97,10 +97,12 @@ class Sides:
     held_out: bool
     left_out: int
     cut: int
+    ends: bool = True  # whether floor and ceiling are wanted
 
     @property
     def compared(self) -> dict[str, Sample]:
-        return {"synthetic": self.synthetic, "independent": self.independent, "real": self.real}
+        ends = {"independent": self.independent, "real": self.real} if self.ends else {}
+        return {"synthetic": self.synthetic, **ends}
 
 
 def sides(
@@ -124,8 +126,9 @@ def sides(
     else:
         first, (second, unfit) = own, _bounded(read_rows(holdout, schema), rows_each, rng)
         left_out += unfit
-    for where, rows in (("data", first), ("data" if holdout is None else "holdout", second), ("release", made)):
-        _require_enough(where, rows)
+    for where, rows in (("data", first), ("data" if holdout is None else "holdout", second)):
+        _require_enough(where, rows, LEAST)
+    _require_enough("release", made, GROUPS)
     bins = [_edges(c, np.concatenate([first.codes[:, j], second.codes[:, j]])) for j, c in enumerate(schema.columns)]
     sizes = tuple(_size(c, edges) for c, edges in zip(schema.columns, bins, strict=True))
     chosen = [_some(rows, most, rng) for rows in (first, second, made)]
@@ -147,9 +150,9 @@ def _bounded(read: tuple[Rows, int], rows_each: int | None, rng: np.random.Gener
     return rows.at(np.sort(ranked[np.arange(len(ranked)) - starts < rows_each])), left_out
 
 
-def _require_enough(where: str, rows: Rows) -> None:
-    if rows.count < LEAST:
-        what = f"fewer than {LEAST} persons have rows that fit the schema"
+def _require_enough(where: str, rows: Rows, least: int) -> None:
+    if rows.count < least:
+        what = f"fewer than {least} persons have rows that fit the schema"
         raise InputError(
             "E_EVALUATION", where, what, "Pass the table of more persons, or look at its rows by schema check."
         )
