@@ -162,6 +162,13 @@ def compare(
     that it holds already are not run again. jobs: processes, by default one a processor. Nothing is released, and no ledger of yours is
     charged: **what comes out was compared with real rows and is as private as they are**. Raises StudyError E_PLAN_INVALID naming
     the entry that is wrong, and what a table raises.
+
+    >>> import cohortium
+    >>> visits = {"age": [30, 41, 56, 62] * 200, "result": ["positive", "negative"] * 400}
+    >>> asked = {"seeds": 1, "grid": {"epsilons": [3.0], "trust": ["local"]}, "partition": {"institutions": [1]}}
+    >>> found = cohortium.compare(asked, visits, schema=cohortium.draft_schema(visits).schema.reviewed(), jobs=1)
+    >>> sorted(found.table["role"].unique())
+    ['alone', 'central', 'independent', 'own rows', 'real rows', 'together']
     """
     if isinstance(experiment, Mapping):
         if schema is None:
