@@ -26,7 +26,8 @@ def compared(
     """As ``Release.evaluate``."""
     schema = release.schema
     if schema.tables:
-        what, fix = "it has tables of events", "Compare the tables yourself, as docs/evaluation.md says."
+        what = "it has tables of events, and this compares one table"
+        fix = "Pass release.tables and your own to cohortium.evaluation.histories.distances."
         raise InputError("E_EVALUATION", release.path.name, what, fix)
     chosen = release.study.target_indices if targets is None else _places(release, "targets", targets)
     counted = release.study.privacy.rows_per_person
