@@ -321,8 +321,8 @@ def test_accountants_that_contradict_each_other_are_believed_neither(
     monkeypatch: pytest.MonkeyPatch, liar: str, lie: float
 ) -> None:
     accounting._cost.cache_clear()
-    told = {"rdp_epsilon": 3.0, "pld_epsilon": 2.0, liar: lie if liar == "rdp_epsilon" or lie != 0.5 else 3.5}
-    for name, value in told.items():
+    reported = {"rdp_epsilon": 3.0, "pld_epsilon": 2.0, liar: lie if liar == "rdp_epsilon" or lie != 0.5 else 3.5}
+    for name, value in reported.items():
         monkeypatch.setattr(accounting, name, lambda *_, value=value: value)
     with pytest.raises(AccountingError, match="E_ACCOUNTING"):
         cost((Gaussian(1.0, 0.5, 3),), 1e-6)

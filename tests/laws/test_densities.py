@@ -21,11 +21,13 @@ SIGMA = 50.0
 
 def columns(*ordered: int, lists: tuple[int, ...] = ()) -> Schema:
     """Of so many ordered cells each, then lists of categories."""
-    told = [{"name": f"x{j}", "kind": "ordinal", "categories": list(map(str, range(n)))} for j, n in enumerate(ordered)]
-    told += [
+    reported = [
+        {"name": f"x{j}", "kind": "ordinal", "categories": list(map(str, range(n)))} for j, n in enumerate(ordered)
+    ]
+    reported += [
         {"name": f"c{j}", "kind": "categorical", "categories": list(map(str, range(n)))} for j, n in enumerate(lists)
     ]
-    return schema_from_document({"name": "t", "column": told})
+    return schema_from_document({"name": "t", "column": reported})
 
 
 def noised(schema: Schema, counts: list[np.ndarray], sigma: float, seed: int, nested: bool = True) -> list[Measured]:

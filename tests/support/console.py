@@ -24,8 +24,8 @@ def call(*arguments: object, code: int = 0) -> str:
 
 def call_json(*arguments: object, code: int = 0) -> dict[str, object]:
     """The one JSON object on standard output."""
-    told: dict[str, object] = json.loads(call(*arguments, "--json", code=code))
-    return told
+    document: dict[str, object] = json.loads(call(*arguments, "--json", code=code))
+    return document
 
 
 @pytest.fixture(name="data")

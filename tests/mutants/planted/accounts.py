@@ -1,4 +1,4 @@
-"""A cost that is told as less than it is, and caps that let more through than they say."""
+"""A cost that is reported as less than it is, and caps that let more through than they say."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
     ),
     mutant(
-        "believes the smaller of two accountants that contradict each other",
+        "takes the smaller of two contradictory accountants' costs",
         "P33",
         f"{CONTRADICTED}[rdp_epsilon-0.5]",
         ACCOUNTING,
@@ -127,7 +127,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        return tuple(replace(e, noise_multiplier=e.noise_multiplier * gained) for e in phase.events)\n",
     ),
     mutant(
-        "claims towards the coordinator what holds towards the public",
+        "claims against the coordinator what holds against the public",
         "T7",
         f"{PUBLIC}::test_the_public_gains_only_if_the_noise_of_all_is_near_enough_to_ideal",
         GUARANTEE,
@@ -143,7 +143,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "return sums if less else messages",
     ),
     mutant(
-        "tells an attack rate without the sampler's part",
+        "states an attack rate without the sampler's part",
         "P32",
         f"{PUBLIC}::test_the_samplers_part_of_delta_is_added_to_both_rates",
         ACCOUNTING,
