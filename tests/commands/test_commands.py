@@ -328,7 +328,8 @@ def test_short_work_is_not_reported_and_long_work_from_then_on() -> None:
 
 
 def test_a_draw_and_the_search_for_noise_report_their_progress(release: Release) -> None:
-    from cohortium.privacy.accounting import Gaussian, calibrate
+    from cohortium.privacy.accounting import Gaussian
+    from cohortium.privacy.calibration import calibrate
 
     received = Recorded()
     with listening(received):

@@ -46,6 +46,14 @@ MUTANTS: tuple[Mutant, ...] = (
         '    if epsilon > check * (1 + 1e-6) + 1e-9:\n        raise _contradiction(f"{method} and Rényi DP")\n',
     ),
     mutant(
+        "calibrates to noise that costs a thousandth more than epsilon",
+        "P33",
+        f"{LAWS}::test_what_is_found_is_what_bisection_alone_finds",
+        "common/cohortium/privacy/calibration.py",
+        "        if spent <= self._epsilon:",
+        "        if spent <= 1.001 * self._epsilon:",
+    ),
+    mutant(
         "keeps nothing of delta for the noise sampler's own error",
         "P32",
         f"{LAWS}::test_a_part_of_delta_is_kept_for_the_sampler",
