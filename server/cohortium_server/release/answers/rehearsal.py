@@ -55,9 +55,9 @@ def rehearsed(
     They are fitted side by side, each as it would be alone.
     """
     acted = [_acted(generator, noised, seed) for seed in seeds]
-    fits = [partial(_fitted, generator, noised, seed) for (_, noised), seed in zip(acted, seeds, strict=True)]
+    fits = [partial(_fitted, generator, counted, seed) for (_, counted), seed in zip(acted, seeds, strict=True)]
     fitted = side_by_side(fits, progress or Silent())
-    return [Rehearsal(truth, noised, units) for (truth, noised), units in zip(acted, fitted, strict=True)]
+    return [Rehearsal(truth, counted, units) for (truth, counted), units in zip(acted, fitted, strict=True)]
 
 
 def _acted(generator: CountedGenerator, noised: Noised, seed: int) -> tuple[Rows, Noised]:
