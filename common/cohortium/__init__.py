@@ -28,7 +28,7 @@ _HERE = {
     "other_than": "cohortium.data.conditions.constructors",
 }
 """The public names that common code provides, and their modules."""
-_ELSEWHERE = frozenset({"Answer", "Ledgers", "Release", "fit", "load_release", "simulate"})
+_ELSEWHERE = frozenset({"Answer", "Ledgers", "Release", "compare", "fit", "load_release", "simulate"})
 """The public names that other packages provide through entry points: common code imports neither side."""
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Schema",
     "Study",
     "between",
+    "compare",
     "draft_schema",
     "fit",
     "load_release",

@@ -10,6 +10,7 @@ from cohortium.study.study import load_study as load_study
 from cohortium_server.release import Answer as Answer
 from cohortium_server.release import Release as Release
 from cohortium_server.release import load_release as load_release
+from cohortium_simulation.compare.comparison import compare as compare
 from cohortium_simulation.experiment import Ledgers as Ledgers
 from cohortium_simulation.experiment import simulate as simulate
 from cohortium_simulation.fitting import fit as fit

@@ -42,6 +42,7 @@ CODES: dict[str, str] = {
     "E_SCHEMA_MISSING": "the table lacks a column of the schema",
     "E_MISFIT": "no row of the table fits the schema",
     "E_UNDECLARED": "the table has values that the schema does not declare, which it may not have",
+    "E_EVALUATION": "there is too little to evaluate synthetic rows by",
     "E_SCHEMA_INVALID": "the schema contradicts itself or is malformed",
     "E_REVIEW": "the schema is a draft that was read off rows, and nobody has reviewed all of it",
     "E_PRIVACY_UNIT": "several rows per person are declared, but no person column",

@@ -44,6 +44,7 @@ WITH_DOCTESTS = (
     "cohortium.system.nearest",
     "cohortium_server.release.release",
     "cohortium_server.release.answers",
+    "cohortium_simulation.compare.comparison",
     "cohortium_simulation.experiment",
     "cohortium_simulation.fitting",
 )

@@ -6,7 +6,7 @@ An institution's line to the coordinator is made slow, so that an answer takes s
 (SIGTERM) at so many moments between "Sending" and "Sent", and started again once it has ended. Then connections are reset again
 and again. Prints a table and writes it to stops.json, each with its ratio to a study on the same line that nobody disturbs.
 Ends with 1 where a study did not end in a release, somebody was charged twice, or was asked again later than WITHIN seconds
-after they were back. What is timed is the round alone, from its question to its sum, as files in the run's folder tell it: the rest
+after they were back. What is timed is the round alone, from its first question to its sum, as the coordinator's log has it: the rest
 of a study takes what the machine has to spare.
 """
 
@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 
@@ -94,8 +95,18 @@ def study(
         print(str(error)[:3000], flush=True)
         fine = False
     until(made.all_online, "everybody is online again")
-    asked, added_up = run / "0000.asked", run / "0000.sum"
-    return added_up.stat().st_mtime - asked.stat().st_mtime if fine else float("nan"), fine, ending, again
+    return of_round(made.coordinator, run.name) if fine else float("nan"), fine, ending, again
+
+
+def of_round(coordinator: Served, run: str) -> float:
+    """Seconds from a run's first question until its round is complete."""
+    lines = (
+        json.loads(line) for line in coordinator.log.read_text(errors="replace").splitlines() if f'"{run}"' in line
+    )
+    moments = [(one["message"], datetime.fromisoformat(one["at"])) for one in lines]
+    asked = next(at for words, at in moments if words.startswith("asked: "))
+    added_up = next(at for words, at in moments if words == "round 1 of 1 is complete")
+    return (added_up - asked).total_seconds()
 
 
 def stopped(run: Path, number: signal.Signals, relay: Served, custodian: Served) -> tuple[float, float | None]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,9 @@ from cohortium_server.release.manifest import MARK, UNPROTECTED, kind_of, verify
 from cohortium_server.release.pages import Report, release_page
 from cohortium_server.release.rows import drawn_table
 from cohortium_server.release.tables import read_released
+
+if TYPE_CHECKING:
+    from cohortium_server.evaluation.evaluated import Evaluated
 
 
 @dataclass(frozen=True, repr=False)
@@ -204,6 +207,32 @@ class Release:
         """
         rng = np.random.default_rng(None if seed is None else whole("seed", seed))
         return imputed(self.generator, self.schema, as_table(table), rng, undeclared)
+
+    def evaluate(
+        self,
+        data: Table,
+        holdout: Table | None = None,
+        targets: str | Sequence[str] | None = None,
+        groups: str | Sequence[str] = (),
+        seed: int = 0,
+    ) -> Evaluated:
+        """The synthetic rows compared with real ones, and attacked: columns, pairs, rows, models, fairness, with floor and ceiling.
+
+        data: the rows that the release was made from, or some of them: a DataFrame of any library, or a path. holdout: rows of persons
+        who took part in nothing; without them nothing is attacked, and half of ``data`` stands for them. targets: columns to predict, by
+        default the study's. groups: columns whose groups a model may treat differently. It takes a minute and reads real rows: **what
+        it returns is as private as these**, and no part of the release. Raises SchemaError E_SCHEMA_MISSING for a column that
+        is not there, InputError E_EVALUATION where fewer than 100 persons have rows that fit.
+
+        >>> import cohortium
+        >>> release = cohortium.load_release("release")
+        >>> found = release.evaluate(release.sample(500, seed=1).assign(id=range(500)))  # rows that are not real, here
+        >>> found.measures["measure"].nunique() > 5, found.breaks
+        (True, False)
+        """
+        from cohortium_server.evaluation.comparing import compared  # which nothing that makes a release imports
+
+        return compared(self, data, holdout, targets, groups, whole("seed", seed))
 
     def report(self) -> Report:
         """The report on it: a notebook shows it, ``str`` of it is the path of its file, ``.show()`` opens a browser."""
