@@ -68,7 +68,7 @@ class Judged:
 
 
 def fitted(study: Study, table: pd.DataFrame, seed: int) -> Generator:
-    """A generator told one institution's noised sums, as it would come by its messages."""
+    """A generator given one institution's noised sums, as it would come by its messages."""
     codes, generator, number = encode(table, study.schema), generator_class(study.generator.kind)(study, seed), 0
     while (query := generator.ask()) is not None:
         assert isinstance(query, Counts)
@@ -165,12 +165,12 @@ def alone_width(answers: Answers, asked: Question) -> float | None:
     return answer.high - answer.low
 
 
-def summary(told: list[Judged]) -> dict[str, Any]:
-    both = [j for j in told if j.alone is not None]
+def summary(reported: list[Judged]) -> dict[str, Any]:
+    both = [j for j in reported if j.alone is not None]
     return {
-        "questions": len(told),
-        "coverage": round(100 * float(np.mean([j.held for j in told])), 1),
-        "width": round(float(np.median([j.width for j in told])), 3),
+        "questions": len(reported),
+        "coverage": round(100 * float(np.mean([j.held for j in reported])), 1),
+        "width": round(float(np.median([j.width for j in reported])), 3),
         "noise alone": round(float(np.median([j.alone for j in both])), 3) if both else None,
         "ours there": round(float(np.median([j.width for j in both])), 3) if both else None,
     }
@@ -190,13 +190,13 @@ def run(name: str, epsilon: float, seed: int, count: int) -> dict[str, Any]:
     answers, start = Answers.of(study, generator), time.process_time()
     laws, _ = answers.errors
     seconds = time.process_time() - start
-    told = [judge(data, answers, q, real) for q, real in questions(data, count, np.random.default_rng(seed))]
-    parts = {f"{k}s": [j for j in told if j.kind == k] for k in ("count", "share", "mean")}
-    parts |= {f"{k}-way": [j for j in told if j.order == k] for k in (1, 2, 3)}
-    parts |= {"undecided": [j for j in told if j.how.startswith("the column's bounds")]}
+    reported = [judge(data, answers, q, real) for q, real in questions(data, count, np.random.default_rng(seed))]
+    parts = {f"{k}s": [j for j in reported if j.kind == k] for k in ("count", "share", "mean")}
+    parts |= {f"{k}-way": [j for j in reported if j.order == k] for k in (1, 2, 3)}
+    parts |= {"undecided": [j for j in reported if j.how.startswith("the column's bounds")]}
     growth = {n: [round(float(np.exp(law.growth[0])), 2), round(law.overlap, 2)] for n, law in laws.items()}
     head = {"set": name, "epsilon": epsilon, "seed": seed, "seconds": round(seconds, 1), "growth": growth}
-    return {**head, "all": summary(told), **{k: summary(v) for k, v in parts.items() if v}}
+    return {**head, "all": summary(reported), **{k: summary(v) for k, v in parts.items() if v}}
 
 
 def options() -> argparse.Namespace:

@@ -4,7 +4,7 @@
 
 Each command is run N times, in turns with ``python -c pass`` and ``python -c 'import numpy, pandas'``, of which the first is
 what any Python program takes here and now and the second what any that reads a table does: on a busy machine they
-are slow as well. Told are the best wall time, the best processor time, and both as multiples of the second one's. The
+are slow as well. Shown are the best wall time, the best processor time, and both as multiples of the second one's. The
 release is the demo's, made for the purpose unless one is named.
 """
 
@@ -89,7 +89,10 @@ def measured(every: Sequence[Command], times: int) -> dict[str, Taken]:
     for _ in range(times):
         for command in every:
             runs[command.name].append(taken(command))
-    return {name: Taken(min(t.wall for t in told), min(t.processor for t in told)) for name, told in runs.items()}
+    return {
+        name: Taken(min(t.wall for t in reported), min(t.processor for t in reported))
+        for name, reported in runs.items()
+    }
 
 
 def figures(every: Sequence[Command], best: dict[str, Taken]) -> list[Figure]:
@@ -112,13 +115,13 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=7)
     parser.add_argument("--release", type=Path)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "commands.json")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["COHORTIUM_HOME"] = str(Path(folder) / "home")
-        release = told.release or demo(Path(folder) / "demo")
+        release = arguments.release or demo(Path(folder) / "demo")
         every = commands(release, Path(folder) / "rows.csv")
-        best = measured(every, told.times)
-    report(every, best, f"Commands, best of {told.times}", told.times, told.out)
+        best = measured(every, arguments.times)
+    report(every, best, f"Commands, best of {arguments.times}", arguments.times, arguments.out)
 
 
 def report(every: Sequence[Command], best: dict[str, Taken], title: str, times: int, out: Path) -> None:

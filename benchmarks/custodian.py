@@ -139,8 +139,8 @@ def as_postgresql(folder: Path, rows: int, several: bool) -> dict[str, str]:
     columns = ", ".join(f"{f.name} {kinds.get(str(f.type), 'timestamp')}" for f in fields)
     cluster.execute("DROP TABLE IF EXISTS visits", f"CREATE TABLE visits ({columns})")
     path = as_csv(folder, rows, several)["path"]
-    told = "COPY visits FROM STDIN (FORMAT csv, HEADER)"
-    with cluster.connect() as connection, connection.cursor().copy(told) as copy, Path(path).open("rb") as file:
+    reported = "COPY visits FROM STDIN (FORMAT csv, HEADER)"
+    with cluster.connect() as connection, connection.cursor().copy(reported) as copy, Path(path).open("rb") as file:
         while block := file.read(1 << 20):
             copy.write(block)
     return {"url": cluster.url(), "query": "SELECT * FROM visits", "password_file": str(folder / password_file(folder))}
@@ -220,9 +220,9 @@ class Served:
 
     def ask(self, request: wire.Request, width: int) -> tuple[Any, Took]:
         before = Took(time.perf_counter(), self.worked)
-        told = Connection(self.folder / "custodian.sock").answer(wire.encode_request(request))
+        reported = Connection(self.folder / "custodian.sock").answer(wire.encode_request(request))
         took = Took(time.perf_counter(), self.worked) - before
-        answer = wire.decode_answer(told, width)
+        answer = wire.decode_answer(reported, width)
         assert isinstance(answer, wire.Answer), answer
         return answer.reply.values, took
 

@@ -30,12 +30,12 @@ def figures(kind: str, files: int, folder: Path) -> Iterator[Figure]:
     begun, answered, refused, otherwise, changed = time.monotonic(), 0, 0, 0, 0
     for seed in range(files):
         case = CASES[kind](seed, folder)
-        told = differences(case)
-        otherwise, changed = otherwise + ("without" in told), changed + ("changed" in told)
+        reported = differences(case)
+        otherwise, changed = otherwise + ("without" in reported), changed + ("changed" in reported)
         found = outcome(case.with_newcomer, folder)
         answered, refused = answered + (not isinstance(found, str)), refused + isinstance(found, str)
-        if told:
-            print(f"{kind}, seed {seed}: {told}", file=sys.stderr)
+        if reported:
+            print(f"{kind}, seed {seed}: {reported}", file=sys.stderr)
     note = f"of {files:,} files, {answered:,} answered from and {refused:,} refused as a whole"
     yield Figure(f"{kind}: one person decides whether there is an answer", otherwise, "files", 0, note)
     seconds = f"{time.monotonic() - begun:.0f} s"

@@ -67,7 +67,7 @@ def parted(codes: Codes, parts: int, seed: int) -> list[Codes]:
 
 
 def fitted(study: Study, institutions: list[Codes], seed: int) -> Generator:
-    """A generator that has been told the sums of all rounds."""
+    """A generator that has received the sums of all rounds."""
     generator: Generator = generator_class(study.generator.kind)(study, seed)
     for phase in plan(study).phases:
         query = generator.ask()
@@ -130,14 +130,14 @@ def options() -> argparse.Namespace:
 
 
 def main() -> int:
-    told, console = options(), Console(width=170)
+    reported, console = options(), Console(width=170)
     found: list[dict[str, Any]] = []
-    for name in told.sets:
+    for name in reported.sets:
         judge = JUDGES[name]()
-        made = list(lines(judge, told.epsilon, told.seeds))
+        made = list(lines(judge, reported.epsilon, reported.seeds))
         console.print(shown(judge, made))
         found += made
-    told.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    reported.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0 if all(line.get("reached", True) for line in found) else 1
 
 

@@ -28,7 +28,7 @@ from cohortium.data.events import PERSONS
 from cohortium.data.schema import Schema, schema_from_document
 
 Tables = dict[str, pd.DataFrame]
-Features = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # and what is told from them
+Features = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # and what is predicted from them
 IntArray = npt.NDArray[np.int64]
 
 
@@ -169,13 +169,15 @@ class Cdnow(Judge):
 
     def figures(self, made: Tables) -> dict[str, float]:
         one, other = self.real, self.steps(made)
-        told = {name: tvd(one[name], other[name]) for name in ("length", "gap", "transition", "trigram", "calendar")}
+        reported = {
+            name: tvd(one[name], other[name]) for name in ("length", "gap", "transition", "trigram", "calendar")
+        }
         soon, amount = self._features(other["rows"])
         test_soon, test_amount = self.tested
         regressor = HistGradientBoostingRegressor(max_iter=80, random_state=0).fit(*amount)
         auc = area(soon, test_soon, 120)
         return {
-            **told,
+            **reported,
             "next 60 days AUC": auc,
             "next amount R2": r2_score(test_amount[1], regressor.predict(test_amount[0])),
         }
@@ -260,11 +262,11 @@ class Nafld(Judge):
 
     def figures(self, made: Tables) -> dict[str, float]:
         one, other = self.real, self.steps(made)
-        told = {name: tvd(one[name], other[name]) for name in ("length", "kind", "transition", "gap")}
+        reported = {name: tvd(one[name], other[name]) for name in ("length", "kind", "transition", "gap")}
         together = [flags.T @ flags / len(flags) for flags in (one["flags"], other["flags"])]
         tested = self.steps(self.test)
         return {
-            **told,
+            **reported,
             "worst co-occurrence": float(np.abs(together[0] - together[1]).max()),
             "heart failure AUC": area(self._outcome(made, other), self._outcome(self.test, tested), 80),
             "repeated": float(other["repeated"]),

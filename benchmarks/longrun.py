@@ -148,20 +148,20 @@ def growth(sizes: list[float]) -> float:
 
 def figures(seen: Seen, before: dict[str, float], after: dict[str, float]) -> list[Figure]:
     studies = len(seen.seconds)
-    told = []
+    reported = []
     if studies > 13:
-        told += [
+        reported += [
             Figure(f"memory of {name} after the tenth study", growth(sizes), "%", 5.0, f"{sizes[9]:.0f} MB then")
             for name, sizes in sorted(seen.memory.items())
             if len(sizes) == studies
         ]
     for name, size in after.items():
         note = f"{size:.2f} MB, at most {max(seen.disk[name]):.2f}"
-        told.append(Figure(f"disk: {name}", (size - before[name]) / studies, "MB a study", None, note))
+        reported.append(Figure(f"disk: {name}", (size - before[name]) / studies, "MB a study", None, note))
     total = sum(after.values()) - sum(before.values())
-    told.append(Figure("disk of all together, compacted", total / studies, "MB a study", 1.0))
-    told.append(Figure("a study", statistics.median(seen.seconds), "s", None, "from its order to its release"))
-    return told
+    reported.append(Figure("disk of all together, compacted", total / studies, "MB a study", 1.0))
+    reported.append(Figure("a study", statistics.median(seen.seconds), "s", None, "from its order to its release"))
+    return reported
 
 
 def one(made: Deployed, serial: int) -> float:
@@ -179,20 +179,20 @@ def measure(studies: int, institutions: int, columns: int, out: Path) -> None:
     with deployed(schema(columns), tables, cap=1e6) as made:
         made.serve()
         before = disk(made)
-        told: dict[str, Any] = {}
-        with suppress(KeyboardInterrupt):  # Ctrl-C: what was measured so far is told
+        reported: dict[str, Any] = {}
+        with suppress(KeyboardInterrupt):  # Ctrl-C: what was measured so far is reported
             for serial in range(1, studies + 1):
                 took = one(made, serial)
                 noted(seen, made)
                 seen.seconds.append(took)
-                told = {
+                reported = {
                     **settings,
                     "studies": serial,
                     "memory": seen.memory,
                     "disk": seen.disk,
                     "seconds": seen.seconds,
                 }
-                write(figures(seen, before, disk(made)), told, out)
+                write(figures(seen, before, disk(made)), reported, out)
                 print(f"study {serial}: {took} s", flush=True)
         for name in made.names:
             made.say("ledger", "compact", "--institution", made.site(name), uid=made.owner(name))
@@ -200,7 +200,7 @@ def measure(studies: int, institutions: int, columns: int, out: Path) -> None:
     Console(width=150).print(
         shown(found, f"{len(seen.seconds)} studies one after the other, {institutions} institutions")
     )
-    write(found, told, out)
+    write(found, reported, out)
 
 
 def main() -> None:

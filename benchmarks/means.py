@@ -3,16 +3,16 @@
     python benchmarks/means.py [--sets adult_raw bank16 covid heart16 sdnist wide] [--seeds 5] [--epsilon 1] [--stretch 20]
 
 For every table and seed one institution's noised sums and a sweep with defaults (delta 1e-5). Of every column of numbers: the mean
-that the release tells, its interval at 0.95, the mean of the synthetic rows, and the real one, from the rows as they
+that the release reports, its interval at 0.95, the mean of the synthetic rows, and the real one, from the rows as they
 are. All errors and widths are in standard deviations of the real column.
 
 A table that is not in ../shared/data is skipped, and that is said. ``wide`` is generated: six columns of 5,000 rows (ages, laboratory
 values, amounts), whose bounds are so wide as those declare them who know nothing. ``NAME+wide`` is a table with every upper bound
 ``--stretch`` times as far.
 
-nearer: columns whose told mean is, on average over the seeds, at least as near the truth as the synthetic rows' mean;
+nearer: columns whose reported mean is, on average over the seeds, at least as near the truth as the synthetic rows' mean;
 within: the same, where less than a hundredth of a standard deviation is no difference. held: of 100 intervals, those that
-hold the real mean. width: median. before: of intervals by least squares of the noised counts alone, as versions before told them.
+hold the real mean. width: median. before: of intervals by least squares of the noised counts alone, as earlier versions reported them.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def main() -> None:
             lines += list(judged(data, chosen.epsilon, seed))
         console.print(shown(name, [line for line in lines if line.set == name]))
     settings = {"epsilon": chosen.epsilon, "delta": 1e-5, "seeds": chosen.seeds, "stretch": chosen.stretch}
-    told = {"settings": settings, "sets": summaries(lines), "runs": [asdict(line) for line in lines]}
+    reported = {"settings": settings, "sets": summaries(lines), "runs": [asdict(line) for line in lines]}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
-    chosen.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    console.print_json(json.dumps(told["sets"]))
+    chosen.out.write_text(json.dumps(reported, indent=1) + "\n", encoding="utf-8")
+    console.print_json(json.dumps(reported["sets"]))
 
 
 def options() -> argparse.Namespace:
@@ -181,8 +181,8 @@ def summary(lines: Sequence[Line]) -> dict[str, Any]:
     ]
     return {
         "columns": len(columns),
-        "nearer": round(100 * float(np.mean([told <= synthetic for told, synthetic in columns])), 1),
-        "within": round(100 * float(np.mean([told <= synthetic + SAME for told, synthetic in columns])), 1),
+        "nearer": round(100 * float(np.mean([reported <= synthetic for reported, synthetic in columns])), 1),
+        "within": round(100 * float(np.mean([reported <= synthetic + SAME for reported, synthetic in columns])), 1),
         "held": round(100 * float(np.mean([line.held for line in lines])), 1),
         "held before": round(100 * float(np.mean([line.held_before for line in lines])), 1),
         "width": round(float(np.median([line.width for line in lines])), 4),

@@ -41,6 +41,6 @@ def shown(figures: Sequence[Figure], title: str) -> Table:
 
 
 def write(figures: Sequence[Figure], settings: dict[str, Any], path: Path) -> None:
-    told = {**settings, "figures": [{**asdict(f), "reached": f.reached} for f in figures]}
+    reported = {**settings, "figures": [{**asdict(f), "reached": f.reached} for f in figures]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(reported, indent=1) + "\n", encoding="utf-8")

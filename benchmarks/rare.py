@@ -66,8 +66,8 @@ def main() -> None:
                 lines += judged(data, rows, kind, sample, seed)
         console.print(shown([line for line in lines if line.set == name], f"{name}, epsilon {chosen.epsilon:g}"))
     settings = {"epsilon": chosen.epsilon, "delta": DELTA, "seeds": chosen.seeds, "precision": PRECISION}
-    told = {"settings": settings, "runs": [asdict(line) for line in lines]}
-    chosen.out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    reported = {"settings": settings, "runs": [asdict(line) for line in lines]}
+    chosen.out.write_text(json.dumps(reported, indent=1) + "\n", encoding="utf-8")
 
 
 def options() -> argparse.Namespace:

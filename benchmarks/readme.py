@@ -57,15 +57,15 @@ def _between(text: str, begin: str, tables: str, end: str) -> str:
 
 def at_a_glance(groups: Groups) -> str:
     """Epsilon 1, one institution: the default generator and one peer, a line for each of six tables."""
-    told = [(measure, generator) for measure, chosen in FEW_COLUMNS.items() for generator in chosen]
+    reported = [(measure, generator) for measure, chosen in FEW_COLUMNS.items() for generator in chosen]
     names = {"pairs": "2-way TVD", "boosting": "AUC"}
-    heads = [f"{names[measure]}: {FEW_COLUMNS[measure][generator]}" for measure, generator in told]
-    rows = [_row("rows × columns", *heads), _row("---", *["---:"] * len(told))]
+    heads = [f"{names[measure]}: {FEW_COLUMNS[measure][generator]}" for measure, generator in reported]
+    rows = [_row("rows × columns", *heads), _row("---", *["---:"] * len(reported))]
     for name in FEW:
-        epsilons = [math.inf if generator in BASELINES else 1.0 for _, generator in told]
-        found = [groups.get((name, e, g, "one"), []) for (_, g), e in zip(told, epsilons, strict=True)]
+        epsilons = [math.inf if generator in BASELINES else 1.0 for _, generator in reported]
+        found = [groups.get((name, e, g, "one"), []) for (_, g), e in zip(reported, epsilons, strict=True)]
         rows.append(
-            _row(NAMES[name], *(figure(runs, m) if runs else "" for (m, _), runs in zip(told, found, strict=True)))
+            _row(NAMES[name], *(figure(runs, m) if runs else "" for (m, _), runs in zip(reported, found, strict=True)))
         )
     return "\n".join(rows)
 
@@ -84,8 +84,8 @@ def at_one(groups: Groups) -> str:
                 title = ""
         if wanted and not title:
             signs = zip(SHOWN, ("≤", "≤", "≥", "≥"), strict=False)
-            told = [f"{s} {_short(w, m)}" for (m, s), w in zip(signs, wanted, strict=False) if w is not None]
-            rows.append(_row("", "*to reach*", *told, *[""] * (7 - len(told))))
+            reported = [f"{s} {_short(w, m)}" for (m, s), w in zip(signs, wanted, strict=False) if w is not None]
+            rows.append(_row("", "*to reach*", *reported, *[""] * (7 - len(reported))))
     return "\n".join(rows)
 
 

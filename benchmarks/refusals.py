@@ -126,11 +126,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "refusals.json")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         os.environ["COHORTIUM_HOME"] = str(Path(folder) / "home")
-        every, best = refused(Site(Path(folder)), told.times)
-    report(every, best, f"Refusals at start, best of {told.times}", told.times, told.out)
+        every, best = refused(Site(Path(folder)), arguments.times)
+    report(every, best, f"Refusals at start, best of {arguments.times}", arguments.times, arguments.out)
 
 
 if __name__ == "__main__":

@@ -80,8 +80,8 @@ def provisioned(folder: Path, names: list[str]) -> Federation:
     (folder / "t.csv").write_text("a\n1\n")
     say("provision", "federation.toml", "--out", "fed", folder=folder)
     for name in names:
-        told = say("institution", "join", f"fed/kits/{name}.zip", name, "--data", "t.csv", folder=folder)
-        spoken = re.search("([0-9A-F]{4}-){7}[0-9A-F]{4}", told)
+        output = say("institution", "join", f"fed/kits/{name}.zip", name, "--data", "t.csv", folder=folder)
+        spoken = re.search("([0-9A-F]{4}-){7}[0-9A-F]{4}", output)
         assert spoken is not None
         where = f"{name}/relay/application.json"
         say("coordinator", "admit", "fed", where, "--fingerprint", spoken[0], folder=folder)
@@ -255,11 +255,11 @@ def measure(institutions: int, megabytes: float, times: int) -> list[Figure]:
 def figures(
     found: dict[tuple[str, int], tuple[list[float], list[float]]], small: int, large: int, megabytes: float
 ) -> list[Figure]:
-    told = []
+    reported = []
     for size, words in ((small, "1 kB"), (large, f"{megabytes:g} MB")):
         (mine, begun), (theirs, _) = found["ours", size], found["stock", size]
         note = f"{min(mine):.1f} to {max(mine):.1f}"
-        told += [
+        reported += [
             Figure(f"round trip, {words}", statistics.median(mine), "s", 15.0 if size == large else None, note),
             Figure(f"round trip, {words}, {HOW['stock']}", statistics.median(theirs), "s"),
             Figure(
@@ -269,7 +269,7 @@ def figures(
                 f"of it the relay's start, {words}", statistics.median(begun), "s", 2.0, f"at most {max(begun):.2f}"
             ),
         ]
-    return told
+    return reported
 
 
 def main() -> None:

@@ -202,17 +202,17 @@ def drafted(path: Path, target: str, without: tuple[str, ...]) -> tuple[Schema, 
 
 
 def lines(
-    name: str, path: Path, target: str, without: tuple[str, ...], told: argparse.Namespace
+    name: str, path: Path, target: str, without: tuple[str, ...], reported: argparse.Namespace
 ) -> Iterator[dict[str, object]]:
     schema, judge = drafted(path, target, without)
-    head = {"set": name, "rows": len(judge.train), "columns": len(schema.columns), "epsilon": told.epsilon}
+    head = {"set": name, "rows": len(judge.train), "columns": len(schema.columns), "epsilon": reported.epsilon}
     alone = judge.figures(independent(judge.train))
     yield {**head, "what": "real rows", "figures": asdict(judge.figures(judge.train))}
     yield {**head, "what": "independent columns, no noise", "figures": asdict(alone)}
-    for edition in told.editions:
+    for edition in reported.editions:
         runs = []
-        for seed in range(told.seeds):
-            table, seconds = synthetic(schema, judge.train, told.epsilon, edition, seed)
+        for seed in range(reported.seeds):
+            table, seconds = synthetic(schema, judge.train, reported.epsilon, edition, seed)
             runs.append({**asdict(judge.figures(table)), "seconds": seconds})
         mean = {k: float(np.mean([run[k] for run in runs])) for k in runs[0]}
         kept = mean["pairs"] <= WITHIN * alone.pairs
@@ -245,21 +245,21 @@ def options() -> argparse.Namespace:
 
 
 def main() -> int:
-    told, console = options(), Console(width=170)
+    reported, console = options(), Console(width=170)
     tables = (
-        {told.file.stem: (told.file, told.target, ())}
-        if told.file
-        else {k: (FOLDER / p, *more) for k, (p, *more) in SETS.items() if k in told.sets}
+        {reported.file.stem: (reported.file, reported.target, ())}
+        if reported.file
+        else {k: (FOLDER / p, *more) for k, (p, *more) in SETS.items() if k in reported.sets}
     )
     found: list[dict[str, object]] = []
     for name, (path, target, without) in tables.items():
         if not path.exists():
             console.print(f"{name} is skipped: {path.name} is not there")
             continue
-        made = list(lines(name, path, target, without, told))
+        made = list(lines(name, path, target, without, reported))
         console.print(shown(made))
         found += made
-    told.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    reported.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     newest = [line for line in found if line["what"] == f"edition {EDITION}"]
     return 0 if all(line["within"] for line in newest) else 1
 

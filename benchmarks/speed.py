@@ -179,11 +179,13 @@ def custody(entries: int) -> list[Figure]:
         ledger.verify()
         whole = time.perf_counter() - begin
     code = "import time; t = time.perf_counter(); import cohortium_client.app; print(time.perf_counter() - t)"
-    told = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True) for _ in range(3)]
+    reported = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True) for _ in range(3)
+    ]
     return [
         Figure(f"charging one event and 20 kB, after {entries:,}", 1000 * float(np.median(seconds[-50:])), "ms", 10.0),
         Figure(f"verifying a ledger of {entries + 50:,} entries and messages", whole, "s", 1.0),
-        Figure("importing the relay", min(float(t.stdout) for t in told), "s", 1.5),
+        Figure("importing the relay", min(float(t.stdout) for t in reported), "s", 1.5),
     ]
 
 

@@ -59,16 +59,16 @@ def options(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def chosen(told: argparse.Namespace) -> Iterator[Case]:
+def chosen(reported: argparse.Namespace) -> Iterator[Case]:
     """The cases, all of the first seed first."""
-    product = itertools.product(told.sets, told.epsilon, told.generators, told.settings)
-    groups = list(WANTED) if told.wanted else list(product)
-    for seed, (name, epsilon, generator, setting) in itertools.product(range(told.seeds), groups):
+    product = itertools.product(reported.sets, reported.epsilon, reported.generators, reported.settings)
+    groups = list(WANTED) if reported.wanted else list(product)
+    for seed, (name, epsilon, generator, setting) in itertools.product(range(reported.seeds), groups):
         baseline = generator in cases.BASELINES
         case = (
             Case(name, math.inf, generator, "one", seed) if baseline else Case(name, epsilon, generator, setting, seed)
         )
-        if case.sensible and told.only in words(case):
+        if case.sensible and reported.only in words(case):
             yield case
 
 
@@ -98,36 +98,36 @@ def _cell(group: tuple[str, float, str, str], runs: Sequence[Run], measure: str)
 
 def document(runs: Sequence[Run]) -> str:
     """All cases as JSON."""
-    told = []
+    reported = []
     for group, together in cases.groups(runs).items():
         means = {m: round(cases.mean(together, m), 5) for m in MEASURES if not math.isnan(cases.mean(together, m))}
         judged = {m: missed(group, m, value) for m, value in means.items()}
         wanted = {m: {"wanted": w, "reached": not miss} for m, (w, miss) in judged.items() if w is not None}
         commits = sorted({r.commit for r in together})
-        told.append(
+        reported.append(
             {"case": words(together[0].case), "seeds": len(together), "commits": commits, "mean": means} | wanted
         )
-    return json.dumps({"delta": cases.DELTA, "cases": told}, indent=1) + "\n"
+    return json.dumps({"delta": cases.DELTA, "cases": reported}, indent=1) + "\n"
 
 
 def main() -> None:
-    told, console = options(sys.argv[1:]), Console(width=150)
-    known, here = cases.read(told.runs), set(sets.available())
-    todo = list(dict.fromkeys(chosen(told)))
+    reported, console = options(sys.argv[1:]), Console(width=150)
+    known, here = cases.read(reported.runs), set(sets.available())
+    todo = list(dict.fromkeys(chosen(reported)))
     for name in sorted({case.set for case in todo} - here):
         console.print(f"Skipped: the table {name} is not in {sets.SETS[name].path}.")
     for case in todo:
-        ours = told.again and case in known and case.generator in cases.GENERATORS
+        ours = reported.again and case in known and case.generator in cases.GENERATORS
         stale = ours and known[case].commit != cases.commit()
-        if told.show or case.set not in here or (case in known and not stale):
+        if reported.show or case.set not in here or (case in known and not stale):
             continue
-        known[case] = cases.run(case, told.limit)
-        cases.append(told.runs, known[case])
+        known[case] = cases.run(case, reported.limit)
+        cases.append(reported.runs, known[case])
         console.print(words(case), case.seed, known[case].figures or "did not finish")
     console.print(table([known[case] for case in todo if case in known]))
-    everything = list(cases.read(told.runs).values())  # others may have run meanwhile
-    told.out.write_text(document(everything), encoding="utf-8")
-    if told.readme:
+    everything = list(cases.read(reported.runs).values())  # others may have run meanwhile
+    reported.out.write_text(document(everything), encoding="utf-8")
+    if reported.readme:
         for name, renewed in PAGES.items():
             page = ROOT / name
             page.write_text(renewed(page.read_text(encoding="utf-8"), everything), encoding="utf-8")

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import fits
 import pandas as pd
 import pytest
+import typer.testing
 from effort import examples
 from hypothesis import settings
 from visits import NAMES, everybody
 
+from cohortium import cli
 from cohortium.data.schema import Schema, schema_from_document
 from cohortium.ledger.store import Ledger
 from cohortium.study.generators import Autoregressive, Sweep
@@ -52,6 +55,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # A busy machine is not a fault. Examples are counted in tests/support/effort.py; what says no number tries hypothesis' 100.
 settings.register_profile("untimed", settings(), deadline=None, max_examples=examples(100))
 settings.load_profile("untimed")
+
+# To make the command line takes a fifth of a second, and tests call it a thousand times: it is made once in a process.
+cli.build = cache(cli.build)
+typer.testing._get_command = cache(typer.testing._get_command)
 
 
 @pytest.fixture(autouse=True)

@@ -129,7 +129,7 @@ class Environment:
 
 
 def wheels() -> list[str]:
-    """Where pip is told to look for wheels beside the index, such as builds of torch for CPUs alone."""
+    """Where pip looks for wheels beside the index, such as builds of torch for CPUs alone."""
     said = read(sys.executable, "-m", "pip", "config", "list")
     places = [place for line in re.findall(r"(?m)^\S+\.find-links='(.*)'$", said) for place in line.split()]
     return sorted(set(places))
@@ -153,7 +153,7 @@ class Steps:
 
 @contextmanager
 def tried(what: str, dependencies: str, python: Callable[[], Path]) -> Iterator[Steps]:
-    """Steps, of which is told and recorded (tools/tried.py) whether all went well. SystemExit where one did not."""
+    """Steps, of which is printed and recorded (tools/tried.py) whether all went well. SystemExit where one did not."""
     began, steps = time.monotonic(), Steps()
     try:
         yield steps
@@ -288,13 +288,13 @@ def contents(sdist: Path, made: Path) -> None:
     }
     with zipfile.ZipFile(made) as held:
         there = {name for name in held.namelist() if not re.match(r"cohortium-[^/]*\.dist-info/", name)}
-    told = _differing("wheel", wanted, there)
+    reported = _differing("wheel", wanted, there)
     with tarfile.open(sdist) as archive:
         there = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {f for f in tracked if any(f == one or f.startswith(f"{one}/") for one in settings["sdist"]["include"])}
-    told += _differing("sdist", {f for f in wanted if not (ROOT / f).is_symlink()}, there, only_missing=True)
-    if told:
-        raise ContentsError("\n".join(told))
+    reported += _differing("sdist", {f for f in wanted if not (ROOT / f).is_symlink()}, there, only_missing=True)
+    if reported:
+        raise ContentsError("\n".join(reported))
 
 
 def _differing(what: str, wanted: set[str], there: set[str], only_missing: bool = False) -> list[str]:

@@ -1,6 +1,6 @@
 """Make the demo's bundled table from medicaldata's covid_testing as CSV: ``python tools/bundle_demo_data.py covid_testing.csv``.
 
-What is done to it is told in simulation/cohortium_simulation/data/NOTICE; every step is below.
+What is done to it is described in simulation/cohortium_simulation/data/NOTICE; every step is below.
 """
 
 from __future__ import annotations

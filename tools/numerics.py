@@ -79,8 +79,8 @@ def _runs(setting: str, *command: str) -> bool:
     done = subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, check=False, text=True, capture_output=True
     )
-    told = done.stdout + done.stderr if done.returncode else "".join(done.stdout.splitlines(keepends=True)[-1:])
-    _say(f"\n=== {setting}: {' '.join(command)}\n{told.rstrip()}")
+    reported = done.stdout + done.stderr if done.returncode else "".join(done.stdout.splitlines(keepends=True)[-1:])
+    _say(f"\n=== {setting}: {' '.join(command)}\n{reported.rstrip()}")
     return done.returncode == 0
 
 
@@ -96,7 +96,7 @@ def record(one: Tried) -> None:
     """For the table in the docs of what was run where."""
     if RECORD.is_file():
         result, seconds = "passed" if one.passed else "failed", f"{one.seconds:.0f}"
-        told = [
+        reported = [
             "--what",
             "numeric laws and mutants",
             "--setting",
@@ -106,7 +106,7 @@ def record(one: Tried) -> None:
             "--seconds",
             seconds,
         ]
-        subprocess.run([sys.executable, str(RECORD), "record", *told], cwd=ROOT, check=False)
+        subprocess.run([sys.executable, str(RECORD), "record", *reported], cwd=ROOT, check=False)
 
 
 def main() -> int:

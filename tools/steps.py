@@ -73,8 +73,8 @@ def _held_back(name: str, make: Sequence[str]) -> tuple[Step, str]:
 
 def report(done: Sequence[Step]) -> list[str]:
     failed = [step.name for step in done if step.code]
-    told = f"failed: {', '.join(failed)}" if failed else "nothing failed"
-    return ["", f"=== {len(done)} steps", *(step.line for step in done), told]
+    reported = f"failed: {', '.join(failed)}" if failed else "nothing failed"
+    return ["", f"=== {len(done)} steps", *(step.line for step in done), reported]
 
 
 def main() -> int:
@@ -97,8 +97,8 @@ def main() -> int:
 
 def _keep(what: str, done: Sequence[Step], seconds: float) -> None:
     result = "failed" if any(step.code for step in done) else "passed"
-    told = ["--what", what, "--result", result, "--seconds", f"{seconds:.0f}"]
-    subprocess.run([sys.executable, str(Path(__file__).with_name("tried.py")), "record", *told], check=False)
+    reported = ["--what", what, "--result", result, "--seconds", f"{seconds:.0f}"]
+    subprocess.run([sys.executable, str(Path(__file__).with_name("tried.py")), "record", *reported], check=False)
 
 
 def _say(line: str) -> None:

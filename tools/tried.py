@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMED = ("flwr", "flwr-nightly", "torch", "numpy", "pandas", "pyarrow", "pydantic", "grpcio", "cryptography")
-WIDEST = ("avx512f", "avx2", "avx", "sve", "asimd")  # the first that a processor has is told
+WIDEST = ("avx512f", "avx2", "avx", "sve", "asimd")  # the first that a processor has is reported
 
 
 @dataclass(frozen=True)
@@ -93,23 +93,23 @@ had changes that were not committed yet. Seconds were taken on shared machines, 
 
 def _system() -> str:
     try:
-        told = platform.freedesktop_os_release()
+        reported = platform.freedesktop_os_release()
     except OSError:
         return f"{platform.system()} {platform.release()}"
-    return f"{told.get('NAME', 'Linux').removesuffix(' GNU/Linux')} {told.get('VERSION_ID', 'unstable')}"
+    return f"{reported.get('NAME', 'Linux').removesuffix(' GNU/Linux')} {reported.get('VERSION_ID', 'unstable')}"
 
 
 def _processor() -> str:
     try:
-        told = dict(
+        reported = dict(
             line.split(":", 1) for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if ":" in line
         )
     except OSError:
         return platform.processor() or platform.machine()
-    told = {name.strip(): value.strip() for name, value in told.items()}
-    flags = told.get("flags", told.get("Features", "")).split()
+    reported = {name.strip(): value.strip() for name, value in reported.items()}
+    flags = reported.get("flags", reported.get("Features", "")).split()
     widest = next((flag for flag in WIDEST if flag in flags), platform.machine())
-    return f"{told.get('model name', platform.machine())} ({widest})"
+    return f"{reported.get('model name', platform.machine())} ({widest})"
 
 
 def _version(name: str) -> str:

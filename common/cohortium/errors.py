@@ -5,7 +5,7 @@ CohortiumError
 ├── SchemaError       a schema is wrong, or a table does not fit it  exit 11
 ├── StudyError        a study is wrong or not to be trusted          exit 12
 ├── BudgetError       a charge would pass a population's cap         exit 13
-├── LedgerError       the ledger cannot be read, written or believed exit 14
+├── LedgerError       the ledger cannot be read, written or trusted  exit 14
 ├── WireError         a message is malformed, repeated or too late   exit 15
 ├── FederationError   an institution is missing or answered an error exit 16
 ├── ReleaseError      a release is refused, touched or not readable  exit 17

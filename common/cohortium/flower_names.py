@@ -1,7 +1,7 @@
 """All that is known here of Flower beyond its public interface: private modules and names, options, variables, paths, words.
 
 Nobody else writes any of it down (tests/repository/test_house.py looks), and tests/contracts/test_flower.py holds every line against
-the Flower that is installed: where a new one has changed something, that test says what. Flower's own gRPC doors are no
+the Flower that is installed: where a new one has changed something, that test reports what. Flower's own gRPC doors are no
 part of this: all APIs are spoken over HTTP, and the variables that would open them are set to "0".
 """
 
@@ -69,7 +69,7 @@ LINK_APP = _part("superlink.main")
 DATABASE = _part(
     "supercore.sql_mixin", "SQLITE_PRAGMAS", "_set_sqlite_pragmas"
 )  # of each connection to the link's database: names and values
-WAITS: Final = "busy_timeout"  # the one of them that says how many milliseconds somebody else's lock is waited for
+WAITS: Final = "busy_timeout"  # the one of them that sets for how many milliseconds another's lock is waited for
 SERVERAPP = _part("superlink.runtime.run_serverapp", "run_serverapp", "run_")
 TLS = _part("supercore.tls", "validate_and_resolve_root_certificates")
 CONTROL = _part(
@@ -218,10 +218,10 @@ class NodeOption(StrEnum):
 
 PROCESS: Final = "process"  # the isolation in which Flower starts no process of its own
 KNOCKED: Final = (
-    "Attempted to register SuperNode with public key: "  # how the link's log begins to tell of a node it refused
+    "Attempted to register SuperNode with public key: "  # how a line of the link's log about a refused node begins
 )
 ONLY_ASKED: Final = "[ApiError:2003]"  # in the same line, of a node that only asked whether it is known
-RETRYING: Final = "Connection attempt failed, retrying in %.2f seconds"  # said at every attempt
+RETRYING: Final = "Connection attempt failed, retrying in %.2f seconds"  # logged at every attempt
 RECONNECTED: Final = "Connection successful after %.2f seconds and %s tries."
 EVERY_SECOND: Final = (
     "ControlServicer.ListNodes",

@@ -76,7 +76,7 @@ def simulate(
     mapping of all of them, ``{"north": {"persons": table, "labs": another}, ...}``. Epsilon and delta are the study's, per person over
     everything that leaves. Each institution charges its own ledger, as in a real federation. seed: repeats initialisation and
     sampling; noise is never repeated. learn: store the error model for questions about several columns in the release, which
-    takes the time of two more fits; otherwise it is learnt on first use. replace: overwrite a release in ``out``, which is
+    takes the time of two more fits; otherwise it is estimated on first use. replace: overwrite a release in ``out``, which is
     otherwise refused with E_RELEASE_EXISTS before anything is charged. codes: the encoded tables (``encode_all``), if they
     exist already.
 
@@ -287,7 +287,7 @@ class Simulated:
             self.sessions.close()
 
     def agree(self, study: Study) -> None:
-        """Let the ledger remember the consent, unless it does."""
+        """Record the consent in the ledger, unless it is there."""
         if not consents_to(self.ledger, study):
             self.ledger.record(Consent(study.digest, study.name, study.serial))
 

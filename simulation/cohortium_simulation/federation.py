@@ -90,7 +90,7 @@ def _write_tables(place: Path, name: str, held: Held, schema: Schema) -> dict[st
 
 
 def _sign(folder: Path, study: Study, members: Sequence[Institution]) -> None:
-    """The study with everybody's keys and signatures; everybody's ledger remembers the consent."""
+    """The study with everybody's keys and signatures; the consent is in everybody's ledger."""
     signed, signatures = sign_all(study, [m.identity for m in members])
     (folder / "study.toml").write_text(dumps_study(signed), encoding="utf-8", newline="\n")
     (folder / "schema.toml").write_text(dumps_schema(signed.schema), encoding="utf-8", newline="\n")

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias, Union
 
 import pandas as pd
 
-from cohortium.data.columns.identifiers import identifiers_of
 from cohortium.data.encoding import Codes, check_columns, encode
 from cohortium.data.events import PERSONS
+from cohortium.data.identifiers import identifiers_of
 from cohortium.data.linked import encode_linked, require_parts
 from cohortium.data.readers.frames import as_table, is_table
 from cohortium.data.schema import Schema
@@ -22,7 +22,7 @@ Held: TypeAlias = Union[pd.DataFrame, Mapping[str, pd.DataFrame]]  # noqa: UP007
 def as_held(tables: Any, name: str, schema: Schema) -> Held:
     """The table of institution ``name``, or its tables by name; of files the schema's columns and no others are read.
 
-    Raises InputError E_ARGUMENT for what is neither, and what ``as_table`` and ``require_parts`` raise.
+    Raises InputError E_ARGUMENT for anything else, and what ``as_table`` and ``require_parts`` raise.
     """
     if not schema.tables:
         return as_table(tables, f"table of {name}", wanted_of(schema))

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.data.columns.identifiers import identifiers_of
 from cohortium.data.events import PERSONS
+from cohortium.data.identifiers import identifiers_of
 from cohortium.data.schema import Schema
 from cohortium.errors import StudyError
 from cohortium.system.nearest import nearest

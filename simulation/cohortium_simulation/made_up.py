@@ -1,4 +1,4 @@
-"""Made-up hospitals and banks for the demo: persons with events, drawn from rules that are all in this file. Nobody is in them."""
+"""Made-up hospitals and banks for the demo: persons with events, drawn from rules that are all in this file. They contain no real person."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class MadeUp:
 
 
 def hospital(persons: int, rng: np.random.Generator) -> Tables:
-    """Patients, and their stays over two years: the reason of each follows on that of the one before, and the old come back sooner."""
+    """Patients, and their stays over two years: the reason for each depends on the one before, and older patients return sooner."""
     age = np.clip(rng.normal(56, 21, persons), 0, 99).astype(np.int64)
     sex = rng.choice(["f", "m"], persons)
     often = 1 + rng.poisson(np.where(age > 60, 2.2, 0.9))

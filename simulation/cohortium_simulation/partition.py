@@ -19,7 +19,7 @@ import pandas as pd
 from cohortium.data.columns import Boolean, Categorical, Ordinal
 from cohortium.data.columns.categories import category_key
 from cohortium.data.columns.encoding import index_column, normalized
-from cohortium.data.columns.identifiers import identifiers_of
+from cohortium.data.identifiers import identifiers_of
 from cohortium.data.schema import Schema
 from cohortium.errors import SchemaError, StudyError
 from cohortium.system.filenames import is_fit
@@ -133,7 +133,7 @@ def _drawn(identities: npt.NDArray[np.uint64], key: bytes) -> npt.NDArray[np.flo
 def _identities(table: pd.DataFrame, person: str | None) -> npt.NDArray[np.uint64]:
     """(rows,) equal for rows of one person, by nothing but the person's own rows; rows without one are one person's.
 
-    Where no column says whose rows they are, a row's is of what it holds, and of how many like it are above.
+    Without a person column, a row's place follows from its values, and from how many equal rows precede it.
     """
     if person is not None:
         _check(table, person)

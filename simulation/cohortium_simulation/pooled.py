@@ -95,7 +95,7 @@ class PooledCustodian(Custodian):
 class Pool:
     """A transport to custodians of this process, which answer a batch at a time, as many at once as there are processors.
 
-    Nobody is late, so nobody is waited for: the timeout means nothing here.
+    Nobody is late, so nobody is waited for; the timeout has no effect.
     """
 
     def __init__(self, study: Study, custodians: Iterable[PooledCustodian], shelf: Shelf) -> None:

@@ -60,14 +60,14 @@ def test_every_package_says_that_it_is_typed(package: str) -> None:
 
 def test_the_stub_names_what_is_loaded_at_run_time() -> None:
     stub = ast.parse((Path(inspect.getfile(cohortium)).with_suffix(".pyi")).read_text(encoding="utf-8"))
-    told = {
+    reported = {
         alias.asname or alias.name: getattr(import_module(str(node.module)), alias.name)
         for node in stub.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    assert sorted(told) == sorted(cohortium.__all__)
-    for name, found in told.items():
+    assert sorted(reported) == sorted(cohortium.__all__)
+    for name, found in reported.items():
         assert getattr(cohortium, name) is found, name
 
 
@@ -93,8 +93,8 @@ def test_to_import_it_loads_nothing_else() -> None:
         "import cohortium, sys; "
         "print(sorted({'pandas', 'numpy', 'torch', 'flwr', 'pydantic', 'typer', 'scipy'} & set(sys.modules)))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", WITH_DOCTESTS)
@@ -178,9 +178,9 @@ def test_columns_by_name_and_paths_are_tables_too(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_table_is_one_readable_line(wrong: Any) -> None:
-    with pytest.raises((InputError, SchemaError)) as told:
+    with pytest.raises((InputError, SchemaError)) as caught:
         as_table(wrong)
-    assert_readable(told.value)
+    assert_readable(caught.value)
 
 
 def test_the_name_of_a_column_is_a_text() -> None:
@@ -264,9 +264,9 @@ def test_a_wrong_argument_is_one_readable_line_and_nothing_is_spent(
     wrong: dict[str, Any], public: Schema, tmp_path: Path, home: Path
 ) -> None:
     asked = {"schema": public, "epsilon": 1.0, **wrong}
-    with pytest.raises(CohortiumError) as told:
+    with pytest.raises(CohortiumError) as caught:
         cohortium.fit(people(50, 0), asked.pop("schema"), **asked, out=tmp_path / "r")
-    assert_readable(told.value)
+    assert_readable(caught.value)
     assert not (tmp_path / "r").exists() and not home.exists()
 
 
@@ -277,16 +277,16 @@ def test_the_nearest_kind_of_generator_is_offered(public: Schema, tmp_path: Path
 
 @pytest.mark.parametrize("wrong", [{"rows": "10"}, {"rows": -1}, {"rows": 2.0}, {"rows": 1, "seed": "a"}])
 def test_a_release_says_what_it_cannot_take(wrong: dict[str, Any], release: Release) -> None:
-    with pytest.raises(InputError, match="E_ARGUMENT") as told:
+    with pytest.raises(InputError, match="E_ARGUMENT") as caught:
         release.sample(**wrong)
-    assert_readable(told.value)
+    assert_readable(caught.value)
 
 
-def test_a_study_of_another_kind_is_told(study: Study, tmp_path: Path) -> None:
+def test_anything_but_a_study_is_refused_with_a_readable_error(study: Study, tmp_path: Path) -> None:
     for wrong in (None, "study.toml", {"privacy": {}}):
-        with pytest.raises(InputError, match="E_ARGUMENT") as told:
+        with pytest.raises(InputError, match="E_ARGUMENT") as caught:
             cohortium.simulate(wrong, everybody(), tmp_path / "r")  # type: ignore[arg-type]
-        assert_readable(told.value)
+        assert_readable(caught.value)
     with pytest.raises(InputError, match="E_ARGUMENT"):
         cohortium.simulate(study, people(5, 0), tmp_path / "r")  # type: ignore[arg-type]
     with pytest.raises(StudyError):
@@ -385,10 +385,10 @@ def attempts(release: Release, odd: Any) -> list[Callable[[], object]]:
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__)
 def test_whatever_is_given_is_taken_or_refused_in_one_line(odd: Any, release: Release) -> None:
-    told = []
+    reported = []
     for attempt in attempts(release, odd):
         try:
             attempt()
         except CohortiumError as error:
-            told.append(str(error))
-    assert told and not any("\n" in text for text in told)
+            reported.append(str(error))
+    assert reported and not any("\n" in text for text in reported)

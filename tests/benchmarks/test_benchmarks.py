@@ -129,18 +129,18 @@ def test_runs_are_read_as_they_were_written_and_the_last_counts(tmp_path: Path) 
 
 
 def test_cases_without_meaning_are_not_run() -> None:
-    told = utility.options(
+    arguments = utility.options(
         ["--seeds", "2", "--generators", "real rows", "sweep", "dpmm MST", "--settings", "one", "10 local"]
     )
-    todo = list(utility.chosen(told))
+    todo = list(utility.chosen(arguments))
     assert {c.setting for c in todo if c.generator == "dpmm MST"} == {"one"}
     assert {c.seed for c in todo if c.generator == "real rows"} == {0}
     assert len([c for c in todo if c.generator == "sweep"]) == 2 * 2 * len(utility.MAIN)
 
 
 def test_every_wanted_figure_is_of_a_case_that_can_be_run() -> None:
-    told = utility.options(["--wanted", "--seeds", "1"])
-    assert {c.group for c in utility.chosen(told)} == set(utility.WANTED)
+    arguments = utility.options(["--wanted", "--seeds", "1"])
+    assert {c.group for c in utility.chosen(arguments)} == set(utility.WANTED)
     for name, _, generator, setting in utility.WANTED:
         assert name in sets.SETS
         assert generator in cases.GENERATORS

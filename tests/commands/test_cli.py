@@ -27,11 +27,11 @@ pytestmark = pytest.mark.usefixtures("short_fits")  # what is asked here is not 
 def test_the_way_of_a_researcher(data: Path, drafted: Path, tmp_path: Path) -> None:
     call("schema", "check", drafted, "--data", data)
     out = tmp_path / "release"
-    told = call_json(
+    document = call_json(
         "simulate", "--data", data, "--schema", drafted, "--institutions", 3, "--trust", "local", "--generator", "sweep",
         "--target", "result", "--epsilon", 4, "--delta", 1e-6, "--rows", 900, "--seed", 1, "--out", out,
     )  # fmt: skip
-    assert told["rows"] == 900
+    assert document["rows"] == 900
     assert len(pd.read_csv(out / "synthetic.csv")) == 900
     call("sample", out, "--rows", 50, "--where", "result=positive", "--seed", 1, "--out", tmp_path / "s.csv")
     assert set(pd.read_csv(tmp_path / "s.csv")["result"]) == {"positive"}
@@ -46,11 +46,11 @@ def test_the_way_of_a_researcher(data: Path, drafted: Path, tmp_path: Path) -> N
 
 
 def test_a_split_by_a_column(data: Path, drafted: Path, tmp_path: Path) -> None:
-    told = call_json(
+    document = call_json(
         "simulate", "--data", data, "--schema", drafted, "--by", "sex", "--epsilon", 4, "--delta", 1e-6,
         "--institutions-per-person", 2, "--out", tmp_path / "release",
     )  # fmt: skip
-    assert told["institutions"] == ["f", "m"]
+    assert document["institutions"] == ["f", "m"]
 
 
 def test_a_cap_is_kept_and_the_remainder_named(data: Path, drafted: Path, tmp_path: Path) -> None:
@@ -199,14 +199,14 @@ def test_every_argument_and_option_is_explained_in_help() -> None:
         if not hasattr(command, "commands"):
             yield path, command
 
-    unexplained, told, whole = [], 0, typer.main.get_command(build())
+    unexplained, reported, whole = [], 0, typer.main.get_command(build())
     for path, command in leaves(whole):
         shown = " ".join(ClickRunner().invoke(whole, [*path, "--help"], env={"COLUMNS": "500"}).output.split())
         written = get_type_hints(inspect.unwrap(command.callback), include_extras=True)
         helps = {name: of.__metadata__[0].help for name, of in written.items() if hasattr(of, "__metadata__")}
         unexplained += [(*path, name) for name, help_ in helps.items() if not help_ or help_ not in shown]
-        told += len(helps)
-    assert told > 100
+        reported += len(helps)
+    assert reported > 100
     assert unexplained == []
 
 
@@ -230,8 +230,8 @@ def test_help_starts_lean_and_imports_neither_torch_nor_flower() -> None:
 @pytest.mark.parametrize("generator", ["sweep", "autoregressive"])
 def test_the_demo_runs_again_and_again(tmp_path: Path, generator: str) -> None:
     for _ in range(2 if generator == "sweep" else 1):
-        told = call_json("demo", "--generator", generator, "--out", tmp_path / "demo")
-    fidelity = told["fidelity"]
+        document = call_json("demo", "--generator", generator, "--out", tmp_path / "demo")
+    fidelity = document["fidelity"]
     assert isinstance(fidelity, list)
     assert fidelity[1]["release"] < fidelity[1]["independent"]
     assert call_json("verify", tmp_path / "demo" / "release")["verified"] is True

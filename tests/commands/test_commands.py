@@ -100,8 +100,8 @@ def learnt(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_release_that_commands_wrote_answers_without_a_fit(learnt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "rehearsed", lambda *_: pytest.fail("it was fitted again"))
-    told = load_release(learnt).query({"result": "positive", "ward": "a", "sex": "f"})
-    assert told.low < told.estimate < told.high
+    reported = load_release(learnt).query({"result": "positive", "ward": "a", "sex": "f"})
+    assert reported.low < reported.estimate < reported.high
 
 
 @pytest.mark.usefixtures("short_fits")  # as they were when they were kept
@@ -175,7 +175,7 @@ def test_a_second_simulate_never_replaces_a_release_unasked(data: Path, drafted:
 # What is not there
 
 
-def test_what_is_not_there_is_told_with_what_is_and_the_nearest_name(release: Release, schema: Schema) -> None:
+def test_what_is_not_there_is_reported_with_what_is_and_the_nearest_name(release: Release, schema: Schema) -> None:
     for attempt, meant in (
         (lambda: selected(schema, {"resullt": "positive"}), "result"),
         (lambda: selected(schema, ["Age=5"]), "age"),
@@ -184,9 +184,9 @@ def test_what_is_not_there_is_told_with_what_is_and_the_nearest_name(release: Re
         (lambda: release.sample(5, balance="reslt"), "result"),
         (lambda: release.query(of="aeg"), "age"),
     ):
-        with pytest.raises(CohortiumError) as told:
+        with pytest.raises(CohortiumError) as caught:
             attempt()
-        assert f"erhaps {meant} is meant" in str(told.value)
+        assert f"erhaps {meant} is meant" in str(caught.value)
 
 
 @given(st.text(min_size=1), st.lists(st.text(min_size=1), min_size=1))
@@ -229,7 +229,7 @@ def spoilt(document: Any) -> list[Any]:
 
 
 def test_no_text_of_pydantic_reaches_anybody(schema: Schema, study: Study) -> None:
-    told: set[str] = set()
+    reported: set[str] = set()
     readers: list[tuple[Callable[[Any], Any], Any]] = [
         (schema_from_document, to_document(schema)),
         (lambda document: study_from_document(document, schema), study_to_document(study)),
@@ -240,22 +240,22 @@ def test_no_text_of_pydantic_reaches_anybody(schema: Schema, study: Study) -> No
             try:
                 read(document)
             except CohortiumError as error:
-                told.add(str(error))
-    assert len(told) > 100
-    assert [text for text in told if any(word in text.lower() for word in FOREIGN)] == []
-    assert [text for text in told if "it is not what belongs here" in text] == []  # each kind of fault has words
+                reported.add(str(error))
+    assert len(reported) > 100
+    assert [text for text in reported if any(word in text.lower() for word in FOREIGN)] == []
+    assert [text for text in reported if "it is not what belongs here" in text] == []  # each kind of fault has words
 
 
 # What a shell took
 
 
-def test_a_condition_that_a_shell_took_apart_is_told(
+def test_a_condition_that_a_shell_took_apart_is_reported(
     schema: Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ReleaseError, match=r"E_CONDITION.*quotes.*'age>=40'") as told:
+    with pytest.raises(ReleaseError, match=r"E_CONDITION.*quotes.*'age>=40'") as caught:
         selected(schema, ["age"])
-    assert "delete" not in str(told.value)
+    assert "delete" not in str(caught.value)
     (tmp_path / "=40").touch()
     (tmp_path / "=notes").write_text("mine")
     with pytest.raises(ReleaseError, match=r"written to '=40'; delete that"):
@@ -286,8 +286,8 @@ def test_an_extra_is_installed_from_where_cohortium_came(
             return origin if name == "direct_url.json" else None
 
     monkeypatch.setattr(extras, "distribution", lambda _: Installed())
-    told = extras.how_to_install("pgm")
-    assert told.startswith(f'Run: "{sys.executable}" -m pip install ') and told.endswith(said)
+    reported = extras.how_to_install("pgm")
+    assert reported.startswith(f'Run: "{sys.executable}" -m pip install ') and reported.endswith(said)
 
 
 # How long it takes
@@ -295,48 +295,49 @@ def test_an_extra_is_installed_from_where_cohortium_came(
 
 class Recorded:
     def __init__(self) -> None:
-        self.told: list[tuple[object, ...]] = []
+        self.calls: list[tuple[object, ...]] = []
 
     def start(self, total: int, what: str) -> None:
-        self.told.append(("start", total, what))
+        self.calls.append(("start", total, what))
 
     def advance(self, by: int = 1) -> None:
-        self.told.append(("advance", by))
+        self.calls.append(("advance", by))
 
     def done(self) -> None:
-        self.told.append(("done",))
+        self.calls.append(("done",))
 
 
-def test_short_work_is_not_worth_a_word_and_long_work_is_told_from_then_on() -> None:
+def test_short_work_is_not_reported_and_long_work_from_then_on() -> None:
     now, made = 0.0, Recorded()
     late: Progress = Late(lambda: made, after=2.0, clock=lambda: now)
     late.start(10, "outer")
     late.advance(3)
     late.start(5, "inner")
-    assert made.told == []
+    assert made.calls == []
     now = 2.5
     late.advance()
-    assert made.told == [("start", 10, "outer"), ("advance", 3), ("start", 5, "inner"), ("advance", 1)]
+    assert made.calls == [("start", 10, "outer"), ("advance", 3), ("start", 5, "inner"), ("advance", 1)]
     late.advance()
     late.done()
     late.done()
-    assert made.told[4:] == [("advance", 1), ("done",), ("done",)]
+    assert made.calls[4:] == [("advance", 1), ("done",), ("done",)]
     short = Late(lambda: pytest.fail("it was made"), after=2.0, clock=lambda: 0.0)
     short.start(1, "work")
     short.advance()
     short.done()
 
 
-def test_a_draw_and_the_search_for_noise_tell_whoever_listens(release: Release) -> None:
-    from cohortium.privacy.accounting import Gaussian, calibrate
+def test_a_draw_and_the_search_for_noise_report_their_progress(release: Release) -> None:
+    from cohortium.privacy.accounting import Gaussian
+    from cohortium.privacy.calibration import calibrate
 
-    heard = Recorded()
-    with listening(heard):
+    received = Recorded()
+    with listening(received):
         release.sample(500, seed=1)
         calibrate(lambda z: (Gaussian(z),), 1.0, 1e-6)
-    begun = [one for one in heard.told if one[0] == "start"]
+    begun = [one for one in received.calls if one[0] == "start"]
     assert {str(what) for _, _, what in begun} >= {"drawing rows", "levelling rows", "finding the noise"}
-    assert len(begun) == heard.told.count(("done",))
+    assert len(begun) == received.calls.count(("done",))
     assert isinstance(listener(), Silent)  # and nobody else
 
 

@@ -56,7 +56,7 @@ signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
 signal.pthread_sigmask(signal.SIG_SETMASK, [])
 """
 
-# ``cohortium`` with one command, which works until it is told to end; what it prints is what the test waits for.
+# ``cohortium`` with one command, which works until it is asked to end; what it prints is what the test waits for.
 COMMAND = f"""{SIGNALS}
 import concurrent.futures, queue, socket, subprocess, threading, time
 import typer
@@ -115,7 +115,7 @@ def test_a_signal_ends_a_command_with_a_line_and_its_code(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("waiting", WAITS.values(), ids=WAITS)
-def test_a_signal_is_heard_whatever_the_command_waits_on_and_whichever_thread_got_it(waiting: str, name: str) -> None:
+def test_a_signal_is_handled_whatever_the_command_waits_on_and_whichever_thread_got_it(waiting: str, name: str) -> None:
     with started("elsewhere", str(int(getattr(signal, name))), waiting) as process:
         try:
             _, err = process.communicate(timeout=PATIENCE)
@@ -154,7 +154,7 @@ def test_who_is_to_outlive_its_terminal_does() -> None:
 
 
 def test_a_terminal_that_is_gone_is_no_reason_to_end_otherwise() -> None:
-    """Its code tells how it ended, although nobody reads the line."""
+    """Its code states how it ended, although nobody reads the line."""
     with started() as process:
         assert process.stderr is not None
         process.stderr.close()
@@ -179,7 +179,7 @@ def test_the_innermost_knows_best_what_is_left() -> None:
 
 
 def test_a_second_term_is_the_same_wish_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service manager tells all of a service's processes, and the one that keeps the others alive tells them, too."""
+    """A service manager signals all of a service's processes, and the one that keeps the others alive signals them, too."""
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     for again, after, at_once in (
@@ -212,7 +212,7 @@ print(supervise([Child("sleeper", sleeper), Child("command", command)]))
 """
 
 
-@pytest.mark.parametrize("ignored", [False, True], ids=["heard", "ignored"])
+@pytest.mark.parametrize("ignored", [False, True], ids=["handled", "ignored"])
 def test_who_keeps_others_alive_ends_them_when_its_terminal_goes_unless_it_ignores_that(
     tmp_path: Path, ignored: bool
 ) -> None:
@@ -222,7 +222,7 @@ def test_who_keeps_others_alive_ends_them_when_its_terminal_goes_unless_it_ignor
         while len(made := list(tmp_path.iterdir())) < 2:
             assert time.monotonic() < end
             time.sleep(0.02)
-        for path in made:  # a terminal tells everybody in front of it
+        for path in made:  # a terminal signals everybody in its foreground
             os.kill(int(path.suffix[1:]), signal.SIGHUP)
         process.send_signal(signal.SIGHUP)
         if ignored:
@@ -322,7 +322,7 @@ def test_an_interrupted_simulation_ends_in_order(
     assert simulate(study, tables, tmp_path / "out").path == tmp_path / "out"  # taken up again
 
 
-def test_what_a_simulation_that_is_ended_leaves_is_told_as_it_is(tmp_path: Path) -> None:
+def test_what_an_interrupted_simulation_leaves_is_reported_as_it_is(tmp_path: Path) -> None:
     left = _left(tmp_path / "out", Ledgers())
     assert "ended without a release" in left()[0] and "stay charged" in left()[0]
     assert "charged" not in _left(tmp_path / "out", None)()[0]
@@ -363,12 +363,12 @@ def test_of_two_who_replace_a_release_at_once_both_are_done(tmp_path: Path) -> N
 @pytest.mark.parametrize("words", [("sample", "{there}", "--rows", "5"), ("impute", "{there}", "--data", "{out}"),
                                    ("ledger", "export"), ("ledger", "request-restore", "{there}", "--institution", "{there}")],
                          ids=lambda w: " ".join(w[:2]))  # fmt: skip
-def test_a_command_writes_over_no_file_unless_it_is_told_to(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_a_command_overwrites_no_file_unless_it_is_asked_to(tmp_path: Path, words: tuple[str, ...]) -> None:
     out = tmp_path / "mine.csv"
     out.write_text("mine")
     said = [w.format(there=tmp_path, out=out) for w in words]
-    told = CliRunner().invoke(build(), [*said, "--out", str(out)])
-    assert told.exit_code == 17 and "E_RELEASE_EXISTS" in told.output and "--replace" in told.output
+    result = CliRunner().invoke(build(), [*said, "--out", str(out)])
+    assert result.exit_code == 17 and "E_RELEASE_EXISTS" in result.output and "--replace" in result.output
     assert "E_RELEASE_EXISTS" not in CliRunner().invoke(build(), [*said, "--out", str(out), "--replace"]).output
     assert out.read_text() in ("mine", "")
 

@@ -63,9 +63,9 @@ def test_a_relay_that_is_ready(relay: Relay) -> None:
     assert failing(found) == {}
     names = ["relay's folder", "relay's key", "relay's user", "relay's socket", "root certificate", "Flower"]
     assert [c.name for c in found] == [*names, "proxy", "coordinator", "clocks", "membership"]
-    told = {c.name: c.found for c in found}
-    assert relay.joined.application.fingerprint in told["relay's key"]
-    assert "5 s ahead or 305 s behind" in told["clocks"]
+    reported = {c.name: c.found for c in found}
+    assert relay.joined.application.fingerprint in reported["relay's key"]
+    assert "5 s ahead or 305 s behind" in reported["clocks"]
 
 
 @pytest.mark.parametrize(
@@ -247,11 +247,11 @@ def test_a_folder_before_it_is_served(tmp_path: Path) -> None:
     admitted(fed, joined(fed))
     found = lines(fed)
     assert failing(found) == {}
-    told = {c.name: c.found for c in found}
-    assert told["members"] == "1 admitted; not yet: south"
-    assert "free; nobody serves now" in told["listen"]
-    assert told["files"].startswith("0 runs ") and "superlink.db" in told["files"]
-    assert set(told) == {
+    reported = {c.name: c.found for c in found}
+    assert reported["members"] == "1 admitted; not yet: south"
+    assert "free; nobody serves now" in reported["listen"]
+    assert reported["files"].startswith("0 runs ") and "superlink.db" in reported["files"]
+    assert set(reported) == {
         "federation", "rights", "secrets", "root certificate", "server's certificate", "members", "disk", "files", "receipts",
         "clock", "Flower", "listen", "control",
     }  # fmt: skip
@@ -263,10 +263,10 @@ def test_a_federation_that_is_served(tmp_path: Path) -> None:
         (fed.state / presence.ONLINE).write_text('{"north":true}')
         found = lines(fed)
     assert failing(found) == {}
-    told = {c.name: c.found for c in found}
-    assert told["members"] == "1 admitted, 1 of them online (north); not yet: south"
-    assert told["listen"].endswith(f"nothing but {Api.FLEET}")
-    assert "leads here" in told["address"]
+    reported = {c.name: c.found for c in found}
+    assert reported["members"] == "1 admitted, 1 of them online (north); not yet: south"
+    assert reported["listen"].endswith(f"nothing but {Api.FLEET}")
+    assert "leads here" in reported["address"]
 
 
 @pytest.mark.parametrize(
@@ -315,8 +315,8 @@ def test_a_coordinators_folder_that_is_harmed(fed: Federation, what: str) -> Non
 
 def test_a_ca_key_may_be_kept_elsewhere(fed: Federation) -> None:
     fed.root_key.unlink()
-    told = {c.name: c for c in lines(fed)}["secrets"]
-    assert told.passed and "elsewhere" in told.found
+    reported = {c.name: c for c in lines(fed)}["secrets"]
+    assert reported.passed and "elsewhere" in reported.found
 
 
 def test_a_servers_certificate_that_ends_soon(tmp_path: Path) -> None:
@@ -420,21 +420,21 @@ def test_every_command_that_is_not_written_rightly_ends_with_2(words: tuple[str,
 def test_a_check_that_finds_something_ends_with_1(relay: Relay, fed: Federation) -> None:
     fed.control_secret.chmod(0o644)
     for words in (["institution", "check", relay.folder.parent], ["coordinator", "check", fed.folder]):
-        told = runner.invoke(build(), list(map(str, words)))
-        assert told.exit_code == 1
-        assert "FAIL" in told.stdout and "Traceback" not in told.output
-        told = runner.invoke(build(), [*map(str, words), "--json"])
-        assert told.exit_code == 1
-        document = json.loads(told.stdout)
+        result = runner.invoke(build(), list(map(str, words)))
+        assert result.exit_code == 1
+        assert "FAIL" in result.stdout and "Traceback" not in result.output
+        result = runner.invoke(build(), [*map(str, words), "--json"])
+        assert result.exit_code == 1
+        document = json.loads(result.stdout)
         assert document["ready"] is False
         assert set(document["checks"][0]) == {"name", "passed", "found", "fix"}
 
 
 def test_a_check_that_finds_nothing_ends_with_0(tmp_path: Path) -> None:
     fed = provisioned(tmp_path, *free_ports(2))
-    told = runner.invoke(build(), ["coordinator", "check", str(fed.folder), "--json"])
-    assert told.exit_code == 0, told.stdout
-    assert json.loads(told.stdout)["ready"] is True
+    result = runner.invoke(build(), ["coordinator", "check", str(fed.folder), "--json"])
+    assert result.exit_code == 0, result.stdout
+    assert json.loads(result.stdout)["ready"] is True
 
 
 def test_who_stops_waiting_ends_with_130(
@@ -452,6 +452,6 @@ def test_who_stops_waiting_ends_with_130(
 
 def test_metrics_that_others_could_read_end_serve_with_10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "set_up", lambda *_, **__: None)  # this is no process of its own
-    told = runner.invoke(build(), ["institution", "serve", str(tmp_path), "--metrics", "0.0.0.0:9465"])
-    assert told.exit_code == 10
-    assert "E_METRICS" in told.output
+    result = runner.invoke(build(), ["institution", "serve", str(tmp_path), "--metrics", "0.0.0.0:9465"])
+    assert result.exit_code == 10
+    assert "E_METRICS" in result.output

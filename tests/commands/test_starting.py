@@ -76,10 +76,10 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "set_up", lambda *_, **__: None)
 
 
-def one_line(told: Any, error: type[CohortiumError], code: str) -> str:
+def one_line(reported: Any, error: type[CohortiumError], code: str) -> str:
     """What a refusal says: one line, with a code, and that kind's exit code."""
-    assert told.exit_code == error.exit_code, told.output
-    (line,) = told.output.splitlines()
+    assert reported.exit_code == error.exit_code, reported.output
+    (line,) = reported.output.splitlines()
     assert line.startswith(f"{code}: "), line
     assert line.endswith("."), "the next step"
     return line
@@ -108,13 +108,13 @@ def expire(fed: Federation, days: int) -> None:
 @pytest.mark.parametrize("what", HARMED)
 def test_a_coordinator_whose_folder_is_harmed_is_not_served(fed: Federation, what: str) -> None:
     HARMED[what][0](fed)
-    told = cli("coordinator", "serve", fed.folder)
-    assert told.exit_code >= InputError.exit_code, told.output
-    assert len(told.output.splitlines()) == 1
+    result = cli("coordinator", "serve", fed.folder)
+    assert result.exit_code >= InputError.exit_code, result.output
+    assert len(result.output.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("nothing_starts")
-def test_an_expired_certificate_is_refused_and_one_that_expires_soon_is_said(
+def test_an_expired_certificate_is_refused_and_one_that_expires_soon_is_reported(
     fed: Federation, caplog: pytest.LogCaptureFixture
 ) -> None:
     expire(fed, -1)
@@ -131,8 +131,8 @@ def test_a_port_that_somebody_else_has(tmp_path: Path, door: str) -> None:
     ports = dict(zip(("listen", "control", "metrics"), free_ports(3), strict=True))
     with socket.create_server(("127.0.0.1", ports[door])):
         made = provisioned(tmp_path, ports["listen"], ports["control"], metrics=f"127.0.0.1:{ports['metrics']}")
-        told = cli("coordinator", "serve", made.folder)
-    assert f"127.0.0.1:{ports[door]}" in one_line(told, FederationError, "E_LINK")
+        result = cli("coordinator", "serve", made.folder)
+    assert f"127.0.0.1:{ports[door]}" in one_line(result, FederationError, "E_LINK")
 
 
 @pytest.mark.usefixtures("nothing_starts")
@@ -140,9 +140,9 @@ def test_a_federation_that_is_served_already(fed: Federation, monkeypatch: pytes
     monkeypatch.setattr(presence, "LAST_BREATH", 1e9)  # who lives is not waited for
     lock = presence.hold(fed.state)
     assert lock is not None
-    told = cli("coordinator", "serve", fed.folder)
+    result = cli("coordinator", "serve", fed.folder)
     os.close(lock)
-    assert f"process {os.getpid()}" in one_line(told, FederationError, "E_FEDERATION")
+    assert f"process {os.getpid()}" in one_line(result, FederationError, "E_FEDERATION")
 
 
 def refuse_writes(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
@@ -242,21 +242,19 @@ def source_of(text: str) -> str:
 def test_an_institution_that_is_served_already(short: Path) -> None:
     opened = load_institution(short)
     with opened.ledger().hold():
-        told = cli("institution", "serve", short)
-        assert "another process holds it" in one_line(told, LedgerError, "E_LEDGER_UNAVAILABLE")
+        result = cli("institution", "serve", short)
+        assert "another process holds it" in one_line(result, LedgerError, "E_LEDGER_UNAVAILABLE")
     with claimed(opened.socket.absolute()):
-        told = cli("institution", "serve", short, "--without-relay")
-        assert "another custodian" in one_line(told, FederationError, "E_SOCKET")
+        result = cli("institution", "serve", short, "--without-relay")
+        assert "another custodian" in one_line(result, FederationError, "E_SOCKET")
 
 
 @pytest.mark.usefixtures("nothing_starts")
-def test_the_coordinator_hears_of_a_relay_when_its_custodian_serves(
-    short: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relay_connects_when_its_custodian_serves(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Child] = []
     monkeypatch.setattr("cohortium.system.supervision.supervise", lambda children, **_: started.extend(children) or 0)
-    told = cli("institution", "serve", short)
-    assert told.exit_code == 0, told.output
+    result = cli("institution", "serve", short)
+    assert result.exit_code == 0, result.output
     custodian, carrier = started
     assert (custodian.name, carrier.name) == ("custodian", "relay")
     assert custodian.after()
@@ -271,8 +269,8 @@ def test_metrics_where_somebody_else_listens(short: Path, tmp_path: Path) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         at = f"127.0.0.1:{taken.getsockname()[1]}"
         assert at in one_line(cli("institution", "serve", short, "--metrics", at), InputError, "E_METRICS")
-    told = cli("institution", "serve", short, "--metrics-file", tmp_path / "no" / "x.prom")
-    one_line(told, InputError, "E_IO")
+    result = cli("institution", "serve", short, "--metrics-file", tmp_path / "no" / "x.prom")
+    one_line(result, InputError, "E_IO")
     require_watchable(None, tmp_path / "x.prom")
 
 
@@ -294,13 +292,13 @@ def test_joining_warns_of_a_path_that_is_too_long(tmp_path: Path) -> None:
     fed = provision(written(tmp_path), tmp_path / "fed").federation
     (tmp_path / "t.csv").write_text("a\n1\n")
     for folder, warned in ((tmp_path / ("x" * 99), True), (Path(os.path.relpath(tmp_path / "n")), False)):
-        told = CliRunner().invoke(
+        result = CliRunner().invoke(
             build(),
             ["institution", "join", str(fed.kits / "north.zip"), str(folder), "--data", str(tmp_path / "t.csv")],
         )
-        assert told.exit_code == 0, told.output
+        assert result.exit_code == 0, result.output
         too_long = len(os.fsencode((folder / "custodian.sock").absolute())) > LONGEST_SOCKET
-        assert ("serve will refuse this: E_SOCKET" in told.output) is too_long
+        assert ("serve will refuse this: E_SOCKET" in result.output) is too_long
         assert too_long or not warned
 
 
@@ -313,10 +311,10 @@ def test_a_relay_that_is_not_fit_is_not_served(relay: Relay, what: str) -> None:
     relay.change("../custodian.sock", str(TMP / "c.sock"))
     require_relay(load_relay(relay.folder))
     BROKEN[what][0](relay)
-    told = cli("institution", "relay", relay.folder)
-    assert told.exit_code >= InputError.exit_code
-    assert len(told.output.splitlines()) == 1
-    assert told.output.startswith("E_")
+    result = cli("institution", "relay", relay.folder)
+    assert result.exit_code >= InputError.exit_code
+    assert len(result.output.splitlines()) == 1
+    assert result.output.startswith("E_")
 
 
 def test_an_application_that_was_moved_away_is_no_reason_not_to_serve(relay: Relay) -> None:
@@ -353,10 +351,10 @@ def knocked(relay: Relay, *answers: Any, caplog: pytest.LogCaptureFixture) -> tu
     """How long a node waits between knocks that are answered so, and what it writes down."""
     caplog.set_level(logging.INFO)
     waited: list[float] = []
-    told = iter(answers)
+    reported = iter(answers)
 
     def knock(client: object, request: object) -> object:
-        if isinstance(answer := next(told), Exception):
+        if isinstance(answer := next(reported), Exception):
             raise answer
         return answer
 
@@ -423,15 +421,15 @@ def test_attempts_to_reach_who_is_not_there_are_one_line() -> None:
         for pause in (1.0, 2.0, 4.0):
             flower.warning(flower_names.RETRYING, pause)
         flower.info(flower_names.RECONNECTED, 7.0, 4)
-    told = stream.getvalue().splitlines()
-    assert ["retrying" in line for line in told] == [True, False, True, False]
+    reported = stream.getvalue().splitlines()
+    assert ["retrying" in line for line in reported] == [True, False, True, False]
 
 
 # What the coordinator's log says of nodes that knock
 
 
 def knock_of(key: bytes, code: int = 2004) -> logging.LogRecord:
-    """As Flower tells of a node that it has refused."""
+    """As Flower reports a node that it has refused."""
     text = f"[{flower_names.Call.ACTIVATE_NODE}][ApiError:{code}] {flower_names.KNOCKED}{key!r}, exception: No SuperNode found."
     return logging.LogRecord(flower_names.MODULE, logging.ERROR, "http.py", 77, text, (), None)
 
@@ -444,9 +442,9 @@ def test_a_node_that_knocks_again_and_again_is_one_line_at_info(fed: Federation)
     now = 0.0
     knocks = Knocks(fed, lambda: now)
     key = pem(load_members(fed)["north"].node)
-    told = told_of(knocks, *(knock_of(key) for _ in range(6)))
-    assert len(told) == 1
-    level, line = told[0]
+    reported = told_of(knocks, *(knock_of(key) for _ in range(6)))
+    assert len(reported) == 1
+    level, line = reported[0]
     assert level == "INFO"
     assert "north" in line
     assert "BEGIN PUBLIC KEY" not in line
@@ -459,9 +457,9 @@ def test_a_node_that_knocks_again_and_again_is_one_line_at_info(fed: Federation)
 
 def test_strangers_cannot_fill_the_log(fed: Federation) -> None:
     knocks = Knocks(fed, lambda: 0.0)
-    told = told_of(knocks, *(knock_of(f"-----BEGIN PUBLIC KEY-----\n{n}".encode()) for n in range(5 * MOST)))
-    assert len(told) == MOST
-    assert all(level == "INFO" and "no member's" in line and "BEGIN" not in line for level, line in told)
+    reported = told_of(knocks, *(knock_of(f"-----BEGIN PUBLIC KEY-----\n{n}".encode()) for n in range(5 * MOST)))
+    assert len(reported) == MOST
+    assert all(level == "INFO" and "no member's" in line and "BEGIN" not in line for level, line in reported)
     assert told_of(Knocks(fed, lambda: 0.0), knock_of(b"x" * 9, 2004))
     assert Knocks(fed, lambda: 0.0).filter(logging.LogRecord("x", 40, "x", 1, flower_names.KNOCKED, (), None))
 

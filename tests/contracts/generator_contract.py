@@ -35,7 +35,7 @@ CODES = np.int16
 
 
 def fitted(study: Study, tables: dict[str, Any], seed: int = 1) -> Generator:
-    """A generator that has been told everything it asks for."""
+    """A generator that has received everything it asks for."""
     generator: Generator = generator_class(study.generator.kind)(study, seed)
     codes = [encode(tables[name], study.schema) for name in study.institution_names]
     agreed, number = plan(study), 0
@@ -116,7 +116,7 @@ class GeneratorContract:
         allowed = {5: np.zeros(2), 2: np.zeros(study.schema.sizes[2])}
         assert len(generator.sample(50, np.random.default_rng(0), allowed)) == 50
 
-    def test_the_noised_rows_are_near_and_measurements_are_told(self, generator: Generator) -> None:
+    def test_the_noised_rows_are_near_and_measurements_are_kept(self, generator: Generator) -> None:
         assert 3000 < generator.rows < 3600  # 3,300 persons, one row each
         assert generator.measured
         assert all(m.sigma > 0 and np.isfinite(m.counts).all() for m in generator.measured)

@@ -109,8 +109,8 @@ class Big:
 
     def __init__(self) -> None:
         values = np.arange(5_000_000, dtype=np.int64) * 1_000_003
-        told = wire.Reply("ab", "cd", 0, 0, "north", values=values, salt="00" * 32)
-        reply, about = wire.encode_reply(told), wire.answer_to(told)
+        reported = wire.Reply("ab", "cd", 0, 0, "north", values=values, salt="00" * 32)
+        reply, about = wire.encode_reply(reported), wire.answer_to(reported)
         receipt = sign_receipt(KEYS["north"], "north", hashlib.sha256(reply).hexdigest(), "00" * 32, about)
         self.message = wire.encode_answer(reply, receipt)
 
@@ -154,16 +154,16 @@ class TestCustodian:
     @example(b"")
     @example(wire.MAGIC)
     def test_malformed_bytes_are_refused(self, ways: dict[str, Answering], data: bytes) -> None:
-        told = {name: way.answer(data) for name, way in ways.items()}
-        assert set(told.values()) == {wire.encode_refusal(wire.Refusal("north", "E_WIRE"))}
+        reported = {name: way.answer(data) for name, way in ways.items()}
+        assert set(reported.values()) == {wire.encode_refusal(wire.Refusal("north", "E_WIRE"))}
 
     def test_many_may_ask_at_once(self, reach: Reach, ledger: Ledger) -> None:
         way = reach(custodian(ledger))
         asked = [*range(6), *range(6)]
         with ThreadPoolExecutor(8) as callers:
-            told = list(callers.map(lambda number: way.answer(request(number)), asked))
-        assert [answered(data).run for data in told] == [f"{number:032x}" for number in asked]
-        assert told[:6] == told[6:]
+            reported = list(callers.map(lambda number: way.answer(request(number)), asked))
+        assert [answered(data).run for data in reported] == [f"{number:032x}" for number in asked]
+        assert reported[:6] == reported[6:]
         assert len(ledger.charges()) == 6
 
     def test_an_answer_may_be_long(self, reach: Reach) -> None:

@@ -138,9 +138,9 @@ def test_the_link_waits_for_its_database_for_less_time_than_everybody_waits_for_
     be_patient()
     with closing(sqlite3.connect(tmp_path / "link.db")) as connection:
         database._set_sqlite_pragmas(connection, None)
-        (told,) = connection.execute(f"PRAGMA {flower_names.WAITS}").fetchone()
+        (reported,) = connection.execute(f"PRAGMA {flower_names.WAITS}").fetchone()
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert told == 1000 * LOCKED
+    assert reported == 1000 * LOCKED
     requests = inspect.signature(import_module("flwr.supercore.protobuf.client").ProtobufClient.__init__)
     assert requests.parameters["timeout"].default > LOCKED
 
@@ -187,7 +187,7 @@ def test_every_path_is_an_apis_that_the_doors_know_of() -> None:
     assert strange == {Api.HEALTH}
 
 
-def test_requests_are_said_in_one_media_type() -> None:
+def test_requests_have_one_media_type() -> None:
     assert import_module("flwr.supercore.protobuf.constants").PROTOBUF_MEDIA_TYPE == flower_names.MEDIA_TYPE
     assert flower_names.SIGNATURE in words()
 
@@ -197,7 +197,7 @@ def test_tasks_are_called_so() -> None:
     assert (kinds.CLIENT_APP, kinds.SERVER_APP) == (Task.CLIENTAPP, Task.SERVERAPP)
 
 
-def test_nodes_and_runs_are_said_to_be_so() -> None:
+def test_statuses_of_nodes_and_runs_have_flowers_names() -> None:
     constants = import_module("flwr.common.constant"), import_module("flwr.supercore.constant")
     statuses = {getattr(m, "NodeStatus", None) or getattr(m, "Status", None) for m in constants}
     said = {str(value) for kind in statuses if kind for name, value in vars(kind).items() if name.isupper()}
@@ -249,7 +249,7 @@ def test_the_engines_grid_has_all_that_a_grid_has() -> None:
 
 
 def test_the_tolerance_of_clocks_is_flowers_own() -> None:
-    """What is told is what its middleware compares with."""
+    """What is sent is what its middleware compares with."""
     auth = import_module("flwr.superlink.routers.fleet.node_auth")
     source = " ".join(inspect.getsource(auth.authenticate_node).split())
     assert "-SYSTEM_TIME_TOLERANCE < age < TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE" in source

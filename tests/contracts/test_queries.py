@@ -173,11 +173,11 @@ def test_merged_cells_are_counted_as_one() -> None:
     """What is counted at a state is the coarse table that it makes; unused merged cells hold nobody."""
     query = Marginals((4, 3), ((0, 1), (0,)), (1.0, 1.0), 1, 8, merged=(3, 3))
     codes = Codes(np.array([[0, 2], [1, 2], [3, 1], [2, 0]], np.int16), np.arange(4), (4, 3))
-    told = query.with_state(write_state({"cells": np.array([0.0, 0, 1, 1, 0, 1, 2])}))
-    counted = told.split(told.contribute(codes, SecureRandomness()).values)
+    reported = query.with_state(write_state({"cells": np.array([0.0, 0, 1, 1, 0, 1, 2])}))
+    counted = reported.split(reported.contribute(codes, SecureRandomness()).values)
     assert counted[(0, 1)].tolist() == [[0, 0, 2], [1, 1, 0], [0, 0, 0]]
     assert counted[(0,)].tolist() == [2, 2, 0]
-    assert told.width == query.width == 12
+    assert reported.width == query.width == 12
 
 
 @given(seeds=st.tuples(st.integers(-2, 2**32), st.integers(-2, 2**32)), data=st.integers(0, 2**32 - 1))
@@ -264,7 +264,7 @@ def test_histograms_that_there_cannot_be_are_refused(sizes: tuple[int, ...], ord
         NestedHistograms(sizes, ordered)
 
 
-def test_merged_cells_that_nobody_told_are_no_question() -> None:
+def test_merged_cells_that_were_never_sent_are_refused() -> None:
     query = Marginals((7, 4, 9), PAIRS, (1.0, 1.0, 1.0), merged=(2, 4, 2))
     with pytest.raises(WireError, match="E_STATE_SHAPE"):
         query.answer(table(query, 10, 10, 1), MULTIPLIER, SecureRandomness())
@@ -383,9 +383,9 @@ def row_gradient(of: Architecture, flat: torch.Tensor, batch: Batch, row: int) -
     return found.numpy()
 
 
-def ordinary(logits: torch.Tensor, told: torch.Tensor, sizes: Any, weights: Any = None) -> torch.Tensor:
+def ordinary(logits: torch.Tensor, reported: torch.Tensor, sizes: Any, weights: Any = None) -> torch.Tensor:
     """Cross entropy as torch has it, in float64: a value, and torch's own slopes."""
-    return exact._ordinary_cross_entropy(logits, told, sizes, weights)
+    return exact._ordinary_cross_entropy(logits, reported, sizes, weights)
 
 
 def person_gradients(of: Architecture, flat: torch.Tensor, batch: Batch, weighed: str) -> list[np.ndarray]:
@@ -606,18 +606,18 @@ def what_opacus_sees(of: Architecture, flat: torch.Tensor, batch: Batch) -> tupl
             seen.setdefault("x", inputs.detach().double()) if name == "skip" else None
             return super().linear(name, inputs)
 
-    def kept(logits: torch.Tensor, told: torch.Tensor, sizes: Any, weights: Any = None) -> torch.Tensor:
-        seen["loss"] = lambda others: exact._ordinary_cross_entropy(others, told, sizes, weights)
+    def kept(logits: torch.Tensor, reported: torch.Tensor, sizes: Any, weights: Any = None) -> torch.Tensor:
+        seen["loss"] = lambda others: exact._ordinary_cross_entropy(others, reported, sizes, weights)
         seen["logits"] = logits.detach()
-        return exact._ordinary_cross_entropy(logits, told, sizes, weights)
+        return exact._ordinary_cross_entropy(logits, reported, sizes, weights)
 
     network = of.network
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact, "cross_entropy", kept)
         total = network.loss(Spy(network, flat), batch.codes, batch.uniforms)
     factor = total.detach() / seen["loss"](seen["logits"])
-    told = [part for layer, part in split(network, flat) if layer.constant]
-    shift = told[0] if told else 0.0
+    reported = [part for layer, part in split(network, flat) if layer.constant]
+    shift = reported[0] if reported else 0.0
     layers = {layer.name: layer for layer in network.layers if not layer.constant}
     return layers, exact.as_input(seen["x"]), lambda logits: seen["loss"](logits + shift) * factor
 
@@ -674,7 +674,7 @@ def test_every_rows_length_is_that_of_opacus_ghost_clipping(hidden: int) -> None
 
 @EVERY_NETWORK
 @pytest.mark.parametrize("seed", range(3))
-def test_a_persons_length_is_never_told_too_short(of: Architecture, seed: int) -> None:
+def test_a_persons_length_is_never_underestimated(of: Architecture, seed: int) -> None:
     """Against Fractions: the norms of random integers ⊗ inputs on their grid, rows that cancel one another among them."""
     rng, network = np.random.default_rng(seed), of.network
     batch = batch_of(of, 9, seed, 3)
@@ -886,7 +886,7 @@ def test_samples_are_poisson_samples() -> None:
 
 
 def test_the_test_of_samples_has_power() -> None:
-    """Rates of 0.9 and 1.1 of it, and shuffled batches of a fixed size, are told from Poisson samples."""
+    """Rates of 0.9 and 1.1 of it, and shuffled batches of a fixed size, are distinguished from Poisson samples."""
     for wrong in (0.9 * RATE, 1.1 * RATE):
         assert size_agreement(inclusions(wrong).sum(1), RATE) < ALPHA
     assert size_agreement(np.full(TRIALS, int(PEOPLE * RATE)), RATE) < ALPHA

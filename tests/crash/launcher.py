@@ -143,7 +143,7 @@ class Process:
         self._process = _FORKS.Process(target=_command, args=(words, theirs, str(home), mischief), daemon=True)
         self._process.start()
         theirs.close()
-        self._told = b""
+        self._printed = b""
 
     def __enter__(self) -> Process:
         return self
@@ -182,8 +182,8 @@ class Process:
         os.set_blocking(self._out.fileno(), False)
         with suppress(BlockingIOError):
             while data := os.read(self._out.fileno(), 1 << 16):
-                self._told += data
-        return self._told.decode()
+                self._printed += data
+        return self._printed.decode()
 
 
 def _command(arguments: list[str], out: Connection, home: str, mischief: Mischief) -> None:

@@ -51,16 +51,16 @@ def one_study(tally: Tally, kills: int, rng: np.random.Generator) -> Tally:
         running.finish()
         running.settle()
         found = [compare(running, name) for name in running.study.institution_names]
-        told = Tally(
+        reported = Tally(
             tally.kills + kills,
             tally.studies + 1,
             tally.answers + sum(f.answers for f in found),
             tally.uncounted + sum(len(f.uncounted) for f in found),
             tally.differing + sum(len(f.differing) for f in found),
         )
-        if told.uncounted == told.differing == 0:
+        if reported.uncounted == reported.differing == 0:
             check_finished(running)
-        return told
+        return reported
 
 
 def _harass(running: Federation, kills: int, rng: np.random.Generator) -> None:

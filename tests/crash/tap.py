@@ -15,10 +15,10 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 class Exchange:
-    """The bytes of one connection: ``asked`` on their way to the custodian, ``told`` on their way back."""
+    """The bytes of one connection: ``asked`` on their way to the custodian, ``sent`` on their way back."""
 
     def __init__(self) -> None:
-        self.asked, self.told = bytearray(), bytearray()
+        self.asked, self.sent = bytearray(), bytearray()
 
     @property
     def request(self) -> wire.Request | None:
@@ -29,12 +29,12 @@ class Exchange:
     @property
     def answer(self) -> bytes | None:
         """What was answered, if it came through whole."""
-        return _body(self.told)
+        return _body(self.sent)
 
     @property
     def fragment(self) -> bytes:
         """Of an answer that broke off, what came through: from its first byte on."""
-        data = payload(bytes(self.told))
+        data = payload(bytes(self.sent))
         return data[data.find(wire.MAGIC) :] if wire.MAGIC in data else b""
 
 
@@ -111,7 +111,7 @@ class Tap:
 
 
 def _link(outer: socket.socket, inner: socket.socket, exchange: Exchange) -> None:
-    back = threading.Thread(target=_pump, args=(inner, outer, exchange.told), daemon=True)
+    back = threading.Thread(target=_pump, args=(inner, outer, exchange.sent), daemon=True)
     back.start()
     _pump(outer, inner, exchange.asked)
     back.join()
@@ -120,15 +120,15 @@ def _link(outer: socket.socket, inner: socket.socket, exchange: Exchange) -> Non
 
 
 def _pump(source: socket.socket, sink: socket.socket, record: bytearray) -> None:
-    """Whoever sends is recorded before anybody hears it, and to the end even if nobody does."""
-    heard = True
+    """Whoever sends is recorded before anybody receives it, and to the end even if nobody does."""
+    received = True
     with suppress(OSError):
         while data := source.recv(1 << 16):
             record += data
             try:
-                if heard:
+                if received:
                     sink.sendall(data)
             except OSError:
-                heard = False
+                received = False
     with suppress(OSError):
         sink.shutdown(socket.SHUT_WR)

@@ -347,9 +347,9 @@ def test_an_institutions_disk_full(begin: Begin, place: str) -> None:
     running.serve("south")
     coordinator = running.go_on()
     charged = place in ("ledger committed", "witness written", "answer sealed")
-    told = place in ("witness written", "answer sealed")
-    ends(coordinator, 0 if told else 16)
-    if not told:
+    reported = place in ("witness written", "answer sealed")
+    ends(coordinator, 0 if reported else 16)
+    if not reported:
         assert "refused by north (E_LEDGER_UNAVAILABLE)" in coordinator.output
         assert "E_LEDGER_UNAVAILABLE" in running.custodians["north"].output
         assert running.taps["north"].exchanges[-1].answer is not None
@@ -400,7 +400,7 @@ def test_an_answer_that_leaves_before_its_charge_is_noticed(begin: Begin) -> Non
     with pytest.raises(AssertionError, match="north sent what it had not charged"):
         check(running)
     running.serve_all()
-    running.go_on().wait()  # asked again, it charges fresh noise for what it has already told
+    running.go_on().wait()  # asked again, it charges fresh noise for what it has already sent
     running.settle()
     assert len(compare(running, "north").differing) == 1
     with pytest.raises(AssertionError, match="other bytes"):

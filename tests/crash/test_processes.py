@@ -182,7 +182,7 @@ def test_an_older_copy_is_a_rollback(begin: Begin) -> None:
     assert ledger.read_bytes() == older
 
 
-def test_a_ledger_lost_with_its_witness_is_told_by_the_receipts(begin: Begin) -> None:
+def test_a_ledger_lost_with_its_witness_is_detected_by_the_receipts(begin: Begin) -> None:
     """The institution signs anew and knows nothing; the coordinator shows what it has signed before."""
     running = begin(study(SWEEP))
     for part in stopped(running).parent.glob("ledger.sqlite*"):
@@ -289,7 +289,7 @@ def test_sigterm_lets_an_answer_finish(begin: Begin) -> None:
 
 
 def test_a_coordinator_killed_while_an_institution_computes(begin: Begin) -> None:
-    """The answer, which nobody hears, is charged; resumed, the coordinator gets the same one."""
+    """The answer, which nobody receives, is charged; resumed, the coordinator gets the same one."""
     running = begin(study(SWEEP))
     north = running.serve("north", Mischief(at="answer computed", do="stop"))
     running.serve("south")
@@ -338,13 +338,13 @@ print(os.read(reading, 32).hex(), randomness.words(4).tobytes().hex())
 
 
 def test_coins_are_not_shared_with_a_fork() -> None:
-    told = subprocess.run([sys.executable, "-c", FORKED], check=True, capture_output=True, text=True, timeout=120)
-    childs, parents = told.stdout.split()
+    result = subprocess.run([sys.executable, "-c", FORKED], check=True, capture_output=True, text=True, timeout=120)
+    childs, parents = result.stdout.split()
     assert len(childs) == len(parents) == 64
     assert childs != parents
 
 
-def test_a_custodian_that_cannot_verify_its_ledger_is_told_so_in_process(begin: Begin) -> None:
+def test_a_custodian_that_cannot_verify_its_ledger_refuses_in_process(begin: Begin) -> None:
     """The copy that these tests look at is judged as the ledger itself would be."""
     running = begin(study(SWEEP))
     with running.ledger("north") as ledger:

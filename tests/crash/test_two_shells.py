@@ -38,7 +38,7 @@ class Shell:
     """A command as a person types it; what it says goes to a file."""
 
     def __init__(self, running: Federation, *words: object) -> None:
-        handle, self._told = tempfile.mkstemp(dir=running.files, suffix=".log")
+        handle, self._log_file = tempfile.mkstemp(dir=running.files, suffix=".log")
         environment = {**os.environ, "COHORTIUM_HOME": str(running.home)}
         command = [*COMMAND, *map(str, words)]
         self.process = subprocess.Popen(command, stdout=handle, stderr=handle, env=environment)
@@ -46,7 +46,7 @@ class Shell:
 
     @property
     def output(self) -> str:
-        return Path(self._told).read_text()
+        return Path(self._log_file).read_text()
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -82,11 +82,11 @@ class Clinics(Federation):
     def open_shell(self) -> Shell:
         """The custodian of the clinic, in the first shell."""
         self.shell = Shell(self, "institution", "serve", self.folder("clinic"))
-        until(lambda: "custodian of 'clinic'" in self.told)
+        until(lambda: "custodian of 'clinic'" in self.printed)
         return self.shell
 
     @property
-    def told(self) -> str:
+    def printed(self) -> str:
         assert self.shell is not None
         assert self.shell.process.poll() is None, self.shell.output
         return self.shell.output
@@ -164,8 +164,8 @@ def test_killed_in_the_middle_and_resumed(clinics: Clinics, postgresql: Cluster,
     check(clinics)
     Shell(clinics, "coordinator", "resume", clinics.run_folder).ends(0)
     check_finished(clinics)
-    assert "rows" not in clinics.told
-    assert str(ROWS) not in re.findall(r"\w+", clinics.told)  # a digest may hold anything
+    assert "rows" not in clinics.printed
+    assert str(ROWS) not in re.findall(r"\w+", clinics.printed)  # a digest may hold anything
     for words in (
         ("verify", clinics.release),
         *(("ledger", "verify", "--ledger", clinics.folder(n) / "ledger.sqlite") for n in NAMES),
@@ -183,7 +183,7 @@ def tighten(running: Federation, **rules: Any) -> None:
 
 
 def test_a_study_beyond_the_policy_is_refused_at_the_institution(clinics: Clinics) -> None:
-    """Whoever would sign it is told the reason; so is a custodian's log once the policy is tightened, the coordinator not."""
+    """Whoever would sign it sees the reason; so is a custodian's log once the policy is tightened, the coordinator not."""
     tighten(clinics, epsilon_per_study=5.0)
     beyond = replace(clinics.study, name="beyond", generator=SWEEP, privacy=replace(clinics.study.privacy, epsilon=8.0))
     path = clinics.files / "beyond.toml"
@@ -198,7 +198,7 @@ def test_a_study_beyond_the_policy_is_refused_at_the_institution(clinics: Clinic
     clinics.open_shell()
     second = Shell(clinics, *run(clinics))
     second.ends(16, "refused by clinic (E_POLICY)")
-    assert "asks for epsilon 4, at most 1.0 is allowed" in clinics.told
+    assert "asks for epsilon 4, at most 1.0 is allowed" in clinics.printed
     assert "epsilon 4" not in second.output
     assert charges(clinics, "clinic") == 0
     check(clinics)

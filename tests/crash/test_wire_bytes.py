@@ -75,7 +75,7 @@ def crossed(running: Federation) -> list[Exchange]:
 
 def raw(exchanges: list[Exchange]) -> bytes:
     """Every byte, as it came and with the messages put together again from their frames."""
-    streams = [bytes(s) for e in exchanges for s in (e.asked, e.told)]
+    streams = [bytes(s) for e in exchanges for s in (e.asked, e.sent)]
     return b"\n".join([*streams, *(payload(s) for s in streams)])
 
 
@@ -85,7 +85,7 @@ def found(data: bytes) -> list[bytes]:
 
 @generators
 def test_no_canary_crosses_and_every_answer_has_one_length(generator: Sweep | Autoregressive) -> None:
-    """North has 100 rows and south 10,000; what they told is of the same lengths in the same order."""
+    """North has 100 rows and south 10,000; what they sent is of the same lengths in the same order."""
     assert len(TEXTS) + len(NUMBERS) == 1000
     tables = {"north": with_canaries(100, 0), "south": with_canaries(10_000, 1)}
     with federation(study(generator), tables) as running:
@@ -131,19 +131,19 @@ class Parts:
     numbers: bytes
 
 
-def parts(asked: bytes, told: bytes, of: Exchange, width: int) -> Parts:
+def parts(asked: bytes, reported: bytes, of: Exchange, width: int) -> Parts:
     answer = wire.decode_answer(of.answer or b"", width)
     assert isinstance(answer, wire.Answer)
     assert of.request is not None
     values, state = answer.reply.values.astype("<i8").tobytes(), of.request.state
-    frame = b"".join(head + (b"" if head[3] == 0 else body) for s in (asked, told) for head, body in frames(s))
-    data = payload(asked).replace(state, b"") + payload(told).replace(values, b"")
+    frame = b"".join(head + (b"" if head[3] == 0 else body) for s in (asked, reported) for head, body in frames(s))
+    data = payload(asked).replace(state, b"") + payload(reported).replace(values, b"")
     assert len(data) < 4096  # the numbers were found, and are out
     return Parts(HEX.sub(b"", frame + data), values + state)
 
 
 def counts_in(these: Parts, counts: tuple[int, ...]) -> list[int]:
-    """The counts that are told, as text or as an integer.
+    """The counts that are sent, as text or as an integer.
 
     Among the noised numbers as text alone: any of them may be equal to a count by chance. How many there are follows from
     the study, which ``decode_answer`` has checked.
@@ -163,27 +163,27 @@ def test_no_row_count_and_no_metric_crosses(generator: Sweep | Autoregressive) -
         running.settle()
         for name in tables:
             for number, exchange in enumerate(crossed_of(running, name)):
-                asked, told = bytes(exchange.asked), bytes(exchange.told)
-                if number == plan(running.study).rounds:  # that the run has ended, and that this was heard
-                    assert counts_in(Parts(HEX.sub(b"", asked + told), b""), counts) == []
+                asked, reported = bytes(exchange.asked), bytes(exchange.sent)
+                if number == plan(running.study).rounds:  # that the run has ended, and that this was received
+                    assert counts_in(Parts(HEX.sub(b"", asked + reported), b""), counts) == []
                     continue
                 width = plan(running.study).phase(number).query.width
-                assert counts_in(parts(asked, told, exchange, width), counts) == []
-                for leak in leaks(told, counts[0]):
+                assert counts_in(parts(asked, reported, exchange, width), counts) == []
+                for leak in leaks(reported, counts[0]):
                     assert counts[0] in counts_in(parts(asked, leak, exchange, width), counts)
-        headers = {b for e in crossed(running) for head, b in frames(bytes(e.told)) if head[3] == 1}
+        headers = {b for e in crossed(running) for head, b in frames(bytes(e.sent)) if head[3] == 1}
         assert len(headers) <= 2  # gRPC's own, before an answer and after it: whoever answers, and whatever it says
 
 
-def leaks(told: bytes, count: int) -> list[bytes]:
+def leaks(reported: bytes, count: int) -> list[bytes]:
     """The stream with a count planted: in a message's header, in a frame of gRPC's headers, as an integer.
 
     The first moves what comes behind, noised numbers included, of which one may be like another count.
     """
     trailer = f"x-rows: {count}".encode()
     return [
-        told.replace(b'"type":"reply"', f'"rows":{count},"type":"reply"'.encode()),
-        told + len(trailer).to_bytes(3, "big") + b"\x01\x04\x00\x00\x00\x01" + trailer,
-        told + b"\x00\x00\x04\x00\x00\x00\x00\x00\x01" + struct.pack("<I", count),
-        told + b"\x00\x00\x04\x00\x00\x00\x00\x00\x01" + struct.pack(">I", count),
+        reported.replace(b'"type":"reply"', f'"rows":{count},"type":"reply"'.encode()),
+        reported + len(trailer).to_bytes(3, "big") + b"\x01\x04\x00\x00\x00\x01" + trailer,
+        reported + b"\x00\x00\x04\x00\x00\x00\x00\x00\x01" + struct.pack("<I", count),
+        reported + b"\x00\x00\x04\x00\x00\x00\x00\x00\x01" + struct.pack(">I", count),
     ]

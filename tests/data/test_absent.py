@@ -195,7 +195,7 @@ def test_the_same_words_are_declared_whatever_their_order() -> None:
 # On the screen, and at an institution
 
 
-def test_check_tells_what_counts_as_missing(tmp_path: Path) -> None:
+def test_check_reports_what_counts_as_missing(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("land\n" + "DE\nNA\nUS\n\n" * 10)
     usual = Schema(columns=(Categorical(name="land", categories=("DE", "US"), nullable=True),))
     found = fit([pd.DataFrame({"land": ["DE", "NA", "na", "US", ""]})], usual)
@@ -207,8 +207,8 @@ def test_check_tells_what_counts_as_missing(tmp_path: Path) -> None:
     assert """'land': taken for missing: "NA" (10 cells)""" in call(
         "schema", "check", tmp_path / "s.toml", "--data", tmp_path / "t.csv"
     )
-    told: Any = call_json("schema", "check", tmp_path / "s.toml", "--data", tmp_path / "t.csv")
-    assert told["data"]["words"] == {"land": {"NA": 10}}
+    document: Any = call_json("schema", "check", tmp_path / "s.toml", "--data", tmp_path / "t.csv")
+    assert document["data"]["words"] == {"land": {"NA": 10}}
     assert words_seen(LAND, pd.Series(["NA", ""])) == {}
 
 

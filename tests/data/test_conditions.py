@@ -161,7 +161,7 @@ def test_texts_say_the_same(texts: list[str], expected: dict[str, set[Any]]) -> 
 
 
 @pytest.mark.parametrize(
-    ("where", "where_told", "what", "fix"),
+    ("where", "place", "what", "fix"),
     [
         ({"nobody": 1}, "condition", "there is no column 'nobody'", "Columns are age, dose"),
         (["nobody=1"], "condition", "there is no column 'nobody'", "Columns are age, dose"),
@@ -191,11 +191,11 @@ def test_texts_say_the_same(texts: list[str], expected: dict[str, set[Any]]) -> 
         ({"stage": "Mild"}, "condition on 'stage'", "is not one of its values", "none, mild, severe"),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused_with_the_next_step(where: Any, where_told: str, what: str, fix: str) -> None:
+def test_what_makes_no_sense_is_refused_with_the_next_step(where: Any, place: str, what: str, fix: str) -> None:
     with pytest.raises(ReleaseError) as caught:
         selected(SCHEMA, where)
     error = caught.value
-    assert (error.code, error.where) == ("E_CONDITION", where_told)
+    assert (error.code, error.where) == ("E_CONDITION", place)
     assert what in error.what
     assert fix in error.fix
 
@@ -207,7 +207,7 @@ def test_undeclared_values_are_no_values_though_other_takes_them() -> None:
     assert kept(column, "__OTHER__") == {"__OTHER__"}
 
 
-def test_long_lists_of_values_are_not_told_in_full() -> None:
+def test_long_lists_of_values_are_not_listed_in_full() -> None:
     column = Categorical(name="icd", categories=tuple(f"code {i}" for i in range(3000)))
     with pytest.raises(ReleaseError, match=r"code 11 and 2988 others\.$"):
         selection(column, "x")

@@ -146,7 +146,7 @@ def test_constraints_are_part_of_the_document_and_of_the_digest() -> None:
     assert "constraint" not in to_document(SCHEMA)
 
 
-def test_every_kind_is_told_in_a_line() -> None:
+def test_every_kind_is_described_in_a_line() -> None:
     assert [str(one) for one, _ in EACH] == [
         "where age<15: job=missing, wage=missing, school!=high",
         "never retired=true, age<40, wage>0",
@@ -285,9 +285,9 @@ def test_no_row_of_the_table_is_in_an_impossible_cell(seed: int, which: int, mer
     codes = encode(rows_of(SCHEMA, 2000, seed), schema).values
     cells = [rng.integers(0, 3, k) for k in schema.sizes]
     for columns in ((0, 1), (2, 3), (0, 4, 9), (4, 5, 6), (7, 8), (6,)):
-        told = [cells[j] if merged else None for j in columns]
+        reported = [cells[j] if merged else None for j in columns]
         shape = [3 if merged else schema.sizes[j] for j in columns]
-        found = impossible(schema, columns, shape, told)
+        found = impossible(schema, columns, shape, reported)
         at = [cells[j][codes[:, j]] if merged else codes[:, j] for j in columns]
         assert not found[tuple(at)].any()
 
@@ -472,11 +472,11 @@ def test_a_study_with_constraints_from_its_file_to_its_release(tmp_path: Path) -
     table = half_of_them_keep(schema, 900)
     (tmp_path / "schema.toml").write_text(tomli_w.dumps(to_document(schema)))
     table.to_csv(tmp_path / "data.csv", index=False)
-    told = call("schema", "check", tmp_path / "schema.toml", "--data", tmp_path / "data.csv")
+    output = call("schema", "check", tmp_path / "schema.toml", "--data", tmp_path / "data.csv")
     broken = int(broken_rows(schema, table))
     assert 0 < broken < 900
-    assert "Constraint 1: where age<15: job=missing" in told
-    assert f"{900 - broken} of 900 rows fit, {broken} would be left out." in told
+    assert "Constraint 1: where age<15: job=missing" in output
+    assert f"{900 - broken} of 900 rows fit, {broken} would be left out." in output
     study = Study(
         name="kept",
         schema=schema,

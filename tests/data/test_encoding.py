@@ -230,7 +230,7 @@ def test_values_of_a_bin_leave_its_points_alone() -> None:
     assert set(drawn[200:]) == {5, 6, 7, 8}
 
 
-def test_a_nought_means_the_same_whoever_else_writes_one() -> None:
+def test_a_zero_means_the_same_whoever_else_writes_one() -> None:
     """-0.0 equals 0, so that whichever came first would be read for both."""
     columns = (Boolean(name="a", nullable=True), Categorical(name="b", categories=("0", "1"), nullable=True))
     for values in ([-0.0, 0, 0.0, 1], [0, -0.0, 0.0, 1]):

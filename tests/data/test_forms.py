@@ -69,7 +69,7 @@ def separated(by: str) -> str:
 @pytest.mark.parametrize("by", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_separators_are_told_by_the_names(tmp_path: Path, by: str, end: str, mark: str) -> None:
+def test_separators_are_found_in_the_header(tmp_path: Path, by: str, end: str, mark: str) -> None:
     path = written(tmp_path, mark + separated(by).replace("\n", end))
     assert header(path) == ["sex", "age", "note"]
     assert rows(path) == ROWS
@@ -87,7 +87,7 @@ def test_a_line_of_excel_says_the_separator(tmp_path: Path, by: str) -> None:
 @pytest.mark.parametrize(
     ("by", "said"), [("^", "^"), ("~", "~"), ("#", "#"), (":", ":"), ("\t", "tab"), (" ", "blank")]
 )
-def test_other_separators_can_be_said(tmp_path: Path, by: str, said: str) -> None:
+def test_other_separators_can_be_given(tmp_path: Path, by: str, said: str) -> None:
     assert rows(written(tmp_path, separated(by)), form=Form(separator=said)) == ROWS
 
 
@@ -164,7 +164,7 @@ def test_blank_lines_of_a_single_column_are_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", ["Total;;1234", ";Summe:;1.234,50 €", '"TOTAL",12,5%;7', "grand total;3;4", " ;Total ; 7"]
 )
-def test_totals_are_no_rows_and_are_told(tmp_path: Path, line: str) -> None:
+def test_totals_are_no_rows_and_are_reported(tmp_path: Path, line: str) -> None:
     path = written(tmp_path, f"who;age;cost\na;1;2\n{line.replace('12,5%', '12')}\n".replace('"TOTAL",', '"TOTAL";'))
     error = refused(path)
     assert (error.code, error.what) == ("E_CSV_PARSE", "row 3 looks like totals of the others")
@@ -360,7 +360,7 @@ def test_without_its_package_a_workbook_is_refused_with_what_to_run(
 # Bytes of Parquet
 
 
-def test_bytes_that_are_text_are_read_and_told_and_others_are_dropped(tmp_path: Path) -> None:
+def test_bytes_that_are_text_are_read_and_reported_and_others_are_dropped(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     kinds = [b"a", b"b"] * 200
     odd = [bytes([255, i % 7]) for i in range(400)]
@@ -368,9 +368,9 @@ def test_bytes_that_are_text_are_read_and_told_and_others_are_dropped(tmp_path: 
     assert seen(path) == [
         f"column {name!r} holds bytes; they are read as text, where they are text" for name in ("t", "raw")
     ]
-    told: Any = call_json("schema", "draft", path, "--out", tmp_path / "s.toml")
-    assert told["columns"] == ["t"]
-    assert any(n["column"] == "raw" and "bytes that are no text" in n["text"] for n in told["review"])
+    document: Any = call_json("schema", "draft", path, "--out", tmp_path / "s.toml")
+    assert document["columns"] == ["t"]
+    assert any(n["column"] == "raw" and "bytes that are no text" in n["text"] for n in document["review"])
 
 
 # The same in every command, and at the custodian
@@ -413,8 +413,8 @@ def test_the_custodian_reads_what_commands_read(tmp_path: Path, kind: str) -> No
     from cohortium.study.study import dumps_schema
 
     (tmp_path / "s.toml").write_text(dumps_schema(SCHEMA))
-    told: Any = call_json("schema", "check", tmp_path / "s.toml", "--data", tmp_path / name, *options)
-    assert (told["data"]["rows"], told["data"]["left_out"], told["data"]["misfits"]) == (2, 0, [])
+    document: Any = call_json("schema", "check", tmp_path / "s.toml", "--data", tmp_path / name, *options)
+    assert (document["data"]["rows"], document["data"]["left_out"], document["data"]["misfits"]) == (2, 0, [])
     call("institution", "init", tmp_path / "site", "--name", "north", "--data", tmp_path / name, *options)
     text = (tmp_path / "site" / "institution.toml").read_text()
     assert all(value in text for value in said.values())
@@ -427,7 +427,7 @@ def test_what_a_source_says_of_a_file_is_checked() -> None:
         Source(path="t.csv", separator="xy")
 
 
-def test_a_choice_is_told_by_every_command(tmp_path: Path) -> None:
+def test_an_ambiguous_form_is_reported_by_every_command(tmp_path: Path) -> None:
     path = written(tmp_path, separated("^"))
     error: Any = call_json("schema", "draft", path, "--out", tmp_path / "s.toml", code=10)["error"]
     assert error["code"] == "E_FORM"

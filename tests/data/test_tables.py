@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cohortium.data.columns import Categorical, Continuous
-from cohortium.data.columns.identifiers import identifiers_of
 from cohortium.data.encoding import encode, encode_parts
+from cohortium.data.identifiers import identifiers_of
 from cohortium.data.readers import tables
 from cohortium.data.readers.tables import header, read_parts, read_table
 from cohortium.data.schema import Schema

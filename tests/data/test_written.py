@@ -297,6 +297,6 @@ def test_from_file_to_release_and_back(tmp_path: Path) -> None:
     assert more["pct"].str.fullmatch(r"\d+%").all()
     assert more["pct"].str.removesuffix("%").astype(int).min() >= 50
     assert more["eu"].str.fullmatch(r"\d,\d").mean() > 0.9
-    told: Any = call_json("schema", "check", tmp_path / "s.toml", "--reviewed", "--data", tmp_path / "more.csv")
-    assert told["data"]["misfits"] == []
-    assert json.dumps(told) and io is not None and INVALID == -1
+    document: Any = call_json("schema", "check", tmp_path / "s.toml", "--reviewed", "--data", tmp_path / "more.csv")
+    assert document["data"]["misfits"] == []
+    assert json.dumps(document) and io is not None and INVALID == -1

@@ -43,7 +43,7 @@ def free_port() -> int:
 
 @dataclass
 class Coordinator:
-    """A stand-in behind the proxy, which tells what reached it. Leaving its ``with`` block stops it."""
+    """A stand-in behind the proxy, which reports what reached it. Leaving its ``with`` block stops it."""
 
     folder: Path
     port: int
@@ -58,14 +58,14 @@ class Coordinator:
             def do_POST(self) -> None:
                 stand_in.seen.append(self.path)
                 body = self.rfile.read(int(self.headers["content-length"]))
-                told = {"body": hashlib.sha256(body).hexdigest(), "signature": self.headers[SIGNATURE]}
-                answer = json.dumps(told).encode()
+                reported = {"body": hashlib.sha256(body).hexdigest(), "signature": self.headers[SIGNATURE]}
+                answer = json.dumps(reported).encode()
                 self.send_response(200)
                 self.send_header("content-length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
 
-            def log_message(self, *told: object) -> None:
+            def log_message(self, *reported: object) -> None:
                 pass
 
         class Server(ThreadingHTTPServer):

@@ -161,8 +161,8 @@ def test_in_kubernetes_the_relays_user_takes_over_without_anybody_being_root(kit
     }
     job = yaml.safe_load((DEPLOY / "kubernetes/join/job.yaml").read_text().split("---")[0])["spec"]["template"]["spec"]
     joined, taken = job["initContainers"][0]["command"], job["containers"][0]
-    told = ["--name", "north", "--data", str(open_folder / "visits.csv"), "--cap", "3"]
-    for user, command in ((custodian, [*joined, *told]), (relay, [*taken["command"], *taken["args"]])):
+    reported = ["--name", "north", "--data", str(open_folder / "visits.csv"), "--cap", "3"]
+    for user, command in ((custodian, [*joined, *reported]), (relay, [*taken["command"], *taken["args"]])):
         for old, new in places.items():
             command = [word.replace(old, new) for word in command]
         done = subprocess.run([*user, *command], env=environment, capture_output=True, text=True, check=False)
@@ -233,9 +233,9 @@ def words() -> Iterator[tuple[str, list[str]]]:
         yield "images/Dockerfile", json.loads(what)
 
 
-def test_every_command_that_is_told_exists_with_its_options() -> None:
+def test_every_command_that_is_documented_exists_with_its_options() -> None:
     root = typer.main.get_command(build())
-    told = 0
+    reported = 0
     for where, call in words():
         command, context, rest = root, Context(root), list(call)
         while isinstance(command, Group) and rest:
@@ -247,5 +247,5 @@ def test_every_command_that_is_told_exists_with_its_options() -> None:
         for word in rest:
             if word.startswith("--"):
                 assert word.rstrip(",.") in options, f"{where}: cohortium {' '.join(call)}"
-        told += 1
-    assert told > 20
+        reported += 1
+    assert reported > 20

@@ -130,7 +130,7 @@ def test_images_are_made_from_a_pinned_base_and_each_other() -> None:
 
 
 @pytest.mark.parametrize("target", ["coordinator", "custodian", "relay"])
-def test_an_image_runs_as_a_user_and_tells_its_health(target: str) -> None:
+def test_an_image_runs_as_a_user_and_reports_its_health(target: str) -> None:
     own = stages()[target]
     users = [rest for what, rest in own if what == "USER"]
     assert [re.fullmatch(r"100\d\d:100\d\d", u) is not None for u in users] == [True]
@@ -332,9 +332,9 @@ def test_a_service_that_a_person_has_to_mend_is_not_tried_for_ever(name: str) ->
 
 def test_the_three_services_have_three_users() -> None:
     users = [unit(name)["User"][0] for name in UNITS]
-    told = (SYSTEMD / "cohortium.sysusers.conf").read_text()
+    output = (SYSTEMD / "cohortium.sysusers.conf").read_text()
     assert len(set(users)) == 3
-    assert all(re.search(rf"^u {user} ", told, re.MULTILINE) for user in users)
+    assert all(re.search(rf"^u {user} ", output, re.MULTILINE) for user in users)
 
 
 def test_the_custodians_service_has_no_network_and_the_relays_no_table() -> None:
@@ -424,19 +424,19 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 def metrics() -> dict[str, set[str]]:
-    """The metrics that docs/metrics.md tells, and their labels."""
+    """The metrics that docs/metrics.md lists, and their labels."""
     rows = re.findall(r"^\| `(cohortium_\w+)` \| \w+ \|([^|]*)\|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
     return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 
 
 @pytest.mark.parametrize(("where", "expression"), list(expressions()), ids=lambda x: x if "," in x else "")
 def test_alerts_and_dashboards_name_metrics_that_there_are(where: str, expression: str) -> None:
-    told = metrics()
+    reported = metrics()
     names = re.findall(r"\bcohortium_\w+", expression)
     assert names
-    assert set(names) <= set(told)
+    assert set(names) <= set(reported)
     for name, chosen in re.findall(r"\b(cohortium_\w+)\{([^}]*)\}", expression):
-        assert set(re.findall(r"(\w+)\s*(?:!?=~?|!~)", chosen)) <= told[name]
+        assert set(re.findall(r"(\w+)\s*(?:!?=~?|!~)", chosen)) <= reported[name]
 
 
 def test_dashboards_can_be_told_apart_and_have_one_source() -> None:

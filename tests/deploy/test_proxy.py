@@ -78,7 +78,10 @@ class Proxy:
     def running(self) -> Iterator[None]:
         log = self.federation.parent / f"{self.program}.log"
         environment = {**os.environ, "HOME": str(log.parent), "XDG_DATA_HOME": str(log.parent)}
-        with log.open("ab") as told, subprocess.Popen(self.command, stdout=told, stderr=told, env=environment) as child:
+        with (
+            log.open("ab") as reported,
+            subprocess.Popen(self.command, stdout=reported, stderr=reported, env=environment) as child,
+        ):
             try:
                 until(lambda: listens(self.port) or child.poll() is not None)
                 assert child.poll() is None, log.read_text()
@@ -94,7 +97,7 @@ class Proxy:
         return context.wrap_socket(socket.create_connection((here, self.port), STARTING), server_hostname=name)
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str]]:
-        """The status, and what the stand-in tells if it was asked."""
+        """The status, and what the stand-in reports if it was asked."""
         connection = http.client.HTTPConnection(NAME, self.port)
         connection.sock = self.connect()
         try:
@@ -195,8 +198,8 @@ def test_bodies_pass_unchanged_up_to_16_megabytes(ending: Proxy) -> None:
     with ending.running(), Coordinator(ending.federation, ending.behind) as coordinator:
         for size in (0, 6_000_000, 16_000_000):
             body = os.urandom(size)
-            status, told = ending.ask("POST", Call.PUSH_OBJECT, body, **{SIGNATURE: "c2lnbmVk"})
-            assert (status, told) == (200, {"body": hashlib.sha256(body).hexdigest(), "signature": "c2lnbmVk"})
+            status, reported = ending.ask("POST", Call.PUSH_OBJECT, body, **{SIGNATURE: "c2lnbmVk"})
+            assert (status, reported) == (200, {"body": hashlib.sha256(body).hexdigest(), "signature": "c2lnbmVk"})
         coordinator.seen.clear()
         assert refused(lambda: ending.ask("POST", Call.PUSH_OBJECT, os.urandom(17_000_000)))
 
@@ -217,7 +220,7 @@ def test_tls_1_3_with_the_certificate_of_the_federation_alone(ending: Proxy) -> 
             ending.connect(newest=ssl.TLSVersion.TLSv1_2)
 
 
-def test_a_stranger_behind_the_proxy_is_told_nothing(ending: Proxy, tmp_path: Path) -> None:
+def test_a_stranger_behind_the_proxy_receives_nothing(ending: Proxy, tmp_path: Path) -> None:
     (tmp_path / "strange").mkdir()
     (tmp_path / "strange" / "federation.toml").write_text(FEDERATION)
     strange = provision(tmp_path / "strange" / "federation.toml", tmp_path / "strange" / "FED").federation.folder
@@ -238,8 +241,8 @@ def test_the_coordinator_and_the_proxy_may_come_and_go(ending: Proxy) -> None:
 def test_tls_is_passed_through_to_the_coordinator_itself(passing: Proxy) -> None:
     body = os.urandom(6_000_000)
     with passing.running(), Coordinator(passing.federation, passing.behind) as coordinator:
-        status, told = passing.ask("POST", Call.PUSH_OBJECT, body)
-        assert (status, told["body"]) == (200, hashlib.sha256(body).hexdigest())
+        status, reported = passing.ask("POST", Call.PUSH_OBJECT, body)
+        assert (status, reported["body"]) == (200, hashlib.sha256(body).hexdigest())
         assert "ssl_certificate" not in (FILES / "passthrough.conf").read_text()  # nothing it could open TLS with
         with pytest.raises((ssl.SSLError, ConnectionError)):
             passing.connect("another.example.org")

@@ -282,7 +282,7 @@ def test_words_among_numbers_come_back_in_their_order(
     assert same.mean() > 0.99 and same[[not v.replace(".", "").isdigit() for v in values]].all()
 
 
-def test_words_among_more_numbers_than_a_list_holds_are_told() -> None:
+def test_words_among_more_numbers_than_a_list_holds_are_reported() -> None:
     crp = np.random.default_rng(3).lognormal(3, 1.2, ROWS).round(1)
     column, proposal = drafted(["<1.0" if x < 1.5 else str(x) for x in crp])
     assert isinstance(column, Continuous) and column.nullable
@@ -348,7 +348,7 @@ def test_times_of_day_come_back_as_they_are_written(values: list[str], kind: typ
 def test_calendar_names_stand_in_the_order_of_the_calendar() -> None:
     column, _ = drafted(["Sunday", "Monday", "Saturday"] * 40)
     assert column.categories == ("Monday", "Saturday", "Sunday")
-    column, _ = drafted(["dec", "jan", "may"] * 40 + ["feb", "feb"])  # of few persons: all of the year are told
+    column, _ = drafted(["dec", "jan", "may"] * 40 + ["feb", "feb"])  # of few persons: all of the year are listed
     assert column.categories[:2] == ("jan", "feb") and len(column.categories) == 12
 
 

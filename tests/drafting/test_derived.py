@@ -30,7 +30,7 @@ def heart(rows: int = 400) -> pd.DataFrame:
     )
 
 
-def told(
+def remarks(
     table: pd.DataFrame, rows: int = 1 << 16, out: tuple[str, ...] = (), targets: tuple[str, ...] = ()
 ) -> dict[str, str]:
     watch = Following(out)
@@ -39,15 +39,15 @@ def told(
 
 
 def test_a_column_that_follows_from_another_is_pointed_out() -> None:
-    found = told(heart())
+    found = remarks(heart())
     assert list(found) == ["target"] and "follows from 'num'" in found["target"]
-    named = told(heart(), targets=("target",))["target"]
+    named = remarks(heart(), targets=("target",))["target"]
     assert "predicts nothing" in named and "--drop num" in named
 
 
-def test_two_spellings_of_one_column_are_told_once() -> None:
+def test_two_spellings_of_one_column_are_reported_once() -> None:
     table = heart().assign(gender=lambda t: t["sex"].map({"f": "female", "m": "male"}))
-    found = told(table)
+    found = remarks(table)
     assert sorted(found) == ["gender", "target"] and "says the same as 'sex'" in found["gender"]
 
 
@@ -55,10 +55,10 @@ def test_one_row_that_contradicts_is_enough_wherever_it_is() -> None:
     for row in (0, 7, 2000, 2999):
         table = heart(3000)
         table.loc[row, "target"] = 1 - table.loc[row, "target"]
-        assert told(table, rows=700) == told(table) == {}
+        assert remarks(table, rows=700) == remarks(table) == {}
 
 
-def test_what_only_seems_to_follow_is_not_told() -> None:
+def test_what_only_seems_to_follow_is_not_reported() -> None:
     rng = np.random.default_rng(2)
     number = np.arange(200)
     table = pd.DataFrame(
@@ -68,28 +68,28 @@ def test_what_only_seems_to_follow_is_not_told() -> None:
             "rare": np.where(number == 17, "yes", "no"),  # of a nearly constant column likewise
         }
     )
-    assert told(table) == {}
+    assert remarks(table) == {}
     people = pd.DataFrame({"who": np.repeat(np.arange(20), 20), "sex": np.repeat(rng.choice(["f", "m"], 20), 20)})
-    assert told(people, out=("who",)) == {}
+    assert remarks(people, out=("who",)) == {}
 
 
 def test_a_missing_value_is_one_more_value() -> None:
     table = heart().assign(
         num=lambda t: t["num"].where(t["num"] < 4), text=lambda t: t["num"].isna().map({True: "a", False: "b"})
     )
-    assert "follows from 'num'" in told(table)["text"]
+    assert "follows from 'num'" in remarks(table)["text"]
 
 
 @given(st.integers(1, 400), st.integers(0, 3))
-def test_parts_tell_what_the_whole_does(rows: int, column: int) -> None:
+def test_parts_report_what_the_whole_does(rows: int, column: int) -> None:
     table = heart(900)
     table.iloc[rows, column] = table.iloc[rows - 1, column]
-    assert told(table, rows) == told(table)
+    assert remarks(table, rows) == remarks(table)
 
 
 def test_a_column_of_many_values_is_passed_over() -> None:
     table = pd.DataFrame({"a": np.arange(MOST + 1).repeat(12)}).assign(b=lambda t: t["a"] % 2)
-    assert told(table) == {}
+    assert remarks(table) == {}
 
 
 def test_a_draft_says_so_on_the_screen_and_writes_none_of_it_down(tmp_path: Path) -> None:

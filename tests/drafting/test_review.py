@@ -101,7 +101,7 @@ def test_nobody_simulates_a_draft(
     assert not (tmp_path / "out").exists() and not home.exists()
 
 
-def test_commands_say_so_and_stop(marked: Study, tmp_path: Path) -> None:
+def test_commands_report_it_and_stop(marked: Study, tmp_path: Path) -> None:
     data, schema, study = tmp_path / "t.csv", tmp_path / "schema.toml", tmp_path / "study.toml"
     people(2000, 0).to_csv(data, index=False)
     schema.write_text(dumps_schema(marked.schema))
@@ -139,11 +139,11 @@ def test_the_way_that_the_readme_shows(tmp_path: Path) -> None:
     call("schema", "check", schema, "--data", data, code=11)
     schema.write_text("".join(line for line in schema.read_text().splitlines(keepends=True) if "REVIEW:" not in line))
     call("schema", "check", schema, "--data", data)
-    told = call_json(
+    document = call_json(
         "simulate", "--data", data, "--schema", schema, "--institutions", 5, "--epsilon", 4, "--delta", 1e-6, "--out",
         tmp_path / "release",
     )  # fmt: skip
-    assert told["release"] == str(tmp_path / "release")
+    assert document["release"] == str(tmp_path / "release")
 
 
 # What a mark is
@@ -157,7 +157,7 @@ def test_a_mark_is_kept_by_whatever_writes_a_schema(marked: Study, tmp_path: Pat
 
 
 def test_a_schema_without_marks_is_written_as_before() -> None:
-    """Its digest is what it was: marks are told only where there are some."""
+    """Its digest is what it was: marks are shown only where there are some."""
     _, schema = demo_data()
     assert "review" not in json.dumps(to_document(schema))
     assert (
@@ -190,8 +190,8 @@ def test_comments_of_earlier_drafts_and_of_a_person_are_marks_too(tmp_path: Path
 
 def drafted(table: pd.DataFrame, person: str | None = "p") -> dict[str, dict[str, Any]]:
     """The blocks of a proposal by their columns; the table's own entries under ''."""
-    told = tomllib.loads(render(draft([table], "t", person=person)))
-    return {"": {k: v for k, v in told.items() if k != "column"}, **{b["name"]: b for b in told["column"]}}
+    document = tomllib.loads(render(draft([table], "t", person=person)))
+    return {"": {k: v for k, v in document.items() if k != "column"}, **{b["name"]: b for b in document["column"]}}
 
 
 VALUES = st.sampled_from(
@@ -204,13 +204,13 @@ def test_every_entry_of_a_draft_is_marked(person: str | None) -> None:
     """All but names and what the user said; the kinds that there are, with blanks, points and a category for others."""
     table = visits().assign(yes=["true", "false"] * 200, blank=["a", "b", "", "a"] * 100)
     table.loc[:3, "diagnosis"] = "rare"
-    told = tomllib.loads(render(draft([table], "t", ["yes"], person)))
-    assert {b.get("kind") for b in told["column"]} - {None} == {"categorical", "continuous", "datetime", "boolean"}
-    entries = {key for b in told["column"] for key in b}
+    document = tomllib.loads(render(draft([table], "t", ["yes"], person)))
+    assert {b.get("kind") for b in document["column"]} - {None} == {"categorical", "continuous", "datetime", "boolean"}
+    entries = {key for b in document["column"] for key in b}
     assert {"nullable", "other", "points", "lower", "upper", "decimals", "target"} <= entries
-    for block in (b for b in told["column"] if b["name"] != person):
+    for block in (b for b in document["column"] if b["name"] != person):
         assert block.keys() - {"name", "target", "review"} <= set(block["review"])
-    assert told["review"] == ["name", "columns"]
+    assert document["review"] == ["name", "columns"]
 
 
 @settings(deadline=None, max_examples=examples(40))
@@ -218,12 +218,12 @@ def test_every_entry_of_a_draft_is_marked(person: str | None) -> None:
 def test_whatever_may_follow_from_rows_is_marked(rows: list[tuple[str, str]], other: list[str]) -> None:
     """Of two tables with the same columns, all that their drafts tell differently is marked in both."""
     anchor = [["yes", "no"][i % 2] for i in range(RARE * 40)]
-    told = []
+    reported = []
     for values in ([r[0] for r in rows], other):
         cells = (values * RARE * 40)[: RARE * 40]
         frame = pd.DataFrame({"p": range(RARE * 40), "x": pd.Series(cells, dtype="str"), "anchor": anchor})
-        told.append(drafted(frame))
-    one, two = told
+        reported.append(drafted(frame))
+    one, two = reported
     assert {"name", "columns"} <= set(one[""]["review"])
     for name in (one.keys() & two.keys()) - {"", "p"}:
         a, b = one[name], two[name]
@@ -322,11 +322,11 @@ def test_no_bound_of_a_draft_is_the_extreme(numbers: list[int], decimals: int) -
     assert block["upper"] > tenth[-RARE] or block["upper"] == 0 >= tenth[-RARE]
 
 
-def test_the_screen_alone_tells_what_was_seen(tmp_path: Path) -> None:
+def test_what_was_seen_is_shown_on_the_screen_alone(tmp_path: Path) -> None:
     path, out = tmp_path / "t.csv", tmp_path / "schema.toml"
     more = pd.DataFrame([{**visits(1).iloc[0].to_dict(), "p": "vip", "diagnosis": "insomnia"}] * 50)
     pd.concat([visits(), more]).to_csv(path, index=False)
-    told: Any = call_json("schema", "draft", path, "--person", "p", "--out", out)
-    assert any("insomnia" in note["seen"] for note in told["review"])
-    assert not any("insomnia" in note["text"] for note in told["review"])
+    document: Any = call_json("schema", "draft", path, "--person", "p", "--out", out)
+    assert any("insomnia" in note["seen"] for note in document["review"])
+    assert not any("insomnia" in note["text"] for note in document["review"])
     assert "insomnia" not in out.read_text()

@@ -1,4 +1,4 @@
-"""Rows that do not count are told, with what would change it: on the institution's own screen, and nowhere else."""
+"""Rows that do not count are reported, with what would change it: on the institution's own screen, and nowhere else."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def table(ids: list[str]) -> pd.DataFrame:
 
 
 @given(ids=IDS, cut=st.integers(0, 30), most=st.integers(1, 6))
-def test_what_is_told_is_what_a_study_counts(ids: list[str], cut: int, most: int) -> None:
+def test_what_is_reported_is_what_a_study_counts(ids: list[str], cut: int, most: int) -> None:
     """By every way to it: from codes, from a check and, but for what does not fit, from a draft; in parts or at once."""
     whole = table(ids)
     parts = [part for part in (whole[:cut], whole[cut:]) if len(part)]
@@ -68,7 +68,7 @@ def test_a_table_of_few_persons() -> None:
     assert [found.tally.counted(m) for m in (1, 2, 9)] == [2, 3, 5]
 
 
-def test_a_draft_tells_of_all_rows() -> None:
+def test_a_draft_counts_all_rows() -> None:
     rows = pd.DataFrame({"id": ["a"] * 90 + [f"p{i}" for i in range(60)] + [""] * 3, "x": (["u", "v"] * 77)[:153]})
     tally = draft([rows[:70], rows[70:]], "t", person="id").tally
     assert tally == Tally(153, 3, {1: 60, 90: 1})
@@ -76,7 +76,7 @@ def test_a_draft_tells_of_all_rows() -> None:
 
 
 def test_many_identifiers_are_put_together_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cohortium.data.columns.identifiers import identifiers_of
+    from cohortium.data.identifiers import identifiers_of
 
     monkeypatch.setattr(tallies, "_HELD", 5)
     heads, ids = PersonCounts(), [f"p{i % 7}" for i in range(100)]
@@ -120,7 +120,7 @@ def call(*arguments: object, code: int = 0) -> Any:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """3,000 rows of 1,500 persons, of which 7 cannot be told whose they are."""
+    """3,000 rows of 1,500 persons, of which 7 belong to no known person."""
     rows = people(3000, 0).astype({"id": object})
     rows.loc[:6, "id"] = None
     rows.to_csv(tmp_path / "visits.csv", index=False)
@@ -130,7 +130,7 @@ def data(tmp_path: Path) -> Path:
 HALF = "2993 rows of 1497 persons: only 1497 (50 %) count"
 
 
-def test_draft_check_and_simulate_tell_on_standard_error(data: Path, schema: Schema, tmp_path: Path) -> None:
+def test_draft_check_and_simulate_report_on_standard_error(data: Path, schema: Schema, tmp_path: Path) -> None:
     drafted = call("schema", "draft", data, "--person", "id", "--out", tmp_path / "draft.toml")
     assert "7 of 3000 rows do not count" in drafted.stderr
     assert HALF in drafted.stderr
@@ -201,7 +201,7 @@ def test_what_a_draft_saw_is_for_the_screen_too(
     assert "canary-4711" not in caplog.text + capsys.readouterr().err
 
 
-def test_preview_tells_of_the_institutions_own_table(data: Path, study: Study, tmp_path: Path) -> None:
+def test_preview_reports_on_the_institutions_own_table(data: Path, study: Study, tmp_path: Path) -> None:
     made = init_institution(
         tmp_path / "site", "north", {"path": str(data)}, "patients", {"epsilon_per_population": 10.0}
     )

@@ -87,7 +87,7 @@ def misfit(file: Path, column: Column) -> Misfit:
 CODES = {
     "icd": ["401", "401.0", "401.00", "250.0", "V45.0", "E849"],
     "icd of digits": ["401", "401.0", "401.00", "250.0"],
-    "icd with other noughts": ["250.00", "401.9", "272.4"],
+    "icd with other zeros": ["250.00", "401.9", "272.4"],
     "sections": ["1.1", "1.10", "1.2", "2.1"],
     "versions": ["1.2.3", "1.10.2", "1.2.10", "2.0.0"],
     "area codes": ["01234", "1234", "01235", "99999"],
@@ -116,11 +116,11 @@ def test_codes_are_kept_apart_in_every_source(tmp_path: Path, source: str) -> No
             connection.executemany(
                 "INSERT INTO t VALUES (?, ?)", [(x, str(y)) for x, y in table.itertuples(index=False)]
             )
-        told = Source(url="sqlite:///t.sqlite", query="SELECT x, y FROM t")
+        reported = Source(url="sqlite:///t.sqlite", query="SELECT x, y FROM t")
     else:
         getattr(table, f"to_{source}")(tmp_path / f"t.{source}", index=False)
-        told = Source(path=f"t.{source}")
-    assert load_source(told, tmp_path, schema).values[:, 0].tolist() == [words.index(w) for w in values]
+        reported = Source(path=f"t.{source}")
+    assert load_source(reported, tmp_path, schema).values[:, 0].tolist() == [words.index(w) for w in values]
 
 
 def test_conditions_keep_codes_apart() -> None:
@@ -132,7 +132,7 @@ def test_conditions_keep_codes_apart() -> None:
     assert selected(schema, {"x": 401})[0].ranges == ((0, 0),)
 
 
-def test_check_tells_codes_that_are_only_alike(tmp_path: Path) -> None:
+def test_check_reports_codes_that_are_only_alike(tmp_path: Path) -> None:
     other = Categorical(name="x", categories=("401", "250", "__OTHER__"), other="__OTHER__")
     found = misfit(csv(tmp_path, ["401", "401.0", "250", "250.00", "V1"] * 10), other)
     assert found.silent == {"like a category but for how they are written": (20, 2)}
@@ -239,7 +239,7 @@ def test_codes_among_numbers_are_values_of_their_own(tmp_path: Path, code: str) 
     assert "special" in draft(read_parts(tmp_path / "t.csv"), "t").schema.columns[1].review
 
 
-def test_a_code_that_few_have_is_told_and_not_written_down(tmp_path: Path) -> None:
+def test_a_code_that_few_have_is_shown_and_not_written_down(tmp_path: Path) -> None:
     file = csv(tmp_path, [*(str(x) for x in RNG.integers(20, 90, ROWS)), "9999", "9999"])
     column, proposal = drafted(file)
     assert column.special == () and "9999" not in render(proposal)
@@ -260,7 +260,7 @@ def test_ages_to_ninety_nine_are_ages(tmp_path: Path) -> None:
     assert column.special == () and column.upper >= 99
 
 
-def test_infinite_numbers_are_missing_and_told(tmp_path: Path) -> None:
+def test_infinite_numbers_are_missing_and_reported(tmp_path: Path) -> None:
     words = shuffled(["inf", "-inf", "Infinity", "-0.0"] * 20 + [f"{x:.1f}" for x in RNG.uniform(1, 9, ROWS)])
     file = csv(tmp_path, words)
     given_, back, column = round_trip(file)
@@ -272,7 +272,7 @@ def test_infinite_numbers_are_missing_and_told(tmp_path: Path) -> None:
     assert found.silent["infinite"] == (60, int(infinite.to_numpy().argmax()) + 1) and found.unreadable == 0
 
 
-def test_check_tells_what_is_rounded_and_where(tmp_path: Path) -> None:
+def test_check_reports_what_is_rounded_and_where(tmp_path: Path) -> None:
     column = Continuous(name="x", lower=0, upper=100, decimals=1)
     found = misfit(csv(tmp_path, ["1.0", "2.5", "0.30000000000000004", "7.25", "9.99", "1e-9"]), column)
     assert found.silent == {"between two values of its grid": (3, 4)}
@@ -287,7 +287,7 @@ def test_places_are_counted_over_parts() -> None:
     assert found.silent == {"between two values of its grid": (2, 4)}
 
 
-def test_numbers_too_large_or_too_small_to_tell_apart_are_said_to_be(tmp_path: Path) -> None:
+def test_numbers_too_large_or_too_small_to_tell_apart_are_reported(tmp_path: Path) -> None:
     for words, reason in (
         ([str(2**63 + int(k)) for k in RNG.integers(0, 40, ROWS)], "too large"),
         ([f"-{k}e-30" for k in RNG.integers(1, 40, ROWS)], "too small"),

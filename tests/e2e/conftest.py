@@ -16,6 +16,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     from deployed import FIGURES
 
     for report in terminalreporter.getreports("passed"):
-        for name, told in report.user_properties:
+        for name, reported in report.user_properties:
             if name == FIGURES:
-                terminalreporter.write_line(f"\n{told}")
+                terminalreporter.write_line(f"\n{reported}")

@@ -204,9 +204,9 @@ class Deployed:
             where.to_csv(data, index=False)
             where = ["--data", str(data)]
         site, relay, kit = self.site(name), self.relay(name), self.fed / "kits" / f"{name}.zip"
-        told = self.say("institution", "join", kit, site, "--relay", relay, *where, "--cap", self.cap)
-        spoken = FINGERPRINT.search(told)
-        assert spoken is not None, told
+        output = self.say("institution", "join", kit, site, "--relay", relay, *where, "--cap", self.cap)
+        spoken = FINGERPRINT.search(output)
+        assert spoken is not None, output
         self.say("coordinator", "admit", self.fed, relay / "application.json", "--fingerprint", spoken[0])
         custodian, carrier = self._user(2 * place + 1), self._user(2 * place + 2)
         if self.others:

@@ -1,4 +1,4 @@
-"""What is begun wrongly is refused at once, in one line, and what dies again and again is told; the nightly form of test_starting.
+"""What is begun wrongly is refused at once, in one line, and what dies again and again is reported; the nightly form of test_starting.
 
     python tests/e2e/starting.py          (make kills)
 
@@ -58,9 +58,9 @@ def refusal(made: Deployed, *words: object) -> Refusal:
         command, capture_output=True, text=True, check=False, cwd=made.folder, env={**os.environ, **made.home}
     )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    told = (done.stdout + done.stderr).strip()
-    assert "\n" not in told, told
-    return Refusal(done.returncode, told, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    reported = (done.stdout + done.stderr).strip()
+    assert "\n" not in reported, reported
+    return Refusal(done.returncode, reported, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def require(made: Deployed, what: str, code: str, *words: object) -> None:
@@ -83,7 +83,7 @@ def twice(made: Deployed) -> None:
 
 
 def knocking_once(made: Deployed) -> None:
-    """A node that is killed knocks until the one before it is missed, and is told once."""
+    """A node that is killed knocks until the one before it is missed, and is reported once."""
     name = NAMES[0]
     before = made.coordinator.log.read_text().count("knocks")
     pid = made.relays[name].child("node")
@@ -97,16 +97,16 @@ def knocking_once(made: Deployed) -> None:
 
 
 def falling(made: Deployed, flag: Path) -> None:
-    """A study's process fails at its release three times; the run has failed, is told, and is resumed."""
+    """A study's process fails at its release three times; the run has failed, is reported, and is resumed."""
     study = signed(made, STUDY.format(serial=1, rounds=1).replace(TRAINED, 'kind = "sweep"'))
     out = made.folder / "out" / "release-1"
     ordered = made.order(study, out)
     assert ordered.process is not None
     until(lambda: ordered.process is None or ordered.process.poll() is not None, "the run has failed", ENDS_WITHIN)
-    told = ordered.log.read_text()
-    assert ordered.process.poll() == FederationError.exit_code, told
-    assert told.count("is started again") == 2, told
-    assert "E_PROCESS" in told, told
+    output = ordered.log.read_text()
+    assert ordered.process.poll() == FederationError.exit_code, output
+    assert output.count("is started again") == 2, output
+    assert "E_PROCESS" in output, output
     run = made.run_folder
     status = made.say("coordinator", "status", run, uid=made.coordinator_user)
     assert "failed" in status, status
@@ -149,7 +149,7 @@ def main() -> None:
         knocking_once(made)
         until(made.all_online, "everybody is online again")
         falling(made, flag)
-    print("all were refused, told and resumed as they should be")
+    print("all were refused, reported and resumed as they should be")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python tests/e2e/stops.py           (make stops)
 
-An institution's line to the coordinator is made slow, so that an answer takes seconds to arrive; it is told to stop
+An institution's line to the coordinator is made slow, so that an answer takes seconds to arrive; it is asked to stop
 (SIGTERM) at so many moments between "Sending" and "Sent", and started again once it has ended. Then connections are reset again
 and again. Prints a table and writes it to stops.json, each with its ratio to a study on the same line that nobody disturbs.
 Ends with 1 where a study did not end in a release, somebody was charged twice, or was asked again later than WITHIN seconds
@@ -42,7 +42,7 @@ FAR = NAMES[0]
 
 
 @dataclass(frozen=True)
-class Told:
+class Stopped:
     """How a study went. seconds: from a question until the answers of all are added up. ratio: to the undisturbed round's.
 
     ending: seconds from the signal to the institution's end. again: from its return until it is asked, if it has to be.
@@ -132,7 +132,7 @@ def stopped(run: Path, number: signal.Signals, relay: Served, custodian: Served)
     return ending, time.monotonic() - back if counted(relay, "Receiving:") > received else None
 
 
-def told(rows: list[Told]) -> None:
+def show(rows: list[Stopped]) -> None:
     print(f"{'':>34} {'seconds':>8} {'ratio':>6} {'ending':>7} {'again':>6}", flush=True)
     for row in rows:
         figures = [f"{x:.1f}" if x is not None else "" for x in (row.ending, row.again)]
@@ -150,12 +150,14 @@ def main() -> None:
     arguments.add_argument("--kills", type=float, nargs="*", default=list(KILLS))
     arguments.add_argument("--cuts", type=int, nargs="*", default=list(CUTS))
     chosen = arguments.parse_args()
-    rows: list[Told] = []
+    rows: list[Stopped] = []
 
     def add(what: str, base: float | None, found: tuple[float, bool, float | None, float | None]) -> None:
         seconds, fine, ending, again = found
-        rows.append(Told(what, seconds, seconds / (base or seconds), fine and (again or 0.0) <= WITHIN, ending, again))
-        told(rows)
+        rows.append(
+            Stopped(what, seconds, seconds / (base or seconds), fine and (again or 0.0) <= WITHIN, ending, again)
+        )
+        show(rows)
         chosen.out.write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
     serials = count(1)

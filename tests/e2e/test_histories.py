@@ -133,12 +133,12 @@ def test_persons_and_their_events_from_three_kinds_of_sources_to_a_verified_rele
         for name in NAMES:
             check_tables(federation, name, study, held[name])
         federation.serve()
-        told = federation.run(study, federation.folder / "out" / "release")
+        result = federation.run(study, federation.folder / "out" / "release")
         with federation.timed("verify"):
-            said = federation.say("verify", told["release"])
+            said = federation.say("verify", result["release"])
         assert "what was signed" in said and "Federation: every institution's own custodian" in said
         check_messages(federation, study)
-        check_tables_released(Path(told["release"]), whole, federation)
+        check_tables_released(Path(result["release"]), whole, federation)
         record_property(
             FIGURES, "\n".join(f"{w:>36} {s:8.2f}" for w, s in (federation.seconds | federation.distances).items())
         )

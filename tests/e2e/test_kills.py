@@ -25,6 +25,6 @@ def test_a_study_outlives_every_process() -> None:
         until(lambda: asked(run, last), "one more round is under way")
         made.say("coordinator", "stop", run, uid=made.coordinator_user)
         assert ordered.process is not None
-        assert ordered.process.wait(60) == FederationError.exit_code, "whoever waits is told that it was stopped"
+        assert ordered.process.wait(60) == FederationError.exit_code, "whoever waits sees that it was stopped"
         assert not is_held(run)
         check(made, made.resume(run), run, 1)

@@ -61,20 +61,20 @@ def test_another_machine_sees_the_fleet_alone_and_a_study_outlives_the_network()
         root, public = str(federation.root_certificate), federation.listen.port
         probe = [*there.inside, sys.executable, str(PROBE), root, HERE]
         for port in ports - {public}:
-            assert told([*probe, str(port)]) == "refused", port
+            assert outcome([*probe, str(port)]) == "refused", port
         for path in CLOSED:
-            assert told([*probe, str(public), path]) == 404, path
+            assert outcome([*probe, str(public), path]) == 404, path
         for path in FLEET:
-            assert told([*probe, str(public), path]) not in (200, 404), f"{path}: an unsigned request"
+            assert outcome([*probe, str(public), path]) not in (200, 404), f"{path}: an unsigned request"
         here = [sys.executable, str(PROBE), root, "127.0.0.1", str(federation.control.port)]
-        assert told([*here, CLOSED[0]]) == 404
-        assert told([*here, CLOSED[0], "0" * 64]) == 404
-        assert told([*here, CLOSED[0], federation.control_secret.read_text().strip()]) == 200
+        assert outcome([*here, CLOSED[0]]) == 404
+        assert outcome([*here, CLOSED[0], "0" * 64]) == 404
+        assert outcome([*here, CLOSED[0], federation.control_secret.read_text().strip()]) == 200
 
         (port,) = listening(made.relays[NAMES[1]])
         stranger = [*as_user(FIRST_UID + 99 if made.others else None), sys.executable, str(PROBE), "-", "127.0.0.1"]
         for path in (Call.ACQUIRE_TASK, Call.PULL_APP_MESSAGES, *OTHERS):
-            assert told([*stranger, str(port), path]) == (404 if path in OTHERS else 401), path
+            assert outcome([*stranger, str(port), path]) == (404 if path in OTHERS else 401), path
 
         there.slow("2mbit")
         ordered, run = begin(made, 1, 3)
@@ -85,6 +85,6 @@ def test_another_machine_sees_the_fleet_alone_and_a_study_outlives_the_network()
         check(made, ordered, run, 1)
 
 
-def told(command: list[str]) -> object:
+def outcome(command: list[str]) -> object:
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return json.loads(done.stdout)

@@ -90,12 +90,12 @@ def test_from_nothing_to_a_verified_release(
         federation.serve()
         assert set(proxy.asked) == {f"{federation.host}:{federation.port}"}
         study = federation.agree(STUDY)
-        told = federation.run(study, federation.folder / "out" / "release")
+        result = federation.run(study, federation.folder / "out" / "release")
         with federation.timed("verify"):
-            said = federation.say("verify", told["release"])
+            said = federation.say("verify", result["release"])
             assert "what was signed" in said and "Federation: every institution's own custodian" in said
         assert not [p for p in federation.folder.glob("*.log") if "proxys-word" in p.read_text()]
-        release = load_release(Path(told["release"]))
+        release = load_release(Path(result["release"]))
         check_budget(federation, release.manifest["guarantee"]["epsilon"])
         check_quality(federation, tables, release, tmp_path)
         record_property(FIGURES, figures(federation))
@@ -155,6 +155,6 @@ def figures(federation: Deployed) -> str:
     lines = [f"{what:>36} {seconds:8.1f} s" for what, seconds in timed.items()]
     lines += [f"{'2-way TVD ' + what:>36} {distance:8.3f}" for what, distance in federation.distances.items()]
     lines.append(f"{'users of their own':>36} {'yes' if federation.others else 'no':>8}")
-    told = {"seconds": federation.seconds, "whole": whole, "two_way_tvd": federation.distances}
-    Path("e2e.json").write_text(json.dumps(told, indent=1))
+    reported = {"seconds": federation.seconds, "whole": whole, "two_way_tvd": federation.distances}
+    Path("e2e.json").write_text(json.dumps(reported, indent=1))
     return "\n".join(lines)

@@ -109,7 +109,7 @@ def test_codes_outside_the_cells_and_empty_tables_are_refused(wrong: Codes) -> N
 
 
 def labelled(rows: int, classes: int, seed: int, signal: float = 1.0) -> pd.DataFrame:
-    """``a`` tells the class with chance ``signal``; ``b`` tells nothing."""
+    """``a`` is the class with probability ``signal``; ``b`` is independent of it."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, classes, rows)
     a = np.where(rng.random(rows) < signal, y, rng.integers(0, classes, rows))
@@ -124,7 +124,7 @@ def test_a_perfect_predictor_has_area_one_and_noise_half(classes: int) -> None:
     assert abs(noise.logistic - 0.5) < 0.05
 
 
-def test_training_rows_of_one_class_tell_nothing() -> None:
+def test_training_rows_of_one_class_score_one_half() -> None:
     assert set(vars(auc_of_synthetic(labelled(50, 1, 0), labelled(50, 2, 1), "y")).values()) == {0.5}
 
 

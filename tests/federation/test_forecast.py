@@ -1,4 +1,4 @@
-"""What is told before anything runs, of studies that train: which noise for this epsilon, these steps and this sampling."""
+"""What is forecast before anything runs, of studies that train: which noise for this epsilon, these steps and this sampling."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ LOCAL = study("local", replace(CHOSEN, rounds=3, steps=10))
 MASKED = study("secure-sum")
 
 
-def told(one: Study) -> dict[str, Any]:
+def training_of(one: Study) -> dict[str, Any]:
     found: dict[str, Any] = forecast(one)["training"]
     return found
 
 
 @pytest.mark.parametrize("one", [LOCAL, MASKED], ids=["local", "secure-sum"])
 def test_steps_and_sampling_are_the_plans(one: Study) -> None:
-    found, query = told(one), plan(one).phases[-1].query
+    found, query = training_of(one), plan(one).phases[-1].query
     assert isinstance(query, GradientSum if one is MASKED else LocalTraining)
     assert (found["query"], found["parameters"]) == (query.kind, query.step.parameters)
     assert (found["steps"], found["sampling_rate"], found["steps_of_a_person"]) == (30, 0.2, pytest.approx(6.0))
@@ -64,20 +64,20 @@ def test_steps_and_sampling_are_the_plans(one: Study) -> None:
 
 
 def test_a_whole_noise_is_made_of_shares() -> None:
-    phase, found = plan(MASKED).phases[-1], told(MASKED)
+    phase, found = plan(MASKED).phases[-1], training_of(MASKED)
     assert found["noise_shares"] == 5
     assert found["noise_multiplier_of_one"] == phase.multiplier
     assert found["noise_multiplier"] == pytest.approx(math.sqrt(5) * phase.multiplier)
-    alone = told(LOCAL)
+    alone = training_of(LOCAL)
     assert alone["noise_shares"] == 1
     assert alone["noise_multiplier"] == alone["noise_multiplier_of_one"]
 
 
 @pytest.mark.parametrize("g", [1, 3])
-def test_both_accountants_answer_for_the_noise_that_is_told(g: int) -> None:
+def test_both_accountants_confirm_the_noise_that_is_reported(g: int) -> None:
     """Of the training alone: with g institutions that hold a person, one noise that each moves by its own sample."""
     one = study("secure-sum", g=g)
-    found = told(one)
+    found = training_of(one)
     worth = found["noise_multiplier"] / math.sqrt(g)
     events = (Gaussian(worth, 0.2, 30 * g),)
     assert found["epsilon"] == pytest.approx(pld_epsilon(events, 1e-6), rel=0.01)
@@ -88,17 +88,17 @@ def test_both_accountants_answer_for_the_noise_that_is_told(g: int) -> None:
     assert sum(e.count for e in person_events(one, plan(one).phases[-1].events)) == 30 * g
 
 
-def test_less_noise_is_told_for_a_larger_epsilon() -> None:
+def test_less_noise_is_forecast_for_a_larger_epsilon() -> None:
     more = replace(MASKED, privacy=replace(MASKED.privacy, epsilon=8.0))
-    assert told(more)["noise_multiplier"] < 0.7 * told(MASKED)["noise_multiplier"]
+    assert training_of(more)["noise_multiplier"] < 0.7 * training_of(MASKED)["noise_multiplier"]
 
 
-def test_where_nothing_is_trained_nothing_is_told() -> None:
+def test_where_nothing_is_trained_there_is_no_forecast_of_training() -> None:
     assert forecast(study("secure-sum", Sweep()))["training"] is None
 
 
 @pytest.mark.parametrize("one", [LOCAL, MASKED], ids=["local", "secure-sum"])
-def test_the_command_tells_it_to_people_and_machines(
+def test_the_command_shows_it_to_people_and_machines(
     one: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -107,7 +107,7 @@ def test_the_command_tells_it_to_people_and_machines(
     path = str(tmp_path / "study.toml")
     shown = CliRunner().invoke(build(), ["study", "show", path])
     assert shown.exit_code == 0, shown.stderr
-    words, found = " ".join(shown.stdout.split()), told(one)
+    words, found = " ".join(shown.stdout.split()), training_of(one)
     for part in (
         "30 noised steps in all",
         "a random 20 % of the persons",
@@ -123,7 +123,7 @@ def test_the_command_tells_it_to_people_and_machines(
     assert json.loads(printed.stdout)["training"] == found
 
 
-def test_an_institution_is_told_how_far_one_person_moves_a_sum() -> None:
+def test_an_institution_is_shown_how_far_one_person_moves_a_sum() -> None:
     phase = plan(MASKED).phases[-1]
     assert isinstance(phase.query, GradientSum)
     units = phase.query.step.sensitivity(phase.multiplier)
@@ -132,7 +132,7 @@ def test_an_institution_is_told_how_far_one_person_moves_a_sum() -> None:
     assert "of them a row" in _bound(plan(MASKED).phases[0])
 
 
-def test_the_device_is_told_where_there_is_training(
+def test_the_device_is_named_where_there_is_training(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -154,7 +154,7 @@ MASKED_EVENTS = replace(MASKED, schema=LINKED, generator=Histories())
 
 
 @pytest.mark.parametrize("one", [EVENTS, MASKED_EVENTS], ids=["local", "secure-sum"])
-def test_of_events_the_noise_is_told_in_events_and_nothing_is_trained(one: Study) -> None:
+def test_the_noise_of_events_is_stated_in_events_and_nothing_is_trained(one: Study) -> None:
     """A count of events is no row, and its noise no multiple of a gradient's clip."""
     found = forecast(one)
     words = {phase["name"]: phase["noise_words"] for phase in found["phases"]}
@@ -169,7 +169,7 @@ def test_of_events_the_noise_is_told_in_events_and_nothing_is_trained(one: Study
     assert "at most 3 of labs, 100 of stays" in found["unit"]
 
 
-def test_of_events_an_institution_is_told_how_far_one_person_reaches() -> None:
+def test_of_events_an_institution_is_shown_how_far_one_person_reaches() -> None:
     for phase in plan(EVENTS).phases:
         query = phase.query
         assert isinstance(query, Tables)

@@ -74,9 +74,9 @@ class Between:
 
     def exchange(self, data: bytes, timeout: float) -> Iterable[bytes]:
         self.speaking(self.institutions)
-        told = list(self.federation.exchange(data, timeout))
+        reported = list(self.federation.exchange(data, timeout))
         self.speaking(self.coordinator)
-        return told
+        return reported
 
 
 class Plain(Federation):
@@ -109,10 +109,10 @@ def test_an_institution_answers_in_the_version_it_is_asked_in(start: Start, spea
         asked = request(SWEEP, run=run)
         asked = wire.encode_bundle([asked]) if bundled else asked
         speaking(BOTH)
-        told = north.answer(asked)
-        assert wire.version_of(told) == version
+        reported = north.answer(asked)
+        assert wire.version_of(reported) == version
         speaking((version,))  # the coordinator speaks no other
-        assert answer(wire.decode_bundle(told)[0], SWEEP).reply.run == run
+        assert answer(wire.decode_bundle(reported)[0], SWEEP).reply.run == run
 
 
 @pytest.mark.parametrize(("coordinator", "institution"), [(NEW, OLD), (OLD, NEW), (BOTH, OLD)])
@@ -124,13 +124,15 @@ def test_a_version_that_is_not_spoken_is_refused_by_name(
     speaking(coordinator)
     asked = request(SWEEP)
     speaking(institution)
-    told = federation.custodians["north"].answer(asked)
-    assert told == refusal("E_VERSION")
+    reported = federation.custodians["north"].answer(asked)
+    assert reported == refusal("E_VERSION")
     assert federation.charges == [0, 0]
     for versions in (coordinator, institution):
         speaking(versions)
-        assert wire.decode_bundle(told) == [told]
-        assert wire.decode_answer(told, WIDTH) == wire.decode_statement(told) == wire.Refusal("north", "E_VERSION")
+        assert wire.decode_bundle(reported) == [reported]
+        assert (
+            wire.decode_answer(reported, WIDTH) == wire.decode_statement(reported) == wire.Refusal("north", "E_VERSION")
+        )
 
 
 def test_the_side_that_is_behind_is_named(speaking: Speaking) -> None:
@@ -179,12 +181,12 @@ def test_masked_sums_are_in_the_version_asked_in(
 ) -> None:
     speaking(BOTH)
     federation = make(4, 1)
-    told: list[bytes] = []
+    reported: list[bytes] = []
     for c in federation.custodians.values():
-        monkeypatch.setattr(c, "answer", lambda data, ask=c.answer: told.append(ask(data)) or told[-1])
+        monkeypatch.setattr(c, "answer", lambda data, ask=c.answer: reported.append(ask(data)) or reported[-1])
     assert len(federation.ask().receipts) == 4
-    assert len(told) > 8
-    assert {m[:4] for message in told for m in [message, *wire.decode_bundle(message)]} == {b"COH3"}
+    assert len(reported) > 8
+    assert {m[:4] for message in reported for m in [message, *wire.decode_bundle(message)]} == {b"COH3"}
 
 
 @pytest.mark.parametrize("versions", [OLD, BOTH, NEW])

@@ -1,4 +1,4 @@
-"""The two Flower apps by themselves: what leaves an institution, what a coordinator is told to run, and the
+"""The two Flower apps by themselves: what leaves an institution, what a coordinator is asked to run, and the
 names of Flower that are private and still needed."""
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def request(data: bytes = b"question") -> RecordDict:
     return RecordDict({RECORD: ConfigRecord({FIELD: data})})
 
 
-def told(reply: Message) -> bytes:
+def content_of(reply: Message) -> bytes:
     assert reply.has_content()
     assert list(reply.content) == [RECORD]
     assert list(reply.content[RECORD]) == [FIELD]
@@ -95,7 +95,7 @@ def test_both_sides_name_the_record_alike() -> None:
 
 def test_the_relay_passes_bytes_on() -> None:
     institution_side.enrol("here", Echo())
-    assert told(ask(request(), institution="here")) == b"noitseuq"
+    assert content_of(ask(request(), institution="here")) == b"noitseuq"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_relay_passes_bytes_on() -> None:
 )
 def test_an_exception_leaves_as_a_code(error: Exception, code: str) -> None:
     institution_side.enrol("here", Failing(error))
-    data = told(ask(request(), institution="here"))
+    data = content_of(ask(request(), institution="here"))
     assert CANARY.encode() not in data
     assert wire.decode_answer(data, 1) == wire.Refusal("", code)
 
@@ -116,12 +116,12 @@ def test_an_exception_leaves_as_a_code(error: Exception, code: str) -> None:
 @pytest.mark.parametrize("content", [RecordDict(), RecordDict({RECORD: ConfigRecord({FIELD: 1})})])
 def test_a_malformed_message_gets_a_code(content: RecordDict) -> None:
     institution_side.enrol("here", Failing(ValueError(CANARY)))
-    assert wire.decode_answer(told(ask(content, institution="here")), 1) == wire.Refusal("", "E_CUSTODIAN")
+    assert wire.decode_answer(content_of(ask(content, institution="here")), 1) == wire.Refusal("", "E_CUSTODIAN")
 
 
 def test_a_node_without_an_institution_gets_a_code(tmp_path: Path) -> None:
     for config in ({"institution": str(tmp_path / CANARY)}, {}):
-        answer = wire.decode_answer(told(ask(request(), **config)), 1)
+        answer = wire.decode_answer(content_of(ask(request(), **config)), 1)
         assert isinstance(answer, wire.Refusal)
         assert not answer.institution
 
@@ -253,7 +253,7 @@ def test_a_run_that_stopped_is_a_job_as_well(tmp_path: Path) -> None:
         ({"seed": True}, "seed"),
     ],
 )
-def test_a_wrong_configuration_is_told(tmp_path: Path, changed: dict[str, object], place: str) -> None:
+def test_a_wrong_configuration_is_refused(tmp_path: Path, changed: dict[str, object], place: str) -> None:
     folder = write_federation(tmp_path / "fed", study(), tables())
     with pytest.raises(StudyError) as caught:
         folder_job({"federation": str(folder), "out": "", "seed": ""} | changed)
@@ -290,7 +290,7 @@ def test_the_private_names_of_flower_are_there() -> None:
 
 
 @pytest.mark.parametrize("module", [part.module for part in flower_names.ENGINE])
-def test_another_flower_is_told_by_its_version(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_flower_is_refused_with_its_version(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for changed in (None, SimpleNamespace()):
         engine._internals.cache_clear()
         monkeypatch.setitem(sys.modules, module, changed)
@@ -300,7 +300,7 @@ def test_another_flower_is_told_by_its_version(module: str, monkeypatch: pytest.
     engine._internals.cache_clear()
 
 
-def test_messages_that_cannot_be_numbered_are_told() -> None:
+def test_messages_that_cannot_be_numbered_are_refused() -> None:
     message = SimpleNamespace(metadata=SimpleNamespace(message_id=""))
     with pytest.raises(WireError, match="metadata"):
         engine._numbered(message)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
-from grid import Grid, lies, told
+from grid import Grid, lies, replies
 
 from cohortium import flower_names
 from cohortium.errors import WireError
@@ -120,7 +120,7 @@ def test_where_flower_has_changed_nothing_runs(tasks: Any, monkeypatch: pytest.M
         launcher.run_launcher(1, b"", Path("/nowhere"))
 
 
-def test_a_part_that_is_not_there_is_told() -> None:
+def test_a_missing_part_of_flower_is_refused() -> None:
     there = flower_names.CLIENTAPP.module
     assert private(Part(there, ("run_clientapp", "run_clientapp.__name__"))).run_clientapp
     for module, name in ((f"{there}.no", "x"), (there, "NoSuch"), (there, "run_clientapp.no_such")):
@@ -255,20 +255,20 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_node_that_was_lost_is_asked_again() -> None:
     grid = Grid({7: [None, None, b"seven"], 8: [b"eight"]})
-    assert told(grid, patience=60.0) == [b"eight", b"seven"]
+    assert replies(grid, patience=60.0) == [b"eight", b"seven"]
     assert sorted(grid.pushed) == [7, 7, 7, 8]
 
 
 def test_a_node_that_stays_lost_is_given_up_after_its_time() -> None:
     grid = Grid({7: [None] * 1000, 8: [b"eight"]})
-    assert told(grid, patience=0.2) == [b"eight"]
+    assert replies(grid, patience=0.2) == [b"eight"]
     assert grid.pushed.count(8) == 1
     assert grid.pushed.count(7) > 1
 
 
 def test_without_patience_everybody_is_asked_once() -> None:
     grid = Grid({7: [None, b"late"], 8: [b"eight"]})
-    assert told(grid, patience=0.0) == [b"eight"]
+    assert replies(grid, patience=0.0) == [b"eight"]
     assert sorted(grid.pushed) == [7, 8]
 
 
@@ -281,15 +281,15 @@ def test_who_comes_late_is_asked_then() -> None:
 
 
 def test_who_is_absent_is_waited_for_no_longer_than_said() -> None:
-    assert told(Grid({8: [b"eight"]}), patience=0.1, nodes=2) == [b"eight"]
-    assert told(Grid({}), patience=0.1, nodes=2) == []
+    assert replies(Grid({8: [b"eight"]}), patience=0.1, nodes=2) == [b"eight"]
+    assert replies(Grid({}), patience=0.1, nodes=2) == []
 
 
 def test_who_never_answers_is_waited_for_until_the_round_ends() -> None:
-    assert told(Grid({7: ["silent"], 8: [b"eight"]}), patience=0.0, timeout=0.3) == [b"eight"]
+    assert replies(Grid({7: ["silent"], 8: [b"eight"]}), patience=0.0, timeout=0.3) == [b"eight"]
 
 
 def test_only_members_are_asked() -> None:
     grid = Grid({7: [b"seven"], 8: [b"eight"]}, keys={7: b"member", 8: b"stranger"})
-    assert told(grid, patience=60.0, nodes=1, members={b"member": "north"}) == [b"seven"]
+    assert replies(grid, patience=60.0, nodes=1, members={b"member": "north"}) == [b"seven"]
     assert grid.pushed == [7]

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from effort import cases
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, special, stats
@@ -26,7 +27,6 @@ from cohortium.privacy.accounting import (
     RESERVE,
     ROUNDING,
     Gaussian,
-    calibrate,
     composed,
     cost,
     gaussian_delta,
@@ -37,6 +37,7 @@ from cohortium.privacy.accounting import (
     repeated,
     total_mu,
 )
+from cohortium.privacy.calibration import PRECISION, TRIED, calibrate
 from cohortium.study.generators import Autoregressive, Ctgan, Diffusion, GeneratorPlan, Sweep, Tvae
 from cohortium.study.plan import (
     all_person_events,
@@ -293,7 +294,7 @@ SHAPES: list[Callable[[float], tuple[Gaussian, ...]]] = [
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("epsilon", [0.2, 1.0, 8.0])
-@pytest.mark.parametrize("delta", [1e-6, 1e-10])
+@pytest.mark.parametrize("delta", cases([1e-6, 1e-10], 2))
 def test_calibration_keeps_to_epsilon_and_wastes_little(
     shape: Callable[[float], tuple[Gaussian, ...]], epsilon: float, delta: float
 ) -> None:
@@ -306,6 +307,44 @@ def test_small_epsilons_need_no_more_noise_under_sampling_than_theory_says(epsil
     """For small epsilon a hundred steps at a tenth are worth about one unsampled answer."""
     sampled = calibrate(lambda noise: (Gaussian(noise, 0.1, 100),), epsilon, 1e-6)
     assert sampled == pytest.approx(calibrate(lambda noise: (Gaussian(noise),), epsilon, 1e-6), rel=0.02)
+
+
+@given(
+    count=st.integers(1, 1000),
+    epsilon=st.floats(1e-3, 100.0),
+    delta=st.floats(1e-11, 1e-5),
+    other=st.none() | st.floats(0.5, 50.0),
+)
+def test_what_is_found_is_what_bisection_alone_finds(
+    count: int, epsilon: float, delta: float, other: float | None
+) -> None:
+    """Institutions that search in other ways must not arrive at other noise."""
+    more = () if other is None else (Gaussian(1.0 + other / epsilon),)
+
+    def affords(noise: float) -> bool:
+        return cost((Gaussian(noise, 1.0, count), *more), delta).epsilon <= epsilon
+
+    low = next((2.0**-k for k in range(5) if not affords(2.0**-k)), 2.0**-5)
+    high = next((2.0**k for k in range(18) if affords(2.0**k)), None)
+    if high is None:
+        with pytest.raises(AccountingError, match="E_ACCOUNTING"):
+            calibrate(lambda noise: (Gaussian(noise, 1.0, count), *more), epsilon, delta)
+        return
+    while high / low > 1 + PRECISION:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if affords(middle) else (middle, high)
+    assert calibrate(lambda noise: (Gaussian(noise, 1.0, count), *more), epsilon, delta) == high
+
+
+def test_few_noises_are_tried() -> None:
+    tried: list[float] = []
+
+    def sampled(noise: float) -> tuple[Gaussian, ...]:
+        tried.append(noise)
+        return (Gaussian(noise, 0.2, 6),)
+
+    calibrate(sampled, 5.0, 1e-6)
+    assert len(tried) <= TRIED
 
 
 def test_no_noise_in_range_is_an_error_and_not_a_guess() -> None:
@@ -321,8 +360,8 @@ def test_accountants_that_contradict_each_other_are_believed_neither(
     monkeypatch: pytest.MonkeyPatch, liar: str, lie: float
 ) -> None:
     accounting._cost.cache_clear()
-    told = {"rdp_epsilon": 3.0, "pld_epsilon": 2.0, liar: lie if liar == "rdp_epsilon" or lie != 0.5 else 3.5}
-    for name, value in told.items():
+    reported = {"rdp_epsilon": 3.0, "pld_epsilon": 2.0, liar: lie if liar == "rdp_epsilon" or lie != 0.5 else 3.5}
+    for name, value in reported.items():
         monkeypatch.setattr(accounting, name, lambda *_, value=value: value)
     with pytest.raises(AccountingError, match="E_ACCOUNTING"):
         cost((Gaussian(1.0, 0.5, 3),), 1e-6)
@@ -445,7 +484,7 @@ MIXTURES = [
 ]
 
 
-@pytest.mark.parametrize(("noise", "held_by", "rate", "steps"), MIXTURES)
+@pytest.mark.parametrize(("noise", "held_by", "rate", "steps"), cases(MIXTURES, 7))
 def test_g_sampled_parts_cost_no_less_than_the_sum_that_is_seen(
     noise: float, held_by: int, rate: float, steps: int
 ) -> None:

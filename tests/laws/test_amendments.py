@@ -61,7 +61,7 @@ STEPS = st.one_of(
 
 @dataclass
 class Model:
-    """What must hold, told without any amendment: what was spent, and what has expired since it was signed."""
+    """What must hold, computed without any amendment: what was spent, and what has expired since it was signed."""
 
     spent: list[Gaussian] = field(default_factory=list)
     messages: dict[str, bytes] = field(default_factory=dict)

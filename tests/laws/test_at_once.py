@@ -119,10 +119,10 @@ def test_runs_side_by_side_keep_each_others_receipts(tmp_path: Path, study: Stud
         study, institutions=tuple(replace(i, key=f"ed25519:{k:064x}") for k, i in enumerate(study.institutions))
     )
     first = named.institution_names[0]
-    told = [Receipt(first, f"{k:064x}", f"{k:064x}", f"{k:064x}", f"{k:0128x}") for k in range(Receipts.KEPT)]
+    reported = [Receipt(first, f"{k:064x}", f"{k:064x}", f"{k:064x}", f"{k:0128x}") for k in range(Receipts.KEPT)]
     with ThreadPoolExecutor(MANY) as pool:
-        list(pool.map(lambda r: Receipts(tmp_path / "r").remember(named, (r,)), told))
-    assert set(Receipts(tmp_path / "r").of(named)) == set(told)
+        list(pool.map(lambda r: Receipts(tmp_path / "r").remember(named, (r,)), reported))
+    assert set(Receipts(tmp_path / "r").of(named)) == set(reported)
 
 
 def test_two_simulations_of_one_name_at_once_both_end_with_a_release(
@@ -156,7 +156,7 @@ def test_a_simulated_study_stands_for_itself_until_it_is_withdrawn(study: Study,
 
 
 def test_no_other_study_stands_for_itself(study: Study, tmp_path: Path) -> None:
-    """A federation's study is replaced by its next serial, whatever its custodian was told it is."""
+    """A federation's study is replaced by its next serial, whatever its custodian was given for it."""
     with Ledger(tmp_path / "l.sqlite") as opened:
         opened.record(Consent(study.digest, study.name, study.serial))
         assert not study.simulated and not consents_to(opened, study)

@@ -8,19 +8,21 @@ from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium_server.release.answers.bounds import Counts, Level
+from cohortium_server.release.answers.bounds import ColumnCounts, MergedCounts
 
 CELLS, SIGMA, NORMAL = 200, 8.0, 1.96
 SEED = st.integers(0, 2**32)
 
 
-def told(truth: np.ndarray[tuple[int], np.dtype[np.float64]], rng: np.random.Generator) -> Counts:
+def measured(truth: np.ndarray[tuple[int], np.dtype[np.float64]], rng: np.random.Generator) -> ColumnCounts:
     """Noised cells, noised sums of ten of them, and all rows."""
     cells = np.arange(CELLS) // 10
     merged = np.bincount(cells, truth) + rng.normal(0, SIGMA / 2, CELLS // 10)
     rows = np.array([truth.sum() + rng.normal(0, SIGMA)])
-    whole = Level(np.zeros(CELLS, np.int64), rows, SIGMA**2)
-    return Counts(truth + rng.normal(0, SIGMA, CELLS), SIGMA**2, (Level(cells, merged, SIGMA**2 / 4), whole))
+    whole = MergedCounts(np.zeros(CELLS, np.int64), rows, SIGMA**2)
+    return ColumnCounts(
+        truth + rng.normal(0, SIGMA, CELLS), SIGMA**2, (MergedCounts(cells, merged, SIGMA**2 / 4), whole)
+    )
 
 
 def core(rows: float = 800.0) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -33,7 +35,7 @@ def core(rows: float = 800.0) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 def test_where_all_cells_are_full_it_is_least_squares(seed: int) -> None:
     """Against the normal equations, written down."""
     rng, weights = np.random.default_rng(seed), np.random.default_rng(seed + 1).normal(size=CELLS)
-    counts = told(np.full(CELLS, 1e6), rng)
+    counts = measured(np.full(CELLS, 1e6), rng)
     groups = np.vstack([np.arange(20)[:, None] == np.arange(CELLS) // 10, np.ones((1, CELLS))])
     noise = np.array([SIGMA**2 / 4] * 20 + [SIGMA**2])
     precision = np.eye(CELLS) / SIGMA**2 + (groups.T / noise) @ groups
@@ -52,7 +54,7 @@ def test_without_noise_a_bound_holds_whatever_is_expected(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.exponential(3.0, CELLS) * (rng.random(CELLS) < 0.3)
     cells = np.arange(CELLS) // 10
-    exact = Counts(truth, SIGMA**2, (Level(cells, np.bincount(cells, truth), SIGMA**2 / 4),))
+    exact = ColumnCounts(truth, SIGMA**2, (MergedCounts(cells, np.bincount(cells, truth), SIGMA**2 / 4),))
     weights, expected = rng.normal(size=CELLS), rng.exponential(3.0, CELLS) * (rng.random(CELLS) < 0.3)
     for deviations in (0.01, NORMAL):
         low, high = exact.between(weights, expected, deviations)
@@ -64,7 +66,7 @@ def test_in_wide_bounds_it_is_much_narrower_than_least_squares_and_holds_at_its_
     values, truth, held, widths = np.arange(CELLS, dtype=np.float64), core(), [], []
     weights = values - values[:10].mean()
     for seed in range(400):
-        counts = told(truth, np.random.default_rng(seed))
+        counts = measured(truth, np.random.default_rng(seed))
         low, high = counts.between(weights, counts.there(truth, CELLS), NORMAL)
         held.append(low <= weights @ truth <= high)
         widths.append(high - low)
@@ -73,14 +75,14 @@ def test_in_wide_bounds_it_is_much_narrower_than_least_squares_and_holds_at_its_
 
 
 def test_a_bound_at_a_higher_level_is_wider() -> None:
-    counts, weights = told(core(), np.random.default_rng(3)), np.arange(CELLS, dtype=np.float64)
+    counts, weights = measured(core(), np.random.default_rng(3)), np.arange(CELLS, dtype=np.float64)
     ends = [counts.between(weights, core(), z) for z in (0.7, 1.0, 1.96, 3.3)]
     widths = [high - low for low, high in ends]
     assert widths == sorted(widths)
 
 
 def test_what_a_model_makes_of_noise_at_the_ends_is_not_expected_there() -> None:
-    counts = told(core(), np.random.default_rng(5))
+    counts = measured(core(), np.random.default_rng(5))
     junk = core() + np.where(np.arange(CELLS) >= 100, 0.05, 0.0)
     there = counts.there(junk, CELLS)
     assert there[100:].sum() == 0 and there[:10] == pytest.approx(core()[:10])

@@ -95,8 +95,8 @@ print(type(raised).__name__, raised.as_dict(), raised.rows, raised.late)
 def test_an_error_comes_out_of_a_process_pool() -> None:
     """In a process of its own: this one has threads by now, of which a fork has none."""
     done = subprocess.run([sys.executable, "-c", POOL], capture_output=True, text=True, check=True, timeout=120)
-    told = {"code": "E_PLAN_LIMIT", "where": "here", "what": "7 rows", "fix": "Take fewer."}
-    assert done.stdout == f"OfItsOwnError {told} 7 False\n"
+    reported = {"code": "E_PLAN_LIMIT", "where": "here", "what": "7 rows", "fix": "Take fewer."}
+    assert done.stdout == f"OfItsOwnError {reported} 7 False\n"
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -68,7 +68,7 @@ def ledger(path: Path) -> Iterator[Ledger]:
 
 
 def proves(ledger: Ledger) -> list[object]:
-    """All that anybody is ever told of a ledger, read anew."""
+    """All that is ever reported of a ledger, read anew."""
     delta = 1e-5
     return [
         ledger.verify(),
@@ -99,9 +99,9 @@ def test_a_compacted_ledger_proves_the_same(asked: list[tuple[str, int, int]], e
             assert proves(ledger) == proves(again) == before
         for place in asked:
             if place[0] in ended:
-                with pytest.raises((WireError, LedgerError)) as told:
+                with pytest.raises((WireError, LedgerError)) as caught:
                     put(ledger, charge(*place))
-                assert told.value.code == "E_ENDED"
+                assert caught.value.code == "E_ENDED"
             else:
                 assert put(ledger, charge(*place)) == sent[place]
             with pytest.raises(WireError, match="E_REPLAY"):
@@ -177,7 +177,7 @@ def test_a_reader_in_the_middle_of_reading_is_not_disturbed(ledger: Ledger, path
     assert checks.taken(path) < LARGE
 
 
-def test_who_writes_for_long_is_told_of_and_nothing_is_lost(ledger: Ledger, path: Path) -> None:
+def test_a_long_writer_is_reported_and_nothing_is_lost(ledger: Ledger, path: Path) -> None:
     put(ledger, charge("aa", 0))
     ledger._db.execute("PRAGMA busy_timeout = 50")
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
@@ -241,7 +241,7 @@ def test_an_older_version_refuses_a_compacted_ledger_and_calls_it_not_broken(
         Ledger(path)
 
 
-def test_where_the_disk_has_too_little_room_it_says_so(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_room_on_the_disk_is_reported(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     put(ledger, charge("aa", 0))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
     with pytest.raises(LedgerError, match=r"E_LEDGER_UNAVAILABLE.*1 bytes left"):

@@ -37,7 +37,7 @@ class Event:
     cells: tuple[int, ...]
 
 
-def told(context: Context, track: Track, person: tuple[int, ...], events: list[Event], k: int) -> list[int]:
+def expected(context: Context, track: Track, person: tuple[int, ...], events: list[Event], k: int) -> list[int]:
     """The cells of a context that event ``k`` of a person is in, 1 being the one after the first; in plain words."""
     event, before, column, earlier = events[k], events[k - 1], context.column, events[:k]
     steps_left = len(events) - k
@@ -80,7 +80,7 @@ def test_what_is_known_is_what_one_would_say(track: Track, seed: int, steps: int
         cells = cells_of(context, known, track)
         found = [[c for c in row if c != NONE] for row in cells.tolist()]
         wanted = [
-            told(context, track, tuple(codes.values[person].tolist()), events, k)
+            expected(context, track, tuple(codes.values[person].tolist()), events, k)
             for person in range(len(codes))
             for events in [events_of(codes, 0, person)]
             for k in range(1, len(events))
@@ -121,7 +121,7 @@ def _steps(query: Steps, codes: Codes, person: int) -> Iterator[int]:
             events[0] = replace(events[0], cells=(0, *events[0].cells[1:]))
         track, (_, across) = query.seen_tracks[asked.track], query.shape(asked)
         for k in range(1, len(events)):
-            for cell in told(asked.context, track, who, events, k):
+            for cell in expected(asked.context, track, who, events, k):
                 yield start + cell * across + (0 if asked.next < 0 else events[k].cells[asked.next])
         start += length
 

@@ -125,8 +125,8 @@ IN_STRINGS = {
 
 @pytest.mark.parametrize("text", IN_STRINGS.values(), ids=IN_STRINGS)
 def test_what_stands_in_strings_is_not_counted(text: str) -> None:
-    for told in ([text, text], {text: [text]}):
-        assert read_or_refused(json.dumps(told).encode()) == told
+    for reported in ([text, text], {text: [text]}):
+        assert read_or_refused(json.dumps(reported).encode()) == reported
 
 
 JSON = st.recursive(
@@ -466,7 +466,7 @@ def test_types_that_pandas_would_read_in_a_parquet_file(described: bytes, tmp_pa
 
 
 @shaped
-def test_what_a_released_table_tells_pandas(shape: Callable[[int], bytes], tmp_path: Path) -> None:
+def test_metadata_that_a_released_table_has_for_pandas(shape: Callable[[int], bytes], tmp_path: Path) -> None:
     path, table = tmp_path / "synthetic.parquet", pd.DataFrame({"a": [1, None]}, dtype="Int64")
     write_table(table, path)
     pd.testing.assert_frame_equal(read_released(path), table)

@@ -252,13 +252,13 @@ def test_a_rows_result_does_not_depend_on_the_order_of_adding(name: str, width: 
             assert same(found, whole)
 
 
-# What tells whether the order of adding matters
+# What shows whether the order of adding matters
 
 
 @settings(max_examples=examples(50))
 @given(seed=SEEDS, kept=st.integers(1, 53), terms=st.integers(1, 30))
 def test_a_sum_is_a_number_where_every_order_gives_the_same(seed: int, kept: int, terms: int) -> None:
-    """Against Fractions: what is told is the sum itself; and as long as all together have room, it is told."""
+    """Against Fractions: what is reported is the sum itself; and as long as all together have room, it is reported."""
     rng = np.random.default_rng(seed)
     integers = rng.integers(-(2 ** (kept - 1)), 2 ** (kept - 1), (2, terms), endpoint=True)
     x = torch.tensor(integers * 2.0 ** rng.integers(-40, 40, (2, 1)))
@@ -296,7 +296,7 @@ def test_sums_that_round_are_no_numbers() -> None:
 @pytest.mark.parametrize(
     "computed", [torch.exp, torch.tanh, lambda x: x.softmax(0), lambda x: x.mean(), lambda x: torch.add(x, x, alpha=3)]
 )
-def test_what_nobody_has_looked_at_is_told(computed: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def test_an_unknown_operation_is_refused(computed: Callable[[torch.Tensor], torch.Tensor]) -> None:
     with Adding(), pytest.raises(AssertionError, match="nobody has looked"):
         computed(torch.ones(3))
 
@@ -329,19 +329,19 @@ def test_chances_of_many_equal_cells_are_equal(size: int) -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_error_of_cross_entropy_is_chances_less_what_was_told(weighted: bool) -> None:
+def test_the_error_of_cross_entropy_is_chances_less_the_observed(weighted: bool) -> None:
     sizes, rng = (3, 1, 6), np.random.default_rng(5)
     codes = torch.tensor(np.stack([rng.integers(0, s, 50) for s in sizes], 1))
-    told = exact.one_hot(codes, sizes)
-    assert told.sum(1).tolist() == [3.0] * 50
+    reported = exact.one_hot(codes, sizes)
+    assert reported.sum(1).tolist() == [3.0] * 50
     logits = torch.tensor(rng.normal(0, 2, (50, 10)), requires_grad=True)
     by_column = torch.tensor(rng.integers(0, 4, (50, 3)) / 2)
     weights = by_column.repeat_interleave(torch.tensor(sizes), 1) if weighted else None
-    loss = exact.cross_entropy(logits, told, sizes, weights)
+    loss = exact.cross_entropy(logits, reported, sizes, weights)
     assert loss.shape == (50,) and not loss.any()  # nobody may look at it
     upstream = torch.tensor(rng.normal(0, 1, 50))
     (found,) = torch.autograd.grad(loss, logits, upstream.to(loss.dtype), retain_graph=True)
-    plain = exact._ordinary_cross_entropy(logits, told, sizes, weights)
+    plain = exact._ordinary_cross_entropy(logits, reported, sizes, weights)
     (true,) = torch.autograd.grad(plain, logits, upstream)
     assert (found - true).abs().max() < 2e-6 * (1 + upstream.abs().max())
     assert true.abs().max() > 0.1
@@ -349,9 +349,9 @@ def test_the_error_of_cross_entropy_is_chances_less_what_was_told(weighted: bool
 
 def test_public_rows_have_a_loss() -> None:
     logits, codes = torch.randn(20, 5, generator=torch.Generator().manual_seed(1)), torch.zeros(20, 2, dtype=torch.long)
-    told = exact.one_hot(codes, (2, 3))
+    reported = exact.one_hot(codes, (2, 3))
     expected = -(logits[:, :2].log_softmax(1)[:, 0] + logits[:, 2:].log_softmax(1)[:, 0])
-    torch.testing.assert_close(exact.cross_entropy(logits, told, (2, 3)), expected)
+    torch.testing.assert_close(exact.cross_entropy(logits, reported, (2, 3)), expected)
 
 
 # Tables

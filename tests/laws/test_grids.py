@@ -97,12 +97,12 @@ def test_the_ends_around_a_number_are_those_of_a_search(grid: Any, part: float) 
 @given(GRIDS, st.integers(0, 2**32 - 1))
 def test_a_column_gives_back_numbers_of_its_grid(grid: Any, seed: int) -> None:
     """Every value that is drawn lies on the grid, within the bounds, and is read as the cell it was drawn for."""
-    told = {"step": grid.step} if not isinstance(grid, Digits) else {"digits": grid.digits}
+    reported = {"step": grid.step} if not isinstance(grid, Digits) else {"digits": grid.digits}
     if isinstance(grid, Endings):
-        told["endings"] = grid.endings
+        reported["endings"] = grid.endings
     column = Continuous(
         name="x", lower=grid.lower, upper=float(grid.exact(grid.count - 1)), decimals=getattr(grid, "decimals", 0),
-        special=(-999999999.0, 1e12 + 0.5), **told,
+        special=(-999999999.0, 1e12 + 0.5), **reported,
     )  # fmt: skip
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, column.size, (60, 1))
@@ -159,7 +159,7 @@ def test_ranges_leave_special_values_out_and_names_select_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "changes",
     [
         {"points": (0.5,)},
         {"points": (1, 1.0)},
@@ -182,10 +182,10 @@ def test_ranges_leave_special_values_out_and_names_select_them() -> None:
     ],
     ids=str,
 )
-def test_what_a_grid_cannot_tell_apart_is_refused(told: dict[str, Any]) -> None:
+def test_what_a_grid_cannot_tell_apart_is_refused(changes: dict[str, Any]) -> None:
     from cohortium.data.schema import schema_from_document
 
-    block = {"name": "x", "kind": "continuous", "lower": 0.0, "upper": 100.0, **told}
+    block = {"name": "x", "kind": "continuous", "lower": 0.0, "upper": 100.0, **changes}
     with pytest.raises(SchemaError) as caught:
         schema_from_document(
             {"name": "t", "column": [{k: list(v) if isinstance(v, tuple) else v for k, v in block.items()}]}

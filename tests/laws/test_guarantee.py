@@ -280,9 +280,9 @@ def test_a_profile_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch,
         attack_rate((Gaussian(1.0, 0.1, 20),), 1e-6)
 
 
-@pytest.mark.parametrize("told", [0.009, 0.05, math.nan])
-def test_a_trade_off_function_beyond_the_profile_is_refused(monkeypatch: pytest.MonkeyPatch, told: float) -> None:
-    monkeypatch.setattr(accounting, "_profile_rate", lambda events, rate: told)
+@pytest.mark.parametrize("rate", [0.009, 0.05, math.nan])
+def test_a_trade_off_function_beyond_the_profile_is_refused(monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
+    monkeypatch.setattr(accounting, "_profile_rate", lambda events, at: rate)
     with pytest.raises(AccountingError, match="E_ACCOUNTING"):
         attack_rate((Gaussian(1.0),), 1e-6)  # 9.2 in 100
 
@@ -387,12 +387,12 @@ def test_training_is_no_cheaper_before_the_public(training_study: Study, held_by
     one = federation(training_study, 6, held_by)
     columns, training = plan(one).phases
     assert isinstance(training.query, LocalTraining)
-    told = by_name(one)
+    reported = by_name(one)
     alone = repeated(training.events, held_by)
-    assert cost(alone, 1e-6).epsilon < told["public"].cost.epsilon < told["coordinator"].cost.epsilon
+    assert cost(alone, 1e-6).epsilon < reported["public"].cost.epsilon < reported["coordinator"].cost.epsilon
     (counted,) = guarantee._summed(columns, one)
-    assert told["public"].cost == cost(composed((counted, *alone)), 1e-6)
-    assert told["public"].attack_rate < told["coordinator"].attack_rate
+    assert reported["public"].cost == cost(composed((counted, *alone)), 1e-6)
+    assert reported["public"].attack_rate < reported["coordinator"].attack_rate
 
 
 @pytest.mark.parametrize("held_by", [1, 2])
@@ -409,10 +409,10 @@ def test_sums_of_gradients_carry_the_noise_of_all_before_the_public(
     whole = training.query.events(math.sqrt(6) * training.multiplier)
     parts = [replace(e, noise_multiplier=e.noise_multiplier / math.sqrt(held_by)) for e in whole]
     expected = (*guarantee._summed(columns, one), *repeated(tuple(parts), held_by * training.rounds))
-    told = by_name(one)
-    assert told["public"].cost == cost(expected, one.privacy.delta)
-    assert told["public"].cost.epsilon < told["coordinator"].cost.epsilon / 1.5
-    assert told["coordinator"].cost == plan(one).cost
+    reported = by_name(one)
+    assert reported["public"].cost == cost(expected, one.privacy.delta)
+    assert reported["public"].cost.epsilon < reported["coordinator"].cost.epsilon / 1.5
+    assert reported["coordinator"].cost == plan(one).cost
 
 
 @pytest.mark.parametrize("held_by", [1, 2])
@@ -486,17 +486,17 @@ def test_the_public_gains_nothing_from_a_sum_that_is_no_discrete_gaussian(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guarantee, "SMALLEST", 1.0)
-    told = by_name(federation(study, 8, 1))
-    assert told["public"].cost == told["coordinator"].cost
+    reported = by_name(federation(study, 8, 1))
+    assert reported["public"].cost == reported["coordinator"].cost
 
 
 # Words
 
 
 @given(st.floats(0, 1))
-def test_a_rate_is_told_rounded_up(rate: float) -> None:
-    told = float(in_hundred(rate)) / 100
-    assert rate - 1e-12 <= told <= rate + 0.001 + 1e-9
+def test_a_rate_is_rounded_up(rate: float) -> None:
+    reported = float(in_hundred(rate)) / 100
+    assert rate - 1e-12 <= reported <= rate + 0.001 + 1e-9
 
 
 def test_the_risk_in_words() -> None:
@@ -506,14 +506,18 @@ def test_the_risk_in_words() -> None:
     )
 
 
-def test_a_guarantee_is_told_whole(study: Study) -> None:
+def test_a_guarantee_is_written_in_full(study: Study) -> None:
     for g in guarantees(study, plan(study)):
-        told = json.loads(canonical_json(g.document()))
-        assert told["adversary"] == g.adversary
-        assert (told["epsilon"], told["delta"], told["check"]) == (g.cost.epsilon, g.cost.delta, g.cost.check)
-        assert told["attack_rate"] == g.attack_rate
-        assert told["words"] == risk_words(g.attack_rate)
-        assert (told["sees"], told["towards"]) == (g.sees, g.towards)
+        document = json.loads(canonical_json(g.document()))
+        assert document["adversary"] == g.adversary
+        assert (document["epsilon"], document["delta"], document["check"]) == (
+            g.cost.epsilon,
+            g.cost.delta,
+            g.cost.check,
+        )
+        assert document["attack_rate"] == g.attack_rate
+        assert document["words"] == risk_words(g.attack_rate)
+        assert (document["sees"], document["towards"]) == (g.sees, g.towards)
 
 
 def test_who_asks_again_computes_nothing(study: Study) -> None:

@@ -20,8 +20,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cohortium.data.columns import Boolean
-from cohortium.data.columns.identifiers import MAX_IDENTIFIER, identifier, identifiers_of, numbered
 from cohortium.data.encoding import encode, encode_parts
+from cohortium.data.identifiers import MAX_IDENTIFIER, identifier, identifiers_of, numbered
 from cohortium.data.schema import Schema
 from cohortium.errors import StudyError
 from cohortium.study.generators import Sweep

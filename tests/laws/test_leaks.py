@@ -99,9 +99,9 @@ class Overheard:
         self.exchange(request, 0.0)
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
-        told = [c.answer(request) for c in self.custodians]
-        self.said += told
-        return told
+        reported = [c.answer(request) for c in self.custodians]
+        self.said += reported
+        return reported
 
 
 class Clock(datetime):
@@ -156,11 +156,11 @@ def listen(
                 holding = Holding("people", lambda of: encode(rows, of.schema), ledger, sessions)
                 return Custodian(identity(name), {asked.digest: asked}, holding, ANYTHING)
 
-            heard = Overheard(tuple(map(custodian, NAMES)))
+            received = Overheard(tuple(map(custodian, NAMES)))
             with suppress(FederationError):  # where somebody refuses, that is what was said
-                run_study(asked, consents(asked), heard, BriefJournal(0))
+                run_study(asked, consents(asked), received, BriefJournal(0))
         lines = [r.getMessage() for r in caplog.records if r.name.startswith("cohortium")]
-        return heard.said, lines
+        return received.said, lines
 
     return listened
 
@@ -232,9 +232,9 @@ def test_every_bit_of_an_answers_salt_counts(monkeypatch: pytest.MonkeyPatch, tm
             holding = Holding("people", lambda of: encode(FEW_PERSONS, of.schema), ledger)
             one = Custodian(identity("north"), {asked.digest: asked}, holding, ANYTHING)
             request = wire.Request(asked.digest, "ab" * 16, 0, 0, consents=consents(asked))
-            told = wire.decode_answer(one.answer(wire.encode_request(request)), plan(asked).phase(0).query.width)
-        assert isinstance(told, wire.Answer)
-        return bytes.fromhex(told.reply.salt)
+            reported = wire.decode_answer(one.answer(wire.encode_request(request)), plan(asked).phase(0).query.width)
+        assert isinstance(reported, wire.Answer)
+        return bytes.fromhex(reported.reply.salt)
 
     monkeypatch.setattr("cohortium_client.custodian.custodian.SecureRandomness", lambda: Same())
     assert len(flipped(monkeypatch, salt)) == 1 + len(TRIED)

@@ -400,7 +400,7 @@ def test_the_file_is_durable_and_its_owners_alone(ledger: Ledger, path: Path) ->
         assert file.stat().st_mode & 0o777 == 0o600, file
 
 
-def test_the_head_is_on_disk_before_a_charge_is_told(
+def test_the_head_is_on_disk_before_a_charge_is_returned(
     ledger: Ledger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The witness is made durable after COMMIT, and before ``charge`` returns."""
@@ -831,7 +831,7 @@ def test_heads_are_held_that_were_ever_heads(full: Path) -> None:
 def test_bad_input_41_a_truncated_wal_loses_nothing_unnoticed(
     path: Path, tmp_path: Path, left: float, witnessed: bool
 ) -> None:
-    """With a witness it is told; without one, what is left is a sound chain from the beginning."""
+    """With a witness it is detected; without one, what is left is a sound chain from the beginning."""
     torn = tmp_path / "torn" / path.name
     torn.parent.mkdir()
     with Ledger(path) as ledger:
@@ -967,7 +967,7 @@ FULL_DISK = """
     from cohortium.ledger.store import Ledger
     from charges import CHARGE, put
 
-    path, told, refused = Path(sys.argv[1]), 0, 0
+    path, charged, refused = Path(sys.argv[1]), 0, 0
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     with Ledger(path) as ledger:
         put(ledger)
@@ -975,29 +975,31 @@ FULL_DISK = """
         for limit in range(1024, 160_000, 1777):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
             try:
-                put(ledger, replace(CHARGE, round=1 + told, attempt=refused), message=bytes(2500))
-                told += 1
+                put(ledger, replace(CHARGE, round=1 + charged, attempt=refused), message=bytes(2500))
+                charged += 1
             except LedgerError as error:
                 assert error.code == "E_LEDGER_UNAVAILABLE", error
                 refused += 1
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        assert ledger.verify() == 1 + told, (ledger.verify(), told)
+        assert ledger.verify() == 1 + charged, (ledger.verify(), charged)
         put(ledger, replace(CHARGE, run="34" * 16))
     with Ledger(path) as again:
-        assert again.verify() == 2 + told
-    print(told, refused)
+        assert again.verify() == 2 + charged
+    print(charged, refused)
 """
 
 
-def test_bad_input_41_a_full_disk_at_any_write_tells_nothing_that_is_not_kept(path: Path) -> None:
+def test_bad_input_41_a_full_disk_at_any_write_reports_nothing_that_is_not_kept(path: Path) -> None:
     """No file may grow beyond a limit that rises: every write there is fails once, the WAL's and the file's."""
     ran = run_script(FULL_DISK, str(path))
     assert ran.returncode == 0, ran.stderr
-    told, refused = map(int, ran.stdout.split())
-    assert told >= 5 and refused >= 5
+    reported, refused = map(int, ran.stdout.split())
+    assert reported >= 5 and refused >= 5
 
 
-def test_bad_input_41_a_witness_that_cannot_be_written_is_told(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_41_a_witness_that_cannot_be_written_is_reported(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_: Any) -> int:
         raise OSError(28, "no space")
 
@@ -1090,9 +1092,9 @@ def test_killed_before_the_answer_is_sent(path: Path, tmp_path: Path, point: str
     with Ledger(path) as ledger:
         assert len(ledger.charges()) == charged
         kept = [ledger.message(e) for e in ledger.entries() if isinstance(e.record, Charge)]
-        told = custodian(ledger, table, STUDY).answer(request(STUDY))
-        answer(told, STUDY)
-        assert all(told.endswith(message) for message in kept)
+        reported = custodian(ledger, table, STUDY).answer(request(STUDY))
+        answer(reported, STUDY)
+        assert all(reported.endswith(message) for message in kept)
         assert len(ledger.charges()) == 1
         assert ledger.verify() == 2
 
@@ -1111,16 +1113,16 @@ WRITER = """
 
 
 def test_killed_at_any_moment_no_message_lacks_its_charge(path: Path) -> None:
-    told: list[int] = []
+    reported: list[int] = []
     setting = f"import sys\nsys.path[:0] = [{SUPPORT!r}]\n"
     for kill_after in (1, 7, 20):
         command = [sys.executable, "-c", setting + textwrap.dedent(WRITER), str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
-            told += [int(writer.stdout.readline()) for _ in range(kill_after)]
+            reported += [int(writer.stdout.readline()) for _ in range(kill_after)]
             os.kill(writer.pid, signal.SIGKILL)
         with Ledger(path) as ledger:
             entries = ledger.entries()
-            assert len(entries) > told[-1]
+            assert len(entries) > reported[-1]
             assert all(ledger.message(e) == bytes(100) for e in entries)
             assert ledger.verify() == len(entries)

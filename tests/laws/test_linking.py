@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from linked import LINKED, ORDERED, tables
 
 from cohortium.data.columns.encoding import cells_at
-from cohortium.data.columns.identifiers import identifier
 from cohortium.data.encoding import Codes, Events
+from cohortium.data.identifiers import identifier
 from cohortium.data.linked import encode_linked, encode_linked_parts
 from cohortium.data.ordering import reordered
 from cohortium.data.schema import Schema

@@ -213,11 +213,11 @@ def test_masks_are_the_key_stream_whatever_the_blocks(ring: Ring, width: int) ->
 
 
 def test_the_mask_of_a_key_is_its_known_stream() -> None:
-    told = VECTORS["stream"]
+    reported = VECTORS["stream"]
     for ring in RINGS:
         values = np.zeros(9, ring.dtype)
-        add_masks(values, [(bytes.fromhex(told["key"]), 1)])
-        assert values.tolist() == told[str(ring.bits)]
+        add_masks(values, [(bytes.fromhex(reported["key"]), 1)])
+        assert values.tolist() == reported[str(ring.bits)]
 
 
 # Secret sharing -------------------------------------------------------------------------------------------------------
@@ -388,7 +388,7 @@ def played(attempt: Attempt) -> list[bytes]:
     return [*boards, *(v.values.tobytes() for v in vectors.values())]
 
 
-def test_said_once() -> None:
+def test_a_statement_is_made_once() -> None:
     seat = next(iter(seats_of(cohort_of(3)).values()))
     said = advertise(seat)
     other = replace(seat, secrets=Secrets(bytes_of("others")))
@@ -446,46 +446,46 @@ def noised(name: str) -> Noised:
 
 
 def test_whole_sums_are_the_known_ones() -> None:
-    told, seats = VECTORS["whole"], vector_seats(3, 0)
+    reported, seats = VECTORS["whole"], vector_seats(3, 0)
     said = [advertise(s) for s in seats.values()]
-    assert said == statements(told["adverts"])
+    assert said == statements(reported["adverts"])
     adverts = read_adverts(seats["east"].cohort, WHOLE_AT, said)
-    assert adverts.view == told["view"]
+    assert adverts.view == reported["view"]
     for ring in RINGS:
         total = MaskedSum(ring, 4)
         for name, seat in seats.items():
             answer = all_or_nothing.mask(seat, adverts, DOUBLE_AT, VECTORS["question"], noised(name), ring)
-            assert answer.values.tolist() == told["masked"][str(ring.bits)][name]
+            assert answer.values.tolist() == reported["masked"][str(ring.bits)][name]
             total.add(name, answer)
         opened = all_or_nothing.unmask(total, seats["east"].cohort)
         assert opened.values.tolist() == [sum(VECTORS["values"][n][k] for n in seats) for k in range(4)]
 
 
 def test_double_masked_sums_are_the_known_ones() -> None:
-    told, seats, question = VECTORS["double"], vector_seats(4, 1), VECTORS["question"]
+    reported, seats, question = VECTORS["double"], vector_seats(4, 1), VECTORS["question"]
     cohort, survivors = seats["east"].cohort, ["east", "north", "south"]
     said = [advertise(s) for s in seats.values()]
-    assert said == statements(told["adverts"])
+    assert said == statements(reported["adverts"])
     adverts = read_adverts(cohort, DOUBLE_AT, said)
     shared = [dropout_tolerant.share(s, adverts) for s in seats.values()]
-    assert shared == statements(told["shares"])
+    assert shared == statements(reported["shares"])
     shares = dropout_tolerant.read_shares(adverts, shared)
-    assert (adverts.view, shares.board) == (told["view"], told["board"])
+    assert (adverts.view, shares.board) == (reported["view"], reported["board"])
     for ring in RINGS:
         answers = {n: dropout_tolerant.mask(seats[n], shares, question, noised(n), ring) for n in survivors}
-        assert {n: a.values.tolist() for n, (a, _) in answers.items()} == told["masked"][str(ring.bits)]
-        assert [s for _, s in answers.values()] == statements(told["answers"])
+        assert {n: a.values.tolist() for n, (a, _) in answers.items()} == reported["masked"][str(ring.bits)]
+        assert [s for _, s in answers.values()] == statements(reported["answers"])
         read = dropout_tolerant.read_answers(shares, question, [s for _, s in answers.values()])
-        assert read.board == told["about"]
+        assert read.board == reported["about"]
         confirmations = [dropout_tolerant.confirm(seats[n], read) for n in survivors]
-        assert confirmations == statements(told["confirmations"])
+        assert confirmations == statements(reported["confirmations"])
         confirmed = dropout_tolerant.read_confirmations(read, confirmations)
         reveals = [dropout_tolerant.reveal(seats[n], confirmed) for n in survivors]
-        assert reveals == statements(told["reveals"])
+        assert reveals == statements(reported["reveals"])
         total = MaskedSum(ring, 4)
         for name, (answer, _) in answers.items():
             total.add(name, answer)
-        assert dropout_tolerant.unmask(total, confirmed, reveals).values.tolist() == told["sum"]
+        assert dropout_tolerant.unmask(total, confirmed, reveals).values.tolist() == reported["sum"]
 
 
 def as_the_first_institution(leg: str, board: list[Statement]) -> None:
@@ -495,31 +495,31 @@ def as_the_first_institution(leg: str, board: list[Statement]) -> None:
         adverts = read_adverts(seat.cohort, WHOLE_AT, board)
         all_or_nothing.mask(seat, adverts, DOUBLE_AT, VECTORS["question"], noised("east"), Ring(64))
         return
-    told, seat, question = VECTORS["double"], vector_seats(4, 1)["east"], VECTORS["question"]
+    reported, seat, question = VECTORS["double"], vector_seats(4, 1)["east"], VECTORS["question"]
     if leg == "advertise":
         dropout_tolerant.share(seat, read_adverts(seat.cohort, DOUBLE_AT, board))
         return
-    adverts = read_adverts(seat.cohort, DOUBLE_AT, statements(told["adverts"]))
+    adverts = read_adverts(seat.cohort, DOUBLE_AT, statements(reported["adverts"]))
     if leg == "share":
         dropout_tolerant.mask(seat, dropout_tolerant.read_shares(adverts, board), question, noised("east"), Ring(64))
         return
-    shares = dropout_tolerant.read_shares(adverts, statements(told["shares"]))
+    shares = dropout_tolerant.read_shares(adverts, statements(reported["shares"]))
     if leg == "mask":
         dropout_tolerant.confirm(seat, dropout_tolerant.read_answers(shares, question, board))
         return
-    answers = dropout_tolerant.read_answers(shares, question, statements(told["answers"]))
+    answers = dropout_tolerant.read_answers(shares, question, statements(reported["answers"]))
     if leg == "confirm":
         dropout_tolerant.reveal(seat, dropout_tolerant.read_confirmations(answers, board))
         return
-    confirmed = dropout_tolerant.read_confirmations(answers, statements(told["confirmations"]))
+    confirmed = dropout_tolerant.read_confirmations(answers, statements(reported["confirmations"]))
     total = MaskedSum(Ring(64), 4)
-    for name, values in told["masked"]["64"].items():
+    for name, values in reported["masked"]["64"].items():
         total.add(name, Masked(np.array(values, np.uint64)))
     before = total.values.copy()
     try:
         dropout_tolerant.unmask(total, confirmed, board)
     finally:
-        if board != statements(told["reveals"]):
+        if board != statements(reported["reveals"]):
             assert np.array_equal(total.values, before)  # a void round leaves the sum masked
 
 

@@ -1,4 +1,4 @@
-"""Laws of merged cells: what is put together, and that any choice an institution is told is a safe one."""
+"""Laws of merged cells: what is put together, and that any choice sent to an institution is a safe one."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_merged_cells_are_few_in_order_and_within_their_column(schema: Schema, b
 
 
 @given(schema=SCHEMAS, bins=st.integers(2, 64), seed=st.integers(0, 2**32 - 1))
-def test_what_is_told_is_what_is_read(schema: Schema, bins: int, seed: int) -> None:
+def test_merged_cells_survive_the_way_to_the_institution(schema: Schema, bins: int, seed: int) -> None:
     merged, sizes = grouped_cells(schema, bins, counts_of(schema, seed)), merged_sizes(schema, bins)
     np.testing.assert_array_equal(read_merged(merged.astype(np.float32), schema.sizes, sizes), merged)
 

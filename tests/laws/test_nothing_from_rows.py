@@ -105,21 +105,21 @@ def simulated(name: str, layout: str, *persons: dict[str, Any]) -> Path:
 
 def public_part(folder: Path) -> dict[str, Any]:
     """Every file of a release as it must be, whoever's rows it is of: without run, receipts, signature, and noised numbers."""
-    told: dict[str, Any] = {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in NOISED}
-    manifest = json.loads(told["manifest.json"])
-    assert set(manifest["files"]) == {*told, *NOISED} - {"manifest.json"}
+    reported: dict[str, Any] = {p.name: p.read_bytes() for p in folder.iterdir() if p.name not in NOISED}
+    manifest = json.loads(reported["manifest.json"])
+    assert set(manifest["files"]) == {*reported, *NOISED} - {"manifest.json"}
     for noised in ("files", "rows", "run", "signature"):
         del manifest[noised]
     for criterion in manifest["verdict"]:
         criterion["value"] = re.sub("[0-9.]+", "#", criterion["value"])
     manifest["carries"] = named(manifest["carries"])
-    account = json.loads(told["ledger.json"])
+    account = json.loads(reported["ledger.json"])
     del account["run"]
     for answer in (a for i in account["institutions"] for a in i["answers"]):
         del answer["receipt"]
-    model = json.loads(told["model.json"])
+    model = json.loads(reported["model.json"])
     del model["rows"]
-    return told | {"manifest.json": manifest, "ledger.json": account, "model.json": model}
+    return reported | {"manifest.json": manifest, "ledger.json": account, "model.json": model}
 
 
 def named(carries: dict[str, Any]) -> dict[str, Any]:

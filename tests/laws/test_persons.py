@@ -47,7 +47,7 @@ def shares(persons: np.ndarray, units: int, salt: int) -> np.ndarray:
 
 
 def rows_of(persons: np.ndarray) -> Codes:
-    """Every row with a value of its own, so that it can be told afterwards."""
+    """Every row with a value of its own, so that it can be recognised afterwards."""
     return Codes(np.arange(len(persons), dtype=np.int16)[:, None], persons, (max(1, len(persons)),))
 
 

@@ -120,7 +120,7 @@ def skewed(draw: Draw, rng: np.random.Generator) -> Kind:
 
 
 def zeros(draw: Draw, rng: np.random.Generator) -> Kind:
-    """Nought for most, as of cigarettes a day."""
+    """Zero for most, as of cigarettes a day."""
     most = draw(st.sampled_from([40, 300, 2000]))
     values = [0 if rng.random() < 0.6 else int(v) for v in rng.integers(1, most, ROWS)]
     return Kind(values, r"\d+", number=int, arrow=pa.int64())
@@ -157,7 +157,7 @@ def pair(draw: Draw, rng: np.random.Generator) -> Kind:
 
 
 def padded(draw: Draw, rng: np.random.Generator) -> Kind:
-    """Codes with noughts in front, as of areas."""
+    """Codes with zeros in front, as of areas."""
     long = draw(st.integers(3, 6))
     return text(draw, rng, [f"{v:0{long}}" for v in rng.choice(10 ** (long - 1), 7, replace=False)], [0.0, 0.2])
 
@@ -212,12 +212,12 @@ FAMILIES: Mapping[str, Family] = {
     "decimals": decimal,
     "one word and blanks": single,
     "skewed amounts": skewed,
-    "mostly nought": zeros,
+    "mostly zero": zeros,
     "few codes": code,
     "years": year,
     "words": words,
     "two words": pair,
-    "codes with noughts in front": padded,
+    "codes with zeros in front": padded,
     "codes of letters": letters,
     "True and False": truth,
     "days": day,
@@ -340,8 +340,8 @@ def check(name: str, kind: Kind, out: Path, real: Path) -> None:
     if kind.number:
         _check_range(name, values, [kind.read(kind.text(v)) for v in kind.values if v is not None])
     if out.suffix == ".parquet" and real.suffix == ".parquet":
-        told, asked = (_class_of(pq.read_schema(path).field(name).type) for path in (out, real))
-        assert told == asked, f"{name}: {told} instead of {asked}"
+        reported, asked = (_class_of(pq.read_schema(path).field(name).type) for path in (out, real))
+        assert reported == asked, f"{name}: {reported} instead of {asked}"
 
 
 def _spelt(path: Path, name: str) -> list[str]:
@@ -468,13 +468,13 @@ def words_of(*names: str) -> Family:
     return family
 
 
-UNDECLARED = "a draft takes None for missing, and tells; who reviews it declares missing = [] (15.5)"
+UNDECLARED = "a draft takes None for missing, and reports it; who reviews it declares missing = [] (15.5)"
 SPELT = "no schema says how it is spelt"
 OF_ITS_OWN: Mapping[str, Family] = {
     "dotted codes": words_of("401", "401.0", "401.00", "250.0", "V45.0"),
     "versions": words_of("1.10", "1.1", "1.2", "2.0", "2.1.3"),
     "plus and minus": words_of("+", "-", "++"),
-    "numbers near nought": tiny,
+    "numbers near zero": tiny,
     "twenty powers of ten": decades,
     "multiples of 1000": partial(whole, step=1000, least=600),
     "quarters": lattice_of(0.25, 0.0),

@@ -165,8 +165,8 @@ def test_faults_are_counted_and_placed() -> None:
     content = b'a,b,c\na,b\na,"b,c\na,b,\xff\na,b,\xfe\na,b,c\0\n'
     faults = Faults("t")
     assert len(pd.concat(csv_parts(io.BytesIO(content), LAYOUT, 1 << 20, faults))) == 4
-    told = {(f.kind.name, f.column): (f.count, f.rows) for f in faults.found}
-    assert told == {
+    reported = {(f.kind.name, f.column): (f.count, f.rows) for f in faults.found}
+    assert reported == {
         ("cells", None): (1, (3,)),
         ("quote", None): (1, (4,)),
         ("encoding", "c"): (2, (5, 6)),

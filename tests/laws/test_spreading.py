@@ -85,14 +85,14 @@ def test_ranges_and_the_rest_make_up_every_cell(case: tuple[Column, Ranges]) -> 
 def test_a_cell_counts_by_the_part_of_its_values_that_is_drawn_in_the_ranges(column: Continuous | Datetime) -> None:
     rng, count = np.random.default_rng(0), 20_000
     ranges = ((1, 4), (12, 13), (15, grid_of(column) // 2))
-    told = parts_within(column, ranges)
+    reported = parts_within(column, ranges)
     for cell in range(column.values):
         index = draw_index(column, np.full(count, cell), rng)
         inside = np.zeros(count, bool)
         for first, last in ranges:
             inside |= (first <= index) & (index <= last)
-        assert abs(inside.mean() - told[cell]) < 6 * math.sqrt(0.25 / count)
-        if told[cell] > 0:
+        assert abs(inside.mean() - reported[cell]) < 6 * math.sqrt(0.25 / count)
+        if reported[cell] > 0:
             here = np.bincount(draw_index(column, np.full(count, cell), rng, ranges), minlength=grid_of(column))
             there = np.bincount(index[inside], minlength=grid_of(column))
             apart = 0.5 * np.abs(here / count - there / max(1, inside.sum())).sum()

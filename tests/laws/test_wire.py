@@ -214,7 +214,7 @@ def test_a_refusal_is_read_as_it_was_written(refusal: Refusal) -> None:
 
 
 @given(REPLIES, REPLIES)
-def test_the_length_of_an_answer_tells_nothing_of_its_values(one: Reply, other: Reply) -> None:
+def test_the_length_of_an_answer_reveals_nothing_of_its_values(one: Reply, other: Reply) -> None:
     shorter = min(len(one.values), len(other.values))
     messages = [sealed(replace(one, values=r.values[:shorter], salt=r.salt), r.salt) for r in (one, other)]
     assert len(messages[0]) == len(messages[1])

@@ -99,11 +99,11 @@ def refused(code: str, what: str = "") -> Any:
 def test_a_backup_is_one_private_verified_file(place: Place) -> None:
     place.answered(place.sign(place.study()))
     out = place.folder.parent / "night.sqlite"
-    told = call_json("ledger", "backup", "--ledger", place.path, "--out", out)
+    document = call_json("ledger", "backup", "--ledger", place.path, "--out", out)
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     with Ledger(out) as copy, place.institution.ledger() as ledger:
-        assert copy.verify() == told["entries"] == 2
-        assert copy.head() == told["head"] == ledger.head()
+        assert copy.verify() == document["entries"] == 2
+        assert copy.head() == document["head"] == ledger.head()
         assert copy.entries() == ledger.entries()
     assert sorted(p.name for p in place.folder.parent.iterdir() if p.name.startswith(("night", "."))) == [
         "night.sqlite"
@@ -404,8 +404,8 @@ def test_receipts_of_lost_answers_are_accepted_if_they_were_named(place: Place) 
     place.policy(epsilon_per_population=20.0, delta=3e-6)
     anew = place.sign(place.study("anew"))
     assert place.ask(anew, receipts=(receipts[0], receipts[1])) == refusal("E_LEDGER_ROLLED_BACK")
-    told = wire.decode_answer(place.ask(anew, receipts=(receipts[0], receipts[2])), plan(anew).phase(0).query.width)
-    assert isinstance(told, wire.Answer)  # named: the first by its receipt, the third by the witness
+    reported = wire.decode_answer(place.ask(anew, receipts=(receipts[0], receipts[2])), plan(anew).phase(0).query.width)
+    assert isinstance(reported, wire.Answer)  # named: the first by its receipt, the third by the witness
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"head": 1}]', '{"a": [', '[{"institution": "north"}]'])
@@ -438,7 +438,7 @@ def test_the_cap_is_presumed_where_less_is_known(place: Place, lost: tuple[Path,
     assert place.spent() == 10.0
     with Ledger(place.path) as ledger:
         assert ledger.spent("patients", DELTA).check == 10.0
-        assert ledger.spent("nobody ever heard of", DELTA).epsilon == 10.0
+        assert ledger.spent("unknown to all", DELTA).epsilon == 10.0
         assert ledger.spent("patients", DELTA / 2).epsilon == math.inf
         assert ledger.spent("patients", 1.5 * DELTA).epsilon == 10.0
 
@@ -568,17 +568,17 @@ def test_the_sum_is_above_what_the_worst_mechanism_and_the_events_compose_to(
     epsilon: float, events: Events, delta: float
 ) -> None:
     """Against privacy loss distributions: the mechanism that every (epsilon, delta)-private one is a blurring of."""
-    told = cost_after(epsilon, DELTA, events, delta)
+    reported = cost_after(epsilon, DELTA, events, delta)
     worst = pld.from_privacy_parameters(common.DifferentialPrivacyParameters(epsilon, DELTA), 1e-3)
     for e in composed(events):
         one = pld.from_gaussian_mechanism(
             e.noise_multiplier, sampling_prob=e.sampling_rate, value_discretization_interval=1e-3
         )
         worst = worst.compose(one.self_compose(e.count))
-    assert told.epsilon >= worst.get_epsilon_for_delta(delta) - 0.02 * epsilon - 2e-2  # its grid rounds up
+    assert reported.epsilon >= worst.get_epsilon_for_delta(delta) - 0.02 * epsilon - 2e-2  # its grid rounds up
     later = cost(events, delta - DELTA)
-    assert told.epsilon == pytest.approx(epsilon + later.epsilon)
-    assert told.check == pytest.approx(epsilon + later.check)
+    assert reported.epsilon == pytest.approx(epsilon + later.epsilon)
+    assert reported.check == pytest.approx(epsilon + later.check)
 
 
 def test_the_events_have_what_is_left_of_delta(place: Place) -> None:
@@ -631,11 +631,11 @@ def test_no_study_of_before_is_answered(place: Place, lost: tuple[Path, Receipt]
         place.answered(place.sign(place.study(name, serial=2)))
 
 
-def test_who_looks_first_is_told_why(place: Place, lost: tuple[Path, Receipt]) -> None:
+def test_who_checks_first_sees_why(place: Place, lost: tuple[Path, Receipt]) -> None:
     place.restore(lost[0])
-    told = call("institution", "check", place.folder, code=1)
-    assert told.count("FAIL study 'first', serial 1: policy: E_RESTORED") == 1
-    assert "at a larger delta: the ledger was restored" in told  # why the budget does not suffice either
+    output = call("institution", "check", place.folder, code=1)
+    assert output.count("FAIL study 'first', serial 1: policy: E_RESTORED") == 1
+    assert "at a larger delta: the ledger was restored" in output  # why the budget does not suffice either
 
 
 def test_a_withdrawal_that_was_lost_stays_one(place: Place) -> None:
@@ -861,8 +861,8 @@ def test_the_story_of_a_lost_disk(place: Place, tmp_path: Path) -> None:
             "ledger", "restore", backup, "--institution", place.folder, "--request", request, code=14
         )
         assert f"{number} of the restorers" in refused_by
-        told = call("ledger", "sign-restore", request, "--key", key)
-        assert "epsilon 10 at delta 1e-06" in told and "without any bound if all" in told
+        output = call("ledger", "sign-restore", request, "--key", key)
+        assert "epsilon 10 at delta 1e-06" in output and "without any bound if all" in output
     call("ledger", "restore", backup, "--institution", place.folder, "--request", request)
     (account,) = call_json("ledger", "show", "--ledger", place.path)["ledgers"]  # type: ignore[misc]
     assert (account["epsilon"], account["epsilon_bare"], account["answers"]) == (10.0, None, 1)  # type: ignore[index]

@@ -659,10 +659,10 @@ def test_what_would_be_refused_can_be_asked_before_the_answer_is_made() -> None:
         all_or_nothing.require_ready(one, adverts, ELSEWHERE["run"])
 
 
-def test_the_commitment_tells_nothing_and_is_of_one_seed() -> None:
+def test_the_commitment_reveals_nothing_and_is_of_one_seed() -> None:
     seeds = [bytes_of("b", k) for k in range(2)]
-    told = {commitment(s, n, c) for s in seeds for n in ("a", "b") for c in (RUN, ATTEMPT)}
-    assert len(told) == 8
+    reported = {commitment(s, n, c) for s in seeds for n in ("a", "b") for c in (RUN, ATTEMPT)}
+    assert len(reported) == 8
 
 
 # The coordinator's own checks -----------------------------------------------------------------------------------------
@@ -848,7 +848,7 @@ MASKS_LEFT_OUT = {
 
 
 @pytest.mark.parametrize("left_out", MASKS_LEFT_OUT)
-def test_the_view_tells_when_masks_are_left_out(left_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_view_reveals_when_masks_are_left_out(left_out: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mutant, seen = MASKS_LEFT_OUT[left_out]
     monkeypatch.setattr(dropout_tolerant, "masked", mutant)
     monkeypatch.setattr(dropout_tolerant, "unmask", lambda *_: replace_sum())
@@ -860,7 +860,7 @@ def replace_sum() -> Any:
     return dropout_tolerant.UnmaskedSum(np.full(WIDTH, 12_345))
 
 
-def test_the_view_tells_when_the_first_hundredth_is_not_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_view_reveals_when_the_first_hundredth_is_not_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     def mutant(noised: Noised, ring: Ring, masks: Iterable[tuple[bytes, int]]) -> Masked:
         values = masked(noised, ring, masks).values
         values[: WIDTH // 100] = ring.to_ring(noised.values[: WIDTH // 100])
@@ -870,7 +870,7 @@ def test_the_view_tells_when_the_first_hundredth_is_not_masked(monkeypatch: pyte
     assert "sent" in whole_views(False).tell_apart(whole_views(True))
 
 
-def test_the_view_tells_when_pads_serve_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_view_reveals_when_pads_serve_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pair keys that are not bound to round and attempt."""
     monkeypatch.setattr(
         all_or_nothing, "pair_masks", lambda key, name, others, salt, *_: pair_masks(key, name, others, salt)
@@ -880,11 +880,11 @@ def test_the_view_tells_when_pads_serve_twice(monkeypatch: pytest.MonkeyPatch) -
     assert "sent" not in found
 
 
-def test_the_view_tells_when_the_key_stream_starts_again_in_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_view_reveals_when_the_key_stream_starts_again_in_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
     def mutant(noised: Noised, ring: Ring, masks: Iterable[tuple[bytes, int]]) -> Masked:
-        values, told = ring.to_ring(noised.values), list(masks)
+        values, reported = ring.to_ring(noised.values), list(masks)
         for start in range(0, len(values), WIDTH // 4):
-            add_masks(values[start : start + WIDTH // 4], told)
+            add_masks(values[start : start + WIDTH // 4], reported)
         return Masked(values)
 
     monkeypatch.setattr(dropout_tolerant, "masked", mutant)
@@ -912,7 +912,7 @@ def tried_out(vector: RingArray) -> list[RingArray]:
     return found
 
 
-def test_seeds_that_can_be_tried_out_would_tell_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeds_that_can_be_tried_out_would_reveal_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two honest institutions and a colluder: one unknown mask. Statistics see nothing; trying all seeds does."""
     seats = seats_of(cohort_of(3, 0, 1))
     first, _, last = seats

@@ -33,7 +33,7 @@ def main() -> int:
         faults.append("docs/mutants.md is not current: run python tests/mutants --docs")
     for fault in faults:
         _say(f"FAULT {fault}")
-    _say(f"{verdict.told}, in {time.monotonic() - began:.0f} s")
+    _say(f"{verdict.summary}, in {time.monotonic() - began:.0f} s")
     return 0 if verdict.is_open and not faults else 1
 
 

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 LONGEST = 120.0  # seconds that each test of a task may take, on the average
 LAST_WORDS = 5.0  # seconds before that, it writes down where it is
-DEEP = 8  # calls that are told of it
+DEEP = 8  # frames that are reported of it
 TASKS = 2  # that run at the same time
 HEAVY = (  # torch._dynamo: an optimiser's first step imports it
     "numpy", "pandas", "scipy.stats", "scipy.special", "torch", "torch.nn.functional", "torch._dynamo", "safetensors.numpy",
@@ -80,7 +80,7 @@ class Result:
         return self.failed == "asserted" and not self.problem
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         return self.problem or ("passed" if self.is_pass else f"failed: {self.failed or 'it was skipped'}")
 
 
@@ -136,11 +136,11 @@ def _read(place: Path, number: int) -> Result:
 
 def _last_error(place: Path) -> str:
     """What the process said before it went; where its threads were, if it took too long."""
-    told = (place / "output").read_text(errors="replace") if (place / "output").exists() else ""
-    errors = [line for line in told.splitlines() if line.startswith(("ERROR", "E  "))]
+    reported = (place / "output").read_text(errors="replace") if (place / "output").exists() else ""
+    errors = [line for line in reported.splitlines() if line.startswith(("ERROR", "E  "))]
     if errors:
         return f"it did not run ({errors[0].strip()})"
-    where = re.findall(r'File "([^"]+)", line (\d+)', told)
+    where = re.findall(r'File "([^"]+)", line (\d+)', reported)
     lines = [f"{Path(file).name}:{line}" for file, line in where[:DEEP]]
     return f"it took too long, and was in {' < '.join(lines)}" if lines else "its process ended without a result"
 
@@ -215,8 +215,8 @@ class _Watched:
 
     def _protocol(self, number: int, item: pytest.Item) -> None:
         """In the last fork: the thread that watches over the time would not come along into another."""
-        told = os.open(self._place / "output", os.O_WRONLY | os.O_APPEND)
-        faulthandler.dump_traceback_later(LONGEST - LAST_WORDS, file=told)
+        reported = os.open(self._place / "output", os.O_WRONLY | os.O_APPEND)
+        faulthandler.dump_traceback_later(LONGEST - LAST_WORDS, file=reported)
         self._result = Result()
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
         self._result.problem = self._result.problem or _foreign(self._task.tree)

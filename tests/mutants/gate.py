@@ -27,19 +27,19 @@ class Verdict:
         return not self.faults and self.killed == self.of > 0
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         return f"mutants killed {self.killed} of {self.of}"
 
 
 def judge(mutants: Sequence[Mutant], say: Say, root: Path = ROOT) -> Verdict:
-    """Run everything; ``say`` is told one line a mutant."""
+    """Run everything; ``say`` gets one line a mutant."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         place = Path(scratch)
         original = pristine(root, place / "original")
         tasks, rotten = _mutated(mutants, original, place)
         sound = _sound(mutants, original, place, say)
         faults = [*_twice([m.name for m in mutants]), *rotten]
-        faults += [f"{test}: on the product as it is, {r.told}" for test, r in sound.items() if not r.is_pass]
+        faults += [f"{test}: on the product as it is, {r.summary}" for test, r in sound.items() if not r.is_pass]
         killed = 0
         for task, result in _judged(tasks, place, say):
             killed += result.is_kill and sound[task.tests[0]].is_pass
@@ -74,14 +74,14 @@ def _judged(tasks: Sequence[Task], place: Path, say: Say) -> Iterator[tuple[Task
     began = time.monotonic()
     for task, results in run_all(tasks, place):
         (result,) = results.values()
-        say(f"{time.monotonic() - began:6.1f} s  {task.name}: {'killed' if result.is_kill else result.told}")
+        say(f"{time.monotonic() - began:6.1f} s  {task.name}: {'killed' if result.is_kill else result.summary}")
         yield task, result
 
 
 def _fault(task: Task, result: Result) -> str:
     if result.is_pass:
         return f"{task.name}: SURVIVED {task.tests[0]}"
-    return f"{task.name}: {task.tests[0]} did not judge it: {result.told}"
+    return f"{task.name}: {task.tests[0]} did not judge it: {result.summary}"
 
 
 def _twice(names: Sequence[str]) -> Iterator[str]:

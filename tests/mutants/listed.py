@@ -18,13 +18,13 @@ finding something does not count. Numbers are those of [threat-model.md](threat-
 adversaries, A assets, plain ones its sections. The mutants are in `tests/mutants/planted/`; this page is written from them by
 `python tests/mutants --docs`.
 
-Each of the pitfalls P1 to P20 has a mutant. Some cannot be planted as they are told; then the nearest thing to them is:
+Each of the pitfalls P1 to P20 has a mutant. Some cannot be planted as described; then the nearest thing to them is:
 
 * P7 to P9 and P11 are about ledgers and tables, and the same for every query.
 * P12: institutions answer with sums and never with rows, so nothing of a row can pass through. What is left to plant is a
   decoder that writes what the schema does not declare.
 * P15: a critic has no pac, and its loss gets rows one by one. The mutants show it rows together.
-* P16: the coordinator, where a GAN's generator is, has no rows: it is told noised sums alone. The mutants send an un-noised
+* P16: the coordinator, where a GAN's generator is, has no rows: it receives noised sums alone. The mutants send an un-noised
   sum, and leave a part of what institutions train out of the clip.
 * P18: no network normalises by a batch. The mutants subtract a batch's mean, in a loss and in the errors.
 * P20: rounds, steps and clip follow from the study. The mutants clip by the batch, and stop when a real sum is short.

@@ -101,7 +101,7 @@ def test_a_custodian_draws_the_noise_it_charges(ledger: Ledger, study: Study, mo
         assert sorted(drawn) == pytest.approx(sorted(charged), rel=1e-12)
 
 
-def test_noise_has_the_scale_that_the_sensitivity_is_told_for() -> None:
+def test_noise_has_the_scale_that_the_sensitivity_is_stated_for() -> None:
     """One row more is one unit of the grid more in every table; over its noise's relative scale, the sensitivity."""
     weights = (1.0, 0.25, 4.0)
     query = Marginals((2, 3), ((0,), (1,), (0, 1)), weights, 1, 8)
@@ -115,8 +115,8 @@ def test_noise_has_the_scale_that_the_sensitivity_is_told_for() -> None:
 
 def codes(*values: str | None) -> list[int]:
     """Of a column of a table, with another column that is always there."""
-    told = pd.DataFrame({"who": range(len(values)), "colour": list(values), "size": "m"})
-    return encode(told, SWEEP.schema).values[:, 0].tolist()
+    reported = pd.DataFrame({"who": range(len(values)), "colour": list(values), "size": "m"})
+    return encode(reported, SWEEP.schema).values[:, 0].tolist()
 
 
 def test_a_category_means_the_same_whoever_else_is_there() -> None:
@@ -157,24 +157,24 @@ def test_nothing_is_ever_refunded(ledger: Ledger, path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 40])
-def test_an_answer_has_the_bytes_its_study_says(ledger: Ledger, rows: int) -> None:
+def test_an_answer_has_the_bytes_its_study_determines(ledger: Ledger, rows: int) -> None:
     agree(ledger, SWEEP)
-    told = custodian(ledger, table(rows), SWEEP).answer(request(SWEEP))
+    reported = custodian(ledger, table(rows), SWEEP).answer(request(SWEEP))
     width = plan(SWEEP).phase(0).query.width
     nothing = wire.encode_reply(wire.Reply(SWEEP.digest, RUN, 0, 0, "north", "00" * 32, np.zeros(width, np.int64)))
     expected = wire.encode_answer(nothing, sign_receipt(key_of("north"), "north", "00" * 32, "00" * 32, "00" * 32))
-    assert len(told) == len(expected)
+    assert len(reported) == len(expected)
 
 
 def test_the_log_of_an_answer_does_not_depend_on_the_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    told = []
+    reported = []
     for rows in (0, 1, 300):
         with Ledger(tmp_path / f"{rows}.sqlite") as opened, caplog.at_level(logging.DEBUG):
             agree(opened, SWEEP)
             caplog.clear()
             answer(custodian(opened, table(rows), SWEEP).answer(request(SWEEP)), SWEEP)
-            told.append([record.getMessage() for record in caplog.records])
-    assert told[0] == told[1] == told[2] != []
+            reported.append([record.getMessage() for record in caplog.records])
+    assert reported[0] == reported[1] == reported[2] != []
 
 
 def test_no_text_of_an_exception_is_in_the_log(ledger: Ledger, caplog: pytest.LogCaptureFixture) -> None:
@@ -246,9 +246,9 @@ def test_another_user_than_the_relays_is_not_let_in() -> None:
 
 
 def account() -> dict[str, Any]:
-    """What a genuine release of two rounds tells of its institutions."""
+    """What a genuine release of two rounds states of its institutions."""
 
-    def told(name: str) -> dict[str, Any]:
+    def reported(name: str) -> dict[str, Any]:
         to = [about(TRAINING.digest, RUN, k, 0) for k in range(2)]
         receipts = (sign_receipt(key_of(name), name, f"{k:064x}", f"{k + 1:064x}", to[k]) for k in range(2))
         answers = [{"round": k, "attempt": 0, "receipt": asdict(r)} for k, r in enumerate(receipts)]
@@ -256,40 +256,40 @@ def account() -> dict[str, Any]:
 
     claims = [g.document() for g in guarantees(TRAINING, plan(TRAINING))]
     costs = {"cost": asdict(plan(TRAINING).cost), "guarantees": claims}
-    return {"study": TRAINING.digest, "run": RUN, **costs, "institutions": [told(name) for name in NAMES]}
+    return {"study": TRAINING.digest, "run": RUN, **costs, "institutions": [reported(name) for name in NAMES]}
 
 
-def released(folder: Path, told: dict[str, Any]) -> Path:
+def released(folder: Path, reported: dict[str, Any]) -> Path:
     folder.mkdir()
     (folder / "study.toml").write_text(dumps_study(TRAINING))
     (folder / "schema.toml").write_text(dumps_schema(TRAINING.schema))
-    (folder / "ledger.json").write_text(json.dumps(told))
-    claims = {"guarantee": told["cost"], "guarantees": told["guarantees"]}
+    (folder / "ledger.json").write_text(json.dumps(reported))
+    claims = {"guarantee": reported["cost"], "guarantees": reported["guarantees"]}
     write_manifest(folder, claims, load_or_create_key(folder.parent / "coordinator.key"), "federation")
     return folder
 
 
-def _own_receipt(told: dict[str, Any]) -> None:
+def _own_receipt(reported: dict[str, Any]) -> None:
     forged = sign_receipt(key_of("impostor"), "west", "00" * 32, "01" * 32, about(TRAINING.digest, RUN, 0, 0))
-    told["institutions"][2]["answers"][0]["receipt"] = asdict(forged)
+    reported["institutions"][2]["answers"][0]["receipt"] = asdict(forged)
 
 
-def _another_study(told: dict[str, Any]) -> None:
+def _another_study(reported: dict[str, Any]) -> None:
     foreign = sign_receipt(key_of("west"), "west", "00" * 32, "01" * 32, about(SWEEP.digest, RUN, 0, 0))
-    told["institutions"][2]["answers"][0]["receipt"] = asdict(foreign)
+    reported["institutions"][2]["answers"][0]["receipt"] = asdict(foreign)
 
 
-def _one_receipt(told: dict[str, Any]) -> None:
-    first, second = told["institutions"][1]["answers"]
+def _one_receipt(reported: dict[str, Any]) -> None:
+    first, second = reported["institutions"][1]["answers"]
     second["receipt"] = first["receipt"]
 
 
-def _no_receipt(told: dict[str, Any]) -> None:
-    del told["institutions"][0]["answers"][1]
+def _no_receipt(reported: dict[str, Any]) -> None:
+    del reported["institutions"][0]["answers"][1]
 
 
-def _own_consent(told: dict[str, Any]) -> None:
-    told["institutions"][2]["consent"] = key_of("impostor").sign(b"anything").hex()
+def _own_consent(reported: dict[str, Any]) -> None:
+    reported["institutions"][2]["consent"] = key_of("impostor").sign(b"anything").hex()
 
 
 FORGED: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -304,12 +304,12 @@ FORGED: dict[str, Callable[[dict[str, Any]], None]] = {
 @pytest.mark.parametrize("name", FORGED)
 def test_a_release_proves_what_its_institutions_agreed_to_and_answered(tmp_path: Path, name: str) -> None:
     """The coordinator's own signature is genuine all the time."""
-    told = account()
+    reported = account()
     assert plan(TRAINING).rounds == 2
-    assert load_release(released(tmp_path / "genuine", told)).study == TRAINING
-    FORGED[name](told)
+    assert load_release(released(tmp_path / "genuine", reported)).study == TRAINING
+    FORGED[name](reported)
     with pytest.raises(ReleaseError, match="E_RELEASE_TOUCHED"):
-        load_release(released(tmp_path / "forged", told))
+        load_release(released(tmp_path / "forged", reported))
 
 
 def test_the_gate_refuses_what_cost_more_or_was_asked_more_often() -> None:

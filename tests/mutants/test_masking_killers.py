@@ -24,7 +24,7 @@ def test_every_bit_of_a_key_counts() -> None:
     assert len(streams) == 257
 
 
-def test_an_answer_under_masks_for_another_board_tells_no_pair_mask() -> None:
+def test_an_answer_under_masks_for_another_board_reveals_no_pair_mask() -> None:
     """Asked for two boards of shares, of which one lacks a colluder, the answers differ by more than the colluder's mask."""
     attempt = Attempt(seats_of(cohort_of(7, 2, 2)))
     first, *_, colluder = attempt.seats

@@ -39,16 +39,16 @@ tried = [
     mutant("has several tests", "", "tests/laws/test_persons.py", file, place, "words = 0"),
 ]
 verdict = judge(tried, lambda line: None)
-print(json.dumps([verdict.told, verdict.is_open, list(verdict.faults), threads]))
+print(json.dumps([verdict.summary, verdict.is_open, list(verdict.faults), threads]))
 """
 
 
 def test_only_what_was_judged_and_asserted_counts_as_killed() -> None:
     command = [sys.executable, "-c", TRY, str(HERE)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=ROOT)
-    told, is_open, faults, threads = json.loads(run.stdout.splitlines()[-1])
+    reported, is_open, faults, threads = json.loads(run.stdout.splitlines()[-1])
     assert set(threads) == {1} and len(threads) > 2  # a fork takes along only one
-    assert told == "mutants killed 1 of 8"
+    assert reported == "mutants killed 1 of 8"
     assert not is_open
     of = {name: [f for f in faults if f.startswith(f"{name}:")] for name in ("is equal", "crashes", "is no Python")}
     assert "SURVIVED" in of["is equal"][0]
@@ -84,7 +84,7 @@ def test_every_killer_is_a_test_that_there_is() -> None:
 
 def test_there_are_many_mutants_and_each_is_another_change() -> None:
     assert len(MUTANTS) >= 30
-    for told in (Counter(m.name for m in MUTANTS), Counter(m.changes for m in MUTANTS)):
-        assert max(told.values()) == 1
+    for reported in (Counter(m.name for m in MUTANTS), Counter(m.changes for m in MUTANTS)):
+        assert max(reported.values()) == 1
     assert all(change.old != change.new for one in MUTANTS for change in one.changes)
     assert all("::" in one.killed_by and one.pitfall for one in MUTANTS)

@@ -76,7 +76,7 @@ def test_what_is_no_number_has_no_bytes(number: float) -> None:
         canonical_json({"epsilon": number})
 
 
-def test_the_noise_foretold_is_the_noise_of_the_sum() -> None:
+def test_the_noise_that_is_forecast_is_the_noise_of_the_sum() -> None:
     """Of one table alone: what three institutions add to each of its cells, worked out here."""
     alone = replace(STUDY, schema=Schema(columns=(Boolean(name="a"),)))
     agreed = plan(alone)
@@ -99,7 +99,7 @@ def named_by(north: Institution) -> Study:
     return replace(STUDY, institutions=tuple(replace(i, key=keys.get(i.name, i.key)) for i in STUDY.institutions))
 
 
-def test_a_preview_tells_what_would_be_spent_and_what_is_refused(tmp_path: Path) -> None:
+def test_a_preview_shows_what_would_be_spent_and_what_is_refused(tmp_path: Path) -> None:
     epsilon = plan(STUDY).cost.epsilon
     rich, poor = founded(tmp_path / "rich", 2 * epsilon), founded(tmp_path / "poor", epsilon / 2)
     welcome = preview(rich, named_by(rich))["here"]
@@ -215,12 +215,12 @@ def test_what_is_there_stays_when_blanks_are_filled_in() -> None:
 def test_a_noised_count_is_as_uncertain_as_its_noise() -> None:
     """A pair's table with noise of 3: each count has variance 9, and a column's, of two such, 18."""
     counts = np.array([[10.0, 20.0], [30.0, 40.0]])
-    told = Noised((2, 2), (Measured((0, 1), counts, 3.0, (None, None)),))
+    reported = Noised((2, 2), (Measured((0, 1), counts, 3.0, (None, None)),))
     each, column = np.eye(2)[:1], np.ones((1, 2))
     pair = Products((0, 1), (each, each))
-    assert [float(v[0]) for v in told.sums(pair)] == pytest.approx([10.0, 9.0])
-    assert [float(v[0]) for v in told.sums(Products((0,), (each,)))] == pytest.approx([30.0, 18.0])
-    assert [float(v[0]) for v in told.sums(Products((0, 1), (column, column)))] == pytest.approx([100.0, 36.0])
+    assert [float(v[0]) for v in reported.sums(pair)] == pytest.approx([10.0, 9.0])
+    assert [float(v[0]) for v in reported.sums(Products((0,), (each,)))] == pytest.approx([30.0, 18.0])
+    assert [float(v[0]) for v in reported.sums(Products((0, 1), (column, column)))] == pytest.approx([100.0, 36.0])
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0])

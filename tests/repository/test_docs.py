@@ -101,7 +101,9 @@ def pitfalls() -> set[str]:
 
 def citations() -> dict[str, str]:
     """Every number that code, tests, documents or mutants cite, and one place that does."""
-    cited = {found: f"mutants: {told}" for told in pitfalls() for found in re.findall(rf"\b(?:{NUMBER})", told)}
+    cited = {
+        found: f"mutants: {reported}" for reported in pitfalls() for found in re.findall(rf"\b(?:{NUMBER})", reported)
+    }
     for page in [*SOURCES, *(p for p in PAGES if p != THREATS)]:
         for tail in re.findall(
             r"threat-model\.md\)?,? ((?:(?:, | and | to )?[PTFA\d][\w.]*(?: R\d| \([a-z]\))?)+)", text_of(page)
@@ -182,7 +184,7 @@ def test_a_task_is_done_where_it_is_said_to_be(task: str, file: str, name: str) 
 def test_every_folder_is_on_the_tour() -> None:
     """The folders of the product that have modules, and no others."""
     tour = text_of(ROOT / "docs" / "architecture.md").partition("## The tour")[2].partition("\n## ")[0]
-    told = set(re.findall(r"^\| `([\w/]+)/`", tour, re.M))
+    reported = set(re.findall(r"^\| `([\w/]+)/`", tour, re.M))
     packages = (
         "common/cohortium",
         "client/cohortium_client",
@@ -190,4 +192,4 @@ def test_every_folder_is_on_the_tour() -> None:
         "simulation/cohortium_simulation",
     )
     there = {str(p.parent.relative_to(ROOT)) for package in packages for p in (ROOT / package).rglob("__init__.py")}
-    assert told == there
+    assert reported == there

@@ -78,7 +78,7 @@ def test_the_relay_has_no_data() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(CODES))
-def test_every_code_is_told_in_the_docs(code: str) -> None:
+def test_every_code_is_in_the_docs(code: str) -> None:
     assert f"`{code}`" in (ROOT / "docs/errors.md").read_text()
 
 
@@ -87,11 +87,11 @@ def test_every_code_that_is_raised_is_declared() -> None:
     assert raised - set(CODES) == set()
 
 
-def test_the_version_is_the_same_wherever_it_is_told() -> None:
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+def test_the_version_is_the_same_wherever_it_is_written() -> None:
+    reported = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nversion: {told['version']}\n" in cited and f"\nlicense: {told['license']}\n" in cited
-    assert told["version"] in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\nversion: {reported['version']}\n" in cited and f"\nlicense: {reported['license']}\n" in cited
+    assert reported["version"] in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_no_test_chooses_a_kernel() -> None:

@@ -1,4 +1,4 @@
-"""The in-process engine: same answers as a transport without Flower, and what goes wrong is told by name."""
+"""The in-process engine: same answers as a transport without Flower, and what goes wrong is reported by name."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def width() -> int:
 
 @dataclass
 class Teller:
-    """A custodian without data: tells ``values``, if need be later, ``after`` something, or not at all."""
+    """A custodian without data: sends ``values``, if need be later, ``after`` something, or not at all."""
 
     institution: str
     values: np.ndarray
@@ -73,10 +73,10 @@ class Teller:
     after: threading.Event | None = None
     raises: Exception | None = None
     signer: str = ""
-    heard: list[bytes] = field(default_factory=list)
+    received: list[bytes] = field(default_factory=list)
 
     def answer(self, data: bytes) -> bytes:
-        self.heard.append(data)
+        self.received.append(data)
         time.sleep(self.delay)
         if self.after:
             self.after.wait(60)
@@ -147,23 +147,23 @@ def test_real_custodians_answer(tmp_path: Path) -> None:
 
 class Counting:
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
 
     def start(self, total: int, what: str) -> None:
-        self.told.append(f"start {total}")
+        self.calls.append(f"start {total}")
 
     def advance(self, by: int = 1) -> None:
-        self.told.append("advance")
+        self.calls.append("advance")
 
     def done(self) -> None:
-        self.told.append("done")
+        self.calls.append("done")
 
 
-def test_progress_is_told() -> None:
+def test_progress_is_reported() -> None:
     progress = Counting()
     together(tellers(), progress=progress)
-    assert progress.told[0] == "start 1"
-    assert progress.told[-2:] == ["advance", "done"]
+    assert progress.calls[0] == "start 1"
+    assert progress.calls[-2:] == ["advance", "done"]
 
 
 def test_a_missing_institution_is_named() -> None:
@@ -282,7 +282,7 @@ def test_an_answer_without_bytes_is_none(content: RecordDict) -> None:
         together(tellers(), fault=on("west", emptied))
 
 
-def test_a_failing_custodian_tells_a_code_and_no_text() -> None:
+def test_a_failing_custodian_sends_a_code_and_no_text() -> None:
     failing = tellers(south=Teller("south", np.zeros(0, np.int64), raises=ValueError(CANARY)))
     with pytest.raises(FederationError) as caught:
         together(failing)

@@ -140,5 +140,5 @@ def test_the_examples_of_the_readme_work(
     Path("schema.toml").write_text(dumps_schema(study.schema))
     sites = ["N1", "N2", "S1", "W1", *NAMES]
     people(4000, 0).assign(hospital=[sites[i // 2 % 7] for i in range(4000)]).to_csv("DATA.csv", index=False)
-    told = call_json(*words, *(("--rounds", 2) if "autoregressive" in words else ()))
-    assert told["institutions"] == list(NAMES)
+    document = call_json(*words, *(("--rounds", 2) if "autoregressive" in words else ()))
+    assert document["institutions"] == list(NAMES)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from linked import LABS, LINKED, TEXT, tables
 
-from cohortium.data.columns.identifiers import identifier
 from cohortium.data.encoding import Codes
+from cohortium.data.identifiers import identifier
 from cohortium.data.linked import encode_linked
 from cohortium.data.readers.forms import Form
 from cohortium.data.schema import Schema, load_schema
@@ -105,7 +105,9 @@ def test_persons_without_a_table_are_split_as_well() -> None:
     assert set(persons_of(parts["institution-01"], "x", EVENTS)) == {identifier(i) for i in found[0]}
 
 
-def test_files_are_read_and_split_and_their_misfits_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_are_read_and_split_and_their_misfits_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, table in GIVEN.items():
         table.assign(beside="SECRET").to_csv(tmp_path / f"{name}.csv", index=False)
     files = files_of(sorted(tmp_path.glob("*.csv")), LINKED)

@@ -284,7 +284,7 @@ def trained(study: Study, **privacy: Any) -> Study:
 
 
 class Overheard:
-    """A generator that tells what it was told."""
+    """A generator that records what it receives."""
 
     def __init__(self, queries: list[Any]) -> None:
         self.queries, self.sums = queries, list[Any]()
@@ -297,7 +297,7 @@ class Overheard:
 
 
 def overheard(study: Study, codes: Codes, query: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What a generator is told of ``query`` asked of one table. (The plan's first phase has the same multiplier.)"""
+    """What a generator receives of ``query`` asked of one table. (The plan's first phase has the same multiplier.)"""
     ears = Overheard([query])
     monkeypatch.setattr("cohortium_simulation.unprotected.generator_class", lambda _: lambda *__: ears)
     fit_unprotected(study, {"north": codes}, seed=1)
@@ -335,10 +335,10 @@ def test_a_gradient_is_neither_clipped_nor_noised(
     asked, codes = trained(study), first_rows(study, tables)
     (step,) = {p.query.step for p in plan(asked).phases if hasattr(p.query, "step")}
     query, parameters = state_of(GradientSum(step), codes, {})
-    told = overheard(asked, codes, query, monkeypatch)
+    reported = overheard(asked, codes, query, monkeypatch)
     multiplier = plan(asked).phases[0].multiplier
-    assert told.multiplier == multiplier
-    found = step.in_gradients(told.values, multiplier) / len(codes)
+    assert reported.multiplier == multiplier
+    found = step.in_gradients(reported.values, multiplier) / len(codes)
     plain = average(step, codes, parameters)
     np.testing.assert_allclose(found, plain, atol=1e-5)
     assert np.linalg.norm(plain) > 100 * step.clip
@@ -348,13 +348,13 @@ def test_local_training_is_plain_descent(study: Study, tables: Tables, monkeypat
     asked, codes = trained(study), first_rows(study, tables)
     (step,) = {p.query.step for p in plan(asked).phases if hasattr(p.query, "step")}
     query, parameters = state_of(LocalTraining(step, 2), codes, {"rate": 0.5})
-    told = overheard(asked, codes, query, monkeypatch)
-    assert told.values[0] == len(codes) * OUT_GRID
+    reported = overheard(asked, codes, query, monkeypatch)
+    assert reported.values[0] == len(codes) * OUT_GRID
     at, network = parameters.astype(np.float32).astype(np.float64), step.architecture.network
     begin = at
     for _ in range(2):
         at = at - 0.5 * network.evened(average(step, codes, at))
-    np.testing.assert_allclose(told.values[1:] / told.values[0], at - begin, atol=1e-5)
+    np.testing.assert_allclose(reported.values[1:] / reported.values[0], at - begin, atol=1e-5)
 
 
 def test_where_persons_weigh_the_same_their_rows_are_averaged(
@@ -365,8 +365,8 @@ def test_where_persons_weigh_the_same_their_rows_are_averaged(
     (step,) = {p.query.step for p in plan(asked).phases if hasattr(p.query, "step")}
     query, parameters = state_of(GradientSum(step), codes, {})
     twice = replace(codes, values=np.repeat(codes.values, 2, 0), persons=np.repeat(codes.persons, 2))
-    told = overheard(asked, twice, query, monkeypatch)
-    found = step.in_gradients(told.values, told.multiplier) / len(codes)
+    reported = overheard(asked, twice, query, monkeypatch)
+    found = step.in_gradients(reported.values, reported.multiplier) / len(codes)
     np.testing.assert_allclose(found, average(step, codes, parameters), atol=1e-5)
 
 
@@ -398,9 +398,9 @@ def test_every_file_says_so(reference: Path) -> None:
     assert b'"privacy":"none"' in (reference / f"{MARK}model.safetensors").read_bytes()[:2000]
     assert 'mode = "none"' in (reference / "study.toml").read_text()
     for name in ("manifest.json", f"{MARK}ledger.json", f"{MARK}model.json"):
-        told = json.loads((reference / name).read_text())
-        assert told["privacy"] == "none"
-        assert not {"guarantee", "guarantees", "cost", "unit", "epsilon"} & set(told)
+        document = json.loads((reference / name).read_text())
+        assert document["privacy"] == "none"
+        assert not {"guarantee", "guarantees", "cost", "unit", "epsilon"} & set(document)
 
 
 def test_the_page_begins_with_a_red_banner_and_promises_nothing(reference: Path) -> None:
@@ -522,9 +522,13 @@ def test_the_way_of_a_researcher(given: list[object], tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = call(*given, *QUICK, "--institutions", 2, "--no-privacy", "--rows", 300, "--out", out, "--json")
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
-    assert (told["rows"], told["privacy"], told["institutions"]) == (300, "none", ["institution-01", "institution-02"])
-    assert "guarantee" not in told
+    document = json.loads(done.stdout)
+    assert (document["rows"], document["privacy"], document["institutions"]) == (
+        300,
+        "none",
+        ["institution-01", "institution-02"],
+    )
+    assert "guarantee" not in document
     assert "WARNING: no privacy" in done.stderr
     checked = call("verify", out)
     assert checked.exit_code == 23
@@ -562,17 +566,19 @@ def test_a_promise_or_none(given: list[object], said: list[object], tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_a_trained_generator_is_told_how(given: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Study] = []
+def test_a_trained_generator_takes_its_options(
+    given: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[Study] = []
 
     def remembered(study: Study, *_: object, **__: object) -> None:
-        told.append(study)
-        raise StudyError("E_PLAN_INVALID", "test", "it is not run", "Look at what was told.")
+        reported.append(study)
+        raise StudyError("E_PLAN_INVALID", "test", "it is not run", "Look at what was recorded.")
 
     monkeypatch.setattr("cohortium_simulation.experiment.simulate", remembered)
     said = ["--generator", "autoregressive", "--rounds", 2, "--steps", 3, "--hidden", 4, "--warm-start", 0.25]
     call(*given, "--institutions", 3, "--epsilon", 1, "--delta", 1e-6, *said, "--out", tmp_path / "out")
-    (study,) = told
+    (study,) = reported
     assert study.generator == Autoregressive(rounds=2, steps=3, hidden=4, warm_start=0.25)
     assert study.privacy.mode == "private"
 

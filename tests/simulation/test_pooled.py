@@ -96,9 +96,9 @@ def simulated(size: int, ledgers: Ledgers, progress: Any = None, **privacy: Any)
 
 def charges(folder: Path) -> dict[str, int]:
     """How many answers every institution of a folder has been charged with, wherever its ledger is."""
-    told = call_json("ledger", "show", "--ledger", folder)["ledgers"]
-    counted = Counter({a["ledger"]: a["answers"] for a in told})  # type: ignore[attr-defined]
-    assert len(counted) == len(told), "an institution has two ledgers"  # type: ignore[arg-type]
+    reported = call_json("ledger", "show", "--ledger", folder)["ledgers"]
+    counted = Counter({a["ledger"]: a["answers"] for a in reported})  # type: ignore[attr-defined]
+    assert len(counted) == len(reported), "an institution has two ledgers"  # type: ignore[arg-type]
     return dict(counted)
 
 
@@ -201,8 +201,8 @@ def test_a_pooled_custodian_answers_no_federations_study(tmp_path: Path) -> None
         holding = Holding("people", lambda _: codes, ledger)
         custodian = PooledCustodian(identity(name), {study.digest: study}, holding, Policy(repeatable=True))
         asked = wire.Request(study.digest, "ab" * 16, 0, 0, b"", consents(study), (), "mask")
-        told = custodian.draft(asked, ())
-        assert isinstance(told, bytes) and wire.refused(told) == wire.Refusal(name, "E_PLAN_UNTRUSTED")
+        reported = custodian.draft(asked, ())
+        assert isinstance(reported, bytes) and wire.refused(reported) == wire.Refusal(name, "E_PLAN_UNTRUSTED")
         assert not ledger.charges()
 
 
@@ -218,15 +218,15 @@ def test_signatures_are_verified_before_anybody_answers(tmp_path: Path) -> None:
 # What is charged, and when
 
 
-def test_nothing_is_heard_before_its_charge_is_durable(
+def test_nothing_is_sent_before_its_charge_is_durable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unfitted: None
 ) -> None:
-    """Whoever hears an answer finds its charge in the file, as somebody else reads it at that moment."""
+    """Whoever receives an answer finds its charge in the file, as somebody else reads it at that moment."""
     monkeypatch.setattr(pooled, "BATCH", 2)
     with pool_of(study_of(5), tmp_path) as (signed, signatures, custodians, shelf):
         asked = wire.Request(signed.digest, "ab" * 16, 0, 0, b"", signatures, (), "mask")
         (phase,) = plan(signed).phases
-        width, numbers, heard = phase.query.width, ring(signed, phase).dtype, 0
+        width, numbers, received = phase.query.width, ring(signed, phase).dtype, 0
         for data in Pool(signed, custodians, shelf).exchange(wire.encode_request(asked), 1.0):
             answer = wire.decode_answer(data, width, numbers)
             assert isinstance(answer, wire.Answer)
@@ -234,15 +234,15 @@ def test_nothing_is_heard_before_its_charge_is_durable(
                 query = "SELECT count(*) FROM entry WHERE institution = ? AND hash = ? AND kind = 'charge'"
                 assert other.execute(query, (answer.reply.institution, answer.receipt.head)).fetchone() == (1,)
             other.close()
-            heard += 1
-        assert heard == 5
+            received += 1
+        assert received == 5
 
 
 @pytest.mark.parametrize(("place", "durable"), [("answer computed", 0), ("batch written", 0), ("batch committed", 1)])
-def test_a_process_that_ends_has_told_nothing_or_charged_all_of_a_batch(
+def test_a_process_that_ends_has_sent_nothing_or_charged_all_of_a_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, durable: int
 ) -> None:
-    told: list[bytes] = []
+    reported: list[bytes] = []
 
     def reached(name: str) -> None:
         if name == place:
@@ -252,9 +252,9 @@ def test_a_process_that_ends_has_told_nothing_or_charged_all_of_a_batch(
         asked = wire.encode_request(wire.Request(signed.digest, "ab" * 16, 0, 0, b"", signatures, (), "mask"))
         monkeypatch.setattr(failpoints, "reached", reached)
         with suppress(StoppedError):
-            told.extend(Pool(signed, custodians, shelf).exchange(asked, 1.0))
+            reported.extend(Pool(signed, custodians, shelf).exchange(asked, 1.0))
         monkeypatch.setattr(failpoints, "reached", None)
-    assert not told
+    assert not reported
     with Shelf(tmp_path / FILE) as again:
         again.verify()
         assert [len(again.ledger(n).charges()) for n in signed.institution_names] == [durable] * 5
@@ -274,8 +274,8 @@ def test_a_disk_that_refuses_a_batch_makes_refusals_of_all_of_it(tmp_path: Path)
             "CREATE TRIGGER full BEFORE INSERT ON entry WHEN NEW.institution LIKE '%-03' BEGIN SELECT RAISE(ROLLBACK, 'full'); END"
         )
         asked = wire.Request(signed.digest, "ab" * 16, 0, 0, b"", signatures, (), "mask")
-        told = list(Pool(signed, custodians, shelf).exchange(wire.encode_request(asked), 1.0))
-        refusals = [wire.refused(data) for data in told]
+        reported = list(Pool(signed, custodians, shelf).exchange(wire.encode_request(asked), 1.0))
+        refusals = [wire.refused(data) for data in reported]
         assert [r and r.code for r in refusals] == ["E_LEDGER_UNAVAILABLE"] * 5
         shelf.db.execute("DROP TRIGGER full")
         assert [counted(shelf.ledger(n)) for n in signed.institution_names] == [0] * 5
@@ -290,11 +290,11 @@ def test_what_was_spent_counts_whoever_simulates_next(ledgers: Ledgers, unfitted
     simulated(MANY, ledgers)
     simulated(10, ledgers)
     assert not list(ledgers.folder.glob(f"institution-{MANY}*"))
-    told = charges(ledgers.folder)
-    assert told == {n: 3 if k < 10 else 1 for k, n in enumerate(numbered(MANY))}
+    reported = charges(ledgers.folder)
+    assert reported == {n: 3 if k < 10 else 1 for k, n in enumerate(numbered(MANY))}
     call("ledger", "verify", "--ledger", ledgers.folder)
     lines = call("ledger", "export", "--ledger", ledgers.folder).splitlines()
-    assert sum('"kind": "charge"' in line for line in lines) == sum(told.values())
+    assert sum('"kind": "charge"' in line for line in lines) == sum(reported.values())
 
 
 def test_few_go_on_from_the_file_that_many_began(ledgers: Ledgers, unfitted: None) -> None:
@@ -392,8 +392,8 @@ def test_a_file_that_lacks_what_it_had_is_refused(tmp_path: Path, ledgers: Ledge
     with pytest.raises(CohortiumError) as caught:
         simulated(MANY, ledgers)
     assert caught.value.code == "E_LEDGER_ROLLED_BACK"
-    told = call_json("ledger", "show", "--ledger", ledgers.folder, code=caught.value.exit_code)
-    assert told["error"]["code"] == "E_LEDGER_ROLLED_BACK"  # type: ignore[index]
+    document = call_json("ledger", "show", "--ledger", ledgers.folder, code=caught.value.exit_code)
+    assert document["error"]["code"] == "E_LEDGER_ROLLED_BACK"  # type: ignore[index]
 
 
 TOUCHED = {
@@ -417,10 +417,10 @@ def test_what_was_changed_in_a_file_is_found(ledgers: Ledgers, unfitted: None, c
         db.execute(change)
         db.commit()
     db.close()
-    told = call_json(
+    document = call_json(
         "ledger", "verify", "--ledger", ledgers.folder, code=LedgerError("E_LEDGER_CORRUPT", "", "", "").exit_code
     )
-    assert told["error"]["code"] == "E_LEDGER_CORRUPT"  # type: ignore[index]
+    assert document["error"]["code"] == "E_LEDGER_CORRUPT"  # type: ignore[index]
 
 
 def test_a_ledger_is_no_shelf_and_a_shelf_no_ledger(tmp_path: Path) -> None:
@@ -460,13 +460,13 @@ def test_the_release_says_that_there_were_no_masks(tmp_path: Path, ledgers: Ledg
     assert UNMASKED in report and "masks what leaves it" not in report and "messages under masks" not in report
     assert "under masks, and the signed keys" not in report
     assert f'"masks": "{UNMASKED}"' in (release.path / "ledger.json").read_text(encoding="utf-8")
-    told = {g["adversary"]: g["sees"] for g in release.manifest["guarantees"]}
-    assert told["coordinator"].endswith("here whoever ran it saw all")
-    assert "without its mask" not in " ".join(told.values())
+    reported = {g["adversary"]: g["sees"] for g in release.manifest["guarantees"]}
+    assert reported["coordinator"].endswith("here whoever ran it saw all")
+    assert "without its mask" not in " ".join(reported.values())
 
 
-class Told:
-    """Everything that is told of the progress."""
+class Recorded:
+    """Everything that is reported of the progress."""
 
     def __init__(self) -> None:
         self.open: list[str] = []
@@ -485,8 +485,8 @@ class Told:
 
 
 @pytest.mark.parametrize("size", [3, MANY])
-def test_it_is_told_within_a_round_who_has_answered(ledgers: Ledgers, unfitted: None, size: int) -> None:
-    progress = Told()
+def test_progress_within_a_round_counts_who_has_answered(ledgers: Ledgers, unfitted: None, size: int) -> None:
+    progress = Recorded()
     simulated(size, ledgers, progress)
     exchanges = 1 if size == MANY else 2  # of keys, and of answers
     assert progress.advanced["answers"] == progress.begun["answers"] == size * exchanges

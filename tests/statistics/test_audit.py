@@ -206,8 +206,8 @@ def sampled_twice(patch: Patch) -> None:
     """Every person of the sample, by two micro-batches."""
     sampled = gradients.People.sampled
 
-    def twice(self: gradients.People, *told: Any) -> Iterator[Any]:
-        for batch in sampled(self, *told):
+    def twice(self: gradients.People, *reported: Any) -> Iterator[Any]:
+        for batch in sampled(self, *reported):
             yield from (batch, batch)
 
     patch.setattr(gradients.People, "sampled", twice)
@@ -309,7 +309,7 @@ def no_masks(patch: Patch) -> None:
 def one_mask_for_all(patch: Patch) -> None:
     """Of every pair of institutions, in every run."""
     pairs = all_or_nothing.pair_masks
-    patch.setattr(all_or_nothing, "pair_masks", lambda *told: [(bytes(32), sign) for _, sign in pairs(*told)])
+    patch.setattr(all_or_nothing, "pair_masks", lambda *reported: [(bytes(32), sign) for _, sign in pairs(*reported)])
 
 
 INSTITUTIONS = len(COUNTS.institutions)
@@ -438,10 +438,10 @@ def test_rounds_may_be_masked_in_rings_of_two_sizes() -> None:
     """A round's words of 32 bits are no small ones of 64."""
     rng = np.random.default_rng(8)
     narrow, wide = (rng.integers(0, 2**bits, (4, 5000), type_) for bits, type_ in ((32, np.uint32), (64, np.uint64)))
-    heard = (Observed("one", None, None, narrow), Observed("two", None, None, wide))
-    assert not any(f.alarm for f in of_masks(NoiseRuns({FIRST: heard}, True, True)))
-    heard = (Observed("one", None, None, narrow >> 3), Observed("two", None, None, wide))
-    assert any(f.alarm for f in of_masks(NoiseRuns({FIRST: heard}, True, True)))
+    received = (Observed("one", None, None, narrow), Observed("two", None, None, wide))
+    assert not any(f.alarm for f in of_masks(NoiseRuns({FIRST: received}, True, True)))
+    received = (Observed("one", None, None, narrow >> 3), Observed("two", None, None, wide))
+    assert any(f.alarm for f in of_masks(NoiseRuns({FIRST: received}, True, True)))
 
 
 def test_a_single_table_without_noise_is_caught(monkeypatch: Patch) -> None:
@@ -454,12 +454,12 @@ def test_a_number_of_persons_with_too_little_noise_is_caught(part: float, monkey
     """What weighs a training's answer, where all else is as it should be."""
     answer = LocalTraining.answer
 
-    def told(self: LocalTraining, codes: Codes, *rest: Any) -> discrete_gaussian.Noised:
+    def reported(self: LocalTraining, codes: Codes, *rest: Any) -> discrete_gaussian.Noised:
         values, persons = answer(self, codes, *rest).values.copy(), len(np.unique(codes.persons))
         values[0] = round(persons * OUT_GRID + part * (values[0] - persons * OUT_GRID))
         return discrete_gaussian.Noised(values)
 
-    monkeypatch.setattr(LocalTraining, "answer", told)
+    monkeypatch.setattr(LocalTraining, "answer", reported)
     assert rang(audit(TRAINING, FEW)) == {("C", "numbers of persons")}
 
 
@@ -480,7 +480,7 @@ def test_one_run_without_delta_is_the_tail_of_the_binomial(guesses: int, epsilon
     assert d.one_run_chance(1000, guesses, right, epsilon, 1e-6) >= exact
 
 
-def test_coins_tell_nothing_and_a_perfect_score_all_that_one_run_can() -> None:
+def test_random_scores_prove_nothing_and_a_perfect_score_all_that_one_run_can() -> None:
     rng = np.random.default_rng(1)
     included = np.arange(2000) % 2 == 0
     assert d.one_run_bound(rng.normal(size=2000), rng.permuted(included), 1e-12, 1e-9) == 0
@@ -634,10 +634,10 @@ def test_canaries_move_their_scores_as_far_as_is_expected(
 
 def test_canaries_look_at_coordinates_that_are_their_own() -> None:
     query, _ = gradient_query(visits(Autoregressive(rounds=2, hidden=6), trust="secure-sum"))
-    told = canary_gradients.gradients(query, np.array([[0, 3, 1, 0], [1, 4, 2, 1], [1, 4, 2, 1]]))
-    assert ((told.own != 0).sum(0) <= 1).all()
-    assert told.lengths[0] > 0.3 * told.norms[0]
-    assert (told.lengths[1:] == 0).all()  # alike: neither moves anything more than the other
+    reported = canary_gradients.gradients(query, np.array([[0, 3, 1, 0], [1, 4, 2, 1], [1, 4, 2, 1]]))
+    assert ((reported.own != 0).sum(0) <= 1).all()
+    assert reported.lengths[0] > 0.3 * reported.norms[0]
+    assert (reported.lengths[1:] == 0).all()  # alike: neither moves anything more than the other
 
 
 # The command

@@ -219,7 +219,7 @@ def test_both_parts_can_be_drawn_and_have_the_variance_together(sigma: float) ->
     assert 1 / (1 / coarse**2 + 1 / 16) > 15  # r of discrete_gaussian.py
 
 
-def test_two_parts_are_drawn_as_they_are_said_to_be() -> None:
+def test_two_parts_are_drawn_as_documented() -> None:
     """Fine + step * coarse, each from words of its own."""
     sigma = 20_000.0
     step = noise._step(sigma)
@@ -330,7 +330,7 @@ def test_noise_of_another_shape_is_refused() -> None:
 # Randomness
 
 
-def test_coins_take_no_seed_and_do_not_repeat() -> None:
+def test_secure_randomness_takes_no_seed_and_does_not_repeat() -> None:
     assert not inspect.signature(SecureRandomness).parameters
     randomness, other = SecureRandomness(), SecureRandomness()
     seen = np.concatenate([randomness.words(200_000), randomness.words(200_000), other.words(200_000)])

@@ -1,4 +1,4 @@
-"""A stranger with a hospital's export: from its file to a release by what the commands say, and told of all that stays behind.
+"""A stranger with a hospital's export: from its file to a release by what the commands say, and shown all that stays behind.
 
 The file is what a German hospital's system writes: semicolons, decimal commas, money, days first, words for missing, a
 byte order mark, CRLF, a sum at the end, packed by gzip. Nothing about it is said to any command but what one asked for.
@@ -75,7 +75,7 @@ def test_from_a_hospitals_export_to_a_release(tmp_path: Path) -> None:
     assert stopped["what"] == f"row {ROWS + 2} looks like totals of the others"
     assert "--drop-bad-rows" in stopped["fix"]
 
-    told = screen(*draft, "--drop-bad-rows")
+    reported = screen(*draft, "--drop-bad-rows")
     for said in (
         "compressed by gzip",
         "cells are separated by ;",
@@ -88,7 +88,7 @@ def test_from_a_hospitals_export_to_a_release(tmp_path: Path) -> None:
         *(f'"{word}" (' for word in LEVELS),
         "they stay on this screen",
     ):
-        assert said in told, said
+        assert said in reported, said
     text = schema.read_text(encoding="utf-8")
     assert not re.search(r"\d+ persons\)", text)  # counts are for the screen alone
     assert all(f'"{word}"' in text for word in LEVELS)
@@ -144,5 +144,5 @@ def test_an_institution_serves_the_same_export(tmp_path: Path) -> None:
 
 def test_days_first_are_asked_about(tmp_path: Path) -> None:
     """Whatever a draft makes of them, it says that day and month may be mixed up."""
-    told = screen("schema", "draft", export(tmp_path, totals=False), "--out", tmp_path / "s.toml")
-    assert re.search(r"'Aufnahme': .*day", told)
+    reported = screen("schema", "draft", export(tmp_path, totals=False), "--out", tmp_path / "s.toml")
+    assert re.search(r"'Aufnahme': .*day", reported)

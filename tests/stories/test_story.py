@@ -1,4 +1,4 @@
-"""The whole story in one place: three institutions, one study, one release, told by the steps of the tour in docs/architecture.md."""
+"""The whole story in one place: three institutions, one study, one release, in the steps of the tour in docs/architecture.md."""
 
 from __future__ import annotations
 

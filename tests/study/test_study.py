@@ -1,4 +1,4 @@
-"""Studies: what is refused, what a digest covers, and what show tells."""
+"""Studies: what is refused, what a digest covers, and what show states."""
 
 from __future__ import annotations
 
@@ -159,8 +159,8 @@ def test_what_is_forecast_costs_what_is_charged() -> None:
     made = _of_one((*columns, _CLASS))
     for rows in (50, 10**6):
         shown = forecast(made, rows)["phases"]
-        for phase, told in zip(plan(made).phases, shown, strict=True):
-            assert told["events"] == [asdict(e) for e in phase.events]
+        for phase, reported in zip(plan(made).phases, shown, strict=True):
+            assert reported["events"] == [asdict(e) for e in phase.events]
         assert shown[-1]["query"]["choices"] == 4 and " to " in shown[-1]["noise_words"]
 
 
@@ -389,8 +389,8 @@ def test_steps_between_rounds_belong_to_local_trust(study: Study) -> None:
 def test_a_study_that_says_steps_is_not_masked_unless_it_asks(schema: Schema) -> None:
     three = {"institution": [{"name": n} for n in "abc"]}
     for generator, trust in (({}, "secure-sum"), ({"steps": 5}, "local"), ({"rounds": 3}, "secure-sum")):
-        told = {**document(), **three, "generator": {"kind": "autoregressive", **generator}}
-        assert study_from_document(told, schema).privacy.trust == trust
+        reported = {**document(), **three, "generator": {"kind": "autoregressive", **generator}}
+        assert study_from_document(reported, schema).privacy.trust == trust
 
 
 @pytest.mark.parametrize(
@@ -460,13 +460,13 @@ def test_a_schema_of_one_column_has_a_plan() -> None:
     assert plan(replace(one, generator=study_from_document(document(), schema).generator)).rounds == 1
 
 
-def test_show_tells_what_leaves_and_what_it_buys(study: Study, training_study: Study) -> None:
-    told = forecast(study)
-    (phase,) = told["phases"]
+def test_show_states_what_leaves_and_what_it_buys(study: Study, training_study: Study) -> None:
+    reported = forecast(study)
+    (phase,) = reported["phases"]
     assert phase["numbers"] == plan(study).phases[0].query.width
     assert phase["bytes"] > 8 * phase["numbers"]
-    assert told["cost"]["epsilon"] <= told["epsilon"]
-    assert "two columns" in told["buys"][1]
+    assert reported["cost"]["epsilon"] <= reported["epsilon"]
+    assert "two columns" in reported["buys"][1]
     assert [p["name"] for p in forecast(training_study)["phases"]] == ["columns", "training"]
     assert "learnt in training" in forecast(training_study)["buys"][1]
 
@@ -480,13 +480,15 @@ def test_expected_error_is_the_error_that_comes(study: Study) -> None:
     assert 0 < two <= 3**0.5 * pairs
 
 
-def test_show_tells_what_is_promised_towards_whom(study: Study, training_study: Study) -> None:
+def test_show_states_what_is_promised_against_whom(study: Study, training_study: Study) -> None:
     for one in (study, training_study):
-        told = forecast(one)["guarantees"]
-        assert [g["adversary"] for g in told] == list(ADVERSARIES)
-        assert [g["epsilon"] for g in told[1:]] == 3 * [plan(one).cost.epsilon]
-        assert told[0]["epsilon"] < told[1]["epsilon"] and told[0]["attack_rate"] < told[1]["attack_rate"]
-        assert "is right about at most" in told[0]["words"]
+        reported = forecast(one)["guarantees"]
+        assert [g["adversary"] for g in reported] == list(ADVERSARIES)
+        assert [g["epsilon"] for g in reported[1:]] == 3 * [plan(one).cost.epsilon]
+        assert (
+            reported[0]["epsilon"] < reported[1]["epsilon"] and reported[0]["attack_rate"] < reported[1]["attack_rate"]
+        )
+        assert "is right about at most" in reported[0]["words"]
 
 
 def test_study_documents_have_no_empty_entries(study: Study) -> None:

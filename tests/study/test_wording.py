@@ -83,8 +83,8 @@ def shown(study: Study, folder: Path) -> str:
     return " ".join(call("study", "show", folder / "study.toml").split())
 
 
-def told(study: Study) -> str:
-    """Everything that a preview, the manifest or the account tells in words."""
+def stated(study: Study) -> str:
+    """Everything that a preview, the manifest or the account states in words."""
     promised = [f"{g.towards} sees {g.sees}" for g in guarantees(study, plan(study))]
     return " ".join([*promised, *Cast.of(study).beside, Cast.of(study).travels])
 
@@ -94,18 +94,18 @@ def test_nothing_is_said_that_is_true_of_the_other_trust_mode_only(mode: str, tm
     """In the rendered page, in study show, and in what manifest, account and preview are made of."""
     study = study_of(**MODES[mode])
     masked = study.privacy.trust == "secure-sum"
-    for text in (page(study), shown(study, tmp_path), told(study)):
+    for text in (page(study), shown(study, tmp_path), stated(study)):
         said = [words for words in (LOCAL if masked else MASKED) if words in text]
         assert not said
         assert any(words in text for words in (MASKED if masked else LOCAL))  # so the lists are not idle
         for g in guarantees(study, plan(study)):
             assert g.towards in text and g.sees in text
     if len(study.institutions) == 1:
-        assert not [words for words in SEVERAL if words in told(study)]
+        assert not [words for words in SEVERAL if words in stated(study)]
 
 
 @pytest.mark.parametrize("kind", [Sweep(), Autoregressive(rounds=2)], ids=lambda k: k.kind)
-def test_a_trained_kind_is_told_of_alike(kind: Any) -> None:
+def test_a_trained_kind_is_described_alike(kind: Any) -> None:
     for mode in ("five, local", "T = 1"):
         study = study_of(kind=kind, **MODES[mode])
         wrong = LOCAL if study.privacy.trust == "secure-sum" else MASKED
@@ -125,15 +125,15 @@ def test_the_numbers_are_the_studys() -> None:
     assert "The noise of 4 of 6 institutions is counted on: 1 may be missing when it is opened, and 1 may" in page(
         masked
     )
-    assert "at least 4 of 6 institutions added their shares" in told(masked)
-    assert "at least 5 of all 6 institutions" in told(masked)
-    assert "the sum over all 5 institutions" in told(study_of(**MODES["T = 0"]))
-    assert "the coordinator together with one institution sees" in told(study_of(**MODES["T = 0"]))
-    assert "the coordinator together with one institution sees" in told(study_of(**MODES["T = 1"]))
-    assert "the coordinator together with up to 2 institutions sees" in told(study_of(**MODES["T = 2"]))
+    assert "at least 4 of 6 institutions added their shares" in stated(masked)
+    assert "at least 5 of all 6 institutions" in stated(masked)
+    assert "the sum over all 5 institutions" in stated(study_of(**MODES["T = 0"]))
+    assert "the coordinator together with one institution sees" in stated(study_of(**MODES["T = 0"]))
+    assert "the coordinator together with one institution sees" in stated(study_of(**MODES["T = 1"]))
+    assert "the coordinator together with up to 2 institutions sees" in stated(study_of(**MODES["T = 2"]))
 
 
-def test_the_noise_of_a_count_is_told_as_what_it_is() -> None:
+def test_the_noise_of_a_count_is_described_as_what_it_is() -> None:
     """All of it, or a share; and in the sum as many as are in it."""
     share = re.compile(r"a share of [0-9.]+( to [0-9.]+)? rows in every count")
     assert share.search(page(study_of(**MODES["five, local"]))) is None

@@ -52,14 +52,16 @@ class Adding(TorchDispatchMode):
         self._rng = np.random.default_rng(seed)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name, told = func._schema.name.removeprefix("aten::").removesuffix("_"), kwargs or {}
+        name, reported = func._schema.name.removeprefix("aten::").removesuffix("_"), kwargs or {}
         if name in OF_INTEGERS and not args[0].is_floating_point():
-            return func(*args, **told)
+            return func(*args, **reported)
         if name in ADDED:
-            return ADDED[name](self, *args, **told)
+            return ADDED[name](self, *args, **reported)
         assert name in ROUNDED_ONCE | MOVED, f"nobody has looked at how {func} rounds"
-        assert not {"alpha", "beta", "accumulate"} & told.keys(), f"nobody has looked at how {func} rounds with {told}"
-        return func(*args, **told)
+        assert not {"alpha", "beta", "accumulate"} & reported.keys(), (
+            f"nobody has looked at how {func} rounds with {reported}"
+        )
+        return func(*args, **reported)
 
     def added(self, terms: Tensor, units: np.ndarray) -> Tensor:
         """(...) the sum of (terms, ...), each a whole number of its unit."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import TypeVar
 
 THOROUGH = bool(os.environ.get("THOROUGH"))
 PART = 5  # of this many examples, the first
+Case = TypeVar("Case")
 
 
 def examples(count: int) -> int:
@@ -16,3 +19,8 @@ def examples(count: int) -> int:
 def draws(thorough: int, fast: int) -> int:
     """How many draws a statistic is computed from; its test must reject wrong scales with either."""
     return thorough if THOROUGH else fast
+
+
+def cases(all_of_them: Sequence[Case], every: int) -> list[Case]:
+    """Of many combinations of parameters all with ``THOROUGH=1``, and each so many-th without: choose a number that meets all values."""
+    return list(all_of_them) if THOROUGH else list(all_of_them[::every])

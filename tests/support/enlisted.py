@@ -64,9 +64,9 @@ def request(of: Study, **changes: Any) -> bytes:
 
 def answer(data: bytes, study: Study, round_: int = 0) -> wire.Answer:
     """The answer that ``data`` is, and not a refusal."""
-    told = wire.decode_answer(data, plan(study).phase(round_).query.width)
-    assert isinstance(told, wire.Answer), told
-    return told
+    reported = wire.decode_answer(data, plan(study).phase(round_).query.width)
+    assert isinstance(reported, wire.Answer), reported
+    return reported
 
 
 def refusal(code: str, name: str = "north") -> bytes:

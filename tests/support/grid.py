@@ -61,12 +61,12 @@ class Grid:
             does = self.does[message.metadata.dst_node_id] if message else []
             if message is None or not does or does[0] == "silent":
                 continue
-            told = does.pop(0)
-            reply: Any = Error(5, "lost") if told is None else RecordDict({RECORD: ConfigRecord({FIELD: told})})
+            reported = does.pop(0)
+            reply: Any = Error(5, "lost") if reported is None else RecordDict({RECORD: ConfigRecord({FIELD: reported})})
             found.append(Message(reply, reply_to=message))
             del self.waiting[number]
         return found
 
 
-def told(grid: Grid, patience: float, timeout: float = 60.0, **how: Any) -> list[bytes]:
+def replies(grid: Grid, patience: float, timeout: float = 60.0, **how: Any) -> list[bytes]:
     return sorted(FlowerTransport(grid, how.pop("nodes", len(grid.does)), patience, **how).exchange(b"q", timeout))  # type: ignore[arg-type]

@@ -44,21 +44,21 @@ def table(_: Study) -> Codes:
 
 @dataclass
 class Federation:
-    """Two institutions with ledgers, reached without a network, which fails when it is told to."""
+    """Two institutions with ledgers, reached without a network, which fails on request."""
 
     custodians: dict[str, Custodian]
     ledgers: dict[str, Ledger]
     silent: set[str] = field(default_factory=set)
-    heard: list[wire.Request] = field(default_factory=list)
-    told: list[bytes] = field(default_factory=list)
+    received: list[wire.Request] = field(default_factory=list)
+    sent: list[bytes] = field(default_factory=list)
 
     def announce(self, request: bytes) -> None:
         pass
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
-        self.heard.append(wire.decode_request(request))
+        self.received.append(wire.decode_request(request))
         answers = [c.answer(request) for name, c in self.custodians.items() if name not in self.silent]
-        self.told += answers
+        self.sent += answers
         return answers
 
     @property

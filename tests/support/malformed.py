@@ -381,9 +381,9 @@ def differences(case: Case) -> str:
     if isinstance(before, str) and isinstance(after, str):  # of neither code the custodian says more than E_CUSTODIAN
         return ""
     if isinstance(before, str) or isinstance(after, str):
-        return f"{_told(before)} without, {_told(after)} with"
+        return f"{_in_words(before)} without, {_in_words(after)} with"
     return "somebody else's rows changed" if of_each(before) - of_each(after) else ""
 
 
-def _told(found: Codes | str) -> str:
+def _in_words(found: Codes | str) -> str:
     return found if isinstance(found, str) else "an answer"

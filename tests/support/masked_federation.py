@@ -88,9 +88,9 @@ class Federation:
         parts = [wire.decode_request(p) for p in wire.decode_bundle(request)]
         self.exchanges.append([p.leg for p in parts])
         there = [n for n in self.names if not any(self.stops(n, p) for p in parts)]
-        return [self._told(n, request, parts) for n in there]
+        return [self._reply(n, request, parts) for n in there]
 
-    def _told(self, name: str, request: bytes, parts: list[wire.Request]) -> bytes:
+    def _reply(self, name: str, request: bytes, parts: list[wire.Request]) -> bytes:
         if any(self.contradicts(name, p) for p in parts):
             return wire.encode_refusal(wire.Refusal(name, "E_VIEW"))
         return self.custodians[name].answer(request)

@@ -100,7 +100,7 @@ def connecting(credentials: str = "", status: int = 200) -> Iterator[Connecting]
 
 
 def nowhere() -> dict[str, str]:
-    """Every variable by which programs are told of a proxy, in small letters and in capitals, leading to where nobody is."""
+    """Every variable by which programs are pointed to a proxy, in small letters and in capitals, leading to where nobody is."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         gone = f"http://127.0.0.1:{probe.getsockname()[1]}"

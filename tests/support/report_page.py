@@ -64,10 +64,10 @@ def measure(
             query = query.with_state(write_state({"cells": cells} | choice))
         counts = query.contribute(Codes(rows, np.arange(len(rows)), sizes), SecureRandomness()).values / query.grid
         noised = ((counts + rng.normal(0, sigma, query.width)) * query.grid).astype(np.int64)
-        told = measured_tables(Sum(query, noised, 1, 1.0))
+        reported = measured_tables(Sum(query, noised, 1, 1.0))
         if isinstance(query, NestedHistograms):
-            told = tuple({m.columns: m for m in told}.values())
-        found = (*found, *(replace(m, sigma=sigma) for m in told))
+            reported = tuple({m.columns: m for m in reported}.values())
+        found = (*found, *(replace(m, sigma=sigma) for m in reported))
     return found
 
 

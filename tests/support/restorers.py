@@ -79,14 +79,14 @@ class Place:
     def ask(self, study: Study, run: str | None = None, receipts: tuple[Receipt, ...] = ()) -> bytes:
         """What a custodian, started for it, says."""
         custodian = open_custodian(self.folder)
-        told = custodian.answer(self.request(study, run or next(self._runs), receipts))
+        reported = custodian.answer(self.request(study, run or next(self._runs), receipts))
         custodian._ledger.close()
-        return told
+        return reported
 
     def answered(self, study: Study, run: str | None = None) -> Receipt:
-        told = wire.decode_answer(self.ask(study, run), plan(study).phase(0).query.width)
-        assert isinstance(told, wire.Answer), told
-        return told.receipt
+        reported = wire.decode_answer(self.ask(study, run), plan(study).phase(0).query.width)
+        assert isinstance(reported, wire.Answer), reported
+        return reported.receipt
 
     def back_up(self, name: str = "backup.sqlite") -> Path:
         out = self.folder.parent / name
@@ -109,8 +109,8 @@ class Place:
             return ledger.spent_if_all_collude("patients", delta).epsilon
 
     def draft(self, backup: Path, shown: Sequence[str] = (), **stated: float) -> RestoreRequest:
-        told = (stated.get("epsilon"), stated.get("bare"))
-        request = draft(self.institution, backup, shown, told)
+        reported = (stated.get("epsilon"), stated.get("bare"))
+        request = draft(self.institution, backup, shown, reported)
         assert request is not None
         return request
 

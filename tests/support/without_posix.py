@@ -145,8 +145,8 @@ class _Files:
         return int(self._real.open(path, *rest, **more))
 
     def fsync(self, descriptor: int) -> None:
-        told = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines()
-        flags = next(int(line.split()[1], 8) for line in told if line.startswith("flags"))
+        reported = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").splitlines()
+        flags = next(int(line.split()[1], 8) for line in reported if line.startswith("flags"))
         if flags & 3 == os.O_RDONLY:
             raise OSError(9, "Bad file descriptor")
         self._real.fsync(descriptor)
@@ -173,13 +173,13 @@ class _Files:
 
 
 def _without_modes(real: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
-    def told(*given: Any, **more: Any) -> os.stat_result:
+    def reported(*given: Any, **more: Any) -> os.stat_result:
         found = real(*given, **more)
         mode = stat.S_IFMT(found.st_mode) | (0o777 if stat.S_ISDIR(found.st_mode) else 0o666)
         exact = {"st_mtime": found.st_mtime, "st_mtime_ns": found.st_mtime_ns}
         return os.stat_result((mode, *found[1:4], 0, 0, *found[6:]), exact)
 
-    return told
+    return reported
 
 
 def _require_free(*paths: Any) -> None:
@@ -249,9 +249,9 @@ def contend(path: str) -> dict[str, Any]:
 
     first = locks.hold(Path(path))
     assert first is not None
-    told = {"second": locks.hold(Path(path), 0.0), "seen": locks.is_held(Path(path))}
+    reported = {"second": locks.hold(Path(path), 0.0), "seen": locks.is_held(Path(path))}
     os.close(first)
-    return {**told, "free": not locks.is_held(Path(path))}
+    return {**reported, "free": not locks.is_held(Path(path))}
 
 
 def simulate_over_open(words: str, file: str) -> dict[str, Any]:
@@ -272,8 +272,8 @@ def audit_a_path(study: str) -> dict[str, Any]:
 
 def run_steps(file: str) -> None:
     for step in json.loads(Path(file).read_text(encoding="utf-8")):
-        told = run_command(step) if isinstance(step, list) else globals()[step["call"]](*step["with"])
-        sys.stdout.write(json.dumps(told) + "\n")
+        reported = run_command(step) if isinstance(step, list) else globals()[step["call"]](*step["with"])
+        sys.stdout.write(json.dumps(reported) + "\n")
         sys.stdout.flush()
 
 

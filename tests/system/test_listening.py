@@ -96,7 +96,7 @@ def test_what_listening_at_an_address_reaches(host: str, families: list[str] | N
         assert reached(port) == families if families is not None else "127.0.0.1" in reached(port)
 
 
-def test_it_listens_at_the_address_that_is_said_and_at_no_other() -> None:
+def test_it_listens_at_the_given_address_and_at_no_other() -> None:
     with listened("127.0.0.1") as port:
         assert not _open("127.0.0.2", port)
 
@@ -183,9 +183,9 @@ def test_a_coordinator_on_ipv6_is_checked_and_found_healthy(
     with standing(tmp_path, listen, "[::1]", control) as fed:
         found = lines(fed)
         assert failing(found) == {}
-        told = {c.name: c.found for c in found}
-        assert told["address"] == f"{fed.address} leads here"
-        assert (f"tried at [::1]:{fed.listen.port}" in told["listen"]) is (listen != "[::1]")
+        reported = {c.name: c.found for c in found}
+        assert reported["address"] == f"{fed.address} leads here"
+        assert (f"tried at [::1]:{fed.listen.port}" in reported["listen"]) is (listen != "[::1]")
         looked = health(fed)
         assert (looked.returncode, looked.stderr) == (0, "")
         assert ask(fed.address, "/", fed.root_certificate).status == 404

@@ -125,7 +125,7 @@ FAILURES: dict[str, BaseException] = {
     "an error that prints itself": type("OddError", (Exception,), {"__str__": lambda _: CANARY})(),
     "an error about data": InputError("E_CSV_PARSE", f"row 4711 {CANARY}", CANARY, CANARY),
     "an error about a schema": SchemaError("E_SCHEMA_INVALID", CANARY, CANARY, CANARY),
-    "an error that may be told elsewhere": StudyError("E_PLAN_INVALID", CANARY, CANARY, CANARY),
+    "an error that may be shown elsewhere": StudyError("E_PLAN_INVALID", CANARY, CANARY, CANARY),
     "a group": ExceptionGroup(CANARY, [ValueError(CANARY)]),
 }
 
@@ -138,8 +138,8 @@ def test_whatever_fails_beside_the_data_no_line_quotes_it(
     stream = written(style)
     with Ledger(tmp_path / "l.sqlite") as ledger:
         agree(ledger, STUDY)
-        told = custodian(ledger, raising(FAILURES[what]), STUDY).answer(request(STUDY))
-    assert told == refusal("E_CUSTODIAN")
+        reported = custodian(ledger, raising(FAILURES[what]), STUDY).answer(request(STUDY))
+    assert reported == refusal("E_CUSTODIAN")
     assert len(stream.getvalue().splitlines()) == 1
     assert CANARY not in stream.getvalue() and "4711" not in stream.getvalue()
     if style == "json":
@@ -154,7 +154,7 @@ def test_an_error_about_data_says_its_own_code(tmp_path: Path, written: Callable
     with Ledger(tmp_path / "l.sqlite") as ledger:
         agree(ledger, STUDY)
         custodian(ledger, raising(FAILURES["an error about data"]), STUDY).answer(request(STUDY))
-        custodian(ledger, raising(FAILURES["an error that may be told elsewhere"]), STUDY).answer(request(STUDY))
+        custodian(ledger, raising(FAILURES["an error that may be shown elsewhere"]), STUDY).answer(request(STUDY))
     assert [o["message"].split(":")[1].strip() for o in objects(stream)] == ["E_CSV_PARSE", "E_PLAN_INVALID"]
 
 
@@ -253,12 +253,12 @@ def test_who_adds_a_way_out_later_speaks_through_ours_all_the_same() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LATE], capture_output=True, text=True, env={"COHORTIUM_LOG": "json"}, check=True
     )
-    told = [json.loads(line)["message"] for line in done.stderr.splitlines()]
-    assert [t.rpartition(" ")[2] for t in told] == ["one", "two", "401", "200"]
+    reported = [json.loads(line)["message"] for line in done.stderr.splitlines()]
+    assert [t.rpartition(" ")[2] for t in reported] == ["one", "two", "401", "200"]
     assert done.stdout == ""
 
 
-def test_what_nobody_caught_is_told_without_its_text() -> None:
+def test_an_uncaught_error_is_reported_without_its_text() -> None:
     """In a process of its own: the main thread, another, and a finalizer."""
     program = (
         "import threading\nfrom cohortium.system.logs import set_up\nset_up('custodian')\n"
@@ -270,12 +270,12 @@ def test_what_nobody_caught_is_told_without_its_text() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, env={"COHORTIUM_LOG": "json"}, check=False
     )
     assert done.returncode == 1
-    told = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [t["error"].split()[0] for t in told] == ["ValueError"] * 3
+    reported = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [t["error"].split()[0] for t in reported] == ["ValueError"] * 3
     assert CANARY not in done.stderr + done.stdout
 
 
-def test_what_is_said_to_people_is_a_line_too(written: Callable[..., StringIO]) -> None:
+def test_messages_for_people_are_log_lines_too(written: Callable[..., StringIO]) -> None:
     from click.exceptions import Exit
 
     stream = written()
@@ -321,13 +321,13 @@ def test_a_coordinator_says_what_it_asked_who_refused_and_what_is_complete(
         with pytest.raises(FederationError):
             run_study(STUDY, consents(STUDY), Custodians(here[0], odd, no), journal)
         run_study(STUDY, consents(STUDY), Custodians(*here), journal)
-    told = [o for o in objects(stream) if o["logger"] == "cohortium.rounds"]
-    assert [o["message"] for o in told] == [
+    reported = [o for o in objects(stream) if o["logger"] == "cohortium.rounds"]
+    assert [o["message"] for o in reported] == [
         "asked: answer", "round 0: refused by a node", "round 0: refused by south", "asked: answer", "round 1 of 1 is complete",
         "announced: the run has ended",
     ]  # fmt: skip
-    assert [o.get("code") for o in told] == [None, "E_POLICY", "E_BUDGET", None, None, None]
-    assert {o["run"] for o in told} == {journal.run}
+    assert [o.get("code") for o in reported] == [None, "E_POLICY", "E_BUDGET", None, None, None]
+    assert {o["run"] for o in reported} == {journal.run}
     assert CANARY not in stream.getvalue()
 
 
@@ -336,7 +336,7 @@ def _asked(study: Study, signatures: dict[str, str]) -> bytes:
 
 
 def test_a_custodian_that_is_served_writes_nothing_but_lines_of_json(tmp_path: Path) -> None:
-    """A process as an institution runs it: asked for nonsense, for what it cannot answer, and told to stop."""
+    """A process as an institution runs it: asked for nonsense, for what it cannot answer, and to stop."""
     with tempfile.TemporaryDirectory() as place:  # pytest's own folders make a socket's path too long
         folder = Path(place) / "n"
         folder.mkdir()
@@ -352,12 +352,12 @@ def test_a_custodian_that_is_served_writes_nothing_but_lines_of_json(tmp_path: P
         serving = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
             at = Connection(institution.socket, wait=60)
-            told = [at.answer(asked) for asked in (b"?", request(STUDY), _asked(study, signatures))]
+            reported = [at.answer(asked) for asked in (b"?", request(STUDY), _asked(study, signatures))]
             serving.send_signal(signal.SIGTERM)
             out, err = serving.communicate(timeout=60)
         finally:
             serving.kill()
-    assert told == [refusal("E_WIRE"), refusal("E_PLAN_UNTRUSTED"), refusal("E_CUSTODIAN")]
+    assert reported == [refusal("E_WIRE"), refusal("E_PLAN_UNTRUSTED"), refusal("E_CUSTODIAN")]
     lines = [json.loads(line) for line in err.splitlines()]
     assert [o.get("code") for o in lines] == [None, "E_WIRE", "E_PLAN_UNTRUSTED", "E_CUSTODIAN", None]
     assert all(set(o) <= set(logs.KEYS) and o["process"] == "custodian" for o in lines)
@@ -393,11 +393,11 @@ def test_the_keys_are_those_of_the_docs() -> None:
 
 def test_numbers_of_a_table_are_in_no_line(tmp_path: Path, written: Callable[..., StringIO]) -> None:
     """The lines of an answer are the same for tables of 4,712 rows and of two, but for the time."""
-    told = []
+    reported = []
     for rows in (2, 4712):
         stream = written()
         with Ledger(tmp_path / f"{rows}.sqlite") as ledger:
             agree(ledger, STUDY)
             custodian(ledger, lambda study, rows=rows: codes(study, rows), STUDY).answer(request(STUDY))
-        told.append([{k: v for k, v in o.items() if k != "at"} for o in objects(stream)])
-    assert told[0] == told[1] != []
+        reported.append([{k: v for k, v in o.items() if k != "at"} for o in objects(stream)])
+    assert reported[0] == reported[1] != []

@@ -67,8 +67,8 @@ def samples(text: str) -> Samples:
     return {(s.name, frozenset(s.labels.items())): s.value for s in found}
 
 
-def page(told: list[Metric]) -> Samples:
-    return samples(generate_latest(metrics._registry(lambda: told)).decode())
+def page(reported: list[Metric]) -> Samples:
+    return samples(generate_latest(metrics._registry(lambda: reported)).decode())
 
 
 def value(of: Samples, name: str, **labels: str) -> float | None:
@@ -117,9 +117,9 @@ def test_answers_and_refusals_are_counted_by_what_was_sent(tmp_path: Path) -> No
         assert behind.answer(request(STUDY, run="cd" * 16)) == refusal("E_ANSWERED")
         behind.answer(wire.encode_bundle([request(STUDY), request(STUDY, round=7), b"none"]))
         assert behind.answer(b"") == refusal("E_WIRE")
-    told = page(behind.metrics())
-    assert value(told, "cohortium_custodian_answers_total") == 3
-    refusals = {code: value(told, "cohortium_custodian_refusals_total", code=code) for code in CODES}
+    reported = page(behind.metrics())
+    assert value(reported, "cohortium_custodian_answers_total") == 3
+    refusals = {code: value(reported, "cohortium_custodian_refusals_total", code=code) for code in CODES}
     assert {k: v for k, v in refusals.items() if v} == {"E_ANSWERED": 1, "E_ROUND_ORDER": 1, "E_WIRE": 2}
     assert set(refusals.values()) == {0, 1, 2}
 
@@ -130,8 +130,8 @@ def test_what_the_service_makes_a_failure_of_is_counted_as_one(what: Any) -> Non
         def answer(self, _: bytes) -> bytes:
             if isinstance(what, Exception):
                 raise what
-            told: bytes = what
-            return told
+            reported: bytes = what
+            return reported
 
     counting = Counting(Odd())
     if isinstance(what, Exception):
@@ -139,9 +139,9 @@ def test_what_the_service_makes_a_failure_of_is_counted_as_one(what: Any) -> Non
             counting.answer(b"")
     else:
         assert counting.answer(b"") == what
-    told = page(counting.metrics())
-    assert value(told, "cohortium_custodian_refusals_total", code="E_CUSTODIAN") == 1
-    assert value(told, "cohortium_custodian_answers_total") == 0
+    reported = page(counting.metrics())
+    assert value(reported, "cohortium_custodian_refusals_total", code="E_CUSTODIAN") == 1
+    assert value(reported, "cohortium_custodian_answers_total") == 0
 
 
 def test_an_account_follows_the_ledger(north: Institution) -> None:
@@ -171,7 +171,7 @@ def _signed(north: Institution, study: Study, run: str = "ab" * 16) -> bytes:
     return wire.encode_request(wire.Request(study.digest, run, 0, 0, b"", signatures))
 
 
-def test_a_ledger_that_cannot_be_believed_is_told_and_nothing_of_it(north: Institution) -> None:
+def test_a_ledger_that_cannot_be_trusted_is_reported_and_none_of_its_contents(north: Institution) -> None:
     study = own_study(north)
     with north.ledger() as ledger:
         sign(study, north.identity, north.policy, ledger, north.agreements)
@@ -194,9 +194,9 @@ def test_it_is_served_on_this_machine_with_every_metric_of_the_docs(north: Insti
             text = got(free)
     with pytest.raises(OSError, match="refused"):
         got(free)
-    told = samples(text)
-    assert {name for name, _ in told} == documented("An institution")
-    assert value(told, "cohortium_custodian_up") == value(told, "cohortium_custodian_answers_total") == 1
+    reported = samples(text)
+    assert {name for name, _ in reported} == documented("An institution")
+    assert value(reported, "cohortium_custodian_up") == value(reported, "cohortium_custodian_answers_total") == 1
     assert CANARY not in text  # it is a column's name
     assert "process_" not in text and "python_" not in text
 
@@ -208,14 +208,14 @@ def documented(heading: str) -> set[str]:
 
 
 def test_the_page_is_the_same_for_tables_of_any_size(tmp_path: Path) -> None:
-    told = []
+    reported = []
     for rows in (2, 4712):
         with Ledger(tmp_path / f"{rows}.sqlite") as ledger:
             agree(ledger, STUDY)
             counting = Counting(custodian(ledger, lambda study, rows=rows: codes(study, rows), STUDY))
             counting.answer(request(STUDY))
-            told.append(page(counting.metrics()))
-    assert told[0] == told[1]
+            reported.append(page(counting.metrics()))
+    assert reported[0] == reported[1]
 
 
 def test_a_file_is_written_now_again_and_at_the_end(
@@ -236,7 +236,7 @@ def test_a_file_is_written_now_again_and_at_the_end(
     assert [p.name for p in tmp_path.glob("*prom*")] == ["cohortium.prom"]
 
 
-def test_a_file_that_cannot_be_written_is_told_at_once(north: Institution, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_at_once(north: Institution, tmp_path: Path) -> None:
     with (
         north.ledger() as ledger,
         pytest.raises(FileNotFoundError),
@@ -265,12 +265,12 @@ def test_elsewhere_only_where_somebody_has_decided_so(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["9465", "localhost", "127.0.0.1:0", ""])
-def test_what_is_no_address_is_told(text: str) -> None:
+def test_what_is_no_address_is_reported(text: str) -> None:
     with pytest.raises(InputError, match="E_METRICS"):
         metrics_address(text)
 
 
-def test_an_address_that_is_taken_is_told(north: Institution) -> None:
+def test_an_address_in_use_is_reported(north: Institution) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -314,65 +314,75 @@ def run_of(fed: Federation, **settings: Any) -> FolderJournal:
     return journal
 
 
-def test_a_federation_is_told_as_its_folder_has_it(fed: Federation) -> None:
+def test_metrics_show_a_federation_as_its_folder_has_it(fed: Federation) -> None:
     for name in ("north", "south"):
         admitted(fed, joined(fed, name))
     revoke(fed, "south")
     (fed.state / RESTARTS).write_text('{"executor":0,"link":3}')
-    told = page(Watch(fed).metrics())
-    states = {s: value(told, "cohortium_coordinator_members", state=s) for s in ("invited", "admitted", "revoked")}
+    reported = page(Watch(fed).metrics())
+    states = {s: value(reported, "cohortium_coordinator_members", state=s) for s in ("invited", "admitted", "revoked")}
     assert states == {"invited": 1, "admitted": 1, "revoked": 1}
-    assert value(told, "cohortium_coordinator_process_restarts_total", process="link") == 3
-    assert value(told, "cohortium_coordinator_up") == 0
+    assert value(reported, "cohortium_coordinator_process_restarts_total", process="link") == 3
+    assert value(reported, "cohortium_coordinator_up") == 0
     name = "cohortium_coordinator_certificate_expiry_timestamp_seconds"
     until = datetime.now(UTC) + timedelta(days=397)
-    assert abs((value(told, name, certificate="server") or 0) - until.timestamp()) < 3600
-    assert (value(told, name, certificate="root") or 0) > until.timestamp()
-    assert not [n for n, _ in told if n == "cohortium_coordinator_member_online"]  # nobody knows
+    assert abs((value(reported, name, certificate="server") or 0) - until.timestamp()) < 3600
+    assert (value(reported, name, certificate="root") or 0) > until.timestamp()
+    assert not [n for n, _ in reported if n == "cohortium_coordinator_member_online"]  # nobody knows
 
 
-def test_who_is_online_is_told_while_it_is_up(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_online_is_reported_while_it_is_up(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("north", "south"):
         admitted(fed, joined(fed, name))
     (fed.state / presence.ONLINE).write_text('{"north":true,"south":false}')
     monkeypatch.setattr("cohortium_server.metrics.answers_at", lambda *_: True)
     lock = presence.hold(fed.state)
     assert lock is not None
-    told = page(Watch(fed).metrics())
-    there = {n: value(told, "cohortium_coordinator_member_online", institution=n) for n in ("north", "south", "west")}
+    reported = page(Watch(fed).metrics())
+    there = {
+        n: value(reported, "cohortium_coordinator_member_online", institution=n) for n in ("north", "south", "west")
+    }
     assert there == {"north": 1, "south": 0, "west": None}
-    assert value(told, "cohortium_coordinator_up") == 1
+    assert value(reported, "cohortium_coordinator_up") == 1
     os.close(lock)
 
 
-def test_runs_are_told_from_their_journals(fed: Federation) -> None:
+def test_runs_are_reported_from_their_journals(fed: Federation) -> None:
     journal, watch = run_of(fed), Watch(fed)
     labels = {"study": "clinics", "run": journal.run}
-    told = page(watch.metrics())
-    assert value(told, "cohortium_run_rounds", **labels) == 1
-    assert value(told, "cohortium_run_rounds_done", **labels) == value(told, "cohortium_run_released", **labels) == 0
-    assert abs((value(told, "cohortium_run_changed_timestamp_seconds", **labels) or 0) - time.time()) < 60
+    reported = page(watch.metrics())
+    assert value(reported, "cohortium_run_rounds", **labels) == 1
+    assert (
+        value(reported, "cohortium_run_rounds_done", **labels)
+        == value(reported, "cohortium_run_released", **labels)
+        == 0
+    )
+    assert abs((value(reported, "cohortium_run_changed_timestamp_seconds", **labels) or 0) - time.time()) < 60
     desired_state.give(journal.folder, "go")
     desired_state.end(journal.folder, FederationError("E_MISSING_INSTITUTION", "north", CANARY, CANARY))
     (journal.folder / "0000.sum").write_bytes(b"")
     (fed.folder / "release").mkdir()
     (fed.folder / "release" / "manifest.json").write_text(json.dumps({"run": journal.run}))
-    told = page(watch.metrics())
-    assert value(told, "cohortium_run_rounds_done", **labels) == value(told, "cohortium_run_released", **labels) == 1
-    assert value(told, "cohortium_run_failed", **labels, code="E_MISSING_INSTITUTION") == 1
+    reported = page(watch.metrics())
+    assert (
+        value(reported, "cohortium_run_rounds_done", **labels)
+        == value(reported, "cohortium_run_released", **labels)
+        == 1
+    )
+    assert value(reported, "cohortium_run_failed", **labels, code="E_MISSING_INSTITUTION") == 1
     desired_state.give(journal.folder, "go")  # resumed
     assert not [n for n, _ in page(watch.metrics()) if n == "cohortium_run_failed"]
 
 
-def test_the_newest_runs_are_told_and_what_is_none_is_left_out(fed: Federation) -> None:
+def test_the_newest_runs_are_reported_and_what_is_none_is_left_out(fed: Federation) -> None:
     first = run_of(fed).folder
     for _ in range(NEWEST):
         run_of(fed)
     os.utime(first / "run.json", (1, 1))
     (fed.runs / "odd").mkdir()
     (fed.runs / "odd" / "run.json").write_text("{}")
-    told = [dict(labels)["run"] for name, labels in page(Watch(fed).metrics()) if name == "cohortium_run_rounds"]
-    assert len(told) == NEWEST - 1 and first.name not in told
+    reported = [dict(labels)["run"] for name, labels in page(Watch(fed).metrics()) if name == "cohortium_run_rounds"]
+    assert len(reported) == NEWEST - 1 and first.name not in reported
 
 
 def test_the_coordinators_are_served_where_its_file_says(fed: Federation, free: Address) -> None:

@@ -349,12 +349,12 @@ def test_a_setting_is_read_when_the_file_is(relay: Relay) -> None:
     assert "E_PROXY: institution.toml, proxy" in failing(list(preflight(site)))["folder"]
 
 
-def test_a_setting_that_is_for_no_relay_is_told(relay: Relay) -> None:
+def test_a_setting_that_is_for_no_relay_is_reported(relay: Relay) -> None:
     site = relay.folder.parent
     (site / "institution.toml").write_text(f'proxy = "http://p:1"\n{(site / "institution.toml").read_text()}')
     relay.folder.rename(site.parent / "elsewhere")
-    told = {line.name: line.found for line in preflight(site)}
-    assert "there is none" in told["proxy"]
+    reported = {line.name: line.found for line in preflight(site)}
+    assert "there is none" in reported["proxy"]
 
 
 def test_who_joins_with_a_relay_elsewhere_takes_the_setting_along(relay: Relay, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from cohortium.system.side_by_side import side_by_side
 PATIENCE = 60.0
 
 
-class Heard(Silent):
+class Recorded(Silent):
     def __init__(self) -> None:
         self.steps = 0
 
@@ -32,8 +32,8 @@ def endless(begun: threading.Event, progress: Progress) -> None:
         time.sleep(0.01)
 
 
-def test_all_are_at_work_at_once_and_told_in_order() -> None:
-    meeting, progress = threading.Barrier(3, timeout=PATIENCE), Heard()
+def test_all_are_at_work_at_once_and_reported_in_order() -> None:
+    meeting, progress = threading.Barrier(3, timeout=PATIENCE), Recorded()
 
     def work(number: int, progress: Progress) -> int:
         progress.start(1, "meeting")

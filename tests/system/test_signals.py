@@ -53,7 +53,7 @@ def code_within(process: subprocess.Popen[bytes], seconds: float) -> int | None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_heard_that_another_thread_got(number: signal.Signals) -> None:
+def test_a_signal_is_handled_that_another_thread_got(number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", GIVEN_TO_ANOTHER, str(int(number))]) as process:
         ended = code_within(process, 20)
         process.kill()
@@ -61,7 +61,7 @@ def test_a_signal_is_heard_that_another_thread_got(number: signal.Signals) -> No
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_heard_while_threads_come_and_go(number: signal.Signals) -> None:
+def test_a_signal_is_handled_while_threads_come_and_go(number: signal.Signals) -> None:
     """The kernel gives some of them to those threads: waiting on a queue, some are missed here, on a busy machine half."""
     for _ in range(TRIES):
         with subprocess.Popen([sys.executable, "-c", WAIT], stdout=subprocess.PIPE) as process:
@@ -95,15 +95,15 @@ def given_to_another(number: signal.Signals, after: float = 0.2) -> None:
 
 
 @pytest.fixture
-def heard() -> Iterator[list[float]]:
-    """When SIGUSR1 was heard."""
+def handled() -> Iterator[list[float]]:
+    """When SIGUSR1 was handled."""
     times = list[float]()
     before = signal.signal(signal.SIGUSR1, lambda *_: times.append(time.monotonic()))
     yield times
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_whoever_waits_looks_up_at_once_and_goes_on_waiting(heard: list[float]) -> None:
+def test_whoever_waits_looks_up_at_once_and_goes_on_waiting(handled: list[float]) -> None:
     """Twice, for a second signal is another wish."""
     begun = time.monotonic()
     with watched(signal.SIGUSR1):
@@ -111,10 +111,10 @@ def test_whoever_waits_looks_up_at_once_and_goes_on_waiting(heard: list[float]) 
         given_to_another(signal.SIGUSR1, 1.0)
         threading.Event().wait(8.0)
     assert time.monotonic() >= begun + 8.0
-    assert len(heard) == 2 and heard[-1] < begun + 7.0
+    assert len(handled) == 2 and handled[-1] < begun + 7.0
 
 
-def test_unwatched_there_is_no_thread_and_afterwards_there_is(heard: list[float]) -> None:
+def test_unwatched_there_is_no_thread_and_afterwards_there_is(handled: list[float]) -> None:
     before = threading.active_count()
     with watched(signal.SIGUSR1):
         assert threading.active_count() == before + 1
@@ -123,7 +123,7 @@ def test_unwatched_there_is_no_thread_and_afterwards_there_is(heard: list[float]
             assert signal.set_wakeup_fd(-1) == -1
         given_to_another(signal.SIGUSR1)
         threading.Event().wait(8.0)
-        assert heard and time.monotonic() > heard[0] + 1.0
+        assert handled and time.monotonic() > handled[0] + 1.0
     assert threading.active_count() == before
     assert signal.set_wakeup_fd(-1) == -1
     assert signal.getsignal(POKE) == signal.SIG_DFL

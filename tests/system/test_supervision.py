@@ -109,7 +109,7 @@ def test_whoever_is_killed_is_started_again(supervised: Callable[..., subprocess
     until(lambda: (tmp_path / "counts").read_text() == "{'sleeper': 1, 'command': 1}")
 
 
-def test_told_to_stop_all_end(supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_on_a_signal_to_stop_all_end(supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     process = supervised()
     process.terminate()
     assert process.communicate(timeout=PATIENCE)[0] == "ended\n"
@@ -148,27 +148,27 @@ def test_a_supervisor_that_is_killed_leaves_nobody(
     until(lambda: not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")])))
 
 
-def test_a_child_that_never_gets_well_is_given_up_after_three_equal_ends_and_its_text_stays_untold(
+def test_a_child_that_never_gets_well_is_given_up_after_three_equal_ends_and_its_text_is_not_shown(
     supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     process = supervised("failing")
-    told = "".join(process.communicate(timeout=PATIENCE))
+    reported = "".join(process.communicate(timeout=PATIENCE))
     assert process.returncode not in (0, None)
     assert len(pids(tmp_path, "failed")) == 3
-    assert "E_PROCESS: failing: it has ended 3 times in the same way: ValueError at" in told
-    assert "Run cohortium institution check X." in told
-    assert "SECRET-CANARY" not in told.replace('raise ValueError("SECRET-CANARY")', "")
+    assert "E_PROCESS: failing: it has ended 3 times in the same way: ValueError at" in reported
+    assert "Run cohortium institution check X." in reported
+    assert "SECRET-CANARY" not in reported.replace('raise ValueError("SECRET-CANARY")', "")
     assert not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")]))
 
 
-def test_a_child_that_was_well_once_is_tried_again_and_each_end_is_told(
+def test_a_child_that_was_well_once_is_restarted_and_each_end_is_reported(
     supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     process = supervised("failing", "settled")
     until(lambda: len(pids(tmp_path, "failed")) == 4)
     process.terminate()
-    told = process.communicate(timeout=PATIENCE)[1]
-    assert len([line for line in told.splitlines() if "failing has ended (ValueError at" in line]) >= 3
+    reported = process.communicate(timeout=PATIENCE)[1]
+    assert len([line for line in reported.splitlines() if "failing has ended (ValueError at" in line]) >= 3
 
 
 @pytest.mark.parametrize(("word", "file", "code"), [("refusing", "refused", 20), ("unable", "unable", 17)])
@@ -176,10 +176,10 @@ def test_a_child_that_refuses_when_it_is_first_started_ends_all_with_its_code(
     supervised: Callable[..., subprocess.Popen[str]], tmp_path: Path, word: str, file: str, code: int
 ) -> None:
     process = supervised(word)
-    told = process.communicate(timeout=PATIENCE)[1]
+    reported = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == code
     assert len(pids(tmp_path, file)) == 1
-    assert told.count("E_POLICY: here") == (word == "refusing")
+    assert reported.count("E_POLICY: here") == (word == "refusing")
     assert not any(map(lives, [*pids(tmp_path, "fork"), *pids(tmp_path, "command")]))
 
 
@@ -211,11 +211,11 @@ def test_a_fork_has_a_name_and_the_code_it_ended_with(tmp_path: Path) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(forked(work, "ends"), 0)[1]) == code
 
 
-def test_a_fork_ends_though_nobody_hears_its_last_words() -> None:
+def test_a_fork_ends_though_nobody_reads_its_last_words() -> None:
     from cohortium.system.supervision import forked
 
-    heard, said = os.pipe()
-    os.close(heard)
+    received, said = os.pipe()
+    os.close(received)
     pid = forked(lambda: 1 / 0, "unheard", words=said)
     os.close(said)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

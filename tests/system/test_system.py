@@ -186,10 +186,10 @@ class Shell(io.TextIOWrapper):
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8", "cp437"])
 def test_json_is_the_same_object_whatever_letters_a_shell_has(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
-    shell, told = Shell(encoding), {"ε ≤": "Süd, 北, 😀", "e": "e"}
+    shell, reported = Shell(encoding), {"ε ≤": "Süd, 北, 😀", "e": "e"}
     monkeypatch.setattr(sys, "stdout", shell)
-    output.print_json(told)
-    assert json.loads(shell.written.decode("utf-8")) == told
+    output.print_json(reported)
+    assert json.loads(shell.written.decode("utf-8")) == reported
 
 
 def test_words_that_a_shell_has_no_letters_for_end_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

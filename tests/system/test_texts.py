@@ -57,7 +57,7 @@ ANY = LETTERS | st.text(max_size=12)
 
 
 def runs(cell: str) -> bool:
-    """Whether the cell begins like a formula in any normal form, after whatever a program may drop: told in another way."""
+    """Whether the cell begins like a formula in any normal form, after whatever a program may drop: stated in another way."""
     forms = [cell, *(unicodedata.normalize(form, cell) for form in ("NFC", "NFD", "NFKC", "NFKD"))]
     dropped = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]*")
     return any(dropped.sub("", text, count=1).startswith(SIGNS) for text in forms) and not nothing_to_run(cell)
@@ -116,7 +116,7 @@ def test_a_text_of_a_schema_or_study_hides_nothing(study: Study) -> None:
 
 
 @given(ANY)
-def test_what_is_a_formula_is_the_same_told_in_two_ways(text: str) -> None:
+def test_what_is_a_formula_is_the_same_by_two_definitions(text: str) -> None:
     if runs(text):
         assert starts_formula(text)
     assert not runs(for_spreadsheet(text))
@@ -216,8 +216,8 @@ def test_a_bar_reads_no_markup_in_its_words(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_forecast_shows_a_column_as_it_is_named(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
-    told = forecast.forecast(study)
-    print_forecast({**told, "buys": ["of '[red]x[/red]' \x1b[2J"], "name": "[blink]visits"})
+    reported = forecast.forecast(study)
+    print_forecast({**reported, "buys": ["of '[red]x[/red]' \x1b[2J"], "name": "[blink]visits"})
     out = capsys.readouterr().out
     assert "of '[red]x[/red]' \\x1b[2J" in out and "[blink]visits" in out
 

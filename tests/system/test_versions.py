@@ -1,4 +1,4 @@
-"""Which versions are told, and that one which cannot be read ends nothing."""
+"""Which versions are reported, and that one which cannot be read ends nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def nightly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "flwr", raising=False)
 
 
-def test_a_module_tells_its_own_version() -> None:
+def test_a_module_states_its_own_version() -> None:
     assert version_of("flwr") == flwr.__version__
     assert version_of("cohortium") == metadata.version("cohortium")
 
@@ -108,11 +108,11 @@ def test_a_bare_checkout_says_that_nobody_knows_its_version(tmp_path: Path) -> N
         + "m.distribution = gone\nfrom cohortium.cli import main\nsys.argv = ['cohortium', '--version']\nmain()\n"
     )
     path = os.pathsep.join(str(ROOT / room) for room in ("common", "client", "server", "simulation"))
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": path},
     )
-    assert (told.stdout, told.returncode) == (f"cohortium {UNKNOWN}\n", 0), told.stderr
+    assert (result.stdout, result.returncode) == (f"cohortium {UNKNOWN}\n", 0), result.stderr

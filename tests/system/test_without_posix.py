@@ -45,7 +45,7 @@ DECLARED = {"first": "North", "second": "north", "third": "NUL", "fourth": "con.
 
 
 def started(folder: Path, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
-    """In a shell that has other letters than UTF-8's, so that text that is not told its encoding cannot be read."""
+    """In a shell that has other letters than UTF-8's, so that text whose encoding is not given cannot be read."""
     environment = {
         **os.environ,
         "COHORTIUM_HOME": str(folder / "home"),
@@ -121,7 +121,7 @@ STEPS: Mapping[str, str | Mapping[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def told(folder: Path) -> dict[str, Any]:
+def outcomes(folder: Path) -> dict[str, Any]:
     """What became of every step."""
     (folder / "steps.json").write_text(
         json.dumps([s.split() if isinstance(s, str) else s for s in STEPS.values()]), encoding="utf-8"
@@ -132,9 +132,9 @@ def told(folder: Path) -> dict[str, Any]:
     return dict(zip(STEPS, lines, strict=True))
 
 
-def answered(told: Mapping[str, Any], step: str) -> Any:
-    assert told[step]["code"] == 0, told[step]
-    return json.loads(told[step]["out"])
+def answered(reported: Mapping[str, Any], step: str) -> Any:
+    assert reported[step]["code"] == 0, reported[step]
+    return json.loads(reported[step]["out"])
 
 
 def test_what_is_taken_away_is_there_before() -> None:
@@ -143,100 +143,102 @@ def test_what_is_taken_away_is_there_before() -> None:
         assert sum(hasattr(module, n) for n in names) > 0.9 * len(names), module
 
 
-def test_a_release_is_verified_sampled_asked_and_imputed(folder: Path, told: dict[str, Any]) -> None:
-    assert answered(told, "verify")["verified"]
-    assert answered(told, "sample")["rows"] == 40
+def test_a_release_is_verified_sampled_asked_and_imputed(folder: Path, outcomes: dict[str, Any]) -> None:
+    assert answered(outcomes, "verify")["verified"]
+    assert answered(outcomes, "sample")["rows"] == 40
     assert b"\r" not in (folder / "sample.csv").read_bytes()
-    assert answered(told, "parquet")["rows"] == 40
-    asked = answered(told, "query")
+    assert answered(outcomes, "parquet")["rows"] == 40
+    asked = answered(outcomes, "query")
     assert asked["low"] < asked["estimate"] < asked["high"]
-    assert answered(told, "impute")["rows"] == 4000
+    assert answered(outcomes, "impute")["rows"] == 4000
 
 
-def test_files_with_the_ends_of_lines_that_windows_writes_are_read_as_meant(told: dict[str, Any], study: Study) -> None:
-    assert answered(told, "study")["digest"] == study.digest
-    checked = answered(told, "check")
+def test_files_with_the_ends_of_lines_that_windows_writes_are_read_as_meant(
+    outcomes: dict[str, Any], study: Study
+) -> None:
+    assert answered(outcomes, "study")["digest"] == study.digest
+    checked = answered(outcomes, "check")
     assert checked["digest"].startswith(study.schema.digest[:16]) or study.schema.digest.startswith(checked["digest"])
 
 
-def test_backslashes_and_colons_of_a_path_are_letters_of_it_here(folder: Path, told: dict[str, Any]) -> None:
-    assert told["draft"]["code"] == 0, told["draft"]
+def test_backslashes_and_colons_of_a_path_are_letters_of_it_here(folder: Path, outcomes: dict[str, Any]) -> None:
+    assert outcomes["draft"]["code"] == 0, outcomes["draft"]
     assert "result" in (folder / "draft.toml").read_text(encoding="utf-8")
-    assert answered(told, "found")["institution"] == "north"
+    assert answered(outcomes, "found")["institution"] == "north"
 
 
-def test_what_a_shell_has_no_letters_for_is_written_all_the_same(told: dict[str, Any]) -> None:
-    assert told["words"]["code"] == 0, told["words"]
-    assert "epsilon" in told["words"]["out"]
+def test_what_a_shell_has_no_letters_for_is_written_all_the_same(outcomes: dict[str, Any]) -> None:
+    assert outcomes["words"]["code"] == 0, outcomes["words"]
+    assert "epsilon" in outcomes["words"]["out"]
 
 
-def test_simulations_run_and_run_again_into_the_same_folder(folder: Path, told: dict[str, Any]) -> None:
-    assert answered(told, "simulate")["guarantee"]["epsilon"] <= 3
-    assert answered(told, "again")["rows"] > 0
-    assert answered(told, "own")["verified"]
-    assert answered(told, "training")["rows"] > 0
-    assert (folder / "bare" / "manifest.json").is_file(), told["unprotected"]
+def test_simulations_run_and_run_again_into_the_same_folder(folder: Path, outcomes: dict[str, Any]) -> None:
+    assert answered(outcomes, "simulate")["guarantee"]["epsilon"] <= 3
+    assert answered(outcomes, "again")["rows"] > 0
+    assert answered(outcomes, "own")["verified"]
+    assert answered(outcomes, "training")["rows"] > 0
+    assert (folder / "bare" / "manifest.json").is_file(), outcomes["unprotected"]
 
 
 def test_a_release_that_is_open_stays_and_the_new_one_which_was_paid_for_lies_beside_it(
-    folder: Path, told: dict[str, Any]
+    folder: Path, outcomes: dict[str, Any]
 ) -> None:
-    assert told["over open"]["code"] == 17
-    error = json.loads(told["over open"]["out"])["error"]
+    assert outcomes["over open"]["code"] == 17
+    error = json.loads(outcomes["over open"]["out"])["error"]
     assert error["code"] == "E_RELEASE_EXISTS"
     (beside,) = folder.glob("own-*")
     assert beside.name in error["fix"]
     assert load_release(beside).manifest["run"] != load_release(folder / "own").manifest["run"]
-    assert answered(told, "own then") == answered(told, "own")
+    assert answered(outcomes, "own then") == answered(outcomes, "own")
 
 
 def test_institutions_have_ledgers_of_their_own_and_none_whose_names_would_be_one_file(
-    folder: Path, told: dict[str, Any]
+    folder: Path, outcomes: dict[str, Any]
 ) -> None:
-    assert answered(told, "simulate")["institutions"] == list(DECLARED)
+    assert answered(outcomes, "simulate")["institutions"] == list(DECLARED)
     assert sorted(p.stem for p in (folder / "apart").glob("*.sqlite")) == sorted(DECLARED)
-    assert told["one file"]["code"] and not (folder / "one-file").exists()
+    assert outcomes["one file"]["code"] and not (folder / "one-file").exists()
 
 
-def test_both_simulations_are_charged(told: dict[str, Any]) -> None:
-    assert "visits" in json.dumps(answered(told, "ledger"))
+def test_both_simulations_are_charged(outcomes: dict[str, Any]) -> None:
+    assert "visits" in json.dumps(answered(outcomes, "ledger"))
 
 
-def test_it_works_in_python(told: dict[str, Any]) -> None:
-    assert told["open"]["rows"] == 25
-    assert told["open"]["results"] == ["positive"]
-    assert told["open"]["low"] < told["open"]["high"]
-    assert told["python"]["epsilon"] <= 5
+def test_it_works_in_python(outcomes: dict[str, Any]) -> None:
+    assert outcomes["open"]["rows"] == 25
+    assert outcomes["open"]["results"] == ["positive"]
+    assert outcomes["open"]["low"] < outcomes["open"]["high"]
+    assert outcomes["python"]["epsilon"] <= 5
 
 
-def test_locks_exclude(told: dict[str, Any]) -> None:
-    assert told["locks"] == {"second": None, "seen": True, "free": True}
+def test_locks_exclude(outcomes: dict[str, Any]) -> None:
+    assert outcomes["locks"] == {"second": None, "seen": True, "free": True}
 
 
-def test_an_audit_says_that_it_saw_no_forks(told: dict[str, Any]) -> None:
-    assert told["audit"] == {"forks": False, "alarms": []}
+def test_an_audit_says_that_it_saw_no_forks(outcomes: dict[str, Any]) -> None:
+    assert outcomes["audit"] == {"forks": False, "alarms": []}
 
 
 @pytest.mark.parametrize("words", REFUSED)
 def test_serving_a_federation_is_refused_in_one_line_that_names_what_to_use(
-    folder: Path, told: dict[str, Any], words: str
+    folder: Path, outcomes: dict[str, Any], words: str
 ) -> None:
-    assert told[words]["code"] == 10
-    assert told[words]["err"].startswith("E_SYSTEM: ")
-    assert told[words]["err"].count("\n") == 1
-    assert "container" in told[words]["err"]
+    assert outcomes[words]["code"] == 10
+    assert outcomes[words]["err"].startswith("E_SYSTEM: ")
+    assert outcomes[words]["err"].count("\n") == 1
+    assert "container" in outcomes[words]["err"]
     assert not (folder / "fed").exists()
 
 
-def test_a_federation_is_prepared_for_the_host_that_will_serve_it(folder: Path, told: dict[str, Any]) -> None:
-    assert set(answered(told, "provision")["kits"]) == {"north", "south"}
-    joined = answered(told, "join")
+def test_a_federation_is_prepared_for_the_host_that_will_serve_it(folder: Path, outcomes: dict[str, Any]) -> None:
+    assert set(answered(outcomes, "provision")["kits"]) == {"north", "south"}
+    joined = answered(outcomes, "join")
     assert joined["institution"] == "north"
     assert json.loads((folder / joined["application"]).read_text(encoding="utf-8"))["key"] == joined["key"]
 
 
-def test_an_institution_sees_what_would_leave_it(told: dict[str, Any]) -> None:
-    assert answered(told, "preview")["phases"]
+def test_an_institution_sees_what_would_leave_it(outcomes: dict[str, Any]) -> None:
+    assert answered(outcomes, "preview")["phases"]
 
 
 @pytest.mark.slow

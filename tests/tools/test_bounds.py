@@ -47,20 +47,20 @@ def test_markers_stay_where_a_package_has_two_lines_alone() -> None:
     assert bounds.pinned(text) == ["a==1", 'B==2; python_version < "3.12"', 'b==3; python_version >= "3.12"']
 
 
-def test_a_wheel_that_holds_too_little_or_too_much_is_told() -> None:
+def test_a_wheel_that_holds_too_little_or_too_much_is_reported() -> None:
     assert bounds._differing("wheel", {"a"}, {"a"}) == []
     assert bounds._differing("wheel", {"a", "b"}, {"a", "t"}) == ["the wheel lacks b", "the wheel holds t"]
     assert bounds._differing("sdist", {"a"}, {"a", "t"}, only_missing=True) == []
 
 
-def test_a_step_that_fails_is_told_and_the_others_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_fails_is_reported_and_the_others_run(capsys: pytest.CaptureFixture[str]) -> None:
     steps, ran = bounds.Steps(), list[str]()
     steps.step("first", lambda: bounds.run(sys.executable, "-c", "raise SystemExit(3)"))
     steps.step("second", lambda: ran.append("second"))
     assert ran == ["second"]
     assert [line.partition(":")[0] for line in steps.failed] == ["first"]
-    told = capsys.readouterr().out
-    assert "first: failed" in told and "second: done" in told
+    reported = capsys.readouterr().out
+    assert "first: failed" in reported and "second: done" in reported
 
 
 def test_quick_tests_are_there() -> None:

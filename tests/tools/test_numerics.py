@@ -1,4 +1,4 @@
-"""``make numerics`` goes on after what fails, tells it, and keeps a row of every setting."""
+"""``make numerics`` goes on after what fails, reports it, and keeps a row of every setting."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_process_runs_under_its_setting(numerics: Any, monkeypatch: pytest.Mon
     assert "A_SETTING" not in os.environ
 
 
-def test_a_setting_that_there_is_not_is_told(numerics: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_setting_is_refused(numerics: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["numerics", "nothing"])
     with pytest.raises(SystemExit):
         numerics.main()

@@ -84,7 +84,7 @@ sys.exit(quick.run([sys.argv[2]], time.monotonic() + float(sys.argv[3])))
 
 
 @pytest.mark.parametrize(
-    ("one", "seconds", "code", "told"),
+    ("one", "seconds", "code", "words"),
     [
         ("True", 600, 0, "3 passed"),
         ("False", 600, 1, "1 failed, 2 passed"),
@@ -92,10 +92,10 @@ sys.exit(quick.run([sys.argv[2]], time.monotonic() + float(sys.argv[3])))
         ("False", -1, 1, "1 failed"),
     ],
 )
-def test_it_ends_in_time_and_hides_no_failure(tmp_path: Path, one: str, seconds: int, code: int, told: str) -> None:
+def test_it_ends_in_time_and_hides_no_failure(tmp_path: Path, one: str, seconds: int, code: int, words: str) -> None:
     (tmp_path / "test_it.py").write_text(TESTS.format(one))
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
     command = [sys.executable, "-c", RUN, str(FILE), str(tmp_path / "test_it.py"), str(seconds)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=240)
-    assert told in done.stdout, done.stdout + done.stderr
+    assert words in done.stdout, done.stdout + done.stderr
     assert done.returncode == code

@@ -42,7 +42,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def stub(path: Path, name: str, version: str, whole: bool = True) -> Path:
-    """A Python that tells its version and makes environments, if it is whole."""
+    """A Python that prints its version and makes environments, if it is whole."""
     made = path / name
     made.write_text(STUB.format(version=version, missing=0 if whole else 1))
     made.chmod(0o755)
@@ -62,7 +62,7 @@ COMMANDS = ("apt install python3 python3-venv", "dnf install", "brew install", "
 
 
 @pytest.mark.parametrize(
-    ("there", "told"),
+    ("there", "found"),
     [
         ({}, "there is no Python at all"),
         ({"python3": "3.10"}, "python3 is 3.10."),
@@ -71,18 +71,20 @@ COMMANDS = ("apt install python3 python3-venv", "dnf install", "brew install", "
     ],
     ids=["none", "3.10 alone", "3.15 alone", "old ones"],
 )
-def test_where_no_python_fits_it_is_said_what_installs_one(path: Path, there: dict[str, str], told: str) -> None:
+def test_where_no_python_fits_the_message_names_what_installs_one(
+    path: Path, there: dict[str, str], found: str
+) -> None:
     for name, version in there.items():
         stub(path, name, version)
     done = set_up(path)
     assert done.returncode != 0
-    assert f"No Python {', '.join(FITTING[:-1])} or {FITTING[-1]} was found: {told}" in done.stderr
+    assert f"No Python {', '.join(FITTING[:-1])} or {FITTING[-1]} was found: {found}" in done.stderr
     assert all(command in done.stderr for command in COMMANDS)
     assert not (path.parent / "venv").exists()
 
 
 @pytest.mark.parametrize("name", ["python3.14", "python3"])
-def test_a_python_that_cannot_make_environments_is_told_of_before_one_is_begun(path: Path, name: str) -> None:
+def test_a_python_that_cannot_make_environments_is_reported_before_one_is_begun(path: Path, name: str) -> None:
     """Debian's without its package python3-venv makes half of one, and then says no."""
     stub(path, name, "3.14", whole=False)
     done = set_up(path)
@@ -140,10 +142,10 @@ def project() -> dict[str, object]:
 
 
 def test_everything_names_the_same_versions() -> None:
-    told = project()
-    accepted = SpecifierSet(str(told["requires-python"]))
+    reported = project()
+    accepted = SpecifierSet(str(reported["requires-python"]))
     assert [v for v in (f"3.{minor}" for minor in range(30)) if accepted.contains(v)] == list(FITTING)
-    classifiers = told["classifiers"]
+    classifiers = reported["classifiers"]
     assert isinstance(classifiers, list)
     assert [c[-4:] for c in classifiers if re.search(r"Python :: 3\.\d+$", c)] == list(FITTING)
     script = (ROOT / "tools" / "venv.sh").read_text()
@@ -153,7 +155,7 @@ def test_everything_names_the_same_versions() -> None:
         assert re.findall(r"Python 3\.\d+ to 3\.\d+", (ROOT / file).read_text()) == ["Python 3.11 to 3.14"], file
 
 
-def test_a_python_that_is_too_old_is_told_so_when_it_builds(
+def test_a_python_that_is_too_old_is_refused_when_it_builds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Pip before 23.1 does not look at requires-python before it looks for what is required."""

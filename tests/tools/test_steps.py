@@ -32,36 +32,43 @@ def run(make: str, *targets: str) -> tuple[int, list[str]]:
     return done.returncode, done.stdout.splitlines()
 
 
-def became(told: list[str]) -> dict[str, str]:
+def became(reported: list[str]) -> dict[str, str]:
     """What the report at the end says of each step."""
-    begin = next(i for i, line in enumerate(told) if re.fullmatch(r"=== \d+ steps", line))
-    words = (line.split() for line in told[begin + 1 : -1])
+    begin = next(i for i, line in enumerate(reported) if re.fullmatch(r"=== \d+ steps", line))
+    words = (line.split() for line in reported[begin + 1 : -1])
     return {name: result for name, result, seconds, _ in words if float(seconds) >= 0}
 
 
 def test_a_step_that_fails_hides_no_other(make: str) -> None:
-    code, told = run(make, "bad", "broken", "good")
+    code, reported = run(make, "bad", "broken", "good")
     assert code == 1
-    assert became(told) == {"bad": "FAILED", "broken": "FAILED", "good": "passed"}
-    assert told[-1] == "failed: bad, broken"
-    assert "2 passed, 1 failed in 0.2s" in told and "3 passed in 0.1s" in told  # what steps print is not kept back
-    assert [line for line in told if line.startswith("=== ")] == ["=== bad", "=== broken", "=== good", "=== 3 steps"]
+    assert became(reported) == {"bad": "FAILED", "broken": "FAILED", "good": "passed"}
+    assert reported[-1] == "failed: bad, broken"
+    assert (
+        "2 passed, 1 failed in 0.2s" in reported and "3 passed in 0.1s" in reported
+    )  # what steps print is not kept back
+    assert [line for line in reported if line.startswith("=== ")] == [
+        "=== bad",
+        "=== broken",
+        "=== good",
+        "=== 3 steps",
+    ]
 
 
 def test_steps_side_by_side_both_count_and_print_one_after_the_other(make: str) -> None:
-    code, told = run(make, "bad,good", "good")
+    code, reported = run(make, "bad,good", "good")
     assert code == 1
-    assert [line for line in told if line.startswith("=== ")] == [
+    assert [line for line in reported if line.startswith("=== ")] == [
         "=== bad and good, side by side", "=== bad", "=== good", "=== good", "=== 3 steps"
     ]  # fmt: skip
-    assert told.index("2 passed, 1 failed in 0.2s") < told.index("3 passed in 0.1s")
-    assert told[-1] == "failed: bad"
+    assert reported.index("2 passed, 1 failed in 0.2s") < reported.index("3 passed in 0.1s")
+    assert reported[-1] == "failed: bad"
 
 
-def test_where_nothing_fails_that_is_said(make: str) -> None:
-    code, told = run(make, "good", "good")
+def test_where_nothing_fails_that_is_reported(make: str) -> None:
+    code, reported = run(make, "good", "good")
     assert code == 0
-    assert told[-1] == "nothing failed"
+    assert reported[-1] == "nothing failed"
 
 
 def test_make_test_and_make_test_all_run_their_steps() -> None:

@@ -106,9 +106,9 @@ class Play:
         return {n: sum(c * (x + 1) ** k for k, c in enumerate(polynomial)) % P for x, n in enumerate(self.names)}
 
     def share(self, name: str) -> dict[str, Any]:
-        told = text([self.at, name, self.own[name]["self seed"].hex()])
+        reported = text([self.at, name, self.own[name]["self seed"].hex()])
         sealed = {n: self.seal(name, n) for n in self.names if n != name}
-        commitment = sha(DOMAIN + b"commitment\n" + told)
+        commitment = sha(DOMAIN + b"commitment\n" + reported)
         return self.say(name, "share", {"view": self.view, "commitment": commitment, "shares": sealed})
 
     def seal(self, name: str, other: str) -> str:

@@ -20,6 +20,7 @@ signed) and, while the custodian runs, ``custodian.sock``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -152,9 +153,15 @@ def load_institution(folder: Path) -> Institution:
     return Institution(folder, file, identity, load_policy(folder / POLICY))
 
 
+@cache
+def _adapter() -> TypeAdapter[InstitutionFile]:
+    """Made once: it takes longer than all else that reading a file does."""
+    return TypeAdapter(InstitutionFile)
+
+
 def _file(document: dict[str, Any]) -> InstitutionFile:
     try:
-        return TypeAdapter(InstitutionFile).validate_python(document)
+        return _adapter().validate_python(document)
     except ValidationError as error:
         place, what = first_problem(error, InstitutionFile)
         raise InputError("E_INSTITUTION", f"{FILE}, {place}", what, "Correct the file.") from None

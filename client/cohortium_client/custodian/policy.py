@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -128,10 +129,16 @@ def load_policy(path: Path) -> Policy:
     return policy_of(read_toml(path), path.name)
 
 
+@cache
+def _adapter() -> TypeAdapter[Policy]:
+    """Made once: it takes longer than all else that reading a file does."""
+    return TypeAdapter(Policy)
+
+
 def policy_of(document: dict[str, Any], where: str) -> Policy:
     """The policy that a document describes; raises as ``load_policy`` does, naming its place in ``where``."""
     try:
-        policy = TypeAdapter(Policy).validate_python(document)
+        policy = _adapter().validate_python(document)
     except ValidationError as error:
         place, what = first_problem(error, Policy)
         raise PolicyError("E_POLICY", f"{where}, {place}", what, "Correct the file.") from None

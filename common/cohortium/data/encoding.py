@@ -1,7 +1,7 @@
 """Step 2: tables to codes and back.
 
 ``encode`` maps each row by itself: its codes depend on that row and the schema alone, so one person's rows change nobody
-else's codes, and nothing is learnt from the table (docs/threat-model.md P10 to P12). ``decode`` emits only values that the
+else's codes, and nothing is inferred from the table (docs/threat-model.md P10 to P12). ``decode`` emits only values that the
 schema declares.
 """
 
@@ -19,7 +19,7 @@ import pandas as pd
 from cohortium.data.columns import Column
 from cohortium.data.columns.dequantization import Ranges
 from cohortium.data.columns.encoding import INVALID, IntArray, cells_at, draw_index, index_column, inside, values_at
-from cohortium.data.columns.identifiers import Identifiers, identifiers_of, numbered
+from cohortium.data.identifiers import Identifiers, identifiers_of, numbered
 from cohortium.data.schema import Schema
 from cohortium.errors import SchemaError
 
@@ -85,7 +85,7 @@ class Codes:
     persons: (rows,) int64 from 0, equal for rows of one person and for no others.
     left_out: rows outside the table, for the institution's own eyes. breaking: how many of them break a constraint and are
     valid otherwise. events: of each of the schema's tables of events, in its order; then ``values`` has one row a person, and
-    ``census`` says by table what became of its rows.
+    ``census`` counts by table what became of its rows.
     """
 
     values: HeldArray

@@ -33,7 +33,7 @@ RESERVED = ("synthetic", PERSONS)  # names of a release's other tables
 class EventTable:
     """A table of events: any number of rows a person, in the order of a column of time.
 
-    person: the column that says whose row it is, as the persons' own table does. time: the name of one of ``columns``, of
+    person: the column with the person of each row, as in the persons' own table. time: the name of one of ``columns``, of
     numbers or moments on an even grid; it orders a person's rows. most: of a person with more rows the first so many count.
     Raises SchemaError E_SCHEMA_INVALID or E_SCHEMA_DUP, which name the contradiction.
     """
@@ -96,7 +96,7 @@ class EventTable:
 
     @property
     def rows_name(self) -> str:
-        """The column of a person that says how many events there are."""
+        """The column of a person with the number of events."""
         return f"{self.name}_rows"
 
     def first_name(self, column: str) -> str:

@@ -8,7 +8,7 @@ What counts of a person follows from that person's own rows, in whatever order t
     whole     a person who breaks a constraint with what follows from the events is left out, with all events
 
 Where the schema declares no columns of persons there is no such table, and the persons are those who have events. Persons are
-in the order of their identifiers, compared as ``columns/identifiers.py`` says over all tables.
+in the order of their identifiers, compared by the rules of ``identifiers.py`` over all tables.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ import pandas as pd
 
 from cohortium.data.columns.dequantization import grid_of
 from cohortium.data.columns.encoding import INVALID, IntArray, cells_at
-from cohortium.data.columns.identifiers import Identifiers, ranked
 from cohortium.data.conditions.rules import Rule, broken_by
 from cohortium.data.encoding import BoolArray, Census, Codes, Events, HeldArray, held_type, judged
 from cohortium.data.events import PERSONS, EventTable
+from cohortium.data.identifiers import Identifiers, ranked
 from cohortium.data.schema import Schema
 from cohortium.errors import SchemaError
 from cohortium.system.nearest import offered
@@ -59,7 +59,7 @@ def encode_linked_parts(tables: Mapping[str, Iterable[pd.DataFrame]], schema: Sc
     events = []
     for place, table in enumerate(schema.tables, 1 if schema.own else 0):
         events.append(_events(table, rows[place], whose[place], persons.ranks))
-        rows[place] = rows[place].told()  # few events are ever held twice
+        rows[place] = rows[place].without_values()  # few events are ever held twice
     kept = across.kept(persons, events, schema)
     return _put_together(rows, persons.at(kept), [one.at(kept) for one in events], int((~kept).sum()), schema)
 
@@ -169,8 +169,8 @@ class _Rows:
     def __len__(self) -> int:
         return len(self.values)
 
-    def told(self) -> _Rows:
-        """What is said of the rows, without them."""
+    def without_values(self) -> _Rows:
+        """What is reported of the rows, without them."""
         nothing = np.empty((len(self), 0), np.uint8)
         return replace(self, values=nothing, exact=nothing)
 
@@ -335,8 +335,8 @@ def _put_together(
         census[one.table.name] = _counted(one, read)
     left_out = sum(one.left_out for one in census.values())
     breaking = broken + sum(one.breaking for one in rows)
-    told = tuple(one.events() for one in events)
-    return Codes(values, np.arange(len(values)), schema.sizes, left_out, breaking, told, census)
+    held = tuple(one.events() for one in events)
+    return Codes(values, np.arange(len(values)), schema.sizes, left_out, breaking, held, census)
 
 
 def _counted(events: _Ordered, rows: _Rows) -> Census:

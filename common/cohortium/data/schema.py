@@ -1,6 +1,6 @@
 """Step 1: the public description of a table.
 
-A schema states what the public may know of the table anyway: its columns, their kinds and their bounds. It is declared
+A schema states what is public about the table anyway: its columns, their kinds and their bounds. It is declared
 and never read off private rows, so nothing in it can reveal a person (docs/threat-model.md P10).
 Each column has a fixed number of cells; every value falls into exactly one of them:
 
@@ -17,7 +17,7 @@ Everything a draft read off rows is marked (``review``, draft.py) until a person
 shown, but no study of it can be signed.
 
 A nullable column has one more cell, its last, for missing values. A row without a valid value in a column that is not
-nullable is outside the table: the institution leaves it out, and nobody else learns of it. So is a row that breaks one of the
+nullable is outside the table: the institution leaves it out, and nobody else can notice. So is a row that breaks one of the
 schema's constraints (``constraints.py``).
 
 A schema may have tables of events beside: then its own table has a row a person, and each of the others any number of them

@@ -15,10 +15,10 @@ from cohortium.data import columns
 from cohortium.data.columns import Column, Continuous
 from cohortium.data.columns.absent import are_missing, words_seen
 from cohortium.data.columns.encoding import INVALID, inside
-from cohortium.data.columns.identifiers import identifiers_of
 from cohortium.data.columns.written import inferred_format
 from cohortium.data.conditions.rules import broken_by
 from cohortium.data.encoding import indices
+from cohortium.data.identifiers import identifiers_of
 from cohortium.data.misfits import ALIKE, BEYOND, FIXES, INFINITE, found_in
 from cohortium.data.schema import Schema
 from cohortium.drafting.disguises import LOOKED_AT

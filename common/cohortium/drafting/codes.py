@@ -1,8 +1,8 @@
 """Numbers that are codes: of diagnoses, trades, places, hospitals. Of a code only those that exist may be released.
 
 Three things tell a code from a quantity: what the column is called (``names``), that its numbers are written alike (all of five
-digits, leading noughts, letters beside them), and how they lie (``spacing``). A name of a code book is believed; a name of a thing
-that has numbers is, unless the numbers lie as counts do; without a name all of the rest must say so.
+digits, leading zeros, letters beside them), and how they lie (``spacing``). A name of a code book decides; a name of a thing
+that has numbers is, unless the numbers lie as counts do; without a name all of the rest must indicate it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SMOOTH = 0.7  # correlation of a number's count with the next one's
 BY_NAME = "codes, by the column's name: no others are released"
 BY_FORM = "numbers that are codes, as far as can be told: many share one while those next to it hardly occur; no others are released"
 BY_LETTERS = "codes, of which some have letters and others none"
-BY_NOUGHTS = "codes, as some begin with a nought"
+BY_ZEROS = "codes, as some begin with a zero"
 TOO_MANY = f"dropped: codes, more than {MOST_LISTED} of them in many rows; group them in the table, by their first digits perhaps"
 COUNTS = "its name says codes, but its numbers lie as counts do: if they are codes, make the column categorical"
 SPARSE = "its name says codes, but hardly any are shared, and they lie as a quantity's numbers do: if they are codes, list them, or drop the column"
@@ -40,7 +40,7 @@ _CODE = re.compile(r"[0-9]{1,12}(?:\.0+)?|[0-9]{1,8}\.[0-9]{1,2}|[A-Z]{1,3}-?[0-
 _PLAIN = re.compile(r"[0-9]{1,12}")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,14}")
 _LETTERS = re.compile(r"[A-Z]{1,3}-?[0-9][0-9A-Z.-]{0,9}")
-_NOUGHT = re.compile(r"0[0-9]")
+_ZERO = re.compile(r"0[0-9]")
 _PIECES = re.compile(r"([0-9]+(?:\.[0-9]+)?)")
 
 
@@ -75,7 +75,7 @@ def in_order(words: Iterable[str]) -> list[str]:
 
 
 def doubts(name: str, facts: ColumnFacts) -> tuple[str, ...]:
-    """What to say of numbers that stay a quantity although their name says codes."""
+    """The remark on numbers that stay a quantity although their name indicates codes."""
     if about(name) not in ("code", "thing") or facts.distinct <= FEW_CODES or any(facts.decimals[1:]):
         return ()
     return (COUNTS,) if _shared(facts) >= SHARED else (SPARSE,)
@@ -89,12 +89,12 @@ def _why(name: str, facts: ColumnFacts) -> str:
     plain = _without_points(facts)
     if called == "quantity":
         return ""
-    if _have_noughts(facts) and shared and facts.distinct > FEW_CODES:
-        return BY_NOUGHTS
+    if _have_zeros(facts) and shared and facts.distinct > FEW_CODES:
+        return BY_ZEROS
     if _mixes_letters(facts):
         return BY_LETTERS if shared or called in ("code", "thing") else ""
     counts = {int(float(w)): n for w, n in plain.counts.items() if _is_whole_number(w)}
-    if len(counts) < plain.distinct:  # 250.83: of a code book, if its name says so
+    if len(counts) < plain.distinct:  # 250.83: of a code book, if its name indicates one
         return BY_NAME if called == "code" and shared else ""
     lonely = apart(counts)
     if called == "code" or (called == "thing" and alike(counts) < SMOOTH):
@@ -105,7 +105,7 @@ def _why(name: str, facts: ColumnFacts) -> str:
 
 
 def _without_points(facts: ColumnFacts) -> ColumnFacts:
-    """Without what many share, as a cap or a zero is shared: it tells of itself and not of the other values."""
+    """Without what many share, as a cap or a zero is shared: it says something about itself and nothing about the other values."""
     rest = Counter({w: n for w, n in facts.counts.items() if n <= POINT * facts.valid})
     return replace(facts, counts=rest, valid=sum(rest.values()))
 
@@ -125,8 +125,8 @@ def _are_written_as_codes(facts: ColumnFacts) -> bool:
     return other < min(RARE, facts.valid / 20)
 
 
-def _have_noughts(facts: ColumnFacts) -> bool:
-    return sum(n for w, n in facts.counts.items() if _NOUGHT.match(w)) >= max(1, min(RARE, facts.valid / 20))
+def _have_zeros(facts: ColumnFacts) -> bool:
+    return sum(n for w, n in facts.counts.items() if _ZERO.match(w)) >= max(1, min(RARE, facts.valid / 20))
 
 
 def _mixes_letters(facts: ColumnFacts) -> bool:

@@ -53,8 +53,8 @@ def _narrow_column(name: str, facts: ColumnFacts) -> Found | None:
     """Of moments that are all of one day, or days that are all of one week; None of others."""
     written = style(facts.counts, RARE)
     read = moments_of(pd.Series(list(facts.counts), dtype="str"), written.pattern).dropna()
-    told = 2 * RARE <= facts.valid == facts.moments and 2 <= facts.distinct == len(read)
-    if not told or (written.notes and not written.pattern):  # which of two days it is cannot be told
+    certain = 2 * RARE <= facts.valid == facts.moments and 2 <= facts.distinct == len(read)
+    if not certain or (written.notes and not written.pattern):  # which of two days it is cannot be told
         return None
     first, last, apart = read.min().to_pydatetime(), read.max().to_pydatetime(), read - read.dt.normalize()
     day = datetime(first.year, first.month, first.day)

@@ -22,7 +22,7 @@ _YEAR_FIRST = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 @dataclass(frozen=True)
 class DateStyle:
-    """pattern: as a column's ``format``, empty where there is nothing to declare. notes: what a person must know."""
+    """pattern: as a column's ``format``, empty where there is nothing to declare. notes: for the person who reviews it."""
 
     pattern: str = ""
     notes: tuple[str, ...] = ()

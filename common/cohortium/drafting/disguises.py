@@ -33,13 +33,13 @@ class Disguises:
             texts = _texts(values)
             if not texts:
                 return None
-            self.known[name] = how = self._told(texts)
+            self.known[name] = how = self._found(texts)
             if how is not None and how.group and three_digits_behind(texts, how.group):
                 self.two_ways.add(name)
         found = self.known[name]
         return None if found is None else _plainly(read_numbers(values, found))
 
-    def _told(self, texts: list[str]) -> Written | None:
+    def _found(self, texts: list[str]) -> Written | None:
         if sum(map(is_plain, texts)) >= self.share * len(texts):
             return None
         return inferred_format(texts, self.share)

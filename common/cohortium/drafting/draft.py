@@ -245,7 +245,7 @@ def _are_names(facts: ColumnFacts) -> bool:
 
 
 def _are_spelt(facts: ColumnFacts) -> bool:
-    """Whether the spelling tells more than the number: 401 beside 401.0, 1.1 beside 1.10; +1; or few that all end in .0."""
+    """Whether the spelling holds more than the number: 401 beside 401.0, 1.1 beside 1.10; +1; or few that all end in .0."""
     shared = [w for w in facts.shared if not w.startswith("-0")]
     if facts.distinct > MANY_WORDS or not shared:
         return False
@@ -256,7 +256,7 @@ def _are_spelt(facts: ColumnFacts) -> bool:
 
 
 def _are_ragged(words: list[str]) -> bool:
-    """Whether some words end in noughts that others lack: 250.00 beside 401.9, as no program writes numbers."""
+    """Whether some words end in zeros that others lack: 250.00 beside 401.9, as no program writes numbers."""
     plain = [w for w in words if _PLAIN.fullmatch(w)]
     decimals = {w: len(w.partition(".")[2]) for w in plain}
     padded = [d for w, d in decimals.items() if d and w.endswith("0")]

@@ -16,8 +16,8 @@ import pandas as pd
 from cohortium.data.columns.absent import AMONG_NUMBERS
 from cohortium.data.columns.categories import category_key
 from cohortium.data.columns.encoding import MISSING_WORDS, normalized
-from cohortium.data.columns.identifiers import identifier
 from cohortium.data.columns.moments import moments_of
+from cohortium.data.identifiers import identifier
 from cohortium.drafting.datestyles import whole_pattern
 from cohortium.drafting.disguises import Disguises
 from cohortium.drafting.lattices import needs
@@ -38,7 +38,7 @@ _DAY = (
     r"|\d{2}(?P<c>[-.])\d{2}(?P=c)\d{2}|\d{1,2}/\d{1,2}/\d{2}"
 )
 _MOMENT = re.compile(rf"({_DAY})([T ]\d{{1,2}}:\d{{2}}.*)?")  # 1.2.3 is a version, and no date
-_TOO_EARLY = np.datetime64("1800-01-01", "us")  # a whole number that says so is rather no date, but for the year 1
+_TOO_EARLY = np.datetime64("1800-01-01", "us")  # a whole number that early is hardly a date, except the year 1
 RARE_SPECIAL = "fewer than {} {} have {}; declare them in special if they stand for something else"
 _Reals = npt.NDArray[np.float64]
 _Hashes = npt.NDArray[np.uint64]
@@ -68,13 +68,13 @@ class _Ends:
 class ColumnFacts:
     """What was seen of one column; facts of parts add up.
 
-    Counted is each value of each person, once: who has a value in twelve rows has it once. Where nobody says whose a row is,
+    Counted is each value of each person, once: who has a value in twelve rows has it once. Where no column identifies the person of a row,
     each is somebody's.
     unit: what is counted, in words. counts: of the first MAX_DISTINCT values; ``many`` if there were more. decimals, digits: how
     many need so many, and significant ones. lows, highs: numbers, the latter negative, positives: those above zero;
     first_years, last_years: those of moments. All but numbers and days that often stand for something else (``placeholders``).
     infinite: numbers. floats: whether they came as floating point. timed: moments that are within a day, an hour and a minute.
-    absent: words that may say that there is no value; those of ``MISSING_WORDS`` are not among ``counts``, the others are.
+    absent: words that may stand for a missing value; those of ``MISSING_WORDS`` are not among ``counts``, the others are.
     pairs: what is counted already, sorted.
     """
 

@@ -1,4 +1,4 @@
-"""Columns that name persons, stays or rows, and say nothing else: by their name and many values, or as none is ever there twice."""
+"""Columns that identify persons, stays or rows, and hold nothing else: by their name and many values, or as none is ever there twice."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def reason_to_drop(name: str, facts: ColumnFacts) -> str:
 
 
 def hints(name: str, facts: ColumnFacts) -> tuple[str, ...]:
-    """What to say of whole numbers that may be an identifier's, and are kept."""
+    """The remark on whole numbers that may be an identifier's, and are kept."""
     once = facts.valid > FEW and facts.distinct >= facts.valid and not any(facts.decimals[1:])
     return (POINTED_OUT,) if once and (about(name) != "quantity" or _are_never_twice(facts)) else ()
 

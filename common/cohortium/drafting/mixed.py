@@ -1,7 +1,7 @@
 """Numbers beside words that are numbers in part: ``> 89``, ``<5``, ``90+``. Such a word is a value, and comes back as it is.
 
 The column is a list in the order of the numbers, with each word where its number is. A list of all the numbers between two round
-bounds names nobody's number. Where there are too many, the column stays one of numbers, and the words are told.
+bounds names nobody's number. Where there are too many, the column stays one of numbers, and the words are reported.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def mixed_column(name: str, facts: ColumnFacts) -> Found | None:
 
 
 def hints(facts: ColumnFacts) -> tuple[str, ...]:
-    """What to say of such words where the column stays one of numbers."""
+    """The remark on such words where the column stays one of numbers."""
     found = (_read(word) for word, n in facts.counts.items() if n >= RARE)
     return (TOLD,) if any(word is not None and word.beyond for word in found) else ()
 

@@ -1,4 +1,4 @@
-"""What a column's name says of its values: codes of a code book, things that have numbers, quantities, or identifiers.
+"""What a column's name indicates about its values: codes of a code book, things that have numbers, quantities, or identifiers.
 
 A name is taken apart into words: at blanks, signs, digits and capital letters, and where small words are written together
 (``patientunitstayid``). What it is about is its head: in English the last word of a compound (``cost_code`` is a code,
@@ -76,22 +76,22 @@ def _parts(word: str) -> tuple[str, ...]:
 
 @cache
 def about(name: str) -> About:
-    """What the values of a column of that name are likely to be; empty where the name does not say."""
+    """What the values of a column of that name are likely to be; empty where the name does not indicate it."""
     words = words_of(name)
     if not words:
         return ""
     if words[0] in _COUNTED and len(words) > 1:
         return "quantity"
     head = next((k for k, word in enumerate(words) if k and word in _BETWEEN), len(words))
-    told = [word for word in words[:head] if word in _KNOWN - _FILLERS] or [w for w in words if w in _KNOWN - _FILLERS]
-    if not told:
+    known = [word for word in words[:head] if word in _KNOWN - _FILLERS] or [w for w in words if w in _KNOWN - _FILLERS]
+    if not known:
         return "identifier" if is_numbered(name) else ""
-    return _kind([*told, words[head - 1]] if words[head - 1] in _NUMBERED and words[head - 1] != told[-1] else told)
+    return _kind([*known, words[head - 1]] if words[head - 1] in _NUMBERED and words[head - 1] != known[-1] else known)
 
 
-def _kind(told: list[str]) -> About:
-    """By the last of the words that say something; one of numbering takes what it numbers from the others."""
-    last, others = told[-1], frozenset(told[:-1])
+def _kind(known: list[str]) -> About:
+    """By the last of the known words; one of numbering takes what it numbers from the others."""
+    last, others = known[-1], frozenset(known[:-1])
     if last in _IDS or last in _NUMBERED:
         if others & (_CODES | _THINGS) and not others & (_PERSONAL | _EPISODES):
             return "code"
@@ -108,7 +108,7 @@ def _kind(told: list[str]) -> About:
 
 
 def is_numbered(name: str) -> bool:
-    """Whether the name ends in a word of numbering, also one written together with what nobody here knows: ``xyzid``."""
+    """Whether the name ends in a word of numbering, also one written together with an unknown one: ``xyzid``."""
     words = words_of(name)
     return bool(words) and (words[-1] in _IDS or (words[-1].endswith("id") and len(words[-1]) > 4))
 

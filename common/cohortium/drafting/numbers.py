@@ -163,7 +163,7 @@ def wide_bounds(lowest: float, highest: float, decimals: int) -> tuple[float, fl
     """Bounds beyond both, and on neither: multiples of a step of 1, 2 or 5 times a power of ten.
 
     The step is a quarter of the range, or more, and no finer than the decimals. A bound is one to two steps away, for what few
-    persons have, and tells no more than between which two multiples it lies what it bounds. Where nothing is below zero, or
+    persons have, and reveals no more than between which two multiples it lies what it bounds. Where nothing is below zero, or
     above, zero may be a bound.
     """
     raw = max((highest - lowest) / 4, 10.0**-decimals)

@@ -1,7 +1,7 @@
-"""How many decimals say something: those within which values differ that many persons have, and no more.
+"""How many decimals are significant: those within which values differ that many persons have, and no more.
 
 Floating point fills a measured number with digits: 17.990281 where 17.99 was meant. What is finer than a small part of the
-narrowest stretch in which a quarter of the persons lies tells one of them from another, and nothing of their distribution; and
+narrowest stretch in which a quarter of the persons lies distinguishes them from one another, and reveals nothing of their distribution; and
 cells around zero as narrow as the last digit would lie where nobody is. Numbers that recur are kept to the last digit: it is meant.
 """
 
@@ -28,8 +28,8 @@ def decimals_that_tell(facts: ColumnFacts, needed: int, special: tuple[float, ..
     shared = {x: n for x, n in plain.items() if n >= RARE}
     single = {x: n for x, n in plain.items() if n < RARE}
     width = narrowest(single) if single else 0.0
-    told = math.ceil(math.log10(PARTS / width) - 1e-9) if width > 0 else needed
-    return max(MEANT, min(needed, max(told, _meant(shared, plain))))
+    distinct = math.ceil(math.log10(PARTS / width) - 1e-9) if width > 0 else needed
+    return max(MEANT, min(needed, max(distinct, _meant(shared, plain))))
 
 
 def _meant(shared: dict[float, int], plain: dict[float, int]) -> int:

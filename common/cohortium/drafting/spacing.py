@@ -1,7 +1,7 @@
 """How whole numbers lie: as counts of a quantity do, close together and alike, or apart and each by itself, as codes do.
 
 Of a quantity, numbers that lie next to each other are about as common: its density changes little from one to the next. That one
-number is common says then that those around it are. Of codes it says nothing: 25072 may be many persons' and 25071 nobody's.
+number is common implies then that those around it are. For codes it implies nothing: 25072 may be many persons' and 25071 nobody's.
 Round numbers of a quantity are more common than others, so each is held against others that are as round.
 """
 

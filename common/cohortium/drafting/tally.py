@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cohortium.data.columns.identifiers import Identifiers, identifiers_of
 from cohortium.data.encoding import Census, Codes
+from cohortium.data.identifiers import Identifiers, identifiers_of
 from cohortium.data.schema import Schema
 from cohortium.queries.contribution_bounding import EqualWeight
 
@@ -102,10 +102,10 @@ def _share(rows: int, tally: Tally) -> str:
 
 def census_lines(codes: Codes) -> list[str]:
     """The same of linked tables, a line for each: what became of its rows."""
-    return [f"{name}: {_told(one)}" for name, one in codes.census.items()]
+    return [f"{name}: {_in_words(one)}" for name, one in codes.census.items()]
 
 
-def _told(census: Census) -> str:
+def _in_words(census: Census) -> str:
     reasons = {
         "do not fit": census.unfit,
         "repeat a person": census.repeated,

@@ -17,8 +17,8 @@ import pandas as pd
 from cohortium.data.binning import ordered_cells
 from cohortium.data.columns import SECONDS, Categorical, Column, Datetime
 from cohortium.data.columns.encoding import INVALID, cells_at, index_column
-from cohortium.data.columns.identifiers import identifiers_of
 from cohortium.data.events import EventTable
+from cohortium.data.identifiers import identifiers_of
 from cohortium.data.schema import Schema
 
 IntArray = npt.NDArray[np.int64]

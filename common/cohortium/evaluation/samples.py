@@ -16,8 +16,8 @@ import pandas as pd
 from cohortium.data.binning import ordered_cells
 from cohortium.data.columns import Column, Continuous
 from cohortium.data.columns.encoding import INVALID
-from cohortium.data.columns.identifiers import numbered
 from cohortium.data.encoding import judged, require_flat
+from cohortium.data.identifiers import numbered
 from cohortium.data.schema import Schema
 from cohortium.errors import InputError
 from cohortium.evaluation.estimates import GROUPS

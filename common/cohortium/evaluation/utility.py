@@ -60,7 +60,7 @@ def _auc(model: Any, train: pd.DataFrame, test: pd.DataFrame, target: str) -> fl
 
 
 def _scores(model: Any, train: pd.DataFrame, test: pd.DataFrame, target: str) -> dict[int, FloatArray]:
-    """(rows,) chances of each class the model knows."""
+    """(rows,) probabilities of each class the model was trained on."""
     if train[target].nunique() < 2:
         return {}
     model.fit(train.drop(columns=target), train[target])

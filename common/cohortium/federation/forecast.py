@@ -207,7 +207,7 @@ def _errors_of_events(study: Study, phase: Phase) -> Iterator[str]:
 def expected_sigma(study: Study, agreed: Plan, order: int) -> float | None:
     """Noise of a typical cell of the summed tables of ``order`` columns, in rows; None if none are measured.
 
-    A column's own table is the precision-weighted mean of what all measured tables that hold it say.
+    A column's own table is the precision-weighted mean of the estimates from all measured tables that hold it.
     """
     found = []
     for phase in agreed.phases:

@@ -1,7 +1,7 @@
 """The join kit: a zip file that a coordinator sends to an institution it invites. It holds no private key and no secret.
 
 kit.toml     the federation, its address, the institution, the SHA-256 of the CA's certificate
-root.crt     the CA's certificate, by which the institution knows the coordinator
+root.crt     the CA's certificate, by which the institution recognises the coordinator
 study.toml   who is in the federation, to write a study from
 README.txt   what to do
 SHA256SUMS   of the others
@@ -50,7 +50,7 @@ _DAMAGED = (
     RuntimeError,
     ValueError,
 )
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time a zip file can tell
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first time a zip file can state
 
 
 @dataclass(frozen=True, kw_only=True)

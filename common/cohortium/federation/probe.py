@@ -101,7 +101,7 @@ def _expiry(connected: Any) -> datetime:
 
 
 def _ahead(at: float, date: str | None) -> float | None:
-    """``date`` says whole seconds: it was half a second later in the middle."""
+    """``date`` has whole seconds: the moment was half a second later on average."""
     try:
         theirs = None if date is None else parsedate_to_datetime(date)
     except ValueError:

@@ -207,7 +207,7 @@ def decode_answer(data: bytes, width: int, numbers: npt.DTypeLike = np.int64) ->
 
 
 def decode_statement(data: bytes) -> dict[str, Any] | Refusal:
-    """The document of a statement, of which nothing is believed yet, or a refusal; WireError E_WIRE for all else."""
+    """The document of a statement, of which nothing is verified yet, or a refusal; WireError E_WIRE for all else."""
     if (refusal := refused(data)) is not None:
         return refusal
     header, payload = _unpack(data, "said", {"statement": dict}, MAX_STATEMENT)

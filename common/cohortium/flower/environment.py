@@ -27,7 +27,7 @@ def environment(home: Path, look_every: float) -> dict[str, str]:
 def prepare(home: Path, look_every: float, *parts: Part) -> None:
     """Prepare this process for forking Flower's: set its environment, then import what they need.
 
-    They talk over loopback and never use a proxy, whatever the environment says.
+    They talk over loopback and never use a proxy, whatever the environment sets.
     """
     use_only(None)
     os.environ.update(environment(home, look_every))
@@ -36,5 +36,5 @@ def prepare(home: Path, look_every: float, *parts: Part) -> None:
 
 
 def process(name: str, work: Callable[[], object], check: str = "") -> Child:
-    """A fork that does ``work``; it holds no data, so that its log may pass on what Flower says. check: as ``Child`` has it."""
+    """A fork that does ``work``; it holds no data, so its log may pass on Flower's messages. check: as ``Child`` has it."""
     return Child(name, logs.named(name, work, quoting=True), check=check)

@@ -41,7 +41,7 @@ def _has(module: object, name: str) -> bool:
 def require_allowed(parts: Sequence[Part]) -> str:
     """Which Flower there is; WireError E_FLOWER unless the dependencies allow it, and it has every private name of ``parts``.
 
-    A nightly build or a pre-release counts as what it comes before. Where nothing says what is allowed, or which Flower
+    A nightly build or a pre-release counts as what it comes before. Where no allowed range is declared, or which Flower
     this is, its names alone decide.
     """
     found, allowed = version_of(MODULE), required(MODULE)

@@ -1,5 +1,5 @@
 """What an institution has spent, in a chain that can be verified, backed up and restored.
 
 Here live the store of charges, in layers (``database``, ``chain``, ``accounts``, ``store``), receipts, backup and restoration.
-It may import ``privacy`` and ``system``. What a study asks for, it does not know.
+It may import ``privacy`` and ``system``. It does not depend on what a study asks.
 """

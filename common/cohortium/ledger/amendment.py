@@ -25,7 +25,7 @@ _DOMAIN = b"cohortium ledger clock amendment 1\n"
 
 @dataclass(frozen=True)
 class Amendment:
-    """entries: the numbers of those whose moment was wrong. today: the day that somebody vouches for, in UTC, as YYYY-MM-DD.
+    """entries: the numbers of those whose moment was wrong. today: the day that somebody confirmed, in UTC, as YYYY-MM-DD.
 
     head: of the chain that it goes on from. kept: digests of the studies that had not expired by the moments amended; all
     others that the chain consents to up to here have. key, signature: the institution's.
@@ -46,7 +46,7 @@ class Amendment:
     def continues(self, head: str, at: str, moments: Sequence[str]) -> bool:
         """Whether a ledger of this head and of entries of these moments may go on with it at the moment ``at``.
 
-        Only what lies ahead of the clock was wrong; and the clock shows the day that was vouched for.
+        Only what lies ahead of the clock was wrong; and the clock shows the day that was confirmed.
         """
         ahead = all(0 < n <= len(moments) and moments[n - 1] > at for n in self.entries)
         right = self.head == head and at[:10] == self.today and bool(self.entries) and ahead

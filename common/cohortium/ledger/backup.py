@@ -94,7 +94,7 @@ def lies_ready(path: Path) -> Backup | None:
 
 
 def finish(path: Path, witness: Path, head: str) -> None:
-    """Let what lies ready take the ledger's place, and the witness remember its ``head``.
+    """Let what lies ready take the ledger's place, and the witness record its ``head``.
 
     Pre-condition: the caller holds the lock. What lay there is kept, as ``.lost-1`` and so on.
     """

@@ -111,7 +111,7 @@ class Chain(Database):
     # What follows from the entries
 
     def is_closed(self, study: str) -> bool:
-        """Whether the study was signed before a restoration: nobody knows what was answered of it since the backup."""
+        """Whether the study was signed before a restoration: what was answered of it since the backup is unknown."""
         self._refresh()
         return study in self._known.closed
 

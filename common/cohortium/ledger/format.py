@@ -11,7 +11,9 @@ import sqlite3
 from cohortium.errors import LedgerError
 
 FORMAT = 2
-RESTORED = 3  # the same with a restoration in it: a version that knows none refuses it, and calls it no broken chain
+RESTORED = (
+    3  # the same with a restoration in it: versions before restorations refuse it, and do not report a broken chain
+)
 NEWER = 4  # either of them with an amendment in it, or with messages dropped, for the same reason
 FORMATS = (FORMAT, RESTORED, NEWER)
 MESSAGES_STAY = """
@@ -57,5 +59,5 @@ def version_of(db: sqlite3.Connection) -> int:
 
 
 def mark(db: sqlite3.Connection, wanted: int) -> None:
-    """Let versions that do not know what is in it refuse the file."""
+    """Let versions that cannot read its contents refuse the file."""
     db.execute(f"PRAGMA user_version = {max(version_of(db), wanted)}")

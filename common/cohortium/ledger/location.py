@@ -10,12 +10,12 @@ from cohortium.system import locks
 
 
 def home() -> Path:
-    """Where ledgers and keys lie unless told otherwise: $COHORTIUM_HOME or ~/.cohortium."""
+    """Where ledgers and keys lie by default: $COHORTIUM_HOME or ~/.cohortium."""
     return Path(os.environ.get("COHORTIUM_HOME") or Path.home() / ".cohortium")
 
 
 def witness_of(path: Path) -> Path:
-    """Where the newest head is remembered unless told otherwise."""
+    """Where the newest head is kept by default."""
     return path.with_name(path.name + ".head")
 
 

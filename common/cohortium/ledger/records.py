@@ -39,7 +39,7 @@ class Charge:
 
     @property
     def place(self) -> str:
-        """What an attempt is known by; the ledger holds each once."""
+        """The identity of an attempt; the ledger holds each once."""
         return f"{self.run}/{self.round}/{self.attempt}"
 
 

@@ -1,6 +1,6 @@
 """What two persons sign before a backup replaces a lost ledger, and what is then presumed to be spent.
 
-Entries made after the backup are gone, and nobody can say what they held. What is known is that every answer was within the
+Entries made after the backup are gone, and what they held is lost. What is certain is that every answer was within the
 caps of the policy. The ledger therefore continues from a *presumption*: each population counts as having spent, before the
 restoration, the most that the caps allowed, as one (epsilon, delta) event. The person at the machine cannot decide that
 alone: two of the institution's *restorers* sign it, and the chain records what they signed.
@@ -60,9 +60,9 @@ class RestoreRequest:
     """What is to be restored and presumed, for two persons to sign.
 
     institution, key: whose ledger. population: whose privacy it mainly counts. backup, entries: head and length of the
-    backup's chain, which binds everything in it. witnessed: the newest head that the institution remembers, or empty
+    backup's chain, which binds everything in it. witnessed: the newest head in the institution's witness, or empty
     where the witness is lost, too. lost: heads the ledger once had and the backup lacks. studies: digests of all that
-    lies among the institution's signed studies. vouched: what the signers say beside it, always ``VOUCHED``.
+    lies among the institution's signed studies. vouched: what the signers confirm beside it, always ``VOUCHED``.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -142,7 +142,7 @@ def in_words(request: RestoreRequest) -> str:
         f"Each population counts as having spent epsilon {presumed.epsilon:g} at delta {presumed.delta:g}, and {bare} if all"
         " other institutions collude, whatever was in fact answered.",
         f"No study it has signed is answered any more ({len(request.studies)} lie in its folder).",
-        f"Who signs vouches: {request.vouched}",
+        f"Whoever signs confirms: {request.vouched}",
     ]
     return "\n".join(lines)
 
@@ -158,7 +158,7 @@ def cost_after(epsilon: float, before: float, events: Events, delta: float) -> C
 
     Epsilons and deltas add up whatever the mechanisms were and however later ones were chosen (adaptive basic
     composition: Dwork and Roth 2014, Theorem B.1); both ways of accounting count the rest. Epsilon is infinite where
-    nothing can be said: at a delta that leaves nothing for the events.
+    no bound exists: at a delta that leaves nothing for the events.
     """
     if not events and delta >= before:
         return Cost(epsilon, delta, "presumed", epsilon, "presumed")

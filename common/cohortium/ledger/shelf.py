@@ -38,7 +38,7 @@ from cohortium.system.files import make_once, open_database, open_to_overwrite, 
 
 FILE = "_institutions.sqlite"  # no institution's name begins so
 _PATIENCE = 60_000  # milliseconds that one who writes is waited for
-FORMAT = 101  # no ledger's: a version that knows no shelves refuses one, and overlooks nothing that was spent
+FORMAT = 101  # no ledger's: versions without shelves refuse one, and overlook nothing that was spent
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entry (
     institution TEXT NOT NULL, number INTEGER NOT NULL, kind TEXT NOT NULL, content TEXT NOT NULL, attempt TEXT,
@@ -153,7 +153,7 @@ class Shelf:
                     if self.db.in_transaction:
                         self.db.execute("ROLLBACK")
                     for ledger in self._changed:
-                        ledger.forget()  # what it knows may not have become durable
+                        ledger.forget()  # what it has cached may not have become durable
                     raise
                 finally:
                     self._open, self._changed = False, []
@@ -226,7 +226,7 @@ class ShelvedLedger(Ledger):
         self._messages: dict[int, bytes] = {}
 
     def close(self) -> None:
-        """It is the shelf's to close."""
+        """The shelf closes it."""
 
     @property
     def key(self) -> Ed25519PrivateKey:
@@ -260,11 +260,11 @@ class ShelvedLedger(Ledger):
             raise self._corrupt("its pages") from None
 
     def _remember_head(self) -> None:
-        """The shelf does, of the whole batch."""
+        """The shelf does that, for the whole batch."""
         self._testified = self.head()
 
     def _check_witness(self) -> None:
-        """The shelf does, when it is opened."""
+        """The shelf does that, when it is opened."""
 
     def _corrupt(self, place: str) -> LedgerError:
         return self._shelf.corrupt(f"{place} of {self.institution}")
@@ -272,12 +272,12 @@ class ShelvedLedger(Ledger):
     # Messages
 
     def _store(self, db: sqlite3.Connection, entry: Entry, message: bytes) -> None:
-        """Where ``remembering`` is set, until the process ends: for who may ask for it again meanwhile. Else nowhere."""
+        """In memory until the process ends, where ``remembering`` is set: for repeated requests. Else nowhere."""
         if self.remembering:
             self._messages[entry.number] = message
 
     def message(self, entry: Entry) -> bytes:
-        """The bytes that this process remembers; WireError E_REPLAY where it remembers none."""
+        """The bytes that this process holds; WireError E_REPLAY where it holds none."""
         found = self._messages.get(entry.number)
         wanted = entry.record.message if isinstance(entry.record, Charge) else ""
         if found is None or hashlib.sha256(found).hexdigest() != wanted:
@@ -319,7 +319,7 @@ class ShelvedLedger(Ledger):
 
 
 def is_shelf(path: Path) -> bool:
-    """Whether a file, or what its lost witness tells of, is one of many ledgers."""
+    """Whether a file, or what its lost witness records, is one of many ledgers."""
     return path.name == FILE
 
 

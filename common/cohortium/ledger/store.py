@@ -43,7 +43,7 @@ from cohortium.system.files import make_once, open_database, write_database
 class Ledger(Accounts):
     """A ledger file. ``Ledger(path)`` opens or creates it; it is closed by ``close`` or at the end of a ``with``.
 
-    witness: the file that remembers the newest head; by default beside the ledger, better where backups do not reach.
+    witness: the file with the newest head; by default beside the ledger, better where backups do not reach.
     Raises LedgerError: E_LEDGER_UNAVAILABLE where it cannot be used, E_LEDGER_ROLLED_BACK where it is older than its
     witness. Reading and adding entries read only what is new since the last time. A ledger that is open therefore does not
     notice a changed old entry, and is not misled by it either: spend is counted from the entries it has verified.

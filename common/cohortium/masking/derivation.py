@@ -40,7 +40,7 @@ class Secrets:
     """All that an institution keeps to itself of a run, or of one attempt: 32 bytes that everything follows from.
 
     So every statement can be made again, bit for bit, and no leg draws anything. The context is bound into each key:
-    attempts that the same secrets serve share no key, and what is revealed of one says nothing about another. Who
+    attempts that the same secrets serve share no key, and what is revealed of one reveals nothing about another. Who
     gets hold of the secrets can unmask what they served; forget them when the run ends.
     """
 

@@ -32,13 +32,13 @@ are then left out of U3, would have no such mask left.)
 *Liveness.* t <= K - D, so D may drop out, before or after masking. Colluders can always spoil a round, by a wrong answer
 or wrong shares; that voids it or spoils its sum and reveals nothing.
 
-*One attempt of a round.* Each attempt has noise of its own, so two sums of a round that are both opened tell more than one.
+*One attempt of a round.* Each attempt has noise of its own, so two sums of a round that are both opened reveal more than one.
 Who has revealed in one attempt reveals in no other of the round: then two would take 2 (t - T) different honest institutions,
-of which there are K - T, and 2t - T > K. (An attempt is any session with this cohort; what a round is, the caller knows.)
+of which there are K - T, and 2t - T > K. (An attempt is any session with this cohort; what a round is, the caller decides.)
 
 Pre-conditions, the caller's to keep, and the only ones: each leg of an attempt is answered once, durably, and repeated
 byte for byte (``require_same_statement``), one attempt of a round is revealed in, and secrets are drawn afresh for each run, or for each
-attempt. Nothing else need be remembered: all else is checked against the institution's own signed statements, which
+attempt. Nothing else need be stored: all else is checked against the institution's own signed statements, which
 follow from secrets and boards. No leg draws anything. (One module, longer than others: the argument spans all legs.)
 """
 
@@ -291,7 +291,7 @@ def read_confirmations(answers: AnswerBoard, statements: Iterable[Statement]) ->
 def reveal(seat: Seat, confirmed: Confirmed) -> Statement:
     """Leg reveal: of each j in U2 one share, of b_j if it survived, of its mask key if it dropped out.
 
-    MaskingError E_VIEW unless this institution is among those who confirmed. As ``confirm`` is said once, what is
+    MaskingError E_VIEW unless this institution is among those who confirmed. As ``confirm`` is sent once, what is
     revealed is the same whenever it is asked for.
     """
     answers = confirmed.answers
@@ -346,7 +346,7 @@ def _read_reveals(answers: AnswerBoard, statements: Iterable[Statement]) -> dict
 
 
 class _Recovery:
-    """Gets secrets back from revealed shares, of which some may be wrong, and remembers whose were."""
+    """Recovers secrets from revealed shares, of which some may be wrong, and records whose were."""
 
     def __init__(self, answers: AnswerBoard, revealed: Mapping[str, Mapping[str, Any]]) -> None:
         self.answers, self.revealed, self.suspects = answers, revealed, set[str]()

@@ -86,7 +86,7 @@ def encode_board(statements: Iterable[Statement]) -> bytes:
 
 
 def decode_board(data: bytes) -> list[Statement]:
-    """WireError E_WIRE unless ``encode_board`` wrote it; nothing of it is believed yet."""
+    """WireError E_WIRE unless ``encode_board`` wrote it; nothing of it is verified yet."""
     if len(data) > MAX_BOARD:
         raise _malformed("it is too long for a board")
     try:

@@ -35,7 +35,7 @@ from cohortium.neural.drawing import one_of
 from cohortium.neural.network import Layer, Tape, Tensor, split
 
 FloatArray = npt.NDArray[np.float64]
-SHORTEST = 2.0**-3  # expected gradient; tables with less to learn than that are not scaled up further
+SHORTEST = 2.0**-3  # expected gradient; tables with a smaller one are not scaled up further
 CLIP, CLIP_NOISE, CLIP_POWER = 1.1, 7.8, 0.17  # chosen on a public table (docs/generators.md)
 LEAST_CLIP, MOST_CLIP = 1.0, 2.5
 CANDIDATES = 16  # completions of a row that one is chosen from

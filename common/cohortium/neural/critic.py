@@ -14,7 +14,7 @@ Loss of a real row: -score, the real rows' term of a Wasserstein critic (Arjovsk
 fake rows' term and the critic's regulariser touch no real row and are the coordinator's.
 
 What is different from CTGAN, and why. CTGAN's critic is a deep network held smooth by a gradient penalty: under noise,
-and at the number of rounds a federation can pay, it learns next to nothing. This one is linear in its parameters, so
+and at the number of rounds a federation can pay, it hardly improves. This one is linear in its parameters, so
 the gradient at a real row
 
 * does not depend on the parameters: one round carries the information of any number of rounds, and answers of several

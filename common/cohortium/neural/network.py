@@ -155,7 +155,7 @@ class Trace:
 
 
 class Recorded:
-    """A tape in exact arithmetic that remembers what went through each layer."""
+    """A tape in exact arithmetic that records what went through each layer."""
 
     def __init__(self, network: Network, flat: Tensor) -> None:
         few = 2 * len(network.sizes) <= exact.COLUMNS

@@ -28,7 +28,6 @@ from functools import lru_cache
 from typing import Any
 
 from cohortium.errors import AccountingError, StudyError
-from cohortium.system.progress import listener
 
 RESERVE = 1e-3  # part of delta kept for the noise sampler's own error (noise.SLACK per draw; plan.py checks it)
 MIN_DELTA, MAX_DELTA = 1e-12, 1e-4
@@ -38,7 +37,6 @@ INTERVAL = 1e-3  # coarsest grid of privacy losses; a coarser one only makes the
 ORDERS = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)  # whole orders have an exact formula under sampling
 RELATION = "add or remove one person"
 FALSE_POSITIVES = 0.01  # of the attacker whose success is reported
-TRIED = 20  # noises that are tried, about, before the smallest is found
 LEAST_LOSS, LARGEST_LOSS = 1e-6, 20.0  # epsilons between which a test's limit is looked for; outside it hardly moves
 
 
@@ -247,7 +245,7 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     """The smallest epsilon with gaussian_delta(mu, epsilon) <= delta, rounded up."""
     if gaussian_delta(mu, 0.0) <= delta:
         return 0.0
-    return _smallest(lambda epsilon: gaussian_delta(mu, epsilon) <= delta, 1e-9, mu * (mu + 40))
+    return smallest(lambda epsilon: gaussian_delta(mu, epsilon) <= delta, 1e-9, mu * (mu + 40))
 
 
 def pld_epsilon(events: Events, delta: float) -> float:
@@ -304,37 +302,7 @@ def _renyi(events: Events) -> Any:
     return accountant
 
 
-def calibrate(events_at: Callable[[float], Events], epsilon: float, delta: float) -> float:
-    """The smallest noise multiplier, to 0.1 %, at which ``cost(events_at(multiplier), delta)`` is within ``epsilon``."""
-    if not MIN_EPSILON <= epsilon <= MAX_EPSILON:
-        raise StudyError(
-            "E_PLAN_PRIVACY",
-            "epsilon",
-            f"it must lie between {MIN_EPSILON:g} and {MAX_EPSILON:g}",
-            "Choose an epsilon in this range.",
-        )
-
-    def affordable(multiplier: float) -> bool:
-        progress.advance()
-        try:
-            return cost(events_at(multiplier), delta).epsilon <= epsilon
-        except ValueError:  # the noise is too fine for the grid
-            return False
-
-    progress = listener()
-    progress.start(TRIED, "finding the noise")
-    # from 1 outwards: far from the answer the accountants are slow, and it is never far
-    low, high = 1.0, 1.0
-    while low > 0.05 and affordable(low):
-        low /= 2
-    while high < 1e5 and not affordable(high):
-        high *= 2
-    found = _smallest(affordable, low, high, precision=1e-3)
-    progress.done()
-    return found
-
-
-def _smallest(holds: Callable[[float], bool], low: float, high: float, precision: float = 1e-9) -> float:
+def smallest(holds: Callable[[float], bool], low: float, high: float, precision: float = 1e-9) -> float:
     """The smallest x in [low, high] with ``holds(x)``, rounded up by ``precision``, for a monotone condition."""
     if not holds(high):
         raise AccountingError(

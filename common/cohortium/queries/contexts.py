@@ -68,7 +68,7 @@ class Track:
 class Context:
     """One thing that is known. column: of the step, or of the person; -1 where it is about none.
 
-    previous: the column of the event before; for the time since, one more cell says that this was the first. mean: of the
+    previous: the column of the event before; for the time since, one more cell means that this was the first. mean: of the
     column's cells so far, rounded. seen: every cell of the column that occurred before. here: a column of the event itself that
     comes before the next one. person: a column of the person. pace: how much time is left for each event that is left.
     length: the number of events. when: the part of the window that the event before was in. any: nothing is.

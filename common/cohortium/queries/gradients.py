@@ -37,7 +37,7 @@ MIN_CLIP, MAX_CLIP = 1e-6, 1e6
 class Step:
     """What one step of training asks of a table.
 
-    sizes: cells of every column of the schema; the architecture may see fewer, merged as the state says. sampling_rate:
+    sizes: cells of every column of the schema; the architecture may see fewer, merged by the state. sampling_rate:
     a person's probability of being in the sample. clip: largest L2 norm of a person's gradient.
     equal_weight: "rows": a person's rows, m = rows_per_person at the most, are added up and clipped together by the
     sum of their norms; "persons": the average of a person's rows is clipped by its norm; of more than ``ROWS_AT_ONCE``
@@ -167,7 +167,7 @@ class GradientSum:
     """One step's sum, at the coordinator's parameters.
 
     state: the flat parameters (safetensors). Formal guarantee: one Gaussian mechanism on a Poisson sample of persons;
-    ``Step`` says why. Noises of several institutions add up, so it can be masked.
+    ``Step`` explains why. Noises of several institutions add up, so it can be masked.
     """
 
     step: Step

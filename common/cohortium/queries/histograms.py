@@ -22,8 +22,8 @@ FALL = 0.7  # each finer level has this power of two less weight
 _BLOCK = 1 << 15
 
 
-class Level(NamedTuple):
-    """A table of one column. cells: (cells of the schema,) the cell of the table that each is counted in."""
+class ColumnLevel(NamedTuple):
+    """A histogram of one column at one resolution. cells: (cells of the schema,) the cell of the table that each is counted in."""
 
     column: int
     cells: IntArray
@@ -61,10 +61,10 @@ class NestedHistograms(Counts):
         self.require_room()
 
     @cached_property
-    def levels(self) -> tuple[Level, ...]:
+    def levels(self) -> tuple[ColumnLevel, ...]:
         """Of every column from coarse to fine; the last one of each has every cell by itself."""
         columns = zip(self.ordered, self.sizes, strict=True)
-        return tuple(Level(j, *level) for j, (n, size) in enumerate(columns) for level in _levels(n, size))
+        return tuple(ColumnLevel(j, *level) for j, (n, size) in enumerate(columns) for level in _levels(n, size))
 
     @cached_property
     def tables(self) -> tuple[tuple[int, ...], ...]:  # type: ignore[override]

@@ -39,7 +39,7 @@ class LocalTraining:
 
     state: flat parameters and learning rate (safetensors), from the coordinator.
 
-    Formal guarantee. ``steps`` Gaussian mechanisms on Poisson samples of persons, as ``Step`` says; the count is one
+    Formal guarantee. ``steps`` Gaussian mechanisms on Poisson samples of persons, as in ``Step``; the count is one
     more Gaussian mechanism. What follows from them is post-processing.
     """
 

@@ -32,7 +32,7 @@ class Marginals(Counts):
     state: the merged cell of every cell, column after column, and which of the choices (safetensors, ``state_lengths``).
     tables: column positions of each table, ascending, one to three of them.
 
-    Formal guarantee: that of ``Counts``. Whatever the state says, a row is in one merged cell of each column, and any
+    Formal guarantee: that of ``Counts``. Whatever the state, a row is in one merged cell of each column, and any
     choice of weights has the same sum: the bound holds at every state, and the width is that of ``merged``. Before
     there is a state, ``events`` and ``draws`` are those of the choice that has the finest, and the widest noise. In a
     masked sum all answers are to one state, as masks are bound to it (masking): its noise is that of one choice.

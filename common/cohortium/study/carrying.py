@@ -36,7 +36,7 @@ def noise_distance(cells: int, deviation: float, rows: float) -> float:
 
 
 def precisions(query: Counts, tables: Iterable[tuple[Columns, int, float]], order: int) -> Mapping[Columns, float]:
-    """Of every table of ``order`` columns, the precision of a cell: what all ``tables`` that hold it say together.
+    """Of every table of ``order`` columns, the precision of a cell: by all ``tables`` that hold it, together.
 
     tables: columns, cells and the noise in each (``Counts.noises``), over the cells that the query counts.
     """

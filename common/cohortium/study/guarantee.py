@@ -5,7 +5,7 @@ institutions that do not hold the person) sees those of the g institutions that 
 coordinator asked and whatever others lent it.
 
 The public sees the release only: tables, model, account and report, all of them computed from the *sums* over the K
-institutions and from what the study says anyway. Of a single institution it holds the name, key and consent, the
+institutions and from what the study states anyway. Of a single institution it holds the name, key and consent, the
 planned events, and receipts: digests of messages that hold 32 secret random bytes each. They tell nothing to whoever
 cannot find those bytes by trying (SHA-256 taken as a random function); so the public's claim is against everybody who
 computes less than that, where all others are against anybody.

@@ -38,7 +38,7 @@ def tracks_of(schema: Schema) -> tuple[Track, ...]:
 
 
 def event_query(study: Study, clip: float) -> EventHistograms:
-    """Every column of the steps by itself, which says what cells are merged."""
+    """Every column of the steps by itself, which decides what cells are merged."""
     return EventHistograms(tracks_of(study.schema), clip)
 
 

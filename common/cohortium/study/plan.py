@@ -16,7 +16,8 @@ from cohortium.data.binning import merged_sizes, ordered_cells
 from cohortium.errors import StudyError
 from cohortium.masking.ring import Ring, ring_for
 from cohortium.neural.architecture import Architecture
-from cohortium.privacy.accounting import RESERVE, Cost, Events, calibrate, composed, cost, gaussian_epsilon, repeated
+from cohortium.privacy.accounting import RESERVE, Cost, Events, composed, cost, gaussian_epsilon, repeated
+from cohortium.privacy.calibration import calibrate
 from cohortium.privacy.discrete_gaussian import LARGEST, SLACK, SMALLEST, look_ups, sum_error
 from cohortium.queries import Query
 from cohortium.queries.counts import Counts, Tables, fitted_to_grid

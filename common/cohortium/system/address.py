@@ -36,7 +36,7 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """The address in ``text``, ``host:port`` or ``[IPv6]:port``; ValueError says what is wrong."""
+    """The address in ``text``, ``host:port`` or ``[IPv6]:port``; ValueError states what is wrong."""
     written = _WRITTEN.fullmatch(text)
     if written is None:
         raise ValueError("it is not host:port")

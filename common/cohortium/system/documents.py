@@ -5,7 +5,7 @@ a value that the next function cannot traverse. Of two fields with one name, one
 NaN and infinity are not JSON; half a surrogate pair cannot be written again. So length and depth are checked before anything
 is parsed, and all of these are refused.
 
-A refusal is a ValueError that says what is wrong and quotes nothing; the caller turns it into an error with a code.
+A refusal is a ValueError that states what is wrong and quotes nothing; the caller turns it into an error with a code.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def about(of: Placed | None = None, code: str | None = None, run: str | None = N
     """What a line is about, as ``extra`` of a logger's methods: a request or a run, and a code."""
     place = {} if of is None else {"study": of.study, "run": of.run, "round": of.round, "attempt": of.attempt}
     known = {"code": code, "run": run, **place}
-    return {"told": {k: v for k, v in known.items() if v is not None}}
+    return {"about": {k: v for k, v in known.items() if v is not None}}
 
 
 def without_text(error: BaseException) -> str:
@@ -201,7 +201,7 @@ class _Lines(logging.Formatter):
     def _content(self, record: logging.LogRecord) -> dict[str, Any]:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         head = {"at": at, "level": record.levelname.lower(), "process": self._process, "logger": record.name}
-        placed = getattr(record, "told", {})
+        placed = getattr(record, "about", {})
         content = {**head, "message": self._message(record), **{k: placed[k] for k in FIELDS if k in placed}}
         error = record.exc_info[1] if record.exc_info else None
         return content if error is None else {**content, "error": without_text(error)}

@@ -157,7 +157,7 @@ class Lines:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._open: list[tuple[int, str]] = []
         self._at, self._within = 0, 0
-        self._clock, self._told = clock, clock()
+        self._clock, self._shown = clock, clock()
         self._noted, self._due = "", math.inf
 
     def start(self, total: int, what: str) -> None:
@@ -175,12 +175,12 @@ class Lines:
                 self._say(f"{what}: {self._at} of {total}")
             return
         self._within += by
-        if self._clock() - self._told >= self.EVERY:
+        if self._clock() - self._shown >= self.EVERY:
             of, whole = self._open[0]
             self._say(f"{whole}: {self._at} of {of}, {what}: {self._within} of {total}")
 
     def _say(self, line: str) -> None:
-        self._told = self._clock()
+        self._shown = self._clock()
         print_status(line)
 
     def done(self) -> None:
@@ -208,7 +208,7 @@ class Bar:
         self._note: TaskID | None = None
 
     def start(self, total: int, what: str) -> None:
-        from rich.markup import escape  # a bar's words are markup, whatever the console says
+        from rich.markup import escape  # a bar's words are markup, whatever the console's setting
 
         self._open.append(self._bars.add_task(escape(for_terminal(what)), total=total))
         self._bars.start()

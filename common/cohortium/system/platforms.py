@@ -23,7 +23,7 @@ SERVES = sys.platform == "linux" and POSIX and hasattr(os, "fork") and hasattr(s
 def others_may(mode: int, bits: int) -> bool:
     """Whether a file's ``mode`` grants ``bits`` to anybody but its owner.
 
-    Without modes nobody can tell: who may is then for the folder's own rights to say.
+    Without modes it cannot be checked: the folder's own access rights decide then.
     """
     return POSIX and bool(mode & bits)
 
@@ -47,7 +47,7 @@ def of_the_system(error: OSError) -> CohortiumError:
 
 
 def is_about_files(error: BaseException) -> bool:
-    """Whether the system refused something about files or disks, which a person has to mend, and not a connection."""
+    """Whether the system refused something about files or disks, which a person has to fix, rather than about a connection."""
     if not isinstance(error, OSError) or isinstance(error, (ConnectionError, TimeoutError)):
         return False
     return error.filename is not None or error.errno in (

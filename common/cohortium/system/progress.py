@@ -20,7 +20,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Tells nobody."""
+    """Reports to nobody."""
 
     def start(self, total: int, what: str) -> None:
         pass
@@ -65,25 +65,25 @@ class Late:
     ) -> None:
         self._make, self._clock, self._due = make, clock, clock() + after
         self._open: list[tuple[int, str, int]] = []  # total, what, how much is done
-        self._told: Progress | None = None
+        self._shown: Progress | None = None
 
     def start(self, total: int, what: str) -> None:
         self._open.append((total, what, 0))
-        if self._told is not None:
-            self._told.start(total, what)
+        if self._shown is not None:
+            self._shown.start(total, what)
 
     def advance(self, by: int = 1) -> None:
         total, what, at = self._open.pop()
         self._open.append((total, what, at + by))
-        if self._told is not None:
-            self._told.advance(by)
+        if self._shown is not None:
+            self._shown.advance(by)
         elif self._clock() >= self._due:
-            self._told = self._make()
+            self._shown = self._make()
             for total, what, at in self._open:
-                self._told.start(total, what)
-                self._told.advance(at)
+                self._shown.start(total, what)
+                self._shown.advance(at)
 
     def done(self) -> None:
         self._open.pop()
-        if self._told is not None:
-            self._told.done()
+        if self._shown is not None:
+            self._shown.done()

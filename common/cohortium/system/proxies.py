@@ -89,7 +89,7 @@ def read_setting(file: Path) -> str | None:
 def way_to(address: Address, setting: str | None, file: Path, environ: Mapping[str, str] | None = None) -> Proxy | None:
     """The proxy for a coordinator's address, or None.
 
-    setting: what ``file`` says: the address of a proxy, "none" or, as where nothing is said, "environment"; then the
+    setting: the one in ``file``: the address of a proxy, "none" or, by default, "environment"; then the
     usual environment variables count (``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), but never for an
     address of this machine. InputError E_PROXY for what no proxy is, or leads to no such address; SecretError E_SECRET
     where the file shows a proxy's password to other users.

@@ -23,7 +23,7 @@ def side_by_side(works: Sequence[Callable[[Progress], T]], progress: Progress) -
     shown = [progress, *(Silent() for _ in works[1:])]
     with ThreadPoolExecutor(len(works), "side by side") as pool:
         try:
-            running = [pool.submit(work, _Until(over, told)) for work, told in zip(works, shown, strict=True)]
+            running = [pool.submit(work, _Until(over, one)) for work, one in zip(works, shown, strict=True)]
             return _results(running)
         finally:
             over.set()
@@ -39,25 +39,25 @@ def _results(running: Sequence[Future[T]]) -> list[T]:
 
 
 class _Over(Exception):  # noqa: N818 - it is nobody's fault, and nobody's to catch
-    """Nobody waits for the work any more."""
+    """Raised in work that is no longer waited for."""
 
 
 class _Until:
     """Passes progress on, and ends the work that reports it when it is over."""
 
-    def __init__(self, over: Event, told: Progress) -> None:
-        self._over, self._told = over, told
+    def __init__(self, over: Event, progress: Progress) -> None:
+        self._over, self._progress = over, progress
 
     def start(self, total: int, what: str) -> None:
         self._look()
-        self._told.start(total, what)
+        self._progress.start(total, what)
 
     def advance(self, by: int = 1) -> None:
         self._look()
-        self._told.advance(by)
+        self._progress.advance(by)
 
     def done(self) -> None:
-        self._told.done()
+        self._progress.done()
 
     def _look(self) -> None:
         if self._over.is_set():

@@ -17,7 +17,7 @@ from functools import partial
 from typing import NoReturn
 
 SAME = 1.0  # seconds within which another signal is the same request: service managers signal all processes, which signal others
-OVER = 128  # and the signal's number: the exit code of who was ended by one
+OVER = 128  # and the signal's number: the exit code of a process that one ended
 HANGUP: int = getattr(signal, "SIGHUP", 0)  # Windows has none
 POKE: int = getattr(signal, "SIGURG", 0)  # a process that has no handler of it does not notice it
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25  # seconds between two pokes
@@ -155,7 +155,7 @@ def unwatched() -> Iterator[None]:
 
 
 class _Watch:
-    """A thread that hears of signals, and pokes the main thread until that has looked."""
+    """A thread that receives signals, and wakes the main thread until that has looked."""
 
     def __init__(self, numbers: Collection[int], poke: Callable[[], object]) -> None:
         self._numbers, self._poke = numbers, poke
@@ -183,8 +183,8 @@ class _Watch:
         wakes.close()
 
     def _hear(self) -> None:
-        while heard := self._woken.recv(1):
-            if heard[0] in self._numbers:
+        while received := self._woken.recv(1):
+            if received[0] in self._numbers:
                 self._make_it_look()
 
     def _make_it_look(self) -> None:

@@ -13,7 +13,7 @@ _NIGHTLY: Mapping[str, str] = {"flwr": "flwr-nightly"}  # what else a package ma
 def version_of(name: str) -> str:
     """The version of the package ``name``, by its own module or its installation; "unknown" if neither has one.
 
-    It never raises: what runs is not ended because nobody knows what it is called.
+    It never raises: a process does not end because a version has no name.
     """
     module = sys.modules.get(name.replace("-", "_"))
     version = None if module is None else vars(module).get("__version__")  # of a module that looks it up here, no call

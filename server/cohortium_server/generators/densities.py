@@ -33,7 +33,7 @@ LEAST = 1e-9  # the part of the mass that a cell keeps in what counts are shrunk
 
 
 @dataclass(frozen=True)
-class Level:
+class NoisedLevel:
     """A histogram of a column's ordered cells. starts: (groups,) the first cell of each group; noise of each: ``variance``."""
 
     starts: IntArray
@@ -53,8 +53,8 @@ class _Column:
     measured: the same levels as they were measured. others: noised counts of the cells without an order.
     """
 
-    measured: tuple[Level, ...]
-    levels: tuple[Level, ...]
+    measured: tuple[NoisedLevel, ...]
+    levels: tuple[NoisedLevel, ...]
     others: FloatArray
     variance: float
 
@@ -91,26 +91,26 @@ def _cells(table: Measured) -> int:
     return len(table.counts) if table.cells[0] is None else len(table.cells[0])
 
 
-def _level(table: Measured, ordered: int) -> Level:
+def _level(table: Measured, ordered: int) -> NoisedLevel:
     cells = np.arange(_cells(table)) if table.cells[0] is None else table.cells[0]
     starts = np.flatnonzero(np.diff(cells[:ordered], prepend=-1))
-    return Level(starts, table.counts[: len(starts)], np.full(len(starts), table.sigma**2))
+    return NoisedLevel(starts, table.counts[: len(starts)], np.full(len(starts), table.sigma**2))
 
 
-def _upwards(levels: Sequence[Level]) -> list[Level]:
+def _upwards(levels: Sequence[NoisedLevel]) -> list[NoisedLevel]:
     """Every group's sum as it and all levels below it tell, by precision; the levels are nested."""
-    best: list[Level] = []
+    best: list[NoisedLevel] = []
     for level in reversed(levels):
         if best:
             parents = _parents(level, best[0])
             below, spread = (np.add.reduceat(v, parents) for v in (best[0].sums, best[0].variance))
             variance = 1 / (1 / level.variance + 1 / spread)
-            level = Level(level.starts, variance * (level.sums / level.variance + below / spread), variance)
+            level = NoisedLevel(level.starts, variance * (level.sums / level.variance + below / spread), variance)
         best.insert(0, level)
     return best
 
 
-def _parents(coarse: Level, fine: Level) -> IntArray:
+def _parents(coarse: NoisedLevel, fine: NoisedLevel) -> IntArray:
     """(coarse groups,) the first fine group of each."""
     return np.searchsorted(fine.starts, coarse.starts)
 
@@ -140,16 +140,16 @@ def nearest_shares(counts: FloatArray, total: float) -> FloatArray:
     return nearest
 
 
-def _downwards(levels: Sequence[Level], mass: float, shape: FloatArray) -> FloatArray:
+def _downwards(levels: Sequence[NoisedLevel], mass: float, shape: FloatArray) -> FloatArray:
     """(cells,) of sum ``mass``: each group's is split among its parts by their sums, shrunk towards ``shape``."""
     shape = np.maximum(shape, LEAST * shape.sum() / len(shape))
-    whole = Level(np.zeros(1, np.int64), np.array([mass]), np.zeros(1))
+    whole = NoisedLevel(np.zeros(1, np.int64), np.array([mass]), np.zeros(1))
     for level in levels:
         whole = _split(whole, level, shape)
     return whole.sums
 
 
-def _split(whole: Level, level: Level, shape: FloatArray) -> Level:
+def _split(whole: NoisedLevel, level: NoisedLevel, shape: FloatArray) -> NoisedLevel:
     """The parts' masses, in a level's place."""
     first = _parents(whole, level)
     parent = np.repeat(np.arange(len(first)), np.diff(first, append=len(level.starts)))
@@ -165,12 +165,12 @@ def _split(whole: Level, level: Level, shape: FloatArray) -> Level:
     believed = np.maximum(0.0, 1 - SHRUNK * total(noise) / np.maximum(total(moved**2), 1e-12))
     masses = np.maximum(expected + believed * moved, 0.0)
     left = total(masses)
-    return Level(
+    return NoisedLevel(
         level.starts, np.where(left > 0, masses * whole.sums[parent] / np.maximum(left, 1e-12), expected), noise
     )
 
 
-def smooth(levels: Sequence[Level], mass: float) -> FloatArray:
+def smooth(levels: Sequence[NoisedLevel], mass: float) -> FloatArray:
     """(cells,) of sum ``mass``: the log-spline of the least estimated risk."""
     cells = int(levels[-1].starts[-1]) + 1
     if cells <= 2:
@@ -182,7 +182,7 @@ def smooth(levels: Sequence[Level], mass: float) -> FloatArray:
 class _LogSpline:
     """A density whose logarithm is piecewise linear, and its squared distance from noised sums at all levels."""
 
-    def __init__(self, levels: Sequence[Level], mass: float, cells: int) -> None:
+    def __init__(self, levels: Sequence[NoisedLevel], mass: float, cells: int) -> None:
         self._levels, self._mass = levels, mass
         self._basis = _hats(cells, min(KNOTS, cells))
         self._noised = np.concatenate([level.sums / np.sqrt(level.variance) for level in levels])

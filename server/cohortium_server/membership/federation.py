@@ -16,6 +16,7 @@ name = "emergency"
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -185,11 +186,17 @@ def load_federation(folder: Path) -> Federation:
     return read_federation(folder / FILE, folder)
 
 
+@cache
+def _adapter() -> TypeAdapter[FederationFile]:
+    """Made once: it takes longer than all else that reading a file does."""
+    return TypeAdapter(FederationFile)
+
+
 def read_federation(path: Path, folder: Path) -> Federation:
     """The federation that ``path`` describes and whose folder is, or will be, ``folder``; raises as ``load_federation`` does."""
     document = read_toml(path)
     try:
-        file = TypeAdapter(FederationFile).validate_python(document)
+        file = _adapter().validate_python(document)
     except ValidationError as error:
         place, what = first_problem(error, FederationFile)
         raise _wrong(f"{path.name}, {place}", what, "Correct the file.") from None

@@ -1,4 +1,4 @@
-"""What an attacker knows of canaries' gradients: the model is the attacker's own choice, and so are the canaries.
+"""Gradients of canaries, as the attacker computes them: the model is the attacker's own choice, and so are the canaries.
 
 The model that is asked at is the network's start for columns without any preference. Of every canary's gradient there only
 those coordinates are looked at that this canary moves more than all others together, so no two canaries share one.

@@ -105,7 +105,7 @@ def upper_limit(hits: int, trials: int, alpha: float) -> float:
 
 
 def expected_mu(mu: float, canaries: int, alpha: float) -> float:
-    """What ``separation`` will about show of a Gaussian mechanism of ``mu``: limits at the expected counts."""
+    """About what ``separation`` will show of a Gaussian mechanism of ``mu``: limits at the expected counts."""
     tried = canaries // 4
     if tried == 0:
         return 0.0

@@ -36,7 +36,7 @@ FORKED = ("forked, one", "forked, two")
 
 @dataclass(frozen=True)
 class Observed:
-    """The noise of one round of one run. messages or total may be None: nothing can be learnt from them.
+    """The noise of one round of one run. messages or total may be None: nothing can be inferred from them.
 
     masked: (institutions there, width), what was sent under masks, if there are any.
     """

@@ -50,7 +50,7 @@ _LAST_LEGS = ("mask", "confirm", "reveal")  # that who drops out does not answer
 
 @dataclass(frozen=True)
 class Outputs:
-    """What one question brought.
+    """The outputs of one question.
 
     messages: (institutions, width), or None where they are masked. total: (width,). masked: (institutions there, width),
     what was sent under masks, or None where there are none. given_up: the same of an attempt before.

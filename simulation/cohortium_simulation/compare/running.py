@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cohortium.data.columns.identifiers import identifiers_of
+from cohortium.data.identifiers import identifiers_of
 from cohortium.errors import CohortiumError
 from cohortium.evaluation import learning, likeness, pairs, shapes
 from cohortium.evaluation.samples import Sides, sides

@@ -128,10 +128,10 @@ def test_a_table_of_which_no_row_fits_is_a_failure_that_names_the_column(site: S
         and "400 cells of undeclared categories" in column.found
         and "Declare the categories" in column.fix
     )
-    told = site.cli("institution", "check", site.folder, "--study", site.file)
-    assert told.exit_code == 1
-    assert "FAIL study 'first', serial 1: table: E_MISFIT" in told.output
-    assert "warn study 'first', serial 1: column 'sex'" in told.output
+    result = site.cli("institution", "check", site.folder, "--study", site.file)
+    assert result.exit_code == 1
+    assert "FAIL study 'first', serial 1: table: E_MISFIT" in result.output
+    assert "warn study 'first', serial 1: column 'sex'" in result.output
 
 
 def test_a_table_without_rows_is_a_failure_too(site: Site) -> None:
@@ -161,22 +161,22 @@ def test_a_column_that_no_row_has_a_value_of_is_a_warning_though_all_rows_fit(si
 
 
 def test_what_leaves_is_the_same_function_of_the_rows_that_fit(site: Site) -> None:
-    """However few: an answer from none is as long as one from all, and charged the same; nothing else is told by it."""
+    """However few: an answer from none is as long as one from all, and charged the same; nothing else is revealed by it."""
     whole, none = site.visits("whole"), site.visits("none")
     site.sign(whole)
     site.sign(none)
     sent = site.ask(whole)
     site.fill(rows(sex=[True, False] * (ROWS // 2)))
-    told = site.ask(none)
+    reported = site.ask(none)
     width = plan(whole).phase(0).query.width
-    for data in (sent, told):
+    for data in (sent, reported):
         assert isinstance(wire.decode_answer(data, width), wire.Answer)
-    assert abs(len(sent) - len(told)) < 32  # digests of other studies
+    assert abs(len(sent) - len(reported)) < 32  # digests of other studies
     with site.institution.ledger() as ledger:
         assert len({c.events for c in ledger.charges()}) == 1
 
 
-def test_a_preview_says_that_no_row_fits(site: Site) -> None:
+def test_a_preview_reports_that_no_row_fits(site: Site) -> None:
     site.fill(rows(sex=[True, False] * (ROWS // 2)))
     lines = counted(site.institution, site.visits())
     assert lines[0] == "None of its 400 rows fits the schema (stays on this screen)."
@@ -187,11 +187,13 @@ def test_a_schema_check_of_a_table_that_does_not_fit_at_all_fails(site: Site) ->
     site.fill(rows(sex=[True, False] * (ROWS // 2)))
     site.written(site.visits())
     said = ("schema", "check", site.folder.parent / "schema.toml", "--data", site.folder / "table.csv")
-    told = site.cli(*said)
-    assert told.exit_code == 11 and "E_MISFIT" in told.output and "400 cells of undeclared categories" in told.output
-    told = site.cli(*said, "--json")
-    document = json.loads(told.stdout)
-    assert (told.exit_code, document["error"]["code"], document["data"]["left_out"]) == (11, "E_MISFIT", ROWS)
+    result = site.cli(*said)
+    assert (
+        result.exit_code == 11 and "E_MISFIT" in result.output and "400 cells of undeclared categories" in result.output
+    )
+    result = site.cli(*said, "--json")
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["error"]["code"], document["data"]["left_out"]) == (11, "E_MISFIT", ROWS)
     site.fill(rows())
     assert site.cli(*said).exit_code == 0
 
@@ -200,33 +202,33 @@ def test_a_simulation_of_a_table_that_does_not_fit_at_all_charges_nothing(site: 
     site.fill(rows(sex=[True, False] * (ROWS // 2)))
     site.written(site.visits())
     said = ("simulate", "--data", site.folder / "table.csv", "--schema", site.folder.parent / "schema.toml")
-    told = site.cli(*said, "--institutions", 3, "--epsilon", 1, "--delta", 1e-6, "--out", site.folder.parent / "out")
-    assert told.exit_code == 11 and "E_MISFIT" in told.output and "column 'sex'" in told.output, told.output
+    result = site.cli(*said, "--institutions", 3, "--epsilon", 1, "--delta", 1e-6, "--out", site.folder.parent / "out")
+    assert result.exit_code == 11 and "E_MISFIT" in result.output and "column 'sex'" in result.output, result.output
     assert not (site.folder.parent / "out").exists() and not list(home.rglob("*.sqlite"))
 
 
-def test_serving_says_on_a_terminal_how_rows_fit(
+def test_serving_shows_on_a_terminal_how_rows_fit(
     site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site.fill(rows(sex=["f", True] * (ROWS // 2)))
     study = site.visits()
     assert fit_report.how_rows_fit(site.institution, study, Event())[0].startswith("200 of its 400 rows fit the schema")
     monkeypatch.setattr(fit_report, "on_a_terminal", lambda: True)
-    told = Event()
+    reported = Event()
 
     def said(*lines: str) -> None:
         print_private(*lines)
-        told.set()
+        reported.set()
 
     monkeypatch.setattr(fit_report, "print_private", said)
     with fit_report.reporting_fit(site.institution, [study]):
-        assert told.wait(60)
+        assert reported.wait(60)
     out = capsys.readouterr().err
     assert "study 'first': 200 of its 400 rows fit the schema (stays on this screen)." in out
     assert "study 'first': column 'sex': 200 cells of undeclared categories" in out
 
 
-def test_serving_tells_no_log_how_rows_fit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serving_does_not_log_how_rows_fit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither in JSON nor where standard error is collected; and no row is read for it."""
     monkeypatch.setattr(fit_report, "read_tables", lambda *_: pytest.fail("rows were read"))
 
@@ -276,8 +278,8 @@ def test_what_is_left_of_a_run_is_what_is_yet_to_be_paid(tmp_path: Path) -> None
     site = Site(tmp_path / "n", epsilon_per_population=1.2)
     study = site.sign(replace(site.visits(), schema=TWO_ROUNDS))
     site.answered(study, "ab" * 16)
-    told = "1 of 2 rounds are answered, in run abababababababababababababababab; the others can be paid for"
-    assert site.lines(study)["budget"].found == told
+    reported = "1 of 2 rounds are answered, in run abababababababababababababababab; the others can be paid for"
+    assert site.lines(study)["budget"].found == reported
     assert site.ask(study, "cd" * 16) == refusal("E_ANSWERED")
     site.policy(epsilon_per_population=0.5)
     assert failing(site.lines(study)) == {"budget": "E_BUDGET"}
@@ -290,8 +292,8 @@ def test_a_lack_of_budget_is_one_and_names_its_rule(tmp_path: Path) -> None:
     found = site.lines(second)
     assert failing(found) == {"budget": "E_BUDGET"}
     assert "epsilon_per_population in policy.toml" in found["budget"].fix
-    told = site.cli("study", "sign", site.file, "--as", site.folder)
-    assert told.exit_code == 13 and "E_BUDGET" in told.output  # nobody signs what would be refused
+    result = site.cli("study", "sign", site.file, "--as", site.folder)
+    assert result.exit_code == 13 and "E_BUDGET" in result.output  # nobody signs what would be refused
     assert site.lines(first)["budget"].passed  # it was answered: no cap matters any more
     assert preview(site.institution, second)["here"]["refused"].startswith("E_BUDGET")
 
@@ -324,14 +326,14 @@ def test_an_expired_study_is_refused_at_every_step(site: Site) -> None:
     """By the same words, each with a true next step; nothing is signed, made, asked or charged."""
     study = site.visits(expires=yesterday())
     site.written(study)
-    told = site.cli("study", "sign", site.file, "--as", site.folder)
-    assert told.exit_code == 12 and "E_EXPIRED" in told.output and "higher serial" in told.output
+    result = site.cli("study", "sign", site.file, "--as", site.folder)
+    assert result.exit_code == 12 and "E_EXPIRED" in result.output and "higher serial" in result.output
     assert failing(site.lines(study)) == {"policy": "E_EXPIRED"}
     assert preview(site.institution, study)["here"]["refused"].startswith("E_EXPIRED")
-    told = site.cli(
+    result = site.cli(
         "coordinator", "run", site.file, "--connect", site.folder / "custodian.sock", "--out", site.folder / "out"
     )
-    assert told.exit_code == 12 and "E_EXPIRED" in told.output and "resume" not in told.output
+    assert result.exit_code == 12 and "E_EXPIRED" in result.output and "resume" not in result.output
     assert not (site.file.parent / "runs").exists()
     assert "NOBODY ANSWERS IT" in site.cli("study", "show", site.file).output
     assert "NOBODY ANSWERS IT" in site.cli("study", "verify", site.file).output
@@ -344,8 +346,8 @@ def test_an_expired_study_is_refused_at_every_step(site: Site) -> None:
         run_study(study, {}, Nobody(), BriefJournal())
     journal = FolderJournal.begin(site.folder / "runs", study, {}, 1, {"out": "out", "seed": 1, "connect": []})
     journal.close()
-    told = site.cli("coordinator", "resume", journal.folder)
-    assert told.exit_code == 12 and "E_EXPIRED" in told.output and "go on with" not in told.output
+    result = site.cli("coordinator", "resume", journal.folder)
+    assert result.exit_code == 12 and "E_EXPIRED" in result.output and "go on with" not in result.output
 
 
 def test_a_study_that_expires_after_it_was_signed_is_red_until_somebody_withdraws_it(
@@ -403,11 +405,11 @@ def test_a_study_that_was_signed_once_is_not_called_unsigned(site: Site, caplog:
     old, new = site.sign(site.visits()), site.sign(site.visits(serial=2))
     with site.institution.ledger() as ledger:
         withdraw(new.digest, ledger)
-    for study, told in ((old, "a newer study of this name was signed here"), (new, "the study was withdrawn here")):
+    for study, reported in ((old, "a newer study of this name was signed here"), (new, "the study was withdrawn here")):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             assert site.ask(study) == refusal("E_PLAN_UNTRUSTED")
-        assert told in caplog.text
+        assert reported in caplog.text
 
 
 # A clock that was wrong
@@ -432,8 +434,8 @@ def test_a_clock_that_once_ran_ahead_has_a_way_out(ahead: Site) -> None:
         "Set the machine's clock. If it is right, it was wrong once: run cohortium ledger amend-clock"
         in found["clock"].fix
     )
-    told = ahead.cli("ledger", "amend-clock", "--institution", ahead.folder, "--today", day(10).date())
-    assert told.exit_code == 0 and "What is spent stays spent" in told.output, told.output
+    result = ahead.cli("ledger", "amend-clock", "--institution", ahead.folder, "--today", day(10).date())
+    assert result.exit_code == 0 and "What is spent stays spent" in result.output, result.output
     assert failing(ahead.lines(wanted)) == {}
     ahead.answered(ahead.sign(wanted))
     ahead.answered(ahead.visits("of the future"))  # it never expires
@@ -516,7 +518,7 @@ def test_an_amended_ledger_is_backed_up_and_restored_as_any_other(ahead: Site) -
     assert ahead.ask(ahead.visits("of the future")) == refusal("E_RESTORED")
 
 
-def test_a_clock_that_is_behind_its_ledger_is_said_when_serving_starts(
+def test_a_clock_that_is_behind_its_ledger_is_reported_when_serving_starts(
     ahead: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO), ahead.institution.ledger() as ledger:

@@ -1,4 +1,4 @@
-"""What somebody who wishes a person ill has tried: each test is an attack that once told more than was charged for."""
+"""What somebody who wishes a person ill has tried: each test is an attack that once revealed more than was charged for."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_slow_process_does_not_write_an_older_head_over_a_newer(
         assert slow.witness.read_text() == quick.head() == slow.head()
 
 
-# What is refused is refused before any row is read: how long reading takes tells about the table, and would cost nothing
+# What is refused is refused before any row is read: how long reading takes reveals something about the table, and would cost nothing
 
 
 @pytest.mark.parametrize("dropouts", [0, 1])
@@ -138,12 +138,12 @@ def test_a_board_with_other_keys_of_an_institution_makes_it_read_nothing(
     with ExitStack() as stack:
         federation, read = Federation(masked_study(4, dropouts), tmp_path, stack), list[str]()
         masks, this = federation.masks(), federation.round()
-        (told,) = masks._asking.exchange(masks._request(this, "advertise"))
-        adverts, _ = masks._statements(this, 0, "advertise", told)
+        (reported,) = masks._asking.exchange(masks._request(this, "advertise"))
+        adverts, _ = masks._statements(this, 0, "advertise", reported)
         board = encode_board(adverts.values())
         if dropouts:
-            (told,) = masks._asking.exchange(masks._request(this, "share", 0, board))
-            board = encode_board([*adverts.values(), *masks._statements(this, 0, "share", told)[0].values()])
+            (reported,) = masks._asking.exchange(masks._request(this, "share", 0, board))
+            board = encode_board([*adverts.values(), *masks._statements(this, 0, "share", reported)[0].values()])
         remove_sessions(tmp_path / "i00.s")  # its secrets are of another time than the board
         fresh = federation.custodian("i00")
         monkeypatch.setattr(federation, "codes", read.append)
@@ -213,16 +213,16 @@ def test_what_was_spent_bare_counts_in_the_cap(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("size", "dropouts"), [(3, 0), (10, 0), (10, 2)])
 def test_a_participant_has_a_guarantee_although_no_colluder_is_declared(size: int, dropouts: int) -> None:
     study = masked_study(size, dropouts)
-    told = {g.adversary: g.cost.epsilon for g in guarantees(study, plan(study))}
+    reported = {g.adversary: g.cost.epsilon for g in guarantees(study, plan(study))}
     (phase,) = plan(study).phases
     known = cost(phase.query.events(math.sqrt(size - dropouts - 1) * phase.multiplier), 1e-6).epsilon
-    assert told[COORDINATOR] < told[WITH_SOME] == known < told[WITH_ALL_OTHERS]
+    assert reported[COORDINATOR] < reported[WITH_SOME] == known < reported[WITH_ALL_OTHERS]
 
 
 def test_who_was_said_to_collude_is_in_the_promise() -> None:
     study = masked_study(10, 2, 1)
-    told = {g.adversary: g.cost.epsilon for g in guarantees(study, plan(study))}
-    assert told[COORDINATOR] == told[WITH_SOME] <= study.privacy.epsilon
+    reported = {g.adversary: g.cost.epsilon for g in guarantees(study, plan(study))}
+    assert reported[COORDINATOR] == reported[WITH_SOME] <= study.privacy.epsilon
 
 
 # A small epsilon at a large delta

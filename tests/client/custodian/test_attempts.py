@@ -62,7 +62,7 @@ def test_two_attempts_would_take_more_honest_institutions_than_there_are() -> No
     assert allowed > 3000
 
 
-# A coordinator that asks for anything, in any order, with everything it has been told
+# A coordinator that asks for anything, in any order, with everything it has received
 
 
 @dataclass
@@ -82,19 +82,19 @@ class Liar:
         masks, this = self.federation.masks(), self.federation.round()
         asked = masks._asking.request(this, b"", attempt, leg, self._board(leg, attempt))
         behind = self.colluders[attempt] if name == "i03" else self.federation.custodians[name]
-        told = behind.answer(wire.encode_request(asked))
-        if (refusal := wire.refused(told)) is not None:
+        reported = behind.answer(wire.encode_request(asked))
+        if (refusal := wire.refused(reported)) is not None:
             self.refusals.add(refusal.code)
             return
-        self.said.setdefault((leg, attempt), {})[name] = self._statement(leg, told)
+        self.said.setdefault((leg, attempt), {})[name] = self._statement(leg, reported)
 
-    def _statement(self, leg: Leg, told: bytes) -> Statement:
+    def _statement(self, leg: Leg, reported: bytes) -> Statement:
         if leg != "mask":
-            document = wire.decode_statement(told)
+            document = wire.decode_statement(reported)
             assert isinstance(document, dict)
             return Statement.from_document(document)
         _, numbers = self.federation.masks()._total(self.federation.round())
-        answer = wire.decode_answer(told, self.federation.round().query.width, numbers.dtype)
+        answer = wire.decode_answer(reported, self.federation.round().query.width, numbers.dtype)
         assert isinstance(answer, wire.Answer)
         return Statement.from_document(answer.reply.statement)
 
@@ -243,10 +243,10 @@ def test_a_coordinator_that_stops_after_any_exchange_opens_the_same_sum(
 
         def stopping(request: bytes, timeout: float) -> Iterable[bytes]:
             asked.append(request)
-            told = list(exchange(request, timeout))
+            reported = list(exchange(request, timeout))
             if len(asked) == nth:
                 raise StoppedError
-            return told
+            return reported
 
         monkeypatch.setattr(federation, "exchange", stopping)
         journal = begin(tmp_path)
@@ -337,17 +337,17 @@ def voided(tmp_path: Path) -> Iterator[tuple[Federation, Outcome]]:
 
 def test_every_attempt_is_charged_and_reported(voided: tuple[Federation, Outcome]) -> None:
     federation, outcome = voided
-    told, (phase,) = account(outcome), plan(FOUR).phases
-    for institution in told["institutions"]:
+    reported, (phase,) = account(outcome), plan(FOUR).phases
+    for institution in reported["institutions"]:
         assert [(a["attempt"], a["opened"]) for a in institution["answers"]] == [(0, False), (1, True)]
         ledger = federation.ledgers[institution["name"]]
         charged = [e.hash for e in ledger.entries()][-2:]
         assert [a["receipt"]["head"] for a in institution["answers"]] == charged
-        assert ledger.spent("people", 1e-6).epsilon == told["cost"]["epsilon"]
+        assert ledger.spent("people", 1e-6).epsilon == reported["cost"]["epsilon"]
     twice = cost(repeated(phase.events, 2), 1e-6)
-    assert told["cost"]["epsilon"] == twice.epsilon > FOUR.privacy.epsilon
-    assert told["cost"]["check"] == twice.check  # by both accountants
-    assert told["guarantees"] == [g.document() for g in guarantees(FOUR, outcome.spent)]
+    assert reported["cost"]["epsilon"] == twice.epsilon > FOUR.privacy.epsilon
+    assert reported["cost"]["check"] == twice.check  # by both accountants
+    assert reported["guarantees"] == [g.document() for g in guarantees(FOUR, outcome.spent)]
     before = {g.adversary: g.cost.epsilon for g in guarantees(FOUR, plan(FOUR))}
     after = {g.adversary: g.cost.epsilon for g in guarantees(FOUR, outcome.spent)}
     assert all(after[a] > 1.2 * before[a] for a in before)
@@ -356,59 +356,59 @@ def test_every_attempt_is_charged_and_reported(voided: tuple[Federation, Outcome
     assert criterion.passed and f"{twice.epsilon:.4f} with 1 attempts that were given up" in criterion.value
 
 
-def _lower(told: dict[str, Any], manifest: dict[str, Any], ours: bool = True, theirs: bool = True) -> None:
+def _lower(reported: dict[str, Any], manifest: dict[str, Any], ours: bool = True, theirs: bool = True) -> None:
     """Claim what an uninterrupted run would have cost."""
     claims = [g.document() for g in guarantees(FOUR, plan(FOUR))]
     if ours:
-        told |= {"guarantees": claims, "cost": {**told["cost"], "epsilon": plan(FOUR).cost.epsilon}}
+        reported |= {"guarantees": claims, "cost": {**reported["cost"], "epsilon": plan(FOUR).cost.epsilon}}
     if theirs:
         guarantee = {**manifest["guarantee"], "epsilon": plan(FOUR).cost.epsilon}
         manifest |= {"guarantees": claims, "guarantee": guarantee}
 
 
-def _leave_out(told: dict[str, Any]) -> None:
-    for institution in told["institutions"]:
+def _leave_out(reported: dict[str, Any]) -> None:
+    for institution in reported["institutions"]:
         institution["answers"] = [a for a in institution["answers"] if a["opened"]]
 
 
-def _claim(told: dict[str, Any], manifest: dict[str, Any]) -> None:
-    _lower(told, manifest)
+def _claim(reported: dict[str, Any], manifest: dict[str, Any]) -> None:
+    _lower(reported, manifest)
 
 
-def _claim_in_the_manifest(told: dict[str, Any], manifest: dict[str, Any]) -> None:
-    _lower(told, manifest, ours=False)
+def _claim_in_the_manifest(reported: dict[str, Any], manifest: dict[str, Any]) -> None:
+    _lower(reported, manifest, ours=False)
 
 
-def _claim_in_the_account(told: dict[str, Any], manifest: dict[str, Any]) -> None:
-    _lower(told, manifest, theirs=False)
+def _claim_in_the_account(reported: dict[str, Any], manifest: dict[str, Any]) -> None:
+    _lower(reported, manifest, theirs=False)
 
 
-def _claim_towards_one(told: dict[str, Any], manifest: dict[str, Any]) -> None:
+def _claim_towards_one(reported: dict[str, Any], manifest: dict[str, Any]) -> None:
     manifest["guarantees"][-1]["epsilon"] = guarantees(FOUR, plan(FOUR))[-1].cost.epsilon
 
 
-def _claim_at_another_delta(told: dict[str, Any], manifest: dict[str, Any]) -> None:
+def _claim_at_another_delta(reported: dict[str, Any], manifest: dict[str, Any]) -> None:
     manifest["guarantee"]["delta"] = 1e-5
 
 
-def _leave_out_and_claim(told: dict[str, Any], manifest: dict[str, Any]) -> None:
-    _leave_out(told)
-    _lower(told, manifest)
+def _leave_out_and_claim(reported: dict[str, Any], manifest: dict[str, Any]) -> None:
+    _leave_out(reported)
+    _lower(reported, manifest)
 
 
-def _renumber(told: dict[str, Any], manifest: dict[str, Any]) -> None:
-    _leave_out(told)
-    _lower(told, manifest)
-    for institution in told["institutions"]:
+def _renumber(reported: dict[str, Any], manifest: dict[str, Any]) -> None:
+    _leave_out(reported)
+    _lower(reported, manifest)
+    for institution in reported["institutions"]:
         institution["answers"][0]["attempt"] = 0
 
 
-def _call_both_opened(told: dict[str, Any], manifest: dict[str, Any]) -> None:
-    for institution in told["institutions"]:
+def _call_both_opened(reported: dict[str, Any], manifest: dict[str, Any]) -> None:
+    for institution in reported["institutions"]:
         institution["answers"][0]["opened"] = True
 
 
-def _nobody_is_told_of(told: dict[str, Any], manifest: dict[str, Any]) -> None:
+def _nobody_is_told_of(reported: dict[str, Any], manifest: dict[str, Any]) -> None:
     del manifest["guarantees"][0]
 
 
@@ -443,9 +443,9 @@ def test_an_account_that_leaves_an_attempt_out_is_not_verified(release: Path, tm
     """Though the coordinator's own signature is genuine."""
     forged = tmp_path / "forged"
     shutil.copytree(release, forged)
-    told, manifest = (json.loads((forged / n).read_bytes()) for n in ("ledger.json", MANIFEST))
-    FORGED[name](told, manifest)
-    (forged / "ledger.json").write_text(json.dumps(told))
+    reported, manifest = (json.loads((forged / n).read_bytes()) for n in ("ledger.json", MANIFEST))
+    FORGED[name](reported, manifest)
+    (forged / "ledger.json").write_text(json.dumps(reported))
     (forged / MANIFEST).unlink()
     write_manifest(
         forged,
@@ -467,6 +467,6 @@ def test_without_dropouts_a_round_has_one_attempt(tmp_path: Path, leg: Leg) -> N
         federation.ask()
         before = federation.charges()
         asked = federation.masks()._asking.request(federation.round(), b"", 1, leg)
-        told = federation.custodians["i00"].answer(wire.encode_request(asked))
-        assert wire.refused(told) == wire.Refusal("i00", "E_ROUND_ORDER")
+        reported = federation.custodians["i00"].answer(wire.encode_request(asked))
+        assert wire.refused(reported) == wire.Refusal("i00", "E_ROUND_ORDER")
         assert federation.charges() == before

@@ -166,8 +166,8 @@ def still(ledger: Ledger) -> Still:
 
 def test_an_answer_is_noised_charged_and_kept(make: Make, ledger: Ledger) -> None:
     sent = make().answer(request(SWEEP))
-    told = answer(sent, SWEEP)
-    reply = told.reply
+    reported = answer(sent, SWEEP)
+    reply = reported.reply
     assert (reply.study, reply.run, reply.round, reply.attempt) == (SWEEP.digest, RUN, 0, 0)
     assert reply.institution == "north"
     entry = ledger.entries()[-1]
@@ -175,9 +175,9 @@ def test_an_answer_is_noised_charged_and_kept(make: Make, ledger: Ledger) -> Non
     assert entry.record.population == POPULATION
     assert entry.record.events == plan(SWEEP).phases[0].events
     assert sent.endswith(ledger.message(entry))
-    assert told.receipt.is_of(identity().public)
-    assert told.receipt.head == entry.hash == ledger.head()
-    assert told.receipt.message == entry.record.message
+    assert reported.receipt.is_of(identity().public)
+    assert reported.receipt.head == entry.hash == ledger.head()
+    assert reported.receipt.message == entry.record.message
 
 
 PLACES = [
@@ -984,9 +984,9 @@ def test_a_table_that_cannot_be_read_leaves_one_code_whatever_the_reason(ledger:
         raise TABLES[name]
 
     agree(ledger, SWEEP)
-    told = custodian(ledger, table, SWEEP).answer(request(SWEEP))
-    assert told == refusal("E_CUSTODIAN")
-    assert CANARY.encode() not in told
+    reported = custodian(ledger, table, SWEEP).answer(request(SWEEP))
+    assert reported == refusal("E_CUSTODIAN")
+    assert CANARY.encode() not in reported
     assert ledger.charges() == []
 
 
@@ -1034,9 +1034,9 @@ def test_whatever_fails_nothing_leaves_but_a_code(make: Make, monkeypatch: pytes
 
     behind = make()
     monkeypatch.setattr(owner, method, fails)
-    told = behind.answer(request(SWEEP))
-    assert told == refusal(code)
-    assert CANARY.encode() not in told
+    reported = behind.answer(request(SWEEP))
+    assert reported == refusal(code)
+    assert CANARY.encode() not in reported
 
 
 def test_rows_without_a_person_are_nobodys() -> None:
@@ -1051,15 +1051,15 @@ def test_bad_input_43_no_configuration_repeats_noise(tmp_path: Path, monkeypatch
     """Two institutions in the same state, every generator of numbers seeded alike: their noise has nothing in common."""
     import random
 
-    told = []
+    reported = []
     for name in ("one", "two"):
         random.seed(0)
         np.random.seed(0)
         with Ledger(tmp_path / f"{name}.sqlite") as opened:
             agree(opened, SWEEP)
-            told.append(answer(custodian(opened, Table(0), SWEEP).answer(request(SWEEP)), SWEEP).reply)
-    assert (told[0].values != told[1].values).mean() > 0.5
-    assert told[0].salt != told[1].salt
+            reported.append(answer(custodian(opened, Table(0), SWEEP).answer(request(SWEEP)), SWEEP).reply)
+    assert (reported[0].values != reported[1].values).mean() > 0.5
+    assert reported[0].salt != reported[1].salt
 
 
 VALID = request(SWEEP)
@@ -1110,11 +1110,11 @@ def test_any_bytes_get_a_canonical_refusal_or_a_charged_answer(shared: tuple[Cus
     """Never an exception, never a text, never a change of the ledger that is not an answer's charge."""
     behind, ledger = shared
     before = still(ledger)
-    told = behind.answer(data)
-    assert CANARY.encode() not in told
-    read = wire.decode_answer(told, plan(SWEEP).phases[0].query.width)
+    reported = behind.answer(data)
+    assert CANARY.encode() not in reported
+    read = wire.decode_answer(reported, plan(SWEEP).phases[0].query.width)
     if isinstance(read, wire.Refusal):
-        assert told == refusal(read.code)
+        assert reported == refusal(read.code)
         assert (
             read.code
             in {"E_WIRE", "E_PLAN_UNTRUSTED", "E_ROUND_ORDER", "E_STATE_SHAPE", "E_REPLAY", "E_VERSION"}
@@ -1125,19 +1125,19 @@ def test_any_bytes_get_a_canonical_refusal_or_a_charged_answer(shared: tuple[Cus
         known = {(c.run, c.round, c.attempt): c for c in ledger.charges()}
         assert (read.reply.run, read.reply.round, read.reply.attempt) in known
         assert still(ledger).charges <= before.charges + 1
-        assert behind.answer(data) == told
+        assert behind.answer(data) == reported
 
 
 def test_a_bundle_is_answered_part_by_part(make: Make, ledger: Ledger) -> None:
     """As if its requests had come one after another, and nothing in it is answered that would not be by itself."""
     behind = make(TRAINING)
     parts = [request(TRAINING), b"garbage", request(TRAINING, round=1, state=STATE), request(TRAINING, consents={})]
-    told = wire.decode_bundle(behind.answer(wire.encode_bundle(parts)))
-    answer(told[0], TRAINING)
-    answer(told[2], TRAINING, 1)
-    assert (told[1], told[3]) == (refusal("E_WIRE"), refusal("E_PLAN_UNTRUSTED"))
+    reported = wire.decode_bundle(behind.answer(wire.encode_bundle(parts)))
+    answer(reported[0], TRAINING)
+    answer(reported[2], TRAINING, 1)
+    assert (reported[1], reported[3]) == (refusal("E_WIRE"), refusal("E_PLAN_UNTRUSTED"))
     assert len(ledger.charges()) == 2
-    assert wire.decode_bundle(behind.answer(wire.encode_bundle(parts))) == told
+    assert wire.decode_bundle(behind.answer(wire.encode_bundle(parts))) == reported
     assert len(ledger.charges()) == 2
 
 
@@ -1148,8 +1148,8 @@ def test_a_bundle_of_nothing_or_too_much_is_refused(make: Make, ledger: Ledger, 
 
 
 def test_a_bundle_in_a_bundle_is_refused(make: Make, ledger: Ledger) -> None:
-    told = make().answer(wire.encode_bundle([wire.encode_bundle([request(SWEEP)])]))
-    assert wire.decode_bundle(told) == [refusal("E_WIRE")]
+    reported = make().answer(wire.encode_bundle([wire.encode_bundle([request(SWEEP)])]))
+    assert wire.decode_bundle(reported) == [refusal("E_WIRE")]
     assert ledger.charges() == []
 
 
@@ -1166,8 +1166,8 @@ def test_requests_at_the_same_time_are_answered_one_after_another(make: Make, le
     behind = make(policy=Policy(epsilon_per_population=EPSILON, delta=1e-6, repeatable=True))
     asked = [request(SWEEP, run=f"{k:032x}") for k in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        told = list(pool.map(behind.answer, asked))
-    assert sum(t == refusal("E_BUDGET") for t in told) == 7  # the cap is one answer's
+        reported = list(pool.map(behind.answer, asked))
+    assert sum(t == refusal("E_BUDGET") for t in reported) == 7  # the cap is one answer's
     assert len(ledger.charges()) == 1
 
 

@@ -150,8 +150,8 @@ def test_a_folder_is_answered_from_by_what_its_files_say(tmp_path: Path) -> None
     institution = made(tmp_path / "north")
     study, signatures = signed(institution)
     behind = open_custodian(tmp_path / "north")
-    told = answer(behind.answer(asked(study, signatures)), study)
-    assert told.receipt.is_of(institution.identity.public)
+    reported = answer(behind.answer(asked(study, signatures)), study)
+    assert reported.receipt.is_of(institution.identity.public)
     assert public_text(behind.identity.key) == institution.identity.public
     assert behind.answer(asked(study, signatures, "cd" * 16)) == refusal("E_ANSWERED")  # it is not repeatable
     with Ledger(tmp_path / "north" / "ledger.sqlite") as ledger:
@@ -201,5 +201,5 @@ def test_a_table_without_the_studys_columns_is_a_code(tmp_path: Path) -> None:
     institution = made(tmp_path / "north")
     study, signatures = signed(institution)
     (tmp_path / "north" / "table.csv").write_text(f"a,note\nTrue,{CANARY}\n")
-    told = open_custodian(tmp_path / "north").answer(asked(study, signatures))
-    assert told == refusal("E_CUSTODIAN")
+    reported = open_custodian(tmp_path / "north").answer(asked(study, signatures))
+    assert reported == refusal("E_CUSTODIAN")

@@ -69,10 +69,10 @@ def make(ledger: Ledger) -> Make:
 
 def answered(custodian: Custodian, run: str = RUN) -> list[bytes]:
     """All rounds of a run, each with a message that is an answer."""
-    told = [custodian.answer(request(STUDY, run=run, round=r)) for r in range(LAST + 1)]
-    for number, data in enumerate(told):
+    reported = [custodian.answer(request(STUDY, run=run, round=r)) for r in range(LAST + 1)]
+    for number, data in enumerate(reported):
         answer(data, STUDY, number)
-    return told
+    return reported
 
 
 def end(run: str = RUN, number: int = LAST) -> bytes:
@@ -123,19 +123,19 @@ def test_an_end_is_one_runs_and_one_studys(make: Make, ledger: Ledger) -> None:
 
 def test_who_keeps_answers_for_ever_is_informed_and_keeps_them(make: Make) -> None:
     custodian = make(keep=None)
-    told = answered(custodian)
+    reported = answered(custodian)
     assert custodian.answer(end()) == SAID
     assert custodian.tidy() == 0
-    assert answered(custodian) == told
+    assert answered(custodian) == reported
 
 
 def test_tidying_drops_what_is_over_and_nothing_else(
     make: Make, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     custodian = make()
-    told = answered(custodian)
+    reported = answered(custodian)
     assert custodian.tidy() == 0
-    assert answered(custodian) == told
+    assert answered(custodian) == reported
     monkeypatch.setattr("cohortium_client.custodian.custodian.over", lambda *_: {RUN})
     assert custodian.tidy() == 1
     assert custodian.answer(request(STUDY)) == refusal("E_ENDED")
@@ -152,14 +152,14 @@ def test_a_masked_run_ends_after_its_sum_is_open(tmp_path: Path, dropouts: int) 
         legs: dict[str, bytes] = {}
         name = federation.names[0]
 
-        def heard(asked: str, this: wire.Request) -> bool:
+        def received(asked: str, this: wire.Request) -> bool:
             legs[this.leg] = wire.encode_request(this)
             if this.leg in ("mask", "confirm") and dropouts and asked == name:
                 early = wire.encode_request(replace(this, leg="end", board=b""))
                 assert federation.custodians[name].answer(early) == refusal("E_ROUND_ORDER", name)
             return False
 
-        federation.stops = heard
+        federation.stops = received
         federation.ask(0)
         last = legs["reveal" if dropouts else "mask"]
         custodian, ledger = federation.custodians[name], federation.ledgers[name]

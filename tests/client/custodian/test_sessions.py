@@ -92,8 +92,8 @@ def test_what_will_not_be_answered_leaves_nothing_behind(path: Path, one: Study,
         before = kept(path)
         for number in range(20):
             for leg in ("advertise", "share"):
-                told = wire.refused(behind.answer(asked(one, leg, run_of(number))))  # type: ignore[arg-type]
-                assert told is not None and told.code in (code, "E_ROUND_ORDER")
+                reported = wire.refused(behind.answer(asked(one, leg, run_of(number))))  # type: ignore[arg-type]
+                assert reported is not None and reported.code in (code, "E_ROUND_ORDER")
         assert behind._holding.sessions is not None and behind._holding.sessions.open_runs() == 0
         assert kept(path) == before
 
@@ -109,9 +109,9 @@ def test_what_was_said_is_said_again_although_nothing_more_can_be_paid_for(path:
     with ExitStack() as stack:
         cap = cost(charged_in_all(WHOLE), 1e-6).epsilon
         behind = custodian(path, stack, WHOLE, Policy(epsilon_per_population=cap, repeatable=True))
-        told = behind.answer(asked(WHOLE, "advertise"))
+        reported = behind.answer(asked(WHOLE, "advertise"))
         behind._policy = replace(behind._policy, epsilon_per_population=0.001)
-        assert behind.answer(asked(WHOLE, "advertise")) == told
+        assert behind.answer(asked(WHOLE, "advertise")) == reported
         assert wire.refused(behind.answer(asked(WHOLE, "advertise", run_of(1)))) == wire.Refusal("i00", "E_BUDGET")
 
 
@@ -125,8 +125,8 @@ def test_so_many_runs_are_open_and_no_more(path: Path) -> None:
         for number in range(1, MOST_OPEN):
             assert wire.refused(behind.answer(asked(WHOLE, "advertise", run_of(number)))) is None
         for number in range(MOST_OPEN, MOST_OPEN + 200):
-            told = wire.refused(behind.answer(asked(WHOLE, "advertise", run_of(number))))
-            assert told == wire.Refusal("i00", "E_OPEN_RUNS")
+            reported = wire.refused(behind.answer(asked(WHOLE, "advertise", run_of(number))))
+            assert reported == wire.Refusal("i00", "E_OPEN_RUNS")
         sessions = behind._holding.sessions
         assert sessions is not None and sessions.open_runs() == MOST_OPEN
         assert behind.answer(asked(WHOLE, "advertise", run_of(0))) == first
@@ -194,11 +194,11 @@ def test_a_run_that_was_answered_and_forgotten_is_over(tmp_path: Path, monkeypat
         assert sessions is not None
         sessions.expire(datetime.now(UTC) + KEPT_FOR + timedelta(days=1))
         federation.stops = lambda name, request: False
-        heard = federation.ask()  # t of the others are enough
-        assert "i00" in {r.institution for r in heard.receipts}
+        received = federation.ask()  # t of the others are enough
+        assert "i00" in {r.institution for r in received.receipts}
         for leg in ("advertise", "confirm", "reveal"):
-            told = federation.custodians["i00"].answer(asked(FOUR, leg, federation.journal.run))  # type: ignore[arg-type]
-            assert wire.refused(told) == wire.Refusal("i00", "E_LEDGER_ROLLED_BACK")
+            reported = federation.custodians["i00"].answer(asked(FOUR, leg, federation.journal.run))  # type: ignore[arg-type]
+            assert wire.refused(reported) == wire.Refusal("i00", "E_LEDGER_ROLLED_BACK")
         assert not sessions.has_secrets(federation.journal.run)
 
 
@@ -328,12 +328,12 @@ def test_an_older_copy_with_its_witness_is_held_against_the_ledger(tmp_path: Pat
         federation.stops = lambda name, request: False
         (begun,) = [federation.journal.begun(0)]
         assert begun is not None
-        told = federation.custodians["i00"].answer(
+        reported = federation.custodians["i00"].answer(
             wire.encode_request(
                 replace(wire.decode_request(asked(FOUR, "confirm", federation.journal.run)), board=begun.board)
             )
         )
-        refused = wire.refused(told)
+        refused = wire.refused(reported)
         assert (refused is None) is (leg == "mask")
         assert refused is None or refused.code == "E_LEDGER_ROLLED_BACK"
 

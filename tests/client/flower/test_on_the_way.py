@@ -1,4 +1,4 @@
-"""Answers on their way: half of one holds up nobody, a node that is told to stop sends its own, a line that is cut loses none."""
+"""Answers on their way: half of one holds up nobody, a node that is asked to stop sends its own, a line that is cut loses none."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ def numbered(message: Message) -> Message:
     return message
 
 
-def answer_to(asked: Message, told: bytes) -> Message:
-    return numbered(Message(RecordDict({RECORD: ConfigRecord({FIELD: told})}), reply_to=asked))
+def answer_to(asked: Message, reported: bytes) -> Message:
+    return numbered(Message(RecordDict({RECORD: ConfigRecord({FIELD: reported})}), reply_to=asked))
 
 
 # Whole answers
 
 
 class Link:
-    """What the link tells a study's process: announcements once, objects as far as they have come."""
+    """What the link sends a study's process: announcements once, objects as far as they have come."""
 
     def __init__(self) -> None:
         self.announced: list[Message] = []
@@ -75,11 +75,11 @@ class Link:
             return {number: part.deflate() for number, part in FLOWERS.get_all_nested_objects(answer).items()}
 
     def PullMessages(self, request: Any) -> Any:  # noqa: N802
-        told, self.announced = self.announced, []
+        reported, self.announced = self.announced, []
         with FLOWERS.no_object_id_recompute():
             messages, trees = (
-                [private(flower_names.MESSAGES).message_to_proto(m) for m in told],
-                [FLOWERS.get_object_tree(m) for m in told],
+                [private(flower_names.MESSAGES).message_to_proto(m) for m in reported],
+                [FLOWERS.get_object_tree(m) for m in reported],
             )
         return FLOWERS.PullAppMessagesResponse(messages_list=messages, message_object_trees=trees)
 
@@ -275,20 +275,20 @@ def test_a_message_that_was_lost_is_sent_again_where_one_can_be(monkeypatch: pyt
 
 def test_it_is_reported_whom_a_request_waits_for_and_who_is_offline() -> None:
     grid = of_two({7: [b"seven"], 8: [b"eight"]}, absent={7})
-    heard: list[dict[str, bool]] = []
+    received: list[dict[str, bool]] = []
 
     def waits(waiting: Any) -> None:
-        heard.append(dict(waiting))
+        received.append(dict(waiting))
         if waiting == {"north": False}:
             grid.absent.clear()
 
     assert sorted(exchange(grid, waits=waits)) == [b"eight", b"seven"]
-    assert heard[0] == {"north": False, "south": True}
-    assert {"north": False} in heard
-    assert heard[-1] == {}
+    assert received[0] == {"north": False, "south": True}
+    assert {"north": False} in received
+    assert received[-1] == {}
 
 
-# A node that is told to stop
+# A node that is asked to stop
 
 
 class LeftError(Exception):
@@ -380,10 +380,10 @@ def test_what_an_institution_needs_to_send_its_answer_ends_after_it(
     from cohortium_client import preflight, relay, relay_preflight
     from cohortium_client.custodian import institution
 
-    heard: list[Any] = []
+    received: list[Any] = []
 
     def supervised(children: Any, **how: Any) -> int:
-        heard.append((children, how))
+        received.append((children, how))
         return int(signal.SIGTERM)
 
     monkeypatch.setattr("cohortium.system.supervision.supervise", supervised)
@@ -393,7 +393,7 @@ def test_what_an_institution_needs_to_send_its_answer_ends_after_it(
     monkeypatch.setattr(relay, "load_relay", lambda folder: None)
     monkeypatch.setattr(institution, "load_institution", lambda folder: SimpleNamespace(socket=tmp_path / "s"))
     serving.serve(tmp_path)
-    ((children, how),) = heard
+    ((children, how),) = received
     assert [child.name for child in children] == ["custodian", "relay"]
     assert how == {"in_turn": True}
 
@@ -418,7 +418,7 @@ def test_whoever_keeps_a_relay_leaves_it_the_time_to_send_its_answer(file: str) 
 
 
 class Cut:
-    """The link, as a node hears it over a line on which answers are lost: what is said again was heard at the first time."""
+    """The link, as a node reaches it over a line on which answers are lost: what is sent again had arrived at the first time."""
 
     def __init__(self, announced: bool, twice: set[int]) -> None:
         self.announced, self.twice = announced, twice
@@ -433,7 +433,7 @@ class Cut:
         assert session == ("session" if self.announced else ANY_SESSION)
         self.stored[number] = content
         self.pushes += 1
-        if self.pushes in self.twice:  # stored, but the node hears of the second time only
+        if self.pushes in self.twice:  # stored, but the node gets a reply the second time only
             raise private(flower_names.PUSHING).ObjectPushError(number, run, session)
 
 

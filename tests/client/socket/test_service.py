@@ -39,10 +39,10 @@ class Echo:
     """Answers with a message that holds the request."""
 
     def __init__(self) -> None:
-        self.heard: list[bytes] = []
+        self.received: list[bytes] = []
 
     def answer(self, data: bytes) -> bytes:
-        self.heard.append(data)
+        self.received.append(data)
         return wire.MAGIC + data
 
 
@@ -93,7 +93,7 @@ def code_of(reach: Callable[[], object]) -> str:
 
 
 def gone(path: Path, wait: float = 0.1) -> bool:
-    """Whether nobody answers; one who has just been told to stop may do so once more."""
+    """Whether nobody answers; one who was just asked to stop may do so once more."""
     try:
         Connection(path, wait).answer(b"?")
     except CohortiumError as error:
@@ -155,10 +155,10 @@ for uid in map(int, sys.argv[2:]):
 
 
 def ask_as(path: Path, *uids: int) -> dict[str, str]:
-    """What the users are told, from a process of their own."""
+    """What the users are shown, from a process of their own."""
     command = [sys.executable, "-c", ASK_AS, str(path), *map(str, uids)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
-    return dict(line.split() for line in told.splitlines())
+    reported = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    return dict(line.split() for line in reported.splitlines())
 
 
 ANSWER = (wire.MAGIC + b"hello").hex()
@@ -168,14 +168,14 @@ ANSWER = (wire.MAGIC + b"hello").hex()
 def test_only_the_relays_user_is_let_through(path: Path, start: Callable[..., Service]) -> None:
     custodian = Echo()
     start(custodian, relay_uid=RELAY)
-    told = ask_as(path, 0, STRANGER, RELAY, 65534)
-    assert told == {
+    reported = ask_as(path, 0, STRANGER, RELAY, 65534)
+    assert reported == {
         "0": "E_CUSTODIAN_GONE",
         str(STRANGER): "E_CUSTODIAN_GONE",
         str(RELAY): ANSWER,
         "65534": "E_CUSTODIAN_GONE",
     }
-    assert custodian.heard == [b"hello"]
+    assert custodian.received == [b"hello"]
 
 
 @as_root
@@ -356,7 +356,7 @@ def test_nor_those_who_stall_in_the_middle_of_a_message(path: Path, start: Calla
             assert Connection(path).answer(b"%d" % i) == wire.MAGIC + b"%d" % i
         service.stop(0)
         assert {code_of(future.result) for future in stalled} == {"E_CUSTODIAN_GONE"}
-    assert len(custodian.heard) == 5
+    assert len(custodian.received) == 5
 
 
 def test_nor_one_who_stalls_many_times_over(path: Path, start: Callable[..., Service]) -> None:
@@ -422,7 +422,7 @@ def test_malformed_calls_are_refused_by_grpc(path: Path, start: Callable[..., Se
     unread, unknown = raw(path, b"\xff\xff" + CANARY.encode()), raw(path, b"", "/cohortium.custodian.v1.Custodian/Tell")
     assert (unread.code(), unread.details()) == (grpc.StatusCode.INTERNAL, "Exception deserializing request!")
     assert (unknown.code(), unknown.details()) == (grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
-    assert custodian.heard == []
+    assert custodian.received == []
 
 
 def test_a_request_that_is_too_long_is_not_read(path: Path, start: Callable[..., Service]) -> None:
@@ -434,7 +434,7 @@ def test_a_request_that_is_too_long_is_not_read(path: Path, start: Callable[...,
     assert code_of(lambda: Connection(path).answer(bytes(1 << 20))) == "E_CUSTODIAN_GONE"
     with pytest.raises(WireError, match="E_WIRE"):
         Connection(path, limit=1 << 16).answer(bytes((1 << 16) + 1))
-    assert len(custodian.heard) == 1
+    assert len(custodian.received) == 1
 
 
 def test_a_long_answer_is_not_sent(path: Path, start: Callable[..., Service]) -> None:
@@ -608,9 +608,9 @@ print(*sorted(sys.modules))
 def test_a_relay_loads_nothing_that_touches_data(path: Path, start: Callable[..., Service]) -> None:
     start(Echo())
     command = [sys.executable, "-c", RELAY_PROCESS, str(path)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.splitlines()
-    assert bytes.fromhex(told[0]) == wire.MAGIC + b"x"
-    loaded = set(told[1].split())
+    reported = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.splitlines()
+    assert bytes.fromhex(reported[0]) == wire.MAGIC + b"x"
+    loaded = set(reported[1].split())
     assert "cohortium_client.socket.service" in loaded
     data = {
         "torch",

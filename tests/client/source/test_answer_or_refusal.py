@@ -1,4 +1,4 @@
-"""Whether an institution answers or refuses: no row of its table decides it, and its own people are told what was passed over."""
+"""Whether an institution answers or refuses: no row of its table decides it, and its own people are shown what was passed over."""
 
 # ruff: noqa: S608 (queries are the tests' own)
 
@@ -164,8 +164,8 @@ def test_every_table_is_answered_from_alike(tmp_path: Path, put: Callable[[Path]
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         agree(ledger, STUDY)
         asked = custodian(ledger, lambda study: load_source(source, tmp_path, study.schema), STUDY)
-        told = asked.answer(request(STUDY))
-    assert len(answer(told, STUDY).reply.values) > 0
+        reported = asked.answer(request(STUDY))
+    assert len(answer(reported, STUDY).reply.values) > 0
 
 
 def test_a_text_of_sqlite_decides_nothing(tmp_path: Path) -> None:
@@ -182,45 +182,45 @@ def test_what_a_file_is_as_a_whole_is_refused_before_a_row_is_read(tmp_path: Pat
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         agree(ledger, STUDY)
         asked = custodian(ledger, lambda s: load_source(Source(path="t.csv"), tmp_path, s.schema), STUDY)
-        told = asked.answer(request(STUDY))
+        reported = asked.answer(request(STUDY))
     if not code:
         look(Source(path="t.csv"), tmp_path, SCHEMA)
-        assert answer(told, STUDY)
+        assert answer(reported, STUDY)
         return
-    assert told == refusal("E_CUSTODIAN")
+    assert reported == refusal("E_CUSTODIAN")
     with pytest.raises(CohortiumError) as caught:
         look(Source(path="t.csv"), tmp_path, SCHEMA)
     assert caught.value.code == code
 
 
-# What its people are told
+# What its people are shown
 
 
-def test_check_tells_every_case_with_its_place(tmp_path: Path) -> None:
+def test_check_reports_every_case_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(dumps_study(STUDY))
     (tmp_path / "schema.toml").write_text(dumps_schema(SCHEMA))
     bad = b"".join([ROWS["one cell too many"], ROWS["a line break"], ROWS["a quotation mark"]])
     folder = institution(tmp_path / "north", HEAD + GOOD[0] + bad + b"b\xff,2,2020-01-01,p5\n" * 7)
     found = {c.name.rpartition(": ")[2]: c for c in preflight(folder, tmp_path / "study.toml")}
-    told = {name: found[name].found.partition(" (stays")[0] for name in ("cells", "quote", "encoding")}
-    assert told == {
+    reported = {name: found[name].found.partition(" (stays")[0] for name in ("cells", "quote", "encoding")}
+    assert reported == {
         "cells": "1 rows left out, where one has not as many cells as the header (row 3)",
         "quote": "2 rows left out, where one ends within a quotation mark (row 4, 6)",
         "encoding": "7 cells of column 'c' missing, where one is not UTF-8 (row 7, 8, 9, 10, 11, ...)",
     }
-    assert not any(found[name].passed for name in told)
+    assert not any(found[name].passed for name in reported)
     assert "UTF-8" in found["encoding"].fix
     assert "export without them" in found["quote"].fix
 
 
-def test_schema_check_tells_every_case_and_goes_on(tmp_path: Path) -> None:
+def test_schema_check_reports_every_case_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "schema.toml").write_text(dumps_schema(SCHEMA))
     (tmp_path / "t.csv").write_bytes(HEAD + GOOD[0] + ROWS["a quotation mark"] + ROWS["Latin-1"] + ROWS["one too few"])
     said = ["schema", "check", str(tmp_path / "schema.toml"), "--data", str(tmp_path / "t.csv")]
-    told = CliRunner().invoke(build(), said)
-    assert told.exit_code == 0
-    assert "1 rows left out, where one ends within a quotation mark (row 3)" in told.output
-    assert "1 cells of column 'p' missing, where one is not UTF-8 (row 4)" in told.output
+    result = CliRunner().invoke(build(), said)
+    assert result.exit_code == 0
+    assert "1 rows left out, where one ends within a quotation mark (row 3)" in result.output
+    assert "1 cells of column 'p' missing, where one is not UTF-8 (row 4)" in result.output
     unread: Any = json.loads(CliRunner().invoke(build(), [*said, "--json"]).stdout)["data"]["unread"]
     assert {(u["kind"], u["column"], *u["rows"]) for u in unread} == {
         ("quote", None, 3),
@@ -234,9 +234,9 @@ def test_a_custodian_does_not_start_on_what_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(CohortiumError) as caught:
         load_institution(folder).look()
     assert caught.value.code == "E_EMPTY"
-    told = CliRunner().invoke(build(), ["institution", "serve", str(folder)])
-    assert told.exit_code == 10
-    assert "E_EMPTY" in told.output
+    result = CliRunner().invoke(build(), ["institution", "serve", str(folder)])
+    assert result.exit_code == 10
+    assert "E_EMPTY" in result.output
     assert not (folder / "custodian.sock").exists()
     (folder / "t.csv").write_bytes(HEAD + b'"')
     load_institution(folder).look()

@@ -118,7 +118,7 @@ def test_events_alone_need_no_table_of_persons(tmp_path: Path) -> None:
         ({"labs": {"file": "l.csv"}}, "E_INSTITUTION", "labs"),
     ],
 )
-def test_what_is_wrong_with_a_section_is_told_with_its_table(
+def test_an_invalid_section_is_reported_with_its_table(
     change: dict[str, Any], code: str, where: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CohortiumError) as caught:
@@ -136,7 +136,7 @@ def test_what_is_wrong_with_a_section_is_told_with_its_table(
     ],
 )
 @pytest.mark.parametrize("how", [look, load_source])
-def test_what_does_not_fit_the_study_is_told_with_its_table(
+def test_what_does_not_fit_the_study_is_reported_with_its_table(
     how: Any, change: dict[str, Any], code: str, where: str, tmp_path: Path
 ) -> None:
     document = files(tmp_path)
@@ -146,7 +146,7 @@ def test_what_does_not_fit_the_study_is_told_with_its_table(
     assert caught.value.code == code and caught.value.where.startswith(where)
 
 
-def test_the_institutions_own_screen_tells_of_each_table(tmp_path: Path) -> None:
+def test_the_institutions_own_screen_reports_on_each_table(tmp_path: Path) -> None:
     document = files(tmp_path)
     (tmp_path / "l.csv").write_text((tmp_path / "l.csv").read_text() + "7;hb;2\n")
     made = institution(tmp_path, document)

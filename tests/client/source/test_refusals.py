@@ -1,4 +1,4 @@
-"""Every way in which a database is not reached or refuses is told with its own cause, and without a word of the database's."""
+"""Every way in which a database is not reached or refuses is reported with its own cause, and without a word of the database's."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ class PostgreSQL:
                 caller.sendall(b"E" + struct.pack(">I", len(body) + 4) + body)
 
 
-def told(port: int, folder: Path, options: str = "") -> InputError:
-    """What is told of a database at a port of this machine."""
+def refused_at(port: int, folder: Path, options: str = "") -> InputError:
+    """The refusal for a database at a port of this machine."""
     error = refusal(Source(url=f"postgresql://reader@127.0.0.1:{port}/clinic{options}", query="SELECT 1 AS n"), folder)
     assert error.code == "E_DATABASE"
     assert error.where == "source.url"
@@ -106,7 +106,7 @@ def test_its_code_says_nothing_of_a_file() -> None:
 
 def test_a_database_that_is_stopped(tmp_path: Path) -> None:
     (port,) = free_ports(1)
-    error = told(port, tmp_path)
+    error = refused_at(port, tmp_path)
     assert error.what == f"the database at 127.0.0.1:{port} does not answer: Connection refused"
     assert error.fix.startswith("Start the database")
 
@@ -116,19 +116,21 @@ def test_a_database_that_is_stopped_behind_a_socket(tmp_path: Path) -> None:
     assert (error.code, error.what) == ("E_DATABASE", f"no database listens at the socket in {tmp_path}")
 
 
-def test_a_database_that_says_nothing(tmp_path: Path) -> None:
+def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
     with PostgreSQL(silent=True) as port:
-        assert told(port, tmp_path, "?connect_timeout=2").what.endswith(f"127.0.0.1:{port} does not answer: timed out")
+        assert refused_at(port, tmp_path, "?connect_timeout=2").what.endswith(
+            f"127.0.0.1:{port} does not answer: timed out"
+        )
 
 
 def test_something_else_that_answers(tmp_path: Path) -> None:
     with PostgreSQL() as port:
-        assert "hangs up before it has let anybody in" in told(port, tmp_path).what
+        assert "hangs up before it has let anybody in" in refused_at(port, tmp_path).what
 
 
 def test_a_database_without_tls(tmp_path: Path) -> None:
     with PostgreSQL() as port:
-        assert "offers no TLS, which sslmode asks for" in told(port, tmp_path, "?sslmode=require").what
+        assert "offers no TLS, which sslmode asks for" in refused_at(port, tmp_path, "?sslmode=require").what
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +148,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLConte
 def test_a_certificate_that_is_not_trusted(tmp_path: Path, certificates: tuple[ssl.SSLContext, Path, Path]) -> None:
     context, _, other = certificates
     with PostgreSQL(tls=context) as port:
-        error = told(port, tmp_path, f"?sslmode=verify-full&sslrootcert={other}")
+        error = refused_at(port, tmp_path, f"?sslmode=verify-full&sslrootcert={other}")
         assert "is not to be trusted" in error.what and "sslrootcert" in error.fix
 
 
@@ -162,7 +164,7 @@ def test_a_certificate_of_another_host(tmp_path: Path, certificates: tuple[ssl.S
 
 def test_a_certificate_that_is_not_there(tmp_path: Path, certificates: tuple[ssl.SSLContext, Path, Path]) -> None:
     with PostgreSQL(tls=certificates[0]) as port:
-        error = told(port, tmp_path, f"?sslmode=verify-full&sslrootcert={tmp_path}/none.pem")
+        error = refused_at(port, tmp_path, f"?sslmode=verify-full&sslrootcert={tmp_path}/none.pem")
         assert "sslrootcert cannot be read" in error.what
 
 
@@ -185,7 +187,7 @@ ADMITTED = {
 def test_an_account_that_is_not_admitted(kind: str, tmp_path: Path) -> None:
     state, text, what = ADMITTED[kind]
     with PostgreSQL(state, text.format(CANARY)) as port:
-        error = told(port, tmp_path)
+        error = refused_at(port, tmp_path)
         assert what in error.what
         assert f"127.0.0.1:{port}" in error.what
 
@@ -301,7 +303,7 @@ def test_a_query_that_is_refused_says_its_sqlstate(query: str, state: str, tmp_p
 
 
 def test_a_sqlstate_that_somebody_made_up_is_not_shown(tmp_path: Path, postgresql: Cluster) -> None:
-    """It may be anything, a value too; its class, which everybody knows, is told where it has one."""
+    """It may be anything, a value too; its class, which is public, is reported where it has one."""
     for state, shown in (("22ABC", "SQLSTATE of class 22, data exception"), ("K7391", "")):
         raises = f"BEGIN RAISE EXCEPTION '{CANARY}' USING ERRCODE = '{state}'; END"
         postgresql.execute(f"CREATE OR REPLACE FUNCTION broken() RETURNS int LANGUAGE plpgsql AS $${raises}$$")
@@ -316,8 +318,8 @@ def test_a_lost_connection_is_reported_as_lost() -> None:
 
     url, error = make_url("postgresql://r@db.example/x"), Exception()
     error.orig = OperationalError(CANARY)  # type: ignore[attr-defined]
-    told = refused(url, error, "the database refused it")
-    assert told.what == "the connection to the database at db.example:5432 was lost before all was read"
+    reported = refused(url, error, "the database refused it")
+    assert reported.what == "the connection to the database at db.example:5432 was lost before all was read"
 
 
 def test_a_locked_file_is_reported_by_its_number(tmp_path: Path) -> None:
@@ -404,14 +406,14 @@ def test_what_join_wrote_is_read(kit: Path, tmp_path: Path, postgresql: Cluster)
 @pytest.mark.parametrize(
     "written", [datetime(2027, 6, 30, 12), datetime(2027, 6, 30), "2027-06-30T12:00:00", "2027-06-30 12:00", "12:00"]
 )
-def test_an_expiry_with_a_time_says_so(written: object) -> None:
+def test_an_expiry_with_a_time_is_refused(written: object) -> None:
     said = {**document(), "study": {"name": "s", "expires": written}}
     with pytest.raises(StudyError, match=r"E_PLAN_INVALID: study, expires: it has a time.*write the day alone"):
         study_from_document(said, Schema(columns=(Boolean(name="a"),)))
 
 
 @pytest.mark.parametrize("written", [20270630, 1e9, 1893456000, True, [1], {"a": 1}, "30.06.2027"])
-def test_an_expiry_that_is_no_date_says_so(written: object) -> None:
+def test_an_expiry_that_is_no_date_is_refused(written: object) -> None:
     """Not even a number of seconds that would be one."""
     said = {**document(), "study": {"name": "s", "expires": written}}
     with pytest.raises(StudyError, match="study, expires: it is not a date such as 2026-01-31"):
@@ -439,7 +441,7 @@ def study() -> Study:
         ("1.2.3.999:1", "its host is neither a DNS name nor"),
     ],
 )
-def test_an_address_that_is_none_says_why(address: str, what: str, tmp_path: Path) -> None:
+def test_an_invalid_address_is_refused_with_the_reason(address: str, what: str, tmp_path: Path) -> None:
 
     with pytest.raises(MembershipError, match=re.escape(f"federation.address: {what}")):
         provision(written(tmp_path, address=address), tmp_path / "fed")

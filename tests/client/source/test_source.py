@@ -105,8 +105,8 @@ def test_the_examples_of_the_docs_are_good() -> None:
     for block in blocks:
         if "column" in block:
             assert schema_from_document(block).names == ("age", "country")
-    told = [b["source"] for b in blocks if "source" in b]
-    sources = [one if "mapping" not in one else {"path": "a.csv", **one} for one in told]
+    reported = [b["source"] for b in blocks if "source" in b]
+    sources = [one if "mapping" not in one else {"path": "a.csv", **one} for one in reported]
     kinds = [TypeAdapter(Source).validate_python(s) for s in sources]
     assert [sorted(kind.tables) for kind in kinds].count(["diagnoses", "labs"]) == 1 and len(kinds) == 5
     for name in CONVERSIONS:
@@ -757,7 +757,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 
 
 def test_text_in_another_encoding(tmp_path: Path) -> None:
-    """It is missing, and its place is told to whoever asks for it."""
+    """It is missing, and its place is reported to whoever asks for it."""
     sqlite(tmp_path, "CREATE TABLE t AS SELECT 5 AS n UNION ALL SELECT CAST(x'ff31' AS TEXT) UNION ALL SELECT 7")
     faults = Faults("t")
     codes = load_source(from_sqlite("SELECT n FROM t"), tmp_path, NUMBERS, faults)
@@ -801,12 +801,12 @@ def test_a_missing_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("url", ["postgres://reader@db/x", "nosuch://db/x", "postgresql+nosuch://db/x"])
-def test_a_kind_of_database_that_nobody_knows(tmp_path: Path, url: str) -> None:
+def test_an_unknown_kind_of_database(tmp_path: Path, url: str) -> None:
     error = refusal(Source(url=url, query="SELECT 1"), tmp_path)
     assert (error.code, error.where) == ("E_SOURCE", "source.url")
 
 
-def test_options_that_nobody_knows(tmp_path: Path) -> None:
+def test_unknown_options(tmp_path: Path) -> None:
     source = Source(url=f"postgresql://reader@/x?host={tmp_path}&canary=1", query="SELECT 1")
     assert refusal(source, tmp_path).code in ("E_SOURCE", "E_DATABASE")
 

@@ -1,4 +1,4 @@
-"""A cost that is told as less than it is, and caps that let more through than they say."""
+"""A cost that is reported as less than it is, and caps that let more through than they say."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
     ),
     mutant(
-        "believes the smaller of two accountants that contradict each other",
+        "takes the smaller of two contradictory accountants' costs",
         "P33",
         f"{CONTRADICTED}[rdp_epsilon-0.5]",
         ACCOUNTING,
@@ -44,6 +44,14 @@ MUTANTS: tuple[Mutant, ...] = (
         ACCOUNTING,
         CHECK,
         '    if epsilon > check * (1 + 1e-6) + 1e-9:\n        raise _contradiction(f"{method} and Rényi DP")\n',
+    ),
+    mutant(
+        "calibrates to noise that costs a thousandth more than epsilon",
+        "P33",
+        f"{LAWS}::test_what_is_found_is_what_bisection_alone_finds",
+        "common/cohortium/privacy/calibration.py",
+        "        if spent <= self._epsilon:",
+        "        if spent <= 1.001 * self._epsilon:",
     ),
     mutant(
         "keeps nothing of delta for the noise sampler's own error",
@@ -127,7 +135,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        return tuple(replace(e, noise_multiplier=e.noise_multiplier * gained) for e in phase.events)\n",
     ),
     mutant(
-        "claims towards the coordinator what holds towards the public",
+        "claims against the coordinator what holds against the public",
         "T7",
         f"{PUBLIC}::test_the_public_gains_only_if_the_noise_of_all_is_near_enough_to_ideal",
         GUARANTEE,
@@ -143,7 +151,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "return sums if less else messages",
     ),
     mutant(
-        "tells an attack rate without the sampler's part",
+        "states an attack rate without the sampler's part",
         "P32",
         f"{PUBLIC}::test_the_samplers_part_of_delta_is_added_to_both_rates",
         ACCOUNTING,

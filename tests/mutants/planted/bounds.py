@@ -55,7 +55,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "return self.rows_per_person * self.grid * (1 + 1e-12)",
     ),
     mutant(
-        "counts over merged cells that there are not",
+        "counts over merged cells that do not exist",
         "P19",
         f"{QUERIES}::test_merged_cells_that_there_are_not_are_refused[-1.0-counts, merged]",
         MARGINALS,
@@ -79,7 +79,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "return (self.weights,)",
     ),
     mutant(
-        "chooses weights by a number that names none",
+        "chooses weights by a number that is out of range",
         "P19",
         f"{QUERIES}::test_a_choice_that_there_is_not_is_refused[0.5]",
         MARGINALS,
@@ -119,7 +119,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "given[order] = -(-units // rows)",
     ),
     mutant(
-        "lets the row before decide what a row's units are",
+        "lets the preceding row decide a row's units",
         "P27",
         "tests/laws/test_persons.py::test_nobodys_units_or_rows_depend_on_another_person",
         PERSONS,
@@ -130,7 +130,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "takes rows without a person for one person's",
         "P27",
         "tests/client/custodian/test_custodian.py::test_rows_without_a_person_are_nobodys",
-        "common/cohortium/data/columns/identifiers.py",
+        "common/cohortium/data/identifiers.py",
         "return None if text.lower() in MISSING_WORDS or not _is_text(text) else text",
         "return None if not _is_text(text) else text",
     ),

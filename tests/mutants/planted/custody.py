@@ -26,7 +26,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "sends the number of rows behind the noised values",
         "P13",
-        f"{KILLERS}::test_an_answer_has_the_bytes_its_study_says[40]",
+        f"{KILLERS}::test_an_answer_has_the_bytes_its_study_determines[40]",
         CUSTODIAN,
         "values, statement), request.version)\n",
         'values, statement), request.version) + len(self._open[1]).to_bytes(8, "little")\n',
@@ -56,7 +56,7 @@ MUTANTS: tuple[Mutant, ...] = (
         'return encode_refusal(Refusal("", str(error)))',
     ),
     mutant(
-        "tells by its code how reading the table failed",
+        "reveals by its code how reading the table failed",
         "P36",
         f"{CUSTODY}::test_a_table_that_cannot_be_read_leaves_one_code_whatever_the_reason[a wire error]",
         CUSTODIAN,

@@ -11,7 +11,7 @@ TESTS = "tests/laws/test_documents.py"
 MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "reads JSON that is nested as deep as anybody likes",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_beyond_it_nothing_is[33-lists]",
         DOCUMENTS,
         "if _depth(_without_strings(data)) > MAX_DEPTH:",
@@ -19,7 +19,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "counts lists alone as nesting",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_beyond_it_nothing_is[33-objects]",
         DOCUMENTS,
         '_BRACKETS = b"[]{}"\n_STEPS = bytes.maketrans(_BRACKETS, bytes((1, 255, 1, 255)))',
@@ -27,7 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "takes what is after an escaped quotation mark for a string's inside",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_beyond_it_nothing_is[33-lists]",
         DOCUMENTS,
         '    marks = data.replace(b"\\\\\\\\", b"").replace(b\'\\\\"\', b"")\n',
@@ -35,7 +35,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "takes brackets in strings for nesting",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_what_stands_in_strings_is_not_counted[lists]",
         DOCUMENTS,
         'return b"".join(marks.split(b\'"\')[::2])',
@@ -43,7 +43,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "reads TOML that is nested as deep as anybody likes",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_toml_beyond_it_is_not[arrays]",
         DOCUMENTS,
         "if _depth(stripped.encode()) > MAX_DEPTH or _LONG_NAME.search(stripped):",
@@ -51,7 +51,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "reads TOML's names of any number of parts",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_toml_beyond_it_is_not[a name]",
         DOCUMENTS,
         "if _depth(stripped.encode()) > MAX_DEPTH or _LONG_NAME.search(stripped):",
@@ -59,7 +59,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "reads the header of a message by itself",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_a_statement_may_be_as_deep_as_the_limit_says[objects]",
         WIRE,
         "header = parse_json(data[8 : 8 + length], longest)",
@@ -67,7 +67,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "lets the last of two fields of one name count",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_what_two_readers_could_read_differently_is_refused[a name twice]",
         DOCUMENTS,
         "if len(document) != len(fields):",
@@ -75,7 +75,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "reads numbers that are not finite",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_what_two_readers_could_read_differently_is_refused[more than a float holds]",
         DOCUMENTS,
         "if not math.isfinite(number):",
@@ -83,7 +83,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "reads half a surrogate pair, which nobody can write",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_what_two_readers_could_read_differently_is_refused[half a surrogate pair]",
         DOCUMENTS,
         "if _HALF_A_PAIR.search(data):",
@@ -91,7 +91,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "reads documents of any length",
-        "foreign documents",
+        "untrusted documents",
         f"{TESTS}::test_no_more_is_read_than_is_allowed",
         DOCUMENTS,
         "    if len(data) > longest:\n",

@@ -67,7 +67,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "runs what it can where Flower has changed",
         "F2",
-        f"{SERVED}::test_a_part_that_is_not_there_is_told",
+        f"{SERVED}::test_a_missing_part_of_flower_is_refused",
         INTERNALS,
         '            raise changed(f"{part.module}.{name}")\n',
         "            pass\n",

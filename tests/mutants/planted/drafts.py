@@ -19,8 +19,8 @@ NAMES = "tests/system/test_texts.py"
 ONE = f"{REVIEW}::test_one_person_of_many_rows_puts_nothing_into_a_draft[50]"
 
 DRAFTED = "P10, a draft"
-VALUES = "values as people have them"
-RUN = "names that are run"
+VALUES = "values as written"
+RUN = "formula injection"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(
@@ -121,7 +121,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    return lowest + 0.0, upper + 0.0",
     ),
     mutant(
-        "tells by the decimals what one person's number needs",
+        "reveals by the decimals what one person's number needs",
         DRAFTED,
         ONE,
         "common/cohortium/drafting/numbers.py",
@@ -155,7 +155,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "writes rare values into a draft's comments",
         DRAFTED,
-        f"{REVIEW}::test_the_screen_alone_tells_what_was_seen",
+        f"{REVIEW}::test_what_was_seen_is_shown_on_the_screen_alone",
         "common/cohortium/drafting/rendering.py",
         'f"# {for_terminal(note.text)}\\n" for note in notes if note.text and',
         'f"# {for_terminal(note.text + note.seen)}\\n" for note in notes if',
@@ -195,7 +195,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "simulates a draft as if somebody had reviewed it",
         DRAFTED,
-        f"{REVIEW}::test_commands_say_so_and_stop",
+        f"{REVIEW}::test_commands_report_it_and_stop",
         SIMULATION,
         "    if reviewed:\n        schema = schema.reviewed()",
         "    if True:\n        schema = schema.reviewed()",
@@ -211,7 +211,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "checks a draft as if it were a schema",
         DRAFTED,
-        f"{REVIEW}::test_commands_say_so_and_stop",
+        f"{REVIEW}::test_commands_report_it_and_stop",
         CHECK,
         "        if not reviewed:\n",
         "        if False:\n",
@@ -235,7 +235,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "takes full-width signs for letters",
         RUN,
-        f"{NAMES}::test_what_is_a_formula_is_the_same_told_in_two_ways",
+        f"{NAMES}::test_what_is_a_formula_is_the_same_by_two_definitions",
         TEXTS,
         "unicodedata.normalize(form, text)",
         "text",
@@ -243,7 +243,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "lets what nobody sees stand before a formula",
         RUN,
-        f"{NAMES}::test_what_is_a_formula_is_the_same_told_in_two_ways",
+        f"{NAMES}::test_what_is_a_formula_is_the_same_by_two_definitions",
         TEXTS,
         "if not c.isspace() and not is_unseen(c)",
         "if not c.isspace()",
@@ -251,7 +251,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "lets a carriage return begin a row",
         RUN,
-        f"{NAMES}::test_what_is_a_formula_is_the_same_told_in_two_ways",
+        f"{NAMES}::test_what_is_a_formula_is_the_same_by_two_definitions",
         TEXTS,
         '.replace("\\r", "\\n")\n',
         "\n",
@@ -281,7 +281,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "markup=True, emoji=False",
     ),
     mutant(
-        "lets names give a terminal orders in tables",
+        "lets names send control sequences to a terminal in tables",
         RUN,
         f"{NAMES}::test_a_console_reads_no_markup_in_names",
         OUTPUT,
@@ -289,7 +289,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "text",
     ),
     mutant(
-        "lets names give a terminal orders in lines",
+        "lets names send control sequences to a terminal in lines",
         RUN,
         f"{NAMES}::test_lines_and_objects_hold_no_orders[19]",
         OUTPUT,
@@ -297,7 +297,7 @@ MUTANTS: tuple[Mutant, ...] = (
         'typer.echo("\\n".join(lines), err=True)',
     ),
     mutant(
-        "lets names give a terminal orders in JSON",
+        "lets names send control sequences to a terminal in JSON",
         RUN,
         f"{NAMES}::test_lines_and_objects_hold_no_orders[19]",
         OUTPUT,

@@ -77,7 +77,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "            np.floor(length + 0.5).astype(np.int64) * FINE\n",
     ),
     mutant(
-        "takes a person for everybody with whom they are looked at",
+        "bounds a block of persons as if they were one person",
         "P27",
         f"{ALONE}[steps]",
         CLIPPED,
@@ -149,7 +149,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "squares = self._cell_weights[cells] * often**2 * (np.diff(whose * self.width + cells, prepend=-2) != 1)",
     ),
     mutant(
-        "takes cells of steps from a state that names none",
+        "accepts a state that names no valid cells of steps",
         "P19",
         f"{QUERIES}::test_merged_cells_that_there_are_not_are_refused[-1.0-steps, merged]",
         STEPS,
@@ -173,7 +173,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "previous = values[after].astype(np.int64)",
     ),
     mutant(
-        "says that a cell was seen which is only now",
+        "counts the event's own cell as seen before",
         "histories",
         f"{KNOWN}[days]",
         CONTEXTS,
@@ -181,7 +181,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "before = np.cumsum(here, axis=0)\n",
     ),
     mutant(
-        "goes on with the sums of the person before",
+        "carries one person's sums over to the next",
         "P27",
         f"{KNOWN}[days]",
         CONTEXTS,
@@ -189,7 +189,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "sums = so_far[after - 1]",
     ),
     mutant(
-        "knows from the person before what was seen",
+        "carries over what the preceding person had seen",
         "P27",
         f"{KNOWN}[days]",
         CONTEXTS,

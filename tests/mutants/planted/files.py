@@ -19,7 +19,7 @@ MISSING = "tests/data/test_absent.py"
 NUMBERS = "tests/data/test_written.py"
 WORDS = f"{MISSING}::test_numbers_beside_words_for_missing_are_numbers_and_the_words_are_named[words0]"
 
-WRONG = "silently wrong"
+WRONG = "silent misreading"
 SEEN = "P10, a draft"
 BAD = "5.2, bad input"
 
@@ -59,7 +59,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "counts totals of everybody's rows as somebody's row",
         "P27",
-        f"{FILES}::test_totals_are_no_rows_and_are_told[Total;;1234]",
+        f"{FILES}::test_totals_are_no_rows_and_are_reported[Total;;1234]",
         LINES,
         "    if are_totals(cells):",
         "    if not cells:",
@@ -186,7 +186,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "lets a spreadsheet run what only begins like an amount",
-        "names that are run",
+        "formula injection",
         f"{NUMBERS}::test_what_may_be_a_formula_is_defused_as_ever[-A1]",
         TEXTS,
         r"(?P<signs>[^\w\s]?)[0-9]",

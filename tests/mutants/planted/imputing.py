@@ -19,7 +19,7 @@ PAIRS = f"{IMPUTE}::test_any_pair_of_formats_keeps_what_is_there[csv-csv]"
 TOLD = f"{IMPUTE}::test_what_is_reported_of_a_column"
 FEW = f"{COUNTED}::test_a_table_of_few_persons"
 
-THERE = "what is there stays"
+THERE = "existing values and files stay"
 SPELT = "one spelling in a column"
 COUNTS = "P10, exact counts"
 
@@ -33,7 +33,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "wanted = ~given.known",
     ),
     mutant(
-        "overwrites all that is there",
+        "overwrites every value",
         THERE,
         f"{KILLERS}::test_what_is_there_stays_when_blanks_are_filled_in",
         BLANKS,
@@ -65,7 +65,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "0,",
     ),
     mutant(
-        "refuses no undeclared values though it was told to",
+        "accepts undeclared values although it was asked to refuse them",
         THERE,
         TOLD,
         BLANKS,
@@ -105,7 +105,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "own=False",
     ),
     mutant(
-        "makes numbers of codes with noughts in front",
+        "turns codes with leading zeros into numbers",
         THERE,
         f"{IMPUTE}::test_one_cell_that_a_number_would_lose_keeps_its_column_text[007]",
         OWNED,
@@ -113,7 +113,7 @@ MUTANTS: tuple[Mutant, ...] = (
         '_WHOLE = re.compile(r"-?[0-9]{1,18}")',
     ),
     mutant(
-        "writes truths as Python does, whatever the column has",
+        "writes booleans as Python does, whatever the column has",
         SPELT,
         f"{IMPUTE}::test_a_truth_is_spelt_as_the_others_of_its_column[texts0-true|false]",
         SPELLING,

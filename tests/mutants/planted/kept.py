@@ -19,7 +19,7 @@ CONDITIONS = "common/cohortium/data/conditions/parsing.py"
 TESTS = "tests/drafting/test_values.py"
 LAWS = "tests/laws/test_grids.py"
 CODES = f"{TESTS}::test_codes_are_kept_apart"
-KEPT = "values as people have them"
+KEPT = "values as written"
 DRAFTED = "P10, a draft"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -41,17 +41,17 @@ MUTANTS: tuple[Mutant, ...] = (
         ("or few or _are_ragged(shared)", "or few"),
     ),
     mutant(
-        "takes a nought at the end of a code for nothing",
+        "drops a trailing zero of a code",
         KEPT,
-        f"{CODES}[icd with other noughts]",
+        f"{CODES}[icd with other zeros]",
         DRAFT,
         " or few or _are_ragged(shared)",
         " or few",
     ),
     mutant(
-        "does not tell a code that is only like a category",
+        "does not report a code that is only like a category",
         KEPT,
-        f"{TESTS}::test_check_tells_codes_that_are_only_alike",
+        f"{TESTS}::test_check_reports_codes_that_are_only_alike",
         MISFITS,
         "return {ALIKE: np.array([*alike, False])[numbered]}",
         "return {}",
@@ -65,15 +65,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "kept = decimals_that_tell(facts, min(needed, MAX_DECIMALS), special)",
     ),
     mutant(
-        "does not tell what it rounds",
+        "does not report what it rounds",
         KEPT,
-        f"{TESTS}::test_check_tells_what_is_rounded_and_where",
+        f"{TESTS}::test_check_reports_what_is_rounded_and_where",
         MISFITS,
         "ROUNDED: inside & off}",
         "ROUNDED: off & ~off}",
     ),
     mutant(
-        "tells the first row of a part for that of the file",
+        "reports the first row of a part as that of the file",
         KEPT,
         f"{TESTS}::test_places_are_counted_over_parts",
         "common/cohortium/drafting/checking.py",
@@ -83,7 +83,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "clips a number that is infinite to the bound",
         KEPT,
-        f"{TESTS}::test_infinite_numbers_are_missing_and_told",
+        f"{TESTS}::test_infinite_numbers_are_missing_and_reported",
         "common/cohortium/data/columns/numeric.py",
         "finite = np.isfinite(numbers)",
         "finite = ~np.isnan(numbers)",
@@ -164,7 +164,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "writes down a special value that few persons have",
         DRAFTED,
-        f"{TESTS}::test_a_code_that_few_have_is_told_and_not_written_down",
+        f"{TESTS}::test_a_code_that_few_have_is_shown_and_not_written_down",
         "common/cohortium/drafting/numbers.py",
         "may_stand(candidates)].tolist() if facts.numbered[x] >= RARE}",
         "may_stand(candidates)].tolist()}",

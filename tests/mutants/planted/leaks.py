@@ -7,7 +7,7 @@ from mutant import Mutant, mutant
 CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 TRAINING = "common/cohortium/queries/local_training.py"
 GRADIENTS = "common/cohortium/queries/gradients.py"
-COINS = "common/cohortium/privacy/randomness.py"
+RANDOMNESS = "common/cohortium/privacy/randomness.py"
 SESSIONS = "client/cohortium_client/custodian/sessions.py"
 DERIVATION = "common/cohortium/masking/derivation.py"
 LEAKS = "tests/laws/test_leaks.py"
@@ -23,7 +23,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "message = np.concatenate([[float(people.count)], moved * weight]) * OUT_GRID",
     ),
     mutant(
-        "tells a training's number of persons with half its noise",
+        "releases a training's number of persons with half its noise",
         "P13",
         "tests/statistics/test_audit.py::test_a_correct_pipeline_rings_no_alarm_and_the_attack_is_no_straw_man[training]",
         TRAINING,
@@ -91,7 +91,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "keys noise with 16 bits",
         "P5",
         f"{LEAKS}::test_every_bit_of_the_noises_key_counts",
-        COINS,
+        RANDOMNESS,
         "key = algorithms.AES(os.urandom(32))",
         "key = algorithms.AES(os.urandom(2) * 16)",
     ),
@@ -99,7 +99,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "keys noise with 128 of the 256 bits it asks for",
         "P5",
         f"{LEAKS}::test_every_bit_of_the_noises_key_counts",
-        COINS,
+        RANDOMNESS,
         "key = algorithms.AES(os.urandom(32))",
         "key = algorithms.AES(os.urandom(32)[:16] * 2)",
     ),

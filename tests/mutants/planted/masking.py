@@ -63,7 +63,7 @@ _KEYS: tuple[Mutant, ...] = (
     mutant(
         "uses one mask for every board of shares",
         "T3",
-        f"{KILLERS}::test_an_answer_under_masks_for_another_board_tells_no_pair_mask",
+        f"{KILLERS}::test_an_answer_under_masks_for_another_board_reveals_no_pair_mask",
         DOUBLE,
         "self.adverts.context.document(), question, self.board",
         "self.adverts.context.document(), question",

@@ -112,7 +112,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "sends the CA's key in the kit",
         "T8",
-        f"{PROVISION}::test_a_kit_tells_whom_to_believe_and_holds_no_secret",
+        f"{PROVISION}::test_a_kit_names_whom_to_trust_and_holds_no_secret",
         PROVISIONING,
         "study=template(federation.institution_names)",
         "study=template(federation.institution_names) + federation.root_key.read_text()",

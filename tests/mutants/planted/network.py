@@ -1,4 +1,4 @@
-"""Secrets that reach a proxy, a log or other users, and databases whose own words are told."""
+"""Secrets that reach a proxy, a log or other users, and databases whose own words are passed on."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "listens at more than the one address that was said",
         "T8",
-        f"{TEST_LISTENING}::test_it_listens_at_the_address_that_is_said_and_at_no_other",
+        f"{TEST_LISTENING}::test_it_listens_at_the_given_address_and_at_no_other",
         LISTENING,
         "    host = host_of(address)\n",
         '    host = "0.0.0.0" if address.ip is not None and address.ip.version == 4 else host_of(address)\n',

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutant import Mutant, mutant
 
 NOISE = "common/cohortium/privacy/discrete_gaussian.py"
-COINS = "common/cohortium/privacy/randomness.py"
+RANDOMNESS = "common/cohortium/privacy/randomness.py"
 COUNTS = "common/cohortium/queries/counts.py"
 CUSTODIAN = "client/cohortium_client/custodian/custodian.py"
 QUERIES = "tests/contracts/test_queries.py"
@@ -40,7 +40,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "scales a table's noise by its weight instead of the root of its weight",
         "P30",
-        f"{KILLERS}::test_noise_has_the_scale_that_the_sensitivity_is_told_for",
+        f"{KILLERS}::test_noise_has_the_scale_that_the_sensitivity_is_stated_for",
         COUNTS,
         "Scales(tuple((n, 1 / math.sqrt(w or most)) for",
         "Scales(tuple((n, 1 / (w or most)) for",
@@ -56,7 +56,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "leaves out the coarse part of wide noise",
         "P4, 3.2 (b)",
-        f"{WIDE}::test_two_parts_are_drawn_as_they_are_said_to_be",
+        f"{WIDE}::test_two_parts_are_drawn_as_documented",
         NOISE,
         "return _looked_up(4.0 * step, count, randomness) + step * coarse",
         "return _looked_up(4.0 * step, count, randomness)",
@@ -80,7 +80,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "draws both parts of wide noise from the same randomness",
         "P5",
-        f"{WIDE}::test_two_parts_are_drawn_as_they_are_said_to_be",
+        f"{WIDE}::test_two_parts_are_drawn_as_documented",
         NOISE,
         "    coarse = _looked_up(math.sqrt((sigma / step) ** 2 - 16), count, randomness)\n",
         "    kept = randomness.words(count)\n"
@@ -106,8 +106,8 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "draws from a fixed seed",
         "P5",
-        "tests/statistics/test_noise.py::test_coins_take_no_seed_and_do_not_repeat",
-        COINS,
+        "tests/statistics/test_noise.py::test_secure_randomness_takes_no_seed_and_does_not_repeat",
+        RANDOMNESS,
         "key = algorithms.AES(os.urandom(32))",
         "key = algorithms.AES(bytes(32))",
     ),
@@ -115,7 +115,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "uses one noise key for all answers of a process",
         "P5, P6",
         "tests/client/custodian/test_custodian.py::test_a_new_run_is_new_noise_and_a_new_charge",
-        COINS,
+        RANDOMNESS,
         "def _rekey(self) -> None:\n        key = algorithms.AES(os.urandom(32))",
         "def _rekey(self, key: algorithms.AES = algorithms.AES(os.urandom(32))) -> None:",
     ),
@@ -123,7 +123,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "lets a forked process draw its parent's noise",
         "P5",
         "tests/statistics/test_noise.py::test_a_forked_child_draws_other_words",
-        COINS,
+        RANDOMNESS,
         "if os.getpid() != self._process:",
         "if os.getpid() == 0:",
     ),
@@ -131,7 +131,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "rounds the chance of being sampled up",
         "P1",
         "tests/statistics/test_noise.py::test_a_chance_is_never_rounded_up",
-        COINS,
+        RANDOMNESS,
         "return randomness.words(count) < np.uint64(int(probability * 2**64))",
         "return randomness.words(count) <= np.uint64(int(probability * 2**64))",
     ),

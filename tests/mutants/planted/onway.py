@@ -56,7 +56,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if True:",
     ),
     mutant(
-        "lets a node that is told to stop take for ever",
+        "lets a node that was asked to stop take for ever",
         "F2",
         f"{ON_THE_WAY}::test_a_node_whose_answer_takes_too_long_goes_without",
         LEAVING,
@@ -88,7 +88,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "                raise\n",
     ),
     mutant(
-        "tells other users of the machine at a node's port what there is",
+        "shows other users of the machine at a node's port what there is",
         "F2",
         f"{ON_THE_WAY}::test_nothing_else_is_there[/openapi.json]",
         NODE,

@@ -78,7 +78,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if not (anywhere or is_loopback(address) or address.ip):",
     ),
     mutant(
-        "tells the memory and processor time of a custodian",
+        "exports the memory and processor time of a custodian",
         "P36",
         f"{TEST_METRICS}::test_it_is_served_on_this_machine_with_every_metric_of_the_docs",
         EXPOSITION,
@@ -152,15 +152,15 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "misses a signal that another thread got",
         "waits on a lock, as Python's queues and events do",
-        "tests/system/test_signals.py::test_a_signal_is_heard_that_another_thread_got[15]",
+        "tests/system/test_signals.py::test_a_signal_is_handled_that_another_thread_got[15]",
         SIGNALS,
         "lambda *_: None",
         "lambda number, _: wakes.send(bytes([number]))",
         ("before_fd = signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)", "before_fd = -1"),
     ),
     mutant(
-        "lets a command wait on although it was told to end, if another thread got the signal",
-        "waits are not interrupted by it",
+        "lets a command keep waiting after a signal, if another thread got it",
+        "signals interrupt waits",
         "tests/system/test_signals.py::test_whoever_waits_looks_up_at_once_and_goes_on_waiting",
         SIGNALS,
         "            self._poke()",
@@ -207,8 +207,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "message",
     ),
     mutant(
-        "tells of a node at every knock",
-        "one line, and strangers fill no log",
+        "logs a node at every connection attempt",
+        "one line for each reason",
         f"{TEST_START}::test_a_node_that_knocks_again_and_again_is_one_line_at_info",
         KNOCKS,
         "if line in self.reported or len(self.reported) >= MOST:",
@@ -232,7 +232,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "starts a child again for ever that refuses",
-        "a refusal is told once, and ends who serves",
+        "a refusal is reported once, and ends the service",
         "tests/system/test_supervision.py::test_a_child_that_refuses_when_it_is_first_started_ends_all_with_its_code[unable-unable-17]",
         SUPERVISION,
         "if end.refused and one.restarts == 0 and not one.well:",
@@ -241,13 +241,13 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "serves a federation whose certificate has expired",
         "what serves looks first",
-        f"{TEST_START}::test_an_expired_certificate_is_refused_and_one_that_expires_soon_is_said",
+        f"{TEST_START}::test_an_expired_certificate_is_refused_and_one_that_expires_soon_is_reported",
         PREFLIGHT,
         "    authority.check_server(federation, datetime.now(UTC))\n    load_members",
         "    load_members",
     ),
     mutant(
-        "says at every knock why a node is kept out",
+        "logs at every connection attempt why a node is kept out",
         "one line for each reason",
         f"{TEST_START}::test_a_node_waits_for_a_coordinator_that_is_not_there_with_one_line",
         KNOCKING,

@@ -11,7 +11,7 @@ ROUNDS = "server/cohortium_server/rounds/rounds.py"
 WRITING = "server/cohortium_server/release/writing.py"
 REPORT = "server/cohortium_server/release/report.py"
 TESTS = "tests/simulation/test_pooled.py"
-MASKS, SAID = "masks are owed", "a true sentence"
+MASKS, SAID = "masks are required", "accurate wording"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(
@@ -39,9 +39,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
     ),
     mutant(
-        "tells the answers of a batch before their charges are durable",
+        "sends the answers of a batch before their charges are durable",
         "5.1",
-        f"{TESTS}::test_nothing_is_heard_before_its_charge_is_durable",
+        f"{TESTS}::test_nothing_is_sent_before_its_charge_is_durable",
         POOLED,
         "                return [c.charge(d) if isinstance(d, PreparedAnswer) else d for c, d in made]\n",
         "                yield from [c.charge(d) if isinstance(d, PreparedAnswer) else d for c, d in made]\n",
@@ -59,13 +59,13 @@ MUTANTS: tuple[Mutant, ...] = (
         "5.1",
         f"{TESTS}::test_a_disk_that_refuses_a_batch_makes_refusals_of_all_of_it",
         SHELF,
-        "                        ledger.forget()  # what it knows may not have become durable\n",
+        "                        ledger.forget()  # what it has cached may not have become durable\n",
         "                        pass\n",
     ),
     mutant(
         "lets each of two institutions of a batch become durable alone",
         "5.1",
-        f"{TESTS}::test_a_process_that_ends_has_told_nothing_or_charged_all_of_a_batch[batch written-0]",
+        f"{TESTS}::test_a_process_that_ends_has_sent_nothing_or_charged_all_of_a_batch[batch written-0]",
         SHELF,
         '                    failpoints.passed("batch written")\n                    self.db.execute("COMMIT")\n',
         '                    self.db.execute("COMMIT")\n                    failpoints.passed("batch written")\n',

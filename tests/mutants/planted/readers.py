@@ -10,7 +10,7 @@ FAULTS = "common/cohortium/data/readers/faults.py"
 TABLES = "common/cohortium/data/readers/tables.py"
 DATABASE = "client/cohortium_client/source/database.py"
 ENCODING = "common/cohortium/data/columns/encoding.py"
-IDENTIFIERS = "common/cohortium/data/columns/identifiers.py"
+IDENTIFIERS = "common/cohortium/data/identifiers.py"
 PARTITION = "simulation/cohortium_simulation/partition.py"
 HOLDINGS = "simulation/cohortium_simulation/holdings.py"
 ROWS = "tests/laws/test_rows.py"
@@ -110,15 +110,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "        pass\n",
     ),
     mutant(
-        "lets the first nought in a column decide what the others mean",
+        "lets the first leading zero in a column decide how the others are read",
         "P27",
-        "tests/data/test_encoding.py::test_a_nought_means_the_same_whoever_else_writes_one",
+        "tests/data/test_encoding.py::test_a_zero_means_the_same_whoever_else_writes_one",
         ENCODING,
         "words.get(category_key(value).lower(), INVALID)",
         "words.get(str(value).strip().lower(), INVALID)",
     ),
     mutant(
-        "tells persons by a hash of 20 bits",
+        "identifies persons by a hash of 20 bits",
         "P27",
         f"{PERSONS}::test_no_two_of_many_persons_are_one[True]",
         IDENTIFIERS,
@@ -126,7 +126,7 @@ MUTANTS: tuple[Mutant, ...] = (
         'or not _is_text(text) else str(__import__("zlib").crc32(text.encode()) % 2**20)\n',
     ),
     mutant(
-        "tells persons by a hash under a key that everybody knows",
+        "identifies persons by a hash under a public key",
         "P27",
         f"{PERSONS}::test_the_published_pair_is_two_persons",
         IDENTIFIERS,

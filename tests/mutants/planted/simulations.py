@@ -23,7 +23,7 @@ MOVES = "tests/simulation/test_partition.py::test_nobody_moves_when_a_person_is_
 KINDS = "tests/server/release/test_kinds.py"
 RAN = "tests/server/release/test_what_ran.py"
 WORDS = "tests/study/test_wording.py"
-PUBLIC, KIND, SAID = "P2, a public study", "a simulation is none", "a true sentence"
+PUBLIC, KIND, SAID = "P2, a public study", "simulations are marked", "accurate wording"
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(
@@ -53,7 +53,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    return {name: table[homes == number] for number, name in enumerate(names) if (homes == number).any()}\n",
     ),
     mutant(
-        "deals persons out by where they stand in the table",
+        "assigns persons by their position in the table",
         PUBLIC,
         f"{MOVES}[iid, persons]",
         PARTITION,
@@ -77,7 +77,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "pd.factorize(normalized(table[column]))",
     ),
     mutant(
-        "tells on standard output how many rows take part nowhere",
+        "reports on standard output how many rows take part nowhere",
         PUBLIC,
         f"{ROWS}::test_persons_are_counted_that_go_nowhere_on_the_screen_alone",
         TABLES,
@@ -173,7 +173,7 @@ MUTANTS: tuple[Mutant, ...] = (
         'kind_words=kind_words("federation")',
     ),
     mutant(
-        "tells of messages where sums are masked",
+        "speaks of messages where sums are masked",
         SAID,
         f"{WORDS}::test_nothing_is_said_that_is_true_of_the_other_trust_mode_only[T = 1]",
         WORDING,
@@ -181,7 +181,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "return self._sees_messages(adversary)",
     ),
     mutant(
-        "tells of the full noise where institutions add shares",
+        "speaks of the full noise where institutions add shares",
         SAID,
         f"{WORDS}::test_nothing_is_said_that_is_true_of_the_other_trust_mode_only[T = 0]",
         WORDING,
@@ -189,7 +189,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if True:\n            who = ",
     ),
     mutant(
-        "tells of masks where there are none",
+        "speaks of masks where there are none",
         SAID,
         f"{WORDS}::test_nothing_is_said_that_is_true_of_the_other_trust_mode_only[five, local]",
         WORDING,
@@ -205,9 +205,9 @@ MUTANTS: tuple[Mutant, ...] = (
         'return f"at least {self.least} of',
     ),
     mutant(
-        "tells of an institution's share of the noise as if it were all",
+        "describes an institution's share of the noise as if it were all",
         SAID,
-        f"{WORDS}::test_the_noise_of_a_count_is_told_as_what_it_is",
+        f"{WORDS}::test_the_noise_of_a_count_is_described_as_what_it_is",
         BUDGET,
         '"a share of " if study.honest > 1 else ""',
         '""',

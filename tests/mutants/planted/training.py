@@ -20,7 +20,7 @@ KILLERS = "tests/mutants/test_training_killers.py"
 LONGER = f"{KILLERS}::test_a_person_is_never_longer_than_the_clip"
 SINGLE = f"{KILLERS}::test_the_sum_is_that_of_single_persons"
 SENSITIVITY = f"{KILLERS}::test_the_sensitivity_is_the_clip_and_the_last_rounding"
-COINS = f"{KILLERS}::test_everybody_takes_part_by_a_coin_of_their_own_in_every_step"
+SAMPLED = f"{KILLERS}::test_everybody_takes_part_by_a_coin_of_their_own_in_every_step"
 NOISE = f"{KILLERS}::test_an_answer_is_a_sum_and_its_noise"
 CHARGED = f"{QUERIES}::TestContract::test_the_noise_that_is_drawn_is_the_noise_that_is_charged"
 BESIDE = f"{NETWORKS}::TestEveryNetwork::test_a_rows_errors_do_not_depend_on_the_rows_beside_it"
@@ -407,7 +407,7 @@ _SAMPLES: tuple[Mutant, ...] = (
     mutant(
         "draws batches of a fixed size",
         "P1",
-        f"{COINS}[None]",
+        f"{SAMPLED}[None]",
         GRADIENTS,
         CHOSEN,
         "        chosen = np.zeros(self.count, bool)\n"
@@ -416,7 +416,7 @@ _SAMPLES: tuple[Mutant, ...] = (
     mutant(
         "goes through the persons in turn",
         "P1",
-        f"{COINS}[None]",
+        f"{SAMPLED}[None]",
         GRADIENTS,
         CHOSEN,
         '        if not len(getattr(self, "left", ())):\n'
@@ -428,7 +428,7 @@ _SAMPLES: tuple[Mutant, ...] = (
     mutant(
         "draws one sample for all steps",
         "P1",
-        f"{COINS}[None]",
+        f"{SAMPLED}[None]",
         GRADIENTS,
         CHOSEN,
         '        if not hasattr(self, "chosen"):\n'
@@ -436,9 +436,9 @@ _SAMPLES: tuple[Mutant, ...] = (
         "        chosen = self.chosen\n",
     ),
     mutant(
-        "throws one coin for all persons",
+        "draws one sampling decision for all persons",
         "P1",
-        f"{COINS}[None]",
+        f"{SAMPLED}[None]",
         GRADIENTS,
         CHOSEN,
         "        chosen = np.repeat(happens(rate, 1, randomness), self.count)\n",
@@ -446,7 +446,7 @@ _SAMPLES: tuple[Mutant, ...] = (
     mutant(
         "samples more persons than it accounts for",
         "P1",
-        f"{COINS}[2]",
+        f"{SAMPLED}[2]",
         GRADIENTS,
         CHOSEN,
         "        chosen = happens(min(1.0, 1.1 * rate), self.count, randomness)\n",
@@ -454,7 +454,7 @@ _SAMPLES: tuple[Mutant, ...] = (
     mutant(
         "samples persons with rare rows more often",
         "P14",
-        f"{COINS}[None]",
+        f"{SAMPLED}[None]",
         GRADIENTS,
         CHOSEN,
         CHOSEN

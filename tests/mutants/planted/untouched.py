@@ -75,7 +75,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "",
     ),
     mutant(
-        "signs numbers that are none",
+        "signs numbers that are not finite",
         "P32",
         f"{KILLERS}::test_what_is_no_number_has_no_bytes[nan]",
         CANONICAL,
@@ -83,15 +83,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "allow_nan=True",
     ),
     mutant(
-        "foretells half the noise of several institutions",
+        "forecasts half the noise of several institutions",
         "P32",
-        f"{KILLERS}::test_the_noise_foretold_is_the_noise_of_the_sum",
+        f"{KILLERS}::test_the_noise_that_is_forecast_is_the_noise_of_the_sum",
         FORECAST,
         "return math.sqrt(len(study.institutions)) * sorted(found)",
         "return sorted(found)",
     ),
     mutant(
-        "tells a training's noise as if nobody shared it",
+        "forecasts a training's noise as if nobody shared it",
         "P32",
         "tests/federation/test_forecast.py::test_a_whole_noise_is_made_of_shares",
         FORECAST,
@@ -99,9 +99,9 @@ MUTANTS: tuple[Mutant, ...] = (
         '"noise_multiplier": phase.multiplier,',
     ),
     mutant(
-        "foretells a training of one institution's cost alone",
+        "forecasts a training of one institution's cost alone",
         "P25",
-        "tests/federation/test_forecast.py::test_both_accountants_answer_for_the_noise_that_is_told[3]",
+        "tests/federation/test_forecast.py::test_both_accountants_confirm_the_noise_that_is_reported[3]",
         FORECAST,
         "    step, in_a_round = found\n    alone = cost(person_events(study, phase.events), study.privacy.delta)",
         "    step, in_a_round = found\n    alone = cost(phase.events, study.privacy.delta)",
@@ -109,15 +109,15 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "previews a study as if it cost nothing",
         "P8",
-        f"{KILLERS}::test_a_preview_tells_what_would_be_spent_and_what_is_refused",
+        f"{KILLERS}::test_a_preview_shows_what_would_be_spent_and_what_is_refused",
         PREVIEW,
         "for events in ((), more))",
         "for events in ((), ()))",
     ),
     mutant(
-        "previews a study that cannot be paid for as welcome",
+        "previews a study that cannot be paid for as acceptable",
         "P8",
-        f"{KILLERS}::test_a_preview_tells_what_would_be_spent_and_what_is_refused",
+        f"{KILLERS}::test_a_preview_shows_what_would_be_spent_and_what_is_refused",
         PREVIEW,
         "return None, require_paid_for(study, institution.file.population.name, institution.policy, ledger)",
         "return None, str(require_paid_for)",
@@ -358,7 +358,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ".sum()) / 4",
     ),
     mutant(
-        "deals one person out to several institutions",
+        "assigns one person to several institutions",
         "P25",
         "tests/simulation/test_partition.py::test_iid_deals_out_persons_and_not_rows",
         PARTITION,
@@ -367,7 +367,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # What attacks the installed software
     mutant(
-        "hears no alarm of a wrong scale",
+        "raises no alarm at a wrong scale",
         "3.1",
         f"{AUDIT}::test_a_little_less_or_more_noise_is_caught[0.85-counts]",
         VERDICT,
@@ -375,7 +375,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "limits.low > limits.high,",
     ),
     mutant(
-        "tells nothing of the noise of numbers of persons",
+        "omits the noise of numbers of persons",
         "3.1",
         f"{AUDIT}::test_a_number_of_persons_with_too_little_noise_is_caught[bare]",
         VERDICT,

@@ -23,7 +23,12 @@ EXTRAS = "common/cohortium/system/extras.py"
 PROGRESS = "common/cohortium/system/progress.py"
 DEVICE = "common/cohortium/neural/device.py"
 
-KEPT, ASKED, TOLD, QUICK = "what is there stays", "what is asked for is given", "a next step", "no waiting"
+KEPT, ASKED, NEXT, QUICK = (
+    "existing values and files stay",
+    "options take effect",
+    "errors state the next step",
+    "no waiting",
+)
 
 MUTANTS: tuple[Mutant, ...] = (
     mutant(
@@ -60,7 +65,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "takes a column whose name is no text",
-        TOLD,
+        NEXT,
         f"{PYTHON}::test_the_name_of_a_column_is_a_text",
         FRAMES,
         "        if not isinstance(name, str):\n",
@@ -68,7 +73,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "shows names in a notebook as they are",
-        "names that are run",
+        "formula injection",
         f"{PYTHON}::test_what_is_shown_is_short_and_escaped",
         "common/cohortium/system/pages.py",
         "    return escape(for_terminal(str(text)))\n",
@@ -76,15 +81,15 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "passes on what pydantic says",
-        TOLD,
+        NEXT,
         f"{COMMANDS}::test_no_text_of_pydantic_reaches_anybody",
         PROBLEMS,
         '    return place, words(context, problem["input"]) if words else _UNFIT\n',
         '    return place, problem["msg"]\n',
     ),
     mutant(
-        "finds fault with a study that nobody has signed yet",
-        TOLD,
+        "rejects a study that nobody has signed yet",
+        NEXT,
         f"{COMMANDS}::test_a_check_before_anybody_has_signed_finds_no_fault",
         PREFLIGHT,
         "if wrong := [name for name in absent if name in signatures]:",
@@ -99,16 +104,16 @@ MUTANTS: tuple[Mutant, ...] = (
         "if wrong := [name for name in absent if name in ()]:",
     ),
     mutant(
-        "takes files with something in them for a shell's",
+        "takes files with contents for ones that a shell created",
         KEPT,
-        f"{COMMANDS}::test_a_condition_that_a_shell_took_apart_is_told",
+        f"{COMMANDS}::test_a_condition_that_a_shell_took_apart_is_reported",
         SWALLOWED,
         "path.is_file() and not path.stat().st_size\n",
         "path.is_file()\n",
     ),
     mutant(
-        "tells a checkout to install from an index",
-        TOLD,
+        "advises a checkout to install from an index",
+        NEXT,
         f"{COMMANDS}::test_an_extra_is_installed_from_where_cohortium_came[checkout]",
         EXTRAS,
         "    if not url:\n",
@@ -131,7 +136,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "Note(name, seen) for name, seen in following",
     ),
     mutant(
-        "answers by other laws than were learnt",
+        "answers by other error distributions than were stored",
         "an interval holds",
         f"{COMMANDS}::test_laws_are_read_as_they_were_kept",
         LAWS,
@@ -139,7 +144,7 @@ MUTANTS: tuple[Mutant, ...] = (
         'return Law(**{**parts, "overlap": float(parts["overlap"][0]) / 2, "middle": middle})',
     ),
     mutant(
-        "believes laws that are none",
+        "accepts malformed error distributions",
         "a release that was touched",
         f"{COMMANDS}::test_laws_that_are_none_are_refused",
         LAWS,
@@ -147,7 +152,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if len(features) != 1 and any(parts[k].shape != shape for k, shape in shapes.items()):\n",
     ),
     mutant(
-        "learns again what a release tells",
+        "estimates again the error distributions that a release stores",
         QUICK,
         f"{COMMANDS}::test_a_release_that_commands_wrote_answers_without_a_fit",
         ANSWERS,
@@ -163,11 +168,11 @@ MUTANTS: tuple[Mutant, ...] = (
         '    if "torch" in sys.modules:\n',
     ),
     mutant(
-        "loses what was done before anybody was told",
-        TOLD,
-        f"{COMMANDS}::test_short_work_is_not_worth_a_word_and_long_work_is_told_from_then_on",
+        "loses the progress made before it is first shown",
+        NEXT,
+        f"{COMMANDS}::test_short_work_is_not_reported_and_long_work_from_then_on",
         PROGRESS,
-        "                self._told.advance(at)\n",
-        "                self._told.advance(by)\n",
+        "                self._shown.advance(at)\n",
+        "                self._shown.advance(by)\n",
     ),
 )

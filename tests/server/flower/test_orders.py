@@ -69,7 +69,7 @@ def test_an_end_belongs_to_the_order_it_ended(tmp_path: Path) -> None:
     older = (tmp_path / desired_state.END).read_bytes()
     assert desired_state.give(tmp_path, "go").number == 2
     assert desired_state.ended(tmp_path) is None
-    (tmp_path / desired_state.END).write_bytes(older)  # by a process that had not heard of the newer order
+    (tmp_path / desired_state.END).write_bytes(older)  # by a process that had not seen the newer order
     assert desired_state.ended(tmp_path) is None
     desired_state.end(tmp_path, None)
     ended = desired_state.ended(tmp_path)
@@ -398,14 +398,14 @@ def test_a_run_that_is_stopped_has_not_fallen(tmp_path: Path) -> None:
     assert desired_state.falls(tmp_path) == []
 
 
-def test_who_waits_for_a_run_and_who_looks_at_it_hear_of_its_falls(
+def test_who_waits_for_a_run_and_who_looks_at_it_see_its_falls(
     reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = begun(reconciler)
     desired_state.give(run, "go")
     falling(run, ValueError("SECRET-CANARY"), monkeypatch)
-    told = cli("coordinator", "status", run, "--json")
-    status = json.loads(told.output)
+    result = cli("coordinator", "status", run, "--json")
+    status = json.loads(result.output)
     assert status["state"] == "being started again"
     assert [f["code"] for f in status["falls"]] == ["E_RUN"]
     assert "ValueError at" in cli("coordinator", "status", run).output
@@ -417,12 +417,12 @@ def test_who_waits_for_a_run_and_who_looks_at_it_hear_of_its_falls(
     for _ in range(2):
         falling(run, ValueError("SECRET-CANARY"), monkeypatch)
     assert json.loads(cli("coordinator", "status", run, "--json").output)["state"] == "failed"
-    told = cli("coordinator", "status", run)
-    assert "E_PROCESS" in told.output
-    assert "resume" in told.output
+    result = cli("coordinator", "status", run)
+    assert "E_PROCESS" in result.output
+    assert "resume" in result.output
 
 
-def test_a_damaged_list_of_falls_is_one_runs_trouble_and_said_once(
+def test_a_damaged_list_of_falls_is_one_runs_trouble_and_reported_once(
     reconciler: Reconciler, link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = begun(reconciler)
@@ -472,14 +472,14 @@ def test_members_are_registered_and_who_is_one_no_more_is_removed(
 
 def test_only_members_by_the_studys_keys_are_asked(reconciler: Reconciler) -> None:
     folder = reconciler.federation.folder
-    for name, key, told in (
+    for name, key, reported in (
         ("none", "north", "north: it is no member"),
         ("north", "else", "by another key"),
         ("north", "north", "south"),
     ):
         application = apply("f", "00" * 32, name, key_of(key), NODE, None)
         (reconciler.federation.members / f"{name}.json").write_bytes(dumps(application))
-        with pytest.raises(MembershipError, match=told):
+        with pytest.raises(MembershipError, match=reported):
             nodes_of(folder, SWEEP)
     south = apply("f", "00" * 32, "south", key_of("south"), NODE, None)
     (reconciler.federation.members / "south.json").write_bytes(dumps(south))
@@ -513,15 +513,15 @@ def test_a_run_that_is_complete_is_released_without_anybody(tmp_path: Path) -> N
     status = cli("coordinator", "status", journal.folder, "--json")
     assert json.loads(status.output)["state"] == "running"
     journal.close()
-    told = cli("coordinator", "release", journal.folder, "--out", tmp_path / "early")
-    assert told.exit_code == FederationError.exit_code
+    result = cli("coordinator", "release", journal.folder, "--out", tmp_path / "early")
+    assert result.exit_code == FederationError.exit_code
     assert not (tmp_path / "early").exists()
 
     again = FolderJournal(journal.folder)
     run_study(SWEEP, signatures, Here(), again)
     again.close()
-    told = cli("coordinator", "release", journal.folder, "--out", tmp_path / "release", "--json")
-    assert told.exit_code == 0, told.output
+    result = cli("coordinator", "release", journal.folder, "--out", tmp_path / "release", "--json")
+    assert result.exit_code == 0, result.output
     assert cli("verify", tmp_path / "release").exit_code == 0
     status = json.loads(cli("coordinator", "status", journal.folder, "--json").output)
     assert (status["done"], status["state"]) == (plan(SWEEP).rounds, "not running")
@@ -590,8 +590,8 @@ def test_stopping_writes_it_down(tmp_path: Path) -> None:
 def test_a_run_of_no_federation_is_stopped_where_it_runs(tmp_path: Path) -> None:
     journal = FolderJournal.begin(tmp_path, SWEEP, {}, 1, {"out": str(tmp_path / "out"), "seed": 1, "connect": []})
     journal.close()
-    told = cli("coordinator", "stop", journal.folder)
-    assert told.exit_code == FederationError.exit_code
+    result = cli("coordinator", "stop", journal.folder)
+    assert result.exit_code == FederationError.exit_code
     assert desired_state.desired(journal.folder) is None
 
 

@@ -43,7 +43,7 @@ def federation(folder: Path, keep_sums: int | None = None) -> Federation:
     return made
 
 
-def heard(number: int) -> Aggregate:
+def received(number: int) -> Aggregate:
     return Aggregate(number, 0, np.arange(5, dtype=np.int64) + number, RECEIPT)
 
 
@@ -53,7 +53,7 @@ def run(made: Federation, rounds: int = 2) -> Path:
         FolderJournal.begin(made.runs, STUDY, consents(STUDY), 1, {"out": str(made.folder / "out")})
     ) as journal:
         for number in range(rounds):
-            journal.remember(heard(number))
+            journal.remember(received(number))
             journal.remember_state(number, b"state")
             journal.remember_begun(number, Begun(0, b"board"))
         journal.remember_state(rounds, b"state")
@@ -69,7 +69,7 @@ def test_of_a_complete_round_nothing_stays_but_its_sum(tmp_path: Path) -> None:
     with closing(FolderJournal.begin(tmp_path, STUDY, consents(STUDY), 1, {})) as journal:
         journal.remember_state(0, b"state")
         journal.remember_begun(0, Begun(0, b"board"))
-        journal.remember(heard(0))
+        journal.remember(received(0))
         assert names(journal.folder) == {"0000.sum"}
 
 

@@ -68,11 +68,11 @@ def apart(one: FloatArray, other: FloatArray) -> float:
 
 def noised(model: Chordal, tables: list[tuple[int, ...]], sigma: float, seed: int = 0) -> list[Table]:
     rng, whole = np.random.default_rng(seed), joint(model)
-    told = []
+    reported = []
     for columns in tables:
         shares = whole.sum(tuple(j for j in range(whole.ndim) if j not in columns))
-        told.append(Table(columns, shares + rng.normal(0, sigma, shares.shape), sigma))
-    return told
+        reported.append(Table(columns, shares + rng.normal(0, sigma, shares.shape), sigma))
+    return reported
 
 
 def nobody(columns: tuple[int, ...]) -> npt.NDArray[np.bool_]:
@@ -108,10 +108,10 @@ class TestChordal:
     def test_weights_of_cells_multiply_the_chances(self, wanted: list[tuple[int, ...]], seed: int) -> None:
         model = random_model(wanted, seed)
         weights = {1: np.array([0.0, 1, 0.3]), 3: np.array([1, 0.1, 0, 0.5])}
-        told = joint(model) * weights[1][:, None, None, None] * weights[3][:, None]
+        reported = joint(model) * weights[1][:, None, None, None] * weights[3][:, None]
         drawn = counted(model.draw(1 << 15, np.random.default_rng(seed), weights))
         assert drawn[:, 0].sum() == drawn[:, :, :, 2].sum() == 0
-        assert apart(drawn, told / told.sum()) < 0.04
+        assert apart(drawn, reported / reported.sum()) < 0.04
 
     @settings(max_examples=examples(8))
     @given(cliques, st.integers(0, 99), st.sets(st.integers(0, len(SIZES) - 1)))
@@ -123,9 +123,9 @@ class TestChordal:
         filled = model.fill(np.tile(row, (rows, 1)), np.tile(mask, (rows, 1)), rng, {})
         assert (filled[:, mask] == row[mask]).all()
         at = tuple(row[j] if j in known else slice(None) for j in range(len(SIZES)))
-        told = np.zeros(SIZES)
-        told[at] = joint(model)[at] / joint(model)[at].sum()
-        assert apart(counted(filled), told) < 0.09
+        reported = np.zeros(SIZES)
+        reported[at] = joint(model)[at] / joint(model)[at].sum()
+        assert apart(counted(filled), reported) < 0.09
 
     def test_blanks_of_all_kinds_leave_the_model_as_it_is(self) -> None:
         model, rng = random_model([(0, 1, 2), (2, 3), (3, 4)], 1), np.random.default_rng(1)
@@ -190,17 +190,17 @@ class TestChoosing:
 
     def test_a_true_model_has_no_misfit_and_another_has_its_distance(self) -> None:
         model, pairs = random_model([(0, 1), (2, 3)], 5), [(0, 1), (2, 3), (1, 3)]
-        told = noised(model, pairs, 1e-3)
-        found = misfits(model, told, np.random.default_rng(0))
-        bound = [6 * t.sigma**2 * math.sqrt(2 * t.shares.size) + 1e-5 for t in told]  # six standard deviations
+        reported = noised(model, pairs, 1e-3)
+        found = misfits(model, reported, np.random.default_rng(0))
+        bound = [6 * t.sigma**2 * math.sqrt(2 * t.shares.size) + 1e-5 for t in reported]  # six standard deviations
         assert all(abs(f) < b for f, b in zip(found, bound, strict=True))
         apart_ = Chordal.independent(
-            [t.shares.clip(1e-9) / t.shares.clip(1e-9).sum() for t in single_columns(SIZES[:4], told)]
+            [t.shares.clip(1e-9) / t.shares.clip(1e-9).sum() for t in single_columns(SIZES[:4], reported)]
         )
-        wrong = misfits(apart_, told, np.random.default_rng(0))
+        wrong = misfits(apart_, reported, np.random.default_rng(0))
         product = np.outer(joint(model).sum((1, 2, 3, 4)), joint(model).sum((0, 2, 3, 4)))
-        assert wrong[0] == pytest.approx(((told[0].shares - product) ** 2).sum(), rel=0.1, abs=1e-4)
-        assert gain(told[0], wrong[0]) > 0 > gain(told[2], wrong[2])
+        assert wrong[0] == pytest.approx(((reported[0].shares - product) ** 2).sum(), rel=0.1, abs=1e-4)
+        assert gain(reported[0], wrong[0]) > 0 > gain(reported[2], wrong[2])
 
     @given(st.lists(st.floats(-1, 1), min_size=10, max_size=10))
     def test_the_tree_is_a_maximum_spanning_forest(self, scores: list[float]) -> None:
@@ -253,8 +253,8 @@ def fits() -> dict[str, Any]:
     tables = [*itertools.combinations(range(5), 2), (0, 1, 2)]
 
     def fitted(rounds: int, of: Chordal = truth, impossible: Any = nobody) -> Chordal:
-        told = noised(of, tables, 1e-3)
-        return estimated(told, SIZES, impossible, rounds, 1000, np.random.default_rng(0), Silent())
+        reported = noised(of, tables, 1e-3)
+        return estimated(reported, SIZES, impossible, rounds, 1000, np.random.default_rng(0), Silent())
 
     return {"truth": truth, "mst": fitted(0), "aim": fitted(3), "zeros": fitted(0, never, _without_a_cell)}
 
@@ -287,9 +287,9 @@ class TestEstimating:
 
     def test_a_fit_is_nearer_to_the_truth_than_the_noised_tables(self) -> None:
         truth = random_model([(0, 1), (1, 2)], 8, (5, 6, 5))
-        told = noised(truth, [(0, 1), (1, 2), (0, 2)], 0.02)
+        reported = noised(truth, [(0, 1), (1, 2), (0, 2)], 0.02)
         model = estimated(
-            told,
+            reported,
             (5, 6, 5),
             lambda c: np.zeros([(5, 6, 5)[j] for j in c], bool),
             0,
@@ -297,7 +297,7 @@ class TestEstimating:
             np.random.default_rng(0),
             Silent(),
         )
-        for table in told[:2]:
+        for table in reported[:2]:
             others = tuple(j for j in range(3) if j not in table.columns)
             exact, fitted = joint(truth).sum(others), joint(model).sum(others)
             assert apart(fitted, exact) < 0.8 * apart(table.shares, exact)

@@ -404,22 +404,22 @@ def test_a_server_that_no_relay_would_trust_is_reported(tmp_path: Path, fed: Fed
     other = provision(tmp_path / "federation.toml", tmp_path / "other").federation
     sound = {p: p.read_bytes() for p in (fed.server_certificate, fed.server_key)}
 
-    def told(change: Callable[[], object]) -> str:
+    def reported(change: Callable[[], object]) -> str:
         for path, content in sound.items():
             path.write_bytes(content)
         authority.check_server(fed, NOW)
         change()
         return refused("E_CERTIFICATE", lambda: authority.check_server(fed, NOW))
 
-    assert "not of the key" in told(lambda: fed.server_key.write_bytes(other.server_key.read_bytes()))
-    assert "not for the host" in told(lambda: server_for(fed, "other.example.org"))
-    assert "no certificate" in told(lambda: fed.server_certificate.write_text("none"))
+    assert "not of the key" in reported(lambda: fed.server_key.write_bytes(other.server_key.read_bytes()))
+    assert "not for the host" in reported(lambda: server_for(fed, "other.example.org"))
+    assert "no certificate" in reported(lambda: fed.server_certificate.write_text("none"))
 
     def of_another_ca() -> None:
         fed.server_key.write_bytes(other.server_key.read_bytes())
         fed.server_certificate.write_bytes(other.server_certificate.read_bytes())
 
-    assert "has not signed it" in told(of_another_ca)
+    assert "has not signed it" in reported(of_another_ca)
 
 
 # --- the join kit
@@ -431,7 +431,7 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
     return load_kit(provision(written(folder), folder / "fed").federation.kits / "north.zip")
 
 
-def test_a_kit_tells_whom_to_believe_and_holds_no_secret(fed: Federation) -> None:
+def test_a_kit_names_whom_to_trust_and_holds_no_secret(fed: Federation) -> None:
     kit = load_kit(fed.kits / "north.zip")
     assert (kit.federation, str(kit.address), kit.institution) == ("clinics", f"{HOST}:8443", "north")
     assert kit.root == fed.root_certificate.read_bytes()
@@ -558,7 +558,7 @@ def test_a_zip_of_rare_kinds_is_refused(kit: Kit, how: int) -> None:
     refused("E_KIT", lambda: unpack(rezipped(kit, dict, how)))
 
 
-def test_a_kit_whose_ca_is_not_the_one_it_tells_of(kit: Kit, tmp_path: Path) -> None:
+def test_a_kit_whose_ca_is_not_the_one_it_names(kit: Kit, tmp_path: Path) -> None:
     """Even where the checksums were made anew."""
     other = provision(written(tmp_path), tmp_path / "fed").federation.root_certificate.read_bytes()
     packed = pack(replace(kit, root=other))
@@ -705,9 +705,9 @@ def in_file(folder: Path, application: Application | bytes) -> Path:
 
 def test_a_fingerprint_is_what_the_documents_say(kit: Kit, keys: Keys) -> None:
     made = applying(kit, keys)
-    told = hashlib.sha256(canonical_json(["north", made.key, made.node])).hexdigest().upper()[:32]
-    assert made.fingerprint == "-".join(re.findall("....", told))
-    for typed in (made.fingerprint, made.fingerprint.lower(), told, " ".join(re.findall("..", told)) + "\n"):
+    reported = hashlib.sha256(canonical_json(["north", made.key, made.node])).hexdigest().upper()[:32]
+    assert made.fingerprint == "-".join(re.findall("....", reported))
+    for typed in (made.fingerprint, made.fingerprint.lower(), reported, " ".join(re.findall("..", reported)) + "\n"):
         assert made.has_fingerprint(typed)
 
 
@@ -814,17 +814,17 @@ def test_admitting_twice_changes_nothing(fed: Federation) -> None:
 @pytest.mark.parametrize("typed", [None, "", "0000-0000-0000-0000-0000-0000-0000-0000", "ABCD"])
 def test_nobody_is_admitted_by_no_or_another_fingerprint(fed: Federation, typed: str | None) -> None:
     made = joined(fed)
-    told = refused("E_MEMBER", lambda: admit(fed, made.relay.application, typed))
-    assert made.application.fingerprint not in told  # or it would be typed from the screen
+    reported = refused("E_MEMBER", lambda: admit(fed, made.relay.application, typed))
+    assert made.application.fingerprint not in reported  # or it would be typed from the screen
     assert load_members(fed) == {}
 
 
 def test_an_application_by_another_kit_is_refused(fed: Federation, tmp_path: Path) -> None:
-    """Also one of a federation of the same name: whoever swapped the kit on its way is told of."""
+    """Also one of a federation of the same name: whoever swapped the kit on its way is reported."""
     other = provision(written(tmp_path / "o"), tmp_path / "o" / "fed").federation
     made = joined(other)
-    told = refused("E_MEMBER", lambda: admit(fed, made.relay.application, made.application.fingerprint))
-    assert "another federation" in told
+    reported = refused("E_MEMBER", lambda: admit(fed, made.relay.application, made.application.fingerprint))
+    assert "another federation" in reported
     banks = provision(written(tmp_path / "b", name="banks"), tmp_path / "b" / "fed").federation
     made = joined(banks)
     refused("E_MEMBER", lambda: admit(fed, made.relay.application, made.application.fingerprint))
@@ -834,8 +834,8 @@ def test_an_application_by_another_kit_is_refused(fed: Federation, tmp_path: Pat
 def test_who_was_not_invited_is_refused(fed: Federation, tmp_path: Path, keys: Keys) -> None:
     root = root_digest(fed.root_certificate.read_bytes())
     made = apply("clinics", root, "east", keys.identity, node_text(keys.node), None)
-    told = refused("E_MEMBER", lambda: admit(fed, in_file(tmp_path, made), made.fingerprint))
-    assert "[[institution]]" in told
+    reported = refused("E_MEMBER", lambda: admit(fed, in_file(tmp_path, made), made.fingerprint))
+    assert "[[institution]]" in reported
     assert load_members(fed) == {}
 
 
@@ -846,8 +846,8 @@ def test_two_institutions_have_two_keys(fed: Federation, tmp_path: Path) -> None
     root = north.application.root
     for key, text in ((identity, node_text(new_node_key())), (Ed25519PrivateKey.generate(), node_text(node))):
         made = apply("clinics", root, "south", key, text, None)
-        told = refused("E_MEMBER", lambda m=made: admit(fed, in_file(tmp_path, m), m.fingerprint))
-        assert "'north' has the same key" in told
+        reported = refused("E_MEMBER", lambda m=made: admit(fed, in_file(tmp_path, m), m.fingerprint))
+        assert "'north' has the same key" in reported
     assert set(load_members(fed)) == {"north"}
 
 
@@ -942,8 +942,10 @@ def test_a_new_identity_needs_the_old_ones_word(fed: Federation, tmp_path: Path)
     assert load_members(fed)["north"] == first.application
     assert admit(fed, second.relay.application, second.application.fingerprint).replaced == first.application
     assert load_members(fed)["north"] == second.application
-    told = refused("E_MEMBER", lambda: admit(fed, in_file(tmp_path, first.application), first.application.fingerprint))
-    assert "old one has not signed" in told  # the old key does not come back
+    reported = refused(
+        "E_MEMBER", lambda: admit(fed, in_file(tmp_path, first.application), first.application.fingerprint)
+    )
+    assert "old one has not signed" in reported  # the old key does not come back
 
 
 def test_the_old_keys_word_is_of_one_institution_and_one_key(tmp_path: Path) -> None:
@@ -978,8 +980,8 @@ def test_an_identity_whose_key_was_lost_is_revoked_first(fed: Federation, tmp_pa
     first = joined(fed)
     admitted(fed, first)
     anew = join(load_kit(fed.kits / "north.zip"), site(tmp_path / "new"), tmp_path / "new" / "relay")
-    told = refused("E_MEMBER", lambda: admit(fed, anew.relay.application, anew.application.fingerprint))
-    assert "revoke" in told
+    reported = refused("E_MEMBER", lambda: admit(fed, anew.relay.application, anew.application.fingerprint))
+    assert "revoke" in reported
     revoke(fed, "north")
     admitted(fed, anew)
     assert load_members(fed) == {"north": anew.application}
@@ -1036,12 +1038,12 @@ def test_the_way_of_two_institutions_into_a_federation(tmp_path: Path) -> None:
     for name in ("north", "south"):
         kit, folder = fed / "kits" / f"{name}.zip", tmp_path / name
         how = ("institution", "join", kit, folder, "--data", tmp_path / "t.csv", "--cap", 4)
-        told = json.loads(call(*how, "--json"))
-        assert told["fingerprint"] in call("institution", "join", kit, folder)
-        application = told["application"]
+        document = json.loads(call(*how, "--json"))
+        assert document["fingerprint"] in call("institution", "join", kit, folder)
+        application = document["application"]
         assert "by telephone" in call("coordinator", "admit", fed, application, code=24)
-        call("coordinator", "admit", fed, application, "--fingerprint", told["fingerprint"][:-1] + "!", code=24)
-        call("coordinator", "admit", fed, application, "--fingerprint", told["fingerprint"].lower())
+        call("coordinator", "admit", fed, application, "--fingerprint", document["fingerprint"][:-1] + "!", code=24)
+        call("coordinator", "admit", fed, application, "--fingerprint", document["fingerprint"].lower())
     assert load_institution(tmp_path / "north").policy.epsilon_per_population == 4
     shown = json.loads(call("coordinator", "members", fed, "--json"))
     assert [(i["institution"], i["state"], i["online"]) for i in shown["institutions"]] == [

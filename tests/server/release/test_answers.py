@@ -66,8 +66,8 @@ def people(rows: int = 3000) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
     return np.stack([age, ward, rng.binomial(3, 0.2 + 0.4 * sick), sick], 1).astype(np.int16)
 
 
-def told(study: Study, rows: np.ndarray[Any, np.dtype[np.int16]], seed: int) -> Generator:
-    """A generator that was told sums of ``rows`` with noise of the study's law, which here a seed repeats."""
+def given_sums(study: Study, rows: np.ndarray[Any, np.dtype[np.int16]], seed: int) -> Generator:
+    """A generator that was given sums of ``rows`` with noise of the study's law, which here a seed repeats."""
     rng, generator = np.random.default_rng(seed), generator_class(study.generator.kind)(study, seed)
     number, codes = 0, Codes(rows, np.arange(len(rows)), study.schema.sizes)
     while isinstance(query := generator.ask(), Counts):
@@ -86,7 +86,7 @@ class _Coins:
 
 @cache
 def answers() -> Answers:
-    return Answers.of(STUDY, told(STUDY, people(), 1))
+    return Answers.of(STUDY, given_sums(STUDY, people(), 1))
 
 
 QUESTIONS: tuple[tuple[Mapping[str, Any], str | None, Any], ...] = (
@@ -167,7 +167,7 @@ def test_a_mean_in_wide_bounds_is_as_narrow_as_nonnegative_counts_allow() -> Non
     weights[-1] = 0  # of missing values
     narrower = []
     for seed in (9, 10, 11):
-        answer = (asked := Answers.of(study, told(study, rows, seed))).answer({}, of="age")
+        answer = (asked := Answers.of(study, given_sums(study, rows, seed))).answer({}, of="age")
         _, (variance,) = asked.noised.sums(Products((0,), ((weights * (value.mean - known.mean()))[None],)))
         assert answer.low <= known.mean() <= answer.high
         narrower.append((answer.high - answer.low) / (2 * 1.96 * variance**0.5 / len(known)))
@@ -195,7 +195,7 @@ def test_counts_at_all_levels_are_stored_as_they_are() -> None:
     """Whichever cells each is over: single ones, those of pairs, and the groups of levels."""
     wide = replace(SCHEMA, columns=(replace(SCHEMA.columns[0], upper=10_000), *SCHEMA.columns[1:]))
     study = replace(STUDY, schema=wide)
-    noised = Answers.of(study, told(study, encode(table(), wide).values, 9)).noised
+    noised = Answers.of(study, given_sums(study, encode(table(), wide).values, 9)).noised
     assert len({0 if t.cells[0] is None else len(t.counts) for t in noised.tables if t.columns == (0,)}) == 3
     again, _ = stored.read(wide.sizes, stored.tensors(noised))
     for one, other in zip(noised.tables, again.tables, strict=True):
@@ -209,7 +209,7 @@ def test_counts_at_all_levels_are_stored_as_they_are() -> None:
 def test_a_release_that_is_loaded_is_fitted_again_to_the_tables_of_pairs(edition: int) -> None:
     """As the one that was fitted is: the tables of single columns, which come first, are over other cells."""
     study = replace(STUDY, edition=edition)
-    fitted = told(study, encode(table(), SCHEMA).values, 9)
+    fitted = given_sums(study, encode(table(), SCHEMA).values, 9)
     loaded = generator_class("sweep").from_tensors(study, fitted.tensors())
     assert isinstance(fitted, CountedGenerator) and isinstance(loaded, CountedGenerator)
     one, other = (g.refitted(fitted.measured, 1).tensors() for g in (fitted, loaded))
@@ -274,9 +274,9 @@ def test_stored_tables_of_another_shape_are_refused(name: str) -> None:
         assert error.value.code == "E_RELEASE_TOUCHED"
 
 
-def test_a_trained_kind_tells_single_columns_and_no_more() -> None:
+def test_a_trained_kind_answers_single_columns_and_no_more() -> None:
     study = replace(STUDY, generator=Autoregressive(rounds=1))
-    generator = told(study, people(), 5)  # the first round alone: its noised columns
+    generator = given_sums(study, people(), 5)  # the first round alone: its noised columns
     by_noise = Answers.of(study, generator)
     assert not by_noise.errors[0]
     answer = by_noise.answer({"ward": ["a", "b"]}, level=0.999)
@@ -357,7 +357,7 @@ def test_the_mean_of_a_cell_lies_in_it() -> None:
 
 
 def test_a_rehearsal_has_as_many_rows_and_the_same_noise() -> None:
-    generator = told(STUDY, people(), 2)
+    generator = given_sums(STUDY, people(), 2)
     assert isinstance(generator, CountedGenerator)
     (rehearsal,) = rehearsed(generator, Noised(SCHEMA.sizes, generator.measured), [7])
     assert len(rehearsal.truth.codes) == generator.rows
@@ -370,7 +370,7 @@ def test_a_rehearsal_has_as_many_rows_and_the_same_noise() -> None:
 
 def test_rehearsals_side_by_side_are_what_they_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """To the bit: a release's bytes follow from its seed, on any number of processors."""
-    generator = told(STUDY, people(), 2)
+    generator = given_sums(STUDY, people(), 2)
     beside = Answers.of(STUDY, generator).tensors(learn=True)
 
     def in_turn(works: Sequence[Callable[[Progress], Units]], progress: Progress) -> list[Units]:
@@ -411,7 +411,7 @@ def test_growth_that_noise_hides_is_the_usual_and_more() -> None:
 def test_single_columns_and_noised_tables_alone_need_no_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A release's report asks so, and single columns are always answered so."""
     monkeypatch.setattr(CountedGenerator, "refitted", lambda *_: pytest.fail("it was fitted again"))
-    generator = told(STUDY, people(), 4)
+    generator = given_sums(STUDY, people(), 4)
     for where in ({}, {"sick": True}, {"age": between(20, 33)}):
         assert Answers.of(STUDY, generator).answer(where).how == "the noised counts"
     assert Answers.of(STUDY, generator).answer({}, "age").how == "the model and the noised counts"
@@ -426,7 +426,7 @@ def test_what_differs_within_merged_cells_is_estimated_from_fine_counts() -> Non
     rng = np.random.default_rng(8)
     age = np.where(rng.random(6000) < 0.5, rng.integers(0, 10, 6000), rng.integers(0, 101, 6000))
     rows = np.stack([age, rng.integers(0, 3, 6000), rng.integers(0, 4, 6000), rng.integers(0, 2, 6000)], 1)
-    alone = Answers.of(study, told(study, rows.astype(np.int16), 6), alone=True)
+    alone = Answers.of(study, given_sums(study, rows.astype(np.int16), 6), alone=True)
     cells = alone.model.merged[0]
     first = next(k for k in range(40, 60) if cells[k] == cells[k - 1])
     answer = alone.answer({"age": between(first, 80), "ward": "a"}, level=0.999)
@@ -435,7 +435,7 @@ def test_what_differs_within_merged_cells_is_estimated_from_fine_counts() -> Non
 
 
 def test_the_same_question_has_the_same_answer() -> None:
-    again = Answers.of(STUDY, told(STUDY, people(), 1))
+    again = Answers.of(STUDY, given_sums(STUDY, people(), 1))
     for where, _, _ in QUESTIONS:
         assert again.answer(where) == answers().answer(where)
 

@@ -193,7 +193,7 @@ def test_names_and_values_with_signs_are_balanced() -> None:
 
 def test_the_command_line_says_that_it_was_rebalanced(release: Release, tmp_path: Path) -> None:
     out = tmp_path / "s.parquet"
-    told = call_json(
+    document = call_json(
         "sample", release.path, "--rows", 40, "--where", "age>=40", "--where", "age<60", "--where", "ward!=c",
         "--balance", "result=positive:0.25,negative:0.75", "--out", out,
     )  # fmt: skip
@@ -201,7 +201,7 @@ def test_the_command_line_says_that_it_was_rebalanced(release: Release, tmp_path
     assert table["age"].between(40, 59).all()
     assert "c" not in set(table["ward"])
     assert table["result"].value_counts().to_dict() == {"negative": 30, "positive": 10}
-    assert told["balance"] == table.attrs["balance"]
+    assert document["balance"] == table.attrs["balance"]
     shown = call("sample", release.path, "--rows", 4, "--balance", "result", "--out", tmp_path / "s.csv")
     assert "2 negative, 2 positive" in shown
     assert "not the population's" in shown

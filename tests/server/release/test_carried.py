@@ -1,4 +1,4 @@
-"""What a release carries: told of noised numbers alone, in the report, the manifest and ``verify``, and expected before a study is run."""
+"""What a release carries: judged by noised numbers alone, in the report, the manifest and ``verify``, and expected before a study is run."""
 
 from __future__ import annotations
 
@@ -71,15 +71,15 @@ def judged(sigma: float, synthetic: Rows, seed: int = 0) -> Carried:
     return carried(SCHEMA, (FRAUD,), Evidence(SCHEMA.sizes, synthetic, measured(sigma, seed), PAYMENTS))
 
 
-def of(told: Carried, value: str) -> Any:
-    return next(c for c in told.classes if c.value == value)
+def of(reported: Carried, value: str) -> Any:
+    return next(c for c in reported.classes if c.value == value)
 
 
 def test_a_class_that_noise_hides_is_not_carried_although_its_pairs_are() -> None:
-    told = judged(20.0, payments())
-    assert all(p.carried for p in told.pairs)
-    assert of(told, "no").carried and of(told, "no").lost == ()
-    assert of(told, "yes").carried is False and "amount" in of(told, "yes").lost
+    reported = judged(20.0, payments())
+    assert all(p.carried for p in reported.pairs)
+    assert of(reported, "no").carried and of(reported, "no").lost == ()
+    assert of(reported, "yes").carried is False and "amount" in of(reported, "yes").lost
 
 
 def test_a_class_whose_amounts_the_rows_lost_is_not_carried() -> None:
@@ -91,10 +91,10 @@ def test_a_class_whose_amounts_the_rows_lost_is_not_carried() -> None:
 
 
 def test_a_pair_that_noise_drowns_is_not_carried() -> None:
-    told = judged(3000.0, payments())
-    assert not any(p.carried for p in told.pairs)
-    assert told.words.startswith("This release carries 0 of 3 pairs of columns. It does not carry ")
-    assert all(p.noise is not None and p.noise <= 1 and p.beyond is not None and p.beyond <= 1 for p in told.pairs)
+    reported = judged(3000.0, payments())
+    assert not any(p.carried for p in reported.pairs)
+    assert reported.words.startswith("This release carries 0 of 3 pairs of columns. It does not carry ")
+    assert all(p.noise is not None and p.noise <= 1 and p.beyond is not None and p.beyond <= 1 for p in reported.pairs)
 
 
 def test_a_pair_that_the_rows_miss_is_not_carried() -> None:
@@ -106,21 +106,21 @@ def test_a_pair_that_the_rows_miss_is_not_carried() -> None:
 
 
 def test_a_class_that_may_not_be_there_is_not_carried() -> None:
-    told = of(judged(300.0, payments(), seed=4), "yes")
-    assert told.carried is False and set(told.lost) == {"amount", "shop"}
+    reported = of(judged(300.0, payments(), seed=4), "yes")
+    assert reported.carried is False and set(reported.lost) == {"amount", "shop"}
 
 
-def test_what_no_noised_table_tells_is_neither_carried_nor_not() -> None:
+def test_what_no_noised_table_measures_is_neither_carried_nor_not() -> None:
     alone = (Measured((2,), np.array([19_850.0, 150.0]), 3.0),)
-    told = carried(SCHEMA, (FRAUD,), Evidence(SCHEMA.sizes, payments(), alone, PAYMENTS))
-    assert {p.carried for p in told.pairs} == {None} and {c.carried for c in told.classes} == {None}
-    assert told.words == "It was not measured which pairs of columns this release carries."
-    assert "measured by no noised table" in told.classes[0].words
+    reported = carried(SCHEMA, (FRAUD,), Evidence(SCHEMA.sizes, payments(), alone, PAYMENTS))
+    assert {p.carried for p in reported.pairs} == {None} and {c.carried for c in reported.classes} == {None}
+    assert reported.words == "It was not measured which pairs of columns this release carries."
+    assert "measured by no noised table" in reported.classes[0].words
 
 
 def test_the_document_is_what_was_judged() -> None:
-    told = judged(20.0, payments())
-    assert Carried.read(json.loads(json.dumps(told.document()))) == told
+    reported = judged(20.0, payments())
+    assert Carried.read(json.loads(json.dumps(reported.document()))) == reported
 
 
 @given(st.integers(2, 400), st.floats(0.5, 50), st.integers(100, 10**6))
@@ -165,45 +165,45 @@ def test_fewer_rows_carry_less_and_a_larger_budget_carries_all() -> None:
 
 
 def test_a_class_is_carried_from_so_many_rows_on() -> None:
-    (told,) = expected(STUDY)["classes"]
+    (reported,) = expected(STUDY)["classes"]
     noises = Noises(STUDY, plan(STUDY))
     for pair in ((AMOUNT, FRAUD), (1, FRAUD)):
         cells, deviation = noises.pairs[pair]
-        assert noise_distance(cells // 2, deviation, told["from_rows"]) <= NOISE
-    assert told["from_share"] == pytest.approx(told["from_rows"] / PAYMENTS, abs=1e-3)
+        assert noise_distance(cells // 2, deviation, reported["from_rows"]) <= NOISE
+    assert reported["from_share"] == pytest.approx(reported["from_rows"] / PAYMENTS, abs=1e-3)
 
 
 @pytest.mark.parametrize(("rows", "population", "assumed"), [(None, 700, "population"), (900, 700, "asked")])
 def test_rows_are_those_asked_for_or_the_population(rows: int | None, population: int, assumed: str) -> None:
-    told = expected(replace(STUDY, privacy=replace(STUDY.privacy, population=population)), rows)
-    assert (told["rows"], told["assumed"]) == (rows or population, assumed)
+    reported = expected(replace(STUDY, privacy=replace(STUDY.privacy, population=population)), rows)
+    assert (reported["rows"], reported["assumed"]) == (rows or population, assumed)
 
 
 def test_an_example_is_called_one() -> None:
-    told = expected(replace(STUDY, privacy=replace(STUDY.privacy, population=None)))
-    assert told["assumed"] == "example" and "an example; pass --expect-rows" in expected_words(told)[0]
+    reported = expected(replace(STUDY, privacy=replace(STUDY.privacy, population=None)))
+    assert reported["assumed"] == "example" and "an example; pass --expect-rows" in expected_words(reported)[0]
 
 
-def test_where_training_is_all_nothing_is_said_before() -> None:
-    told = expected(replace(STUDY, generator=Autoregressive(rounds=2)))
-    assert told["pairs"] == [] and told["classes"] == [] and told["not_counted"] == 3
-    assert "nothing can be predicted" in expected_words(told)[1]
+def test_where_training_is_all_nothing_is_forecast() -> None:
+    reported = expected(replace(STUDY, generator=Autoregressive(rounds=2)))
+    assert reported["pairs"] == [] and reported["classes"] == [] and reported["not_counted"] == 3
+    assert "nothing can be predicted" in expected_words(reported)[1]
 
 
 def test_no_budget_is_promised_where_none_would_do() -> None:
-    told = expected(STUDY, 1)
-    assert told["epsilon_for_all_pairs"] is None
-    assert "No epsilon would carry all" in " ".join(expected_words(told))
+    reported = expected(STUDY, 1)
+    assert reported["epsilon_for_all_pairs"] is None
+    assert "No epsilon would carry all" in " ".join(expected_words(reported))
 
 
 def test_study_show_says_it_in_words_and_json(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(dumps_study(STUDY))
     (tmp_path / "schema.toml").write_text(dumps_schema(SCHEMA))
     typed = ["study", "show", str(tmp_path / "study.toml"), "--expect-rows", "100"]
-    told = json.loads(CliRunner().invoke(build(), [*typed, "--json"]).stdout)["carries"]
-    assert told == expected(STUDY, 100)
+    reported = json.loads(CliRunner().invoke(build(), [*typed, "--json"]).stdout)["carries"]
+    assert reported == expected(STUDY, 100)
     words = " ".join(CliRunner().invoke(build(), typed).stdout.split())
-    assert "with 100 rows in all" in words and f"Epsilon {told['epsilon_for_all_pairs']:g} would carry all" in words
+    assert "with 100 rows in all" in words and f"Epsilon {reported['epsilon_for_all_pairs']:g} would carry all" in words
     assert "It will not carry amount with shop" in words
 
 
@@ -211,13 +211,16 @@ def test_study_show_says_it_in_words_and_json(tmp_path: Path) -> None:
 
 
 def test_a_release_says_what_it_carries(release: Release) -> None:
-    told = load_release(release.path).carries
-    assert told is not None and len(told.pairs) == len(release.schema.columns) * (len(release.schema.columns) - 1) // 2
+    reported = load_release(release.path).carries
+    assert (
+        reported is not None
+        and len(reported.pairs) == len(release.schema.columns) * (len(release.schema.columns) - 1) // 2
+    )
     manifest = json.loads((release.path / "manifest.json").read_text())["carries"]
-    assert manifest == json.loads(json.dumps(told.document()))
+    assert manifest == json.loads(json.dumps(reported.document()))
     assert (manifest["noise_at_most"], manifest["beyond_at_most"]) == (NOISE, FIT)
     words = CliRunner().invoke(build(), ["verify", str(release.path)]).stdout
-    assert told.words in words and all(f"Of class {c.words}." in words for c in told.classes)
+    assert reported.words in words and all(f"Of class {c.words}." in words for c in reported.classes)
     shown = CliRunner().invoke(build(), ["verify", str(release.path), "--json"])
     assert json.loads(shown.stdout)["manifest"]["carries"] == manifest
     page = (release.path / "report.html").read_text()
@@ -235,5 +238,5 @@ def test_releases_from_before_are_verified_and_say_nothing() -> None:
 def test_targets_without_a_class_have_verdicts_on_pairs_alone() -> None:
     schema = Schema(columns=(Boolean(name="a"), Boolean(name="b")))
     table = (Measured((0, 1), np.full((2, 2), 50.0), 1.0),)
-    told = carried(schema, (), Evidence(schema.sizes, np.zeros((10, 2), np.int16), table, 200))
-    assert told.classes == () and told.pairs[0].carried is False
+    reported = carried(schema, (), Evidence(schema.sizes, np.zeros((10, 2), np.int16), table, 200))
+    assert reported.classes == () and reported.pairs[0].carried is False

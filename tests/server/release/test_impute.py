@@ -1,4 +1,4 @@
-"""``impute``: what is there is never overwritten, in no format, dtype or spelling; what the schema does not declare is told."""
+"""``impute``: what is there is never overwritten, in no format, dtype or spelling; what the schema does not declare is reported."""
 
 from __future__ import annotations
 
@@ -139,10 +139,10 @@ def test_what_is_there_stays_and_all_that_is_blank_is_filled(
     empty = [len([r for r in rows if r[name] in BLANK]) for name in NAMES]
     strange = [len([r for r in rows if of_kind(name, STRANGE, r[name])]) for name in NAMES]
     beyond = [len([r for r in rows if of_kind(name, BEYOND, r[name])]) for name in NAMES]
-    told = filled.attrs["imputed"]
-    assert [told[n]["filled"] for n in NAMES] == empty
-    assert [told[n]["undeclared"] for n in NAMES] == strange
-    assert [told[n]["beyond"] for n in NAMES] == beyond
+    reported = filled.attrs["imputed"]
+    assert [reported[n]["filled"] for n in NAMES] == empty
+    assert [reported[n]["undeclared"] for n in NAMES] == strange
+    assert [reported[n]["beyond"] for n in NAMES] == beyond
 
 
 @settings(max_examples=examples(60))
@@ -359,7 +359,7 @@ ANY = {
 
 
 def test_what_is_not_a_number_is_missing_in_every_dtype() -> None:
-    """Arrow tells it from a null, and pandas takes it for a value there."""
+    """Arrow distinguishes it from a null, and pandas takes it for a value there."""
     for kind in ["double[pyarrow]", "float[pyarrow]", "float64", "Float64", object]:
         raw = pd.Series(np.array([np.nan, 40.0]), dtype="float64")
         column = pd.Series(pd.arrays.ArrowExtensionArray(pa.array(raw.to_numpy(), pa.float64())))
@@ -440,8 +440,8 @@ def test_what_is_reported_of_a_column() -> None:
         fill(table, undeclared="refuse")
 
 
-def test_a_strange_cell_says_nothing_of_its_row() -> None:
-    """The model is told only what the schema declares: a cell that stays is not known to it."""
+def test_an_unknown_cell_says_nothing_of_its_row() -> None:
+    """The model is given only what the schema declares: a cell that stays is not known to it."""
     asked: list[np.ndarray] = []
 
     class Listening(Even):
@@ -459,8 +459,8 @@ def test_a_cell_that_cannot_be_read_is_there_all_the_same() -> None:
     filled = fill(pd.DataFrame({"sex": pd.Series([["f"], "f", None], dtype=object)}))
     assert filled["sex"].tolist()[:2] == [["f"], "f"]
     assert filled["sex"][2] in ("f", "m")
-    told = filled.attrs["imputed"]["sex"]
-    assert (told["filled"], told["undeclared"]) == (1, 1)
+    reported = filled.attrs["imputed"]["sex"]
+    assert (reported["filled"], reported["undeclared"]) == (1, 1)
 
 
 def test_a_text_that_is_none_is_refused_with_its_place(tmp_path: Path) -> None:
@@ -534,11 +534,11 @@ def call(*arguments: object, code: int = 0) -> Any:
 def test_the_command_counts_and_names_on_standard_error(release: Release, tmp_path: Path) -> None:
     path, out = tmp_path / "own.csv", tmp_path / "filled.csv"
     path.write_text("id,sex,age,urgent,more\n1,f,40,yes,a\n2,alien,,perhaps,b\n3,,400,no,\n", encoding="utf-8")
-    told = call("impute", release.path, "--data", path, "--out", out)
-    assert "'sex': cells that hold no value of the schema stay as they are: 1 (\"alien\")" in told.stderr
-    assert "'age': cells beyond the bounds stay as they are: 1" in told.stderr
-    assert "private" in told.stderr
-    assert "alien" not in told.stdout
+    output = call("impute", release.path, "--data", path, "--out", out)
+    assert "'sex': cells that hold no value of the schema stay as they are: 1 (\"alien\")" in output.stderr
+    assert "'age': cells beyond the bounds stay as they are: 1" in output.stderr
+    assert "private" in output.stderr
+    assert "alien" not in output.stdout
     lines = out.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "id,sex,age,urgent,more,ward,seen,result"
     assert lines[2].startswith("2,alien,") and ",perhaps,b," in lines[2]
@@ -563,9 +563,9 @@ def test_nothing_of_the_rows_is_written_to_a_log(
     path.write_text("sex\nalien\n", encoding="utf-8")
     caplog.set_level("INFO")
     monkeypatch.setattr("cohortium.system.output.logs.structured", lambda: True)
-    told = call("impute", release.path, "--data", path, "--out", tmp_path / "filled.csv")
+    output = call("impute", release.path, "--data", path, "--out", tmp_path / "filled.csv")
     assert "never written to a log" in caplog.text
-    assert "alien" not in told.output + caplog.text
+    assert "alien" not in output.output + caplog.text
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

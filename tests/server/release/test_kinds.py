@@ -68,9 +68,9 @@ def test_a_simulation_says_that_it_is_one(release: Release) -> None:
     head = report[: report.index("</header>")]
     assert KINDS["simulation"] in head and "from a simulation" in head and ", from a simulation</title>" in head
     assert KINDS["federation"] not in report
-    told = call("verify", release.path)
-    assert KINDS["simulation"] in told and "2 institutions are made up" in told
-    assert "have signed" not in told
+    output = call("verify", release.path)
+    assert KINDS["simulation"] in output and "2 institutions are made up" in output
+    assert "have signed" not in output
     assert call_json("verify", release.path)["kind"] == "simulation"
 
 
@@ -80,8 +80,8 @@ def test_a_federation_says_that_it_is_one(federated: Release) -> None:
     assert not federated.study.simulated and "simulated" not in (federated.path / "study.toml").read_text()
     report = unescape((federated.path / "report.html").read_text())
     assert KINDS["federation"] in report[: report.index("</header>")] and "imulation" not in report
-    told = call("verify", federated.path)
-    assert KINDS["federation"] in told and "All 2 institutions have signed" in told
+    output = call("verify", federated.path)
+    assert KINDS["federation"] in output and "All 2 institutions have signed" in output
     assert call_json("verify", federated.path)["kind"] == "federation"
 
 

@@ -99,16 +99,16 @@ def test_a_release_states_its_guarantee_towards_each_adversary(release: Release,
     assert json.loads((release.path / "ledger.json").read_text())["guarantees"] == promised
 
 
-def test_a_release_tells_of_a_single_institution_no_more_than_digests_of_salted_bytes(
+def test_a_release_has_of_a_single_institution_no_more_than_digests_of_salted_bytes(
     release: Release, study: Study
 ) -> None:
     """The public's guarantee is that of sums: a message, or a digest that messages could be tried on, would end it."""
-    told = json.loads((release.path / "ledger.json").read_text())["institutions"]
-    assert [set(one) for one in told] == 3 * [{"name", "key", "consent", "answers"}]
-    assert [one["name"] for one in told] == list(study.institution_names)
-    own = [[answer.pop("receipt") for answer in one["answers"]] for one in told]
+    reported = json.loads((release.path / "ledger.json").read_text())["institutions"]
+    assert [set(one) for one in reported] == 3 * [{"name", "key", "consent", "answers"}]
+    assert [one["name"] for one in reported] == list(study.institution_names)
+    own = [[answer.pop("receipt") for answer in one["answers"]] for one in reported]
     assert all(set(receipt) == {"institution", "message", "head", "signature", "about"} for (receipt,) in own)
-    assert all(one["answers"] == told[0]["answers"] for one in told)  # the rest follows from the study
+    assert all(one["answers"] == reported[0]["answers"] for one in reported)  # the rest follows from the study
     names = {
         "synthetic.parquet",
         "synthetic.csv",

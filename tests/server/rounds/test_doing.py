@@ -32,37 +32,37 @@ def clock() -> Clock:
 def test_a_runs_progress_is_recorded(tmp_path: Path, clock: Clock) -> None:
     diary = Diary(tmp_path, clock)
 
-    def told() -> str:
+    def reported() -> str:
         clock.now += 2
         found = doing(tmp_path)
         assert found is not None
         return f"{found.words} {found.share}".strip()
 
-    assert told() == BEGINNING
+    assert reported() == BEGINNING
     diary.start(5, "adding up what it costs")
     diary.done()
-    assert told() == BEGINNING, "a piece of work before the first round is not the end of the rounds"
+    assert reported() == BEGINNING, "a piece of work before the first round is not the end of the rounds"
     diary.start(2, "rounds")
     diary.waits({"north": True, "south": False})
-    assert told() == "round 1 of 2: waiting for north, south (not connected)"
+    assert reported() == "round 1 of 2: waiting for north, south (not connected)"
     diary.waits({"south": True})
-    assert told() == "round 1 of 2: waiting for south"
+    assert reported() == "round 1 of 2: waiting for south"
     diary.waits({})
-    assert told() == f"round 1 of 2: {BETWEEN}"
+    assert reported() == f"round 1 of 2: {BETWEEN}"
     diary.start(40, "fitting")
     clock.now += 2
     diary.advance(10)
-    assert told() == "round 1 of 2: fitting 25 %"
+    assert reported() == "round 1 of 2: fitting 25 %"
     diary.done()
     diary.advance()
-    assert told() == f"round 2 of 2: {BETWEEN}"
+    assert reported() == f"round 2 of 2: {BETWEEN}"
     diary.advance()
     diary.done()
-    assert told() == RELEASING
+    assert reported() == RELEASING
     diary.start(1000, "drawing rows")
     clock.now += 2
     diary.advance(500)
-    assert told() == "drawing rows 50 %"
+    assert reported() == "drawing rows 50 %"
     diary.done()
     diary.close()
     assert doing(tmp_path) is None

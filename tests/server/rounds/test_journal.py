@@ -44,13 +44,13 @@ KINDS = {"sweep": SWEEP, "autoregressive": TRAINING}
 
 
 class Unreachable:
-    """What a run that has heard everything never needs."""
+    """What a run that has received everything never needs."""
 
     def announce(self, request: bytes) -> None:
         pass
 
     def exchange(self, request: bytes, timeout: float) -> Iterable[bytes]:
-        raise AssertionError("a round that was heard was asked again")
+        raise AssertionError("a recorded round was requested again")
 
 
 def same(one: Outcome, other: Outcome) -> bool:
@@ -118,7 +118,7 @@ def test_a_run_stopped_after_every_round_ends_as_well(
                 go(FolderJournal(journal.folder), federation)
             assert journal.rounds_done == done + 1
     outcome = go(FolderJournal(journal.folder), Unreachable())
-    assert len(federation.heard) == plan(TRAINING).rounds
+    assert len(federation.received) == plan(TRAINING).rounds
     assert same(outcome, told_at_once(journal, tmp_path))
 
 
@@ -148,12 +148,12 @@ def test_a_round_in_flight_is_asked_again_and_answered_byte_by_byte(start: Start
 
     with pytest.raises(FederationError, match=r"E_MISSING_INSTITUTION.*south"):
         go(journal, Failing())
-    first, federation.silent = federation.told[-1], set()
+    first, federation.silent = federation.sent[-1], set()
     assert federation.charges == [round_ + 1, round_]
-    federation.told.clear()
+    federation.sent.clear()
     go(FolderJournal(journal.folder), federation)
-    assert federation.told[0] == first
-    asked = federation.heard[round_ : round_ + 2]
+    assert federation.sent[0] == first
+    asked = federation.received[round_ : round_ + 2]
     assert asked[0].question == asked[1].question
     assert asked[0].state == asked[1].state
     assert federation.charges == [3, 3]
@@ -168,7 +168,7 @@ def test_a_round_is_asked_again_at_the_state_it_was_asked_at(start: Start, tmp_p
     assert first is not None
     again.remember(replace(first, values=first.values[::-1].copy()))  # as if the generator came to another place
     go(again, federation)
-    assert federation.heard[1].state == federation.heard[2].state != b""
+    assert federation.received[1].state == federation.received[2].state != b""
     assert federation.charges == [3, 3]
     assert not (journal.folder / "0001.asked").exists()  # it was needed until the round was complete
     (journal.folder / "0001.sum").unlink()
@@ -323,10 +323,10 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
             FolderJournal(folder)
 
 
-def as_sum(values: np.ndarray, told: Any, name: str = "sum", metadata: str = "heard") -> bytes:
+def as_sum(values: np.ndarray, reported: Any, name: str = "sum", metadata: str = "heard") -> bytes:
     from safetensors.numpy import save
 
-    return bytes(save({name: values}, {metadata: told if isinstance(told, str) else json.dumps(told)}))
+    return bytes(save({name: values}, {metadata: reported if isinstance(reported, str) else json.dumps(reported)}))
 
 
 SOUND = {"attempt": 0, "receipts": [asdict(r) for r in RECEIPTS]}
@@ -353,7 +353,7 @@ BROKEN_SUMS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("name", BROKEN_SUMS)
 def test_a_damaged_sum_is_refused(tmp_path: Path, name: str) -> None:
-    """It is never told to the generator: a sum with one bit changed would be a release nobody measured."""
+    """It never reaches the generator: a sum with one bit changed would be a release nobody measured."""
     journal = begin(tmp_path, SWEEP)
     journal.remember(HEARD)
     path = journal.folder / "0000.sum"
@@ -410,14 +410,14 @@ def start_second_round(federation: Federation, journal: FolderJournal) -> Callab
 def test_every_request_shows_the_newest_receipts(start: Start, tmp_path: Path) -> None:
     federation = start(TRAINING)
     outcome = go(begin(tmp_path, TRAINING), federation)
-    for number, request in enumerate(federation.heard):
-        heard = [r for a in outcome.answered[:number][-Receipts.KEPT :] for r in a.receipts]
-        assert sorted(r.head for r in request.receipts) == sorted(r.head for r in heard)
+    for number, request in enumerate(federation.received):
+        received = [r for a in outcome.answered[:number][-Receipts.KEPT :] for r in a.receipts]
+        assert sorted(r.head for r in request.receipts) == sorted(r.head for r in received)
     keys = {i.name: i.key for i in TRAINING.institutions}
     assert all(r.is_of(keys[r.institution]) for r in outcome.answered[-1].receipts)
     again = begin(tmp_path, TRAINING)
-    go(again, federation)  # another run is shown what this one has heard last
-    assert set(outcome.answered[-1].receipts) <= set(federation.heard[3].receipts)
+    go(again, federation)  # another run is shown what this one received last
+    assert set(outcome.answered[-1].receipts) <= set(federation.received[3].receipts)
 
 
 def test_a_ledger_that_is_rolled_back_between_two_runs_is_detected(start: Start, tmp_path: Path) -> None:

@@ -76,13 +76,13 @@ def test_the_sum_is_exact_and_nothing_else_is_seen(
     make: Make, silent: None, size: int, dropouts: int, colluders: int
 ) -> None:
     federation = make(size, dropouts, colluders)
-    heard = federation.ask()
-    assert np.array_equal(heard.values, federation.plain())
-    assert len(heard.receipts) == size
+    received = federation.ask()
+    assert np.array_equal(received.values, federation.plain())
+    assert len(received.receipts) == size
     for name in federation.names:  # what was kept and sent is nothing like what it hides
         (charge,) = federation.ledgers[name].charges()
         ring = plan_module.ring(federation.study, federation.round().phase)
-        sent = wire.decode_reply(federation.ledgers[name].sent(charge.place), heard.values.size, ring.dtype).values
+        sent = wire.decode_reply(federation.ledgers[name].sent(charge.place), received.values.size, ring.dtype).values
         assert np.count_nonzero(sent == ring.to_ring(federation.plain([name]))) == 0
         assert (sent > 2 ** (ring.bits - 8)).mean() > 0.5
 
@@ -133,17 +133,17 @@ def test_a_masked_sum_of_gradients_is_exact(
         one = replace(study(size, dropouts, colluders), generator=chosen)
         federation = Federation(one, tmp_path / "gradients", stack)
         federation.ask(0)
-        told = parameters_of(federation, 1, 5)
+        reported = parameters_of(federation, 1, 5)
         phase = federation.round(1).phase
-        heard = federation.masks().ask(federation.round(1), told, federation.journal)
+        received = federation.masks().ask(federation.round(1), reported, federation.journal)
         step, at = phase.query.step, phase.multiplier  # type: ignore[attr-defined]
-        state = step.read(told)
+        state = step.read(reported)
         alone = [
             step.bounded(People(federation.codes(n)), state["parameters"].astype(float), at, SecureRandomness()).values
             for n in federation.names
         ]
-        assert np.array_equal(heard.values, sum(alone))
-        assert heard.values.any() and all(a.any() for a in alone)
+        assert np.array_equal(received.values, sum(alone))
+        assert received.values.any() and all(a.any() for a in alone)
         assert set(federation.charges().values()) == {2}
         for ledger in federation.ledgers.values():
             spent = [charge.events for charge in ledger.charges()][1]
@@ -160,8 +160,8 @@ def test_the_noise_of_a_masked_sum_of_gradients_is_that_of_one_central_mechanism
         step, found = phase.query.step, []  # type: ignore[attr-defined]
         for seed in range(7):
             federation.journal = BriefJournal(0)
-            told = parameters_of(federation, 1, seed)
-            found.append(federation.masks().ask(federation.round(1), told, federation.journal).values)
+            reported = parameters_of(federation, 1, seed)
+            found.append(federation.masks().ask(federation.round(1), reported, federation.journal).values)
         drawn = np.concatenate(found) / (phase.multiplier * step.sensitivity(phase.multiplier))
         assert len(drawn) > 500
         assert drawn.std() == pytest.approx(np.sqrt(4), rel=0.2)  # above six standard deviations of the estimate
@@ -195,11 +195,11 @@ def test_with_dropouts_a_round_is_three_and_carries_the_keys_of_the_next(make: M
 @pytest.mark.parametrize("leg", ["share", "mask", "confirm", "reveal"])
 def test_two_of_ten_stop_at_any_leg_and_the_round_completes(make: Make, silent: None, leg: str) -> None:
     federation = make(10, 2, 2, stops=stopping("i03", "i07", legs=[leg]))
-    heard = federation.ask()
+    received = federation.ask()
     answered = [n for n in federation.names if leg not in ("share", "mask") or n not in ("i03", "i07")]
-    assert np.array_equal(heard.values, federation.plain(answered))
-    assert {r.institution for r in heard.receipts} == set(answered)
-    assert heard.attempt == 0
+    assert np.array_equal(received.values, federation.plain(answered))
+    assert {r.institution for r in received.receipts} == set(answered)
+    assert received.attempt == 0
 
 
 def test_who_signs_something_else_than_was_asked_has_dropped_out(
@@ -215,10 +215,10 @@ def test_who_signs_something_else_than_was_asked_has_dropped_out(
         return honest(shares, "00" * 32 if len(asked_of) == 2 else question)  # the second to answer
 
     monkeypatch.setattr(dropout_tolerant, "masked_for", lying)
-    heard = federation.ask()
-    assert heard.attempt == 0
-    assert np.array_equal(heard.values, federation.plain(n for n in federation.names if n != "i01"))
-    assert [r.institution for r in heard.receipts] == ["i00", "i02", "i03"]
+    received = federation.ask()
+    assert received.attempt == 0
+    assert np.array_equal(received.values, federation.plain(n for n in federation.names if n != "i01"))
+    assert [r.institution for r in received.receipts] == ["i00", "i02", "i03"]
 
 
 @pytest.mark.parametrize(("leg", "charged"), [("share", 0), ("mask", 0), ("confirm", 1), ("reveal", 1)])
@@ -233,9 +233,9 @@ def test_where_more_are_silent_they_are_named_and_asked_again_for_the_same_bytes
     assert [federation.charges()[n] for n in ("i00", "i01")] == [int(leg != "share"), charged]
     federation.stops = lambda name, request: False
     federation.custodians = {n: federation.custodian(n) for n in federation.names}
-    heard = federation.ask()
-    assert (heard.attempt, heard.void) == (0, ())
-    assert np.array_equal(heard.values, federation.plain())
+    received = federation.ask()
+    assert (received.attempt, received.void) == (0, ())
+    assert np.array_equal(received.values, federation.plain())
     assert set(federation.charges().values()) == {1}
 
 
@@ -257,8 +257,8 @@ FOUR = ("i01", "i03", "i05", "i07")
 
 def test_an_attempt_that_too_many_contradict_is_void_and_stays_charged(make: Make) -> None:
     federation = make(10, 2, 2, contradicts=contradicting(*FOUR))
-    heard = federation.ask()
-    assert (heard.attempt, [len(r) for r in heard.void]) == (1, [10])
+    received = federation.ask()
+    assert (received.attempt, [len(r) for r in received.void]) == (1, [10])
     assert set(federation.charges().values()) == {2}
 
 
@@ -288,8 +288,8 @@ def test_without_dropouts_a_missing_institution_is_named_and_asked_again_for_the
     assert federation.charges() == {"i00": 1, "i01": 0, "i02": 1}
     federation.stops = lambda name, request: False
     federation.custodians = {n: federation.custodian(n) for n in federation.names}  # everybody was started anew
-    heard = federation.ask()
-    assert np.array_equal(heard.values, federation.plain())
+    received = federation.ask()
+    assert np.array_equal(received.values, federation.plain())
     assert federation.charges() == {"i00": 1, "i01": 1, "i02": 1}
 
 
@@ -332,22 +332,22 @@ def test_the_answers_to_any_exchange_may_be_lost_with_the_coordinator(
     federation, exchange = make(4, 1, 1), Federation.exchange
 
     def lost(request: bytes, timeout: float) -> Iterable[bytes]:
-        told = list(exchange(federation, request, timeout))
+        reported = list(exchange(federation, request, timeout))
         if len(federation.exchanges) == nth + 1:
             raise StoppedError
-        return told
+        return reported
 
     federation.exchange = lost  # type: ignore[method-assign]
     number, stopped = 0, 0
     while number < 3:
         try:
-            heard = federation.ask(number)
+            received = federation.ask(number)
         except StoppedError:
             stopped += 1
             continue
-        assert (heard.attempt, heard.void) == (0, ())
-        assert np.array_equal(heard.values, federation.plain())
-        federation.journal.remember(heard)
+        assert (received.attempt, received.void) == (0, ())
+        assert np.array_equal(received.values, federation.plain())
+        federation.journal.remember(received)
         number += 1
     assert stopped == 1
     assert set(federation.charges().values()) == {3}
@@ -359,9 +359,9 @@ def test_who_missed_a_round_is_back_in_the_next(make: Make, three_rounds: None) 
 
     federation = make(4, 1, 1, stops=away)
     masks = federation.masks()
-    heard = [federation.ask(number, masks) for number in range(2)]
+    received = [federation.ask(number, masks) for number in range(2)]
     # keys of round 1 travel with round 0, so who missed that round has no seat in the next either
-    assert [len(h.receipts) for h in heard] == [3, 3]
+    assert [len(h.receipts) for h in received] == [3, 3]
     assert len(federation.ask(2, masks).receipts) == 4
 
 
@@ -371,8 +371,8 @@ def test_who_missed_a_round_is_back_in_the_next(make: Make, three_rounds: None) 
 def test_a_bare_answer_is_never_given_in_a_masked_study(make: Make) -> None:
     federation = make(3)
     asked = wire.Request(federation.study.digest, "ab" * 16, 0, 0, consents=consents(federation.study))
-    told = federation.custodians["i00"].answer(wire.encode_request(asked))
-    assert wire.decode_answer(told, 1) == wire.Refusal("i00", "E_WIRE")
+    reported = federation.custodians["i00"].answer(wire.encode_request(asked))
+    assert wire.decode_answer(reported, 1) == wire.Refusal("i00", "E_WIRE")
     assert federation.charges()["i00"] == 0
 
 
@@ -390,8 +390,8 @@ def test_a_board_without_everybody_is_refused_before_anything_is_charged(make: M
     federation = make(4)
     said, _ = federation.masks()._statements(federation.round(), 0, "advertise", board_of(federation, "advertise"))
     del said["i03"]
-    told = federation.custodians["i00"].answer(masking_request(federation, encode_board(said.values())))
-    assert wire.decode_answer(told, 1) == wire.Refusal("i00", "E_COHORT")
+    reported = federation.custodians["i00"].answer(masking_request(federation, encode_board(said.values())))
+    assert wire.decode_answer(reported, 1) == wire.Refusal("i00", "E_COHORT")
     assert federation.charges()["i00"] == 0
 
 
@@ -403,9 +403,9 @@ def test_an_attempt_is_masked_for_one_board_only(make: Make) -> None:
     assert len(said) == 3  # said once, and again after the run's secrets are gone
     again = federation.custodians["i00"].answer(masking_request(federation, encode_board(said.values())))
     numbers = plan_module.ring(federation.study, federation.round().phase).dtype
-    told = wire.decode_answer(again, federation.round().query.width, numbers)
-    assert isinstance(told, wire.Answer)
-    assert told.receipt.message == charge.message
+    reported = wire.decode_answer(again, federation.round().query.width, numbers)
+    assert isinstance(reported, wire.Answer)
+    assert reported.receipt.message == charge.message
     other = masking_request(federation, encode_board(list(said.values())[:2]))
     assert wire.decode_answer(federation.custodians["i00"].answer(other), 1) == wire.Refusal("i00", "E_REPLAY")
     assert federation.charges()["i00"] == 1
@@ -437,8 +437,8 @@ def test_a_second_confirmation_of_other_survivors_is_refused(make: Make) -> None
         masks.ask(federation.round(), b"", federation.journal)
     fewer = encode_board(s for s in decode_board(boards[0]) if (s.leg, s.institution) != ("mask", "i03"))
     asked = replace(masks._request(federation.round(), "confirm"), board=fewer)
-    told = federation.custodians["i00"].answer(wire.encode_request(asked))
-    assert wire.decode_statement(told) == wire.Refusal("i00", "E_VIEW")
+    reported = federation.custodians["i00"].answer(wire.encode_request(asked))
+    assert wire.decode_statement(reported) == wire.Refusal("i00", "E_VIEW")
 
 
 # What it costs
@@ -449,9 +449,9 @@ def test_who_knows_all_the_others_answers_has_a_guarantee_of_their_own(make: Mak
     federation.ask()
     ledger = federation.ledgers["i00"]
     spent, bare = ledger.spent("people", 1e-6).epsilon, ledger.spent_if_all_collude("people", 1e-6).epsilon
-    told = {g.adversary: g.cost.epsilon for g in guarantees(federation.study, plan(federation.study))}
+    reported = {g.adversary: g.cost.epsilon for g in guarantees(federation.study, plan(federation.study))}
     assert spent == pytest.approx(2.0, rel=2e-3)
-    assert bare == pytest.approx(told[WITH_ALL_OTHERS])
+    assert bare == pytest.approx(reported[WITH_ALL_OTHERS])
     assert bare > 2 * spent
 
 
@@ -493,13 +493,13 @@ def test_the_forecast_of_traffic_is_exact_to_the_byte(
     def keep(request: bytes, timeout: float) -> Iterable[bytes]:
         legs = [wire.decode_request(p) for p in wire.decode_bundle(request)]
         boards.extend(len(asked.board) for asked in legs if asked.leg == "mask")
-        told = list(exchange(request, timeout))
-        answers.update(len(wire.decode_bundle(t)[0]) for t in told if legs[0].leg == "mask")
-        return told
+        reported = list(exchange(request, timeout))
+        answers.update(len(wire.decode_bundle(t)[0]) for t in reported if legs[0].leg == "mask")
+        return reported
 
     monkeypatch.setattr(federation, "exchange", keep)
     federation.ask()
-    told = forecast(federation.study)
-    assert answers == {told["phases"][0]["bytes"]}
-    assert boards == [told["exchanges"]["board_bytes"]]
-    assert len(federation.exchanges) == told["exchanges"]["in_all"]
+    reported = forecast(federation.study)
+    assert answers == {reported["phases"][0]["bytes"]}
+    assert boards == [reported["exchanges"]["board_bytes"]]
+    assert len(federation.exchanges) == reported["exchanges"]["in_all"]

@@ -1,7 +1,7 @@
 """What one column may hold: its kind, its grid and cells, and how its values are read, written and drawn.
 
 Here live the kinds of columns, and everything that needs a single column.
-It may import ``errors`` and ``system``. Nothing here knows a table or a schema.
+It may import ``errors`` and ``system``. Nothing here depends on a table or a schema.
 """
 
 from typing import Annotated

@@ -40,7 +40,7 @@ class Following:
             yield part
 
     def described(self, columns: Sequence[str], targets: Collection[str] = ()) -> list[tuple[str, str]]:
-        """(column, what to know of it) for each of ``columns`` that follows from another one of them."""
+        """(column, remark) for each of ``columns`` that follows from another one of them."""
         found = {pair for pair in self._follows or () if {*pair} <= {*columns} and self._is_sure(*pair)}
         lines = []
         for one, other in sorted(found, key=lambda pair: (columns.index(pair[1]), columns.index(pair[0]))):

@@ -69,7 +69,7 @@ def read_moments(words: pd.Series, pattern: str) -> pd.Series:
     """(rows,) moments in UTC of texts of a ``pattern``, NaT where one is not of it.
 
     pandas reads a column in the finest unit that any of its texts asks for, and in nanoseconds far years are lost: one row
-    could make missing what others say. Where it has come to that, every text is read by itself.
+    could make others' values missing. Where it has come to that, every text is read by itself.
     """
     read = pd.to_datetime(words, errors="coerce", utc=True, format=pattern)
     if read.dt.unit != "ns" or not _UNIT_FOLLOWS:

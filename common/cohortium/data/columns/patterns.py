@@ -44,7 +44,7 @@ def is_time(pattern: str) -> bool:
 
 
 def is_whole(pattern: str) -> bool:
-    """Whether it makes whole numbers: digits alone, the year first, so that no nought is lost in front."""
+    """Whether it makes whole numbers: digits alone, the year first, so that no zero is lost in front."""
     return pattern.startswith("%Y") and set(_PART.findall(pattern)) <= set(_WIDTHS) and not _PART.sub("", pattern)
 
 

@@ -24,7 +24,7 @@ class Datetime(BaseColumn):
     """Moments on the grid ``lower + i * resolution``; UTC without a zone; values beyond are clipped to the bounds.
 
     ``bins`` cells of equal length, at most one a moment; FINE_MOMENTS by default. Each of ``special`` (a placeholder such
-    as 9999-12-31 for "still here") has a cell of its own. ``format`` says how moments are written where they are text or
+    as 9999-12-31 for "still here") has a cell of its own. ``format`` is how moments are written where they are text or
     whole numbers, in the table and in the release, as in ``moments``. A format without a day is of times of day, and the bounds
     are of the first of January 1900.
     """

@@ -196,7 +196,7 @@ def check_possible(schema: Ruled) -> None:
     """SchemaError E_SCHEMA_INVALID where a constraint is wrong, or where no row can keep all of them."""
     if possible(schema, {}):
         return
-    fix = "Remove them one by one: `cohortium schema check` tells when the rest can be satisfied."
+    fix = "Remove them one by one: `cohortium schema check` shows when the rest can be satisfied."
     raise SchemaError("E_SCHEMA_INVALID", "constraints", "no row can keep all of them", fix)
 
 

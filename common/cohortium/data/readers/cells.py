@@ -62,7 +62,7 @@ def _bytes_of(text: str) -> int:
 
 
 def plain(value: object) -> object:
-    """A driver's value as None, a bool, an int, a float or text, as the table above says."""
+    """A driver's value as None, a bool, an int, a float or text, as in the table above."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):

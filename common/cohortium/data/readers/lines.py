@@ -235,7 +235,7 @@ def fast(lines: bytes, first: int, layout: CsvLayout, faults: Faults) -> pa.Tabl
 
 
 def _needs_care(lines: bytes, separator: bytes) -> bool:
-    """Whether a quoted cell may begin with blanks, or a line be totals, of which PyArrow knows nothing."""
+    """Whether a quoted cell may begin with blanks, or a line be totals, which PyArrow does not handle."""
     blanks = (
         b'"' in lines
         and (b' "' in lines or b'\t"' in lines)

@@ -28,7 +28,7 @@ from cohortium.system.extras import how_to_install
 
 SUFFIXES = frozenset({".xlsx", ".xlsm"})
 MAX_UNPACKED = 2 << 30
-MAX_ROWS = 1_048_576  # Excel's own bound; openpyxl would believe any number of a row
+MAX_ROWS = 1_048_576  # Excel's own bound; openpyxl would accept any number of a row
 _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
@@ -124,7 +124,7 @@ def _names(path: Path, rows: Iterator[_Row]) -> list[str]:
 
 
 def _rows(sheet: Any) -> Iterator[_Row]:
-    sheet.reset_dimensions()  # what it says of its size is not believed
+    sheet.reset_dimensions()  # its own statement of its size is not trusted
     for number, cells in enumerate(sheet.iter_rows(values_only=True), 1):
         if number > MAX_ROWS:
             raise ValueError("more rows than Excel allows")
@@ -174,9 +174,7 @@ def _openpyxl() -> Any:
 
 
 def _check_size(path: Path, file: IO[bytes]) -> None:
-    size = sum(
-        member.file_size for member in zipfile.ZipFile(file).infolist()
-    )  # zipfile reads no more than is said here
+    size = sum(member.file_size for member in zipfile.ZipFile(file).infolist())  # zipfile reads no more than this
     file.seek(0)
     if size > MAX_UNPACKED:
         what = f"it unpacks to {size >> 20} MiB, allowed are {MAX_UNPACKED >> 20}"

@@ -27,7 +27,7 @@ THERE = 1.0  # standard deviations of their noise that rows at an end of a colum
 
 
 @dataclass(frozen=True)
-class Level:
+class MergedCounts:
     """Noised counts of a column's cells put together. cells: (cells,) where each is counted. variance: of each count."""
 
     cells: IntArray
@@ -36,12 +36,12 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Counts:
+class ColumnCounts:
     """What was measured of a column's cells, each by itself (``counts``, ``variance``) and merged, under independent noises."""
 
     counts: FloatArray
     variance: float
-    levels: tuple[Level, ...] = ()
+    levels: tuple[MergedCounts, ...] = ()
 
     def there(self, expected: FloatArray, ordered: int) -> FloatArray:
         """``expected`` without rows that a model fitted to noise: zero at either end where all rows there are no more than noise.

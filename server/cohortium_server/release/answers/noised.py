@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cohortium_server.generators import Measured
 from cohortium_server.generators.tables import noised_rows
-from cohortium_server.release.answers.bounds import Counts, Level
+from cohortium_server.release.answers.bounds import ColumnCounts, MergedCounts
 from cohortium_server.release.answers.products import FloatArray, Products
 
 IntArray = npt.NDArray[np.int64]
@@ -95,17 +95,17 @@ class Noised:
             return np.zeros(len(products)), np.full(len(products), np.inf)
         return min(margins, key=lambda m: m.variance).sums(products)
 
-    def counts(self, j: int) -> Counts | None:
+    def counts(self, j: int) -> ColumnCounts | None:
         """A column's counts: each cell, merged ones, and all rows by the tables without it; None where only merged cells are measured."""
         margins = sorted(self._of((j,)), key=lambda m: -m.counts.size)
         if not margins or margins[0].counts.size != self.sizes[j]:
             return None
-        levels = [Level(m.cells[0], m.counts, m.variance) for m in margins[1:] if m.cells[0] is not None]
+        levels = [MergedCounts(m.cells[0], m.counts, m.variance) for m in margins[1:] if m.cells[0] is not None]
         if others := [t for t in self.tables if j not in t.columns]:
             precision = sum(1 / (t.counts.size * t.sigma**2) for t in others)
             rows = sum(float(t.counts.sum()) / (t.counts.size * t.sigma**2) for t in others) / precision
-            levels.append(Level(np.zeros(self.sizes[j], np.int64), np.array([rows]), 1 / precision))
-        return Counts(margins[0].counts, margins[0].variance, tuple(levels))
+            levels.append(MergedCounts(np.zeros(self.sizes[j], np.int64), np.array([rows]), 1 / precision))
+        return ColumnCounts(margins[0].counts, margins[0].variance, tuple(levels))
 
     def _of(self, columns: tuple[int, ...]) -> list[_Margin]:
         """One margin for tables over the same cells."""

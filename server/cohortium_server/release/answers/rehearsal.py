@@ -55,9 +55,9 @@ def rehearsed(
     They are fitted side by side, each as it would be alone.
     """
     acted = [_acted(generator, noised, seed) for seed in seeds]
-    fits = [partial(_fitted, generator, told, seed) for (_, told), seed in zip(acted, seeds, strict=True)]
+    fits = [partial(_fitted, generator, counted, seed) for (_, counted), seed in zip(acted, seeds, strict=True)]
     fitted = side_by_side(fits, progress or Silent())
-    return [Rehearsal(truth, told, units) for (truth, told), units in zip(acted, fitted, strict=True)]
+    return [Rehearsal(truth, counted, units) for (truth, counted), units in zip(acted, fitted, strict=True)]
 
 
 def _acted(generator: CountedGenerator, noised: Noised, seed: int) -> tuple[Rows, Noised]:
@@ -67,8 +67,8 @@ def _acted(generator: CountedGenerator, noised: Noised, seed: int) -> tuple[Rows
     return Rows(drawn, sizes), Noised(sizes, [_counted(table, drawn, sizes, rng) for table in noised.tables])
 
 
-def _fitted(generator: CountedGenerator, told: Noised, seed: int, progress: Progress) -> Units:
-    return units(generator.refitted(told.tables, seed, progress), told.sizes, seed)
+def _fitted(generator: CountedGenerator, noised: Noised, seed: int, progress: Progress) -> Units:
+    return units(generator.refitted(noised.tables, seed, progress), noised.sizes, seed)
 
 
 def _people(model: Units, rows: int, rng: np.random.Generator) -> npt.NDArray[np.int16]:

@@ -56,7 +56,7 @@ class PhaseView:
 
 
 def phase_view(study: Study, phase: Phase, measured: Sequence[Measured] = ()) -> PhaseView:
-    """measured: what shows which weights the run chose; without it, noise is told as a range over all that it may choose."""
+    """measured: what shows which weights the run chose; without it, noise is given as a range over all that it may choose."""
     chosen = _as_chosen(phase, measured)
     each = ring(study, phase).dtype.itemsize if study.privacy.trust == "secure-sum" else 8  # bytes of a number
     return PhaseView(

@@ -1,4 +1,4 @@
-"""What a release says of itself: means that contradict its table, and what it claims to carry."""
+"""What a release claims: means that contradict its table, and what it says it carries."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        inside = cells >= 0",
     ),
     mutant(
-        "tells a mean in wide bounds by least squares, as if counts could be negative",
+        "estimates a mean in wide bounds by least squares, as if counts could be negative",
         "answers",
         f"{OF_ANSWERS}::test_a_mean_in_wide_bounds_is_as_narrow_as_nonnegative_counts_allow",
         ANSWERS,
@@ -57,7 +57,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        by_itself = False\n",
     ),
     mutant(
-        "tells the released rows' mean although the noised tables contradict it",
+        "reports the released rows' mean although the noised tables contradict it",
         "answers",
         f"{OF_ANSWERS}::test_a_mean_of_rows_that_the_noised_tables_contradict_is_not_believed",
         ANSWERS,
@@ -65,7 +65,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        proposed = float(proposed)",
     ),
     mutant(
-        "tells a mean that contradicts the released rows although noise explains the difference",
+        "reports a mean that contradicts the released rows although noise explains the difference",
         "answers",
         f"{OF_ANSWERS}::test_a_mean_is_that_of_the_released_rows_where_nothing_contradicts_them",
         ANSWERS,
@@ -73,7 +73,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "0.0)",
     ),
     mutant(
-        "tells the mean of a handful of released rows",
+        "reports the mean of a handful of released rows",
         "answers",
         f"{OF_ANSWERS}::test_the_mean_of_a_few_released_rows_is_too_random_to_be_answered",
         ANSWERS,
@@ -97,7 +97,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "measured / share) - noise <= 1",
     ),
     mutant(
-        "says that a class is carried of which nobody knows whether it is there",
+        "says that a class is carried whose presence is uncertain",
         "carried",
         f"{OF_CARRIED}::test_a_class_that_may_not_be_there_is_not_carried",
         CARRIED,
@@ -123,7 +123,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "says that a pair is carried which nobody measured",
         "carried",
-        f"{OF_CARRIED}::test_what_no_noised_table_tells_is_neither_carried_nor_not",
+        f"{OF_CARRIED}::test_what_no_noised_table_measures_is_neither_carried_nor_not",
         CARRIED,
         "        return PairVerdict(names, None)",
         "        return PairVerdict(names, True)",
@@ -145,7 +145,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "        growth = 1.0",
     ),
     mutant(
-        "tells differences of more than all rows",
+        "reports differences of more than all rows",
         "report",
         f"{OF_REPORT}::test_no_difference_is_more_than_all_rows",
         PAIRS,

@@ -5,7 +5,7 @@ Two rows are one person's if and only if their identifiers are the same text aft
 | identifier                                            | the text it is compared as                        |
 |-------------------------------------------------------|---------------------------------------------------|
 | text                                                  | in normal form C, without blanks at its ends      |
-| text of digits with a point and noughts, ``12.0``     | without them: ``12``                              |
+| text of digits with a point and zeros, ``12.0``     | without them: ``12``                              |
 | a whole number, of whatever type: 12, 12.0, 12.00     | its digits: ``12``                                |
 | another number                                        | the shortest decimal that is the number: ``1.5``  |
 | ``-0``, ``-0.0``                                      | ``0``                                             |
