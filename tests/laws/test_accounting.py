@@ -336,6 +336,21 @@ def test_what_is_found_is_what_bisection_alone_finds(
     assert calibrate(lambda noise: (Gaussian(noise, 1.0, count), *more), epsilon, delta) == high
 
 
+def test_noise_that_was_inferred_is_never_taken_where_its_own_cost_is_too_much() -> None:
+    """An accountant whose rounding makes the cost rise with the noise, just where the answer is."""
+    answer = calibrate(lambda noise: (Gaussian(noise),), 1.0, 1e-6)
+    tried: list[float] = []
+
+    def dented(noise: float) -> tuple[Gaussian, ...]:
+        tried.append(noise)
+        inferred = len(tried) > 1 and abs(noise / answer - 1) < 1e-6
+        return (Gaussian(noise * 0.99 if inferred else noise),)
+
+    found = calibrate(dented, 1.0, 1e-6)
+    assert found == tried[-1] or found in tried
+    assert cost((Gaussian(found * (0.99 if abs(found / answer - 1) < 1e-6 else 1)),), 1e-6).epsilon <= 1.0
+
+
 def test_few_noises_are_tried() -> None:
     tried: list[float] = []
 

@@ -2,7 +2,8 @@
 
 Every accountant's answer takes a good part of a second, so few noises are tried: secants of log cost over log noise come
 near the answer from both sides, and bisection between powers of two then has most of its steps decided by the noises tried
-before, since more noise never costs more. What is found follows from the bisection alone: every institution finds the same.
+before, since more noise never costs more. What is found follows from the bisection alone: every institution finds the same. Its own cost
+is computed last, so that nothing rests on that inference.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from cohortium.errors import StudyError
+from cohortium.errors import AccountingError, StudyError
 from cohortium.privacy.accounting import MAX_EPSILON, MIN_EPSILON, Events, cost, smallest
 from cohortium.system.progress import Progress, listener
 
@@ -18,6 +19,7 @@ TRIED = 8  # noises that are tried, about, before the smallest is found
 PRECISION = 1e-3  # of the noise that is found
 NEAR = 1e-4  # how far, relatively, on either side of the answer the last secants aim
 MOST_SECANTS = 6
+MOST_STEPS = 10  # from the noise found to one whose own cost is affordable
 STEEPEST, FLATTEST = -4.0, -0.25  # slopes of log cost over log noise that a secant is believed to have
 
 
@@ -40,7 +42,7 @@ def calibrate(events_at: Callable[[float], Events], epsilon: float, delta: float
         low /= 2
     while high < 1e5 and not search.affords(high):
         high *= 2
-    found = smallest(search.affords, low, high, PRECISION)
+    found = search.confirmed(smallest(search.affords, low, high, PRECISION))
     progress.done()
     return found
 
@@ -69,6 +71,16 @@ class _Search:
         else:
             self.fails = max(self.fails, multiplier)
         return spent
+
+    def confirmed(self, found: float) -> float:
+        """The noise that was found, or the next one that is affordable where an accountant's rounding made its cost rise with the noise."""
+        for steps in range(MOST_STEPS):
+            multiplier = found * (1 + PRECISION) ** steps
+            if multiplier == self.holds or self._spent(multiplier) <= self._epsilon:
+                return multiplier
+        raise AccountingError(
+            "E_ACCOUNTING", "noise", "its cost does not fall with the noise", "Report this: it is a bug."
+        )
 
     def narrow(self) -> None:
         """Try noises nearer and nearer to the answer, until one on either side is within about twice ``NEAR`` of the other."""
