@@ -205,6 +205,11 @@ def test_what_is_in_the_folder_is_not_run_again_and_what_was_cut_short_is(
     assert len(ran) == 9 + 8
 
 
+def test_runs_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    kept.append(tmp_path, Run(Case("real rows", 0), {"a": 1.0}, 0.1), "mark")
+    assert stat.S_IMODE((tmp_path / RUNS).stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("what", ["rows", "holdout", "targets"])
 def test_runs_of_other_rows_or_another_test_are_not_taken_for_these(
     schema: Schema, table: pd.DataFrame, what: str

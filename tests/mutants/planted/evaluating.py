@@ -11,6 +11,8 @@ SAMPLES = "common/cohortium/evaluation/samples.py"
 SERVER = "server/cohortium_server/evaluation"
 ATTACKS = "tests/evaluation/test_attacks.py"
 COMPARING = "tests/evaluation/test_comparing.py"
+COMPARE = "simulation/cohortium_simulation/compare"
+EXPERIMENTS = "tests/simulation/test_compare.py"
 SHOWN = "tests/server/evaluation/test_evaluated.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -85,5 +87,37 @@ MUTANTS: tuple[Mutant, ...] = (
         f"{SERVER}/evaluated.py",
         "write_whole(written, self.html.encode())",
         "write_whole(written, self.html.encode(), 0o644)",
+    ),
+    mutant(
+        "tests an experiment's generators on persons whom they were fitted to",
+        "P23",
+        f"{EXPERIMENTS}::test_persons_held_out_are_at_no_institution",
+        f"{COMPARE}/running.py",
+        "return self.table[~out], self.table[out]",
+        "return self.table, self.table[out]",
+    ),
+    mutant(
+        "charges the ledgers of whoever runs an experiment after it",
+        "P23",
+        f"{EXPERIMENTS}::test_a_run_is_a_whole_federation_and_leaves_nobodys_home",
+        f"{COMPARE}/running.py",
+        '                os.environ["COHORTIUM_HOME"] = before\n',
+        "                pass\n",
+    ),
+    mutant(
+        "takes runs on other rows for those of an experiment",
+        "P23",
+        f"{EXPERIMENTS}::test_runs_of_other_rows_or_another_test_are_not_taken_for_these[rows]",
+        f"{COMPARE}/runs.py",
+        "experiment.digest.encode() + rows",
+        "experiment.digest.encode()",
+    ),
+    mutant(
+        "lets everybody on the machine read an experiment's runs",
+        "P23",
+        f"{EXPERIMENTS}::test_runs_are_readable_by_their_owner_alone",
+        f"{COMPARE}/runs.py",
+        "os.O_APPEND, 0o600)",
+        "os.O_APPEND, 0o644)",
     ),
 )
