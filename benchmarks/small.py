@@ -80,12 +80,17 @@ class Judge:
             c for c in self.train if pd.api.types.is_numeric_dtype(self.train[c]) and self.train[c].nunique() > CELLS
         ]
         inner = np.linspace(0, 1, CELLS + 1)[1:-1]
-        return {c: np.unique(np.nanquantile(self.train[c].astype(float), inner)) for c in numbers}
+        return {c: np.unique(np.nanquantile(_numbers(self.train[c]), inner)) for c in numbers}
 
     @cached_property
     def words(self) -> dict[str, dict[str, int]]:
         others = [c for c in self.train if c not in self.cuts]
-        return {c: {w: i for i, w in enumerate(sorted(set(_words(self.train[c]))))} for c in others}
+        return {c: {w: i for i, w in enumerate(sorted(set(self._words(c, self.train[c]))))} for c in others}
+
+    def _words(self, name: str, values: pd.Series) -> list[str]:
+        """Each value by itself. Numbers are compared as numbers, however they are written: "1" beside "__OTHER__" is 1."""
+        numbers = pd.api.types.is_numeric_dtype(self.train[name])
+        return ["" if pd.isna(v) else _number(v) if numbers or not isinstance(v, str) else v for v in values]
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -98,8 +103,8 @@ class Judge:
     def _codes(self, name: str, values: pd.Series) -> Codes:
         if name not in self.cuts:
             known = self.words[name]
-            return np.array([known.get(w, len(known)) for w in _words(values)])
-        numbers, cuts = pd.to_numeric(values, errors="coerce").to_numpy(np.float64), self.cuts[name]
+            return np.array([known.get(w, len(known)) for w in self._words(name, values)])
+        numbers, cuts = _numbers(values), self.cuts[name]
         return np.where(np.isnan(numbers), len(cuts) + 1, np.searchsorted(cuts, np.nan_to_num(numbers), side="right"))
 
     @cached_property
@@ -149,12 +154,22 @@ class Judge:
         return float(np.mean([_ks(self.train[c], table[c]) for c in self.cuts])) if self.cuts else 0.0
 
 
-def _words(values: pd.Series) -> list[str]:
-    return ["" if pd.isna(v) else str(float(v)) if isinstance(v, int | float | np.number) else str(v) for v in values]
+def _number(value: object) -> str:
+    """The value's text, of a number always the same one, in single precision, as many programs keep them."""
+    try:
+        return str(value) if isinstance(value, bool | np.bool_) else str(np.float32(str(value)))
+    except ValueError:
+        return str(value)
+
+
+def _numbers(values: pd.Series) -> npt.NDArray[np.float64]:
+    """In single precision: a rounded number is the one that a program made longer (3.2 and 3.200000048)."""
+    read = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return read.astype(np.float32).astype(np.float64)
 
 
 def _ks(real: pd.Series, synthetic: pd.Series) -> float:
-    one, other = (np.sort(pd.to_numeric(v, errors="coerce").dropna().to_numpy(np.float64)) for v in (real, synthetic))
+    one, other = (np.sort(numbers[~np.isnan(numbers)]) for numbers in map(_numbers, (real, synthetic)))
     if not len(other):
         return 1.0
     at = np.union1d(one, other)

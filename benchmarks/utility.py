@@ -8,6 +8,7 @@
 Every run is a line of benchmarks/results/runs.jsonl, with the commit it was made at; what is there is not run again
 (``--again``: unless it was made at another commit), so an interrupted benchmark goes on where it was. Tables
 are in ``sets.py``, generators and settings in ``cases.py``, figures to reach in ``wanted.py``, peers in ``peers/``.
+With ``--readme`` the exit code is 1 where README's table has a line that is not within 1.1 times independent columns, and the line says so.
 Seconds are a processor's; on a machine that others use as well, set OMP_NUM_THREADS=1.
 """
 
@@ -26,7 +27,7 @@ import cases
 import sets
 from cases import MEASURES, Case, Run
 from peers.runner import LIMIT
-from readme import PAGES
+from readme import PAGES, WITHIN, farther
 from rich.console import Console
 from rich.table import Table
 from wanted import WANTED, missed
@@ -110,7 +111,7 @@ def document(runs: Sequence[Run]) -> str:
     return json.dumps({"delta": cases.DELTA, "cases": reported}, indent=1) + "\n"
 
 
-def main() -> None:
+def main() -> int:
     reported, console = options(sys.argv[1:]), Console(width=150)
     known, here = cases.read(reported.runs), set(sets.available())
     todo = list(dict.fromkeys(chosen(reported)))
@@ -131,7 +132,11 @@ def main() -> None:
         for name, renewed in PAGES.items():
             page = ROOT / name
             page.write_text(renewed(page.read_text(encoding="utf-8"), everything), encoding="utf-8")
+    beyond = farther(cases.groups(everything)) if reported.readme else []
+    for name in beyond:
+        console.print(f"{name}: the pairs are more than {WITHIN} times as far as independent columns without noise")
+    return 1 if beyond else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -58,7 +58,8 @@ def judge(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Even
         _in_schema,
         _model,
     )
-    return Verdict((*(check(outcome, synthetic) for check in checks), *_linked(outcome, synthetic, events)))
+    judged = (check(outcome, synthetic) for check in checks)
+    return Verdict((*judged, *_contested(outcome), *_linked(outcome, synthetic, events)))
 
 
 def sound(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Events, ...] = ()) -> Verdict:
@@ -131,6 +132,25 @@ def _model(outcome: Outcome, synthetic: npt.NDArray[np.int16]) -> Criterion:
     return Criterion(
         "model", finite, "finite" if finite else "not finite", "finite", "a diverged fit must not be sampled"
     )
+
+
+def _contested(outcome: Outcome) -> tuple[Criterion, ...]:
+    """Which of two is released, the fit or noised independent columns, and why; where a generator has such a choice."""
+    contest = getattr(outcome.generator, "contest", None)
+    if contest is None:
+        return ()
+    independent = getattr(outcome.generator, "is_independent", False)
+    which = "noised independent columns are released" if independent else "the fit is released"
+    where = "noised tables held out" if contest.held_out else "the noised tables"
+    found = Criterion(
+        "independent columns",
+        independent == contest.independent_wins,
+        f"{which}: in {where} the fit's squared error, less that of independent columns, is {contest.everywhere:+,.0f} variances of "
+        f"the noise, and {contest.target:+,.0f} in those of a target",
+        "the fit, or noised independent columns where both are above 0",
+        "what is worse than the columns by themselves must not be released in their place",
+    )
+    return (found,)
 
 
 def _linked(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Events, ...]) -> tuple[Criterion, ...]:

@@ -99,6 +99,26 @@ def test_a_benchmark_goes_on_where_it_stopped_and_writes_readmes_tables(
     capsys.readouterr()
 
 
+@pytest.mark.parametrize(("pairs", "code"), [(0.10, 0), (0.109, 0), (0.111, 1), (0.4, 1)])
+def test_readmes_table_fails_where_independent_columns_would_be_nearer(
+    pairs: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "docs").mkdir()
+    pages = {"README.md": (readme.FEW_BEGIN, readme.FEW_END), "docs/benchmarks.md": (readme.BEGIN, readme.END)}
+    for name, (begin, end) in pages.items():
+        (tmp_path / name).write_text(f"{begin}\n{end}\n", encoding="utf-8")
+    found = {"independent columns": (math.inf, 0.1), "sweep": (1.0, pairs)}
+    for generator, (epsilon, figure) in found.items():
+        case = cases.Case("covid", epsilon, generator, "one")
+        cases.append(tmp_path / "runs.jsonl", cases.Run(case, {"pairs": figure, "boosting": 0.7}, "abc", "2026-11-30"))
+    monkeypatch.setattr(utility, "ROOT", tmp_path)
+    files = ["--runs", str(tmp_path / "runs.jsonl"), "--out", str(tmp_path / "utility.json")]
+    monkeypatch.setattr(sys, "argv", ["utility", "--show", "--readme", *files])
+    assert utility.main() == code
+    assert ("covid: the pairs are more than" in capsys.readouterr().out) == bool(code)
+    assert (readme.BEYOND in (tmp_path / "README.md").read_text(encoding="utf-8")) == bool(code)
+
+
 @pytest.mark.parametrize("name", readme.PAGES)
 def test_a_page_without_markers_is_left_alone(name: str) -> None:
     with pytest.raises(ValueError, match="markers"):

@@ -24,7 +24,7 @@ from cohortium.data.schema import Schema, load_schema
 from cohortium.drafting.checking import fit
 from cohortium.drafting.draft import Draft, draft
 from cohortium.drafting.facts import RARE
-from cohortium.drafting.numbers import wide_bounds
+from cohortium.drafting.numbers import MERGED, wide_bounds
 from cohortium.drafting.rendering import render
 from cohortium.drafting.texts import OTHER
 from cohortium.errors import SchemaError
@@ -107,6 +107,20 @@ def test_kinds() -> None:
     assert column.format == "" and "it is unclear" in notes
 
 
+def test_what_many_share_is_a_point_wherever_neighbours_may_be_put_together() -> None:
+    """A point is counted at full precision, and is never one cell with its neighbours; a grid of few values needs none."""
+    rng = np.random.default_rng(1)
+    column, notes = proposed([*rng.integers(1, 3000, 600), *[0] * 400])
+    assert isinstance(column, Continuous)
+    assert column.points == (0.0,) and "many rows share" in notes
+    column, _ = proposed([*rng.integers(1, 3000, 950), *[0] * 50])  # one in twenty
+    assert isinstance(column, Continuous)
+    assert column.points == ()
+    column, _ = proposed([*[f"{x / 10:.1f}" for x in rng.integers(1, 5, 600)], *["0.3"] * 400])
+    assert isinstance(column, Continuous)
+    assert len(column.cuts) - 1 <= MERGED and column.points == ()
+
+
 def test_numbers() -> None:
     rng = np.random.default_rng(0)
     column, notes = proposed([f"{x:.2f}" for x in rng.normal(50, 10, 1000)])
@@ -116,8 +130,7 @@ def test_numbers() -> None:
     assert "round numbers beyond" in notes
     column, _ = proposed([*np.exp(rng.normal(0, 3, 900)).round(1), *[0.0] * 600])
     assert isinstance(column, Continuous)
-    assert (column.scale, column.points, column.bins) == ("linear", (), None)
-    assert (column.cuts[:2] == [0, 1]).all()  # a zero has a cell of its own
+    assert (column.scale, column.points, column.bins) == ("linear", (0.0,), None)  # a zero stays by itself
     column, notes = proposed([*rng.normal(50, 10, 1999).round(), 10.0**9])
     assert isinstance(column, Continuous)
     assert column.upper < 200

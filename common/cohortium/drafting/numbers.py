@@ -20,6 +20,7 @@ from cohortium.drafting.resolution import decimals_that_tell
 from cohortium.drafting.texts import categorical
 
 MAX_DECIMALS = 6  # of numbers about one or larger
+MERGED = 16  # cells in an order, of more of which generators put some together unless a study says otherwise
 _TOO_LARGE = "dropped: its numbers are too large to distinguish, like an identifier's"
 _ONE_SIDED = "fewer than {} {} are on either side of its middle"
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,14}")
@@ -178,7 +179,7 @@ def wide_bounds(lowest: float, highest: float, decimals: int) -> tuple[float, fl
 
 
 def _with_points(column: Continuous, facts: ColumnFacts, texts: tuple[str, ...]) -> Found:
-    """The column with a cell for each value that many share, where its own are too wide to tell such a value."""
+    """The column with a cell for each value that many share (a zero, a cap), which is never one with its neighbours'."""
     few = facts.distinct <= FEW_CODES
     shared = _shared_numbers(facts, RARE if few else max(RARE, 0.1 * facts.valid))
     points = {x if column.digits else round(x, column.decimals) for x in shared if column.lower <= x <= column.upper}
@@ -198,6 +199,9 @@ def _shared_numbers(facts: ColumnFacts, least: float) -> set[float]:
 
 
 def _has_a_cell(column: Continuous, value: float) -> bool:
+    """Whether it has one by itself that stays: where there are many, generators put neighbours together."""
+    if len(column.cuts) - 1 > MERGED:
+        return False
     index = int(column.index_of(np.array([value]))[0])
     cell = int(np.searchsorted(column.cuts, index, side="right")) - 1
     return cell + 1 < len(column.cuts) and int(column.cuts[cell + 1] - column.cuts[cell]) == 1

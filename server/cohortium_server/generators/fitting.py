@@ -9,13 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from cohortium.system.progress import Progress, advancing
+from cohortium_server.generators.calibration import calibrated
+from cohortium_server.generators.contest import Contest, Yardstick
 from cohortium_server.generators.data_thinning import best_length, thinned
+from cohortium_server.generators.densities import nearest_shares
 from cohortium_server.generators.loss import Loss
 from cohortium_server.generators.shares import Table, single_columns
 
@@ -26,17 +30,33 @@ SPREAD = 0.5  # of the random start around the single columns' distributions
 MOST = 800  # steps
 FEW = 3  # members, for which no length is chosen
 LOOK = 10  # steps between looks at the held-out tables
+LEAST = 1e-9  # the chance of a cell in which nobody seems to be, where columns are independent
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """logits: (components, cells) float32 of what is to be released. contest: of the fit with independent columns."""
+
+    logits: npt.NDArray[np.float32]
+    contest: Contest
 
 
 def fit(
-    sizes: Sequence[int], tables: Sequence[Table], components: int, seed: int | None, device: str, progress: Progress
-) -> npt.NDArray[np.float32]:
-    """(about components, cells) float32 logits whose tables are close to the truth behind the noised ones.
+    sizes: Sequence[int],
+    tables: Sequence[Table],
+    components: int,
+    seed: int | None,
+    device: str,
+    progress: Progress,
+    targets: Sequence[int] = (),
+) -> Fitted:
+    """About ``components`` whose tables are close to the truth behind the noised ones; or one, where that is closer (``contest``).
 
     Squared error weighted by the noise's precision; Adam from the noised single columns. Under much noise the components
     are several mixtures, each fitted by itself: what they make of the noise differs and cancels out in their mean
-    (``members``). A long fit would fit noise, so its length is chosen first, from what is noised already (``thinning``);
-    where noise is so little that a few members suffice, the longest was best wherever it was tried.
+    (``members``). A long fit would fit noise, so its length is chosen first, from what is noised already (``data_thinning``);
+    where noise is so little that a few members suffice, the longest was best wherever it was tried. In the end single
+    columns are moved to where they were measured, as far as noise leaves no doubt (``calibration``).
     """
     rng = np.random.default_rng(seed)
     shape = members(sizes, tables, components)
@@ -45,14 +65,25 @@ def fit(
     def descent(told: Sequence[Table]) -> Iterator[torch.Tensor]:
         return advancing(_descent(sizes, told, shape, rng, device), progress)
 
-    steps = MOST
-    if shape[0] > FEW:
-        one, other = thinned(tables, rng)
-        held_out = Loss(sizes, other, device, rng)
-        steps = best_length(descent(one), lambda p: held_out.same(p.detach().flatten(0, 1)).item(), LOOK, RISE)
-    fitted = next(itertools.islice(descent(tables), steps, None))
+    steps, chosen = MOST, shape[0] > FEW
+    one, other = thinned(tables, rng) if chosen else (tables, tables)
+    judged = Yardstick(sizes, other, targets, device, rng)
+    if chosen:
+        steps = best_length(descent(one), lambda p: judged.look(p.flatten(0, 1)), LOOK, RISE)
+    fitted = next(itertools.islice(descent(tables), steps, None)).flatten(0, 1)
+    if not chosen:
+        judged.look(fitted)
     progress.done()
-    return fitted.detach().flatten(0, 1).cpu().numpy()
+    contest = judged.against(independent(sizes, one), held_out=chosen)
+    if contest.independent_wins:
+        return Fitted(independent(sizes, tables), contest)
+    return Fitted(calibrated(fitted.detach().cpu().numpy(), sizes, single_columns(sizes, tables)), contest)
+
+
+def independent(sizes: Sequence[int], tables: Sequence[Table]) -> npt.NDArray[np.float32]:
+    """(1, cells) logits of one component: the noised single columns, each as the nearest shares."""
+    alone = [nearest_shares(t.shares, 1.0) for t in single_columns(sizes, tables)]
+    return np.log(np.maximum(np.concatenate(alone), LEAST))[None].astype(np.float32)
 
 
 def members(sizes: Sequence[int], tables: Sequence[Table], components: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ from cohortium_server.generators.mixture import component_chances, draw
 from cohortium_server.generators.product_mixture import completed
 from cohortium_server.generators.tables import as_shares, without_impossible
 
+if TYPE_CHECKING:  # it needs torch, as drawing does not
+    from cohortium_server.generators.contest import Contest
+
 CodeArray = npt.NDArray[np.int16]
 
 
@@ -27,6 +31,7 @@ class Sweep(CountedGenerator):
     def __init__(self, study: Study, seed: int | None = None, progress: Progress | None = None) -> None:
         super().__init__(study, seed, progress)
         self._logits = np.zeros((1, sum(self.sizes)), np.float32)
+        self._contest: Contest | None = None
 
     def fit(self, tables: Sequence[Measured]) -> None:
         from cohortium.neural.device import best_device
@@ -35,7 +40,19 @@ class Sweep(CountedGenerator):
         study, chosen = self._study, self._study.generator
         told = as_shares(without_impossible(study.schema, tables), self.rows, study.target_indices)
         components = chosen.components if isinstance(chosen, SweepPlan | HistoriesPlan) else 0
-        self._logits = fit(self.sizes, told, components, self._seed, best_device(), self._progress)
+        targets = study.target_indices
+        found = fit(self.sizes, told, components, self._seed, best_device(), self._progress, targets)
+        self._logits, self._contest = found.logits, found.contest
+
+    @property
+    def contest(self) -> Contest | None:
+        """How the fit compared with independent columns; None where it was not fitted here."""
+        return self._contest
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether its columns are independent of one another."""
+        return len(self._logits) == 1
 
     def draw(self, rows: int, rng: np.random.Generator, allowed: Weights) -> CodeArray:
         return draw(self._logits, self.sizes, rows, rng, allowed, self._study.target_indices)

@@ -33,7 +33,7 @@ def swept_rows(
 ) -> npt.NDArray[np.int16]:
     """(rows, columns) codes drawn from a mixture of products that is fitted to noised tables."""
     told = as_shares(tables, rows, targets)
-    logits = fit(sizes, told, COMPONENTS, int(rng.integers(2**31)), best_device(), progress)
+    logits = fit(sizes, told, COMPONENTS, int(rng.integers(2**31)), best_device(), progress, targets).logits
     return draw(logits, sizes, min(rows, MOST_ROWS), rng, {})
 
 

@@ -10,12 +10,71 @@ CARRIED = "server/cohortium_server/release/carried.py"
 CARRYING = "common/cohortium/study/carrying.py"
 PAIRS = "server/cohortium_server/release/page/pairs.py"
 STYLE = "server/cohortium_server/release/page/report.css"
+CONTEST = "server/cohortium_server/generators/contest.py"
+FITTING = "server/cohortium_server/generators/fitting.py"
+OF_CONTEST = "tests/server/generators/test_contest.py"
 OF_SUMS = "tests/laws/test_bounds_of_sums.py"
 OF_ANSWERS = "tests/server/release/test_answers.py"
 OF_CARRIED = "tests/server/release/test_carried.py"
 OF_REPORT = "tests/server/release/test_report.py"
 
 MUTANTS: tuple[Mutant, ...] = (
+    mutant(
+        "releases a fit where the columns by themselves are nearer",
+        "gate",
+        f"{OF_CONTEST}::test_where_tables_are_noise_around_independent_columns_these_are_released_mostly",
+        FITTING,
+        "    if contest.independent_wins:\n",
+        "    if contest.independent_wins and len(tables) == 1:\n",
+    ),
+    mutant(
+        "holds a fit against the tables that it was fitted to, and calls them held out",
+        "gate",
+        f"{OF_CONTEST}::test_what_is_released_instead_has_the_noised_columns",
+        FITTING,
+        "one, other = thinned(tables, rng) if chosen else (tables, tables)",
+        "one, other = tables, tables",
+    ),
+    mutant(
+        "releases independent columns although the fit is nearer to the target's tables",
+        "gate",
+        f"{OF_CONTEST}::test_the_gate_passes_the_winner_alone_and_says_which_it_was",
+        CONTEST,
+        "return self.everywhere > 0 and self.target >= 0",
+        "return self.everywhere > 0",
+    ),
+    mutant(
+        "looks for the targets' tables among those of single columns alone",
+        "gate",
+        f"{OF_CONTEST}::test_a_fit_that_tells_of_the_target_is_released_however_little_it_tells_of_other_pairs",
+        CONTEST,
+        "len(t.columns) > 1 and not set(targets)",
+        "len(t.columns) == 1 and not set(targets)",
+    ),
+    mutant(
+        "lets a release pass that lost to independent columns",
+        "gate",
+        f"{OF_CONTEST}::test_the_gate_passes_the_winner_alone_and_says_which_it_was",
+        "server/cohortium_server/gate.py",
+        "        independent == contest.independent_wins,\n",
+        "        independent or not contest.held_out or contest.target < 0 or contest.everywhere > 0,\n",
+    ),
+    mutant(
+        "lets a fit lose the share of a class",
+        "gate",
+        f"{OF_CONTEST}::test_a_share_of_a_class_is_what_was_measured",
+        FITTING,
+        "calibrated(fitted.detach().cpu().numpy(), sizes, single_columns(sizes, tables))",
+        "fitted.detach().cpu().numpy()",
+    ),
+    mutant(
+        "keeps single columns within six standard deviations of what was measured",
+        "gate",
+        "tests/laws/test_calibration.py::test_a_calibrated_mixture_has_the_single_columns_that_were_measured",
+        "server/cohortium_server/generators/calibration.py",
+        "table.shares - DOUBT * table.sigma",
+        "table.shares - 3 * DOUBT * table.sigma",
+    ),
     mutant(
         "bounds a sum by a combination that weighs a cell less than the sum does",
         "answers",

@@ -137,6 +137,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "1 if few else",
     ),
     mutant(
+        "lets a zero that many share be put together with its neighbours",
+        VALUES,
+        "tests/drafting/test_draft.py::test_what_many_share_is_a_point_wherever_neighbours_may_be_put_together",
+        "common/cohortium/drafting/numbers.py",
+        "if len(column.cuts) - 1 > MERGED:",
+        "if len(column.cuts) - 1 > 100 * MERGED:",
+    ),
+    mutant(
         "leaves bounds unmarked",
         DRAFTED,
         f"{REVIEW}::test_every_entry_of_a_draft_is_marked[p]",
