@@ -16,11 +16,11 @@ import numpy.typing as npt
 import torch
 
 from cohortium.system.progress import Progress, advancing
-from cohortium_server.generators.calibration import calibrated
 from cohortium_server.generators.contest import Contest, Yardstick
 from cohortium_server.generators.data_thinning import best_length, thinned
 from cohortium_server.generators.densities import nearest_shares
 from cohortium_server.generators.loss import Loss
+from cohortium_server.generators.raking import raked
 from cohortium_server.generators.shares import Table, single_columns
 
 FloatArray = npt.NDArray[np.float64]
@@ -77,7 +77,7 @@ def fit(
     contest = judged.against(independent(sizes, one), held_out=chosen)
     if contest.independent_wins:
         return Fitted(independent(sizes, tables), contest)
-    return Fitted(calibrated(fitted.detach().cpu().numpy(), sizes, single_columns(sizes, tables)), contest)
+    return Fitted(raked(fitted.detach().cpu().numpy(), sizes, single_columns(sizes, tables)), contest)
 
 
 def independent(sizes: Sequence[int], tables: Sequence[Table]) -> npt.NDArray[np.float32]:

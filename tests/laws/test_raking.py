@@ -9,8 +9,8 @@ from effort import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cohortium_server.generators.calibration import DOUBT, calibrated, nearest_within
 from cohortium_server.generators.mixture import component_chances
+from cohortium_server.generators.raking import DOUBT, nearest_within, raked
 from cohortium_server.generators.shares import Table
 
 
@@ -47,14 +47,12 @@ def test_limits_that_leave_no_shares_still_give_some() -> None:
 
 @given(st.integers(0, 10_000), st.integers(1, 30), st.floats(0.002, 0.1))
 @settings(max_examples=examples(60))
-def test_a_calibrated_mixture_has_the_single_columns_that_were_measured(
-    seed: int, components: int, sigma: float
-) -> None:
+def test_a_raked_mixture_has_the_single_columns_that_were_measured(seed: int, components: int, sigma: float) -> None:
     rng = np.random.default_rng(seed)
     sizes = (2, 5, 9)
     logits = rng.normal(0, 2, (components, sum(sizes))).astype(np.float32)
     alone = [Table((j,), rng.dirichlet(np.ones(k)), sigma) for j, k in enumerate(sizes)]
-    moved = calibrated(logits, sizes, alone)
+    moved = raked(logits, sizes, alone)
     before, after = (np.split(component_chances(x, sizes).mean(0), np.cumsum(sizes)[:-1]) for x in (logits, moved))
     for j, table in enumerate(alone):
         assert (np.abs(after[j] - table.shares) <= DOUBT * sigma + 1e-3).all()
@@ -62,11 +60,11 @@ def test_a_calibrated_mixture_has_the_single_columns_that_were_measured(
             assert after[j] == pytest.approx(before[j], abs=1e-5)
 
 
-def test_calibrating_a_column_leaves_the_odds_of_components_alone() -> None:
+def test_raking_a_column_leaves_the_odds_of_components_alone() -> None:
     """One factor a cell: how much likelier a cell is in one component than in another, relative to a second cell, stays."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1, (4, 3)).astype(np.float32)
-    moved = calibrated(logits, (3,), [Table((0,), np.array([0.8, 0.1, 0.1]), 0.001)])
+    moved = raked(logits, (3,), [Table((0,), np.array([0.8, 0.1, 0.1]), 0.001)])
     apart = moved - logits
     assert apart - apart[:, :1] == pytest.approx(np.broadcast_to((apart - apart[:, :1])[0], apart.shape), abs=1e-4)
     assert np.abs(apart[:, 0] - apart[:, 1]).min() > 0.1

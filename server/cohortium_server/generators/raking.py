@@ -2,7 +2,7 @@
 
 A fit stops early and moves all logits by like steps, so that a rare class may end where no noised table has it. What each column was
 measured to be is the mean of its tables, by precision. Where the model is more than two standard deviations away, all components'
-chances of a cell are multiplied by one factor, found by iterative proportional fitting (Deming and Stephan 1940): what the
+chances of a cell are multiplied by one factor, found by raking (iterative proportional fitting, Deming and Stephan 1940): what the
 components say of other columns stays.
 """
 
@@ -21,9 +21,7 @@ ROUNDS, NEAR = 200, 1e-6
 LEAST = 1e-9
 
 
-def calibrated(
-    logits: npt.NDArray[np.float32], sizes: Sequence[int], alone: Sequence[Table]
-) -> npt.NDArray[np.float32]:
+def raked(logits: npt.NDArray[np.float32], sizes: Sequence[int], alone: Sequence[Table]) -> npt.NDArray[np.float32]:
     """(components, cells) logits whose single columns are within ``DOUBT`` of what was measured. alone: of each column."""
     blocks = np.split(logits.astype(np.float64), np.cumsum(sizes)[:-1], axis=1)
     return np.hstack([_moved(block, table) for block, table in zip(blocks, alone, strict=True)]).astype(np.float32)
