@@ -9,24 +9,31 @@ are steps: the columns of an event given the one before (``EventTable.steps``).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import ConfigDict, Field, Strict
 
 from cohortium.data.columns import STRICT, BaseColumn, Column, Continuous, Datetime
 from cohortium.data.columns.grids import Even
-from cohortium.data.conditions.constraints import Implies
+from cohortium.data.conditions.constraints import Implies, to_block
+from cohortium.data.event_rules import UNLIMITED, Ban, EventRule, bans
 from cohortium.errors import SchemaError
 from cohortium.system.texts import trouble
 
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 MOST = 100  # rows of a person that count, where a table declares nothing else
 GAPS = 48  # cells of that time at most
 GAP = "gap"  # the column that every step begins with: the time since the event before
 PERSONS = "persons"  # the name of the persons' own table, where one is needed
 RESERVED = ("synthetic", PERSONS)  # names of a release's other tables
+NAME = r"^[A-Za-z][A-Za-z0-9_]{0,39}$"  # of a table of events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +42,18 @@ class EventTable:
 
     person: the column that says whose row it is, as the persons' own table does. time: the name of one of ``columns``, of
     numbers or moments on an even grid; it orders a person's rows. most: of a person with more rows the first so many count.
+    rules: what holds across a person's events. review: its own entries that a person has yet to review, like a column's.
     Raises SchemaError E_SCHEMA_INVALID or E_SCHEMA_DUP, which name the contradiction.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,39}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     person: Annotated[str, Field(min_length=1, max_length=200)]
     time: str
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
     most: Annotated[int, Strict(), Field(ge=1, le=100_000)] = MOST
+    rules: tuple[EventRule, ...] = ()
+    review: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names = [self.person, *(c.name for c in self.columns)]
@@ -59,6 +69,7 @@ class EventTable:
         if self.time not in names[1:]:
             raise self._invalid(f"there is no column {self.time!r}", "Write time = true in the block of one column.")
         _check_clock(self)
+        _ = self.bans  # which are checked as they are made
 
     @property
     def where(self) -> str:
@@ -89,6 +100,29 @@ class EventTable:
         return tuple(c.size for c in self.steps)
 
     @cached_property
+    def bans(self) -> tuple[Ban, ...]:
+        """What the rules forbid, one a column that any is about."""
+        return bans(self.rules, self.steps, self.where)
+
+    def broken(self, persons: IntArray, others: npt.NDArray[np.integer]) -> BoolArray:
+        """(events,) which break a rule: an earlier one forbids them. persons: as in ``Events``. others: (events, columns but the time)."""
+        found = np.zeros(len(others), bool)
+        for ban in self.bans:
+            found |= ban.broken(persons, others[:, ban.column - 1].astype(np.int64))
+        return found
+
+    def ranks(self, others: npt.NDArray[np.integer]) -> list[IntArray]:
+        """What comes before their values in the order of events of one time. others: as in ``broken``."""
+        return [ban.rank[others[:, ban.column - 1]] for ban in self.bans]
+
+    def capacity(self, others: npt.NDArray[np.integer]) -> IntArray:
+        """(persons,) how many events can come after a first one. others: as in ``broken``."""
+        found = np.full(len(others), UNLIMITED, np.int64)
+        for ban in self.bans:
+            found = np.minimum(found, ban.capacity[others[:, ban.column - 1]])
+        return found
+
+    @cached_property
     def derived(self) -> tuple[Column, ...]:
         """A person's columns that follow from the events: their number, and the time and the values of the first."""
         rows = Continuous(name=self.rows_name, lower=0.0, upper=float(self.most))
@@ -105,31 +139,52 @@ class EventTable:
 
     @cached_property
     def implied(self) -> tuple[Implies, ...]:
-        """What holds of the derived columns: a person without events has no first one, and one with events has."""
+        """What holds of the derived columns: who has no events has no first one, who has them has, and rules leave enough to come."""
         first = [self.first_name(c.name) for c in self.columns]
         certain = [self.first_name(c.name) for c in self.columns if not c.nullable]
         return (
             Implies(when=(f"{self.rows_name}=0",), then=tuple(f"{name}=missing" for name in first)),
             Implies(when=(f"{self.rows_name}>=1",), then=tuple(f"{name}!=missing" for name in certain)),
+            *(one for ban in self.bans for one in self._enough(ban)),
         )
+
+    def _enough(self, ban: Ban) -> Iterator[Implies]:
+        """Whose first event leaves room for few has no more of them."""
+        column = self.steps[ban.column]
+        names = [str(name) for name in getattr(column, "categories", ("false", "true"))]
+        room = ban.capacity[: len(names)]
+        for few in sorted({int(n) for n in room if n + 2 <= self.most}):
+            those = (name for name, n in zip(names, room, strict=True) if n == few)
+            then = tuple(f"{self.first_name(column.name)}!={name}" for name in those)
+            yield Implies(when=(f"{self.rows_name}>={few + 2}",), then=then)
 
     @property
     def marks(self) -> tuple[str, ...]:
         """What nobody has reviewed yet, in words."""
-        return tuple(f"{self.name}, {c.name!r}: {', '.join(c.review)}" for c in self.columns if c.review)
+        own = (f"{self.name}, the table: {', '.join(self.review)}",) if self.review else ()
+        return own + tuple(f"{self.name}, {c.name!r}: {', '.join(c.review)}" for c in self.columns if c.review)
 
     def reviewed(self) -> EventTable:
-        return replace(self, columns=tuple(replace(c, review=()) for c in self.columns))
+        return replace(self, columns=tuple(replace(c, review=()) for c in self.columns), review=())
 
     def document(self, block: Any) -> dict[str, Any]:
         """The content of its block ``[[table]]``, defaults left out. block: of a column."""
         blocks = [{"name": self.person, "person": True}]
         blocks += [block(c) | ({"time": True} if c.name == self.time else {}) for c in self.columns]
         most = {"most": self.most} if self.most != MOST else {}
-        return {"name": self.name, **most, "column": blocks}
+        review = {"review": list(self.review)} if self.review else {}
+        rules = {"rule": [to_block(rule) for rule in self.rules]} if self.rules else {}
+        return {"name": self.name, **most, **review, "column": blocks, **rules}
 
     def _invalid(self, what: str, fix: str) -> SchemaError:
         return SchemaError("E_SCHEMA_INVALID", self.where, what, fix)
+
+
+def require_name(name: str) -> None:
+    """SchemaError E_SCHEMA_INVALID for what cannot be the name of a table of events."""
+    if not re.fullmatch(NAME, name):
+        fix = "Name it with up to 40 letters, digits and _, for a command as in --data NAME=FILE."
+        raise SchemaError("E_SCHEMA_INVALID", f"table {name!r}", "its name is not plain", fix)
 
 
 def _check_clock(table: EventTable) -> None:

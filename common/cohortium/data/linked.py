@@ -4,7 +4,8 @@ What counts of a person follows from that person's own rows, in whatever order t
 
     persons   of a person's rows that fit the one with the smallest codes; the others are left out
     events    those that fit, whose time is within its bounds, and whose person is in the table of persons, in the order of
-              time and then of their codes; of these the first ``most`` of a person
+              time and then of their codes, but for those that an earlier one forbids (``event_rules.py``); of these the
+              first ``most`` of a person
     whole     a person who breaks a constraint with what follows from the events is left out, with all events
 
 Where the schema declares no columns of persons there is no such table, and the persons are those who have events. Persons are
@@ -229,7 +230,8 @@ def _without_rows(whose: Sequence[IntArray]) -> _Persons:
 class _Ordered:
     """The events of a table that count, in the order of persons, of time and of their cells.
 
-    persons: (rows,) positions of their persons. count: of these. known: rows that fit, of persons who are in the table.
+    persons: (rows,) positions of their persons. count: of these. known: rows that fit, of persons who are in the table. forbidden:
+    those of them that break a rule.
     """
 
     table: EventTable
@@ -239,6 +241,7 @@ class _Ordered:
     persons: IntArray
     count: int
     known: int
+    forbidden: int
 
     @property
     def ticks(self) -> IntArray:
@@ -285,7 +288,7 @@ class _Ordered:
         rows, places = kept[self.persons], np.cumsum(kept) - 1
         known = self.known - int((~rows).sum())
         left = self.values[rows], self.exact[rows], places[self.persons[rows]]
-        return _Ordered(self.table, self.layout, *left, int(kept.sum()), known)
+        return _Ordered(self.table, self.layout, *left, int(kept.sum()), known, self.forbidden)
 
     def events(self) -> Events:
         gap, later = self.table.steps[0], np.zeros(len(self.values), bool)
@@ -296,25 +299,31 @@ class _Ordered:
 
 
 def _events(table: EventTable, rows: _Rows, whose: IntArray, ranks: IntArray) -> _Ordered:
-    """The first ``most`` events of each person who is there."""
-    order, persons = _in_order(rows, whose, ranks)
-    known, counts = len(order), np.bincount(persons, minlength=len(ranks))
+    """The first ``most`` events of each person who is there that no rule forbids."""
+    order, persons = _in_order(table, rows, whose, ranks)
+    known = len(order)
+    if table.bans:
+        allowed = ~table.broken(persons, rows.values[order])
+        order, persons = order[allowed], persons[allowed]
+    allowed_rows, counts = len(order), np.bincount(persons, minlength=len(ranks))
     if counts.max(initial=0) > table.most:
-        counted = np.arange(known) - (np.cumsum(counts) - counts)[persons] < table.most
+        counted = np.arange(allowed_rows) - (np.cumsum(counts) - counts)[persons] < table.most
         order, persons = order[counted], persons[counted]
-    return _Ordered(table, rows.layout, rows.values[order], rows.exact[order], persons, len(ranks), known)
+    values, exact, forbidden = rows.values[order], rows.exact[order], known - allowed_rows
+    return _Ordered(table, rows.layout, values, exact, persons, len(ranks), known, forbidden)
 
 
-def _in_order(rows: _Rows, whose: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
+def _in_order(table: EventTable, rows: _Rows, whose: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
     """Which rows are of persons who are there, by person, time and cells; and the position of each one's person."""
     places = np.searchsorted(ranks, whose)
     known = places < len(ranks)
     known[known] = ranks[places[known]] == whose[known]
     there = np.flatnonzero(known)
     # what is sorted by is copied for no longer than that
-    later = np.lexsort(
-        (*rows.exact[there, 1:].T[::-1], *rows.values[there].T[::-1], rows.exact[there, 0], places[there])
-    )
+    held = rows.values[there]
+    by_value = *rows.exact[there, 1:].T[::-1], *held.T[::-1], *table.ranks(held)[::-1]
+    later = np.lexsort((*by_value, rows.exact[there, 0], places[there]))
+    del held, by_value
     order = there[later]
     return order, places[order]
 
@@ -334,11 +343,12 @@ def _put_together(
     for one, read in zip(events, rows[len(census) :], strict=True):
         census[one.table.name] = _counted(one, read)
     left_out = sum(one.left_out for one in census.values())
-    breaking = broken + sum(one.breaking for one in rows)
+    breaking = broken + sum(one.breaking for one in rows) + sum(one.forbidden for one in events)
     told = tuple(one.events() for one in events)
     return Codes(values, np.arange(len(values)), schema.sizes, left_out, breaking, told, census)
 
 
 def _counted(events: _Ordered, rows: _Rows) -> Census:
     counted, persons = len(events.values), int((events.counts > 0).sum())
-    return Census(rows.read, rows.read - len(rows), 0, len(rows) - events.known, counted, persons)
+    strangers = len(rows) - events.known
+    return Census(rows.read, rows.read - len(rows), 0, strangers, counted, persons, events.forbidden)

@@ -1,4 +1,4 @@
-"""The order of a person's events: by time, and at one time by their values, so that nothing depends on the order in a file."""
+"""The order of a person's events: by time, and at one time by what rules say and their values, so that nothing depends on the order in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def in_order(table: EventTable, persons: IntArray, ticks: IntArray, others: npt.
 
     persons, ticks: (events,) as in ``Events``, in any order. others: (events, columns but the gap) cells.
     """
-    order = np.lexsort((*reversed(others.T), ticks, persons))
+    order = np.lexsort((*reversed(others.T), *reversed(table.ranks(others)), ticks, persons))
     persons, ticks, others = persons[order], ticks[order], others[order]
     follows = np.diff(persons, prepend=-1) == 0
     gaps = np.where(follows, np.diff(ticks, prepend=0), 0)

@@ -173,7 +173,9 @@ class Histories(Sweep):
             whose[lacking] = rng.choice(donors, len(lacking)) if len(donors) else 0
         ticks = self._first_ticks(table, cells[whose, 1], None if index is None else index[whose, columns[1]], rng)
         values = np.column_stack([np.zeros(len(cells), np.int64), cells[whose, 2:]])
-        return Beginnings(merged, lengths, ticks, np.minimum(values, np.array(table.sizes) - 1))
+        values = np.minimum(values, np.array(table.sizes) - 1)
+        possible = np.minimum(lengths, 1 + table.capacity(values[:, 1:]))  # a model knows no constraint
+        return Beginnings(merged, possible, ticks, values)
 
     def _first_ticks(
         self, table: EventTable, cells: IntArray, index: IntArray | None, rng: np.random.Generator
