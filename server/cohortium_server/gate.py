@@ -156,7 +156,7 @@ def _linked(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Ev
 def _unfit(table: EventTable, events: Events, persons: int) -> int:
     """Events that are nobody's, out of order, beyond the window, forbidden by one before, or hold what the schema does not declare."""
     nobodys = (events.persons < 0) | (events.persons >= persons)
-    beyond = (events.ticks < 0) | (events.ticks >= table.clock.grid)
+    beyond = (events.ticks < 0) | (events.ticks >= table.grid)
     undeclared = ((events.values < 0) | (events.values >= np.array(table.sizes))).any(axis=1)
     backwards = (np.diff(events.persons, prepend=0) < 0) | (events.follows & (np.diff(events.ticks, prepend=0) < 0))
     unfit = nobodys | beyond | undeclared | backwards

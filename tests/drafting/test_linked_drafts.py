@@ -138,8 +138,16 @@ def test_a_number_that_is_called_a_time_orders_rows_and_another_where_it_is_name
     assert table.time == "days" and isinstance(table.clock, Continuous)
     named = draft_linked({"patients": given(people()), "stays": given(events)}, clocks=["order"])
     assert named.schema.tables[0].time == "order"
-    with pytest.raises(SchemaError, match="no column orders"):
-        drafted(patients=people(), stays=events[["patient", "reason"]])
+    with pytest.raises(SchemaError, match="'reason' cannot order a person's rows"):
+        draft_linked({"patients": given(people()), "stays": given(events)}, clocks=["reason"])
+
+
+def test_without_a_time_rows_are_a_set(tmp_path: Path) -> None:
+    proposal = drafted(patients=people(), stays=stays()[["patient", "reason", "blood"]])
+    (table,) = proposal.schema.tables
+    assert table.time is None and [c.name for c in table.columns] == ["reason", "blood"]
+    assert "a set, as no column seems to order" in proposal.notes_on("", "stays")[0].text
+    assert reloaded(proposal, tmp_path) == proposal.schema
 
 
 def test_a_few_whole_numbers_may_be_the_time() -> None:
@@ -162,19 +170,29 @@ def review(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("short_fits")
-def test_from_two_files_to_a_verified_release(files: tuple[Path, Path], tmp_path: Path) -> None:
-    both = [argument for file in files for argument in ("--data", file)]
+def test_from_some_files_to_a_verified_release(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """Of persons, of their stays, and of what they are allergic to, which is a set."""
+    allergies = tmp_path / "allergies.csv"
+    stays(400)[["patient", "blood"]].assign(kind=["nuts", "dust", "pollen", "dust"] * 350).to_csv(
+        allergies, index=False
+    )
+    both = [argument for file in (*files, allergies) for argument in ("--data", file)]
     schema = tmp_path / "schema.toml"
     call("schema", "draft", *both, "--out", schema)
     call("schema", "check", schema, *both, code=11)
     review(schema)
     told = call_json("schema", "check", schema, *both)
-    assert {name: found["left_out"] for name, found in told["data"].items()} == {"persons": 0, "stays": 0}
+    assert {name: found["left_out"] for name, found in told["data"].items()} == {
+        "persons": 0,
+        "stays": 0,
+        "allergies": 0,
+    }
     assert "stays: " in call("schema", "check", schema, *both)
     ledgers = tmp_path / "ledgers"
     call("simulate", *both, "--schema", schema, "--institutions", 3, "--epsilon", 3, "--delta", 1e-5,
          "--out", tmp_path / "release", "--ledger", ledgers)  # fmt: skip
     call("verify", tmp_path / "release")
+    assert list(pd.read_csv(tmp_path / "release" / "allergies.csv").columns) == ["patient", "blood", "kind"]
 
 
 def test_files_of_other_names_say_which_table_they_are(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -263,7 +263,8 @@ def _print_tables(proposal: Draft) -> None:
     said = f"{persons[0]!r} is the table of persons" if persons else "no table is of persons, who have no columns"
     print_status(f"{said}; whose a row is says {schema.person!r}.")
     for table in schema.tables:
-        print_status(f"{table.name!r} is a table of events of {table.person!r}, in the order of {table.time!r}.")
+        kind = "a set of rows" if table.time is None else f"a table of events, in the order of {table.time!r},"
+        print_status(f"{table.name!r} is {kind} of {table.person!r}.")
 
 
 def _compared(files: Mapping[str, Path], form: Form, declared: Schema) -> _Compared:

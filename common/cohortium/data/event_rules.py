@@ -103,7 +103,8 @@ class Ban:
     @cached_property
     def capacity(self) -> IntArray:
         """(cells,) how many events can come after a first one in each, UNLIMITED where some may be repeated for ever."""
-        return self.left(np.ones((1, len(self.rank)), bool))[0]
+        room: IntArray = self.left(np.ones((1, len(self.rank)), bool))[0]
+        return room
 
     def left(self, allowed: BoolArray) -> IntArray:
         """(persons, cells) how many events can follow on one in each cell, of those that ``allowed`` says. (persons, cells) bool.

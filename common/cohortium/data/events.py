@@ -4,6 +4,9 @@ A schema with tables of events describes persons: its columns are a person's, an
 rows of that person, in the order of a column of time. Beside the columns that are declared, a person then has some that
 follow from the events (``derived``): how many there are, when the first one is, and what it holds. What follows after it
 are steps: the columns of an event given the one before (``EventTable.steps``).
+
+A table without a time is a set: its rows are in no order, and stand in one that is as good as drawn (``linked.py``). What is said of
+the first event is then said of a row drawn from the set, and the time between two is always 0.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from pydantic import ConfigDict, Field, Strict
 from cohortium.data.columns import STRICT, BaseColumn, Column, Continuous, Datetime
 from cohortium.data.columns.grids import Even
 from cohortium.data.conditions.constraints import Implies, to_block
-from cohortium.data.event_rules import UNLIMITED, Ban, EventRule, bans
+from cohortium.data.event_rules import UNLIMITED, Ban, EventRule, Once, bans
 from cohortium.errors import SchemaError
 from cohortium.system.texts import trouble
 
@@ -41,7 +44,7 @@ class EventTable:
     """A table of events: any number of rows a person, in the order of a column of time.
 
     person: the column that says whose row it is, as the persons' own table does. time: the name of one of ``columns``, of
-    numbers or moments on an even grid; it orders a person's rows. most: of a person with more rows the first so many count.
+    numbers or moments on an even grid; it orders a person's rows. None for a set. most: of a person with more rows the first so many count.
     rules: what holds across a person's events. review: its own entries that a person has yet to review, like a column's.
     Raises SchemaError E_SCHEMA_INVALID or E_SCHEMA_DUP, which name the contradiction.
     """
@@ -49,8 +52,8 @@ class EventTable:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
     name: Annotated[str, Field(pattern=NAME)]
     person: Annotated[str, Field(min_length=1, max_length=200)]
-    time: str
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
+    time: str | None = None
     most: Annotated[int, Strict(), Field(ge=1, le=100_000)] = MOST
     rules: tuple[EventRule, ...] = ()
     review: tuple[str, ...] = ()
@@ -66,9 +69,14 @@ class EventTable:
         if GAP in names:
             what = f"a column is named {GAP!r}, as the time between two events is"
             raise self._invalid(what, "Choose another name.")
-        if self.time not in names[1:]:
-            raise self._invalid(f"there is no column {self.time!r}", "Write time = true in the block of one column.")
-        _check_clock(self)
+        if self.time is not None:
+            if self.time not in names[1:]:
+                what = f"there is no column {self.time!r}"
+                raise self._invalid(what, "Write time = true in the block of one column.")
+            _check_clock(self)
+        if self.time is None and not all(isinstance(rule, Once) for rule in self.rules):
+            what = "a rule says what comes before what, and it is a set, without a time"
+            raise self._invalid(what, "Write time = true in the block of one column, or leave the rule out.")
         _ = self.bans  # which are checked as they are made
 
     @property
@@ -76,11 +84,18 @@ class EventTable:
         return f"table {self.name!r}"
 
     @cached_property
-    def clock(self) -> Continuous | Datetime:
-        """The column of time."""
+    def clock(self) -> Continuous | Datetime | None:
+        """The column of time; None of a set."""
+        if self.time is None:
+            return None
         (column,) = (c for c in self.columns if c.name == self.time)
         assert isinstance(column, Continuous | Datetime)  # noqa: S101 - checked when it was made
         return column
+
+    @property
+    def grid(self) -> int:
+        """Ticks of the time there is: 1 of a set."""
+        return 1 if self.clock is None else self.clock.grid
 
     @property
     def others(self) -> tuple[Column, ...]:
@@ -90,7 +105,7 @@ class EventTable:
     @cached_property
     def steps(self) -> tuple[Column, ...]:
         """What an event is, given the one before: the time since, in steps of the time's grid, and its other columns."""
-        last = self.clock.grid - 1
+        last = max(1, self.grid - 1)
         gap = Continuous(name=GAP, lower=0.0, upper=float(last), edges=_gap_edges(last))
         return (gap, *self.others)
 
@@ -126,7 +141,8 @@ class EventTable:
     def derived(self) -> tuple[Column, ...]:
         """A person's columns that follow from the events: their number, and the time and the values of the first."""
         rows = Continuous(name=self.rows_name, lower=0.0, upper=float(self.most))
-        return (rows, *(_of_first(self, column) for column in (self.clock, *self.others)))
+        clock = () if self.clock is None else (self.clock,)
+        return (rows, *(_of_first(self, column) for column in (*clock, *self.others)))
 
     @property
     def rows_name(self) -> str:

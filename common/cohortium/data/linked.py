@@ -5,7 +5,8 @@ What counts of a person follows from that person's own rows, in whatever order t
     persons   of a person's rows that fit the one with the smallest codes; the others are left out
     events    those that fit, whose time is within its bounds, and whose person is in the table of persons, in the order of
               time and then of their codes, but for those that an earlier one forbids (``event_rules.py``); of these the
-              first ``most`` of a person
+              first ``most`` of a person. Rows of a set are in an order that is as good as drawn and follows from the
+              person's identifier and the row alone, so that its first ``most`` are any
     whole     a person who breaks a constraint with what follows from the events is left out, with all events
 
 Where the schema declares no columns of persons there is no such table, and the persons are those who have events. Persons are
@@ -29,6 +30,7 @@ from cohortium.data.columns.identifiers import Identifiers, ranked
 from cohortium.data.conditions.rules import Rule, broken_by
 from cohortium.data.encoding import BoolArray, Census, Codes, Events, HeldArray, held_type, judged
 from cohortium.data.events import PERSONS, EventTable
+from cohortium.data.ordering import Hashes, by_chance, drawn_order
 from cohortium.data.schema import Schema
 from cohortium.errors import SchemaError
 from cohortium.system.nearest import offered
@@ -126,12 +128,22 @@ class _Layout:
         if name == PERSONS:
             return cls(part, None, list(range(len(part.columns))), across._own(schema))
         table, at = _placed(name, schema)
-        clock = part.index(table.time)
+        clock = None if table.time is None else part.index(table.time)
         first = {table.first_name(c.name): j for j, c in enumerate(part.columns) if j != clock}
         needed = [
             first[n] for j in across.needed if (n := schema.names[j]) in first and at <= j < at + len(table.derived)
         ]
-        return cls(part, table, [j for j in range(len(part.columns)) if j != clock], [clock, *needed])
+        cells = [j for j in range(len(part.columns)) if j != clock]
+        return cls(part, table, cells, needed if clock is None else [clock, *needed])
+
+    @property
+    def is_set(self) -> bool:
+        return self.table is not None and self.table.time is None
+
+    def exact_of(self, index: IntArray) -> HeldArray:
+        """(rows, exact) of the (rows, columns) grid indices of a table; of a set a time that is always 0 comes first."""
+        ticks = np.zeros((len(index), int(self.is_set)), self.exact_type)
+        return np.column_stack([ticks, index[:, self.exact].astype(self.exact_type)])
 
     @property
     def exact_type(self) -> np.dtype[Any]:
@@ -157,7 +169,7 @@ def _placed(name: str, schema: Schema) -> tuple[EventTable, int]:
 class _Rows:
     """The rows of a table that fit. values: (rows, cells). exact: (rows, exact) grid indices; of events the time comes first.
 
-    whose: by part. read: rows of the table.
+    whose: by part. read: rows of the table. chance: (rows,) of a set by what they are ordered, else none.
     """
 
     layout: _Layout
@@ -166,6 +178,7 @@ class _Rows:
     whose: list[Identifiers]
     read: int
     breaking: int
+    chance: Hashes
 
     def __len__(self) -> int:
         return len(self.values)
@@ -173,25 +186,28 @@ class _Rows:
     def told(self) -> _Rows:
         """What is said of the rows, without them."""
         nothing = np.empty((len(self), 0), np.uint8)
-        return replace(self, values=nothing, exact=nothing)
+        return replace(self, values=nothing, exact=nothing, chance=self.chance[:0])
 
 
 def _read(parts: Iterable[pd.DataFrame], layout: _Layout) -> _Rows:
     clock = None if layout.table is None else layout.table.clock
     values, exact = (
         [np.empty((0, len(layout.cells)), layout.type)],
-        [np.empty((0, len(layout.exact)), layout.exact_type)],
+        [layout.exact_of(np.empty((0, len(layout.schema.columns)), np.int64))],
     )
+    chance = [np.empty(0, np.uint64)]
     whose: list[Identifiers] = []
     read = breaking = 0
     for part in parts:
         found = judged(part, layout.schema, clock)
         assert found.whose is not None  # noqa: S101 - a schema with tables of events has persons
         values.append(found.values[found.kept][:, layout.cells].astype(layout.type))
-        exact.append(found.index[found.kept][:, layout.exact].astype(layout.exact_type))
+        exact.append(layout.exact_of(found.index[found.kept]))
         whose.append(found.whose)
+        if layout.is_set:
+            chance.append(by_chance(found.whose, np.column_stack([values[-1], exact[-1]])))
         read, breaking = read + len(part), breaking + found.breaking
-    return _Rows(layout, np.concatenate(values), np.concatenate(exact), whose, read, breaking)
+    return _Rows(layout, np.concatenate(values), np.concatenate(exact), whose, read, breaking, np.concatenate(chance))
 
 
 def _apart(whose: IntArray, rows: Sequence[_Rows]) -> list[IntArray]:
@@ -267,18 +283,22 @@ class _Ordered:
 
     def derived(self) -> Iterable[IntArray]:
         """(persons,) the cells of each of ``EventTable.derived``."""
-        number, moment, *others = self.table.derived
-        yield cells_at(number, self.counts)
-        cells = cells_at(self.table.clock, self.of_first(self.exact[:, 0], INVALID))
-        yield np.where(cells == INVALID, moment.values, cells)
-        for j, column in enumerate(others):
+        yield cells_at(self.table.derived[0], self.counts)
+        if (clock := self.table.clock) is not None:
+            cells = cells_at(clock, self.of_first(self.exact[:, 0], INVALID))
+            yield np.where(cells == INVALID, clock.values, cells)
+        for j, column in enumerate(self.table.others):
             yield self.of_first(self.values[:, j], column.values)
 
     def derived_exact(self) -> dict[int, IntArray]:
         """By position in ``EventTable.derived`` the (persons,) grid indices that are held."""
-        found = {0: self.counts, 1: self.of_first(self.exact[:, 0], INVALID)}
-        for k, j in enumerate(self.layout.exact[1:], 1):
-            found[2 + self.layout.cells.index(j)] = self.of_first(self.exact[:, k], INVALID)
+        found, others = {0: self.counts}, self.layout.exact
+        if not self.layout.is_set:
+            found[1], others = self.of_first(self.exact[:, 0], INVALID), others[1:]
+        for k, j in enumerate(others, 1):
+            found[len(self.table.derived) - len(self.layout.cells) + self.layout.cells.index(j)] = self.of_first(
+                self.exact[:, k], INVALID
+            )
         return found
 
     def at(self, kept: BoolArray) -> _Ordered:
@@ -321,6 +341,9 @@ def _in_order(table: EventTable, rows: _Rows, whose: IntArray, ranks: IntArray) 
     there = np.flatnonzero(known)
     # what is sorted by is copied for no longer than that
     held = rows.values[there]
+    if table.time is None:
+        order = there[drawn_order(places[there], rows.chance[there])]
+        return order, places[order]
     by_value = *rows.exact[there, 1:].T[::-1], *held.T[::-1], *table.ranks(held)[::-1]
     later = np.lexsort((*by_value, rows.exact[there, 0], places[there]))
     del held, by_value

@@ -320,12 +320,11 @@ def _event_table(block: dict[str, Any], where: str) -> EventTable:
         raise SchemaError("E_SCHEMA_INVALID", place, what, fix)
     person, rest = _marked(blocks, "person", place)
     clock, _ = _marked(rest, "time", place)
-    if person is None or clock is None:
-        lacking = "person" if person is None else "time"
-        fix = f"Write {lacking} = true in the block of that column."
-        raise SchemaError("E_SCHEMA_INVALID", place, f"no column is its {lacking}", fix)
+    if person is None:
+        fix = "Write person = true in the block of that column."
+        raise SchemaError("E_SCHEMA_INVALID", place, "no column is its person", fix)
     columns = [{k: v for k, v in b.items() if k != "time"} if isinstance(b, dict) else b for b in rest]
-    document = {**block, "person": person["name"], "time": clock["name"], "columns": columns, "rules": rules}
+    document = {**block, "person": person["name"], "time": clock and clock["name"], "columns": columns, "rules": rules}
     return _validated(_TABLE, document, EventTable, place)  # type: ignore[no-any-return]
 
 

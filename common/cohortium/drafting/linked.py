@@ -27,7 +27,7 @@ UNITS = ("day", "date", "time", "hour", "minute", "week", "month", "year")
 _TIMES = frozenset({*UNITS, *(f"{unit}s" for unit in UNITS), "timestamp"})
 _AS_TIME = READ[Continuous]
 _STATIC = "no person has two values of it: if it is a property of persons, move it to their table, in the files as well"
-_NAME_IT = "Name it with --time, or leave the table out."
+_SET = "a set, as no column seems to order a person's rows; if one does, name it with --time"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def draft_linked(
 
     The first table in which nearly every row is a person's only one is that of persons; where there is none, persons have no
     columns of their own. Raises SchemaError E_SCHEMA_MISSING for a name that no table has, E_SCHEMA_INVALID where it cannot be told
-    whose rows are, or what orders them.
+    whose rows are, or where a column of ``clocks`` orders none.
     """
     check_names([*targets, *persons, *drop, *clocks], [name for given in tables.values() for name in given.names])
     keys = keys_of(tables, persons)
@@ -92,17 +92,18 @@ def _event_table(read: _Read, own: Sequence[str]) -> tuple[EventTable, tuple[Not
     require_name(read.name)
     found, notes = read.found, list(read.found.notes)
     clock = _clock(read)
-    repeated = [c.name for c in found.columns if c.name in own and c.name in read.unchanging and c.name != clock.name]
-    kept = [clock if c.name == clock.name else c for c in found.columns if c.name not in repeated]
+    time = "" if clock is None else clock.name
+    repeated = [c.name for c in found.columns if c.name in own and c.name in read.unchanging and c.name != time]
+    kept = [clock if clock and c.name == time else c for c in found.columns if c.name not in repeated]
     notes += [Note(name, "dropped: a column of persons says the same", dropped=True) for name in repeated]
     notes += [Note(c.name, _STATIC) for c in kept if c.name in read.unchanging and c is not clock]
-    notes.append(Note(clock.name, _ordering(clock, found.columns)))
+    notes.append(Note(time, _SET if clock is None else _ordering(clock, found.columns)))
     most, why = _most(found.tally)
     notes.append(why)
     table = EventTable(
         name=read.name,
         person=read.key,
-        time=clock.name,
+        time=time or None,
         columns=tuple(kept),
         most=most,
         review=READ_OF_EVENTS,
@@ -110,8 +111,8 @@ def _event_table(read: _Read, own: Sequence[str]) -> tuple[EventTable, tuple[Not
     return table, tuple(replace(note, table=read.name) for note in notes)
 
 
-def _clock(read: _Read) -> Continuous | Datetime:
-    """The column of time: a named one, else the first of moments, else the first number that is called a time."""
+def _clock(read: _Read) -> Continuous | Datetime | None:
+    """The column of time: a named one, else the first of moments, else the first number that is called a time, if any."""
     columns = read.found.columns
     asked = [c for c in columns if c.name in read.clocks]
     moments = [c for c in columns if isinstance(c, Datetime) and not c.of_day]
@@ -120,7 +121,10 @@ def _clock(read: _Read) -> Continuous | Datetime:
     for column in ranked:
         if (plain := _plain(column)) is not None:
             return plain
-    raise SchemaError("E_SCHEMA_INVALID", f"table {read.name!r}", "no column orders a person's rows", _NAME_IT)
+    if read.clocks:
+        what = f"{read.clocks[0]!r} cannot order a person's rows"
+        raise SchemaError("E_SCHEMA_INVALID", f"table {read.name!r}", what, "Name a column of dates, or of numbers.")
+    return None
 
 
 def _plain(column: Column) -> Continuous | Datetime | None:

@@ -17,6 +17,7 @@ LAWS = "tests/laws/test_counting_steps.py"
 KNOWN = f"{LAWS}::test_what_is_known_is_what_one_would_say"
 PERSON = f"{LAWS}::test_a_person_adds_what_happened_at_most_as_long_as_the_clip"
 RULES = "tests/data/test_event_rules.py"
+SETS = "tests/data/test_sets_of_rows.py"
 MASKS = "tests/server/generators/test_event_masks.py"
 EVENT_RULES = "common/cohortium/data/event_rules.py"
 LINKED = "common/cohortium/data/linked.py"
@@ -199,6 +200,30 @@ MUTANTS: tuple[Mutant, ...] = (
         CONTEXTS,
         "seen: BoolArray = before > np.repeat(before[starts], lengths, axis=0)",
         "seen: BoolArray = before > 0",
+    ),
+    mutant(
+        "puts the rows of a set into the order of what they hold",
+        "histories",
+        f"{SETS}::test_which_row_comes_first_is_as_good_as_drawn",
+        "common/cohortium/data/ordering.py",
+        "found = people[whose.places]",
+        "found = np.zeros(len(rows), np.uint64)",
+    ),
+    mutant(
+        "lets the order in a file say which rows of a set count",
+        "P27",
+        f"{SETS}::test_no_order_in_the_file_changes_anything_and_a_person_is_their_own_rows",
+        LINKED,
+        "order = there[drawn_order(places[there], rows.chance[there])]",
+        "order = there[np.argsort(places[there], kind='stable')]",
+    ),
+    mutant(
+        "asks of sets how much time there was between rows",
+        "histories",
+        f"{SETS}::test_nothing_is_asked_of_time",
+        "common/cohortium/queries/contexts.py",
+        "return range(int(self.grid == 1), len(self.sizes))",
+        "return range(len(self.sizes))",
     ),
     mutant(
         "lets one person's events forbid another's",
