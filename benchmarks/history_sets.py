@@ -95,6 +95,9 @@ decimals = 0
 name = "event"
 kind = "categorical"
 categories = ["MI", "afib", "ang/isc", "cardiac arrest", "diabetes", "dyslipidemia", "heart failure", "htn", "nafld", "stroke"]
+[[table.rule]]
+kind = "once"
+column = "event"
 """
 
 

@@ -13,6 +13,7 @@ from cohortium.data.encoding import Codes
 from cohortium.data.event_rules import Final, Once, Ordered
 from cohortium.data.events import EventTable
 from cohortium.data.linked import encode_linked
+from cohortium.data.ordering import in_order
 from cohortium.data.schema import Schema, schema_from_document, to_document
 from cohortium.drafting.tally import census_lines
 from cohortium.errors import SchemaError
@@ -42,7 +43,7 @@ upper = 99
 [[table.column]]
 name = "what"
 kind = "categorical"
-categories = ["visit", "referral", "surgery", "death"]
+categories = ["death", "surgery", "referral", "visit"]
 
 [[table.rule]]
 kind = "once"
@@ -70,7 +71,7 @@ def coded(*rows: tuple[object, int, str], schema: Schema = SCHEMA) -> Codes:
 def kept(*rows: tuple[object, int, str]) -> list[tuple[int, int, str]]:
     """(person, day, what) of the events that count."""
     (events,) = coded(*rows).events
-    names = ["visit", "referral", "surgery", "death"]
+    names = ["death", "surgery", "referral", "visit"]
     return [
         (int(p), int(t), names[c]) for p, t, c in zip(events.persons, events.ticks, events.values[:, 1], strict=True)
     ]
@@ -98,8 +99,13 @@ def test_what_an_earlier_event_forbids_is_left_out_whatever_the_order_in_the_fil
 
 def test_at_one_time_events_stand_in_an_order_that_keeps_the_rules() -> None:
     assert kept((1, 5, "death"), (1, 5, "visit"), (1, 5, "surgery"), (1, 5, "referral")) == [
-        (0, 5, "visit"), (0, 5, "referral"), (0, 5, "surgery"), (0, 5, "death"),
+        (0, 5, "referral"), (0, 5, "visit"), (0, 5, "surgery"), (0, 5, "death"),
     ]  # fmt: skip
+
+
+def test_made_up_events_of_one_time_stand_in_that_order_too() -> None:
+    made = in_order(SCHEMA.tables[0], np.zeros(4, np.int64), np.full(4, 5), np.arange(4)[:, None])
+    assert made.values[:, 1].tolist() == [2, 3, 1, 0]
 
 
 def test_nobodys_events_forbid_anothers() -> None:

@@ -244,7 +244,7 @@ MUTANTS: tuple[Mutant, ...] = (
     mutant(
         "puts made-up events of one time into another order than real ones",
         "histories",
-        "tests/laws/test_linking.py::test_made_up_events_are_put_in_the_order_of_encoded_ones[ruled]",
+        f"{RULES}::test_made_up_events_of_one_time_stand_in_that_order_too",
         "common/cohortium/data/ordering.py",
         "*reversed(table.ranks(others)), ",
         "",
@@ -286,8 +286,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "histories",
         f"{RULES}::test_a_first_event_that_leaves_no_room_is_an_only_one",
         "common/cohortium/data/events.py",
-        "if n + 2 <= self.most",
-        "if n + 2 > self.most",
+        'f"{self.rows_name}>={few + 2}"',
+        'f"{self.rows_name}>={few + 3}"',
     ),
     mutant(
         "answers with noise alone from codes without the events that are asked about",
