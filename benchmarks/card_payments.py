@@ -1,6 +1,6 @@
 """Card payments of five banks: whether a model of fraud that has seen synthetic customers alone knows real ones.
 
-    cards   3,979 customers to train, their payments over 60 days: hour, amount, kind, distances, whether the terminal was new, fraud
+    cards   3,953 customers to train, their payments over 60 days: hour, amount, kind, distances, whether the terminal was new, fraud
 
 The table is made up by a simulator of the Fraud Detection Handbook's family; customers are with one of five banks each. Whether a customer
 has been at a terminal before is a column of the payment, made from that customer's own rows alone.
