@@ -95,6 +95,9 @@ decimals = 0
 name = "event"
 kind = "categorical"
 categories = ["MI", "afib", "ang/isc", "cardiac arrest", "diabetes", "dyslipidemia", "heart failure", "htn", "nafld", "stroke"]
+[[table.rule]]
+kind = "once"
+column = "event"
 """
 
 
@@ -119,6 +122,12 @@ class Judge(ABC):
     measures: ClassVar[Mapping[str, Measure]]
     train: Tables
     test: Tables
+    epsilon: ClassVar[float] = 1.0
+
+    @property
+    def homes(self) -> IntArray:
+        """The institution of each person who trains, in the order of their identifiers; none where any may be."""
+        return np.empty(0, np.int64)
 
     @abstractmethod
     def figures(self, made: Tables) -> dict[str, float]:

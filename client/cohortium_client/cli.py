@@ -30,6 +30,7 @@ from cohortium_client.commands.founding import (
     Query,
     Url,
     found,
+    tell_of_tables,
     warn_of_length,
 )
 from cohortium_client.commands.joining import join
@@ -63,6 +64,7 @@ def init(
     with guarded(as_json):
         made = found(folder, name, data, url, query, population, cap, delta, separator, sheet, password_file)
         warn_of_length(made)
+        tell_of_tables(made)
         if as_json:
             print_json({"institution": name, "folder": str(folder), "key": made.identity.public})
             return

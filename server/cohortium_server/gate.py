@@ -168,15 +168,18 @@ def _linked(outcome: Outcome, synthetic: npt.NDArray[np.int16], events: tuple[Ev
         unfit == 0,
         f"{unfit} events that do not fit",
         "0 events that do not fit",
-        "every event is a released person's, within its table's window of time, and has declared values",
+        "every event is a released person's, within its table's window of time, has declared values, and keeps the rules of its table",
     )
     return (found,)
 
 
 def _unfit(table: EventTable, events: Events, persons: int) -> int:
-    """Events that are nobody's, out of order, beyond the window, or hold what the schema does not declare."""
+    """Events that are nobody's, out of order, beyond the window, forbidden by one before, or hold what the schema does not declare."""
     nobodys = (events.persons < 0) | (events.persons >= persons)
-    beyond = (events.ticks < 0) | (events.ticks >= table.clock.grid)
+    beyond = (events.ticks < 0) | (events.ticks >= table.grid)
     undeclared = ((events.values < 0) | (events.values >= np.array(table.sizes))).any(axis=1)
     backwards = (np.diff(events.persons, prepend=0) < 0) | (events.follows & (np.diff(events.ticks, prepend=0) < 0))
-    return int((nobodys | beyond | undeclared | backwards).sum())
+    unfit = nobodys | beyond | undeclared | backwards
+    if not unfit.any() and table.bans:  # of what is no event nothing is forbidden
+        unfit = table.broken(events.persons, events.values[:, 1:])
+    return int(unfit.sum())

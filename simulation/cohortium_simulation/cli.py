@@ -62,9 +62,10 @@ def simulate(
 ) -> None:
     """Run a whole federation on one table, or on linked ones: split them, let institutions answer, release synthetic ones."""
     with guarded(as_json):
+        from cohortium.commands.files import files_of
         from cohortium_server.release import require_no_release
         from cohortium_simulation import requested
-        from cohortium_simulation.inputs import files_of, read_tables
+        from cohortium_simulation.inputs import read_tables
 
         require_no_release(out, replace)
         split = requested.Split(institutions, by, institution or (), skew)

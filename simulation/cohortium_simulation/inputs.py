@@ -23,51 +23,17 @@ from cohortium.data.schema import Schema
 from cohortium.drafting.checking import Fit, Fitting, fittings
 from cohortium.drafting.reasons import counted, in_lines_of_all
 from cohortium.drafting.tally import census_lines, tally_lines, tally_of
-from cohortium.errors import SchemaError, StudyError
+from cohortium.errors import SchemaError
 from cohortium.study.study import Study
 from cohortium.system.output import print_private, print_status
 from cohortium_simulation.holdings import Held
 from cohortium_simulation.layout import Layout
 
 
-def files_of(data: Sequence[Path], schema: Schema) -> dict[str, Path]:
-    """The file of each of the schema's tables: of events that of the table's name, and of persons the other one.
-
-    Raises StudyError E_PLAN_INVALID where a table has no file or several, or a file no table.
-    """
-    names = {table.name for table in schema.tables}
-    found: dict[str, list[Path]] = {name: [] for name in schema.parts}
-    for path in data:
-        stem = path.name.partition(".")[0]
-        found.setdefault(stem if stem in names else PERSONS, []).append(path)
-    for name, paths in found.items():
-        if name not in schema.parts or len(paths) != 1:
-            raise _unclear(name, paths, schema)
-    return {name: path for name, (path,) in found.items()}
-
-
-def _unclear(name: str, paths: Sequence[Path], schema: Schema) -> StudyError:
-    listed = ", ".join(path.name for path in paths)
-    if not schema.tables:
-        what, fix = f"{listed}: the schema is of one table", "Pass one file, or a schema with tables of events."
-    elif name not in schema.parts:
-        what, fix = f"{listed}: the schema has only tables of events", f"Name files as {', '.join(schema.parts)}."
-    elif not paths:
-        what = f"no file is for the table {name!r}"
-        fix = (
-            f"Pass --data {name}.csv: a file's name says which table of events it is, and the other one is of persons."
-        )
-    else:
-        what = f"{listed}: {len(paths)} files are for the table {name!r}"
-        tables = ", ".join(table.name for table in schema.tables)
-        fix = f"Pass one of persons, and one for each table of events, named as it is: {tables}."
-    return StudyError("E_PLAN_INVALID", "--data", what, fix)
-
-
 def read_tables(
     files: Mapping[str, Path], form: Form, schema: Schema, layout: Layout, seed: int | None, drop_bad_rows: bool
 ) -> Mapping[str, Held]:
-    """A table for each institution, or its tables by name. files: of ``files_of``.
+    """A table for each institution, or its tables by name. files: of ``commands/files.py: files_of``.
 
     SchemaError E_MISFIT, before anything is charged, where no row fits the schema.
     """

@@ -8,15 +8,13 @@ from typing import Annotated
 
 import typer
 
-from cohortium.commands.reading import TABLE
+from cohortium.commands.reading import SEVERAL, TABLE
 
 KINDS = ", ".join(sorted(e.name for e in entry_points(group="cohortium.generators")))
 
 Data = Annotated[
     list[Path],
-    typer.Option(
-        "--data", help=f"{TABLE} Repeat it where the schema has tables of events: a file's name is its table's name."
-    ),
+    typer.Option("--data", help=f"{TABLE} {SEVERAL}"),
 ]
 Out = Annotated[Path, typer.Option("--out", help="The folder of the release.")]
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="Its schema.toml: see cohortium schema draft.")]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linked import LINKED, ORDERED, tables
+from linked import LINKED, ORDERED, RULED, tables
 
 from cohortium.data.columns.encoding import cells_at
 from cohortium.data.encoding import Codes, Events
@@ -19,7 +19,7 @@ from cohortium.data.ordering import reordered
 from cohortium.data.schema import Schema
 
 Tables = dict[str, pd.DataFrame]
-BOTH = pytest.mark.parametrize("schema", [LINKED, ORDERED], ids=lambda s: s.name)
+BOTH = pytest.mark.parametrize("schema", [LINKED, ORDERED, RULED], ids=lambda s: s.name)
 
 
 def whole(codes: Codes) -> list[Any]:

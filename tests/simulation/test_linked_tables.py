@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from linked import LABS, LINKED, TEXT, tables
 
+from cohortium.commands.files import files_of
 from cohortium.data.encoding import Codes
 from cohortium.data.identifiers import identifier
 from cohortium.data.linked import encode_linked
@@ -22,7 +23,7 @@ from cohortium_client.custodian.institution import init_institution
 from cohortium_client.source.source import load_source
 from cohortium_simulation.federation import _write_tables
 from cohortium_simulation.holdings import as_held, encoded, persons_of
-from cohortium_simulation.inputs import files_of, read_tables
+from cohortium_simulation.inputs import read_tables
 from cohortium_simulation.layout import laid_out
 from cohortium_simulation.requested import generator_section
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from cohortium.data.columns import Categorical, Continuous, Datetime
 from cohortium.data.conditions.constraints import Order
+from cohortium.data.event_rules import Final, Once
 from cohortium.data.events import EventTable
 from cohortium.data.schema import Schema, with_events
 
@@ -46,6 +48,14 @@ ORDERED = with_events(
     (LABS, STAYS),
 )
 """Nobody has a test before the day of enrolment."""
+RULED = with_events(
+    Schema(name="ruled", person="id", columns=OWN),
+    (
+        replace(LABS, rules=(Once(column="test", categories=("crp",)),)),
+        replace(STAYS, rules=(Final(column="ward", categories=("a",)), Once(column="ward"))),
+    ),
+)
+"""The one test is made once, of wards everybody sees each but once, and nothing follows on the first one of the list."""
 
 TEXT = """
 name = "linked"

@@ -39,7 +39,7 @@ def join(
     """Join a federation: keys are made here and stay here. SITE is made as by init where there is none."""
     with guarded(as_json):
         from cohortium.federation.kit import load_kit
-        from cohortium_client.commands.founding import found, warn_of_length
+        from cohortium_client.commands.founding import found, tell_of_tables, warn_of_length
         from cohortium_client.custodian.institution import FILE, load_institution
         from cohortium_client.joining import join as joined
         from cohortium_client.relay import relay_folder
@@ -52,6 +52,7 @@ def join(
         else:
             said = (data, url, query, population, cap, delta, separator, sheet, password_file)
             opened = found(folder, received.institution, *said)
+            tell_of_tables(opened)
         warn_of_length(opened)
         made = joined(received, opened, relay or relay_folder(folder), rotate_node_key, rotate_identity_key)
         if as_json:

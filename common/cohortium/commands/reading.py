@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cohortium.data.readers.forms import Form
 
 TABLE = "CSV, Parquet or Excel file (.xlsx); CSV may be packed by gzip or zstd."
+SEVERAL = "Repeat it for linked tables: a file's name is its table's, or write NAME=FILE."
 Separator = Annotated[
     str | None,
     typer.Option(

@@ -56,8 +56,8 @@ class Census:
     """What became of the rows of one of several linked tables: for the institution's own eyes.
 
     rows: that were read. unfit: those that do not fit by themselves. repeated: of a person who is in the table of persons
-    already. strangers: of a person who is not. counted: those that count. persons: whose these are. The rest are beyond the
-    table's ``most``.
+    already. strangers: of a person who is not. counted: those that count. persons: whose these are. forbidden: those that an earlier
+    event of the person forbids. The rest are beyond the table's ``most``.
     """
 
     rows: int
@@ -66,10 +66,11 @@ class Census:
     strangers: int
     counted: int
     persons: int
+    forbidden: int = 0
 
     @property
     def left_out(self) -> int:
-        return self.unfit + self.repeated + self.strangers
+        return self.unfit + self.repeated + self.strangers + self.forbidden
 
     @property
     def beyond(self) -> int:

@@ -4,7 +4,9 @@ What counts of a person follows from that person's own rows, in whatever order t
 
     persons   of a person's rows that fit the one with the smallest codes; the others are left out
     events    those that fit, whose time is within its bounds, and whose person is in the table of persons, in the order of
-              time and then of their codes; of these the first ``most`` of a person
+              time and then of their codes, but for those that an earlier one forbids (``event_rules.py``); of these the
+              first ``most`` of a person. Rows of a set are in an order that is as good as drawn and follows from the
+              person's identifier and the row alone, so that its first ``most`` are any
     whole     a person who breaks a constraint with what follows from the events is left out, with all events
 
 Where the schema declares no columns of persons there is no such table, and the persons are those who have events. Persons are
@@ -28,6 +30,7 @@ from cohortium.data.conditions.rules import Rule, broken_by
 from cohortium.data.encoding import BoolArray, Census, Codes, Events, HeldArray, held_type, judged
 from cohortium.data.events import PERSONS, EventTable
 from cohortium.data.identifiers import Identifiers, ranked
+from cohortium.data.ordering import Hashes, by_chance, drawn_order
 from cohortium.data.schema import Schema
 from cohortium.errors import SchemaError
 from cohortium.system.nearest import offered
@@ -125,12 +128,22 @@ class _Layout:
         if name == PERSONS:
             return cls(part, None, list(range(len(part.columns))), across._own(schema))
         table, at = _placed(name, schema)
-        clock = part.index(table.time)
+        clock = None if table.time is None else part.index(table.time)
         first = {table.first_name(c.name): j for j, c in enumerate(part.columns) if j != clock}
         needed = [
             first[n] for j in across.needed if (n := schema.names[j]) in first and at <= j < at + len(table.derived)
         ]
-        return cls(part, table, [j for j in range(len(part.columns)) if j != clock], [clock, *needed])
+        cells = [j for j in range(len(part.columns)) if j != clock]
+        return cls(part, table, cells, needed if clock is None else [clock, *needed])
+
+    @property
+    def is_set(self) -> bool:
+        return self.table is not None and self.table.time is None
+
+    def exact_of(self, index: IntArray) -> HeldArray:
+        """(rows, exact) of the (rows, columns) grid indices of a table; of a set a time that is always 0 comes first."""
+        ticks = np.zeros((len(index), int(self.is_set)), self.exact_type)
+        return np.column_stack([ticks, index[:, self.exact].astype(self.exact_type)])
 
     @property
     def exact_type(self) -> np.dtype[Any]:
@@ -156,7 +169,7 @@ def _placed(name: str, schema: Schema) -> tuple[EventTable, int]:
 class _Rows:
     """The rows of a table that fit. values: (rows, cells). exact: (rows, exact) grid indices; of events the time comes first.
 
-    whose: by part. read: rows of the table.
+    whose: by part. read: rows of the table. chance: (rows,) of a set by what they are ordered, else none.
     """
 
     layout: _Layout
@@ -165,6 +178,7 @@ class _Rows:
     whose: list[Identifiers]
     read: int
     breaking: int
+    chance: Hashes
 
     def __len__(self) -> int:
         return len(self.values)
@@ -172,25 +186,28 @@ class _Rows:
     def without_values(self) -> _Rows:
         """What is reported of the rows, without them."""
         nothing = np.empty((len(self), 0), np.uint8)
-        return replace(self, values=nothing, exact=nothing)
+        return replace(self, values=nothing, exact=nothing, chance=self.chance[:0])
 
 
 def _read(parts: Iterable[pd.DataFrame], layout: _Layout) -> _Rows:
     clock = None if layout.table is None else layout.table.clock
     values, exact = (
         [np.empty((0, len(layout.cells)), layout.type)],
-        [np.empty((0, len(layout.exact)), layout.exact_type)],
+        [layout.exact_of(np.empty((0, len(layout.schema.columns)), np.int64))],
     )
+    chance = [np.empty(0, np.uint64)]
     whose: list[Identifiers] = []
     read = breaking = 0
     for part in parts:
         found = judged(part, layout.schema, clock)
         assert found.whose is not None  # noqa: S101 - a schema with tables of events has persons
         values.append(found.values[found.kept][:, layout.cells].astype(layout.type))
-        exact.append(found.index[found.kept][:, layout.exact].astype(layout.exact_type))
+        exact.append(layout.exact_of(found.index[found.kept]))
         whose.append(found.whose)
+        if layout.is_set:
+            chance.append(by_chance(found.whose, np.column_stack([values[-1], exact[-1]])))
         read, breaking = read + len(part), breaking + found.breaking
-    return _Rows(layout, np.concatenate(values), np.concatenate(exact), whose, read, breaking)
+    return _Rows(layout, np.concatenate(values), np.concatenate(exact), whose, read, breaking, np.concatenate(chance))
 
 
 def _apart(whose: IntArray, rows: Sequence[_Rows]) -> list[IntArray]:
@@ -229,7 +246,8 @@ def _without_rows(whose: Sequence[IntArray]) -> _Persons:
 class _Ordered:
     """The events of a table that count, in the order of persons, of time and of their cells.
 
-    persons: (rows,) positions of their persons. count: of these. known: rows that fit, of persons who are in the table.
+    persons: (rows,) positions of their persons. count: of these. known: rows that fit, of persons who are in the table. forbidden:
+    those of them that break a rule.
     """
 
     table: EventTable
@@ -239,6 +257,7 @@ class _Ordered:
     persons: IntArray
     count: int
     known: int
+    forbidden: int
 
     @property
     def ticks(self) -> IntArray:
@@ -264,18 +283,22 @@ class _Ordered:
 
     def derived(self) -> Iterable[IntArray]:
         """(persons,) the cells of each of ``EventTable.derived``."""
-        number, moment, *others = self.table.derived
-        yield cells_at(number, self.counts)
-        cells = cells_at(self.table.clock, self.of_first(self.exact[:, 0], INVALID))
-        yield np.where(cells == INVALID, moment.values, cells)
-        for j, column in enumerate(others):
+        yield cells_at(self.table.derived[0], self.counts)
+        if (clock := self.table.clock) is not None:
+            cells = cells_at(clock, self.of_first(self.exact[:, 0], INVALID))
+            yield np.where(cells == INVALID, clock.values, cells)
+        for j, column in enumerate(self.table.others):
             yield self.of_first(self.values[:, j], column.values)
 
     def derived_exact(self) -> dict[int, IntArray]:
         """By position in ``EventTable.derived`` the (persons,) grid indices that are held."""
-        found = {0: self.counts, 1: self.of_first(self.exact[:, 0], INVALID)}
-        for k, j in enumerate(self.layout.exact[1:], 1):
-            found[2 + self.layout.cells.index(j)] = self.of_first(self.exact[:, k], INVALID)
+        found, others = {0: self.counts}, self.layout.exact
+        if not self.layout.is_set:
+            found[1], others = self.of_first(self.exact[:, 0], INVALID), others[1:]
+        for k, j in enumerate(others, 1):
+            found[len(self.table.derived) - len(self.layout.cells) + self.layout.cells.index(j)] = self.of_first(
+                self.exact[:, k], INVALID
+            )
         return found
 
     def at(self, kept: BoolArray) -> _Ordered:
@@ -285,7 +308,7 @@ class _Ordered:
         rows, places = kept[self.persons], np.cumsum(kept) - 1
         known = self.known - int((~rows).sum())
         left = self.values[rows], self.exact[rows], places[self.persons[rows]]
-        return _Ordered(self.table, self.layout, *left, int(kept.sum()), known)
+        return _Ordered(self.table, self.layout, *left, int(kept.sum()), known, self.forbidden)
 
     def events(self) -> Events:
         gap, later = self.table.steps[0], np.zeros(len(self.values), bool)
@@ -296,25 +319,34 @@ class _Ordered:
 
 
 def _events(table: EventTable, rows: _Rows, whose: IntArray, ranks: IntArray) -> _Ordered:
-    """The first ``most`` events of each person who is there."""
-    order, persons = _in_order(rows, whose, ranks)
-    known, counts = len(order), np.bincount(persons, minlength=len(ranks))
+    """The first ``most`` events of each person who is there that no rule forbids."""
+    order, persons = _in_order(table, rows, whose, ranks)
+    known = len(order)
+    if table.bans:
+        allowed = ~table.broken(persons, rows.values[order])
+        order, persons = order[allowed], persons[allowed]
+    allowed_rows, counts = len(order), np.bincount(persons, minlength=len(ranks))
     if counts.max(initial=0) > table.most:
-        counted = np.arange(known) - (np.cumsum(counts) - counts)[persons] < table.most
+        counted = np.arange(allowed_rows) - (np.cumsum(counts) - counts)[persons] < table.most
         order, persons = order[counted], persons[counted]
-    return _Ordered(table, rows.layout, rows.values[order], rows.exact[order], persons, len(ranks), known)
+    values, exact, forbidden = rows.values[order], rows.exact[order], known - allowed_rows
+    return _Ordered(table, rows.layout, values, exact, persons, len(ranks), known, forbidden)
 
 
-def _in_order(rows: _Rows, whose: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
+def _in_order(table: EventTable, rows: _Rows, whose: IntArray, ranks: IntArray) -> tuple[IntArray, IntArray]:
     """Which rows are of persons who are there, by person, time and cells; and the position of each one's person."""
     places = np.searchsorted(ranks, whose)
     known = places < len(ranks)
     known[known] = ranks[places[known]] == whose[known]
     there = np.flatnonzero(known)
     # what is sorted by is copied for no longer than that
-    later = np.lexsort(
-        (*rows.exact[there, 1:].T[::-1], *rows.values[there].T[::-1], rows.exact[there, 0], places[there])
-    )
+    held = rows.values[there]
+    if table.time is None:
+        order = there[drawn_order(places[there], rows.chance[there])]
+        return order, places[order]
+    by_value = *rows.exact[there, 1:].T[::-1], *held.T[::-1], *table.ranks(held)[::-1]
+    later = np.lexsort((*by_value, rows.exact[there, 0], places[there]))
+    del held, by_value
     order = there[later]
     return order, places[order]
 
@@ -334,11 +366,12 @@ def _put_together(
     for one, read in zip(events, rows[len(census) :], strict=True):
         census[one.table.name] = _counted(one, read)
     left_out = sum(one.left_out for one in census.values())
-    breaking = broken + sum(one.breaking for one in rows)
+    breaking = broken + sum(one.breaking for one in rows) + sum(one.forbidden for one in events)
     held = tuple(one.events() for one in events)
     return Codes(values, np.arange(len(values)), schema.sizes, left_out, breaking, held, census)
 
 
 def _counted(events: _Ordered, rows: _Rows) -> Census:
     counted, persons = len(events.values), int((events.counts > 0).sum())
-    return Census(rows.read, rows.read - len(rows), 0, len(rows) - events.known, counted, persons)
+    strangers = len(rows) - events.known
+    return Census(rows.read, rows.read - len(rows), 0, strangers, counted, persons, events.forbidden)

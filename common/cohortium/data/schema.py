@@ -311,21 +311,20 @@ def _event_tables(tables: Any, where: str) -> tuple[EventTable, ...]:
 
 def _event_table(block: dict[str, Any], where: str) -> EventTable:
     place = f"{where}, table {block.get('name', '')!r}"
-    blocks = block.pop("column", [])
-    if not isinstance(blocks, list) or {"person", "time", "columns"} & block.keys():
+    blocks, rules = block.pop("column", []), block.pop("rule", [])
+    if not isinstance(blocks, list) or {"person", "time", "columns", "rules"} & block.keys():
         what, fix = (
-            "its columns are declared in blocks [[table.column]]",
-            "Write person = true and time = true in theirs.",
+            "its columns are declared in blocks [[table.column]], its rules in blocks [[table.rule]]",
+            "Write person = true and time = true in those of columns.",
         )
         raise SchemaError("E_SCHEMA_INVALID", place, what, fix)
     person, rest = _marked(blocks, "person", place)
     clock, _ = _marked(rest, "time", place)
-    if person is None or clock is None:
-        lacking = "person" if person is None else "time"
-        fix = f"Write {lacking} = true in the block of that column."
-        raise SchemaError("E_SCHEMA_INVALID", place, f"no column is its {lacking}", fix)
+    if person is None:
+        fix = "Write person = true in the block of that column."
+        raise SchemaError("E_SCHEMA_INVALID", place, "no column is its person", fix)
     columns = [{k: v for k, v in b.items() if k != "time"} if isinstance(b, dict) else b for b in rest]
-    document = {**block, "person": person["name"], "time": clock["name"], "columns": columns}
+    document = {**block, "person": person["name"], "time": clock and clock["name"], "columns": columns, "rules": rules}
     return _validated(_TABLE, document, EventTable, place)  # type: ignore[no-any-return]
 
 

@@ -127,7 +127,7 @@ class Fitting:
 
 def fittings(schema: Schema) -> dict[str, Fitting]:
     """One for each of the schema's tables, by name."""
-    clocks = {table.name: table.clock for table in schema.tables}
+    clocks: dict[str, Column | None] = {table.name: table.clock for table in schema.tables}
     return {name: Fitting(part, clocks.get(name)) for name, part in schema.parts.items()}
 
 

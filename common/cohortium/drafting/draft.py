@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -26,7 +26,7 @@ from functools import partial
 import pandas as pd
 
 from cohortium.data import columns
-from cohortium.data.columns import Boolean, Categorical, Continuous, Datetime, Ordinal
+from cohortium.data.columns import Boolean, Categorical, Column, Continuous, Datetime, Ordinal
 from cohortium.data.columns.absent import AMONG_NUMBERS, AMONG_TEXTS, PERHAPS
 from cohortium.data.columns.derived import Following
 from cohortium.data.schema import Schema
@@ -68,6 +68,7 @@ class Draft:
     """A proposal: its schema is marked wherever it follows from rows.
 
     notes: why what is proposed, column by column. They and ``tally`` hold what was seen of rows: for the institution's own screen.
+    tallies: of each table by name, where there are several.
 
     >>> import cohortium
     >>> draft = cohortium.draft_schema({"age": [30, 41, 56, 62] * 50, "result": ["positive", "negative"] * 100}, targets="result")
@@ -80,6 +81,7 @@ class Draft:
     schema: Schema
     notes: tuple[Note, ...]
     tally: Tally = field(default_factory=partial(Tally, 0))  # for the institution's own screen
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Draft of {repr(self.schema).strip('<>')}>"
@@ -87,8 +89,18 @@ class Draft:
     def _repr_html_(self) -> str:
         return self.schema._repr_html_()
 
-    def notes_on(self, column: str) -> tuple[Note, ...]:
-        return tuple(n for n in self.notes if n.column == column)
+    def notes_on(self, column: str, table: str = "") -> tuple[Note, ...]:
+        """table: of events; by default the persons', or the only one."""
+        return tuple(n for n in self.notes if (n.column, n.table) == (column, table))
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """What is proposed of one table's columns: maybe none."""
+
+    columns: tuple[Column, ...]
+    notes: tuple[Note, ...]
+    tally: Tally
 
 
 def draft(
@@ -99,6 +111,22 @@ def draft(
     drop: Sequence[str] = (),
 ) -> Draft:
     """A schema proposed from the table that comes in ``parts``; an unknown name raises E_SCHEMA_MISSING."""
+    found = proposed(parts, targets, person, drop)
+    if not found.columns:
+        raise nothing_left(person)
+    schema = Schema(name=table_name(name), person=person, columns=found.columns, review=READ_OF_TABLE)
+    return Draft(schema, found.notes, found.tally)
+
+
+def nothing_left(person: str | None) -> SchemaError:
+    fix = f"Add rows: what fewer than {RARE} {unit_of(person)} have is not proposed. Or drop fewer columns."
+    return SchemaError("E_SCHEMA_INVALID", "draft", "no column is left", fix)
+
+
+def proposed(
+    parts: Iterable[pd.DataFrame], targets: Sequence[str], person: str | None, drop: Sequence[str]
+) -> Proposed:
+    """The columns of one table; raises as ``draft``, but for a table of which none is left."""
     kept = [*targets, *([person] if person is not None else [])]
     if both := sorted({*kept} & {*drop}):
         raise SchemaError("E_SCHEMA_INVALID", "draft", f"column {both[0]!r} is named and dropped", "Decide for one.")
@@ -111,18 +139,14 @@ def draft(
         if column != person
     ]
     columns = tuple(p.column for p in proposals if p.column is not None)
-    if not columns:
-        fix = f"Add rows: what fewer than {RARE} {unit_of(person)} have is not proposed. Or drop fewer columns."
-        raise SchemaError("E_SCHEMA_INVALID", "draft", "no column is left", fix)
     notes = tuple(note for p in proposals for note in p.notes)
     notes += tuple(Note(name, "", seen=seen) for name, seen in following.described([c.name for c in columns], targets))
     if person is not None and facts[person].nullable:
         notes += (Note(person, "rows without a person are left out of the table"),)
-    proposed = Schema(name=_named(name), person=person, columns=columns, review=READ_OF_TABLE)
-    return Draft(proposed, notes, watch.tally)
+    return Proposed(columns, notes, watch.tally)
 
 
-def _named(name: str) -> str:
+def table_name(name: str) -> str:
     """The table's name, or a plain one where that can be none."""
     return name if 0 < len(name) <= LONG_NAME and not trouble(name) else "table"
 

@@ -190,7 +190,7 @@ def facts_of(
         people = np.arange(rows, rows + len(part), dtype=np.uint64)
         rows += len(part)
         if person is not None:
-            people = _people(part.iloc[:, names.index(person)])
+            people = people_of(part.iloc[:, names.index(person)])
         for j, name in enumerate(names):
             if name not in drop:
                 known = total.get(name, ColumnFacts())
@@ -202,7 +202,7 @@ def facts_of(
     return total, numbers
 
 
-def _people(values: pd.Series) -> _Hashes:
+def people_of(values: pd.Series) -> npt.NDArray[np.uint64]:
     """(rows,) a hash of each row's person; rows without one count as one person's."""
     numbers, distinct = pd.factorize(normalized(values), use_na_sentinel=True)
     words = [*(identifier(value) or "" for value in distinct), ""]

@@ -17,13 +17,21 @@ from cohortium.drafting.facts import RARE, ColumnFacts
 class Note:
     """Why something is proposed. ``column`` is in the schema, or was dropped from it.
 
-    text: holds nothing of the rows. seen: what was seen of them, for the institution's own screen.
+    text: holds nothing of the rows. seen: what was seen of them, for the institution's own screen. table: of events, where
+    the column is one of these; an empty column is the table itself.
     """
 
     column: str
     text: str
     dropped: bool = False
     seen: str = ""
+    table: str = ""
+
+    @property
+    def where(self) -> str:
+        """What it is about, in words."""
+        column = repr(self.column) if self.column else "the table"
+        return f"{self.table}, {column}" if self.table else column
 
 
 @dataclass(frozen=True)

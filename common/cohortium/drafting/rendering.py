@@ -31,17 +31,29 @@ def render(draft: Draft) -> str:
     document = schemas.to_document(draft.schema)
     head = _HEAD.format(counted=_BY_ROW if draft.schema.person is None else _BY_PERSON)
     table = f"name = {quoted(draft.schema.name)}\n" + _mark(document.get("review", []))
-    blocks = [_block(block, draft.notes_on(block["name"])) for block in document["column"]]
-    dropped = [
-        f"# {for_terminal(quoted(n.column))} {for_terminal(n.text)}\n" for n in draft.notes if n.dropped and n.text
-    ]
-    return "\n".join([head, table, *blocks, "".join(dropped)]).rstrip() + "\n"
+    blocks = [_block("[[column]]", block, draft.notes_on(block["name"])) for block in document["column"]]
+    events = [part for one in document.get("table", []) for part in _event_table(draft, one)]
+    return "\n".join([head, table, *blocks, _dropped(draft, ""), *events]).rstrip() + "\n"
 
 
-def _block(block: dict[str, Any], notes: Sequence[Note]) -> str:
+def _event_table(draft: Draft, document: dict[str, Any]) -> list[str]:
+    """A block ``[[table]]`` with those of its columns."""
+    name = document["name"]
+    entries = {k: v for k, v in document.items() if k != "column"}
+    head = _block("[[table]]", entries, draft.notes_on("", name))
+    blocks = [_block("[[table.column]]", block, draft.notes_on(block["name"], name)) for block in document["column"]]
+    return [head, *blocks, _dropped(draft, name)]
+
+
+def _dropped(draft: Draft, table: str) -> str:
+    notes = [n for n in draft.notes if n.dropped and n.text and n.table == table]
+    return "".join(f"# {for_terminal(quoted(n.column))} {for_terminal(n.text)}\n" for n in notes)
+
+
+def _block(heading: str, block: dict[str, Any], notes: Sequence[Note]) -> str:
     comments = [f"# {for_terminal(note.text)}\n" for note in notes if note.text and not note.dropped]
     entries = (_entry(key, value) for key, value in block.items() if key != "review")
-    return "".join([*comments, "[[column]]\n", *entries, _mark(block.get("review", []))])
+    return "".join([*comments, f"{heading}\n", *entries, _mark(block.get("review", []))])
 
 
 def _mark(review: list[str]) -> str:

@@ -110,6 +110,7 @@ def _in_words(census: Census) -> str:
         "do not fit": census.unfit,
         "repeat a person": census.repeated,
         "are of nobody in the table of persons": census.strangers,
+        "come after an event of the person that forbids them": census.forbidden,
         "are beyond the most of a person that count": census.beyond,
     }
     rest = "".join(f", {rows} {why}" for why, rows in reasons.items() if rows)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cohortium.data.binning import ordered_cells
-from cohortium.data.columns import SECONDS, Categorical, Column, Datetime
+from cohortium.data.columns import SECONDS, Categorical, Column, Continuous, Datetime
 from cohortium.data.columns.encoding import INVALID, cells_at, index_column
 from cohortium.data.events import EventTable
 from cohortium.data.identifiers import identifiers_of
@@ -50,7 +50,9 @@ class Timeline:
 def timeline(table: EventTable, rows: pd.DataFrame) -> Timeline:
     """The events of a table of values; rows without a person or a time are left out."""
     whose = identifiers_of(rows[table.person])
-    ticks = index_column(table.clock, rows[table.time])
+    ticks = np.zeros(len(rows), np.int64)
+    if table.clock is not None:
+        ticks = index_column(table.clock, rows[table.clock.name])
     cells = {c.name: _cells(c, rows[c.name]) for c in table.others}
     kept = whose.known & (ticks != INVALID)
     order = np.lexsort((*reversed([v[kept] for v in cells.values()]), ticks[kept], whose.places[kept]))
@@ -82,10 +84,11 @@ def _compared(
     table: EventTable, real: Timeline, synthetic: Timeline, persons: tuple[int, int]
 ) -> Iterator[tuple[str, float]]:
     yield "events of a person", _apart(_lengths(real, persons[0]), _lengths(synthetic, persons[1]))
-    edges = _edges(real.gaps)
-    yield "time between events", _apart(*(np.searchsorted(edges, t.gaps) for t in (real, synthetic)))
-    for what, of in _calendar(table):
-        yield what, _apart(of(real.ticks), of(synthetic.ticks))
+    if table.clock is not None:
+        edges = _edges(real.gaps)
+        yield "time between events", _apart(*(np.searchsorted(edges, t.gaps) for t in (real, synthetic)))
+        for what, of in _calendar(table.clock):
+            yield what, _apart(of(real.ticks), of(synthetic.ticks))
     for column in table.others:
         one, other = _grouped(column, real.cells[column.name], synthetic.cells[column.name])
         yield f"{column.name}", _apart(one, other)
@@ -100,8 +103,7 @@ def _lengths(line: Timeline, persons: int) -> IntArray:
     return np.concatenate([found, np.zeros(max(0, persons - len(found)), np.int64)])
 
 
-def _calendar(table: EventTable) -> Iterator[tuple[str, Any]]:
-    clock = table.clock
+def _calendar(clock: Continuous | Datetime) -> Iterator[tuple[str, Any]]:
     yield "part of the time", lambda ticks: ticks * PARTS // clock.grid
     if isinstance(clock, Datetime):
         day, start = SECONDS["day"] // SECONDS[clock.resolution], clock.lower.weekday()

@@ -35,7 +35,7 @@ class Track:
     """What is public of a table of events, as counts need it.
 
     sizes: cells of each column of a step (``EventTable.steps``), merged ones where they are merged. ordered: how many cells
-    of each, the first ones, lie in an order. grid: ticks of the window of time. most: events of a person. day: ticks of a day, 0
+    of each, the first ones, lie in an order. grid: ticks of the window of time, 1 of a set. most: events of a person. day: ticks of a day, 0
     where time has no days. weekday: of tick 0, Monday is 0.
     """
 
@@ -48,6 +48,11 @@ class Track:
 
     def merged(self, sizes: Sequence[int]) -> Track:
         return replace(self, sizes=tuple(sizes))
+
+    @property
+    def asked(self) -> range:
+        """The columns of a step that are asked about: all but the time since the event before, where that is always 0."""
+        return range(int(self.grid == 1), len(self.sizes))
 
     @cached_property
     def lengths(self) -> IntArray:

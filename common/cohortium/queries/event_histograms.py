@@ -55,8 +55,8 @@ class EventHistograms(Clipped):
         return tuple(
             StepLevel(t, j, cells, weight)
             for t, track in enumerate(self.tracks)
-            for j, (ordered, size) in enumerate(zip(track.ordered, track.sizes, strict=True))
-            for cells, weight in _weighed(groups(ordered, size))
+            for j in track.asked
+            for cells, weight in _weighed(groups(track.ordered[j], track.sizes[j]))
         )
 
     @cached_property
@@ -84,8 +84,8 @@ class EventHistograms(Clipped):
             yield one.persons[after], start + level.cells[one.values[after, level.column]]
 
     def describe(self) -> dict[str, Any]:
-        columns = sum(len(t.sizes) for t in self.tracks)
-        cells = sum(map(sum, (t.sizes for t in self.tracks)))
+        columns = sum(len(t.asked) for t in self.tracks)
+        cells = sum(t.sizes[j] for t in self.tracks for j in t.asked)
         return {"kind": self.kind, "columns": columns, "tables": len(self.levels), "cells": cells}
 
 

@@ -154,17 +154,18 @@ def contexts_of(track: Track, own: tuple[int, ...], landing: bool) -> Iterator[t
     """What is asked of the steps of a track: context, column and weight. own: the persons' columns that were declared.
 
     The gap: from the time that is left, the gap before, the number of events, the part of the window and the event before. Each other column: from
-    its own past, from what comes before it in the event, and from the person.
+    its own past, from what comes before it in the event, and from the person. Of a set nothing is asked of time.
     """
     personal = 2 if len(own) <= 2 else 1
-    gap = [Context("pace"), Context("previous", 0), Context("length"), Context("when")]
-    gap += [Context("previous", j) for j in range(1, len(track.sizes))]
-    yield from ((context, 0, 2) for context in gap)
+    if 0 in track.asked:
+        gap = [Context("pace"), Context("previous", 0), Context("length"), Context("when")]
+        gap += [Context("previous", j) for j in range(1, len(track.sizes))]
+        yield from ((context, 0, 2) for context in gap)
     for j in range(1, len(track.sizes)):
         past = Context("seen", j) if asks_seen(track, j) else Context("mean", j)
         yield from ((context, j, 2) for context in (Context("previous", j), past, Context("length")))
-        yield from ((Context("here", k), j, 2) for k in range(j))
-    for j in range(len(track.sizes)):
+        yield from ((Context("here", k), j, 2) for k in track.asked if k < j)
+    for j in track.asked:
         yield from ((Context("person", k), j, personal) for k in own)
     if landing:
         yield Context("window"), -1, 2

@@ -30,7 +30,7 @@ def track_of(table: EventTable) -> Track:
     if isinstance(table.clock, Datetime):
         day = SECONDS["day"] // SECONDS[table.clock.resolution]
         weekday = table.clock.lower.weekday()
-    return Track(table.sizes, ordered, table.clock.grid, table.most, day, weekday)
+    return Track(table.sizes, ordered, table.grid, table.most, day, weekday)
 
 
 def tracks_of(schema: Schema) -> tuple[Track, ...]:

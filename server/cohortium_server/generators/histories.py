@@ -71,6 +71,10 @@ class Histories(Sweep):
             cells = (None if alone else level.cells,)
             measured[level.track].append(Measured((level.column,), counts, growth * sigma, cells))
         bins, tables = self._study.generator.bins, self._schema.tables
+        for told, track in zip(measured, query.tracks, strict=True):
+            told += [
+                Measured((j,), np.eye(track.sizes[j])[0], 1.0) for j in range(len(track.sizes)) if j not in track.asked
+            ]
         return [Cells.of(step_schema(table), bins, told) for table, told in zip(tables, measured, strict=True)]
 
     def _fit_steps(self, query: Steps, total: Sum) -> None:
@@ -165,19 +169,25 @@ class Histories(Sweep):
         columns = [self._schema.index(c.name) for c in table.derived]
         cells = codes[:, columns].astype(np.int64)
         lengths = self._lengths(table, codes) if index is None else np.maximum(index[:, columns[0]], 0)
-        whole = (cells[:, 1] < table.clock.values) & (lengths > 0)
+        at = len(columns) - len(table.others)
+        certain = [j for j in range(1, len(columns)) if j < at or (at == 1 and not table.others[j - at].nullable)]
+        whole = (cells[:, certain] < [table.derived[j].values for j in certain]).all(axis=1) & (lengths > 0)
         donors = np.flatnonzero(whole)
         whose = np.arange(len(cells))
         lacking = np.flatnonzero((lengths > 0) & ~whole)
         if len(lacking):
             whose[lacking] = rng.choice(donors, len(lacking)) if len(donors) else 0
         ticks = self._first_ticks(table, cells[whose, 1], None if index is None else index[whose, columns[1]], rng)
-        values = np.column_stack([np.zeros(len(cells), np.int64), cells[whose, 2:]])
-        return Beginnings(merged, lengths, ticks, np.minimum(values, np.array(table.sizes) - 1))
+        values = np.column_stack([np.zeros(len(cells), np.int64), cells[whose, at:]])
+        values = np.minimum(values, np.array(table.sizes) - 1)
+        possible = np.minimum(lengths, 1 + table.capacity(values[:, 1:]))  # a model knows no constraint
+        return Beginnings(merged, possible, ticks, values)
 
     def _first_ticks(
         self, table: EventTable, cells: IntArray, index: IntArray | None, rng: np.random.Generator
     ) -> IntArray:
+        if table.clock is None:
+            return np.zeros(len(cells), np.int64)
         if index is not None:
             return np.maximum(index, 0)
         return draw_index(table.clock, np.minimum(cells, table.clock.values - 1), rng)

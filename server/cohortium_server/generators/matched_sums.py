@@ -110,7 +110,10 @@ def _moved(
         effect + length * _rate(target, many) * _step(target, drawn, doubt, bases(model, target))
         for effect, target, drawn in zip(model.effects, ours, counts, strict=True)
     ]
-    bias = tuple(bias + length * 0.5 * _bias_step(ours, counts, j, bias, doubt) for j, bias in enumerate(model.bias))
+    bias = tuple(
+        bias + length * 0.5 * _bias_step(ours, counts, j, bias, doubt) if many[j] else bias
+        for j, bias in enumerate(model.bias)
+    )
     return replace(model, bias=bias, effects=centred(effects, model.asked))
 
 

@@ -16,15 +16,16 @@ import numpy.typing as npt
 from cohortium.data.columns import Continuous
 from cohortium.data.columns.encoding import cells_at
 from cohortium.data.encoding import Events
+from cohortium.data.event_rules import Ban
 from cohortium.data.events import EventTable
 from cohortium.queries.contexts import NONE, Known, Track, asks_seen, cells_of, landing
 from cohortium.queries.steps import Asked
 from cohortium_server.generators.cells import Cells
+from cohortium_server.generators.event_masks import IMPOSSIBLE, Mask, drawn
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-IMPOSSIBLE = -1e9
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,8 @@ class StepModel:
         first = len(parts[0][0])
         single[:first] = begin.at(order).values[:first]
         single[first:, 0] = gaps[first:]
+        for mask in rolled.masks.values():
+            single[first:, mask.ban.column] = mask.drawn_so_far
         whose = order[persons]
         together = np.argsort(whose, kind="stable")
         return Events(single[together].astype(np.int16), whose[together], ticks[together])
@@ -122,7 +125,12 @@ class _Roll:
         self.sums[:, 0] = 0
         self.previous = self.values.copy()
         self.previous[:, 0] = model.track.sizes[0]
+        self.masks = {b.column: self._mask(b) for b in model.table.bans}
         self.seen = {j: self._first_seen(j) for j in range(len(model.track.sizes)) if asks_seen(model.track, j)}
+
+    def _mask(self, ban: Ban) -> Mask:
+        j = ban.column
+        return Mask(ban, self.model.cells, self.model.track.sizes[j], self.begin.values[:, j])
 
     def _first_seen(self, j: int) -> BoolArray:
         seen: BoolArray = self.values[:, j, None] == np.arange(self.model.track.sizes[j])
@@ -144,7 +152,11 @@ class _Roll:
         here[:, 0] = self.model.cells.merged_of(0)[gap_cells := cells_at(self.model.table.steps[0], gap)]
         known = replace(known, tick=known.before + gap)
         for j in range(1, here.shape[1]):
-            here[:, j] = drawn(self.model.logits(j, known), self.rng)
+            logits = self.model.logits(j, known)
+            if j in self.masks:
+                here[:, j] = self.masks[j].draw(logits, known.length - known.number - 1, self.rng)
+            else:
+                here[:, j] = drawn(logits, self.rng)
         self._took(alive, known)
         return np.arange(alive), known.tick, gap_cells, here.copy()
 
@@ -196,15 +208,6 @@ def _later(ticks: IntArray, left: IntArray, many: IntArray) -> FloatArray:
     """(n, cells) the chance that none of ``many`` events, evenly spread over ``left`` ticks, is earlier than ``ticks``."""
     chance: FloatArray = (1 - ticks / left[:, None]) ** many[:, None]
     return chance
-
-
-def drawn(logits: FloatArray, rng: np.random.Generator) -> IntArray:
-    """(n,) for each row of (n, cells) logits one of its cells."""
-    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
-    ladder = np.cumsum(chances, axis=1)
-    points = rng.random(len(ladder)) * ladder[:, -1]
-    chosen = (ladder <= points[:, None]).sum(axis=1, dtype=np.int64)
-    return np.asarray(np.minimum(chosen, logits.shape[1] - 1), np.int64)
 
 
 def centred(effects: Sequence[FloatArray], asked: Sequence[Asked]) -> tuple[FloatArray, ...]:

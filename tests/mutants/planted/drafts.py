@@ -15,6 +15,7 @@ EXPERIMENT = "simulation/cohortium_simulation/experiment.py"
 CHECK = "common/cohortium/commands/schema.py"
 REVIEW = "tests/drafting/test_review.py"
 CODES = "tests/drafting/test_codes.py"
+LINKED = "tests/drafting/test_linked_drafts.py"
 NAMES = "tests/system/test_texts.py"
 ONE = f"{REVIEW}::test_one_person_of_many_rows_puts_nothing_into_a_draft[50]"
 
@@ -30,6 +31,30 @@ MUTANTS: tuple[Mutant, ...] = (
         "common/cohortium/drafting/facts.py",
         'if unit == "persons" else',
         'if unit == "nobody" else',
+    ),
+    mutant(
+        "writes the number of rows that persons have into a draft of linked tables",
+        DRAFTED,
+        f"{LINKED}::test_whose_rows_they_are_what_orders_them_and_how_many_count[order0]",
+        "common/cohortium/drafting/linked.py",
+        "most = next((step for step in ladder if step >= enough), MOST)",
+        "most = enough",
+    ),
+    mutant(
+        "leaves what it proposes of a table of events unmarked",
+        DRAFTED,
+        f"{LINKED}::test_all_that_follows_from_rows_is_marked_and_no_extreme_is_written",
+        "common/cohortium/drafting/linked.py",
+        "review=READ_OF_EVENTS,",
+        "review=(),",
+    ),
+    mutant(
+        "takes for a property of persons what changes between the parts of a file",
+        VALUES,
+        f"{LINKED}::test_one_contradiction_of_one_person_in_another_part_is_seen",
+        "common/cohortium/drafting/unchanging.py",
+        "together = pd.concat([known, pd.Series(_hashed(part[name]), people)])",
+        "together = pd.Series(_hashed(part[name]), people)",
     ),
     mutant(
         "lists a code that few have",

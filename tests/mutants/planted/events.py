@@ -16,6 +16,11 @@ CUSTODY = "tests/client/custodian/test_custodian.py"
 LAWS = "tests/laws/test_counting_steps.py"
 KNOWN = f"{LAWS}::test_what_is_known_is_what_one_would_say"
 PERSON = f"{LAWS}::test_a_person_adds_what_happened_at_most_as_long_as_the_clip"
+RULES = "tests/data/test_event_rules.py"
+SETS = "tests/data/test_sets_of_rows.py"
+MASKS = "tests/server/generators/test_event_masks.py"
+EVENT_RULES = "common/cohortium/data/event_rules.py"
+LINKED = "common/cohortium/data/linked.py"
 ALONE = f"{LAWS}::test_a_sum_is_what_each_person_adds_alone"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -195,6 +200,94 @@ MUTANTS: tuple[Mutant, ...] = (
         CONTEXTS,
         "seen: BoolArray = before > np.repeat(before[starts], lengths, axis=0)",
         "seen: BoolArray = before > 0",
+    ),
+    mutant(
+        "puts the rows of a set into the order of what they hold",
+        "histories",
+        f"{SETS}::test_which_row_comes_first_is_as_good_as_drawn",
+        "common/cohortium/data/ordering.py",
+        "found = people[whose.places]",
+        "found = np.zeros(len(rows), np.uint64)",
+    ),
+    mutant(
+        "lets the order in a file say which rows of a set count",
+        "P27",
+        f"{SETS}::test_no_order_in_the_file_changes_anything_and_a_person_is_their_own_rows",
+        LINKED,
+        "order = there[drawn_order(places[there], rows.chance[there])]",
+        "order = there[np.argsort(places[there], kind='stable')]",
+    ),
+    mutant(
+        "asks of sets how much time there was between rows",
+        "histories",
+        f"{SETS}::test_nothing_is_asked_of_time",
+        "common/cohortium/queries/contexts.py",
+        "return range(int(self.grid == 1), len(self.sizes))",
+        "return range(len(self.sizes))",
+    ),
+    mutant(
+        "lets one person's events forbid another's",
+        "P27",
+        f"{RULES}::test_nobodys_events_forbid_anothers",
+        EVENT_RULES,
+        "found: BoolArray = so_far > before",
+        "found: BoolArray = so_far > 0",
+    ),
+    mutant(
+        "forgets at one time in which order rules want events",
+        "histories",
+        f"{RULES}::test_at_one_time_events_stand_in_an_order_that_keeps_the_rules",
+        LINKED,
+        ", *table.ranks(held)[::-1]",
+        "",
+    ),
+    mutant(
+        "puts made-up events of one time into another order than real ones",
+        "histories",
+        f"{RULES}::test_made_up_events_of_one_time_stand_in_that_order_too",
+        "common/cohortium/data/ordering.py",
+        "*reversed(table.ranks(others)), ",
+        "",
+    ),
+    mutant(
+        "counts what a rule forbids among what is beyond the most",
+        "histories",
+        f"{RULES}::test_what_is_left_out_is_counted_on_the_screen_before_what_is_beyond_the_most",
+        LINKED,
+        "len(ranks), known, forbidden)",
+        "len(ranks), known, 0)",
+    ),
+    mutant(
+        "draws an event that leaves no room for those to come",
+        "histories",
+        f"{MASKS}::test_what_is_drawn_keeps_the_rules_and_has_as_many_events_as_it_should[5-all]",
+        EVENT_RULES,
+        "found: BoolArray = allowed & (self.left(allowed) >= to_come[:, None])",
+        "found: BoolArray = allowed & (to_come[:, None] >= 0)",
+    ),
+    mutant(
+        "forgets what was drawn when it draws the next event",
+        "histories",
+        f"{MASKS}::test_what_is_drawn_keeps_the_rules_and_has_as_many_events_as_it_should[5-some]",
+        "server/cohortium_server/generators/event_masks.py",
+        "self._allowed[:n] &= ~self.ban.forbids[single]",
+        "self._allowed[:n] &= True",
+    ),
+    mutant(
+        "releases what a rule forbids",
+        "histories",
+        f"{MASKS}::test_the_gate_lets_no_event_through_that_a_rule_forbids",
+        "server/cohortium_server/gate.py",
+        "if not unfit.any() and table.bans:",
+        "if unfit.any() and table.bans:",
+    ),
+    mutant(
+        "lets a first event be one that leaves no room for the others",
+        "histories",
+        f"{RULES}::test_a_first_event_that_leaves_no_room_is_an_only_one",
+        "common/cohortium/data/events.py",
+        'f"{self.rows_name}>={few + 2}"',
+        'f"{self.rows_name}>={few + 3}"',
     ),
     mutant(
         "answers with noise alone from codes without the events that are asked about",

@@ -23,7 +23,7 @@ Entry = Annotated[bool, Strict()] | Annotated[int, Strict()] | Annotated[float, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Constraint:
+class BaseConstraint:
     """What every kind of constraint has."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -31,7 +31,7 @@ class _Constraint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Implies(_Constraint):
+class Implies(BaseConstraint):
     kind: Literal["implies"] = "implies"
     when: Texts
     then: Texts
@@ -41,7 +41,7 @@ class Implies(_Constraint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Never(_Constraint):
+class Never(BaseConstraint):
     kind: Literal["never"] = "never"
     all: Texts
 
@@ -50,7 +50,7 @@ class Never(_Constraint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Combinations(_Constraint):
+class Combinations(BaseConstraint):
     kind: Literal["combinations"] = "combinations"
     columns: Annotated[tuple[str, ...], Field(min_length=2)]
     rows: Annotated[tuple[tuple[Entry, ...], ...], Field(min_length=1)]
@@ -60,7 +60,7 @@ class Combinations(_Constraint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order(_Constraint):
+class Order(BaseConstraint):
     """Columns of one kind: numbers, moments, or ordered categories with the same list of them."""
 
     kind: Literal["order"] = "order"
@@ -72,7 +72,7 @@ class Order(_Constraint):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sum(_Constraint):
+class Sum(BaseConstraint):
     """Of numbers, exact: ``total`` has the decimals of its parts."""
 
     kind: Literal["sum"] = "sum"
@@ -86,10 +86,10 @@ class Sum(_Constraint):
 Constraint = Annotated[Implies | Never | Combinations | Order | Sum, Field(discriminator="kind")]
 
 
-def to_block(constraint: Implies | Never | Combinations | Order | Sum) -> dict[str, Any]:
+def to_block(constraint: BaseConstraint) -> dict[str, Any]:
     """A constraint as the content of its block, defaults left out."""
-    given = {f.name: getattr(constraint, f.name) for f in fields(constraint) if f.name != "kind"}
-    return {"kind": constraint.kind, **{k: _plain(v) for k, v in given.items() if v not in ("", False)}}
+    given = {name: getattr(constraint, name) for name in ("kind", *(f.name for f in fields(constraint)))}
+    return {k: _plain(v) for k, v in given.items() if v not in ("", False, None)}
 
 
 def _plain(value: Any) -> Any:

@@ -99,11 +99,11 @@ def _compared(asked: Asked, drawn: FloatArray, measured: FloatArray, sigma: floa
 
 def _view(schema: Schema, t: int, rows: int, query: Steps, tables: Sequence[_Table]) -> EventView:
     table, ours = schema.tables[t], [one for one in tables if one.asked.track == t]
-    columns = [_column(column, j, _groups(query, t, j), ours) for j, column in enumerate(table.steps)]
+    columns = {j: _column(table.steps[j], j, _groups(query, t, j), ours) for j in query.tracks[t].asked}
     steps = [StepTable(_words(schema, table, o.asked.context), _next(table, o.asked), o.pair) for o in ours]
     ranked = sorted(steps, key=lambda s: -s.pair.beyond)
     maps = [_transition(columns[o.asked.next], o) for o in ours if _is_transition(o.asked)]
-    return EventView(table, rows, columns, maps, ranked)
+    return EventView(table, rows, list(columns.values()), maps, ranked)
 
 
 def _groups(query: Steps, t: int, j: int) -> list[list[int]]:
