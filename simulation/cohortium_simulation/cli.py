@@ -74,8 +74,7 @@ def simulate(
             agreed, layout = requested.of_file(study, split, reviewed)
         else:
             privacy = requested.promise(epsilon, delta, no_privacy) | requested.trusting(trust, dropouts, colluders)
-            privacy |= {"rows_per_person": rows_per_person, "institutions_per_person": institutions_per_person}
-            privacy |= {"equal_weight": equal_weight}
+            privacy |= requested.counting(rows_per_person, institutions_per_person, equal_weight)
             trained = {"rounds": rounds, "steps": steps, "hidden": hidden, "warm_start": warm_start}
             public = requested.public_schema(schema, reviewed)
             model = requested.generator_section(generator, target or (), trained, public)

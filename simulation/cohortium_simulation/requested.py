@@ -108,6 +108,11 @@ def trusting(trust: str | None, dropouts: int, colluders: int) -> dict[str, Any]
     return _given({"trust": trust, "dropouts": dropouts or None, "colluders": colluders or None})
 
 
+def counting(rows: int, institutions: int, equal_weight: str) -> dict[str, Any]:
+    """What of a person counts: rows at an institution, at how many institutions, and what weighs the same."""
+    return {"rows_per_person": rows, "institutions_per_person": institutions, "equal_weight": equal_weight}
+
+
 def generator_section(
     kind: str | None, targets: Sequence[str], trained: Mapping[str, Any], schema: Schema
 ) -> dict[str, Any]:

@@ -196,7 +196,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "P27",
         "tests/laws/test_linking.py::test_no_order_of_rows_changes_anything[linked]",
         LINKED,
-        "(*rows.exact[there, 1:].T[::-1], *rows.values[there].T[::-1], rows.exact[there, 0], places[there])",
+        "(*by_value, rows.exact[there, 0], places[there])",
         "(rows.exact[there, 0], places[there])",
     ),
     mutant(
