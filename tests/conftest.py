@@ -15,7 +15,7 @@ import fits
 import pandas as pd
 import pytest
 import typer.testing
-from effort import examples
+from effort import PHASES, examples
 from hypothesis import settings
 from visits import NAMES, everybody
 
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # A busy machine is not a fault. Examples are counted in tests/support/effort.py; what says no number tries hypothesis' 100.
-settings.register_profile("untimed", settings(), deadline=None, max_examples=examples(100))
+settings.register_profile("untimed", settings(), deadline=None, max_examples=examples(100), phases=PHASES)
 settings.load_profile("untimed")
 
 # To make the command line takes a fifth of a second, and tests call it a thousand times: it is made once in a process.

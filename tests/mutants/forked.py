@@ -179,6 +179,7 @@ def _use(tree: Path) -> None:
     sys.dont_write_bytecode = False  # of tests: they are the same for all
     os.environ["PYTHONPATH"] = os.pathsep.join(places)
     os.environ["THOROUGH"] = "1"  # a killer tries all its examples (tests/support/effort.py)
+    os.environ["FIRST"] = "1"  # that it fails is enough: nobody reads the smallest example
     os.chdir(ROOT)
     settings.register_profile("mutants", derandomize=True, database=None, deadline=None)
     settings.load_profile("mutants")

@@ -6,8 +6,12 @@ import os
 from collections.abc import Sequence
 from typing import TypeVar
 
+from hypothesis import Phase
+
 THOROUGH = bool(os.environ.get("THOROUGH"))
 PART = 5  # of this many examples, the first
+PHASES = tuple(Phase)[:-2] if os.environ.get("FIRST") else tuple(Phase)
+"""What hypothesis does. With ``FIRST=1`` (mutants) it ends with the first example that fails, and neither shrinks nor explains it."""
 Case = TypeVar("Case")
 
 
