@@ -11,7 +11,7 @@ help:
 	@echo "make demo    run a federation on bundled data and show what it made"
 	@echo "make quick   what has changed since the main branch: its lint, its tests and laws, in a minute"
 	@echo "make check   lint, types, import rules"
-	@echo "make test    that, and the tests with a part of their examples (before each commit; within 10 minutes)"
+	@echo "make test    that, and the tests with a part of their examples (before each commit; some 15 minutes)"
 	@echo "make test-all   that with the slow tests, the mutants, the wheel, whole federations (what CI runs)"
 	@echo "make thorough   all tests with all examples and draws (at night)"
 	@echo "make e2e     real federations: processes, TLS, keys, kill -9, a network that fails (part of make test-all)"
