@@ -19,5 +19,10 @@ def page(title: str, lines: Sequence[str], headings: Sequence[str] = (), rows: I
     return f"<div><strong>{_escaped(title)}</strong>{text}{table}</div>"
 
 
+def framed(html: str) -> str:
+    """A whole page inside another one, where it can run nothing."""
+    return f"<iframe sandbox width='100%' height='700' style='border:0' srcdoc='{escape(html, quote=True)}'></iframe>"
+
+
 def _escaped(text: object) -> str:
     return escape(for_terminal(str(text)))

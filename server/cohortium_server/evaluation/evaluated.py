@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from cohortium.evaluation import fairness, learning, likeness, pairs, shapes
 from cohortium.evaluation.evaluation import Evaluation
 from cohortium.evaluation.measures import Measure
 from cohortium.system.files import write_whole
+from cohortium.system.pages import framed
 from cohortium_server.evaluation.drawing import ladder, named, risks, title, ways
 from cohortium_server.release.page.numerals import number
 
@@ -162,7 +162,7 @@ class Evaluated:
         return f"<Evaluated {self.name!r}: {len(self.found.measures)} measures, {len(self.found.findings)} attacks; {WARNING}>"
 
     def _repr_html_(self) -> str:
-        return f"<iframe sandbox width='100%' height='700' style='border:0' srcdoc='{escape(self.html, quote=True)}'></iframe>"
+        return framed(self.html)
 
 
 def _file(room: str, name: str) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from cohortium.data.schema import Schema
 from cohortium.study.wording import Kind, kind_words
-from cohortium.system.pages import page
+from cohortium.system.pages import framed, page
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,7 +40,7 @@ class Report(os.PathLike[str]):
         webbrowser.open(self.path.absolute().as_uri())
 
     def _repr_html_(self) -> str:
-        return f"<iframe sandbox width='100%' height='700' style='border:0' srcdoc='{escape(self.html, quote=True)}'></iframe>"
+        return framed(self.html)
 
 
 def release_page(path: Path, manifest: Mapping[str, Any], kind: Kind | None, schema: Schema) -> str:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from html import escape
 from importlib import resources
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from cohortium.evaluation.likeness import TOLD_APART
 from cohortium.system.arguments import path as as_path
 from cohortium.system.arguments import whole
 from cohortium.system.files import write_whole
+from cohortium.system.pages import framed
 from cohortium.system.progress import Progress, Silent
 from cohortium_simulation.compare.drawing import Curve, Point, chart
 from cohortium_simulation.compare.grid import Experiment, experiment_of, load_experiment
@@ -137,7 +137,7 @@ class Comparison:
         return f"<Comparison {self.experiment.name!r}: {len(self.runs)} runs, {len(self.failed)} of them failed; LOCAL ONLY>"
 
     def _repr_html_(self) -> str:
-        return f"<iframe sandbox width='100%' height='700' style='border:0' srcdoc='{escape(self.html, quote=True)}'></iframe>"
+        return framed(self.html)
 
 
 _COLUMNS = [
